@@ -1,0 +1,35 @@
+"""Errors a user may see: each says where, what with the value, what was expected, and what to do."""
+
+from __future__ import annotations
+
+
+class DetektrError(Exception):
+    """Base of all; the command line prints it as it stands and leaves with `exit_code`."""
+
+    exit_code = 1
+
+
+class RefusedError(DetektrError):
+    """The file, the arguments or the machine were refused; nothing was started, nothing is left behind."""
+
+    exit_code = 2
+
+
+class NoRoomError(RefusedError):
+    """Shared memory has no room for what is asked; says how much is needed, how much is free, and the cure."""
+
+
+class SourceError(DetektrError):
+    """A source cannot be opened or read; the text never holds a password."""
+
+
+class WireError(DetektrError):
+    """A message from another process is not one of ours: truncated, out of range or of another version."""
+
+
+class OverwrittenError(DetektrError):
+    """The slot no longer holds the frame that was announced; nothing computed from it may be used."""
+
+
+class LeaseOverError(DetektrError):
+    """A frame was asked for its pixels after its lease was over; its slot may hold another frame by now."""

@@ -1,0 +1,114 @@
+"""What happened, as frozen records in the past tense; who counts, logs or stores them is another layer's business."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base of all records; `node` says where it happened (`motion.0`: node and replica)."""
+
+    node: str
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the record as plain values, with its kind."""
+        return {"event": type(self).__name__, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class FrameDropped(Event):
+    """A frame (or event) left an edge without having been delivered."""
+
+    consumer: str
+    frame: str
+    sequence: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class FrameRedelivered(Event):
+    """A frame went back to its queue; `delivery` is the attempt that ended."""
+
+    consumer: str
+    frame: str
+    sequence: int
+    delivery: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class FrameDeadLettered(Event):
+    """A frame was given up after its last attempt; `saved` is where its picture and the reason are."""
+
+    consumer: str
+    frame: str
+    sequence: int
+    reason: str
+    saved: str
+
+
+@dataclass(frozen=True)
+class ResultRefused(Event):
+    """A consumer finished a frame whose lease it no longer held; the result was thrown away."""
+
+    consumer: str
+    frame: str
+    sequence: int
+
+
+@dataclass(frozen=True)
+class ConsumerAttached(Event):
+    """A replica of a consumer attached to an edge."""
+
+    consumer: str
+    replica: str
+
+
+@dataclass(frozen=True)
+class ConsumerLeft(Event):
+    """A replica left an edge: it detached, or the kernel said that it is dead."""
+
+    consumer: str
+    replica: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class EdgeStalled(Event):
+    """An edge has frames and nobody to take them."""
+
+    consumer: str
+    queued: int
+
+
+@dataclass(frozen=True)
+class EdgeResumed(Event):
+    """A stalled edge has a consumer again."""
+
+    consumer: str
+
+
+@dataclass(frozen=True)
+class NodeStateChanged(Event):
+    """A node entered a state; `why` is empty where the state says all."""
+
+    state: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class NodeExited(Event):
+    """A node's process ended; `how` in words, `log` its last lines."""
+
+    how: str
+    will_restart: bool
+    log: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MessageRefused(Event):
+    """A message from another process was not one of ours, or asked for what it may not have."""
+
+    why: str

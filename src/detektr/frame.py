@@ -1,0 +1,280 @@
+"""The frame that a processor is given: facts at once, pixels as views of the slot, colour when it is asked for."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+import time
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from detektr.descriptor import Descriptor
+from detektr.errors import LeaseOverError
+from detektr.picture import PictureLayout
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.video.plane import VideoPlane
+    from av.video.reformatter import VideoReformatter
+
+Array = npt.NDArray[Any]
+Bytes = npt.NDArray[np.uint8]
+
+
+class Frame:
+    """One frame under lease.
+
+    The facts (id, sequence, times, sizes) stay readable for ever. `pixels`, `planes` and, for yuv and grey formats,
+    `gray` are read-only views of the slot: right for as long as the lease lasts, which is until `process` returns.
+    After that the frame says `LeaseOverError`; arrays that you kept cannot be taken back and may show another frame,
+    so copy what you keep. `bgr`, `rgb` and what `to` returns are memory of their own.
+
+    Args:
+        descriptor: what was announced.
+        layout: how the picture lies in the slot.
+        slot: 1-D uint8 view of the slot, at least `layout.nbytes` long; never written to.
+        delivery: which attempt at this frame it is: 1, 2, ...
+        time_base: seconds of one unit of `pts`; None where the stream has none.
+    Raises:
+        ValueError: the slot is smaller than the picture.
+    """
+
+    __slots__ = ("_bgr", "_descriptor", "_gray", "_rgb", "_slot", "delivery", "layout", "time_base")
+
+    def __init__(
+        self, descriptor: Descriptor, layout: PictureLayout, slot: Bytes, delivery: int, time_base: Fraction | None
+    ) -> None:
+        if slot.size < layout.nbytes:
+            raise ValueError(
+                f"frame {descriptor.id}: slot of {slot.size} bytes cannot hold a picture of {layout.nbytes} bytes"
+            )
+        self._descriptor = descriptor
+        self._slot: Bytes | None = slot
+        self._gray: Bytes | None = None
+        self._bgr: Bytes | None = None
+        self._rgb: Bytes | None = None
+        self.layout = layout
+        self.delivery = delivery
+        self.time_base = time_base
+
+    @property
+    def id(self) -> str:
+        """`1753608701224_<node>_<camera>_<sequence>_<8 hex>`; the same at each delivery."""
+        return self._descriptor.id
+
+    @property
+    def camera(self) -> str:
+        """Name of the camera."""
+        return self._descriptor.camera
+
+    @property
+    def node(self) -> str:
+        """Name of the capture that wrote the frame."""
+        return self._descriptor.node
+
+    @property
+    def sequence(self) -> int:
+        """Count of the camera's frames since `up`, from 0, going on over restarts of the capture."""
+        return self._descriptor.sequence
+
+    @property
+    def epoch(self) -> int:
+        """Life of the ring: a restart of the capture or a change of size begins a new one."""
+        return self._descriptor.epoch
+
+    @property
+    def captured_ns(self) -> int:
+        """Monotonic time of the capture, in nanoseconds."""
+        return self._descriptor.captured_ns
+
+    @property
+    def timestamp(self) -> datetime.datetime:
+        """Wall-clock time of the capture, in UTC."""
+        return self._descriptor.timestamp
+
+    @property
+    def pts(self) -> int | None:
+        """Presentation time in units of `time_base`; None where the stream has none."""
+        return self._descriptor.pts
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return self.layout.width
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return self.layout.height
+
+    @property
+    def format(self) -> str:
+        """Pixel format in the slot, as FFmpeg names it."""
+        return self.layout.format
+
+    @property
+    def age_ns(self) -> int:
+        """Nanoseconds since the capture, on the monotonic clock."""
+        return time.monotonic_ns() - self._descriptor.captured_ns
+
+    @property
+    def pixels(self) -> Array:
+        """Read-only view of the slot, no copy: (H, W, 3) for bgr24 and rgb24, (H, W) for gray, see `shaped`."""
+        return shaped(self._bytes(), self.layout)
+
+    @property
+    def planes(self) -> tuple[Array, ...]:
+        """Read-only views of the planes, no copy: (rows, columns), or (rows, columns, channels) where interleaved."""
+        return plane_views(self._bytes(), self.layout)
+
+    @property
+    def gray(self) -> Bytes:
+        """(H, W) uint8: the slot's own luma, no copy, for 8-bit yuv and grey; computed once for other formats."""
+        if self._gray is None:
+            self._gray = self._luma()
+        return self._gray
+
+    @property
+    def bgr(self) -> Bytes:
+        """(H, W, 3) uint8, C-contiguous, its own memory; converted once."""
+        if self._bgr is None:
+            self._bgr = self.to("bgr24")
+        return self._bgr
+
+    @property
+    def rgb(self) -> Bytes:
+        """(H, W, 3) uint8, C-contiguous, its own memory; converted once."""
+        if self._rgb is None:
+            self._rgb = self.to("rgb24")
+        return self._rgb
+
+    def to(self, format: str = "bgr24", width: int | None = None, height: int | None = None) -> Array:
+        """Convert and scale into memory of its own.
+
+        Grey is scaled from `gray`, so its values are the camera's own luma at any size.
+
+        Args:
+            format: an FFmpeg name out of `detektr.picture.FORMATS`.
+            width: in pixels; None: the frame's own.
+            height: in pixels; None: the frame's own.
+        Returns:
+            A C-contiguous array, writeable, shaped as `pixels` is for that format.
+        Raises:
+            ValueError: the format is not known or a side is out of range.
+            LeaseOverError: the frame's lease is over.
+        """
+        slot, source = self._bytes(), self.layout
+        target = PictureLayout(
+            format, source.width if width is None else width, source.height if height is None else height
+        )
+        if target.format == "gray" and source.luma_shift is not None:
+            slot, source = self.gray.reshape(-1), PictureLayout("gray", source.width, source.height)
+        if target == source:
+            return shaped(slot.copy(), target)
+        return _convert(slot, source, target)
+
+    def close(self) -> None:
+        """Let go of the slot; the facts stay, pixels raise `LeaseOverError` from now on."""
+        self._slot = self._gray = self._bgr = self._rgb = None
+
+    def __repr__(self) -> str:
+        """Say which frame it is."""
+        return f"<Frame {self.id} {self.format} {self.width}x{self.height} delivery {self.delivery}>"
+
+    def _bytes(self) -> Bytes:
+        if self._slot is None:
+            raise LeaseOverError(
+                f"frame {self.id}: its lease is over and its slot may hold another picture; copy what you keep"
+                " (frame.bgr, frame.pixels.copy()) before process() returns"
+            )
+        view = self._slot[: self.layout.nbytes]
+        view.flags.writeable = False
+        return view
+
+    def _luma(self) -> Bytes:
+        layout, shift = self.layout, self.layout.luma_shift
+        if shift is None:
+            return _convert(self._bytes(), layout, PictureLayout("gray", layout.width, layout.height))
+        luma = self.planes[0]
+        if layout.format == "yuyv422":
+            return np.ascontiguousarray(luma[:, :, ::2].reshape(layout.height, -1)[:, : layout.width])
+        return luma if shift == 0 else (luma >> shift).astype(np.uint8)
+
+
+def plane_views(flat: Bytes, layout: PictureLayout) -> tuple[Array, ...]:
+    """Return views of the planes in a 1-D array of `layout.nbytes` bytes.
+
+    Returns:
+        uint8, or uint16 for more than 8 bits; (rows, columns), or (rows, columns, channels) where interleaved.
+    """
+    views = []
+    for offset, row_bytes, rows, channels in layout.planes:
+        view: Array = flat[offset : offset + row_bytes * rows]
+        if layout.sample_bytes == 2:
+            view = view.view("<u2")
+        views.append(view.reshape(rows, -1) if channels == 1 else view.reshape(rows, -1, channels))
+    return tuple(views)
+
+
+def shaped(flat: Bytes, layout: PictureLayout) -> Array:
+    """Return a 1-D array of `layout.nbytes` bytes in the shape that OpenCV expects of its format.
+
+    Returns:
+        A view, uint8 or (more than 8 bits) uint16: (H, W) grey; (H, W, 3) bgr24, rgb24; (H, W, 4) bgra, rgba;
+        (H, W, 2) yuyv422 of even width; (H * 3 // 2, W) yuv420p, nv12 and their like of even sizes; else 1-D.
+    """
+    width, height = layout.width, layout.height
+    if len(layout.planes) == 1 and layout.format != "yuyv422":
+        return plane_views(flat, layout)[0]
+    samples: Array = flat.view("<u2") if layout.sample_bytes == 2 else flat
+    if layout.format == "yuyv422" and width % 2 == 0:
+        return samples.reshape(height, width, 2)
+    if samples.size * 2 == width * height * 3 and width % 2 == height % 2 == 0:
+        return samples.reshape(height * 3 // 2, width)
+    return samples
+
+
+def plane_rows(plane: VideoPlane, rows: int, row_bytes: int) -> Bytes:
+    """Return a (rows, row_bytes) view of a plane of FFmpeg's, its padding left out and its first row on top."""
+    stride = plane.line_size
+    view: Bytes = np.ndarray((rows, row_bytes), np.uint8, cast(Any, plane), 0, (abs(stride), 1))
+    return view if stride >= 0 else view[::-1]
+
+
+class _Converter(threading.local):
+    """One scaler and one picture to fill for each thread: contexts of swscale are 15 MB and not to be shared."""
+
+    reformatter: VideoReformatter | None = None
+    picture: VideoFrame | None = None
+    layout: PictureLayout | None = None
+
+
+_converter = _Converter()
+
+
+def _convert(flat: Bytes, source: PictureLayout, target: PictureLayout) -> Array:
+    if _converter.picture is None or _converter.reformatter is None or _converter.layout != source:
+        from av import VideoFrame
+        from av.video.reformatter import VideoReformatter
+
+        _converter.reformatter = _converter.reformatter or VideoReformatter()
+        _converter.picture = VideoFrame(source.width, source.height, source.format)
+        _converter.layout = source
+    picture = _converter.picture
+    for plane, place in zip(picture.planes, source.planes, strict=True):
+        rows = flat[place.offset : place.offset + place.row_bytes * place.rows].reshape(place.rows, -1)
+        np.copyto(plane_rows(plane, place.rows, place.row_bytes), rows)
+    # The range (limited, or full for yuvj) follows from the formats' names.
+    converted = _converter.reformatter.reformat(picture, target.width, target.height, target.format, threads=1)
+    planes = converted.planes
+    if len(planes) == 1 and planes[0].line_size == target.planes[0].row_bytes and converted is not picture:
+        # Nobody else has this memory: wrapping it saves a copy that costs more than the conversion.
+        return shaped(np.ndarray(target.nbytes, np.uint8, cast(Any, planes[0])), target)
+    flat_target = np.empty(target.nbytes, np.uint8)
+    for plane, place in zip(planes, target.planes, strict=True):
+        rows = flat_target[place.offset : place.offset + place.row_bytes * place.rows].reshape(place.rows, -1)
+        np.copyto(rows, plane_rows(plane, place.rows, place.row_bytes))
+    return shaped(flat_target, target)

@@ -1,0 +1,86 @@
+"""What became of the frames of one edge: the ledger's terms, and the sum that must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+DROP_REASONS = (
+    "queue_full",  # at the high-water mark, by the edge's policy
+    "too_old",  # older than max_age when its turn came
+    "ring_full",  # no free slot when it was captured
+    "capture_died",  # written, never announced, by a capture that was killed
+    "overwritten",  # the slot no longer held the frame when its consumer looked
+    "stopped",  # still queued or in flight when the drain's time was over
+    "gone",  # lost with a node that failed for good
+)
+
+
+@dataclass(frozen=True)
+class EdgeLedger:
+    """Counts of one edge at one moment; each frame stands in exactly one of the terms."""
+
+    producer: str
+    consumer: str
+    offered: int = 0
+    delivered: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    dead_lettered: int = 0
+    queued: int = 0
+    in_flight: int = 0
+    redelivered: int = 0
+    refused: int = 0
+    mark: int = 0
+    attached: int = 0
+    is_stalled: bool = False
+
+    @property
+    def unaccounted(self) -> int:
+        """Frames offered that stand in no other term; anything but 0 is a defect."""
+        others = self.delivered + sum(self.dropped.values()) + self.dead_lettered + self.queued + self.in_flight
+        return self.offered - others
+
+    def as_record(self) -> dict[str, object]:
+        """Return the edge as it stands in reports and in `status --json`."""
+        return {
+            "from": self.producer,
+            "to": self.consumer,
+            "offered": self.offered,
+            "delivered": self.delivered,
+            "dropped": {reason: count for reason, count in self.dropped.items() if count},
+            "dead_lettered": self.dead_lettered,
+            "queued": self.queued,
+            "in_flight": self.in_flight,
+            "redelivered": self.redelivered,
+            "refused": self.refused,
+            "high_water_mark": self.mark,
+            "stalled": self.is_stalled,
+        }
+
+
+def merge(ledgers: Iterable[EdgeLedger]) -> list[EdgeLedger]:
+    """Add up the parts of each edge (one per replica of its producer), in order of first appearance."""
+    merged: dict[tuple[str, str], EdgeLedger] = {}
+    for part in ledgers:
+        name = part.producer, part.consumer
+        whole = merged.get(name)
+        if whole is None:
+            merged[name] = part
+            continue
+        reasons = (*whole.dropped, *(reason for reason in part.dropped if reason not in whole.dropped))
+        merged[name] = EdgeLedger(
+            producer=part.producer,
+            consumer=part.consumer,
+            offered=whole.offered + part.offered,
+            delivered=whole.delivered + part.delivered,
+            dropped={reason: whole.dropped.get(reason, 0) + part.dropped.get(reason, 0) for reason in reasons},
+            dead_lettered=whole.dead_lettered + part.dead_lettered,
+            queued=whole.queued + part.queued,
+            in_flight=whole.in_flight + part.in_flight,
+            redelivered=whole.redelivered + part.redelivered,
+            refused=whole.refused + part.refused,
+            mark=whole.mark + part.mark,
+            attached=whole.attached + part.attached,
+            is_stalled=whole.is_stalled or part.is_stalled,
+        )
+    return list(merged.values())

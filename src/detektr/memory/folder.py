@@ -1,0 +1,120 @@
+"""The run folder: where one pipeline's rings, journals, pages and sockets live, and what each is called."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from detektr.errors import RefusedError
+
+SOCKET_PATH_BYTES_MAX = 107  # sun_path, less its end
+NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_-]{0,31}$")
+_LONGEST_FILE = len(f"/{'n' * 32}.63.sock")
+
+
+class RunFolder:
+    """Names of the files of one pipeline in shared memory; 0700, and so is the folder above it."""
+
+    def __init__(self, pipeline: str) -> None:
+        """Name the folder of `pipeline`; nothing is made yet.
+
+        Raises:
+            RefusedError: the name is none, or the path would be too long for a socket.
+        """
+        if NAME.match(pipeline) is None:
+            raise RefusedError(f"{pipeline!r} is not a name; use a letter, then up to 31 letters, digits, _ or -")
+        self.pipeline = pipeline
+        self.path = shm_root() / pipeline
+        length = len(os.fsencode(self.path)) + _LONGEST_FILE
+        if length > SOCKET_PATH_BYTES_MAX:
+            raise RefusedError(
+                f"{self.path} is {length - SOCKET_PATH_BYTES_MAX} bytes too long for a socket's path;"
+                " set DETEKTR_SHM_DIR to a shorter folder"
+            )
+
+    def make(self) -> None:
+        """Make the folder, for this user only.
+
+        Raises:
+            RefusedError: the place cannot be written, or belongs to somebody else.
+        """
+        try:
+            for folder in (self.path.parent, self.path):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as fault:
+            raise RefusedError(
+                f"{self.path} cannot be made: {fault.strerror}; point DETEKTR_SHM_DIR at a folder in memory"
+                " (tmpfs) that you may write to"
+            ) from None
+        owner = self.path.parent.stat()
+        if owner.st_uid != os.getuid() or owner.st_mode & 0o077:
+            raise RefusedError(f"{self.path.parent} must be this user's own and closed to others (chmod 700)")
+
+    def ring(self, node: str, epoch: int) -> Path:
+        """Path of the ring of capture `node` in `epoch`."""
+        return self.path / f"{node}.{epoch}.ring"
+
+    def rings(self, node: str) -> dict[int, Path]:
+        """Rings of `node` that exist, by epoch."""
+        return {int(path.name.split(".")[1]): path for path in sorted(self.path.glob(f"{node}.*.ring"))}
+
+    def journal(self, producer: str, replica: int, consumer: str) -> Path:
+        """Path of the journal of the edge from one process of `producer` to `consumer`."""
+        return self.path / f"{producer}.{replica}~{consumer}.edge"
+
+    def journals(self, producer: str | None = None, replica: int = 0) -> Iterator[tuple[str, int, str, Path]]:
+        """Journals that exist: producer, replica, consumer, path; all, or those of one process."""
+        pattern = "*.edge" if producer is None else f"{producer}.{replica}~*.edge"
+        for path in sorted(self.path.glob(pattern)):
+            left, _, consumer = path.name.removesuffix(".edge").partition("~")
+            if left.startswith("."):
+                continue
+            name, _, number = left.rpartition(".")
+            yield name, int(number), consumer, path
+
+    def page(self, node: str, replica: int) -> Path:
+        """Path of the page of one process of `node`."""
+        return self.path / f"{node}.{replica}.page"
+
+    def pages(self) -> Iterator[tuple[str, int, Path]]:
+        """Pages that exist: node, replica, path."""
+        for path in sorted(self.path.glob("*.page")):
+            if not path.name.startswith("."):
+                name, _, number = path.name.removesuffix(".page").rpartition(".")
+                yield name, int(number), path
+
+    def inbox(self, node: str, replica: int) -> Path:
+        """Path of the socket on which one process of `node` is told everything."""
+        return self.path / f"{node}.{replica}.sock"
+
+    def remove_if_empty(self) -> None:
+        """Take the folder away when nothing is left in it, and the one above it likewise."""
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+            self.path.parent.rmdir()
+
+    def sweep(self) -> list[str]:
+        """Remove every file and the folder; only for who knows that no process of the pipeline lives. Returns names."""
+        removed = []
+        with contextlib.suppress(FileNotFoundError):
+            for path in sorted(self.path.iterdir()):
+                path.unlink(missing_ok=True)
+                removed.append(path.name)
+        self.remove_if_empty()
+        return removed
+
+
+def shm_root() -> Path:
+    """Folder of all of this user's pipelines: in /dev/shm unless DETEKTR_SHM_DIR says otherwise."""
+    return Path(os.environ.get("DETEKTR_SHM_DIR") or "/dev/shm") / f"detektr-{os.getuid()}"
+
+
+def state_root() -> Path:
+    """Folder for what outlives a run (logs, dead letters, spools): DETEKTR_STATE_DIR or the user's state folder."""
+    named = os.environ.get("DETEKTR_STATE_DIR")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "detektr"

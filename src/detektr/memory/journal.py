@@ -1,0 +1,333 @@
+"""The journal of one edge: what is queued, leased and counted, in words that outlive their process.
+
+A SIGKILL ends the writer between two stores. Changes of more than one word are therefore written down first
+(the redo record), then declared, then applied; whoever opens the journal next applies what was declared. So every
+frame is in exactly one term of the ledger at every kill point, and for every reader at every moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from detektr.errors import WireError
+from detektr.ledger import DROP_REASONS, EdgeLedger
+from detektr.memory import layout
+from detektr.memory.layout import (
+    CELL_FREE,
+    CELL_LEASED,
+    CELL_PAYLOAD,
+    CELL_QUEUED,
+    CELL_STATE,
+    EDGE_REDO_PAIRS_MAX,
+    EDGE_REPLICAS_MAX,
+    EDGE_SEEN_MAX,
+    EDGE_WORD_CHANGE,
+    EDGE_WORD_FIRST_CELL,
+    EDGE_WORD_REDO,
+    EDGE_WORD_REDO_COUNT,
+    EDGE_WORD_SEEN,
+    REPLICA_NAME,
+    REPLICA_NAME_BYTES,
+    REPLICA_SESSION,
+    REPLICA_WINDOW,
+    REPLICA_WORDS,
+    WORD_BYTES,
+)
+from detektr.memory.segment import Segment, create_segment, open_segment
+
+_SNAPSHOT_TRIES = 1000
+
+
+class CellRecord(NamedTuple):
+    """What a journal says about one frame that is queued or leased."""
+
+    index: int
+    state: int
+    ordinal: int
+    key: int
+    sequence: int
+    lane: int
+    captured_ns: int
+    owner: int
+    grant: int
+    attempts: int
+    granted_ns: int
+    payload: bytes
+
+
+class ReplicaRecord(NamedTuple):
+    """What a journal says about one replica that was attached."""
+
+    entry: int
+    session: int
+    is_durable: bool
+    window: int
+    name: str
+
+
+class Journal:
+    """The only writer of an edge's words. Works on any bytes: shared memory in a node, a bytearray in a test."""
+
+    def __init__(self, memory: memoryview) -> None:
+        """Take over a formatted journal: apply a declared change that was not finished."""
+        self._words = memory.cast("B").cast("Q")
+        self._bytes = memory.cast("B")
+        words = self._words
+        if words[layout.EDGE_WORD_MAGIC] != layout.EDGE_MAGIC or words[layout.EDGE_WORD_VERSION] != layout.VERSION:
+            raise WireError(f"not an edge journal of version {layout.VERSION}")
+        self.cells = words[layout.EDGE_WORD_CELLS]
+        self._cell_words = words[layout.EDGE_WORD_CELL_WORDS]
+        self.payload_bytes_max = (self._cell_words - CELL_PAYLOAD) * WORD_BYTES
+        _apply_redo(words)
+        words[EDGE_WORD_REDO_COUNT] = 0
+        words[EDGE_WORD_CHANGE] += words[EDGE_WORD_CHANGE] & 1
+        self._seen = {
+            words[at]: at + 1
+            for at in range(EDGE_WORD_SEEN, EDGE_WORD_SEEN + 2 * EDGE_SEEN_MAX, 2)
+            if words[at + 1]
+        }
+
+    @staticmethod
+    def format(memory: memoryview, cells: int, payload_bytes: int, mark: int) -> None:
+        """Write the header of a fresh journal into zeroed `memory` of `layout.journal_bytes(cells, payload_bytes)`."""
+        words = memory.cast("B").cast("Q")
+        words[layout.EDGE_WORD_CELLS] = cells
+        words[layout.EDGE_WORD_CELL_WORDS] = layout.cell_words(payload_bytes)
+        words[layout.EDGE_WORD_MARK] = mark
+        words[layout.EDGE_WORD_VERSION] = layout.VERSION
+        words[layout.EDGE_WORD_MAGIC] = layout.EDGE_MAGIC
+
+    def __getitem__(self, word: int) -> int:
+        """Read one word of the header."""
+        return self._words[word]
+
+    def __setitem__(self, word: int, value: int) -> None:
+        """Write one word of the header, atomically."""
+        self._words[word] = value
+
+    def apply(self, pairs: Sequence[int]) -> None:
+        """Change several words as one: `pairs` is word, value, word, value, ...; at most `EDGE_REDO_PAIRS_MAX` pairs."""
+        words = self._words
+        if len(pairs) == 2:
+            words[pairs[0]] = pairs[1]
+            return
+        words[EDGE_WORD_CHANGE] += 1
+        at = EDGE_WORD_REDO
+        for value in pairs:
+            words[at] = value
+            at += 1
+        words[EDGE_WORD_REDO_COUNT] = len(pairs) >> 1
+        for place in range(0, len(pairs), 2):
+            words[pairs[place]] = pairs[place + 1]
+        words[EDGE_WORD_REDO_COUNT] = 0
+        words[EDGE_WORD_CHANGE] += 1
+
+    def word_of(self, cell: int, field: int) -> int:
+        """Number of the word that holds `field` of `cell`."""
+        return EDGE_WORD_FIRST_CELL + cell * self._cell_words + field
+
+    def seen(self, key: int) -> int:
+        """Next sequence that this edge expects of a stream: all below it were offered."""
+        at = self._seen.get(key)
+        return 0 if at is None else self._words[at]
+
+    def seen_all(self) -> dict[int, int]:
+        """Return `seen` of every stream."""
+        return {key: self._words[at] for key, at in self._seen.items()}
+
+    def seen_word(self, key: int) -> int:
+        """Number of the word that holds `seen(key)`; a new stream takes the place of the oldest when all are taken."""
+        at = self._seen.get(key)
+        if at is None:
+            if len(self._seen) >= EDGE_SEEN_MAX:
+                at = self._seen.pop(next(iter(self._seen)))
+                self._words[at] = 0
+            else:
+                at = EDGE_WORD_SEEN + 2 * len(self._seen) + 1
+            self._words[at - 1] = key
+            self._seen[key] = at
+        return at
+
+    def fill_cell(
+        self, cell: int, ordinal: int, key: int, sequence: int, lane: int, captured_ns: int, payload: bytes
+    ) -> None:
+        """Write a frame into a free cell; it counts as nothing until its state word says otherwise."""
+        at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
+        words = self._words
+        words[at + layout.CELL_ORDINAL] = ordinal
+        words[at + layout.CELL_KEY] = key
+        words[at + layout.CELL_SEQUENCE] = sequence
+        words[at + layout.CELL_LANE] = lane
+        words[at + layout.CELL_CAPTURED_NS] = captured_ns
+        words[at + layout.CELL_OWNER] = 0
+        words[at + layout.CELL_GRANT] = 0
+        words[at + layout.CELL_ATTEMPTS] = 0
+        words[at + layout.CELL_GRANTED_NS] = 0
+        words[at + layout.CELL_LENGTH] = len(payload)
+        begin = (at + CELL_PAYLOAD) * WORD_BYTES
+        self._bytes[begin : begin + len(payload)] = payload
+
+    def lease_cell(self, cell: int, owner: int, grant: int, granted_ns: int) -> None:
+        """Turn a queued cell into a leased one."""
+        at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
+        words = self._words
+        words[at + layout.CELL_OWNER] = owner
+        words[at + layout.CELL_GRANT] = grant
+        words[at + layout.CELL_GRANTED_NS] = granted_ns
+        words[at + CELL_STATE] = CELL_LEASED
+
+    def records(self) -> Iterator[CellRecord]:
+        """Return every frame that is queued or leased, oldest first."""
+        words, found = self._words, []
+        for cell in range(self.cells):
+            at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
+            if words[at + CELL_STATE] == CELL_FREE:
+                continue
+            begin = (at + CELL_PAYLOAD) * WORD_BYTES
+            payload = bytes(self._bytes[begin : begin + words[at + layout.CELL_LENGTH]])
+            found.append(CellRecord(cell, *words[at : at + layout.CELL_LENGTH].tolist(), payload))
+        return iter(sorted(found, key=lambda record: record.ordinal))
+
+    def replicas(self) -> Iterator[ReplicaRecord]:
+        """Return every replica that is written down as attached."""
+        for entry in range(EDGE_REPLICAS_MAX):
+            at = layout.EDGE_WORD_REPLICAS + entry * REPLICA_WORDS
+            session = self._words[at + REPLICA_SESSION]
+            if session:
+                begin = (at + REPLICA_NAME) * WORD_BYTES
+                name = bytes(self._bytes[begin : begin + REPLICA_NAME_BYTES]).rstrip(b"\0").decode()
+                durable = bool(self._words[at + layout.REPLICA_IS_DURABLE])
+                yield ReplicaRecord(entry, session, durable, self._words[at + REPLICA_WINDOW], name)
+
+    def write_replica(self, entry: int, session: int, name: str, window: int, *, is_durable: bool) -> None:
+        """Write down a replica that attached."""
+        at = layout.EDGE_WORD_REPLICAS + entry * REPLICA_WORDS
+        self._words[at + REPLICA_SESSION] = 0
+        begin = (at + REPLICA_NAME) * WORD_BYTES
+        self._bytes[begin : begin + REPLICA_NAME_BYTES] = name.encode().ljust(REPLICA_NAME_BYTES, b"\0")
+        self._words[at + layout.REPLICA_IS_DURABLE] = is_durable
+        self._words[at + REPLICA_WINDOW] = window
+        self._words[at + REPLICA_SESSION] = session
+
+    def clear_replica(self, entry: int) -> None:
+        """Strike out a replica that left."""
+        self._words[layout.EDGE_WORD_REPLICAS + entry * REPLICA_WORDS + REPLICA_SESSION] = 0
+
+    def close(self) -> None:
+        """Drop the views, so that the memory below can be unmapped."""
+        self._words.release()
+        self._bytes.release()
+
+
+class JournalReader:
+    """Anybody's read-only look at an edge: its ledger, and whether a lease still stands."""
+
+    def __init__(self, segment: Segment, producer: str, consumer: str) -> None:
+        """Read the mapped journal of the edge `producer` -> `consumer`."""
+        self.producer, self.consumer = producer, consumer
+        self._segment = segment
+        self._words = segment.words
+        self._cell_words = self._words[layout.EDGE_WORD_CELL_WORDS]
+        self._end = EDGE_WORD_FIRST_CELL + self._words[layout.EDGE_WORD_CELLS] * self._cell_words
+
+    @property
+    def incarnation(self) -> int:
+        """Lives of the producer; when it grows, consumers attach again."""
+        return self._words[layout.EDGE_WORD_INCARNATION]
+
+    @property
+    def state(self) -> int:
+        """EDGE_OPEN, EDGE_ENDED (all was delivered, nothing more will come) or EDGE_CLOSED (the producer left)."""
+        return self._words[layout.EDGE_WORD_STATE]
+
+    @property
+    def is_unlinked(self) -> bool:
+        """Whether the journal's name is gone: its producer's run is over."""
+        return self._segment.is_unlinked
+
+    def is_leased(self, cell: int, session: int, key: int, sequence: int) -> bool:
+        """Whether `session` still holds the lease on a frame that was granted to it in `cell`."""
+        at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
+        words = self._words
+        return bool(
+            at < self._end
+            and words[at + CELL_STATE] == CELL_LEASED
+            and words[at + layout.CELL_OWNER] == session
+            and words[at + layout.CELL_SEQUENCE] == sequence
+            and words[at + layout.CELL_KEY] == key
+        )
+
+    def has_session(self, session: int) -> bool:
+        """Whether the producer has this session written down as attached."""
+        first, end = layout.EDGE_WORD_REPLICAS, EDGE_WORD_FIRST_CELL
+        return session in self._words[first + REPLICA_SESSION : end : REPLICA_WORDS].tolist()
+
+    def ledger(self) -> EdgeLedger:
+        """Return the counts of one moment; their sum holds whenever the edge's writer is alive, stopped or dead."""
+        words = self._words
+        for tried in range(_SNAPSHOT_TRIES):
+            change = words[EDGE_WORD_CHANGE]
+            if change & 1 and tried < _SNAPSHOT_TRIES // 2:
+                continue  # the writer is in the middle of a change; it takes a microsecond
+            image = words[: self._end].tolist() if change & 1 else None
+            header = words[:EDGE_WORD_FIRST_CELL].tolist()
+            states = words[EDGE_WORD_FIRST_CELL : self._end : self._cell_words].tolist()
+            if words[EDGE_WORD_CHANGE] != change:
+                continue
+            if image is not None:  # the writer was stopped, or died, in mid-change: finish it on our copy
+                _apply_redo(image)
+                header, states = image[:EDGE_WORD_FIRST_CELL], image[EDGE_WORD_FIRST_CELL :: self._cell_words]
+            break
+        dropped = dict(zip(DROP_REASONS, header[layout.EDGE_WORD_DROPPED :], strict=False))
+        return EdgeLedger(
+            producer=self.producer,
+            consumer=self.consumer,
+            offered=header[layout.EDGE_WORD_OFFERED],
+            delivered=header[layout.EDGE_WORD_DELIVERED],
+            dropped=dropped,
+            dead_lettered=header[layout.EDGE_WORD_DEAD_LETTERED],
+            queued=states.count(CELL_QUEUED),
+            in_flight=states.count(CELL_LEASED),
+            redelivered=header[layout.EDGE_WORD_REDELIVERED],
+            refused=header[layout.EDGE_WORD_REFUSED],
+            mark=header[layout.EDGE_WORD_MARK],
+            attached=header[layout.EDGE_WORD_ATTACHED],
+            is_stalled=header[layout.EDGE_WORD_STALLED_SINCE_NS] != 0,
+        )
+
+    def close(self) -> None:
+        """Unmap the journal."""
+        self._segment.close()
+
+
+def open_journal(path: Path, producer: str, consumer: str) -> JournalReader | None:
+    """Map a journal for reading; None when it is not there."""
+    segment = open_segment(path)
+    return None if segment is None else JournalReader(segment, producer, consumer)
+
+
+def adopt_journal(path: Path, cells: int, payload_bytes: int, mark: int) -> tuple[Segment, Journal]:
+    """Map an edge's journal for its (only) writer: the one that a predecessor left, or a fresh one.
+
+    Raises:
+        NoRoomError: shared memory has no room for a fresh one.
+    """
+    segment = open_segment(path, is_writable=True)
+    if segment is None:
+        nbytes = layout.journal_bytes(cells, payload_bytes)
+        segment = create_segment(path, nbytes, lambda new: Journal.format(new.bytes, cells, payload_bytes, mark))
+    journal = Journal(segment.bytes)
+    journal[layout.EDGE_WORD_STATE] = layout.EDGE_OPEN
+    journal[layout.EDGE_WORD_INCARNATION] += 1
+    return segment, journal
+
+
+def _apply_redo(words: memoryview | list[int]) -> None:
+    for pair in range(words[EDGE_WORD_REDO_COUNT]):
+        at = EDGE_WORD_REDO + 2 * pair
+        words[words[at]] = words[at + 1]
+
+
+assert EDGE_WORD_REDO + 2 * EDGE_REDO_PAIRS_MAX <= layout.EDGE_WORD_OFFERED

@@ -1,0 +1,194 @@
+"""Rings: slots of pixels written once by one capture and read in place by everybody else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from detektr.errors import WireError
+from detektr.memory import layout
+from detektr.memory.segment import Segment, create_segment, open_segment
+from detektr.picture import PictureLayout
+
+
+@dataclass(frozen=True)
+class RingFacts:
+    """What all frames of one ring have in common."""
+
+    node: str
+    camera: str
+    run: int
+    epoch: int
+    picture: PictureLayout
+    time_base: Fraction | None
+
+
+class RingWriter:
+    """The capture's end. Free slots are reused hottest first: a warm slot is filled twice as fast as a cold one."""
+
+    def __init__(self, path: Path, facts: RingFacts, slots: int) -> None:
+        """Reserve a ring of `slots` slots.
+
+        Raises:
+            NoRoomError: shared memory has not that much left.
+        """
+        self.facts = facts
+        self.slots = slots
+        nbytes = layout.ring_bytes(slots, facts.picture.nbytes)
+        self._segment = create_segment(path, nbytes, self._fill)
+        self._words = self._segment.words
+        self._stride = layout.whole_pages(facts.picture.nbytes)
+        self._first = layout.first_slot_byte(slots)
+        self._headers = [
+            layout.RING_SLOT_HEADERS_BYTE // layout.WORD_BYTES + slot * layout.RING_SLOT_HEADER_WORDS
+            for slot in range(slots)
+        ]
+        self._free = list(range(slots - 1, -1, -1))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of shared memory that the ring holds."""
+        return len(self._segment.bytes)
+
+    @property
+    def free_slots(self) -> int:
+        """Slots that can be claimed now."""
+        return len(self._free)
+
+    def memory(self, slot: int) -> memoryview:
+        """Return the writable bytes of a claimed slot, as many as one picture has."""
+        begin = self._first + slot * self._stride
+        return self._segment.bytes[begin : begin + self.facts.picture.nbytes]
+
+    def try_claim(self) -> int | None:
+        """Take a free slot and mark it as being written; None when there is none.
+
+        The list of free slots is the only thing that the decoding thread and the loop share: claiming pops its end,
+        releasing pushes there, and both are atomic.
+        """
+        try:
+            slot = self._free.pop()
+        except IndexError:
+            return None
+        header = self._headers[slot]
+        self._words[header + layout.RING_SLOT_GENERATION] += 1
+        return slot
+
+    def publish(self, slot: int, sequence: int) -> int:
+        """Declare a claimed slot's picture complete; returns the generation that its descriptor must carry."""
+        header, words = self._headers[slot], self._words
+        words[header + layout.RING_SLOT_SEQUENCE] = sequence
+        generation = words[header + layout.RING_SLOT_GENERATION] + 1
+        words[header + layout.RING_SLOT_GENERATION] = generation
+        return generation
+
+    def release(self, slot: int) -> None:
+        """Put a slot that nobody needs any more back on top of the free ones."""
+        self._free.append(slot)
+
+    def close(self, *, unlink: bool) -> None:
+        """Unmap the ring; with `unlink` its name goes too, and the memory with its last reader."""
+        if unlink:
+            self._segment.path.unlink(missing_ok=True)
+        self._words = self._segment.words[:0]
+        self._segment.close()
+
+    def _fill(self, segment: Segment) -> None:
+        facts, words = self.facts, segment.words
+        base = facts.time_base
+        blob: bytes = msgpack.packb(
+            {
+                "node": facts.node,
+                "camera": facts.camera,
+                "format": facts.picture.format,
+                "width": facts.picture.width,
+                "height": facts.picture.height,
+                "time_base": None if base is None else [base.numerator, base.denominator],
+            }
+        )
+        segment.bytes[layout.RING_FACTS_BYTE : layout.RING_FACTS_BYTE + len(blob)] = blob
+        words[layout.RING_WORD_FACTS_LENGTH] = len(blob)
+        words[layout.RING_WORD_RUN] = facts.run
+        words[layout.RING_WORD_EPOCH] = facts.epoch
+        words[layout.RING_WORD_SLOTS] = self.slots
+        words[layout.RING_WORD_PICTURE_BYTES] = facts.picture.nbytes
+        words[layout.RING_WORD_SLOT_BYTES] = layout.whole_pages(facts.picture.nbytes)
+        words[layout.RING_WORD_FIRST_SLOT_BYTE] = layout.first_slot_byte(self.slots)
+        words[layout.RING_WORD_VERSION] = layout.VERSION
+        words[layout.RING_WORD_MAGIC] = layout.RING_MAGIC
+
+
+class RingReader:
+    """A consumer's end: the same bytes, mapped read-only."""
+
+    def __init__(self, segment: Segment, facts: RingFacts, slots: int) -> None:
+        """Read a mapped ring whose header was checked by `open_ring`."""
+        self.facts = facts
+        self.slots = slots
+        self._segment = segment
+        self._words = segment.words
+        self._stride = layout.whole_pages(facts.picture.nbytes)
+        self._first = layout.first_slot_byte(slots)
+
+    def memory(self, slot: int) -> memoryview:
+        """Return the read-only bytes of a slot's picture.
+
+        Raises:
+            WireError: there is no such slot.
+        """
+        if not 0 <= slot < self.slots:
+            raise WireError(f"slot {slot} of ring {self._segment.path.name}: it has {self.slots}")
+        begin = self._first + slot * self._stride
+        return self._segment.bytes[begin : begin + self.facts.picture.nbytes]
+
+    def holds(self, slot: int, generation: int) -> bool:
+        """Whether the slot still holds, complete, the picture that was announced with `generation`."""
+        header = layout.RING_SLOT_HEADERS_BYTE // layout.WORD_BYTES + slot * layout.RING_SLOT_HEADER_WORDS
+        return bool(self._words[header + layout.RING_SLOT_GENERATION] == generation)
+
+    @property
+    def is_unlinked(self) -> bool:
+        """Whether the ring's owner has taken its name away: no new frames will lie in it."""
+        return self._segment.is_unlinked
+
+    def close(self) -> None:
+        """Unmap the ring."""
+        self._words = self._segment.words[:0]
+        self._segment.close()
+
+
+def open_ring(path: Path) -> RingReader | None:
+    """Map a ring for reading; None when it is not there.
+
+    Raises:
+        WireError: the file is not a ring of this version.
+    """
+    segment = open_segment(path)
+    if segment is None:
+        return None
+    words = segment.words
+    if (
+        len(segment.bytes) < layout.PAGE_BYTES
+        or words[layout.RING_WORD_MAGIC] != layout.RING_MAGIC
+        or words[layout.RING_WORD_VERSION] != layout.VERSION
+    ):
+        segment.close()
+        raise WireError(f"{path.name} is not a ring of version {layout.VERSION}")
+    length = words[layout.RING_WORD_FACTS_LENGTH]
+    fields: dict[str, Any] = msgpack.unpackb(
+        segment.bytes[layout.RING_FACTS_BYTE : layout.RING_FACTS_BYTE + length].tobytes()
+    )
+    base = fields["time_base"]
+    facts = RingFacts(
+        node=fields["node"],
+        camera=fields["camera"],
+        run=words[layout.RING_WORD_RUN],
+        epoch=words[layout.RING_WORD_EPOCH],
+        picture=PictureLayout(fields["format"], fields["width"], fields["height"]),
+        time_base=None if base is None else Fraction(*base),
+    )
+    return RingReader(segment, facts, words[layout.RING_WORD_SLOTS])

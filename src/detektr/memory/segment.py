@@ -1,0 +1,129 @@
+"""Files in shared memory: reserved in full before they are mapped, named only when they are ready."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+from detektr.errors import NoRoomError
+
+_MIB = 1 << 20
+_LOCK = struct.Struct("@hhqqi4x")  # struct flock: kind, whence, start, length, pid
+
+
+class Segment:
+    """One mapped file. `words` are its 64-bit words, `bytes` its bytes; both are read-only for a reader.
+
+    Close it before the process ends; views taken from it must be gone by then or the mapping stays until they are.
+    """
+
+    def __init__(self, path: Path, fd: int, *, is_writable: bool) -> None:
+        """Map the open file `fd`; the descriptor belongs to the segment from now on."""
+        self.path = path
+        self._fd = fd
+        access = mmap.PROT_READ | (mmap.PROT_WRITE if is_writable else 0)
+        self.map = mmap.mmap(fd, 0, prot=access)
+        self.bytes = memoryview(self.map)
+        self.words = self.bytes.cast("Q")
+
+    @property
+    def is_unlinked(self) -> bool:
+        """Whether the file's name is gone: its owner has left."""
+        return os.fstat(self._fd).st_nlink == 0
+
+    def try_lock(self) -> bool:
+        """Take the file's lock for as long as this process lives; False: another holds it."""
+        try:
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _lock_request(fcntl.F_WRLCK))
+        except BlockingIOError:
+            return False
+        return True
+
+    def is_locked_elsewhere(self) -> bool:
+        """Ask the kernel whether the process that locked this file is alive; asking takes no lock."""
+        answer = fcntl.fcntl(self._fd, fcntl.F_OFD_GETLK, _lock_request(fcntl.F_RDLCK))
+        kind: int = _LOCK.unpack(answer)[0]
+        return kind != fcntl.F_UNLCK
+
+    def close_descriptor(self) -> None:
+        """Let go of the file but not of the mapping: for a forked child, so that it does not hold the lock."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def close(self) -> None:
+        """Unmap; views that somebody still holds keep the memory until they are dropped."""
+        with contextlib.suppress(BufferError):
+            self.words.release()
+            self.bytes.release()
+            self.map.close()
+        self.close_descriptor()
+
+
+def create_segment(path: Path, nbytes: int, fill: Callable[[Segment], None]) -> Segment:
+    """Reserve `nbytes` in shared memory, let `fill` write the first words, and only then give the file its name.
+
+    The memory is allocated, not only promised: touching it later cannot end in a SIGBUS.
+
+    Args:
+        path: the name; whatever had it before is replaced (readers keep what they have mapped).
+        nbytes: size in bytes.
+        fill: writes the header.
+    Returns:
+        The segment, mapped for writing.
+    Raises:
+        NoRoomError: the file system has not that much left.
+    """
+    free = free_bytes(path.parent)
+    if nbytes > free:
+        raise _no_room(path, nbytes, free)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(fd, 0, nbytes)
+        segment = Segment(path, fd, is_writable=True)
+    except OSError as fault:
+        os.close(fd)
+        fresh.unlink()
+        if fault.errno in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG):
+            raise _no_room(path, nbytes, free_bytes(path.parent)) from None
+        raise
+    fill(segment)
+    fresh.rename(path)
+    return segment
+
+
+def open_segment(path: Path, *, is_writable: bool = False) -> Segment | None:
+    """Map an existing file; None when there is none (yet)."""
+    try:
+        fd = os.open(path, (os.O_RDWR if is_writable else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    if os.fstat(fd).st_size == 0:
+        os.close(fd)
+        return None
+    return Segment(path, fd, is_writable=is_writable)
+
+
+def _lock_request(kind: int) -> bytes:
+    return _LOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that can still be reserved in the file system of `folder`."""
+    stats = os.statvfs(folder)
+    return stats.f_bavail * stats.f_frsize
+
+
+def _no_room(path: Path, needed: int, free: int) -> NoRoomError:
+    return NoRoomError(
+        f"{path.name} needs {needed / _MIB:.1f} MiB of shared memory and {path.parent.parent.parent} has"
+        f" {free / _MIB:.1f} MiB free; use fewer slots (a lower high_water_mark), smaller pictures (width, height),"
+        f" or more shared memory (a container: --shm-size; elsewhere: mount -o remount,size=...)"
+    )

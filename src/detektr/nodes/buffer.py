@@ -1,0 +1,71 @@
+"""A buffer: holds announcements, never pixels; what its edges are done with it gives back upstream."""
+
+from __future__ import annotations
+
+from detektr.memory import layout
+from detektr.nodes.control import ControlLine
+from detektr.nodes.node import Node
+from detektr.nodes.options import BufferOptions
+from detektr.nodes.spec import NodeSpec
+
+
+class BufferNode(Node):
+    """Moves leases from its intakes to its edges. An intake's number is the lane of its frames."""
+
+    kind = "buffer"
+
+    def __init__(self, spec: NodeSpec, control: ControlLine | None = None) -> None:
+        """See `Node`."""
+        assert isinstance(spec.options, BufferOptions)
+        self.max_age_ns = spec.options.max_age_ns
+        self.lanes = max(1, len(spec.upstreams))
+        super().__init__(spec, control)
+        self._lane_of: dict[tuple[int, int], int] = {}
+        self._first_lane = 0
+
+    def prepare(self) -> None:
+        """Make or adopt the edges; what their journals hold is still leased from upstream."""
+        super().prepare()
+        for edge in self.outlet.fanout.edges.values():
+            for cell in edge.holds():
+                lane = min(cell.lane, len(self.intakes) - 1)
+                self._lane_of[cell.key, cell.sequence] = lane
+                self.intakes[lane].held[cell.key, cell.sequence] = None
+
+    def step(self, now_ns: int) -> bool:
+        """Offer what has arrived, inputs in turn, as far as the edges have room."""
+        if self.is_stopping and not self.is_final:
+            return False  # what is not taken yet goes back upstream when we leave
+        fanout, lanes = self.outlet.fanout, len(self.intakes)
+        moved = 0
+        for turn in range(lanes):
+            lane = (self._first_lane + turn) % lanes
+            leases = self.intakes[lane].leases
+            while leases and fanout.has_room(lane):
+                lease = leases.popleft()
+                name = lease.key, lease.sequence
+                if name not in self._lane_of:  # else: granted once more, and still held from before
+                    self._lane_of[name] = lane
+                    fanout.offer(lane, lease.key, lease.sequence, lease.captured_ns, lease.payload)
+                moved += 1
+        self._first_lane = (self._first_lane + 1) % lanes
+        if moved:
+            page = self.page
+            page[layout.PAGE_WORD_FRAMES] += moved
+        return False
+
+    def release(self, names: list[tuple[int, int]]) -> None:
+        """Give frames back upstream."""
+        for name in names:
+            lane = self._lane_of.pop(name, None)
+            if lane is not None:
+                self.intakes[lane].finish(name)
+
+    def seen_streams(self) -> list[tuple[int, int]]:
+        """Per stream, the next sequence that some edge has not been offered."""
+        return list(self.outlet.fanout.seen_all().items())
+
+    def is_done(self) -> bool:
+        """Done when every input has ended (or only we stop) and the edges are empty."""
+        is_alone = self.is_stopping and not self.is_final
+        return (is_alone or all(intake.is_ended for intake in self.intakes)) and self.try_end()

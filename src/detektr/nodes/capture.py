@@ -1,0 +1,182 @@
+"""A capture: a decoder fills slots of a ring, the loop announces them and takes them back."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from detektr.descriptor import stream_key, unpack_descriptor
+from detektr.errors import RefusedError
+from detektr.memory import layout
+from detektr.memory.ring import RingFacts, RingWriter
+from detektr.nodes.control import ControlLine
+from detektr.nodes.decoder import Decoder
+from detektr.nodes.node import Node
+from detektr.nodes.options import CaptureOptions, WhenFull
+from detektr.nodes.source_kind import is_live
+from detektr.nodes.spec import NodeSpec
+
+
+class CaptureNode(Node):
+    """The writer of a camera's rings, one epoch after the other."""
+
+    kind = "capture"
+
+    def __init__(self, spec: NodeSpec, control: ControlLine | None = None) -> None:
+        """See `Node`; a run's number and its sequences go on where a dead predecessor left them."""
+        assert isinstance(spec.options, CaptureOptions)
+        policy: WhenFull = "drop-oldest" if is_live(spec.options.source) else "block"
+        self.guest_policy = spec.options.when_full or policy
+        super().__init__(spec, control)
+        run = self.page[layout.PAGE_WORD_RUN] or int.from_bytes(os.urandom(4), "big") | 1
+        self.page[layout.PAGE_WORD_RUN] = run
+        self._key = stream_key(spec.node, run)
+        self._rings: dict[int, RingWriter] = {}
+        self._slots: dict[int, tuple[int, int]] = {}  # sequence: epoch and slot
+        self._left: dict[int, int] = {}  # frames still needed, by epoch
+        self._decoder = Decoder(
+            spec.node, spec.options, Path(spec.folder), self.page, run, self._make_ring
+        )
+
+    def prepare(self) -> None:
+        """Adopt what a predecessor left, open the source and, unless it is live, reserve its ring.
+
+        Raises:
+            DetektrError: the source cannot be read, or there is no room for its ring.
+        """
+        super().prepare()
+        self._adopt()
+        self._decoder.start()
+        if not self._decoder.is_live:
+            self._decoder.has_first.wait()
+            if self._decoder.failure is not None:
+                raise self._decoder.failure
+            if self._decoder.is_finished and not self._decoder.go.is_set() and not self._rings:
+                raise RefusedError(f"source {self.spec.options.source!r} has no picture")  # type: ignore[union-attr]
+
+    def run(self) -> None:
+        """Let the frames flow."""
+        self._decoder.go.set()
+        super().run()
+        if self._decoder.failure is not None:
+            raise self._decoder.failure
+
+    def step(self, now_ns: int) -> bool:
+        """Offer what is published, as far as the edges have room."""
+        fanout, decoder = self.outlet.fanout, self._decoder
+        decoder.has_readers = bool(fanout.edges)
+        published, moved = decoder.published, 0
+        while published and fanout.has_room(0):
+            frame = published.popleft()
+            if frame.payload:
+                self._slots[frame.sequence] = frame.epoch, frame.slot
+                self._left[frame.epoch] = self._left.get(frame.epoch, 0) + 1
+                fanout.offer(0, self._key, frame.sequence, frame.captured_ns, frame.payload)
+                moved += 1
+            else:
+                fanout.count_dropped(self._key, frame.sequence, 1, "ring_full")
+        if len(self._rings) > 1:
+            self._drop_old_rings()
+        if moved:
+            page = self.page
+            page[layout.PAGE_WORD_FRAMES] += moved
+            page[layout.PAGE_WORD_LAST_FRAME_UTC_NS] = time.time_ns()
+            decoder.room.set()
+        return False
+
+    def release(self, names: list[tuple[int, int]]) -> None:
+        """Give slots back to the writer; a ring of a past epoch goes with its last frame."""
+        for _, sequence in names:
+            place = self._slots.pop(sequence, None)
+            if place is None:
+                continue
+            epoch, slot = place
+            self._left[epoch] -= 1
+            ring = self._rings.get(epoch)
+            if ring is not None:
+                ring.release(slot)
+            elif self._left[epoch] == 0:  # a predecessor's
+                self.folder.ring(self.spec.node, epoch).unlink(missing_ok=True)
+        if names:
+            self._decoder.room.set()
+
+    def wake_fd(self) -> int:
+        """Return the decoder's descriptor."""
+        return self._decoder.wake_fd
+
+    def before_sleep(self) -> bool:
+        """Tell the decoder that it must wake us; not when it has published meanwhile."""
+        self._decoder.loop_sleeps = True
+        return not (self._decoder.published and self.outlet.fanout.has_room(0))
+
+    def after_sleep(self) -> None:
+        """Take the decoder's bell back."""
+        self._decoder.loop_sleeps = False
+        try:
+            os.eventfd_read(self._decoder.wake_fd)
+        except BlockingIOError:
+            return
+
+    def state(self) -> tuple[str, str]:
+        """How the source is, and whether anybody reads."""
+        if self._decoder.why:
+            return "connecting", self._decoder.why
+        if not self.outlet.fanout.edges:
+            return "waiting", f"no consumer yet: detektr processor module:Class --input {self.spec.node}"
+        return "running", ""
+
+    def stop(self, *, is_final: bool, within_ns: int | None = None) -> None:
+        """Read no more; what was published is still delivered."""
+        self._decoder.stop()
+        super().stop(is_final=is_final, within_ns=within_ns)
+
+    def is_done(self) -> bool:
+        """Done when the source has ended, or was stopped, and every frame was taken."""
+        if not self._decoder.is_finished and not self.is_stopping:
+            return False
+        is_unread = not self.outlet.fanout.edges and not self.is_stopping and self._decoder.failure is None
+        return not is_unread and (not self._decoder.published or not self.outlet.fanout.edges) and self.try_end()
+
+    def close(self) -> None:
+        """Stop the decoder, leave, and take the rings away unless a supervisor will."""
+        self._decoder.stop()
+        if self._decoder.is_alive():
+            self._decoder.join(timeout=2)
+        is_own = self.control is None or self.control.is_cut
+        super().close()
+        for ring in self._rings.values():
+            ring.close(unlink=is_own)
+        if is_own:
+            for path in self.folder.rings(self.spec.node).values():
+                path.unlink()
+            self.folder.remove_if_empty()
+
+    def _make_ring(self, facts: RingFacts) -> RingWriter:
+        ring = RingWriter(self.folder.ring(facts.node, facts.epoch), facts, self.spec.slots)
+        self._rings[facts.epoch] = ring
+        return ring
+
+    def _drop_old_rings(self) -> None:
+        """Let go of the rings of past epochs whose frames are all done."""
+        coming = {frame.epoch for frame in self._decoder.published}
+        for epoch, ring in list(self._rings.items()):
+            if epoch < self.page[layout.PAGE_WORD_EPOCH] and epoch not in coming and not self._left.get(epoch):
+                del self._rings[epoch]
+                ring.close(unlink=True)
+
+    def _adopt(self) -> None:
+        """Keep the rings that hold frames still needed; count what was written and never announced."""
+        fanout = self.outlet.fanout
+        for edge in fanout.edges.values():
+            for cell in edge.holds():
+                if cell.sequence not in self._slots:
+                    descriptor = unpack_descriptor(cell.payload)
+                    self._slots[cell.sequence] = descriptor.epoch, descriptor.slot
+                    self._left[descriptor.epoch] = self._left.get(descriptor.epoch, 0) + 1
+        for epoch, path in self.folder.rings(self.spec.node).items():
+            if epoch not in self._left:
+                path.unlink()
+        following = self.page[layout.PAGE_WORD_NEXT_SEQUENCE]
+        if following:
+            fanout.count_dropped(self._key, following - 1, following, "capture_died")

@@ -1,0 +1,203 @@
+"""The thread beside a capture's loop: it waits for FFmpeg, fills slots and hands them over; it owns no edge.
+
+Decoding and copying release the interpreter's lock, so the loop serves its consumers meanwhile, even when a camera
+stalls for seconds. The two share the ring's list of free slots and one deque; each is popped at one end only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from detektr.descriptor import Descriptor, pack_descriptor
+from detektr.errors import DetektrError, SourceError
+from detektr.memory import layout
+from detektr.memory.page import NodePage
+from detektr.memory.ring import RingFacts, RingWriter
+from detektr.nodes.options import CaptureOptions
+from detektr.nodes.source import Picture, open_source
+from detektr.nodes.source_kind import is_live
+
+PENDING_MAX = 4  # published and not yet offered; the ring has as many slots to spare
+FIRST_PAUSE_S, LONGEST_PAUSE_S, GOOD_AFTER_S = 1.0, 60.0, 30.0
+ROOM_CHECK_S = 0.2
+_log = logging.getLogger(__name__)
+
+
+class Published(NamedTuple):
+    """One frame on its way from the thread to the loop; without a payload: there was no slot for it."""
+
+    sequence: int
+    epoch: int
+    slot: int
+    captured_ns: int
+    payload: bytes
+
+
+class Decoder(threading.Thread):
+    """Reads one source to its end, or for ever where it is live."""
+
+    def __init__(
+        self,
+        node: str,
+        options: CaptureOptions,
+        folder: Path,
+        page: NodePage,
+        run_id: int,
+        make_ring: Callable[[RingFacts], RingWriter],
+    ) -> None:
+        """Prepare; `start` begins to read and `go` lets frames be published."""
+        super().__init__(name="decoder", daemon=True)
+        self.published: deque[Published] = deque()
+        self.go, self.has_first, self.room, self.is_stopped = (threading.Event() for _ in range(4))
+        self.failure: DetektrError | None = None
+        self.is_finished = False
+        self.is_live = is_live(options.source)
+        self.has_readers = False
+        self.why = "opening" if self.is_live else ""
+        self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.loop_sleeps = False
+        self._node, self._options, self._folder, self._page, self._run_id = node, options, folder, page, run_id
+        self._make_ring = make_ring
+        self._ring: RingWriter | None = None
+        self._slots: dict[int, npt.NDArray[np.uint8]] = {}
+        self._sequence = page[layout.PAGE_WORD_NEXT_SEQUENCE]
+        self._close_source: Callable[[], None] | None = None
+        self._good_since_s = 0.0
+
+    def run(self) -> None:
+        """Read until the source ends; a live one is opened again and again, with growing pauses."""
+        pause_s = FIRST_PAUSE_S
+        try:
+            while not self.is_stopped.is_set():
+                try:
+                    self._read()
+                    why = "the stream ended"
+                except SourceError as fault:
+                    if not self.is_live:
+                        raise
+                    why = str(fault)
+                if not self.is_live or self.is_stopped.is_set():
+                    break
+                if self._good_since_s and time.monotonic() - self._good_since_s > GOOD_AFTER_S:
+                    pause_s = FIRST_PAUSE_S
+                self._good_since_s = 0.0
+                self.why = why
+                self._page[layout.PAGE_WORD_RECONNECTS] += 1
+                _log.warning("%s; trying again in about %.0f s", why, pause_s)
+                self.is_stopped.wait(pause_s * random.uniform(0.8, 1.2))
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        except DetektrError as fault:
+            self.failure = fault
+        except Exception as fault:  # a generator's own code
+            self.failure = SourceError(f"source {type(fault).__name__}: {fault}")
+            _log.debug("source raised", exc_info=True)
+        finally:
+            self.is_finished = True
+            self.has_first.set()
+            self._wake()
+
+    def stop(self) -> None:
+        """Read no more; what is published stays."""
+        self.is_stopped.set()
+        self.go.set()
+        self.room.set()
+        if self._close_source is not None:
+            self._close_source()
+
+    def _read(self) -> None:
+        source = open_source(self._options, self._folder)
+        self._close_source = source.close
+        page = self._page
+        thinned, corrupt = page[layout.PAGE_WORD_THINNED], page[layout.PAGE_WORD_CORRUPT]
+        try:
+            for picture in source.pictures():
+                if self.is_stopped.is_set():
+                    return
+                page[layout.PAGE_WORD_THINNED] = thinned + source.thinned
+                page[layout.PAGE_WORD_CORRUPT] = corrupt + source.corrupt
+                if not self._good_since_s:
+                    self._good_since_s = time.monotonic()
+                    self.why = ""
+                    _log.info("reading %s: %s %dx%d", source.description, *_size(picture))
+                if self.has_readers or not self.is_live:
+                    self._publish(picture)
+        finally:
+            page[layout.PAGE_WORD_THINNED] = thinned + source.thinned
+            page[layout.PAGE_WORD_CORRUPT] = corrupt + source.corrupt
+            self._close_source = None
+            source.close()
+
+    def _publish(self, picture: Picture) -> None:
+        ring = self._ring
+        if ring is None or ring.facts.picture != picture.layout or ring.facts.time_base != picture.time_base:
+            ring = self._begin_epoch(picture)
+        if not self.go.is_set():
+            self.has_first.set()
+            self.go.wait()
+        slot = self._claim(ring)
+        if self.is_stopped.is_set() and slot is None:
+            return
+        captured_ns, utc_ns = time.monotonic_ns(), picture.utc_ns or time.time_ns()
+        sequence, self._sequence = self._sequence, self._sequence + 1
+        epoch, payload = ring.facts.epoch, b""
+        if slot is not None:
+            view = self._slots.get(slot)
+            if view is None:
+                view = self._slots[slot] = np.frombuffer(ring.memory(slot), np.uint8)
+            picture.write(view)
+            generation = ring.publish(slot, sequence)
+            payload = pack_descriptor(
+                Descriptor(
+                    self._node, ring.facts.camera, self._run_id, epoch, slot, generation, sequence, captured_ns, utc_ns,
+                    picture.pts,
+                )  # fmt: skip
+            )
+        self._page[layout.PAGE_WORD_NEXT_SEQUENCE] = self._sequence
+        self.published.append(Published(sequence, epoch, -1 if slot is None else slot, captured_ns, payload))
+        self._wake()
+
+    def _claim(self, ring: RingWriter) -> int | None:
+        """Take a free slot; a file waits for one, a live source has one at once or not at all."""
+        while not self.is_stopped.is_set():
+            self.room.clear()
+            if len(self.published) < PENDING_MAX:
+                slot = ring.try_claim()
+                if slot is not None:
+                    return slot
+            if self.is_live:
+                return None
+            self.room.wait(ROOM_CHECK_S)
+        return None
+
+    def _begin_epoch(self, picture: Picture) -> RingWriter:
+        """Reserve a ring for pictures of another size or format; the old one stays until its frames are done."""
+        epoch = self._page[layout.PAGE_WORD_EPOCH] + 1
+        camera = self._options.camera or self._node
+        facts = RingFacts(self._node, camera, self._run_id, epoch, picture.layout, picture.time_base)
+        self._slots.clear()
+        ring = self._ring = self._make_ring(facts)
+        self._page[layout.PAGE_WORD_EPOCH] = epoch
+        _log.info(
+            "epoch %d: %s %dx%d, %d slots, %.1f MiB", epoch, *_size(picture), ring.slots, ring.nbytes / (1 << 20)
+        )
+        return ring
+
+    def _wake(self) -> None:
+        if self.loop_sleeps:
+            self.loop_sleeps = False
+            os.eventfd_write(self.wake_fd, 1)
+
+
+def _size(picture: Picture) -> tuple[str, int, int]:
+    return picture.layout.format, picture.layout.width, picture.layout.height

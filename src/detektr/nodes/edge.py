@@ -1,0 +1,482 @@
+"""One edge: queue, policy, credit, leases, redelivery and counting. No sockets, no clock: time and messages come in.
+
+Every decision about what becomes of a frame between one producer and one consumer group is made here. The state lives
+in a journal, so that a successor of the producer adopts the edge as it was, at whatever point its predecessor died.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from detektr.ledger import DROP_REASONS
+from detektr.memory import layout
+from detektr.memory.journal import CellRecord, Journal
+from detektr.nodes.options import WhenFull
+
+_DROPPED = {reason: layout.EDGE_WORD_DROPPED + place for place, reason in enumerate(DROP_REASONS)}
+_SETTLE_MAX = layout.EDGE_REDO_PAIRS_MAX - 1  # cells freed in one change, beside the counter
+STALL_NS = 800_000_000  # seen within a second, with the time it takes to look
+
+FrameName = tuple[int, int]
+Offer = Literal["taken", "dropped", "known"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeOptions:
+    """What an edge may hold and what it does when that is reached."""
+
+    mark: int
+    """Most frames queued per lane (the high-water mark)."""
+    low: int
+    """After the mark was reached, a lane takes frames again when it holds this many."""
+    when_full: WhenFull
+    lanes: int = 1
+    """Inputs of the producer; each has a queue and a mark of its own."""
+    window_total: int
+    """Most leases that all replicas may hold together."""
+    payload_bytes: int
+    max_deliveries: int = 3
+    timeout_ns: int | None = None
+    """How long a replica may take for one frame; None: as long as it lives."""
+    max_age_ns: int | None = None
+    is_guest: bool = False
+
+    @property
+    def cells(self) -> int:
+        """Most frames that the edge ever holds."""
+        return self.lanes * self.mark + self.window_total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What an attaching replica says of the leases that it, or its predecessor, may hold."""
+
+    received: int = 0
+    held: Collection[FrameName] = ()
+    seen: Mapping[int, int] = field(default_factory=dict)
+    failed: Sequence[tuple[int, int, str]] = ()
+    previous: tuple[int, int, int] = (0, 0, 0)
+
+
+class Fact(NamedTuple):
+    """Something that became of one frame; `what` is dropped, redelivered, dead_lettered or refused."""
+
+    what: str
+    sequence: int
+    reason: str
+    attempts: int
+    payload: bytes
+
+
+class Cell:
+    """A frame that is queued or leased."""
+
+    __slots__ = ("attempts", "captured_ns", "grant", "granted_ns", "index", "key", "lane", "ordinal", "owner", "payload", "sequence")  # fmt: skip
+
+    def __init__(
+        self, index: int, ordinal: int, key: int, sequence: int, lane: int, captured_ns: int, payload: bytes
+    ) -> None:
+        self.index, self.ordinal, self.key, self.sequence = index, ordinal, key, sequence
+        self.lane, self.captured_ns, self.payload = lane, captured_ns, payload
+        self.attempts = self.owner = self.grant = self.granted_ns = 0
+
+
+class Replica:
+    """One consumer process. It is granted leases while it is present and not suspended."""
+
+    __slots__ = ("entry", "grants", "head_since_ns", "is_durable", "is_present", "is_suspended", "last_ordinal", "leases", "name", "session", "window")  # fmt: skip
+
+    def __init__(self, entry: int, session: int, name: str, window: int, *, is_durable: bool) -> None:
+        self.entry, self.session, self.name, self.window, self.is_durable = entry, session, name, window, is_durable
+        self.leases: dict[FrameName, Cell] = {}
+        self.grants = self.last_ordinal = 0
+        self.head_since_ns = 0
+        self.is_present = self.is_suspended = False
+
+
+def _busyness(replica: Replica) -> tuple[int, int]:
+    return len(replica.leases), replica.last_ordinal
+
+
+class Edge:
+    """See the module's first lines. After each call, `settled` holds the frames that this edge needs no more."""
+
+    def __init__(self, consumer: str, options: EdgeOptions, journal: Journal) -> None:
+        """Adopt what the journal holds."""
+        self.consumer, self.options, self.journal = consumer, options, journal
+        self.settled: list[FrameName] = []
+        self.facts: list[Fact] = []
+        self.replicas: dict[int, Replica] = {}
+        self._queues: list[deque[Cell]] = [deque() for _ in range(options.lanes)]
+        self._is_paused = [False] * options.lanes
+        self._next_lane, self._last_lane = 0, options.lanes - 1
+        self._alone_since_ns = 0
+        self._free = list(range(journal.cells - 1, -1, -1))
+        self._offered = journal[layout.EDGE_WORD_OFFERED]
+        for record in journal.replicas():
+            replica = Replica(
+                record.entry, record.session, record.name, record.window, is_durable=record.is_durable
+            )
+            self.replicas[record.session] = replica
+        self._adopt_cells(list(journal.records()))
+        journal[layout.EDGE_WORD_ATTACHED] = 0
+
+    # -- offering ---------------------------------------------------------------------------------------------------
+
+    @property
+    def queued(self) -> int:
+        """Frames that wait for a replica."""
+        return sum(map(len, self._queues))
+
+    @property
+    def in_flight(self) -> int:
+        """Frames leased to replicas."""
+        return sum(len(replica.leases) for replica in self.replicas.values())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is queued or leased."""
+        return not self.queued and not self.in_flight
+
+    def has_room(self, lane: int) -> bool:
+        """Whether a frame may be offered now; an edge that drops always has room, one that blocks up to its mark."""
+        return self.options.when_full != "block" or not self._is_paused[min(lane, self._last_lane)]
+
+    def holds(self) -> list[Cell]:
+        """Return every frame that is queued or leased, in no order."""
+        leased = [cell for replica in self.replicas.values() for cell in replica.leases.values()]
+        return [cell for queue in self._queues for cell in queue] + leased
+
+    def offer(self, lane: int, key: int, sequence: int, captured_ns: int, payload: bytes) -> Offer:
+        """Take one frame, or drop one as the policy says; `known`: it was offered before (a predecessor took it).
+
+        A stream's sequences must come in increasing order.
+        """
+        journal = self.journal
+        if sequence < journal.seen(key):
+            return "known"
+        lane = min(lane, self._last_lane)  # a guest has one queue for all lanes
+        queue = self._queues[lane]
+        if len(queue) >= self.options.mark and self.options.when_full == "drop-oldest":
+            self._drop(queue.popleft(), "queue_full")
+        if not self._free or (self._is_paused[lane] and self.options.when_full != "drop-oldest"):
+            self.count_dropped(key, sequence, 1, "queue_full")
+            self.facts.append(Fact("dropped", sequence, "queue_full", 0, payload))
+            return "dropped"
+        cell = Cell(self._free.pop(), journal[layout.EDGE_WORD_NEXT_ORDINAL], key, sequence, lane, captured_ns, payload)
+        journal.fill_cell(cell.index, cell.ordinal, key, sequence, lane, captured_ns, payload)
+        self._offered += 1
+        journal.apply(
+            (
+                journal.seen_word(key),
+                sequence + 1,
+                layout.EDGE_WORD_OFFERED,
+                self._offered,
+                layout.EDGE_WORD_NEXT_ORDINAL,
+                cell.ordinal + 1,
+                journal.word_of(cell.index, layout.CELL_STATE),
+                layout.CELL_QUEUED,
+            )
+        )
+        queue.append(cell)
+        if len(queue) >= self.options.mark:
+            self._is_paused[lane] = True
+        return "taken"
+
+    def count_dropped(self, key: int, next_sequence: int, count: int, reason: str) -> None:
+        """Count frames that never came to this edge's queue; `next_sequence` is the last one's (the next is expected)."""
+        journal, word = self.journal, _DROPPED[reason]
+        self._offered += count
+        journal.apply(
+            (
+                journal.seen_word(key),
+                next_sequence + 1,
+                layout.EDGE_WORD_OFFERED,
+                self._offered,
+                word,
+                journal[word] + count,
+            )
+        )
+
+    # -- replicas ---------------------------------------------------------------------------------------------------
+
+    def attach(self, session: int, name: str, window: int, claim: Claim, *, is_durable: bool, now_ns: int) -> bool:
+        """Let a replica in, or in again, and settle what it says of leases; False: there are too many replicas.
+
+        Leases that it holds stay its own, leases that it has finished are delivered, the others are queued again.
+        """
+        replica = self.replicas.get(session)
+        if replica is None:
+            entry = self._free_entry()
+            if entry is None:
+                return False
+            replica = Replica(entry, session, name, min(window, self.options.window_total), is_durable=is_durable)
+            self.journal.write_replica(entry, session, name, replica.window, is_durable=is_durable)
+            predecessors = [other for other in self.replicas.values() if other.name == name]
+            self.replicas[session] = replica
+            for old in predecessors:
+                self._succeed(old, replica, claim)
+        else:
+            for key, sequence, why in claim.failed:
+                if (key, sequence) in replica.leases:
+                    self.fail(session, key, sequence, why)
+            self._reconcile(replica, {cell.grant for cell in replica.leases.values() if cell.grant <= claim.received}, claim)
+        replica.grants = max(replica.grants, claim.received)
+        replica.is_present, replica.is_suspended, replica.head_since_ns = True, False, now_ns
+        self._count_present()
+        return True
+
+    def detach(self, session: int) -> None:
+        """Let a replica go; what it still held is queued again."""
+        replica = self.replicas.get(session)
+        if replica is not None:
+            self._requeue(list(replica.leases.values()), "detached", is_attempt=False)
+            self._remove(replica)
+
+    def bury(self, session: int, progress: tuple[int, int] | None) -> None:
+        """Take note of a dead replica: what it finished is delivered, what it worked on failed once, the rest waits again.
+
+        Args:
+            session: the dead replica's.
+            progress: running numbers of the lease that it worked on last and finished last, from its page.
+        """
+        replica = self.replicas.get(session)
+        if replica is None:
+            return
+        replica.is_present = False
+        self._count_present()
+        if replica.is_durable:
+            return  # its journal lives; its successor will say what it holds
+        working, finished = progress or (0, 0)
+        leases = list(replica.leases.values())
+        self._settle([cell for cell in leases if cell.grant <= finished], layout.EDGE_WORD_DELIVERED)
+        suspects = [cell for cell in leases if cell.grant > finished and cell.grant == working]
+        self._requeue([cell for cell in leases if cell.grant > max(finished, working)], "died", is_attempt=False)
+        self._requeue(suspects, "its replica died", is_attempt=True)
+        self._remove(replica)
+
+    # -- leases -----------------------------------------------------------------------------------------------------
+
+    def grant(self, now_ns: int) -> dict[int, list[Cell]]:
+        """Lease queued frames to replicas with credit, the least busy first, lanes in turn.
+
+        Returns:
+            The newly leased frames by session, in the order in which they must be sent.
+        """
+        granted: dict[int, list[Cell]] = {}
+        able = [
+            replica
+            for replica in self.replicas.values()
+            if replica.is_present and not replica.is_suspended and len(replica.leases) < replica.window
+        ]
+        while able:
+            cell = self._next_cell(now_ns)
+            if cell is None:
+                break
+            replica = able[0] if len(able) == 1 else min(able, key=_busyness)
+            if not replica.leases:
+                replica.head_since_ns = now_ns
+            replica.grants += 1
+            replica.last_ordinal = cell.ordinal
+            cell.owner, cell.grant, cell.granted_ns = replica.session, replica.grants, now_ns
+            self.journal.lease_cell(cell.index, cell.owner, cell.grant, now_ns)
+            if cell.attempts:
+                self.journal[layout.EDGE_WORD_REDELIVERED] += 1
+            replica.leases[cell.key, cell.sequence] = cell
+            granted.setdefault(replica.session, []).append(cell)
+            if len(replica.leases) >= replica.window:
+                able.remove(replica)
+        return granted
+
+    def finish(self, session: int, names: Iterable[FrameName], now_ns: int) -> None:
+        """Take back leases whose work is done; one that is not the session's own is refused and counted."""
+        replica = self.replicas.get(session)
+        done: list[Cell] = []
+        for name in names:
+            cell = replica.leases.get(name) if replica is not None else None
+            if cell is None or cell in done:
+                self._refuse(name[1])
+            else:
+                done.append(cell)
+        if replica is not None:
+            replica.head_since_ns, replica.is_suspended = now_ns, False
+        self._settle(done, layout.EDGE_WORD_DELIVERED)
+
+    def fail(self, session: int, key: int, sequence: int, why: str) -> None:
+        """Take back a lease whose attempt failed: again, or dead-lettered after the last attempt."""
+        replica = self.replicas.get(session)
+        cell = replica.leases.get((key, sequence)) if replica is not None else None
+        if cell is None:
+            self._refuse(sequence)
+        elif why == "overwritten":
+            self._drop(cell, "overwritten")
+        else:
+            self._requeue([cell], why, is_attempt=True)
+
+    def expire(self, now_ns: int) -> None:
+        """End the leases of replicas that have made no progress for too long; they get no more until they say something."""
+        limit_ns = self.options.timeout_ns
+        if limit_ns is None:
+            return
+        for replica in list(self.replicas.values()):
+            replica.head_since_ns = replica.head_since_ns or now_ns
+            if replica.leases and now_ns - replica.head_since_ns > limit_ns:
+                replica.is_suspended = True
+                head, *others = sorted(replica.leases.values(), key=lambda cell: cell.grant)
+                self._requeue(others, "behind a lease that timed out", is_attempt=False)
+                self._requeue([head], f"took longer than {limit_ns / 1e9:g} s", is_attempt=True)
+
+    def note_stall(self, now_ns: int) -> bool | None:
+        """Say that the edge has stalled (True: frames, and for 1 s nobody to take them) or resumed (False); None: as before."""
+        if any(replica.is_present and not replica.is_suspended for replica in self.replicas.values()):
+            self._alone_since_ns = 0
+        else:
+            self._alone_since_ns = self._alone_since_ns or now_ns
+        since_ns = self._alone_since_ns
+        is_stalled = since_ns > 0 and now_ns - since_ns > STALL_NS and not self.is_empty
+        if is_stalled == (self.journal[layout.EDGE_WORD_STALLED_SINCE_NS] != 0):
+            return None
+        self.journal[layout.EDGE_WORD_STALLED_SINCE_NS] = since_ns if is_stalled else 0
+        return is_stalled
+
+    def drop_all(self, reason: str) -> None:
+        """Drop what is queued and what is leased: the end of a drain whose time is over."""
+        for cell in self.holds():
+            self._drop(cell, reason)
+        for queue in self._queues:
+            queue.clear()
+
+    # -- within -----------------------------------------------------------------------------------------------------
+
+    def _adopt_cells(self, records: list[CellRecord]) -> None:
+        for record in records:
+            cell = Cell(
+                record.index, record.ordinal, record.key, record.sequence, record.lane, record.captured_ns, record.payload
+            )
+            cell.attempts, cell.grant, cell.granted_ns = record.attempts, record.grant, record.granted_ns
+            self._free.remove(record.index)
+            replica = self.replicas.get(record.owner) if record.state == layout.CELL_LEASED else None
+            if replica is not None:
+                cell.owner = replica.session
+                replica.leases[cell.key, cell.sequence] = cell
+                replica.grants = max(replica.grants, cell.grant)
+            else:
+                if record.state == layout.CELL_LEASED:
+                    self.journal[self.journal.word_of(cell.index, layout.CELL_STATE)] = layout.CELL_QUEUED
+                self._queues[min(cell.lane, self._last_lane)].append(cell)
+        for lane in range(len(self._queues)):
+            self._is_paused[lane] = len(self._queues[lane]) >= self.options.mark
+
+    def _succeed(self, old: Replica, new: Replica, claim: Claim) -> None:
+        """Settle what a predecessor of the same name left."""
+        if not old.is_durable:
+            past, working, finished = claim.previous
+            self.bury(old.session, (working, finished) if past == old.session else None)
+            return
+        taken = {cell.grant for cell in old.leases.values() if cell.sequence < claim.seen.get(cell.key, 0)}
+        self._reconcile(old, taken, claim)
+        for name, cell in old.leases.items():
+            new.grants += 1
+            cell.owner, cell.grant = new.session, new.grants
+            self.journal.lease_cell(cell.index, cell.owner, cell.grant, cell.granted_ns)
+            new.leases[name] = cell
+        old.leases = {}
+        self._remove(old)
+
+    def _reconcile(self, replica: Replica, taken: Collection[int], claim: Claim) -> None:
+        """Keep the leases that are held; those taken and not held are done, those never taken wait again.
+
+        Args:
+            replica: whose leases.
+            taken: running numbers of the leases that reached the replica.
+            claim: what it says it holds.
+        """
+        others = [cell for name, cell in replica.leases.items() if name not in claim.held]
+        self._settle([cell for cell in others if cell.grant in taken], layout.EDGE_WORD_DELIVERED)
+        self._requeue([cell for cell in others if cell.grant not in taken], "never arrived", is_attempt=False)
+
+    def _next_cell(self, now_ns: int) -> Cell | None:
+        """Take the next queued frame, lanes in turn; the ones that are too old are dropped on the way."""
+        lanes, limit_ns = len(self._queues), self.options.max_age_ns
+        for _ in range(lanes):
+            lane = self._next_lane
+            self._next_lane = (lane + 1) % lanes
+            queue = self._queues[lane]
+            while queue:
+                cell = queue.popleft()
+                if self._is_paused[lane] and len(queue) <= self.options.low:
+                    self._is_paused[lane] = False
+                if limit_ns is None or now_ns - cell.captured_ns <= limit_ns:
+                    return cell
+                self._drop(cell, "too_old")
+        return None
+
+    def _drop(self, cell: Cell, reason: str) -> None:
+        self._settle([cell], _DROPPED[reason])
+        self.facts.append(Fact("dropped", cell.sequence, reason, cell.attempts, cell.payload))
+
+    def _refuse(self, sequence: int) -> None:
+        self.journal[layout.EDGE_WORD_REFUSED] += 1
+        self.facts.append(Fact("refused", sequence, "its lease was over", 0, b""))
+
+    def _settle(self, cells: list[Cell], counter: int) -> None:
+        """Let frames leave the edge, each counted once in `counter`."""
+        journal = self.journal
+        for begin in range(0, len(cells), _SETTLE_MAX):
+            batch = cells[begin : begin + _SETTLE_MAX]
+            change = [counter, journal[counter] + len(batch)]
+            for cell in batch:
+                change += (journal.word_of(cell.index, layout.CELL_STATE), layout.CELL_FREE)
+            journal.apply(change)
+            for cell in batch:
+                self._release(cell)
+                self._free.append(cell.index)
+                self.settled.append((cell.key, cell.sequence))
+
+    def _requeue(self, cells: list[Cell], reason: str, *, is_attempt: bool) -> None:
+        """Put leased frames back where they were in the queue; after the last attempt they are dead-lettered."""
+        journal = self.journal
+        for cell in cells:
+            if is_attempt and cell.attempts + 1 >= self.options.max_deliveries:
+                cell.attempts += 1
+                self.facts.append(Fact("dead_lettered", cell.sequence, reason, cell.attempts, cell.payload))
+                self._settle([cell], layout.EDGE_WORD_DEAD_LETTERED)
+                continue
+            self._release(cell)
+            cell.attempts += is_attempt
+            journal.apply(
+                (
+                    journal.word_of(cell.index, layout.CELL_ATTEMPTS),
+                    cell.attempts,
+                    journal.word_of(cell.index, layout.CELL_STATE),
+                    layout.CELL_QUEUED,
+                )
+            )
+            queue = self._queues[min(cell.lane, self._last_lane)]
+            place = 0
+            while place < len(queue) and queue[place].ordinal < cell.ordinal:
+                place += 1
+            queue.insert(place, cell)
+            if is_attempt:
+                self.facts.append(Fact("redelivered", cell.sequence, reason, cell.attempts, cell.payload))
+
+    def _release(self, cell: Cell) -> None:
+        replica = self.replicas.get(cell.owner)
+        if replica is not None:
+            replica.leases.pop((cell.key, cell.sequence), None)
+        cell.owner = 0
+
+    def _remove(self, replica: Replica) -> None:
+        self.journal.clear_replica(replica.entry)
+        self.replicas.pop(replica.session, None)
+        self._count_present()
+
+    def _count_present(self) -> None:
+        self.journal[layout.EDGE_WORD_ATTACHED] = sum(replica.is_present for replica in self.replicas.values())
+
+    def _free_entry(self) -> int | None:
+        taken = {replica.entry for replica in self.replicas.values()}
+        return next((entry for entry in range(layout.EDGE_REPLICAS_MAX) if entry not in taken), None)

@@ -1,0 +1,91 @@
+"""Events on their way to sinks: what a processor returned about a frame, packed and numbered."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgpack
+
+from detektr.descriptor import stream_key
+from detektr.frame import Frame
+from detektr.memory.folder import state_root
+
+
+class EventStream:
+    """The events of one processor process, in order. `sequence` is the next one's number."""
+
+    def __init__(self, node: str, replica: int, run: int, event_bytes: int) -> None:
+        """Begin at 0; whoever adopts edges sets `sequence` to what they have seen."""
+        self.node, self.replica, self.event_bytes = node, replica, event_bytes
+        self.key = stream_key(f"{node}.{replica}", run)
+        self.sequence = 0
+
+    def pack(self, frame: Frame, result: object) -> list[bytes]:
+        """Return what a processor gave for a frame as packed events.
+
+        Args:
+            frame: what it is about.
+            result: a dict, or a list of dicts, of plain values (numpy scalars and arrays become numbers and lists).
+        Raises:
+            TypeError: it is something else, or holds a value that cannot be packed.
+            ValueError: one event is larger than `event_bytes`.
+        """
+        events = result if isinstance(result, list | tuple) else [result]
+        about = {
+            "frame": frame.id,
+            "camera": frame.camera,
+            "sequence": frame.sequence,
+            "epoch": frame.epoch,
+            "timestamp": frame.timestamp.isoformat(timespec="milliseconds"),
+            "node": self.node,
+            "replica": self.replica,
+            "delivery": frame.delivery,
+        }
+        packed = []
+        for event in events:
+            if not isinstance(event, Mapping):
+                raise TypeError(
+                    f"process() returned {type(event).__name__}; return None, a dict, or a list of dicts (events)"
+                )
+            payload: bytes = msgpack.packb({**about, "data": dict(event)}, default=_plain)
+            if len(payload) > self.event_bytes:
+                raise ValueError(
+                    f"event of {len(payload)} bytes; {self.node} takes {self.event_bytes}: raise its event_bytes"
+                )
+            packed.append(payload)
+        return packed
+
+    def save_letter(self, payload: bytes, why: str, pipeline: str) -> str:
+        """Keep an event that no sink could take, with the reason; returns where."""
+        letters = state_root() / pipeline / "dead-letters"
+        letters.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = letters / f"event_{self.node}.{self.replica}_{time.time_ns()}.json"
+        text = json.dumps({"event": unpack_event(payload), "why": why}, default=str, indent=1)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "w") as letter:
+            letter.write(text)
+        return str(path)
+
+
+def unpack_event(payload: bytes) -> dict[str, Any]:
+    """Return a packed event: `frame`, `camera`, `sequence`, ... and the processor's own values as `data`."""
+    event: dict[str, Any] = msgpack.unpackb(payload, strict_map_key=False)
+    return event
+
+
+def identify_event(payload: bytes) -> str:
+    """Return the id of the frame that a packed event is about."""
+    return str(unpack_event(payload).get("frame", ""))
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy scalars and arrays, sets and tuples into plain values."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"events hold plain values; {type(value).__name__} cannot be packed: turn it into numbers or text")

@@ -1,0 +1,87 @@
+"""All edges of one producer: a frame is offered to each, and is needed until the last of them has settled it."""
+
+from __future__ import annotations
+
+from detektr.nodes.edge import Edge, FrameName
+
+
+class Fanout:
+    """Which frames are still needed, by how many edges. No sockets, no clock."""
+
+    def __init__(self) -> None:
+        """Begin without edges."""
+        self.edges: dict[str, Edge] = {}
+        self._needed: dict[FrameName, int] = {}
+        self._released: list[FrameName] = []
+
+    def add(self, edge: Edge) -> None:
+        """Let an edge in; the frames that its journal holds are needed from now on."""
+        self.edges[edge.consumer] = edge
+        for cell in edge.holds():
+            name = cell.key, cell.sequence
+            self._needed[name] = self._needed.get(name, 0) + 1
+
+    def remove(self, consumer: str) -> None:
+        """Let an edge go; what it still held is no longer needed by it."""
+        edge = self.edges.pop(consumer)
+        names = [(cell.key, cell.sequence) for cell in edge.holds()]
+        for name in (*edge.settled, *names):
+            self._settle(name)
+
+    def has_room(self, lane: int) -> bool:
+        """Whether every edge would take a frame now; without edges there is nobody to offer it to."""
+        return bool(self.edges) and all(edge.has_room(lane) for edge in self.edges.values())
+
+    def offer(self, lane: int, key: int, sequence: int, captured_ns: int, payload: bytes) -> None:
+        """Offer a frame to every edge; those that know it from before a restart count it once."""
+        name, needed = (key, sequence), 0
+        for edge in self.edges.values():
+            needed += edge.offer(lane, key, sequence, captured_ns, payload) == "taken"
+        needed += self._needed.get(name, 0)
+        if needed:
+            self._needed[name] = needed
+        else:
+            self._released.append(name)
+
+    def count_dropped(self, key: int, next_sequence: int, count: int, reason: str) -> None:
+        """Count frames that never had pixels to offer on every edge that has not heard of them."""
+        for edge in self.edges.values():
+            seen = edge.journal.seen(key)
+            unheard = min(count, next_sequence + 1 - seen)
+            if unheard > 0 and (seen or count == 1 or not edge.options.is_guest):  # a guest starts where it came in
+                edge.count_dropped(key, next_sequence, unheard, reason)
+
+    def seen_all(self) -> dict[int, int]:
+        """Per stream, the next sequence that some edge of the file has not been offered yet."""
+        lowest: dict[int, int] = {}
+        edges = [edge for edge in self.edges.values() if not edge.options.is_guest] or list(self.edges.values())
+        for place, edge in enumerate(edges):
+            seen = edge.journal.seen_all()
+            if place == 0:
+                lowest = seen
+            else:
+                lowest = {key: min(expected, seen[key]) for key, expected in lowest.items() if key in seen}
+        return lowest
+
+    def collect(self) -> list[FrameName]:
+        """Return the frames that no edge needs any more, since the last call."""
+        for edge in self.edges.values():
+            if edge.settled:
+                for name in edge.settled:
+                    self._settle(name)
+                edge.settled.clear()
+        released, self._released = self._released, []
+        return released
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no edge holds anything."""
+        return all(edge.is_empty for edge in self.edges.values())
+
+    def _settle(self, name: FrameName) -> None:
+        left = self._needed.get(name, 0) - 1
+        if left > 0:
+            self._needed[name] = left
+        else:
+            self._needed.pop(name, None)
+            self._released.append(name)

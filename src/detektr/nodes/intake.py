@@ -1,0 +1,242 @@
+"""The consumer's side of one edge: attach, receive leases, give them back, and attach again when the producer changed."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from detektr.memory import layout
+from detektr.memory.folder import RunFolder
+from detektr.memory.journal import JournalReader, open_journal
+from detektr.memory.page import NodePage
+from detektr.wire.link import Link, Outbox
+from detektr.wire.message import Attach, Detach, FrameName, Grant, Lease, Refusal, Return, Welcome
+
+ANSWER_NS = 1_000_000_000  # an attach that nobody answers within this time is sent again
+FAILED_MAX = 64
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Which edge to read, and as whom."""
+
+    producer: str
+    producer_replica: int
+    consumer: str
+    window: int
+    is_durable: bool = False
+    is_guest: bool = False
+    when_full: str = ""
+
+
+class Intake:
+    """One edge as one replica sees it. `leases` waits to be worked on; `held` is all that is not given back."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        entry: int,
+        folder: RunFolder,
+        link: Link,
+        page: NodePage,
+        *,
+        seen: Callable[[], Iterable[FrameName]] = tuple,
+    ) -> None:
+        """Nothing is sent before the first `tick`.
+
+        Args:
+            upstream: the edge.
+            entry: number of this input on the node's page.
+            folder: where the edge's journal and the producer's socket are.
+            link: our sockets.
+            page: our page; the producer reads from it how far we were, should we die.
+            seen: for a durable consumer, what it expects next of each stream.
+        """
+        self.upstream = upstream
+        self.leases: deque[Lease] = deque()
+        self.held: dict[FrameName, Lease | None] = {}
+        self.why = ""
+        self._folder, self._link, self._page, self._seen = folder, link, page, seen
+        at = layout.PAGE_WORD_INPUTS + entry * layout.PAGE_INPUT_WORDS
+        self._session_word = at + layout.PAGE_INPUT_SESSION
+        self._working_word = at + layout.PAGE_INPUT_WORKING
+        self._finished_word = at + layout.PAGE_INPUT_FINISHED
+        self._previous = page[self._session_word], page[self._working_word], page[self._finished_word]
+        self._session = self._round = self._received = self._incarnation = 0
+        self._sent_ns = 0
+        self._is_attached = False
+        self._journal: JournalReader | None = None
+        self._outbox: Outbox | None = None
+        self._finished: list[FrameName] = []
+        self._failed: list[tuple[int, int, str]] = []
+        self._failed_lately: deque[tuple[int, int, str]] = deque(maxlen=FAILED_MAX)
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether the producer has let us in."""
+        return self._is_attached
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether everything was delivered and nothing more will come."""
+        return self._journal is not None and self._journal.state == layout.EDGE_ENDED and not self.held
+
+    def owns(self, session: int) -> bool:
+        """Whether a message that names `session` is for this edge."""
+        return session == self._session
+
+    def handle(self, message: Grant | Welcome | Refusal, now_ns: int) -> None:
+        """Take one message of the producer; those of an earlier attach are stale and left alone."""
+        if isinstance(message, Refusal):
+            self.why = f"refused by {self.upstream.producer}: {message.why}"
+            _log.error("%s", self.why)
+            self._sent_ns = now_ns
+        elif message.round != self._round:
+            return
+        elif isinstance(message, Welcome):
+            self._open_journal()
+            if self._journal is not None:
+                self._is_attached, self._incarnation, self.why = True, message.incarnation, ""
+                _log.info("attached to %s", self.upstream.producer)
+        else:
+            for lease in message.leases:
+                name = lease.key, lease.sequence
+                self._received = lease.grant
+                self.held[name] = lease
+                self.leases.append(lease)
+                if lease.delivery > 1:  # the failures of this frame have been heard
+                    lately = [failed for failed in self._failed_lately if failed[:2] != name]
+                    self._failed_lately = deque(lately, maxlen=FAILED_MAX)
+
+    def tick(self, now_ns: int) -> None:
+        """Attach, or attach again, where that is due."""
+        journal = self._journal
+        if journal is not None and (journal.is_unlinked or journal.state == layout.EDGE_CLOSED) and not self.is_ended:
+            self._leave(f"{self.upstream.producer} has left")
+        elif self._is_attached and journal is not None and journal.incarnation != self._incarnation:
+            _log.info("%s was restarted: attaching again", self.upstream.producer)
+            self._is_attached = False
+            self._sent_ns = 0
+        elif self._is_attached and journal is not None and not journal.has_session(self._session):
+            _log.warning("%s has let this replica go: attaching anew", self.upstream.producer)
+            self._leave("let go")
+        if not self._is_attached and now_ns - self._sent_ns >= ANSWER_NS:
+            self._attach(now_ns)
+
+    def take(self) -> Lease | None:
+        """Return the next frame to work on, and note on the page that it is being worked on; None: there is none.
+
+        Leases that were revoked meanwhile are skipped.
+        """
+        while self.leases:
+            lease = self.leases.popleft()
+            if self.still_holds(lease):
+                self._page[self._working_word] = lease.grant
+                return lease
+            self.held.pop((lease.key, lease.sequence), None)
+        return None
+
+    def still_holds(self, lease: Lease) -> bool:
+        """Whether the lease stands: it was not revoked, and the frame not given to another."""
+        journal = self._journal
+        return journal is not None and journal.is_leased(lease.cell, self._session, lease.key, lease.sequence)
+
+    def finish(self, name: FrameName, grant: int = 0) -> None:
+        """Note that the work on a frame is done; it is told at the next `flush`."""
+        self.held.pop(name, None)
+        if grant:
+            self._page[self._finished_word] = grant
+        self._finished.append(name)
+
+    def fail(self, name: FrameName, why: str) -> None:
+        """Note that the attempt at a frame failed; it is told at the next `flush`."""
+        self.held.pop(name, None)
+        self._failed.append((*name, why))
+
+    @property
+    def untold(self) -> int:
+        """Frames given back since the last flush."""
+        return len(self._finished) + len(self._failed)
+
+    def flush(self) -> None:
+        """Tell the producer what is given back."""
+        if not (self._finished or self._failed):
+            return
+        if self._outbox is not None and self._session:
+            returned = tuple(self._finished), tuple(self._failed)
+            self._outbox.try_send(Return(self.upstream.consumer, self._session, *returned))
+        self._failed_lately.extend(self._failed)
+        self._finished.clear()
+        self._failed.clear()
+
+    def close(self) -> None:
+        """Tell what is given back, leave the edge and close."""
+        self.flush()
+        if self._outbox is not None:
+            if self._session:
+                self._outbox.try_send(Detach(self.upstream.consumer, self._session))
+            self._outbox.close(linger_ms=500)
+            self._outbox = None
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
+    def _attach(self, now_ns: int) -> None:
+        upstream = self.upstream
+        inbox = self._folder.inbox(upstream.producer, upstream.producer_replica)
+        if not inbox.exists():
+            self._open_journal()
+            self.why = f"waiting for {upstream.producer}"
+            return
+        if self._outbox is not None:
+            self._outbox.close()
+        self._outbox = self._link.open_outbox(inbox)
+        if not self._session:
+            self._session, self._received = secrets.randbits(63) | 1, 0
+            self._page[self._session_word] = 0
+            self._page[self._working_word] = self._page[self._finished_word] = 0
+            self._page[self._session_word] = self._session
+        self._round += 1
+        self._sent_ns = now_ns
+        self.why = f"waiting for {upstream.producer} to answer"
+        self._outbox.try_send(
+            Attach(
+                consumer=upstream.consumer,
+                replica=f"{self._page.path.stem}",
+                session=self._session,
+                round=self._round,
+                window=upstream.window,
+                is_durable=upstream.is_durable,
+                is_guest=upstream.is_guest,
+                when_full=upstream.when_full,
+                received=self._received,
+                held=tuple(self.held),
+                seen=tuple(self._seen()),
+                failed=tuple(self._failed_lately),
+                previous=self._previous,
+            )
+        )
+
+    def _leave(self, why: str) -> None:
+        """Begin anew: another session, nothing held (what is being worked on will be refused)."""
+        self.why, self._is_attached = why, False
+        self._previous = self._session, self._page[self._working_word], self._page[self._finished_word]
+        self._session, self._sent_ns = 0, 0
+        self.leases.clear()
+        if not self.upstream.is_durable:
+            self.held.clear()
+        self._failed_lately.clear()
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
+    def _open_journal(self) -> None:
+        upstream = self.upstream
+        if self._journal is not None:
+            self._journal.close()
+        path = self._folder.journal(upstream.producer, upstream.producer_replica, upstream.consumer)
+        self._journal = open_journal(path, upstream.producer, upstream.consumer)

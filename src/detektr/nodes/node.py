@@ -1,0 +1,272 @@
+"""What every node process has in common: page, sockets, signals, the line to its supervisor, and the loop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from pathlib import Path
+from types import FrameType
+
+from detektr.descriptor import DESCRIPTOR_BYTES_MAX, unpack_descriptor
+from detektr.errors import WireError
+from detektr.events import Event, MessageRefused, NodeStateChanged
+from detektr.memory import layout
+from detektr.memory.folder import RunFolder, state_root
+from detektr.memory.page import NodePage
+from detektr.memory.ring import open_ring
+from detektr.nodes.control import EVENTS_MAX, ControlLine
+from detektr.nodes.dead_letter import save_dead_letter
+from detektr.nodes.intake import Intake
+from detektr.nodes.options import WhenFull
+from detektr.nodes.outlet import Outlet, Producer
+from detektr.nodes.spec import NodeSpec
+from detektr.wire.link import Link
+from detektr.wire.message import Grant, Refusal, Welcome
+
+TICK_NS = 100_000_000
+EVENTS_PENDING_MAX = 4096
+_log = logging.getLogger(__name__)
+
+
+class Node(ABC):
+    """One process of a node. `prepare` may refuse, `run` works until the end, `close` leaves nothing behind."""
+
+    kind: str
+    payload_bytes = DESCRIPTOR_BYTES_MAX
+    guest_policy: WhenFull = "drop-oldest"
+    max_age_ns: int | None = None
+    lanes = 1
+
+    def __init__(self, spec: NodeSpec, control: ControlLine | None = None) -> None:
+        """Take the node's name: lock its page and bind its socket.
+
+        Raises:
+            RefusedError: a process of this name runs already, or the folder cannot be used.
+        """
+        self.spec, self.control = spec, control
+        self.folder = RunFolder(spec.pipeline)
+        self.folder.make()
+        self.page = NodePage(self.folder.page(spec.node, spec.replica), self.kind)
+        self.link = Link(self.folder.inbox(spec.node, spec.replica))
+        guest_frames: int = getattr(spec.options, "guests", 0)
+        self.outlet = Outlet(
+            Producer(
+                spec.node, spec.replica, guest_frames, self.guest_policy, self.payload_bytes, self.max_age_ns, self.lanes
+            ),
+            self.folder,
+            self.link,
+            self.report,
+            identify=self.identify,
+            save_letter=self.save_letter,
+        )
+        self.intakes = [
+            Intake(upstream, entry, self.folder, self.link, self.page, seen=self.seen_streams)
+            for entry, upstream in enumerate(spec.upstreams)
+        ]
+        self.is_stopping = self.is_final = False
+        self.stop_deadline_ns = 0
+        self._events: deque[Event] = deque(maxlen=EVENTS_PENDING_MAX)
+        self._state = ("", "")
+        self._next_tick_ns = 0
+
+    # -- what kinds of nodes do -------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Do what may be refused before anything flows: import, construct, open, reserve."""
+        for consumer, options in self.spec.edges.items():
+            self.outlet.add_edge(consumer, options)
+        self.outlet.adopt_guests()
+
+    @abstractmethod
+    def step(self, now_ns: int) -> bool:
+        """Do some work; True: there is more to do at once."""
+
+    @abstractmethod
+    def is_done(self) -> bool:
+        """Whether everything is finished, so that the process may end."""
+
+    def state(self) -> tuple[str, str]:
+        """How the node is, and why."""
+        missing = next((intake.why for intake in self.intakes if not intake.is_attached and not intake.is_ended), "")
+        return ("waiting", missing) if missing else ("running", "")
+
+    def stop(self, *, is_final: bool, within_ns: int | None = None) -> None:
+        """Begin to stop, within the drain's time unless told otherwise.
+
+        Args:
+            is_final: the whole pipeline stops: what our inputs still have is worked off, and consumers are told that
+                nothing more will come. Else only this process stops, and its consumers wait for its successor.
+            within_ns: time until the rest is dropped as `stopped`.
+        """
+        now_ns = time.monotonic_ns()
+        limit_ns = self.spec.options.drain_ns if within_ns is None else within_ns
+        deadline_ns = now_ns + limit_ns
+        self.stop_deadline_ns = min(self.stop_deadline_ns, deadline_ns) if self.is_stopping else deadline_ns
+        self.is_stopping, self.is_final = True, self.is_final or is_final
+        self._next_tick_ns = 0
+
+    def try_end(self) -> bool:
+        """End our edges when they are empty; consumers are told so unless only this process stops."""
+        if self.is_stopping and not self.is_final:
+            return self.outlet.fanout.is_empty
+        return self.outlet.try_end()
+
+    def seen_streams(self) -> list[tuple[int, int]]:
+        """For a durable consumer: per stream, the next sequence that it expects."""
+        return []
+
+    def release(self, names: list[tuple[int, int]]) -> None:
+        """Take note that no edge needs these frames any more."""
+
+    def wake_fd(self) -> int | None:
+        """Return a descriptor that wakes the loop, where something beside messages does."""
+        return None
+
+    def before_sleep(self) -> bool:
+        """Say whether the loop may sleep now; from here on who has news must wake it."""
+        return True
+
+    def after_sleep(self) -> None:
+        """Take note that the loop is awake."""
+
+    # -- the loop ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Work until everything is finished, or stopped and drained, or the drain's time is over."""
+        wakeup = self._catch_signals()
+        watched = [fd for fd in (wakeup, self.wake_fd(), self.control and self.control.fileno()) if fd is not None]
+        for fd in watched:
+            self.link.watch(fd)
+        while True:
+            now_ns = time.monotonic_ns()
+            self._receive(now_ns)
+            has_more = self.step(now_ns)
+            self.outlet.pump(now_ns)
+            self.release(self.outlet.collect())
+            for intake in self.intakes:
+                intake.flush()
+            if now_ns >= self._next_tick_ns:
+                self._next_tick_ns = now_ns + TICK_NS
+                self._tick(now_ns)
+                if self._is_over(now_ns):
+                    return
+            if not has_more and self.before_sleep():
+                ready = self.link.wait(self._next_tick_ns - time.monotonic_ns())
+                self.after_sleep()
+                if ready:
+                    self._hear(ready, wakeup)
+
+    def close(self) -> None:
+        """Leave the edges and take away what is ours, unless a supervisor lives who wants to read it."""
+        is_own = self.control is None or self.control.is_cut
+        for intake in self.intakes:
+            intake.close()
+        self.outlet.close(unlink=is_own)
+        self.link.close()
+        self._tell()
+        self.page.close(unlink=is_own)
+        if is_own:
+            self.folder.remove_if_empty()
+
+    def report(self, event: Event) -> None:
+        """Remember what happened until it can be told; when that takes too long the oldest is lost, and counted."""
+        if self.control is None or not self.spec.is_audited:
+            return
+        if len(self._events) == EVENTS_PENDING_MAX:
+            self.page[layout.PAGE_WORD_TRAIL_LOST] += 1
+        self._events.append(event)
+
+    def identify(self, payload: bytes) -> str:
+        """Return the id of the frame that an announcement is about."""
+        return unpack_descriptor(payload).id
+
+    def save_letter(self, payload: bytes, why: str) -> str:
+        """Keep a dead-lettered frame's picture and the reason; returns where."""
+        descriptor = unpack_descriptor(payload)
+        ring = open_ring(self.folder.ring(descriptor.node, descriptor.epoch))
+        if ring is None:
+            return "nowhere: its ring is gone"
+        picture = ring.memory(descriptor.slot)
+        letters = state_root() / self.spec.pipeline / "dead-letters"
+        path: Path = save_dead_letter(letters, descriptor, ring.facts.picture, picture, why)
+        picture.release()
+        ring.close()
+        return str(path)
+
+    def _receive(self, now_ns: int) -> None:
+        for message in self.link.receive():
+            try:
+                if isinstance(message, WireError):
+                    raise message
+                if isinstance(message, Grant | Welcome | Refusal):
+                    for intake in self.intakes:
+                        if intake.owns(message.session):
+                            intake.handle(message, now_ns)
+                else:
+                    self.outlet.handle(message, now_ns)
+            except WireError as fault:
+                self.page[layout.PAGE_WORD_WIRE_ERRORS] += 1
+                if self.page[layout.PAGE_WORD_WIRE_ERRORS].bit_count() == 1:  # 1, 2, 4, 8, ... of them
+                    _log.warning("message refused: %s", fault)
+                self.report(MessageRefused(self.page.path.stem, str(fault)))
+
+    def _tick(self, now_ns: int) -> None:
+        for intake in self.intakes:
+            intake.tick(now_ns)
+        self.outlet.tick(now_ns)
+        state = self.state()
+        if self.is_stopping and state[0] in ("running", "waiting", "connecting"):
+            state = "draining", ""
+        if state != self._state:
+            self._state = state
+            self.page.set_state(*state)
+            _log.info("%s%s", state[0], f": {state[1]}" if state[1] else "")
+            self.report(NodeStateChanged(self.page.path.stem, *state))
+        self._tell()
+
+    def _tell(self) -> None:
+        while self._events and self.control is not None:
+            batch = [self._events[place] for place in range(min(EVENTS_MAX, len(self._events)))]
+            if not self.control.try_tell_events(batch):
+                return
+            for _ in batch:
+                self._events.popleft()
+
+    def _is_over(self, now_ns: int) -> bool:
+        if self.is_done():
+            return True
+        if self.is_stopping and now_ns > self.stop_deadline_ns:
+            count = self.outlet.drop_rest("stopped")
+            self.release(self.outlet.collect())
+            if count:
+                _log.warning("the drain's %s are over: %d frames dropped as stopped", self.spec.options.drain, count)
+            self.try_end()
+            return True
+        return False
+
+    def _hear(self, ready: list[int], wakeup: int) -> None:
+        if wakeup in ready:
+            os.read(wakeup, 4096)
+        if self.control is not None and self.control.fileno() in ready:
+            order = self.control.try_order()
+            if order is not None and order.get("order") == "stop":
+                self.stop(is_final=True, within_ns=order.get("within_ns"))
+            if self.control.is_cut:
+                self.link.unwatch(self.control.fileno())
+                _log.warning("the supervisor is gone: stopping")
+                self.stop(is_final=True)
+
+    def _catch_signals(self) -> int:
+        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+        def order_stop(number: int, frame: FrameType | None) -> None:
+            self.stop(is_final=False)
+
+        signal.signal(signal.SIGTERM, order_stop)
+        signal.signal(signal.SIGINT, order_stop)
+        return reading

@@ -1,0 +1,239 @@
+"""What a node can be told: one dataclass a kind, the single source of the file's keys, defaults and JSON Schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Le
+
+NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
+SECOND_NS = 1_000_000_000
+STRICT: dict[str, Any] = {"extra": "forbid", "use_attribute_docstrings": True}
+_UNIT_NS = {"ms": 1_000_000, "s": SECOND_NS, "m": 60 * SECOND_NS, "h": 3600 * SECOND_NS}
+_DURATION_PATTERN = r"[0-9]{1,9}(?:\.[0-9]{1,9})? ?(?:ms|s|m|h)"
+_DURATION = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h)\s*")
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a text must look like: for the validator, for editors (a pattern) and for people (words)."""
+
+    pattern: str
+    words: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        """Add the pattern to the schema of a text; pydantic asks for this by name, so it need not be imported."""
+        return {**handler(source), "pattern": self.pattern}
+
+
+WhenFull = Literal["drop-oldest", "drop-newest", "block"]
+Name = Annotated[str, Text(NAME_PATTERN, "a name (a letter, then at most 31 letters, digits, _ or -)")]
+Duration = Annotated[str, Text(rf"^{_DURATION_PATTERN}$", "a time such as 500ms, 10s, 2m or 1h")]
+Pauses = Annotated[
+    str, Text(rf"^{_DURATION_PATTERN}\.\.{_DURATION_PATTERN}$", "a first and a longest pause such as 1s..60s")
+]
+Rate = Annotated[str, Text(rf"^[0-9]{{1,4}} in {_DURATION_PATTERN}$", "a count and a time such as 5 in 10m")]
+PixelFormat = Annotated[str, Text(r"^[a-z][a-z0-9_]*$", "FFmpeg's name of a pixel format such as yuv420p or bgr24")]
+Reference = Annotated[str, Text(r"^\w+(\.\w+)*:\w+(\.\w+)*$", "a module and what is in it such as my.module:MyClass")]
+
+
+def duration_ns(text: str) -> int:
+    """Read a duration such as `500ms`, `10s`, `2m` or `1h`.
+
+    Args:
+        text: a number with a unit out of ms, s, m, h.
+    Returns:
+        Nanoseconds, 0 or more.
+    Raises:
+        ValueError: the text is not a number with a unit.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration; write a number with a unit out of ms, s, m, h, e.g. 500ms")
+    return round(float(match.group(1)) * _UNIT_NS[match.group(2)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestartOptions:
+    """When and how often a node is started again after it ended."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    when: Literal["on-failure", "always", "never"] = "on-failure"
+    """on-failure: after a signal or a non-zero exit; always: after any end but a drained source; never."""
+    backoff: Pauses = "1s..60s"
+    """First and longest pause between tries, doubling, with jitter."""
+    limit: Rate = "5 in 10m"
+    """More failures than this within that time and the node is `failed` for good."""
+
+    def __post_init__(self) -> None:
+        _ = (self.backoff_ns, self.limit_count_ns)
+
+    @property
+    def backoff_ns(self) -> tuple[int, int]:
+        """First and longest pause, in nanoseconds."""
+        first, dots, longest = self.backoff.partition("..")
+        if not dots:
+            raise ValueError(f"backoff {self.backoff!r} must be first..longest; e.g. 1s..60s")
+        pauses = duration_ns(first), duration_ns(longest)
+        if not 0 < pauses[0] <= pauses[1]:
+            raise ValueError(f"backoff {self.backoff!r} must be a growing range above nothing; e.g. 1s..60s")
+        return pauses
+
+    @property
+    def limit_count_ns(self) -> tuple[int, int]:
+        """Failures allowed, and within how many nanoseconds."""
+        count, word, within = self.limit.partition(" in ")
+        if not word or not count.isdecimal() or duration_ns(within) == 0:
+            raise ValueError(f"limit {self.limit!r} must be a count and a time longer than nothing; e.g. 5 in 10m")
+        return int(count), duration_ns(within)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _NodeOptions:
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    restart: RestartOptions = field(default_factory=RestartOptions)
+    """When and how often this node is started again."""
+    optional: bool = False
+    """True: the pipeline goes on, and ends with 0, when this node has failed for good."""
+    start_timeout: Duration = "60s"
+    """A node that is not ready by then is killed and counted as failed."""
+    drain: Duration = "10s"
+    """How long a stop may take to finish what is queued; the rest is dropped as `stopped`."""
+
+    def __post_init__(self) -> None:
+        for name in ("start_timeout", "drain", "timeout", "max_age"):
+            value = getattr(self, name, None)
+            if value is not None and duration_ns(value) == 0 and name != "drain":
+                raise ValueError(f"{name} {value!r} must be longer than nothing; e.g. 10s")
+
+    @property
+    def drain_ns(self) -> int:
+        """Longest time a stop may take, in nanoseconds."""
+        return duration_ns(self.drain)
+
+    @property
+    def start_timeout_ns(self) -> int:
+        """Longest time until the node is ready, in nanoseconds."""
+        return duration_ns(self.start_timeout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureOptions(_NodeOptions):
+    """A camera, a file or a generator of pictures, decoded into a ring."""
+
+    kind: Literal["capture"] = "capture"
+    source: str
+    """clip.mp4, rtsp://..., http(s)://..., /dev/video0, lavfi:testsrc2=..., or python:my.module:pictures."""
+    camera: Name | None = None
+    """The camera's name in frame ids; the node's own name unless told otherwise."""
+    with_: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments for a python: source (written `with` in the file)."""
+    realtime: bool = False
+    """A file at its own pace; false: as fast as its frames are taken."""
+    loop: bool = False
+    """Start a file again when it ends."""
+    fps: Annotated[float, Ge(0.001), Le(1000)] | None = None
+    """Thin out to this many frames a second, evenly; the others are counted as `thinned`."""
+    format: PixelFormat | None = None
+    """Pixel format in the ring (an FFmpeg name); the decoder's own unless told otherwise."""
+    width: Annotated[int, Ge(2), Le(16384)] | None = None
+    """Width in pixels, scaled while captured; the source's own unless told otherwise."""
+    height: Annotated[int, Ge(2), Le(16384)] | None = None
+    """Height in pixels."""
+    slots: Annotated[int, Ge(2), Le(65536)] | None = None
+    """Slots in the ring; follows from the graph unless told otherwise, and may not be fewer than it needs."""
+    high_water_mark: Annotated[int, Ge(1), Le(65536)] = 8
+    """Most frames queued for one consumer of this capture."""
+    when_full: WhenFull | None = None
+    """Policy at the mark; a file blocks and a live source drops the oldest unless told otherwise."""
+    guests: Annotated[int, Ge(0), Le(1024)] = 8
+    """Slots kept for consumers that are not in the file (`detektr.attach`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BufferOptions(_NodeOptions):
+    """Holds announcements, never pixels, and applies the high-water mark."""
+
+    kind: Literal["buffer"] = "buffer"
+    input: Name | list[Name]
+    """The capture or buffer to read from, or a list of them."""
+    high_water_mark: Annotated[int, Ge(1), Le(65536)] = 64
+    """Most frames queued for one consumer and one input."""
+    low_water_mark: Annotated[int, Ge(0), Le(65535)] | None = None
+    """After the mark was reached, frames are taken again below this; one under the mark unless told otherwise."""
+    when_full: WhenFull = "drop-oldest"
+    """What happens at the mark: drop-oldest, drop-newest or block."""
+    max_age: Duration | None = None
+    """Older frames are dropped as `too_old` instead of delivered."""
+    guests: Annotated[int, Ge(0), Le(1024)] = 8
+    """Frames that consumers outside the file (`detektr.attach`) may hold together."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.low_water_mark is not None and self.low_water_mark >= self.high_water_mark:
+            raise ValueError(
+                f"low_water_mark {self.low_water_mark} must be below high_water_mark {self.high_water_mark}"
+            )
+
+    @property
+    def max_age_ns(self) -> int | None:
+        """Oldest age at which a frame is still delivered, in nanoseconds; None: any."""
+        return None if self.max_age is None else duration_ns(self.max_age)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _WorkerOptions(_NodeOptions):
+    input: Name | list[Name]
+    """The node to read from, or a list of them."""
+    use: Reference
+    """Class or function, as module:Name; found on PYTHONPATH and beside the pipeline file."""
+    with_: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments for it (written `with` in the file)."""
+    window: Annotated[int, Ge(1), Le(1024)] = 4
+    """Most leases one replica holds at once; with several inputs: of each."""
+    max_deliveries: Annotated[int, Ge(1), Le(100)] = 3
+    """Attempts at one frame before it is dead-lettered."""
+    timeout: Duration = "30s"
+    """How long one frame may take before its lease ends and it goes elsewhere."""
+
+    @property
+    def timeout_ns(self) -> int:
+        """How long one frame may take, in nanoseconds."""
+        return duration_ns(self.timeout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessorOptions(_WorkerOptions):
+    """Your code, on every frame."""
+
+    kind: Literal["processor"] = "processor"
+    replicas: Annotated[int, Ge(1), Le(64)] = 1
+    """Processes that share the work: each frame goes to exactly one of them."""
+    high_water_mark: Annotated[int, Ge(1), Le(65536)] = 256
+    """Most events queued for one sink."""
+    when_full: WhenFull = "block"
+    """What happens to events at the mark."""
+    event_bytes: Annotated[int, Ge(256), Le(1 << 20)] = 8192
+    """Largest event, packed; a larger one fails its frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SinkOptions(_WorkerOptions):
+    """Takes the events of processors."""
+
+    kind: Literal["sink"] = "sink"
+
+
+NodeOptions = CaptureOptions | BufferOptions | ProcessorOptions | SinkOptions
+
+
+def inputs_of(options: NodeOptions) -> tuple[Name, ...]:
+    """Names of the nodes that this one reads from, in the order of the file; empty for a capture."""
+    if isinstance(options, CaptureOptions):
+        return ()
+    return (options.input,) if isinstance(options.input, str) else tuple(options.input)

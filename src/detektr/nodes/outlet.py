@@ -1,0 +1,339 @@
+"""The producer's side of all its edges: messages in, leases out, and a look at who is still alive."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import get_args
+
+from detektr.errors import NoRoomError, WireError
+from detektr.events import (
+    ConsumerAttached,
+    ConsumerLeft,
+    EdgeResumed,
+    EdgeStalled,
+    Event,
+    FrameDeadLettered,
+    FrameDropped,
+    FrameRedelivered,
+    ResultRefused,
+)
+from detektr.memory import layout
+from detektr.memory.folder import RunFolder
+from detektr.memory.journal import adopt_journal
+from detektr.memory.page import PageReader, open_page
+from detektr.memory.segment import Segment
+from detektr.nodes.edge import Claim, Edge, EdgeOptions, Fact, FrameName
+from detektr.nodes.fanout import Fanout
+from detektr.nodes.options import WhenFull
+from detektr.wire.link import Link, Outbox
+from detektr.wire.message import Attach, Detach, Grant, Lease, Message, Refusal, Return, Welcome
+
+LOOK_NS = 200_000_000  # how often the kernel is asked who lives
+GUEST_MARK = 3
+_POLICIES: tuple[WhenFull, ...] = get_args(WhenFull)
+_REPLICA = re.compile(r"^([A-Za-z][A-Za-z0-9_-]{0,31})\.(\d{1,3})$")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Producer:
+    """Who produces, and what its guests may have."""
+
+    node: str
+    replica: int
+    guest_frames: int
+    guest_policy: WhenFull
+    payload_bytes: int
+    max_age_ns: int | None = None
+    lanes: int = 1
+
+    @property
+    def name(self) -> str:
+        """Node and replica: `camera.0`."""
+        return f"{self.node}.{self.replica}"
+
+
+class Outlet:
+    """Owns the edges of one process: their journals, their consumers' outboxes and their guests."""
+
+    def __init__(
+        self,
+        producer: Producer,
+        folder: RunFolder,
+        link: Link,
+        report: Callable[[Event], None],
+        *,
+        identify: Callable[[bytes], str],
+        save_letter: Callable[[bytes, str], str],
+    ) -> None:
+        """Begin without edges.
+
+        Args:
+            producer: who we are.
+            folder: where the journals live.
+            link: our sockets.
+            report: takes what happened.
+            identify: reads a frame's id out of an edge's payload.
+            save_letter: keeps a dead-lettered frame and the reason; returns where.
+        """
+        self.producer, self.fanout = producer, Fanout()
+        self._folder, self._link, self._report = folder, link, report
+        self._identify, self._save_letter = identify, save_letter
+        self._segments: dict[str, Segment] = {}
+        self._outboxes: dict[int, tuple[str, Outbox, int]] = {}  # session: consumer, way, round
+        self._pages: dict[str, PageReader] = {}
+        self._next_look_ns = 0
+
+    def add_edge(self, consumer: str, options: EdgeOptions) -> None:
+        """Make an edge, or adopt the one that a predecessor left.
+
+        Raises:
+            NoRoomError: shared memory has no room for its journal.
+        """
+        path = self._folder.journal(self.producer.node, self.producer.replica, consumer)
+        segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.lanes)
+        journal[layout.EDGE_WORD_WINDOW] = options.window_total
+        journal[layout.EDGE_WORD_POLICY] = _POLICIES.index(options.when_full)
+        journal[layout.EDGE_WORD_IS_GUEST] = options.is_guest
+        self._segments[consumer] = segment
+        self.fanout.add(Edge(consumer, options, journal))
+
+    def adopt_guests(self) -> None:
+        """Take over the edges of guests that a dead predecessor had."""
+        for _, _, consumer, path in list(self._folder.journals(self.producer.node, self.producer.replica)):
+            if consumer not in self._segments:
+                segment = adopt_journal(path, 1, self.producer.payload_bytes, 1)[0]
+                words = segment.words
+                options = self._guest_options(
+                    words[layout.EDGE_WORD_WINDOW], _POLICIES[words[layout.EDGE_WORD_POLICY]]
+                )
+                segment.close()
+                self.add_edge(consumer, options)
+
+    def handle(self, message: Message, now_ns: int) -> None:
+        """Take one message of a consumer.
+
+        Raises:
+            WireError: it asks for what it may not have.
+        """
+        if isinstance(message, Attach):
+            self._attach(message, now_ns)
+        elif isinstance(message, Return):
+            edge = self._edge(message.consumer)
+            edge.finish(message.session, message.finished, now_ns)
+            for key, sequence, why in message.failed:
+                edge.fail(message.session, key, sequence, why)
+        elif isinstance(message, Detach):
+            edge = self._edge(message.consumer)
+            replica = edge.replicas.get(message.session)
+            if replica is not None:
+                edge.detach(message.session)
+                self._forget(message.session, replica.name, message.consumer, "left")
+
+    def pump(self, now_ns: int) -> None:
+        """Lease what can be leased and tell the replicas."""
+        for edge in self.fanout.edges.values():
+            for session, cells in edge.grant(now_ns).items():
+                consumer, outbox, attached = self._outboxes[session]
+                leases = tuple(
+                    Lease(
+                        cell.key, cell.sequence, cell.captured_ns, cell.index, cell.grant, cell.attempts + 1, cell.payload
+                    )
+                    for cell in cells
+                )
+                if not outbox.try_send(Grant(session, attached, self.producer.name, leases)):
+                    name = edge.replicas[session].name
+                    edge.detach(session)
+                    self._forget(session, name, consumer, "stopped listening")
+
+    def collect(self) -> list[FrameName]:
+        """Tell what became of frames, then return those that no edge needs any more; their slots may be reused now."""
+        for edge in self.fanout.edges.values():
+            if edge.facts:
+                self._tell(edge)
+        return self.fanout.collect()
+
+    def tick(self, now_ns: int) -> None:
+        """Look who is alive, whose time is over, and which edges nobody reads."""
+        if now_ns < self._next_look_ns:
+            return
+        self._next_look_ns = now_ns + LOOK_NS
+        for edge in list(self.fanout.edges.values()):
+            edge.expire(now_ns)
+            for replica in list(edge.replicas.values()):
+                page = self._page(replica.name)
+                is_alive = page is not None and not page.segment.is_unlinked and page.is_alive
+                if not is_alive and (replica.is_present or not replica.is_durable):
+                    edge.bury(replica.session, None if page is None else page.progress(replica.session))
+                    self._forget(replica.session, replica.name, edge.consumer, "died")
+            stalled = edge.note_stall(now_ns)
+            if stalled is True:
+                _log.warning("edge to %s is stalled: %d frames and nobody to take them", edge.consumer, edge.queued)
+                self._report(EdgeStalled(self.producer.name, edge.consumer, edge.queued))
+            elif stalled is False:
+                _log.info("edge to %s flows again", edge.consumer)
+                self._report(EdgeResumed(self.producer.name, edge.consumer))
+            if edge.options.is_guest and not edge.replicas:
+                self._remove_guest(edge.consumer)
+
+    def try_end(self) -> bool:
+        """Tell consumers that nothing more will come, once every edge is empty; False: not yet."""
+        if not self.fanout.is_empty:
+            return False
+        for edge in self.fanout.edges.values():
+            edge.journal[layout.EDGE_WORD_STATE] = layout.EDGE_ENDED
+        return True
+
+    def drop_rest(self, reason: str) -> int:
+        """Drop what is still queued or in flight; returns how many frames."""
+        count = 0
+        for edge in self.fanout.edges.values():
+            count += edge.queued + edge.in_flight
+            edge.drop_all(reason)
+            self._tell(edge)
+        return count
+
+    def close(self, *, unlink: bool) -> None:
+        """Close every edge; with `unlink` the journals go too."""
+        for consumer, edge in self.fanout.edges.items():
+            journal, segment = edge.journal, self._segments[consumer]
+            if journal[layout.EDGE_WORD_STATE] == layout.EDGE_OPEN:
+                journal[layout.EDGE_WORD_STATE] = layout.EDGE_CLOSED
+            journal.close()
+            if unlink:
+                segment.path.unlink(missing_ok=True)
+            segment.close()
+        for _, outbox, _ in self._outboxes.values():
+            outbox.close()
+        for page in self._pages.values():
+            page.close()
+
+    def _attach(self, message: Attach, now_ns: int) -> None:
+        parts = _REPLICA.match(message.replica)
+        if parts is None:
+            raise WireError(f"Attach.replica {message.replica!r} is not a node and a number, as in motion.0")
+        outbox = self._link.open_outbox(self._folder.inbox(parts[1], int(parts[2])))
+        why = self._refusal(message)
+        if why is not None:
+            outbox.try_send(Refusal(message.session, why))
+            outbox.close(linger_ms=100)
+            raise WireError(f"{message.replica} may not attach: {why}")
+        edge = self.fanout.edges[message.consumer]
+        claim = Claim(
+            received=message.received,
+            held=frozenset(message.held),
+            seen=dict(message.seen),
+            failed=message.failed,
+            previous=message.previous,
+        )
+        is_new = message.session not in edge.replicas
+        if not edge.attach(
+            message.session, message.replica, message.window, claim, is_durable=message.is_durable, now_ns=now_ns
+        ):
+            outbox.close()
+            raise WireError(f"{message.replica} may not attach: {layout.EDGE_REPLICAS_MAX} replicas are")
+        for session, (consumer, old, _) in list(self._outboxes.items()):
+            if session == message.session or (consumer == message.consumer and session not in edge.replicas):
+                old.close()
+                del self._outboxes[session]
+        self._outboxes[message.session] = message.consumer, outbox, message.round
+        outbox.try_send(Welcome(message.session, message.round, edge.journal[layout.EDGE_WORD_INCARNATION]))
+        if is_new:
+            _log.info("%s attached to the edge to %s", message.replica, message.consumer)
+            self._report(ConsumerAttached(self.producer.name, message.consumer, message.replica))
+
+    def _refusal(self, message: Attach) -> str | None:
+        if message.consumer in self.fanout.edges:
+            return None
+        if not message.is_guest:
+            names = ", ".join(self.fanout.edges) or "none"
+            return f"{self.producer.node} has no edge to {message.consumer}; its edges: {names}"
+        policy = next((one for one in _POLICIES if one == message.when_full), self.producer.guest_policy)
+        options = self._guest_options(message.window, policy)
+        guests = [edge.options for edge in self.fanout.edges.values() if edge.options.is_guest]
+        taken = sum(guest.mark + guest.window_total for guest in guests)
+        if taken + options.mark + options.window_total > self.producer.guest_frames:
+            return (
+                f"{self.producer.node} keeps {self.producer.guest_frames} frames for guests and {taken} are taken;"
+                f" this one needs {options.mark + options.window_total}: raise `guests` of {self.producer.node}"
+            )
+        try:
+            self.add_edge(message.consumer, options)
+        except NoRoomError as fault:
+            return str(fault)
+        return None
+
+    def _guest_options(self, window: int, policy: WhenFull) -> EdgeOptions:
+        mark = max(GUEST_MARK, window)
+        return EdgeOptions(
+            mark=mark,
+            low=mark - 1,
+            when_full=policy,
+            lanes=1,
+            window_total=window,
+            payload_bytes=self.producer.payload_bytes,
+            max_age_ns=self.producer.max_age_ns,
+            is_guest=True,
+        )
+
+    def _remove_guest(self, consumer: str) -> None:
+        edge = self.fanout.edges[consumer]
+        self.fanout.remove(consumer)
+        edge.journal[layout.EDGE_WORD_STATE] = layout.EDGE_CLOSED
+        edge.journal.close()
+        segment = self._segments.pop(consumer)
+        segment.path.unlink(missing_ok=True)
+        segment.close()
+
+    def _edge(self, consumer: str) -> Edge:
+        edge = self.fanout.edges.get(consumer)
+        if edge is None:
+            raise WireError(f"{self.producer.node} has no edge to {consumer}")
+        return edge
+
+    def _forget(self, session: int, replica: str, consumer: str, reason: str) -> None:
+        way = self._outboxes.pop(session, None)
+        if way is not None:
+            way[1].close()
+        page = self._pages.pop(replica, None)
+        if page is not None:
+            page.close()
+        _log.info("%s %s the edge to %s", replica, "left" if reason == "left" else f"{reason}: off", consumer)
+        self._report(ConsumerLeft(self.producer.name, consumer, replica, reason))
+        edge = self.fanout.edges.get(consumer)
+        if edge is not None and edge.options.is_guest and not edge.replicas:
+            self._remove_guest(consumer)
+
+    def _page(self, replica: str) -> PageReader | None:
+        page = self._pages.get(replica)
+        if page is None:
+            node, _, number = replica.rpartition(".")
+            page = open_page(self._folder.page(node, int(number)), node, int(number))
+            if page is not None:
+                self._pages[replica] = page
+        return page
+
+    def _tell(self, edge: Edge) -> None:
+        facts, edge.facts = edge.facts, []
+        for fact in facts:
+            self._report(self._event(edge, fact))
+
+    def _event(self, edge: Edge, fact: Fact) -> Event:
+        name, consumer = self.producer.name, edge.consumer
+        frame = self._identify(fact.payload) if fact.payload else ""
+        if fact.what == "dropped":
+            return FrameDropped(name, consumer, frame, fact.sequence, fact.reason)
+        if fact.what == "refused":
+            return ResultRefused(name, consumer, frame, fact.sequence)
+        if fact.what == "redelivered":
+            first = fact.reason.strip().splitlines()[-1] if fact.reason.strip() else ""
+            return FrameRedelivered(name, consumer, frame, fact.sequence, fact.attempts, first)
+        saved = self._save_letter(fact.payload, fact.reason)
+        _log.error(
+            "%s: %s gave up on it after %d attempts (%s); saved as %s",
+            frame, consumer, fact.attempts, fact.reason.strip().splitlines()[-1], saved,
+        )  # fmt: skip
+        return FrameDeadLettered(name, consumer, frame, fact.sequence, fact.reason, saved)

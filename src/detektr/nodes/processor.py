@@ -1,0 +1,141 @@
+"""A processor: the user's code on each frame, in place, and its events to whoever reads them."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+from detektr.descriptor import unpack_descriptor
+from detektr.errors import OverwrittenError
+from detektr.frame import Frame
+from detektr.memory import layout
+from detektr.memory.folder import RunFolder
+from detektr.memory.ring import RingReader, open_ring
+from detektr.nodes.control import ControlLine
+from detektr.nodes.event_stream import EventStream, identify_event
+from detektr.nodes.options import ProcessorOptions, WhenFull
+from detektr.nodes.spec import NodeSpec
+from detektr.nodes.worker import WorkerNode
+from detektr.wire.message import Lease
+
+
+class RingCache:
+    """The rings that frames were read from lately, mapped once each; those whose owner has left are dropped."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        """Begin empty."""
+        self._folder = folder
+        self._rings: dict[tuple[str, int, int], RingReader] = {}
+
+    def get(self, node: str, run: int, epoch: int) -> RingReader:
+        """Return the ring of one epoch of a capture.
+
+        Raises:
+            OverwrittenError: there is none: its capture began anew.
+        """
+        ring = self._rings.get((node, run, epoch))
+        if ring is None:
+            ring = open_ring(self._folder.ring(node, epoch))
+            if ring is None or ring.facts.run != run:
+                raise OverwrittenError(f"ring {epoch} of {node} is gone")
+            for key, old in list(self._rings.items()):
+                if old.is_unlinked:
+                    old.close()
+                    del self._rings[key]
+            self._rings[node, run, epoch] = ring
+        return ring
+
+    def close(self) -> None:
+        """Unmap all."""
+        for ring in self._rings.values():
+            ring.close()
+        self._rings.clear()
+
+
+class FrameReader:
+    """From a lease to the frame it is about, with the checks before and after."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        """Map nothing yet."""
+        self._rings = RingCache(folder)
+
+    def open(self, lease: Lease) -> tuple[Frame, Callable[[], bool]]:
+        """Return the frame of a lease, a view of its slot, and a function that tells whether it is still that frame.
+
+        Raises:
+            OverwrittenError: the slot holds something else.
+            WireError: the announcement is not one of ours.
+        """
+        descriptor = unpack_descriptor(lease.payload)
+        ring = self._rings.get(descriptor.node, descriptor.run, descriptor.epoch)
+        slot, generation = descriptor.slot, descriptor.generation
+        pixels = np.frombuffer(ring.memory(slot), np.uint8)
+        if not ring.holds(slot, generation):
+            raise OverwrittenError(f"slot {slot} was written again")
+        frame = Frame(descriptor, ring.facts.picture, pixels, lease.delivery, ring.facts.time_base)
+        return frame, functools.partial(ring.holds, slot, generation)
+
+    def close(self) -> None:
+        """Unmap the rings."""
+        self._rings.close()
+
+
+class ProcessorNode(WorkerNode):
+    """One replica of a processor."""
+
+    kind = "processor"
+    method = "process"
+    guest_policy: WhenFull = "block"
+
+    def __init__(self, spec: NodeSpec, control: ControlLine | None = None) -> None:
+        """See `Node`."""
+        assert isinstance(spec.options, ProcessorOptions)
+        self.payload_bytes = spec.options.event_bytes
+        super().__init__(spec, control)
+        self._frames = FrameReader(self.folder)
+
+    def prepare(self) -> None:
+        """Import the user's code, and go on counting events where a predecessor left off."""
+        super().prepare()
+        run = self.page[layout.PAGE_WORD_RUN] or int.from_bytes(os.urandom(4), "big") | 1
+        self.page[layout.PAGE_WORD_RUN] = run
+        self._events_out = EventStream(self.spec.node, self.spec.replica, run, self.payload_bytes)
+        self._events_out.sequence = self.outlet.fanout.seen_all().get(self._events_out.key, 0)
+
+    def may_work(self) -> bool:
+        """Whether the events of a frame would find room."""
+        fanout = self.outlet.fanout
+        return not fanout.edges or fanout.has_room(0)
+
+    def work(self, lease: Lease) -> None:
+        """Let the user's code see the frame; its events are offered only if the frame was what it was to the end."""
+        frame, is_intact = self._frames.open(lease)
+        try:
+            result = self._call(frame)
+            packed = self._events_out.pack(frame, result) if result is not None else ()
+        finally:
+            frame.close()
+        if not is_intact():
+            raise OverwrittenError("the slot was written again while it was worked on")
+        if not any(intake.still_holds(lease) for intake in self.intakes):
+            raise OverwrittenError("the lease was over before the work was done")
+        for payload in packed:
+            sequence = self._events_out.sequence
+            self._events_out.sequence += 1
+            self.outlet.fanout.offer(0, self._events_out.key, sequence, lease.captured_ns, payload)
+
+    def identify(self, payload: bytes) -> str:
+        """Return the id of the frame that an event is about."""
+        return identify_event(payload)
+
+    def save_letter(self, payload: bytes, why: str) -> str:
+        """Keep an event that its sink could not take."""
+        return self._events_out.save_letter(payload, why, self.spec.pipeline)
+
+    def close(self) -> None:
+        """Leave, then unmap the rings."""
+        super().close()
+        self._frames.close()

@@ -1,0 +1,21 @@
+"""A sink: takes the events of processors, one at a time, each once its write has returned."""
+
+from __future__ import annotations
+
+from detektr.nodes.event_stream import unpack_event
+from detektr.nodes.worker import WorkerNode
+from detektr.wire.message import Lease
+
+
+class SinkNode(WorkerNode):
+    """The one process of a sink."""
+
+    kind = "sink"
+    method = "write"
+
+    def work(self, lease: Lease) -> None:
+        """Let the user's code write the event."""
+        event = unpack_event(lease.payload)
+        if lease.delivery > 1:
+            event["delivery_of_event"] = lease.delivery
+        self._call(event)

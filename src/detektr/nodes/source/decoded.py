@@ -1,0 +1,110 @@
+"""Pictures on their way into a slot: FFmpeg's frames, numpy arrays, and the conversion that the options ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from detektr.frame import plane_rows
+from detektr.nodes.options import CaptureOptions
+from detektr.picture import FORMATS, PictureLayout, format_name
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.video.reformatter import VideoReformatter
+
+_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+_LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
+_FULL_RANGE_NAMES = {"yuv420p": "yuvj420p", "yuv422p": "yuvj422p", "yuv444p": "yuvj444p"}
+_FALLBACK = "yuv420p"  # formats that a ring cannot hold become this one
+
+
+@dataclass(frozen=True)
+class DecodedPicture:
+    """A frame of FFmpeg's, its planes padded; a grey layout takes its luma plane alone."""
+
+    frame: VideoFrame
+    layout: PictureLayout
+    pts: int | None = None
+    time_base: Fraction | None = None
+    utc_ns: int | None = None
+
+    def write(self, slot: npt.NDArray[np.uint8]) -> None:
+        """Copy the planes, once each, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
+        planes = self.frame.planes
+        for index, (offset, row_bytes, rows, _) in enumerate(self.layout.planes):
+            target = slot[offset : offset + row_bytes * rows].reshape(rows, row_bytes)
+            np.copyto(target, plane_rows(planes[index], rows, row_bytes))
+
+
+@dataclass(frozen=True)
+class ArrayPicture:
+    """A numpy picture of any strides: (H, W, 3) bgr24 or (H, W) grey, uint8."""
+
+    pixels: npt.NDArray[np.uint8]
+    layout: PictureLayout
+    pts: None = None
+    time_base: None = None
+    utc_ns: None = None
+
+    def write(self, slot: npt.NDArray[np.uint8]) -> None:
+        """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
+        np.copyto(slot.reshape(self.pixels.shape), self.pixels)
+
+
+class Fitting:
+    """Brings FFmpeg's frames into the format and size that the options ask for, and leaves alone those that fit."""
+
+    def __init__(self, options: CaptureOptions) -> None:
+        self._format = None if options.format is None else format_name(options.format)
+        self._width = options.width
+        self._height = options.height
+        self._reformatter: VideoReformatter | None = None
+        self._layout: PictureLayout | None = None
+
+    @property
+    def is_asked(self) -> bool:
+        """True if a format or a size is asked for."""
+        return any(asked is not None for asked in (self._format, self._width, self._height))
+
+    def fit(self, frame: VideoFrame) -> tuple[VideoFrame, PictureLayout]:
+        """Return the frame as it shall be written, and its layout; the same frame if it is right already."""
+        own = _own_format(frame)
+        name = self._format or (own if own in FORMATS else _FALLBACK)
+        width, height = self._width or frame.width, self._height or frame.height
+        # Luma is taken as it is (only scaled): swscale would stretch its range, and grey be other than a yuv slot's.
+        is_luma = name == "gray" and (own not in FORMATS or FORMATS[own].luma_shift is not None) and own != "gray"
+        planar = name
+        if is_luma:
+            has_luma_plane = own in FORMATS and FORMATS[own].luma_shift == 0 and own != "yuyv422"
+            planar = own if has_luma_plane else _FALLBACK
+        if (own, frame.width, frame.height) != (planar, width, height):
+            frame = self._reformat(frame, width, height, planar)
+        layout = self._layout
+        if layout is None or (layout.format, layout.width, layout.height) != (name, width, height):
+            self._layout = layout = PictureLayout(name, width, height)
+        return frame, layout
+
+    def _reformat(self, frame: VideoFrame, width: int, height: int, name: str) -> VideoFrame:
+        if self._reformatter is None:
+            from av.video.reformatter import VideoReformatter
+
+            self._reformatter = VideoReformatter()
+        is_full = name.startswith("yuvj") or FORMATS[name].luma_shift is None or len(FORMATS[name].planes) == 1
+        to_range: Any = _FULL_RANGE if is_full and name != "yuyv422" else _LIMITED_RANGE
+        return self._reformatter.reformat(frame, width, height, name, dst_color_range=to_range, threads=1)
+
+
+def exact(value: Any) -> Fraction | None:
+    """Return FFmpeg's rational as a fraction; None where it is unset (None, 0/0 or 0/1, by the version of PyAV)."""
+    return Fraction(value.numerator, value.denominator) if value else None
+
+
+def _own_format(frame: VideoFrame) -> str:
+    """Name the frame's format so that it tells the range too: descriptors carry no other word for it."""
+    name = frame.format.name
+    return _FULL_RANGE_NAMES.get(name, name) if frame.color_range == _FULL_RANGE else name

@@ -1,0 +1,35 @@
+"""The door to all sources: which kind it is, and the two things that open them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from detektr.errors import SourceError
+from detektr.nodes.options import CaptureOptions
+from detektr.nodes.source.contract import Source
+from detektr.nodes.source_kind import source_kind
+from detektr.picture import format_name
+
+
+def open_source(options: CaptureOptions, folder: Path) -> Source:
+    """Open what `options.source` names; waits for a camera's answer no longer than the network's time-out.
+
+    Args:
+        options: source, realtime, loop, fps, format, width, height and (for python:) with_ are heeded.
+        folder: where relative files and python modules are looked for: beside the pipeline file.
+    Raises:
+        SourceError: it cannot be opened; says what, why and the cure, without secrets.
+    """
+    if options.format is not None:
+        try:
+            format_name(options.format)
+        except ValueError as fault:
+            raise SourceError(f"capture option format: {fault}") from None
+    # FFmpeg is 20 MB of code that a Python source does without.
+    if source_kind(options.source) == "python":
+        from detektr.nodes.source.generator import GeneratorSource
+
+        return GeneratorSource(options, folder)
+    from detektr.nodes.source.video import VideoSource
+
+    return VideoSource(options, folder)

@@ -1,0 +1,61 @@
+"""Which pictures `fps` lets through, and when a file's picture is due in real time. No clock: moments come in."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+SECOND_NS = 1_000_000_000
+STEP_BACK_S_MAX = Fraction(1)  # a larger step back is a stream that began again, not jitter
+LATE_NS_MAX = SECOND_NS  # a picture that is later than this is not caught up with
+
+
+class Thinner:
+    """Lets through `fps` pictures a second, evenly by their own times.
+
+    Args:
+        fps: pictures a second, above 0; the time line is cut into that many ticks, the first picture of each passes.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self._fps = Fraction(str(fps))
+        self._origin: Fraction | None = None
+        self._moment = Fraction(0)
+        self._tick = 0
+
+    def takes(self, moment: Fraction) -> bool:
+        """Tell whether the picture of this moment (in seconds, of any origin) passes."""
+        step, self._moment = moment - self._moment, moment
+        if self._origin is not None:
+            # Rounded and jittering times fall just before their tick; a quarter of a picture's time forgives them.
+            slack = min(max(step, Fraction(0)), 1 / self._fps) / 4
+            tick = math.floor((moment + slack - self._origin) * self._fps)
+            if tick > self._tick:
+                self._tick = tick
+                return True
+            if self._tick - tick <= max(Fraction(1), STEP_BACK_S_MAX * self._fps):
+                return False
+        self._origin, self._tick = moment, 0
+        return True
+
+
+class Pacer:
+    """Says how long to wait for a picture so that a file runs at its own pace."""
+
+    def __init__(self) -> None:
+        self._moment: Fraction | None = None
+        self._origin: Fraction = Fraction(0)
+        self._origin_ns = 0
+
+    def wait_ns(self, moment: Fraction, now_ns: int) -> int:
+        """Return the nanoseconds until the picture of `moment` (in seconds) is due, 0 if it is.
+
+        The pace begins anew with the first picture, after a step back and after a wait for the consumers of more
+        than `LATE_NS_MAX`: what was late stays late, instead of being made up for in a burst.
+        """
+        is_anew = self._moment is None or moment < self._moment
+        self._moment = moment
+        due_ns = self._origin_ns + round((moment - self._origin) * SECOND_NS)
+        if is_anew or now_ns - due_ns > LATE_NS_MAX:
+            self._origin, self._origin_ns, due_ns = moment, now_ns, now_ns
+        return max(0, due_ns - now_ns)

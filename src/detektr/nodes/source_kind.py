@@ -1,0 +1,103 @@
+"""What a source is, told from its text alone; and how a text is printed without its secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote, unquote
+
+SourceKind = Literal["lavfi", "python", "device", "stream", "file"]
+
+STREAM_SCHEMES = (
+    *("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "rtmpt", "rtmpe", "udp", "rtp", "srtp", "tcp", "tls"),
+    *("srt", "rist", "mms", "mmsh", "mmst", "ftp", "sftp", "smb", "hls"),
+)
+SECRET_CHARS_MIN = 4  # a shorter text stands in too many innocent places to be masked everywhere
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(\S+)")
+_HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?")
+_TOKEN_WORDS = "pass|pwd|pw|token|key|secret|auth|sig|user|login|credential|session|sid|streamid"
+_TOKEN = re.compile(rf"([?&;#][^=&;#\s]*(?:{_TOKEN_WORDS})[^=&;#\s]*=)[^&;#\s\"']+", re.IGNORECASE)
+
+
+def scheme_of(source: str) -> str | None:
+    """Return what stands before `://`, in small letters; None where the source is not a URL."""
+    match = _SCHEME.match(source)
+    return None if match is None else match.group(1).lower()
+
+
+def source_kind(source: str) -> SourceKind:
+    """Tell what a source is; nothing is opened."""
+    prefix = source.partition(":")[0].lower()
+    if prefix == "lavfi" and ":" in source:
+        return "lavfi"
+    if prefix == "python" and ":" in source:
+        return "python"
+    if scheme_of(source) not in (None, "file"):
+        return "stream"
+    if source.startswith("/dev/") and not source.startswith("/dev/shm/"):
+        return "device"
+    return "file"
+
+
+def is_live(source: str) -> bool:
+    """Tell whether the source goes on without us: a camera or a stream, not a file, a generator or lavfi."""
+    return source_kind(source) in ("device", "stream")
+
+
+def source_path(source: str, folder: Path) -> Path | None:
+    """Return where a file or device lies, relative ones below `folder`; None for the other kinds."""
+    if source_kind(source) not in ("file", "device"):
+        return None
+    text = source.removeprefix("file:")
+    return folder / (text[2:] if text.startswith("//") else text)
+
+
+def redact(text: str) -> str:
+    """Mask user info and token-like query values of every URL in a text.
+
+    A password may itself hold `/`, `?` or `@`: where a URL has user info, all up to its last `@` is masked.
+    """
+    return _URL.sub(lambda match: match.group(1) + _redact_rest(match.group(2)), text)
+
+
+def _redact_rest(rest: str) -> str:
+    user_info = _user_info(rest)
+    if user_info is not None:
+        rest = f"***@{rest[len(user_info) + 1 :]}"
+    return _TOKEN.sub(r"\1***", rest)
+
+
+def _user_info(rest: str) -> str | None:
+    """Return what stands before the host in a URL without its scheme; None where nothing does."""
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    is_bare_host = "@" not in authority and _HOST.fullmatch(authority) is not None
+    if is_bare_host or "@" not in rest:
+        return None
+    return rest.rpartition("@")[0]
+
+
+def url_secrets(text: str) -> set[str]:
+    """Return the passwords in a text's URLs, as written and as meant."""
+    found = set()
+    for match in _URL.finditer(text):
+        user_info = _user_info(match.group(2))
+        if user_info is not None:
+            password = user_info.partition(":")[2]
+            found |= {password, unquote(password)}
+    return {secret for secret in found if len(secret) >= SECRET_CHARS_MIN}
+
+
+def mask(text: str, secrets: Mapping[str, str]) -> str:
+    """Replace secrets in a text that is to be printed, and redact its URLs.
+
+    Args:
+        text: what is to be printed.
+        secrets: what must not be, and what stands in its place (`{"hunter2": "${PASSWORD}"}`).
+    """
+    for secret in sorted(secrets, key=len, reverse=True):
+        for form in {secret, quote(secret, safe=""), repr(secret)[1:-1]}:
+            text = text.replace(form, secrets[secret])
+    return redact(text)

@@ -1,0 +1,56 @@
+"""Everything that one process of a node must know, as plain values: handed over as JSON, never on a command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from detektr.nodes.edge import EdgeOptions
+from detektr.nodes.intake import Upstream
+from detektr.nodes.options import BufferOptions, CaptureOptions, NodeOptions, ProcessorOptions, RestartOptions, SinkOptions
+
+_KINDS: dict[str, type[NodeOptions]] = {
+    "capture": CaptureOptions,
+    "buffer": BufferOptions,
+    "processor": ProcessorOptions,
+    "sink": SinkOptions,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSpec:
+    """One process of one node of one pipeline."""
+
+    pipeline: str
+    node: str
+    replica: int = 0
+    options: NodeOptions
+    upstreams: tuple[Upstream, ...] = ()
+    edges: dict[str, EdgeOptions] = field(default_factory=dict)
+    """By consumer."""
+    slots: int = 0
+    """Slots of a capture's ring."""
+    folder: str = "."
+    """Where relative paths and modules are looked for: the pipeline file's folder."""
+    secrets: tuple[str, ...] = ()
+    """Values that no output may show."""
+    is_audited: bool = False
+    """Whether somebody wants to hear what becomes of single frames."""
+
+    def as_json(self) -> str:
+        """Return the spec as JSON."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> NodeSpec:
+        """Read a spec back."""
+        fields: dict[str, Any] = json.loads(text)
+        options = fields["options"]
+        options["restart"] = RestartOptions(**options["restart"])
+        fields["options"] = _KINDS[options["kind"]](**options)
+        fields["upstreams"] = tuple(Upstream(**one) for one in fields["upstreams"])
+        fields["edges"] = {name: EdgeOptions(**one) for name, one in fields["edges"].items()}
+        fields["secrets"] = tuple(fields["secrets"])
+        return NodeSpec(**fields)

@@ -1,0 +1,176 @@
+"""What processors and sinks share: one lease at a time, the user's code on it, and what its failures mean."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import logging
+import sys
+import time
+import traceback
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from detektr.errors import OverwrittenError, RefusedError
+from detektr.memory import layout
+from detektr.nodes.intake import Intake
+from detektr.nodes.node import Node
+from detektr.nodes.options import ProcessorOptions, SinkOptions
+from detektr.wire.message import Lease
+
+WHY_CHARS_MAX = 8000
+_log = logging.getLogger(__name__)
+
+
+class WorkerNode(Node):
+    """Takes leases from its intakes in turn and works on each in place."""
+
+    method: str
+
+    def prepare(self) -> None:
+        """Import and construct the user's code, and let it open what it needs."""
+        options = self.spec.options
+        assert isinstance(options, ProcessorOptions | SinkOptions)
+        super().prepare()
+        self._user = load_worker(options.use, options.with_, self.method, Path(self.spec.folder))
+        self._call: Callable[[Any], Any] = getattr(self._user, self.method, self._user)
+        self._hook("open")
+        self._turn = 0
+        self._flush_at = max(1, options.window // 2)
+        self._frames_word = layout.PAGE_WORD_FRAMES
+
+    @abstractmethod
+    def work(self, lease: Lease) -> None:
+        """Do the user's work on one lease.
+
+        Raises:
+            OverwrittenError: the slot held something else; nothing of the work was used.
+            Exception: whatever the user's code raised.
+        """
+
+    def step(self, now_ns: int) -> bool:
+        """Work on one frame, inputs in turn."""
+        if self.is_stopping and not self.is_final:
+            return False  # what is not begun yet goes back upstream when we leave
+        for turn in range(len(self.intakes)):
+            intake = self.intakes[(self._turn + turn) % len(self.intakes)]
+            lease = intake.take() if self.may_work() else None
+            if lease is not None:
+                self._turn = (self._turn + turn + 1) % len(self.intakes)
+                self._work_on(intake, lease, now_ns)
+                has_more = any(one.leases for one in self.intakes)
+                if intake.untold >= self._flush_at or not has_more:
+                    intake.flush()
+                return has_more
+        return False
+
+    def may_work(self) -> bool:
+        """Whether there is room for what the work gives."""
+        return True
+
+    def is_done(self) -> bool:
+        """Done when every input has ended (or only we stop) and our own edges are empty."""
+        is_alone = self.is_stopping and not self.is_final
+        return (is_alone or all(intake.is_ended for intake in self.intakes)) and self.try_end()
+
+    def close(self) -> None:
+        """Let the user's code close, then leave."""
+        if hasattr(self, "_user"):
+            try:
+                self._hook("close")
+            except Exception as fault:  # the user's code; the node ends either way
+                _log.error("%s.close() raised %s: %s", type(self._user).__name__, type(fault).__name__, fault)
+        super().close()
+
+    def _work_on(self, intake: Intake, lease: Lease, now_ns: int) -> None:
+        page, name = self.page, (lease.key, lease.sequence)
+        page[layout.PAGE_WORD_WORKING_SINCE_NS] = now_ns
+        try:
+            self.work(lease)
+        except OverwrittenError:
+            page[layout.PAGE_WORD_REFUSED] += 1
+            intake.fail(name, "overwritten")
+        except Exception as fault:
+            page[layout.PAGE_WORD_FAILURES] += 1
+            why = "".join(traceback.format_exception(fault))[-WHY_CHARS_MAX:]
+            last = traceback.extract_tb(fault.__traceback__)[-1]
+            _log.error(
+                "frame %d, attempt %d: %s: %s (%s:%s)",
+                lease.sequence, lease.delivery, type(fault).__name__, fault, Path(last.filename).name, last.lineno,
+            )  # fmt: skip
+            intake.fail(name, why)
+            intake.flush()
+        else:
+            page.count_frame(time.monotonic_ns() - lease.captured_ns, time.time_ns())
+            intake.finish(name, lease.grant)
+        page[layout.PAGE_WORD_WORKING_SINCE_NS] = 0
+
+    def _hook(self, name: str) -> None:
+        hook = getattr(self._user, name, None)
+        if callable(hook):
+            try:
+                hook()
+            except Exception as fault:
+                if name == "close":
+                    raise
+                raise _refusal(self.spec.options.use, f"{name}() raised", fault) from fault  # type: ignore[union-attr]
+
+
+def load_worker(use: str, arguments: Mapping[str, Any], method: str, folder: Path) -> Any:
+    """Import `module:Name` and build it with `arguments`; a plain function is used as it is.
+
+    Args:
+        use: the module and the name in it.
+        arguments: the keys of `with`.
+        method: what the object must be able to do.
+        folder: looked in after PYTHONPATH.
+    Raises:
+        RefusedError: the module, the name or the arguments are wrong, or the constructor raised; says which.
+    """
+    module_name, colon, name = use.partition(":")
+    if not colon or not module_name or not name:
+        raise RefusedError(f"use: {use!r} is not module:Name, as in my_module:MyProcessor")
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as fault:
+        if fault.name is None or not module_name.startswith(fault.name):
+            raise _refusal(use, f"importing {module_name} raised", fault) from fault
+        raise RefusedError(
+            f"use: there is no module {fault.name!r}, on PYTHONPATH or beside the pipeline file; install it or mend the name"
+        ) from None
+    except Exception as fault:
+        raise _refusal(use, f"importing {module_name} raised", fault) from fault
+    target = getattr(module, name, None)
+    if target is None:
+        names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise RefusedError(f"use: {module_name} has no {name!r}; it has: {', '.join(sorted(names)[:9]) or 'nothing'}")
+    is_class = inspect.isclass(target)
+    if not callable(target) or (is_class and not callable(getattr(target, method, None))):
+        raise RefusedError(f"use: {use} has no method {method}(); write a class with {method}, or a function")
+    try:
+        signature = inspect.signature(target)
+        if is_class:
+            signature.bind(**arguments)
+        else:
+            signature.bind("frame", **arguments)
+    except TypeError as fault:
+        raise RefusedError(f"with: {use}{signature} does not take {dict(arguments)!r}: {fault}") from None
+    except ValueError:  # a builtin without a signature: the call itself will tell
+        _log.debug("%s has no signature to check", use)
+    if not is_class:
+        return functools.partial(target, **arguments) if arguments else target
+    try:
+        return target(**arguments)
+    except Exception as fault:
+        raise _refusal(use, "its constructor raised", fault) from fault
+
+
+def _refusal(use: str, what: str, fault: BaseException) -> RefusedError:
+    frames = traceback.extract_tb(fault.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return RefusedError(f"use: {use}: {what} {type(fault).__name__}{where}: {fault}; mend it, then start again")

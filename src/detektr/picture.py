@@ -1,0 +1,132 @@
+"""How a picture lies in a slot: planes, row bytes and sizes of each pixel format. No pixels, no numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import NamedTuple
+
+SIDE_PIXELS_MAX = 16384  # what `width` and `height` of a capture allow
+
+
+class PlaneFormat(NamedTuple):
+    """One plane of a pixel format: its elements stand for `1 << shift` pixels of each axis, rounded up."""
+
+    shift_x: int
+    shift_y: int
+    channels: int
+
+
+class PixelFormat(NamedTuple):
+    """A pixel format; shifted right by `luma_shift` bits its first samples are 8-bit grey (None: it has no luma)."""
+
+    planes: tuple[PlaneFormat, ...]
+    sample_bytes: int = 1
+    luma_shift: int | None = 0
+
+
+_FULL = PlaneFormat(0, 0, 1)
+_420 = (_FULL, PlaneFormat(1, 1, 1), PlaneFormat(1, 1, 1))
+_422 = (_FULL, PlaneFormat(1, 0, 1), PlaneFormat(1, 0, 1))
+_444 = (_FULL, _FULL, _FULL)
+_NV = (_FULL, PlaneFormat(1, 1, 2))
+
+FORMATS = MappingProxyType(
+    {
+        "yuv420p": PixelFormat(_420),
+        "yuvj420p": PixelFormat(_420),
+        "yuv422p": PixelFormat(_422),
+        "yuvj422p": PixelFormat(_422),
+        "yuv444p": PixelFormat(_444),
+        "yuvj444p": PixelFormat(_444),
+        "nv12": PixelFormat(_NV),
+        "nv21": PixelFormat(_NV),
+        "gray": PixelFormat((_FULL,)),
+        "bgr24": PixelFormat((PlaneFormat(0, 0, 3),), luma_shift=None),
+        "rgb24": PixelFormat((PlaneFormat(0, 0, 3),), luma_shift=None),
+        "bgra": PixelFormat((PlaneFormat(0, 0, 4),), luma_shift=None),
+        "rgba": PixelFormat((PlaneFormat(0, 0, 4),), luma_shift=None),
+        "yuyv422": PixelFormat((PlaneFormat(1, 0, 4),)),  # one element is two pixels: Y U Y V
+        "yuv420p10le": PixelFormat(_420, sample_bytes=2, luma_shift=2),
+        "yuv422p10le": PixelFormat(_422, sample_bytes=2, luma_shift=2),
+        "yuv444p10le": PixelFormat(_444, sample_bytes=2, luma_shift=2),
+        "p010le": PixelFormat(_NV, sample_bytes=2, luma_shift=8),  # its 10 bits are the upper ones
+        "gray10le": PixelFormat((_FULL,), sample_bytes=2, luma_shift=2),
+        "gray16le": PixelFormat((_FULL,), sample_bytes=2, luma_shift=8),
+    }
+)
+"""Pixel formats that a ring can hold, by FFmpeg's name."""
+
+ALIASES = MappingProxyType({"gray8": "gray"})
+
+
+def format_name(text: str) -> str:
+    """Return the one name of a pixel format, aliases resolved.
+
+    Raises:
+        ValueError: no such format here; names those there are.
+    """
+    name = ALIASES.get(text, text)
+    if name not in FORMATS:
+        raise ValueError(f"pixel format {text!r} is not known; known are {', '.join(FORMATS)}")
+    return name
+
+
+class Plane(NamedTuple):
+    """One plane in a slot: `rows` rows of `row_bytes` bytes without padding, from byte `offset` on."""
+
+    offset: int
+    row_bytes: int
+    rows: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class PictureLayout:
+    """Where the planes of one picture lie: one after the other, without padding; odd sizes round chroma up.
+
+    Args:
+        format: an FFmpeg name out of `FORMATS`; the alias gray8 becomes gray.
+        width: in pixels.
+        height: in pixels.
+    Raises:
+        ValueError: the format is not known, or a side is not 1 to `SIDE_PIXELS_MAX` pixels.
+    """
+
+    format: str
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "format", format_name(self.format))
+        for name, side in (("width", self.width), ("height", self.height)):
+            if not 1 <= side <= SIDE_PIXELS_MAX:
+                raise ValueError(f"picture {name} {side} is out of range; expected 1 to {SIDE_PIXELS_MAX} pixels")
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample: 1, or 2 (little-endian) for more than 8 bits."""
+        return FORMATS[self.format].sample_bytes
+
+    @property
+    def luma_shift(self) -> int | None:
+        """Bits to shift a sample of the first plane right for 8-bit grey; None: the format has no luma."""
+        return FORMATS[self.format].luma_shift
+
+    @cached_property
+    def planes(self) -> tuple[Plane, ...]:
+        """The planes, in the order in which they lie."""
+        planes, offset = [], 0
+        for part in FORMATS[self.format].planes:
+            row_bytes = -(-self.width >> part.shift_x) * part.channels * self.sample_bytes
+            plane = Plane(offset, row_bytes, -(-self.height >> part.shift_y), part.channels)
+            planes.append(plane)
+            offset += plane.row_bytes * plane.rows
+        return tuple(planes)
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of the whole picture."""
+        last = self.planes[-1]
+        return last.offset + last.row_bytes * last.rows

@@ -1,0 +1,76 @@
+"""Where a node's process begins: started by a supervisor, or by hand in a terminal, a container or a unit."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from detektr.errors import DetektrError
+from detektr.nodes.control import ControlLine
+from detektr.nodes.node import Node
+from detektr.nodes.spec import NodeSpec
+from detektr.telemetry.log import setup_log
+
+_log = logging.getLogger(__name__)
+
+
+def make_node(spec: NodeSpec, control: ControlLine | None = None) -> Node:
+    """Build the node that a spec describes; only the modules of its kind are imported.
+
+    Raises:
+        RefusedError: a process of this name runs already, or the folder cannot be used.
+    """
+    kind = spec.options.kind
+    if kind == "capture":
+        from detektr.nodes.capture import CaptureNode as Kind
+    elif kind == "buffer":
+        from detektr.nodes.buffer import BufferNode as Kind  # type: ignore[assignment]
+    elif kind == "processor":
+        from detektr.nodes.processor import ProcessorNode as Kind  # type: ignore[assignment]
+    else:
+        from detektr.nodes.sink import SinkNode as Kind  # type: ignore[assignment]
+    return Kind(spec, control)
+
+
+def run_node(spec: NodeSpec, control: ControlLine | None = None) -> int:
+    """Run one process of a node to its end; returns its exit code. What goes wrong is said in the log."""
+    node = None
+    try:
+        node = make_node(spec, control)
+        node.prepare()
+        if control is not None:
+            control.try_tell({"ready": True})
+            order = control.wait_order()
+            if order is None:
+                return 0
+        node.run()
+    except DetektrError as fault:
+        if control is None or not control.try_tell({"refused": str(fault), "exit_code": fault.exit_code}):
+            _log.error("%s", fault)
+        return fault.exit_code
+    except Exception as fault:
+        _log.critical("%s: %s", type(fault).__name__, fault, exc_info=True)
+        return 1
+    finally:
+        if node is not None:
+            node.close()
+    return 0
+
+
+def main() -> None:
+    """Begin as a supervisor's child: the line's descriptor is the first argument, the spec comes over the line."""
+    control = ControlLine(int(sys.argv[2]))
+    order = control.wait_order()
+    if order is None:
+        return
+    spec = NodeSpec.from_json(order["spec"])
+    setup_log(f"{spec.node}.{spec.replica}")
+    code = run_node(spec, control)
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(code)  # a decoder thread may still wait for a camera
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""What a processor is; batteries lie beside this file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from detektr.frame import Frame
+
+
+class Processor:
+    """Your code on every frame; one object in each replica's process, built with the keys of `with`.
+
+    Deriving from it is not needed: any class with `process` will do, and so will a plain function of a frame.
+    """
+
+    def open(self) -> None:
+        """Get ready (load a model, say): called once in the replica's process, before the first frame."""
+
+    def process(self, frame: Frame) -> dict[str, Any] | list[dict[str, Any]] | None:
+        """Work on one frame, which is good until this returns.
+
+        Args:
+            frame: read-only; copy what is kept, e.g. `frame.bgr` or `frame.pixels.copy()`.
+        Returns:
+            An event, several, or None: dicts of plain values, which go to the sinks.
+        Raises:
+            Exception: whatever it raises, the frame is delivered again, up to `max_deliveries` times.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define process(self, frame)")
+
+    def close(self) -> None:
+        """Let go of what `open` took: called once, after the last frame of a drained run."""

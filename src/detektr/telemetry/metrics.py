@@ -1,0 +1,235 @@
+"""Ledgers and pages as Prometheus metrics; the only module that knows prometheus_client."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from detektr.ledger import DROP_REASONS, EdgeLedger, merge
+from detektr.memory.page import AGE_BUCKETS_NS, NodeSnapshot
+from detektr.telemetry.endpoint import Answer, Endpoint
+from detektr.telemetry.log import describe
+
+STATES = ("starting", "waiting", "running", "draining", "done", "stopped", "restarting", "failed")
+# Whole octaves (0.4 ms to 0.8 s), then every second one (to 52 s): enough for a quantile, a third of the series.
+AGE_STEPS = (4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 30, 34, 38)
+_AGE_LABELS = tuple(str(AGE_BUCKETS_NS[step] / 1e9) for step in AGE_STEPS)
+_log = logging.getLogger("detektr.metrics")
+
+
+@dataclass(frozen=True)
+class NodeSupervision:
+    """What the supervisor knows of one node, all its replicas together."""
+
+    restarts: int = 0
+    state: str = "starting"
+
+
+Reading = tuple[list[EdgeLedger], list[NodeSnapshot]]
+
+
+class PipelineCollector(Collector):
+    """Turns one reading of a pipeline into metrics at each scrape; keeps nothing in between.
+
+    All values of a scrape come from one call of `read`, so that the ledger of each edge adds up in it.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Reading],
+        pipeline: str,
+        supervision: Callable[[], Mapping[str, NodeSupervision]] = dict,
+    ) -> None:
+        """Name what to ask at each scrape; `supervision` is by node, and may leave out nodes it does not know."""
+        self._read = read
+        self._pipeline = pipeline
+        self._supervision = supervision
+
+    def describe(self) -> Iterable[Metric]:
+        """Promise nothing at registration: the pipeline may not be there yet."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics of one reading."""
+        ledgers, snapshots = self._read()
+        supervision = self._supervision()
+        pages = {(page.node, page.replica): page for page in snapshots}  # a label set may stand in a scrape only once
+        yield from self._edge_metrics(merge(ledgers))
+        yield from self._page_metrics(list(pages.values()))
+        yield from self._node_metrics(list(pages.values()), supervision)
+
+    def health(self) -> tuple[bool, dict[str, object]]:
+        """Return whether all is well, and what is not: stalled edges and failed nodes."""
+        ledgers, snapshots = self._read()
+        states = _states(snapshots, self._supervision())
+        stalled = [edge for edge in merge(ledgers) if edge.is_stalled]
+        failed = [node for node, state in states.items() if state == "failed"]
+        return not stalled and not failed, {
+            "pipeline": self._pipeline,
+            "healthy": not stalled and not failed,
+            "stalled": [{"from": edge.producer, "to": edge.consumer, "queued": edge.queued} for edge in stalled],
+            "failed": failed,
+        }
+
+    def _edge_metrics(self, edges: list[EdgeLedger]) -> Iterator[Metric]:
+        labels = ["pipeline", "from", "to"]
+        counters: list[tuple[str, str, Callable[[EdgeLedger], int]]] = [
+            ("offered", "Frames (to a sink: events) offered to the edge.", lambda edge: edge.offered),
+            ("delivered", "Frames that a consumer finished.", lambda edge: edge.delivered),
+            ("dead_lettered", "Frames given up after their last attempt.", lambda edge: edge.dead_lettered),
+            ("redelivered", "Further attempts at frames.", lambda edge: edge.redelivered),
+            ("refused", "Results thrown away because the lease was over.", lambda edge: edge.refused),
+        ]
+        gauges: list[tuple[str, str, Callable[[EdgeLedger], int]]] = [
+            ("queued", "Frames in the queue.", lambda edge: edge.queued),
+            ("in_flight", "Frames leased to consumers.", lambda edge: edge.in_flight),
+            ("high_water_mark", "Most frames that may be queued.", lambda edge: edge.mark),
+            ("consumers", "Replicas attached.", lambda edge: edge.attached),
+            ("stalled", "1: nobody takes the frames.", lambda edge: int(edge.is_stalled)),
+            ("unaccounted", "Frames that stand in no term of the ledger; not 0 is a defect.", _unaccounted),
+        ]
+        for name, text, value in counters:
+            counter = CounterMetricFamily(f"detektr_edge_{name}", text, labels=labels)
+            for edge in edges:
+                counter.add_metric([self._pipeline, edge.producer, edge.consumer], value(edge))
+            yield counter
+        dropped = CounterMetricFamily("detektr_edge_dropped", "Frames dropped.", labels=[*labels, "reason"])
+        for edge in edges:
+            for reason in dict.fromkeys((*DROP_REASONS, *edge.dropped)):
+                key = [self._pipeline, edge.producer, edge.consumer, reason]
+                dropped.add_metric(key, edge.dropped.get(reason, 0))
+        yield dropped
+        for name, text, value in gauges:
+            gauge = GaugeMetricFamily(f"detektr_edge_{name}", text, labels=labels)
+            for edge in edges:
+                gauge.add_metric([self._pipeline, edge.producer, edge.consumer], value(edge))
+            yield gauge
+
+    def _page_metrics(self, pages: list[NodeSnapshot]) -> Iterator[Metric]:
+        labels = ["pipeline", "node", "replica"]
+        counters: list[tuple[str, str, Callable[[NodeSnapshot], int]]] = [
+            ("frames", "Frames captured, passed on or processed; on a sink: events.", lambda page: page.frames),
+            ("failures", "Frames on which the processor raised.", lambda page: page.failures),
+            ("refused", "Results thrown away: lease over or slot overwritten.", lambda page: page.refused),
+            ("wire_errors", "Messages that were not ours.", lambda page: page.wire_errors),
+            ("reconnects", "Times the source was opened again.", lambda page: page.reconnects),
+            ("thinned", "Pictures left out by fps.", lambda page: page.thinned),
+            ("corrupt", "Pictures the decoder marked as damaged.", lambda page: page.corrupt),
+            ("trail_lost", "Audit records lost because their way was full.", lambda page: page.trail_lost),
+        ]
+        for name, text, value in counters:
+            counter = CounterMetricFamily(f"detektr_node_{name}", text, labels=labels)
+            for page in pages:
+                counter.add_metric(self._page_key(page), value(page))
+            yield counter
+        up = GaugeMetricFamily("detektr_node_up", "1: the process is alive.", labels=labels)
+        last = GaugeMetricFamily(
+            "detektr_node_last_frame_timestamp_seconds", "Wall-clock time of the last frame.", labels=labels
+        )
+        age = HistogramMetricFamily(
+            "detektr_frame_age_seconds", "Time from capture until the node was done with a frame.", labels=labels
+        )
+        slots = GaugeMetricFamily("detektr_ring_slots", "Slots of the ring.", labels=[*labels, "state"])
+        shm = GaugeMetricFamily("detektr_shm_bytes", "Shared memory the ring takes.", labels=labels)
+        for page in pages:
+            key = self._page_key(page)
+            up.add_metric(key, int(page.is_alive))
+            if page.last_frame_utc_ns:
+                last.add_metric(key, page.last_frame_utc_ns / 1e9)
+            if page.age_counts:
+                age.add_metric(key, age_buckets(page.age_counts), page.age_sum_ns / 1e9)
+            if page.slots_total:
+                slots.add_metric([*key, "free"], page.slots_free)
+                slots.add_metric([*key, "used"], page.slots_total - page.slots_free)
+                shm.add_metric(key, page.ring_bytes)
+        yield from (up, last, age, slots, shm)
+
+    def _node_metrics(self, pages: list[NodeSnapshot], supervision: Mapping[str, NodeSupervision]) -> Iterator[Metric]:
+        restarts = CounterMetricFamily("detektr_node_restarts", "Starts after an end.", labels=["pipeline", "node"])
+        for node, known in supervision.items():
+            restarts.add_metric([self._pipeline, node], known.restarts)
+        state = GaugeMetricFamily(
+            "detektr_node_state", "1 for the state the node is in.", labels=["pipeline", "node", "state"]
+        )
+        for node, current in _states(pages, supervision).items():
+            for each in dict.fromkeys((*STATES, current)):
+                state.add_metric([self._pipeline, node, each], int(each == current))
+        yield from (restarts, state)
+
+    def _page_key(self, page: NodeSnapshot) -> list[str]:
+        return [self._pipeline, page.node, str(page.replica)]
+
+
+def _unaccounted(edge: EdgeLedger) -> int:
+    return edge.unaccounted
+
+
+def _states(pages: Iterable[NodeSnapshot], supervision: Mapping[str, NodeSupervision]) -> dict[str, str]:
+    """Return each node's state: the supervisor's word, or without one that of its first replica."""
+    states = {node: known.state for node, known in supervision.items()}
+    for page in sorted(pages, key=lambda page: page.replica):
+        states.setdefault(page.node, page.state)
+    return states
+
+
+def age_buckets(age_counts: tuple[int, ...]) -> list[tuple[str, float]]:
+    """Thin a page's age counts out to the cumulative buckets of the histogram, the last one `+Inf`."""
+    thinned = [(label, float(sum(age_counts[: step + 1]))) for label, step in zip(_AGE_LABELS, AGE_STEPS, strict=True)]
+    return [*thinned, ("+Inf", float(sum(age_counts)))]
+
+
+class MetricsServer:
+    """The HTTP endpoint of one collector: GET /metrics and GET /healthz."""
+
+    def __init__(self, collector: PipelineCollector, host: str, port: int) -> None:
+        """Begin to listen.
+
+        Raises:
+            RefusedError: the port is in use or not allowed, or the host is not one of this machine.
+        """
+        self._collector = collector
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(collector)
+        self._endpoint = Endpoint(self._answer, host, port)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on: the one asked for, or where that was 0, the one it was given."""
+        return self._endpoint.port
+
+    def close(self) -> None:
+        """Stop listening and end all connections."""
+        self._endpoint.close()
+
+    def _answer(self, path: str, accept: str) -> Answer:
+        try:
+            if path == "/metrics":
+                encode, content_type = choose_encoder(accept)
+                return Answer(200, content_type, encode(self._registry))
+            if path == "/healthz":
+                is_healthy, facts = self._collector.health()
+                return Answer(200 if is_healthy else 503, "application/json", json.dumps(facts).encode() + b"\n")
+        except Exception as fault:  # a scrape must not end the endpoint; the next one may find the pipeline whole
+            _log.warning("metrics: %s could not be answered: %s", path, describe(fault))
+            return Answer(500, "text/plain; charset=utf-8", f"cannot be read now: {describe(fault)}\n".encode())
+        return Answer(404, "text/plain; charset=utf-8", b"not here; this endpoint has /metrics and /healthz\n")
+
+
+def serve_metrics(collector: PipelineCollector, host: str, port: int) -> MetricsServer:
+    """Serve a pipeline's metrics over HTTP until the server is closed.
+
+    Args:
+        collector: what to ask at each scrape.
+        host: address of this machine to listen on.
+        port: 1 to 65535, or 0 for any free one.
+    Raises:
+        RefusedError: the port is in use or not allowed, or the host is not one of this machine.
+    """
+    return MetricsServer(collector, host, port)

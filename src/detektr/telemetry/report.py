@@ -1,0 +1,74 @@
+"""The report of a run: the ledger of every edge as JSON and as the table printed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from detektr.ledger import EdgeLedger, merge
+
+_HEADINGS = ("edge", "offered", "delivered", "dropped", "dead-lettered", "queued", "in flight", "redelivered", "why")
+
+
+def count_unaccounted(edges: Iterable[EdgeLedger]) -> int:
+    """Return how many frames stand in no term of their edge's ledger, or in two; 0 unless there is a defect."""
+    # Absolute, edge by edge: one edge that lost a frame and one that made one up must not cancel out.
+    return sum(abs(edge.unaccounted) for edge in merge(edges))
+
+
+def build_report(
+    pipeline: str, seconds: float, nodes: Mapping[str, dict[str, Any]], edges: Iterable[EdgeLedger]
+) -> dict[str, Any]:
+    """Build the report of a run from the edges' own counting.
+
+    Args:
+        pipeline: name of the pipeline.
+        seconds: how long it ran.
+        nodes: for each node its `kind`, `state`, `restarts` and what else is known of it.
+        edges: ledgers, in parts or whole; the parts of one edge are added up.
+    Returns:
+        Plain values ready for JSON; `unaccounted` is 0 unless there is a defect.
+    """
+    whole = merge(edges)
+    return {
+        "pipeline": pipeline,
+        "seconds": round(seconds, 3),
+        "nodes": {name: dict(facts) for name, facts in nodes.items()},
+        "edges": [edge.as_record() for edge in whole],
+        "unaccounted": count_unaccounted(whole),
+    }
+
+
+def ledger_table(edges: Iterable[EdgeLedger]) -> str:
+    """Write the ledgers as an aligned table, one row an edge; the last line says what is unaccounted for."""
+    whole = merge(edges)
+    rows = [_HEADINGS, *(_row(edge) for edge in whole)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    lines = [_aligned(row, widths) for row in rows] if whole else ["no edges"]
+    return "\n".join([*lines, f"unaccounted: {count_unaccounted(whole)}"])
+
+
+def _row(edge: EdgeLedger) -> tuple[str, ...]:
+    drops = {reason: count for reason, count in edge.dropped.items() if count}
+    whys = [f"{reason} {count}" for reason, count in drops.items()]
+    if edge.unaccounted:
+        whys.append(f"UNACCOUNTED {edge.unaccounted}")
+    counts = (
+        edge.offered,
+        edge.delivered,
+        sum(drops.values()),
+        edge.dead_lettered,
+        edge.queued,
+        edge.in_flight,
+        edge.redelivered,
+    )
+    return (f"{edge.producer} -> {edge.consumer}", *map(str, counts), ", ".join(whys))
+
+
+def _aligned(row: tuple[str, ...], widths: list[int]) -> str:
+    last = len(row) - 1
+    cells = [
+        text.ljust(width) if column in (0, last) else text.rjust(width)
+        for column, (text, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join(cells).rstrip()

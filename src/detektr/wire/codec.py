@@ -1,0 +1,109 @@
+"""Messages to bytes and back. Whatever arrives is a message or a `WireError`, nothing else; nothing is unpickled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+
+from detektr.errors import WireError
+from detektr.wire.message import Attach, Detach, Grant, Lease, Message, Refusal, Return, Welcome
+
+VERSION = 1
+MESSAGE_BYTES_MAX = 16 << 20
+LEASES_MAX = 4096
+TEXT_CHARS_MAX = 16_384
+_U64_MAX = (1 << 64) - 1
+_KINDS: tuple[type[Message], ...] = (Attach, Welcome, Refusal, Grant, Return, Detach)
+_NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
+
+
+def encode(message: Message) -> bytes:
+    """Return the message as bytes."""
+    return msgpack.packb((VERSION, _NUMBER[type(message)], *message))
+
+
+def decode(payload: bytes) -> Message:
+    """Read one message.
+
+    Raises:
+        WireError: the bytes are not a message of this version; says which field and what came.
+    """
+    if len(payload) > MESSAGE_BYTES_MAX:
+        raise WireError(f"message of {len(payload)} bytes; at most {MESSAGE_BYTES_MAX} are taken")
+    try:
+        fields = msgpack.unpackb(payload, use_list=False, strict_map_key=False, max_array_len=LEASES_MAX)
+    except (ValueError, TypeError, msgpack.UnpackException, msgpack.ExtraData, RecursionError) as fault:
+        raise WireError(f"message of {len(payload)} bytes is not msgpack: {str(fault) or type(fault).__name__}") from None
+    if not isinstance(fields, tuple) or len(fields) < 2:
+        raise WireError(f"message must be a list of fields; got {fields!r:.80}")
+    version, number, *rest = fields
+    if version != VERSION:
+        raise WireError(f"message of version {version!r:.20}; this process speaks {VERSION}: run the same detektr everywhere")
+    if type(number) is not int or not 0 <= number < len(_KINDS):
+        raise WireError(f"message kind {number!r:.20} is unknown")
+    kind = _KINDS[number]
+    names: tuple[str, ...] = kind._fields
+    if len(rest) != len(names):
+        raise WireError(f"{kind.__name__} has {len(names)} fields; got {len(rest)}")
+    for name, value in zip(names, rest, strict=True):
+        if not _CHECKS[name](value):
+            raise WireError(f"{kind.__name__}.{name} cannot be {value!r:.80}")
+    if kind is Grant:
+        rest[3] = tuple(Lease(*lease) for lease in rest[3])
+    return kind(*rest)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _U64_MAX
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= TEXT_CHARS_MAX
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 40 and not value.startswith(".") and "/" not in value
+
+
+def _are(*shape: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Return a check for a list of tuples of this shape."""
+
+    def check(value: Any) -> bool:
+        return isinstance(value, tuple) and all(
+            isinstance(item, tuple)
+            and len(item) == len(shape)
+            and all(is_right(part) for is_right, part in zip(shape, item, strict=True))
+            for item in value
+        )
+
+    return check
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "consumer": _is_name,
+    "replica": _is_name,
+    "producer": _is_name,
+    "session": lambda value: _is_count(value) and value > 0,
+    "round": _is_count,
+    "window": lambda value: _is_count(value) and 0 < value <= 1 << 20,
+    "is_durable": _is_flag,
+    "is_guest": _is_flag,
+    "when_full": lambda value: value in ("", "drop-oldest", "drop-newest", "block"),
+    "received": _is_count,
+    "held": _are(_is_count, _is_count),
+    "seen": _are(_is_count, _is_count),
+    "finished": _are(_is_count, _is_count),
+    "failed": _are(_is_count, _is_count, _is_text),
+    "previous": lambda value: isinstance(value, tuple) and len(value) == 3 and all(map(_is_count, value)),
+    "incarnation": _is_count,
+    "why": _is_text,
+    "leases": _are(
+        _is_count, _is_count, _is_count, _is_count, _is_count, _is_count, lambda part: isinstance(part, bytes)
+    ),
+}

@@ -1,0 +1,95 @@
+"""What processes tell each other about frames: five messages, no pixels.
+
+A frame is named by its stream's key and its sequence everywhere. A consumer's `session` is one life of one replica on
+one edge; its `round` counts how often it attached, so that leases granted before the last attach are told apart.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+FrameName = tuple[int, int]  # stream key, sequence
+
+
+class Attach(NamedTuple):
+    """Consumer to producer: here I am, this much I take, this is what I hold and what I have seen."""
+
+    consumer: str
+    """Name of the edge's consumer."""
+    replica: str
+    """Name of this process: `motion.1`."""
+    session: int
+    round: int
+    window: int
+    is_durable: bool
+    """The consumer keeps a journal: after its death its leases wait for its successor."""
+    is_guest: bool
+    """Not in the file: the edge is made for it, and goes with it."""
+    when_full: str
+    """Policy that a guest asks for; empty: the producer's own."""
+    received: int
+    """Running number of the last lease received in this session."""
+    held: tuple[FrameName, ...]
+    """Leases still held."""
+    seen: tuple[FrameName, ...]
+    """Per stream, the next sequence that a durable consumer expects."""
+    failed: tuple[tuple[int, int, str], ...]
+    """Attempts that failed and may not have been heard of: key, sequence, reason."""
+    previous: tuple[int, int, int]
+    """Session of the predecessor, and the leases that it worked on last and finished last; zeros: none."""
+
+
+class Welcome(NamedTuple):
+    """Producer to consumer: you are attached; the edge's journal is where its name says."""
+
+    session: int
+    round: int
+    incarnation: int
+
+
+class Refusal(NamedTuple):
+    """Producer to consumer: you are not attached, and why."""
+
+    session: int
+    why: str
+
+
+class Lease(NamedTuple):
+    """The right to read one frame, and what was announced about it."""
+
+    key: int
+    sequence: int
+    captured_ns: int
+    cell: int
+    grant: int
+    delivery: int
+    payload: bytes
+
+
+class Grant(NamedTuple):
+    """Producer to consumer: leases, in order."""
+
+    session: int
+    round: int
+    producer: str
+    """Name of the granting process: `camera.0`."""
+    leases: tuple[Lease, ...]
+
+
+class Return(NamedTuple):
+    """Consumer to producer: leases given back, done or failed."""
+
+    consumer: str
+    session: int
+    finished: tuple[FrameName, ...]
+    failed: tuple[tuple[int, int, str], ...]
+
+
+class Detach(NamedTuple):
+    """Consumer to producer: I leave; what I held and did not finish is yours again."""
+
+    consumer: str
+    session: int
+
+
+Message = Attach | Welcome | Refusal | Grant | Return | Detach
