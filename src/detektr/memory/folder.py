@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from detektr.errors import RefusedError
+from detektr.memory.segment import open_segment
 
 SOCKET_PATH_BYTES_MAX = 107  # sun_path, less its end
 NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_-]{0,31}$")
@@ -95,6 +96,21 @@ class RunFolder:
         with contextlib.suppress(OSError):
             self.path.rmdir()
             self.path.parent.rmdir()
+
+    def locked_files(self) -> list[str]:
+        """Return the files that a live process has locked: pages, and a supervisor's lock."""
+        locked = []
+        for path in (*sorted(self.path.glob("*.page")), *sorted(self.path.glob("*.lock"))):
+            segment = open_segment(path)
+            if segment is not None:
+                if segment.is_locked_elsewhere():
+                    locked.append(path.name)
+                segment.close()
+        return locked
+
+    def sweep_if_abandoned(self) -> list[str]:
+        """Remove everything unless a live process has something locked here. Returns the names removed."""
+        return [] if self.locked_files() else self.sweep()
 
     def sweep(self) -> list[str]:
         """Remove every file and the folder; only for who knows that no process of the pipeline lives. Returns names."""

@@ -32,10 +32,10 @@ class BufferNode(Node):
                 self._lane_of[cell.key, cell.sequence] = lane
                 self.intakes[lane].held[cell.key, cell.sequence] = None
 
-    def step(self, now_ns: int) -> bool:
+    def step(self, now_ns: int) -> None:
         """Offer what has arrived, inputs in turn, as far as the edges have room."""
         if self.is_stopping and not self.is_final:
-            return False  # what is not taken yet goes back upstream when we leave
+            return  # what is not taken yet goes back upstream when we leave
         fanout, lanes = self.outlet.fanout, len(self.intakes)
         moved = 0
         for turn in range(lanes):
@@ -52,7 +52,6 @@ class BufferNode(Node):
         if moved:
             page = self.page
             page[layout.PAGE_WORD_FRAMES] += moved
-        return False
 
     def release(self, names: list[tuple[int, int]]) -> None:
         """Give frames back upstream."""

@@ -36,7 +36,7 @@ class CaptureNode(Node):
         self._slots: dict[int, tuple[int, int]] = {}  # sequence: epoch and slot
         self._left: dict[int, int] = {}  # frames still needed, by epoch
         self._decoder = Decoder(
-            spec.node, spec.options, Path(spec.folder), self.page, run, self._make_ring
+            spec.node, spec.options, Path(spec.folder), self.page, run, self._make_ring, self.serve
         )
 
     def prepare(self) -> None:
@@ -62,7 +62,7 @@ class CaptureNode(Node):
         if self._decoder.failure is not None:
             raise self._decoder.failure
 
-    def step(self, now_ns: int) -> bool:
+    def step(self, now_ns: int) -> None:
         """Offer what is published, as far as the edges have room."""
         fanout, decoder = self.outlet.fanout, self._decoder
         decoder.has_readers = bool(fanout.edges)
@@ -83,7 +83,10 @@ class CaptureNode(Node):
             page[layout.PAGE_WORD_FRAMES] += moved
             page[layout.PAGE_WORD_LAST_FRAME_UTC_NS] = time.time_ns()
             decoder.room.set()
-        return False
+
+    def has_work(self) -> bool:
+        """Whether the decoder published while the loop went to sleep."""
+        return bool(self._decoder.published) and self.outlet.fanout.has_room(0)
 
     def release(self, names: list[tuple[int, int]]) -> None:
         """Give slots back to the writer; a ring of a past epoch goes with its last frame."""
@@ -100,23 +103,6 @@ class CaptureNode(Node):
                 self.folder.ring(self.spec.node, epoch).unlink(missing_ok=True)
         if names:
             self._decoder.room.set()
-
-    def wake_fd(self) -> int:
-        """Return the decoder's descriptor."""
-        return self._decoder.wake_fd
-
-    def before_sleep(self) -> bool:
-        """Tell the decoder that it must wake us; not when it has published meanwhile."""
-        self._decoder.loop_sleeps = True
-        return not (self._decoder.published and self.outlet.fanout.has_room(0))
-
-    def after_sleep(self) -> None:
-        """Take the decoder's bell back."""
-        self._decoder.loop_sleeps = False
-        try:
-            os.eventfd_read(self._decoder.wake_fd)
-        except BlockingIOError:
-            return
 
     def state(self) -> tuple[str, str]:
         """How the source is, and whether anybody reads."""
@@ -144,13 +130,12 @@ class CaptureNode(Node):
         if self._decoder.is_alive():
             self._decoder.join(timeout=2)
         is_own = self.control is None or self.control.is_cut
-        super().close()
         for ring in self._rings.values():
             ring.close(unlink=is_own)
         if is_own:
             for path in self.folder.rings(self.spec.node).values():
                 path.unlink()
-            self.folder.remove_if_empty()
+        super().close()
 
     def _make_ring(self, facts: RingFacts) -> RingWriter:
         ring = RingWriter(self.folder.ring(facts.node, facts.epoch), facts, self.spec.slots)

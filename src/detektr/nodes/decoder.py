@@ -7,7 +7,6 @@ stalls for seconds. The two share the ring's list of free slots and one deque; e
 from __future__ import annotations
 
 import logging
-import os
 import random
 import threading
 import time
@@ -55,8 +54,9 @@ class Decoder(threading.Thread):
         page: NodePage,
         run_id: int,
         make_ring: Callable[[RingFacts], RingWriter],
+        serve: Callable[[], None],
     ) -> None:
-        """Prepare; `start` begins to read and `go` lets frames be published."""
+        """Prepare; `start` begins to read and `go` lets frames be published, each followed by a call of `serve`."""
         super().__init__(name="decoder", daemon=True)
         self.published: deque[Published] = deque()
         self.go, self.has_first, self.room, self.is_stopped = (threading.Event() for _ in range(4))
@@ -65,10 +65,8 @@ class Decoder(threading.Thread):
         self.is_live = is_live(options.source)
         self.has_readers = False
         self.why = "opening" if self.is_live else ""
-        self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.loop_sleeps = False
         self._node, self._options, self._folder, self._page, self._run_id = node, options, folder, page, run_id
-        self._make_ring = make_ring
+        self._make_ring, self._serve = make_ring, serve
         self._ring: RingWriter | None = None
         self._slots: dict[int, npt.NDArray[np.uint8]] = {}
         self._sequence = page[layout.PAGE_WORD_NEXT_SEQUENCE]
@@ -105,7 +103,6 @@ class Decoder(threading.Thread):
         finally:
             self.is_finished = True
             self.has_first.set()
-            self._wake()
 
     def stop(self) -> None:
         """Read no more; what is published stays."""
@@ -165,7 +162,7 @@ class Decoder(threading.Thread):
             )
         self._page[layout.PAGE_WORD_NEXT_SEQUENCE] = self._sequence
         self.published.append(Published(sequence, epoch, -1 if slot is None else slot, captured_ns, payload))
-        self._wake()
+        self._serve()
 
     def _claim(self, ring: RingWriter) -> int | None:
         """Take a free slot; a file waits for one, a live source has one at once or not at all."""
@@ -192,11 +189,6 @@ class Decoder(threading.Thread):
             "epoch %d: %s %dx%d, %d slots, %.1f MiB", epoch, *_size(picture), ring.slots, ring.nbytes / (1 << 20)
         )
         return ring
-
-    def _wake(self) -> None:
-        if self.loop_sleeps:
-            self.loop_sleeps = False
-            os.eventfd_write(self.wake_fd, 1)
 
 
 def _size(picture: Picture) -> tuple[str, int, int]:

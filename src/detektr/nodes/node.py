@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -67,6 +68,8 @@ class Node(ABC):
             Intake(upstream, entry, self.folder, self.link, self.page, seen=self.seen_streams)
             for entry, upstream in enumerate(spec.upstreams)
         ]
+        self.lock = threading.Lock()  # whoever holds it owns the edges and the outboxes
+        self.is_asleep = False
         self.is_stopping = self.is_final = False
         self.stop_deadline_ns = 0
         self._events: deque[Event] = deque(maxlen=EVENTS_PENDING_MAX)
@@ -82,8 +85,12 @@ class Node(ABC):
         self.outlet.adopt_guests()
 
     @abstractmethod
-    def step(self, now_ns: int) -> bool:
-        """Do some work; True: there is more to do at once."""
+    def step(self, now_ns: int) -> None:
+        """Do some work: move what has come, or work on one frame."""
+
+    def has_work(self) -> bool:
+        """Whether there is something to do that no message will announce."""
+        return False
 
     @abstractmethod
     def is_done(self) -> bool:
@@ -122,43 +129,44 @@ class Node(ABC):
     def release(self, names: list[tuple[int, int]]) -> None:
         """Take note that no edge needs these frames any more."""
 
-    def wake_fd(self) -> int | None:
-        """Return a descriptor that wakes the loop, where something beside messages does."""
-        return None
-
-    def before_sleep(self) -> bool:
-        """Say whether the loop may sleep now; from here on who has news must wake it."""
-        return True
-
-    def after_sleep(self) -> None:
-        """Take note that the loop is awake."""
-
     # -- the loop ---------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Work until everything is finished, or stopped and drained, or the drain's time is over."""
         wakeup = self._catch_signals()
-        watched = [fd for fd in (wakeup, self.wake_fd(), self.control and self.control.fileno()) if fd is not None]
+        watched = [fd for fd in (wakeup, self.control and self.control.fileno()) if fd is not None]
         for fd in watched:
             self.link.watch(fd)
         while True:
-            now_ns = time.monotonic_ns()
-            self._receive(now_ns)
-            has_more = self.step(now_ns)
-            self.outlet.pump(now_ns)
-            self.release(self.outlet.collect())
-            for intake in self.intakes:
-                intake.flush()
-            if now_ns >= self._next_tick_ns:
-                self._next_tick_ns = now_ns + TICK_NS
-                self._tick(now_ns)
-                if self._is_over(now_ns):
-                    return
-            if not has_more and self.before_sleep():
-                ready = self.link.wait(self._next_tick_ns - time.monotonic_ns())
-                self.after_sleep()
-                if ready:
-                    self._hear(ready, wakeup)
+            with self.lock:
+                self.is_asleep = False
+                now_ns = time.monotonic_ns()
+                self._receive(now_ns)
+                self._serve(now_ns)
+                for intake in self.intakes:
+                    intake.flush()
+                if now_ns >= self._next_tick_ns:
+                    self._next_tick_ns = now_ns + TICK_NS
+                    self._tick(now_ns)
+                    if self._is_over(now_ns):
+                        return
+                self.is_asleep = True
+            if self.has_work():
+                continue
+            ready = self.link.wait(self._next_tick_ns - time.monotonic_ns())
+            if ready:
+                self._hear(ready, wakeup)
+
+    def serve(self) -> None:
+        """Do the loop's work for the edges from another thread, which has news, if the loop sleeps; else it will."""
+        if self.is_asleep:
+            with self.lock:
+                self._serve(time.monotonic_ns())
+
+    def _serve(self, now_ns: int) -> None:
+        self.step(now_ns)
+        self.outlet.pump(now_ns)
+        self.release(self.outlet.collect())
 
     def close(self) -> None:
         """Leave the edges and take away what is ours, unless a supervisor lives who wants to read it."""
@@ -169,7 +177,9 @@ class Node(ABC):
         self.link.close()
         self._tell()
         self.page.close(unlink=is_own)
-        if is_own:
+        if self.control is not None and self.control.is_cut:
+            self.folder.sweep_if_abandoned()  # what others left who went before us, and the supervisor did not take
+        elif is_own:
             self.folder.remove_if_empty()
 
     def report(self, event: Event) -> None:

@@ -16,10 +16,10 @@ STREAM_SCHEMES = (
 )
 SECRET_CHARS_MIN = 4  # a shorter text stands in too many innocent places to be masked everywhere
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(\S+)")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,15}://)(\S+)")  # bounded: a long word is no URL, and not searched twice
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?")
-_TOKEN_WORDS = "pass|pwd|pw|token|key|secret|auth|sig|user|login|credential|session|sid|streamid"
-_TOKEN = re.compile(rf"([?&;#][^=&;#\s]*(?:{_TOKEN_WORDS})[^=&;#\s]*=)[^&;#\s\"']+", re.IGNORECASE)
+_QUERY_VALUE = re.compile(r"([?&;#])([^=?&;#\s]+)=[^&;#\s\"']+")
+_TOKEN = re.compile("pass|pwd|pw|token|key|secret|auth|sig|user|login|credential|session|sid|streamid", re.IGNORECASE)
 
 
 def scheme_of(source: str) -> str | None:
@@ -67,7 +67,12 @@ def _redact_rest(rest: str) -> str:
     user_info = _user_info(rest)
     if user_info is not None:
         rest = f"***@{rest[len(user_info) + 1 :]}"
-    return _TOKEN.sub(r"\1***", rest)
+    return _QUERY_VALUE.sub(_redact_value, rest)
+
+
+def _redact_value(match: re.Match[str]) -> str:
+    is_secret = _TOKEN.search(match.group(2)) is not None
+    return f"{match.group(1)}{match.group(2)}=***" if is_secret else match.group()
 
 
 def _user_info(rest: str) -> str | None:

@@ -51,10 +51,10 @@ class WorkerNode(Node):
             Exception: whatever the user's code raised.
         """
 
-    def step(self, now_ns: int) -> bool:
+    def step(self, now_ns: int) -> None:
         """Work on one frame, inputs in turn."""
         if self.is_stopping and not self.is_final:
-            return False  # what is not begun yet goes back upstream when we leave
+            return  # what is not begun yet goes back upstream when we leave
         for turn in range(len(self.intakes)):
             intake = self.intakes[(self._turn + turn) % len(self.intakes)]
             lease = intake.take() if self.may_work() else None
@@ -64,8 +64,12 @@ class WorkerNode(Node):
                 has_more = any(one.leases for one in self.intakes)
                 if intake.untold >= self._flush_at or not has_more:
                     intake.flush()
-                return has_more
-        return False
+                return
+
+    def has_work(self) -> bool:
+        """Whether leases wait to be worked on."""
+        is_alone = self.is_stopping and not self.is_final
+        return not is_alone and any(intake.leases for intake in self.intakes) and self.may_work()
 
     def may_work(self) -> bool:
         """Whether there is room for what the work gives."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 DEPTH_MAX = 32
 VALUES_MAX = 20_000  # after aliases are followed; some 2,000 nodes
@@ -74,13 +74,13 @@ class Document:
         return {text: name for variable in self.variables.values() for text, name in variable.secrets.items()}
 
 
-class _Refused(yaml.YAMLError):  # type: ignore[misc]
+class _Refused(yaml.YAMLError):
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.what)
         self.fault = fault
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+class _Loader(yaml.SafeLoader):
     """Composes nodes whose tag is None unless the file wrote one, no deeper than is sane."""
 
     depth = 0
@@ -90,7 +90,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.depth >= DEPTH_MAX:
-            line = self.peek_event().start_mark.line + 1
+            line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
             raise _Refused(Fault(line, f"more than {DEPTH_MAX} levels", "a pipeline file", "nest it less"))
         self.depth += 1
         node = super().compose_node(parent, index)
@@ -143,7 +143,9 @@ def read_scalar(text: str) -> str | int | float | bool | None:
         return None
     if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
         return text[0] in "tT"
-    if len(text) <= DIGITS_MAX and _INTEGER.fullmatch(text):
+    if _INTEGER.fullmatch(text):
+        if len(text) > DIGITS_MAX:
+            return text
         return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
     if _NUMBER.fullmatch(text):
         return float(text)
@@ -184,6 +186,7 @@ class _Builder:
                 return self._mapping(node, path)
             if isinstance(node, yaml.SequenceNode):
                 return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
+            assert isinstance(node, yaml.ScalarNode)
             return self._scalar(node, path)
         finally:
             self._open.pop()

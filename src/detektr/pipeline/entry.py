@@ -65,6 +65,7 @@ def main() -> None:
     if order is None:
         return
     spec = NodeSpec.from_json(order["spec"])
+    sys.setswitchinterval(1e-4)
     setup_log(f"{spec.node}.{spec.replica}")
     code = run_node(spec, control)
     logging.shutdown()

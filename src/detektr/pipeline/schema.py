@@ -177,6 +177,7 @@ class _Reader:
         if len(nodes) > NODES_MAX:
             cure = "split it into several pipelines"
             self._fault(("nodes",), f"{len(nodes)} nodes", f"at most {NODES_MAX} in one pipeline", cure)
+            return {}
         return {name: node for name, value in nodes.items() if (node := self._node(name, value)) is not None}
 
     def _node(self, name: str, values: object) -> NodeOptions | None:
@@ -255,7 +256,7 @@ class _Reader:
         for name, value in clean.items():
             if is_dataclass(hints[name]):
                 key_path = (*path, name)
-                inner = self._section(hints[name], value, key_path, f"{where}: `{name}`")  # type: ignore[arg-type]
+                inner = self._section(hints[name], value, key_path, f"{where}: `{name}`")
                 clean[name] = {other.name: getattr(inner, other.name) for other in fields(inner)}
             elif isinstance(value, list):
                 clean[name] = [self._coerced(item, str, (*path, name, index)) for index, item in enumerate(value)]
@@ -303,6 +304,10 @@ def json_schema() -> dict[str, Any]:
     for kind, options in KINDS.items():
         definition = definitions[options.__name__]
         keys = definition["properties"]
+        for base in filter(is_dataclass, options.__mro__[1:]):  # pydantic reads a class's own docstrings only
+            for name, inherited in _adapter(base).json_schema()["properties"].items():
+                if "description" in inherited:
+                    keys[name].setdefault("description", inherited["description"])
         definition["properties"] = {"kind": keys.pop("kind")} | {_key(name): value for name, value in keys.items()}
         definition["required"] = ["kind", *definition.get("required", [])]
         definition["properties"]["kind"].pop("default", None)
@@ -355,13 +360,13 @@ def _key(name: str) -> str:
 
 def _keys(cls: type) -> tuple[str, ...]:
     """Return the file's keys of a section: its kind and what must be given first."""
-    names = [other.name for other in fields(cls)]  # type: ignore[arg-type]
+    names = [other.name for other in fields(cls)]
     names.sort(key=lambda name: (name != "kind", _default(cls, name) is not MISSING))
     return tuple(map(_key, names))
 
 
 def _default(cls: type, name: str) -> object:
-    found = next(other for other in fields(cls) if other.name == name)  # type: ignore[arg-type]
+    found = next(other for other in fields(cls) if other.name == name)
     return None if found.default_factory is not MISSING else found.default
 
 

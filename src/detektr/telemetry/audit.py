@@ -97,6 +97,7 @@ class Trail:
         self._spool = spool
         self._shown = shown
         self._inbox: deque[str] = deque()
+        self._moving = 0  # records on their way from the inbox to the spool
         self._change = threading.Condition()  # guards the inbox; never held during input or output
         self._lost = 0
         self._is_interrupted = False
@@ -118,7 +119,9 @@ class Trail:
     @property
     def waiting(self) -> int:
         """Records that are not in the store yet."""
-        return len(self._inbox) + self._spool.waiting
+        with self._change:
+            before_spool = len(self._inbox) + self._moving
+        return before_spool + self._spool.waiting  # asked in this order, a record that moves counts twice, never not
 
     @property
     def is_interrupted(self) -> bool:
@@ -157,8 +160,9 @@ class Trail:
         self._expired.set()
         self._spool.close()
         waiting = self._spool.waiting
-        if waiting:
-            _log.warning("audit: %d records for %s wait in the spool for the next start", waiting, self._shown)
+        if waiting or self.lost:
+            text = "audit: %s: %d records wait in the spool for the next start, %d are lost"
+            _log.warning(text, self._shown, waiting, self.lost)
         return waiting == 0
 
     def _keep(self) -> None:
@@ -167,9 +171,12 @@ class Trail:
                 self._change.wait_for(lambda: self._inbox or self._closing.is_set())
                 lines = list(self._inbox)
                 self._inbox.clear()
+                self._moving = len(lines)
             if not lines:
                 break
             self._spool.append(lines)
+            with self._change:
+                self._moving = 0
             self._filled.set()
         self._kept_all.set()
         self._filled.set()

@@ -45,6 +45,7 @@ class Endpoint:
         self._port = int(self._socket.getsockname()[1])
         self._exchanges: dict[asyncio.Task[None], None] = {}  # in order of arrival
         self._loop = asyncio.new_event_loop()
+        self._closing = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
         self._thread.start()
 
@@ -57,21 +58,21 @@ class Endpoint:
         """Stop listening and end all connections."""
         if self._loop.is_closed():
             return
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._closing.set)  # also before the thread has come to run the loop
         self._thread.join()
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(
-            asyncio.start_server(self._exchange, sock=self._socket, limit=REQUEST_BYTES_MAX)
-        )
-        self._loop.run_forever()
-        server.close()
-        tasks = asyncio.all_tasks(self._loop)
-        for task in tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self._loop.run_until_complete(self._serve())
         self._loop.close()
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._exchange, sock=self._socket, limit=REQUEST_BYTES_MAX)
+        await self._closing.wait()
+        server.close()
+        exchanges = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in exchanges:
+            task.cancel()
+        await asyncio.gather(*exchanges, return_exceptions=True)
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

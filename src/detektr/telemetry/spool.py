@@ -157,7 +157,10 @@ class Spool:
 
     def close(self) -> None:
         """Write down what is left and give the folder free; a process that comes later sends it."""
-        self.spill()
+        with self._guard:
+            self._write_memory()
+            self.lost += len(self._memory)  # could not be written, and ends with this process
+            self._memory.clear()
         os.close(self._lock)
 
     def _count_waiting(self) -> int:

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import json
+
+from detektr.ledger import EdgeLedger
+from detektr.telemetry.report import build_report, ledger_table
+
+CAMERA = EdgeLedger("camera", "buffer", offered=300, delivered=290, dropped={"ring_full": 4, "queue_full": 6})
+MOTION_0 = EdgeLedger("motion", "events", offered=5, delivered=5, dropped={"too_old": 0})
+MOTION_1 = EdgeLedger("motion", "events", offered=9, delivered=6, in_flight=2, dead_lettered=1, redelivered=2)
+
+
+def test_report_has_the_issue_s_keys_and_adds_up_the_parts_of_an_edge() -> None:
+    nodes = {"camera": {"kind": "capture", "state": "done", "restarts": 0}}
+    report = build_report("demo", 10.00049, nodes, [CAMERA, MOTION_0, MOTION_1])
+    assert json.loads(json.dumps(report)) == report
+    assert list(report) == ["pipeline", "seconds", "nodes", "edges", "unaccounted"]
+    assert (report["pipeline"], report["seconds"], report["nodes"]) == ("demo", 10.0, nodes)
+    first, second = report["edges"]
+    assert (first["from"], first["to"], first["dropped"]) == ("camera", "buffer", {"ring_full": 4, "queue_full": 6})
+    assert (second["offered"], second["delivered"], second["redelivered"]) == (14, 11, 2)
+    assert report["unaccounted"] == 0
+
+
+def test_faults_of_two_edges_do_not_cancel_out() -> None:
+    lost = EdgeLedger("a", "b", offered=3, delivered=2)
+    made_up = EdgeLedger("b", "c", offered=2, delivered=3)
+    assert build_report("demo", 1, {}, [lost, made_up])["unaccounted"] == 2
+    assert ledger_table([lost, made_up]).endswith("\nunaccounted: 2")
+
+
+def test_table_is_aligned_and_ends_with_what_is_unaccounted() -> None:
+    assert ledger_table([CAMERA, MOTION_0, MOTION_1]).split("\n") == [
+        "edge              offered  delivered  dropped  dead-lettered  queued  in flight  redelivered  why",
+        "camera -> buffer      300        290       10              0       0          0            0  "
+        "ring_full 4, queue_full 6",
+        "motion -> events       14         11        0              1       0          2            2",
+        "unaccounted: 0",
+    ]
+
+
+def test_table_without_edges_says_so() -> None:
+    assert ledger_table([]) == "no edges\nunaccounted: 0"

@@ -1,0 +1,59 @@
+"""`import detektr` costs next to nothing, and what it offers is there when asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import subprocess
+import sys
+
+import pytest
+
+import detektr
+
+HEAVY = ("av", "msgpack", "numpy", "prometheus_client", "pydantic", "redis", "rich", "typer", "yaml", "zmq")
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Return which heavy modules a fresh interpreter holds after `statement`."""
+    script = f"import sys\n{statement}\nprint(*(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    return set(done.stdout.split())
+
+
+def test_import_of_detektr_loads_nothing_heavy() -> None:
+    assert loaded_after("import detektr, importlib.util") == set()
+
+
+def test_a_name_asked_for_loads_only_its_own_home() -> None:
+    loaded = loaded_after("import detektr; detektr.Processor")
+    assert loaded.isdisjoint({"prometheus_client", "pydantic", "redis", "rich", "typer", "yaml", "zmq"})
+
+
+def test_a_buffer_loads_neither_numpy_nor_av() -> None:
+    assert loaded_after("import detektr.nodes.buffer").isdisjoint({"numpy", "av", "pydantic", "prometheus_client"})
+
+
+@pytest.mark.parametrize(
+    ("name", "home"),
+    [
+        ("Frame", "detektr.frame"),
+        ("Processor", "detektr.processors"),
+        ("Sink", "detektr.sinks"),
+        ("attach", "detektr.guest"),
+    ],
+)
+def test_each_public_name_is_the_one_of_its_home(name: str, home: str) -> None:
+    assert getattr(detektr, name) is getattr(importlib.import_module(home), name)
+    assert name in detektr.__all__
+    assert name in dir(detektr)
+
+
+def test_version_is_that_of_the_installed_package() -> None:
+    assert detektr.__version__ == importlib.metadata.version("detektr")
+
+
+@pytest.mark.parametrize("name", ["Frames", "frame_"])
+def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
+    with pytest.raises(AttributeError, match=rf"no '{name}'; it has: Frame, Processor, Sink, __version__, attach"):
+        getattr(detektr, name)
