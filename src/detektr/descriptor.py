@@ -64,7 +64,8 @@ class Descriptor(NamedTuple):
 
 def pack_descriptor(descriptor: Descriptor) -> bytes:
     """Return the descriptor as bytes, at most `DESCRIPTOR_BYTES_MAX` of them."""
-    return msgpack.packb(tuple(descriptor))
+    packed: bytes = msgpack.packb(tuple(descriptor))
+    return packed
 
 
 def unpack_descriptor(payload: bytes) -> Descriptor:

@@ -43,7 +43,7 @@ _SNAPSHOT_TRIES = 1000
 class CellRecord(NamedTuple):
     """What a journal says about one frame that is queued or leased."""
 
-    index: int
+    cell: int
     state: int
     ordinal: int
     key: int
@@ -84,9 +84,7 @@ class Journal:
         words[EDGE_WORD_REDO_COUNT] = 0
         words[EDGE_WORD_CHANGE] += words[EDGE_WORD_CHANGE] & 1
         self._seen = {
-            words[at]: at + 1
-            for at in range(EDGE_WORD_SEEN, EDGE_WORD_SEEN + 2 * EDGE_SEEN_MAX, 2)
-            if words[at + 1]
+            words[at]: at + 1 for at in range(EDGE_WORD_SEEN, EDGE_WORD_SEEN + 2 * EDGE_SEEN_MAX, 2) if words[at + 1]
         }
 
     @staticmethod
@@ -108,7 +106,7 @@ class Journal:
         self._words[word] = value
 
     def apply(self, pairs: Sequence[int]) -> None:
-        """Change several words as one: `pairs` is word, value, word, value, ...; at most `EDGE_REDO_PAIRS_MAX` pairs."""
+        """Change several words as one: `pairs` is word, value, word, ...; at most `EDGE_REDO_PAIRS_MAX` pairs."""
         words = self._words
         if len(pairs) == 2:
             words[pairs[0]] = pairs[1]
@@ -187,7 +185,7 @@ class Journal:
                 continue
             begin = (at + CELL_PAYLOAD) * WORD_BYTES
             payload = bytes(self._bytes[begin : begin + words[at + layout.CELL_LENGTH]])
-            found.append(CellRecord(cell, *words[at : at + layout.CELL_LENGTH].tolist(), payload))
+            found.append(CellRecord._make((cell, *words[at : at + layout.CELL_LENGTH].tolist(), payload)))
         return iter(sorted(found, key=lambda record: record.ordinal))
 
     def replicas(self) -> Iterator[ReplicaRecord]:

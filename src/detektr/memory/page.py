@@ -125,7 +125,7 @@ class PageReader:
         return self.segment.is_locked_elsewhere()
 
     def progress(self, session: int) -> tuple[int, int] | None:
-        """Return the running numbers of the lease that `session` worked on last and finished last; None: not its page."""
+        """Return the numbers of the leases that `session` began last and finished last; None: it is not here."""
         words = self.segment.words
         for entry in range(layout.PAGE_INPUTS_MAX):
             at = layout.PAGE_WORD_INPUTS + entry * layout.PAGE_INPUT_WORDS

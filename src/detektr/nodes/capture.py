@@ -35,9 +35,7 @@ class CaptureNode(Node):
         self._rings: dict[int, RingWriter] = {}
         self._slots: dict[int, tuple[int, int]] = {}  # sequence: epoch and slot
         self._left: dict[int, int] = {}  # frames still needed, by epoch
-        self._decoder = Decoder(
-            spec.node, spec.options, Path(spec.folder), self.page, run, self._make_ring, self.serve
-        )
+        self._decoder = Decoder(spec.node, spec.options, Path(spec.folder), self.page, run, self._make_ring, self.serve)
 
     def prepare(self) -> None:
         """Adopt what a predecessor left, open the source and, unless it is live, reserve its ring.

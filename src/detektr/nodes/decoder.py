@@ -156,9 +156,17 @@ class Decoder(threading.Thread):
             generation = ring.publish(slot, sequence)
             payload = pack_descriptor(
                 Descriptor(
-                    self._node, ring.facts.camera, self._run_id, epoch, slot, generation, sequence, captured_ns, utc_ns,
+                    self._node,
+                    ring.facts.camera,
+                    self._run_id,
+                    epoch,
+                    slot,
+                    generation,
+                    sequence,
+                    captured_ns,
+                    utc_ns,
                     picture.pts,
-                )  # fmt: skip
+                )
             )
         self._page[layout.PAGE_WORD_NEXT_SEQUENCE] = self._sequence
         self.published.append(Published(sequence, epoch, -1 if slot is None else slot, captured_ns, payload))
@@ -185,9 +193,7 @@ class Decoder(threading.Thread):
         self._slots.clear()
         ring = self._ring = self._make_ring(facts)
         self._page[layout.PAGE_WORD_EPOCH] = epoch
-        _log.info(
-            "epoch %d: %s %dx%d, %d slots, %.1f MiB", epoch, *_size(picture), ring.slots, ring.nbytes / (1 << 20)
-        )
+        _log.info("epoch %d: %s %dx%d, %d slots, %.1f MiB", epoch, *_size(picture), ring.slots, ring.nbytes / (1 << 20))
         return ring
 
 

@@ -74,7 +74,19 @@ class Fact(NamedTuple):
 class Cell:
     """A frame that is queued or leased."""
 
-    __slots__ = ("attempts", "captured_ns", "grant", "granted_ns", "index", "key", "lane", "ordinal", "owner", "payload", "sequence")  # fmt: skip
+    __slots__ = (
+        "attempts",
+        "captured_ns",
+        "grant",
+        "granted_ns",
+        "index",
+        "key",
+        "lane",
+        "ordinal",
+        "owner",
+        "payload",
+        "sequence",
+    )
 
     def __init__(
         self, index: int, ordinal: int, key: int, sequence: int, lane: int, captured_ns: int, payload: bytes
@@ -87,7 +99,19 @@ class Cell:
 class Replica:
     """One consumer process. It is granted leases while it is present and not suspended."""
 
-    __slots__ = ("entry", "grants", "head_since_ns", "is_durable", "is_present", "is_suspended", "last_ordinal", "leases", "name", "session", "window")  # fmt: skip
+    __slots__ = (
+        "entry",
+        "grants",
+        "head_since_ns",
+        "is_durable",
+        "is_present",
+        "is_suspended",
+        "last_ordinal",
+        "leases",
+        "name",
+        "session",
+        "window",
+    )
 
     def __init__(self, entry: int, session: int, name: str, window: int, *, is_durable: bool) -> None:
         self.entry, self.session, self.name, self.window, self.is_durable = entry, session, name, window, is_durable
@@ -117,9 +141,7 @@ class Edge:
         self._free = list(range(journal.cells - 1, -1, -1))
         self._offered = journal[layout.EDGE_WORD_OFFERED]
         for record in journal.replicas():
-            replica = Replica(
-                record.entry, record.session, record.name, record.window, is_durable=record.is_durable
-            )
+            replica = Replica(record.entry, record.session, record.name, record.window, is_durable=record.is_durable)
             self.replicas[record.session] = replica
         self._adopt_cells(list(journal.records()))
         journal[layout.EDGE_WORD_ATTACHED] = 0
@@ -186,14 +208,14 @@ class Edge:
             self._is_paused[lane] = True
         return "taken"
 
-    def count_dropped(self, key: int, next_sequence: int, count: int, reason: str) -> None:
-        """Count frames that never came to this edge's queue; `next_sequence` is the last one's (the next is expected)."""
+    def count_dropped(self, key: int, last_sequence: int, count: int, reason: str) -> None:
+        """Count frames that never came to this edge's queue; `last_sequence` is the last one's."""
         journal, word = self.journal, _DROPPED[reason]
         self._offered += count
         journal.apply(
             (
                 journal.seen_word(key),
-                next_sequence + 1,
+                last_sequence + 1,
                 layout.EDGE_WORD_OFFERED,
                 self._offered,
                 word,
@@ -223,7 +245,9 @@ class Edge:
             for key, sequence, why in claim.failed:
                 if (key, sequence) in replica.leases:
                     self.fail(session, key, sequence, why)
-            self._reconcile(replica, {cell.grant for cell in replica.leases.values() if cell.grant <= claim.received}, claim)
+            self._reconcile(
+                replica, {cell.grant for cell in replica.leases.values() if cell.grant <= claim.received}, claim
+            )
         replica.grants = max(replica.grants, claim.received)
         replica.is_present, replica.is_suspended, replica.head_since_ns = True, False, now_ns
         self._count_present()
@@ -237,7 +261,7 @@ class Edge:
             self._remove(replica)
 
     def bury(self, session: int, progress: tuple[int, int] | None) -> None:
-        """Take note of a dead replica: what it finished is delivered, what it worked on failed once, the rest waits again.
+        """Settle a dead replica: what it finished is delivered, what it worked on failed once, the rest waits again.
 
         Args:
             session: the dead replica's.
@@ -317,7 +341,7 @@ class Edge:
             self._requeue([cell], why, is_attempt=True)
 
     def expire(self, now_ns: int) -> None:
-        """End the leases of replicas that have made no progress for too long; they get no more until they say something."""
+        """End the leases of replicas without progress for too long; they get no more until they say something."""
         limit_ns = self.options.timeout_ns
         if limit_ns is None:
             return
@@ -330,7 +354,7 @@ class Edge:
                 self._requeue([head], f"took longer than {limit_ns / 1e9:g} s", is_attempt=True)
 
     def note_stall(self, now_ns: int) -> bool | None:
-        """Say that the edge has stalled (True: frames, and for 1 s nobody to take them) or resumed (False); None: as before."""
+        """Say that the edge has stalled (True: frames, and nobody to take them) or resumed (False); None: as before."""
         if any(replica.is_present and not replica.is_suspended for replica in self.replicas.values()):
             self._alone_since_ns = 0
         else:
@@ -354,10 +378,16 @@ class Edge:
     def _adopt_cells(self, records: list[CellRecord]) -> None:
         for record in records:
             cell = Cell(
-                record.index, record.ordinal, record.key, record.sequence, record.lane, record.captured_ns, record.payload
+                record.cell,
+                record.ordinal,
+                record.key,
+                record.sequence,
+                record.lane,
+                record.captured_ns,
+                record.payload,
             )
             cell.attempts, cell.grant, cell.granted_ns = record.attempts, record.grant, record.granted_ns
-            self._free.remove(record.index)
+            self._free.remove(record.cell)
             replica = self.replicas.get(record.owner) if record.state == layout.CELL_LEASED else None
             if replica is not None:
                 cell.owner = replica.session

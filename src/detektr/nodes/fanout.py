@@ -43,13 +43,13 @@ class Fanout:
         else:
             self._released.append(name)
 
-    def count_dropped(self, key: int, next_sequence: int, count: int, reason: str) -> None:
+    def count_dropped(self, key: int, last_sequence: int, count: int, reason: str) -> None:
         """Count frames that never had pixels to offer on every edge that has not heard of them."""
         for edge in self.edges.values():
             seen = edge.journal.seen(key)
-            unheard = min(count, next_sequence + 1 - seen)
+            unheard = min(count, last_sequence + 1 - seen)
             if unheard > 0 and (seen or count == 1 or not edge.options.is_guest):  # a guest starts where it came in
-                edge.count_dropped(key, next_sequence, unheard, reason)
+                edge.count_dropped(key, last_sequence, unheard, reason)
 
     def seen_all(self) -> dict[int, int]:
         """Per stream, the next sequence that some edge of the file has not been offered yet."""

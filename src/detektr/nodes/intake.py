@@ -1,4 +1,4 @@
-"""The consumer's side of one edge: attach, receive leases, give them back, and attach again when the producer changed."""
+"""The consumer's side of one edge: attach, receive leases, give them back; again when the producer changed."""
 
 from __future__ import annotations
 

@@ -56,7 +56,13 @@ class Node(ABC):
         guest_frames: int = getattr(spec.options, "guests", 0)
         self.outlet = Outlet(
             Producer(
-                spec.node, spec.replica, guest_frames, self.guest_policy, self.payload_bytes, self.max_age_ns, self.lanes
+                spec.node,
+                spec.replica,
+                guest_frames,
+                self.guest_policy,
+                self.payload_bytes,
+                self.max_age_ns,
+                self.lanes,
             ),
             self.folder,
             self.link,
@@ -126,7 +132,7 @@ class Node(ABC):
         """For a durable consumer: per stream, the next sequence that it expects."""
         return []
 
-    def release(self, names: list[tuple[int, int]]) -> None:
+    def release(self, names: list[tuple[int, int]]) -> None:  # noqa: B027 -- workers' events hold nothing
         """Take note that no edge needs these frames any more."""
 
     # -- the loop ---------------------------------------------------------------------------------------------------
@@ -134,7 +140,7 @@ class Node(ABC):
     def run(self) -> None:
         """Work until everything is finished, or stopped and drained, or the drain's time is over."""
         wakeup = self._catch_signals()
-        watched = [fd for fd in (wakeup, self.control and self.control.fileno()) if fd is not None]
+        watched = [wakeup] if self.control is None else [wakeup, self.control.fileno()]
         for fd in watched:
             self.link.watch(fd)
         while True:

@@ -107,9 +107,7 @@ class Outlet:
             if consumer not in self._segments:
                 segment = adopt_journal(path, 1, self.producer.payload_bytes, 1)[0]
                 words = segment.words
-                options = self._guest_options(
-                    words[layout.EDGE_WORD_WINDOW], _POLICIES[words[layout.EDGE_WORD_POLICY]]
-                )
+                options = self._guest_options(words[layout.EDGE_WORD_WINDOW], _POLICIES[words[layout.EDGE_WORD_POLICY]])
                 segment.close()
                 self.add_edge(consumer, options)
 
@@ -140,7 +138,13 @@ class Outlet:
                 consumer, outbox, attached = self._outboxes[session]
                 leases = tuple(
                     Lease(
-                        cell.key, cell.sequence, cell.captured_ns, cell.index, cell.grant, cell.attempts + 1, cell.payload
+                        cell.key,
+                        cell.sequence,
+                        cell.captured_ns,
+                        cell.index,
+                        cell.grant,
+                        cell.attempts + 1,
+                        cell.payload,
                     )
                     for cell in cells
                 )
@@ -334,6 +338,10 @@ class Outlet:
         saved = self._save_letter(fact.payload, fact.reason)
         _log.error(
             "%s: %s gave up on it after %d attempts (%s); saved as %s",
-            frame, consumer, fact.attempts, fact.reason.strip().splitlines()[-1], saved,
-        )  # fmt: skip
+            frame,
+            consumer,
+            fact.attempts,
+            fact.reason.strip().splitlines()[-1],
+            saved,
+        )
         return FrameDeadLettered(name, consumer, frame, fact.sequence, fact.reason, saved)

@@ -9,7 +9,14 @@ from typing import Any
 
 from detektr.nodes.edge import EdgeOptions
 from detektr.nodes.intake import Upstream
-from detektr.nodes.options import BufferOptions, CaptureOptions, NodeOptions, ProcessorOptions, RestartOptions, SinkOptions
+from detektr.nodes.options import (
+    BufferOptions,
+    CaptureOptions,
+    NodeOptions,
+    ProcessorOptions,
+    RestartOptions,
+    SinkOptions,
+)
 
 _KINDS: dict[str, type[NodeOptions]] = {
     "capture": CaptureOptions,

@@ -103,8 +103,13 @@ class WorkerNode(Node):
             last = traceback.extract_tb(fault.__traceback__)[-1]
             _log.error(
                 "frame %d, attempt %d: %s: %s (%s:%s)",
-                lease.sequence, lease.delivery, type(fault).__name__, fault, Path(last.filename).name, last.lineno,
-            )  # fmt: skip
+                lease.sequence,
+                lease.delivery,
+                type(fault).__name__,
+                fault,
+                Path(last.filename).name,
+                last.lineno,
+            )
             intake.fail(name, why)
             intake.flush()
         else:
@@ -145,7 +150,8 @@ def load_worker(use: str, arguments: Mapping[str, Any], method: str, folder: Pat
         if fault.name is None or not module_name.startswith(fault.name):
             raise _refusal(use, f"importing {module_name} raised", fault) from fault
         raise RefusedError(
-            f"use: there is no module {fault.name!r}, on PYTHONPATH or beside the pipeline file; install it or mend the name"
+            f"use: there is no module {fault.name!r}, on PYTHONPATH or beside the pipeline file;"
+            " install it or mend the name"
         ) from None
     except Exception as fault:
         raise _refusal(use, f"importing {module_name} raised", fault) from fault

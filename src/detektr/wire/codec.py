@@ -21,7 +21,8 @@ _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
 
 def encode(message: Message) -> bytes:
     """Return the message as bytes."""
-    return msgpack.packb((VERSION, _NUMBER[type(message)], *message))
+    packed: bytes = msgpack.packb((VERSION, _NUMBER[type(message)], *message))
+    return packed
 
 
 def decode(payload: bytes) -> Message:
@@ -35,12 +36,16 @@ def decode(payload: bytes) -> Message:
     try:
         fields = msgpack.unpackb(payload, use_list=False, strict_map_key=False, max_array_len=LEASES_MAX)
     except (ValueError, TypeError, msgpack.UnpackException, msgpack.ExtraData, RecursionError) as fault:
-        raise WireError(f"message of {len(payload)} bytes is not msgpack: {str(fault) or type(fault).__name__}") from None
+        raise WireError(
+            f"message of {len(payload)} bytes is not msgpack: {str(fault) or type(fault).__name__}"
+        ) from None
     if not isinstance(fields, tuple) or len(fields) < 2:
         raise WireError(f"message must be a list of fields; got {fields!r:.80}")
     version, number, *rest = fields
     if version != VERSION:
-        raise WireError(f"message of version {version!r:.20}; this process speaks {VERSION}: run the same detektr everywhere")
+        raise WireError(
+            f"message of version {version!r:.20}; this process speaks {VERSION}: run the same detektr everywhere"
+        )
     if type(number) is not int or not 0 <= number < len(_KINDS):
         raise WireError(f"message kind {number!r:.20} is unknown")
     kind = _KINDS[number]
