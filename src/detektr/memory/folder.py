@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from detektr.errors import RefusedError
-from detektr.memory.segment import open_segment
+from detektr.errors import NoRoomError, RefusedError
+from detektr.memory.layout import PAGE_BYTES, PAGE_WORD_PID
+from detektr.memory.segment import Segment, open_segment
 
 SOCKET_PATH_BYTES_MAX = 107  # sun_path, less its end
 NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_-]{0,31}$")
@@ -97,28 +98,87 @@ class RunFolder:
             self.path.rmdir()
             self.path.parent.rmdir()
 
-    def locked_files(self) -> list[str]:
-        """Return the files that a live process has locked: pages, and a supervisor's lock."""
-        locked = []
-        for path in (*sorted(self.path.glob("*.page")), *sorted(self.path.glob("*.lock"))):
+    def try_lock(self) -> Segment | None:
+        """Take the pipeline's lock until it is closed: who supervises or sweeps has it; None: another has it.
+
+        Its first word is the holder's process number. The file is never replaced, so all who ask ask for the same one.
+
+        Raises:
+            RefusedError: the folder cannot be made, or there is no room for a page in it.
+        """
+        while True:
+            self.make()
+            try:
+                fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError:
+                continue  # a sweep took the folder away just now
+            try:
+                os.posix_fallocate(fd, 0, PAGE_BYTES)
+            except OSError as fault:
+                os.close(fd)
+                raise NoRoomError(
+                    f"{self.lock} cannot be reserved: {fault.strerror}; free some shared memory (detektr shm ls)"
+                ) from None
+            segment = Segment(self.lock, fd, is_writable=True)
+            if not segment.try_lock():
+                segment.close()
+                return None
+            if not segment.is_unlinked:
+                segment.words[0] = os.getpid()
+                return segment
+            segment.close()  # a sweep took the name away between our opening and our locking
+
+    @property
+    def lock(self) -> Path:
+        """Path of the pipeline's lock."""
+        return self.path / "supervisor.lock"
+
+    def lock_holder(self) -> int | None:
+        """Return the process number of who has the pipeline's lock; None: nobody has."""
+        segment = open_segment(self.lock)
+        if segment is None:
+            return None
+        holder = segment.words[0] if segment.is_locked_elsewhere() else None
+        segment.close()
+        return holder
+
+    def live_pages(self) -> list[tuple[str, int, int]]:
+        """Return the processes that live here: node, replica, process number."""
+        live = []
+        for node, replica, path in self.pages():
             segment = open_segment(path)
             if segment is not None:
                 if segment.is_locked_elsewhere():
-                    locked.append(path.name)
+                    live.append((node, replica, segment.words[PAGE_WORD_PID]))
                 segment.close()
-        return locked
+        return live
 
     def sweep_if_abandoned(self) -> list[str]:
         """Remove everything unless a live process has something locked here. Returns the names removed."""
-        return [] if self.locked_files() else self.sweep()
+        if not self.path.is_dir():
+            return []
+        lock = self.try_lock()  # held meanwhile, so that nobody begins to live here in the middle of it
+        if lock is None:
+            return []
+        removed = [] if self.live_pages() else self.sweep()
+        lock.close()
+        return removed
 
     def sweep(self) -> list[str]:
-        """Remove every file and the folder; only for who knows that no process of the pipeline lives. Returns names."""
+        """Remove every file but those of live processes, then the folder if it is empty; only for who has the lock.
+
+        Returns:
+            The names removed.
+        """
+        kept = tuple(f"{node}.{replica}{end}" for node, replica, _ in self.live_pages() for end in (".page", ".sock", "~"))
+        kept_rings = tuple(f"{node}." for node, _, _ in self.live_pages())
         removed = []
         with contextlib.suppress(FileNotFoundError):
             for path in sorted(self.path.iterdir()):
-                path.unlink(missing_ok=True)
-                removed.append(path.name)
+                is_ring = path.suffix == ".ring" and path.name.startswith(kept_rings)
+                if not is_ring and not path.name.startswith(kept):
+                    path.unlink(missing_ok=True)
+                    removed.append(path.name)
         self.remove_if_empty()
         return removed
 

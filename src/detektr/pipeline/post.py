@@ -1,0 +1,65 @@
+"""One place in a pipeline that a process fills: what its supervisor knows of it, over all its lives. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from detektr.nodes.spec import NodeSpec
+from detektr.pipeline.process import ChildProcess
+from detektr.pipeline.restart import RestartPolicy
+
+# From the best to the worst; a node is as its worst process is.
+STATES = (
+    *("ended", "running", "draining", "waiting", "connecting", "stalled", "starting", "restarting", "stopped"),
+    "failed",
+)
+SUPERVISED = ("starting", "restarting", "ended", "failed")  # states in which a page has nothing to add
+
+
+class Post:
+    """A node's replica: `starting`, `running`, `restarting`, `ended` or `failed`."""
+
+    def __init__(self, spec: NodeSpec) -> None:
+        """Begin without a process."""
+        self.spec = spec
+        self.name = f"{spec.node}.{spec.replica}"
+        self.policy = RestartPolicy(spec.options.restart)
+        self.child: ChildProcess | None = None
+        self.state = "starting"
+        self.why = ""
+        self.restarts = 0
+        self.started_ns = 0
+        self.ready_ns: int | None = None
+        self.restart_at_ns: int | None = None
+        self.refusal: str | None = None
+        """What the child said when it refused to begin."""
+        self.verdict: str | None = None
+        """Why the supervisor killed it."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes of it: no process, and none planned."""
+        return self.child is None and self.restart_at_ns is None
+
+    @property
+    def pid(self) -> int | None:
+        """Process number, while it has a process."""
+        return None if self.child is None else self.child.pid
+
+
+def worst(states: Iterable[str]) -> str:
+    """Return the worst of some states."""
+    return max(states, key=lambda state: STATES.index(state) if state in STATES else 0)
+
+
+def node_state(supervised: str, page_states: Iterable[str], *, is_stalled: bool) -> str:
+    """Return a node's state.
+
+    Args:
+        supervised: the supervisor's word.
+        page_states: what the pages of its living processes say.
+        is_stalled: whether one of its edges has frames and nobody to take them.
+    """
+    states = [] if supervised in SUPERVISED else [state for state in page_states if state != "stopped"]
+    state = worst([supervised, *states])
+    return "stalled" if is_stalled and state in ("running", "waiting", "draining") else state

@@ -1,0 +1,89 @@
+"""Frames that carry their own checksum, and a processor that holds each frame against it: used by faults and chaos."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from detektr import Frame
+
+HEAD = struct.Struct("<QI")  # number, checksum of the pixels behind it
+
+
+def numbered(count: int = 0, width: int = 320, height: int = 240, rate: float = 0.0) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield grey pictures, each filled with a pattern of its own and headed by its number and checksum.
+
+    Args:
+        count: how many; 0: without end.
+        width, height: size in pixels.
+        rate: pictures a second; 0: as fast as they are taken.
+    """
+    number, due = 0, time.monotonic()
+    noise = np.random.default_rng(1).integers(0, 256, width * height - HEAD.size, dtype=np.uint8)
+    while not count or number < count:
+        body = noise + np.uint8(number * 37 % 256)
+        picture = np.empty(width * height, np.uint8)
+        picture[: HEAD.size] = np.frombuffer(HEAD.pack(number, zlib.crc32(body)), np.uint8)
+        picture[HEAD.size :] = body
+        yield picture.reshape(height, width)
+        number += 1
+        if rate:
+            due += 1 / rate
+            wait = due - time.monotonic()
+            if wait > 0:
+                time.sleep(wait)  # the pace of a camera
+
+
+class Check:
+    """Notes each frame: sequence, delivery, and whether its pixels are its own at the beginning and at the end.
+
+    Args:
+        path: file that every replica appends to, one JSON list a line.
+        busy_s: how long the work on a frame takes.
+        poison: numbers of the pictures on which the process kills itself.
+        faulty: numbers of the pictures on which `process` raises.
+    """
+
+    def __init__(
+        self, path: str, busy_s: float = 0.0, poison: tuple[int, ...] = (), faulty: tuple[int, ...] = ()
+    ) -> None:
+        self.path, self.busy_s, self.poison, self.faulty = Path(path), busy_s, poison, faulty
+
+    def open(self) -> None:
+        """Open the file for appending: a line reaches the system in one write, also before a SIGKILL."""
+        self.fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def process(self, frame: Frame) -> dict[str, Any] | None:
+        """Check the frame, work on it, check again."""
+        flat = frame.pixels.reshape(-1)
+        number, checksum = HEAD.unpack(flat[: HEAD.size].tobytes())
+        if number in self.poison:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number in self.faulty:
+            raise ValueError(f"picture {number} is faulty")
+        is_right = zlib.crc32(flat[HEAD.size :]) == checksum
+        if self.busy_s:
+            end = time.monotonic() + self.busy_s
+            while time.monotonic() < end:
+                is_right = is_right and HEAD.unpack(flat[: HEAD.size].tobytes()) == (number, checksum)
+        is_right = is_right and zlib.crc32(flat[HEAD.size :]) == checksum
+        line = json.dumps([frame.sequence, frame.delivery, is_right, os.getpid(), number])
+        os.write(self.fd, f"{line}\n".encode())
+        return {"number": number} if number % 100 == 0 else None
+
+
+def read_notes(path: Path) -> list[tuple[int, int, bool, int, int]]:
+    """Return what `Check` noted: sequence, delivery, right, process, number."""
+    if not path.exists():
+        return []
+    return [tuple(json.loads(line)) for line in path.read_text().splitlines()]

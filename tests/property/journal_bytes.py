@@ -1,0 +1,22 @@
+"""A `JournalReader` on plain bytes, and a journal made of them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from detektr.memory import layout
+from detektr.memory.journal import Journal, JournalReader
+
+
+def read_journal(memory: bytearray) -> JournalReader:
+    """Return a reader of the journal that lies in `memory`."""
+    segment: Any = SimpleNamespace(words=memoryview(memory).toreadonly().cast("Q"), is_unlinked=False)
+    return JournalReader(segment, "camera", "motion")
+
+
+def new_memory(cells: int, payload_bytes: int, mark: int = 1) -> bytearray:
+    """Return the bytes of a fresh journal."""
+    memory = bytearray(layout.journal_bytes(cells, payload_bytes))
+    Journal.format(memoryview(memory), cells, payload_bytes, mark)
+    return memory

@@ -1,0 +1,337 @@
+"""An edge and its consumers through everything that can happen to them, against a plain model.
+
+A producer dies at any store; its successor adopts the journal and the consumers attach again. Consumers die, hang,
+leave and come back. What must hold is in `check` and in the drain at the end of every history.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from detektr.memory import layout
+from detektr.memory.journal import Journal, JournalReader
+from detektr.nodes.edge import Edge, EdgeOptions, FrameName
+from detektr.nodes.options import WhenFull
+from detektr.testing.dying_memory import Died, DyingMemory
+from tests.property.consumer import Consumer, Leased, Page, Returned
+from tests.property.journal_bytes import read_journal
+
+T = TypeVar("T")
+STREAMS = (11, 12, 13)
+TIMEOUT_NS = 100
+names = st.sampled_from(("motion.0", "motion.1"))
+
+
+class EdgeMachine(RuleBasedStateMachine):
+    """One edge, up to two replicas (or one durable consumer), and the way between them."""
+
+    @initialize(
+        when_full=st.sampled_from(("drop-oldest", "drop-newest", "block")),
+        lanes=st.integers(1, 2),
+        mark=st.integers(1, 4),
+        window=st.integers(1, 3),
+        max_deliveries=st.integers(1, 3),
+        is_timed=st.booleans(),
+        is_durable=st.booleans(),
+    )
+    def begin(
+        self, when_full: WhenFull, lanes: int, mark: int, window: int, max_deliveries: int, is_timed: bool, is_durable: bool
+    ) -> None:
+        replicas = 1 if is_durable else 2
+        self.options = EdgeOptions(
+            mark=mark, low=mark - 1 if mark < 3 else 1, when_full=when_full, lanes=lanes, window_total=replicas * window,
+            payload_bytes=24, max_deliveries=max_deliveries, timeout_ns=TIMEOUT_NS if is_timed and not is_durable else None,
+        )  # fmt: skip
+        self.window, self.is_durable = window, is_durable
+        self.memory = DyingMemory(bytearray(layout.journal_bytes(self.options.cells, 24)))
+        Journal.format(memoryview(self.memory.memory), self.options.cells, 24, mark)
+        self.reader: JournalReader = read_journal(self.memory.memory)
+        self.pages: dict[str, Page] = {}
+        self.consumers: dict[str, Consumer] = {}
+        self.dead: dict[str, Consumer] = {}  # not yet noticed, by name
+        self.inbox: list[Returned] = []
+        self.now_ns = 1
+        self.sessions = 0
+        self.gone: set[FrameName] = set()
+        self.finished: Counter[FrameName] = Counter()
+        self.attempts: Counter[FrameName] = Counter()  # ended without success, or may have
+        self.at_risk: set[FrameName] = set()  # leased to a session that died, hung or was let go
+        self.leased: set[tuple[FrameName, int]] = set()
+        self.newest: dict[tuple[int, int], int] = {}  # session and stream: newest sequence received for the first time
+        self.adopt()
+
+    # -- the producer -----------------------------------------------------------------------------------------------
+
+    def adopt(self) -> None:
+        """A process takes the edge over; what its predecessor had in its inbox and its head is gone."""
+        self.memory.stores_left = None
+        journal = Journal(self.memory.view)
+        journal[layout.EDGE_WORD_INCARNATION] += 1
+        self.edge = Edge("motion", self.options, journal)
+        self.inbox.clear()
+        for consumer in self.consumers.values():
+            consumer.is_attached = False
+
+    def do(self, act: Callable[[Edge], T]) -> T | None:
+        """Let the producer act; None: it died doing so, and its successor has taken over."""
+        try:
+            return act(self.edge)
+        except Died:
+            self.adopt()
+            return None
+
+    @rule(stores=st.integers(0, 25))
+    def let_the_producer_die_soon(self, stores: int) -> None:
+        self.memory.stores_left = stores
+
+    @rule(is_heard=st.booleans())
+    def producer_dies_between_two_acts(self, is_heard: bool) -> None:
+        if not is_heard:  # what it had sent died with it
+            for consumer in self.consumers.values():
+                consumer.coming.clear()
+        self.adopt()
+
+    @rule(stream=st.sampled_from(range(len(STREAMS))), count=st.integers(1, 4))
+    def offer(self, stream: int, count: int) -> None:
+        key = STREAMS[stream]
+        for _ in range(count):
+            lane = stream % self.options.lanes
+            if not self.edge.has_room(lane):
+                assert self.options.when_full == "block"
+                return
+            sequence = self.edge.journal.seen(key)
+            answer = self.do(lambda edge: edge.offer(lane, key, sequence, self.now_ns, b"%d" % sequence))  # noqa: B023
+            if self.options.when_full == "block":
+                assert answer in ("taken", None)
+
+    @rule()
+    def offer_again_what_is_known(self) -> None:
+        for key in STREAMS:
+            if seen := self.edge.journal.seen(key):
+                assert self.edge.offer(0, key, seen - 1, self.now_ns, b"") == "known"
+
+    @rule()
+    def grant(self) -> None:
+        granted = self.do(lambda edge: edge.grant(self.now_ns))
+        for session, cells in (granted or {}).items():
+            consumer = next((one for one in self.consumers.values() if one.session == session), None)
+            for cell in cells:
+                name = cell.key, cell.sequence
+                assert (name, (cell.attempts + 1)) not in self.leased, "the same delivery of a frame was leased twice"
+                self.leased.add((name, (cell.attempts + 1)))
+                if consumer is not None:
+                    consumer.coming.append((consumer.round, Leased(name, cell.index, cell.grant, (cell.attempts + 1))))
+
+    @rule()
+    def hear(self) -> None:
+        if self.inbox:
+            self.take(self.inbox.pop(0))
+
+    def take(self, message: Returned) -> None:
+        def act(edge: Edge) -> None:
+            edge.finish(message.session, message.finished, self.now_ns)
+            for failed in message.failed:
+                edge.fail(message.session, *failed)
+            if message.is_last:
+                edge.detach(message.session)
+
+        self.do(act)
+
+    @rule()
+    def notice_deaths(self) -> None:
+        for name, consumer in list(self.dead.items()):
+            page = self.pages[name]
+            progress = (page.working, page.finished) if page.session == consumer.session else None
+            self.do(lambda edge: edge.bury(consumer.session, progress))  # noqa: B023
+            if consumer.session not in self.edge.replicas or not self.edge.replicas[consumer.session].is_present:
+                del self.dead[name]
+
+    @rule(span_ns=st.sampled_from((1, 40, TIMEOUT_NS + 1)))
+    def time_passes(self, span_ns: int) -> None:
+        self.now_ns += span_ns
+        for replica in self.edge.replicas.values():
+            limit_ns, since_ns = self.options.timeout_ns, replica.head_since_ns
+            if limit_ns is not None and replica.leases and since_ns and self.now_ns - since_ns > limit_ns:
+                self.at_risk |= set(replica.leases)
+                self.attempts.update(replica.leases)
+        self.do(lambda edge: edge.expire(self.now_ns))
+
+    # -- consumers --------------------------------------------------------------------------------------------------
+
+    @rule(name=names)
+    def start(self, name: str) -> None:
+        if name in self.consumers or (self.is_durable and name != "motion.0"):
+            return
+        old = self.dead.pop(name, None)
+        page = self.pages.setdefault(name, Page())
+        self.sessions += 1
+        previous = page.session, page.working, page.finished
+        consumer = Consumer(name, self.window, page, self.sessions, previous, self.is_durable)
+        if self.is_durable and old is not None or (old := self.consumers.get(name)) is not None:
+            assert old is not None
+            consumer.held, consumer.seen = dict(old.held), dict(old.seen)
+        elif self.is_durable and name in self.memories:
+            consumer.held, consumer.seen = self.memories[name]
+        consumer.leases.extend(consumer.held.values())
+        consumer.begin()
+        self.consumers[name] = consumer
+        self.attach(name)
+
+    @property
+    def memories(self) -> dict[str, tuple[dict[FrameName, Leased], dict[int, int]]]:
+        return self.__dict__.setdefault("_memories", {})
+
+    @rule(name=names)
+    def attach(self, name: str) -> None:
+        consumer = self.consumers.get(name)
+        if consumer is None or consumer.is_attached:
+            return
+        consumer.round += 1
+        answer = self.do(
+            lambda edge: edge.attach(
+                consumer.session, name, consumer.window, consumer.claim(), is_durable=self.is_durable, now_ns=self.now_ns
+            )
+        )
+        consumer.is_attached = answer is True
+
+    @rule(name=names, count=st.integers(1, 4))
+    def receive(self, name: str, count: int) -> None:
+        consumer = self.consumers.get(name)
+        while consumer is not None and consumer.coming and count:
+            lease = consumer.receive()
+            count -= 1
+            if lease is not None and lease.delivery == 1:
+                stream = consumer.session, lease.name[0]
+                assert lease.name[1] > self.newest.get(stream, -1), "out of order, and not marked as redelivered"
+                self.newest[stream] = lease.name[1]
+
+    @rule(name=names, is_good=st.sampled_from((True, True, True, False)))
+    def work(self, name: str, is_good: bool) -> None:
+        consumer = self.consumers.get(name)
+        if consumer is None:
+            return
+        if consumer.working is None:
+            self.take_up(consumer)
+            return
+        if is_good or self.is_durable:
+            frame = consumer.finish().name
+            self.finished[frame] += 1
+            assert self.finished[frame] == 1 or self.is_durable or frame in self.at_risk, "finished twice for no reason"
+        else:
+            self.attempts[consumer.fail().name] += 1
+            self.flush(name)
+
+    def take_up(self, consumer: Consumer) -> None:
+        while consumer.leases and consumer.working is None:
+            lease = consumer.leases.popleft()
+            if self.is_durable or self.reader.is_leased(lease.cell, consumer.session, *lease.name):
+                consumer.working = lease
+                consumer.page.working = lease.grant
+            else:
+                consumer.held.pop(lease.name, None)
+
+    @rule(name=names)
+    def flush(self, name: str) -> None:
+        consumer = self.consumers.get(name)
+        if consumer is not None and (consumer.finished or consumer.failed):
+            message = consumer.flush()
+            if consumer.is_attached:
+                self.inbox.append(message)
+
+    @rule(name=names, is_noticed=st.booleans())
+    def kill(self, name: str, is_noticed: bool) -> None:
+        consumer = self.consumers.pop(name, None)
+        if consumer is None:
+            return
+        self.risk(consumer)
+        if consumer.working is not None:
+            self.attempts[consumer.working.name] += 1
+        self.memories[name] = dict(consumer.held), dict(consumer.seen)
+        self.dead[name] = consumer
+        if is_noticed:
+            self.notice_deaths()
+
+    def risk(self, consumer: Consumer) -> None:
+        replica = self.edge.replicas.get(consumer.session)
+        self.at_risk |= set(replica.leases if replica is not None else ()) | set(consumer.held)
+
+    @precondition(lambda self: not self.is_durable)
+    @rule(name=names)
+    def leave(self, name: str) -> None:
+        consumer = self.consumers.get(name)
+        if consumer is None or not consumer.is_attached:
+            return
+        if consumer.working is not None:
+            self.work(name, True)
+        self.risk(consumer)
+        del self.consumers[name]
+        self.inbox.append(consumer.flush()._replace(is_last=True))
+        self.dead[name] = consumer  # should its last words be lost: the kernel says that it is gone
+
+    # -- what must hold ---------------------------------------------------------------------------------------------
+
+    @invariant()
+    def check(self) -> None:
+        if not hasattr(self, "edge"):
+            return
+        edge, options = self.edge, self.options
+        ledger = self.reader.ledger()
+        assert ledger.unaccounted == 0, ledger
+        assert ledger.offered == sum(edge.journal.seen_all().values())
+        assert (ledger.queued, ledger.in_flight) == (edge.queued, edge.in_flight)
+        held = edge.holds()
+        places = [*edge._free, *(cell.index for cell in held)]
+        assert sorted(places) == list(range(options.cells)), "a cell leaked or is used twice"
+        frames = {(cell.key, cell.sequence) for cell in held}
+        assert len(frames) == len(held), "a frame is held twice"
+        assert not frames & self.gone, "a frame came back after it was settled"
+        self.gone |= {(key, number) for key, seen in edge.journal.seen_all().items() for number in range(seen)} - frames
+        edge.settled.clear()
+        assert edge.in_flight <= options.window_total
+        for replica in edge.replicas.values():
+            assert len(replica.leases) <= replica.window
+        for queue in edge._queues:
+            assert sum(not cell.attempts for cell in queue) <= options.mark
+            assert [cell.ordinal for cell in queue] == sorted(cell.ordinal for cell in queue)
+        if options.when_full == "block":
+            assert not any(ledger.dropped.values()), ledger.dropped
+            assert self.gone == {frame for frame in self.gone if self.is_explained(frame)}, "a frame was lost"
+
+    def is_explained(self, frame: FrameName) -> bool:
+        """Whether a frame that left a blocking edge was worked on, or has failed as often as it may."""
+        return self.finished[frame] > 0 or self.attempts[frame] >= self.options.max_deliveries
+
+    def teardown(self) -> None:
+        """Everybody alive does the work that is left; then nothing may be."""
+        if not hasattr(self, "edge"):
+            return
+        self.memory.stores_left = None
+        for _ in range(200):
+            self.time_passes(1)
+            self.notice_deaths()
+            for name in ("motion.0", "motion.1"):
+                self.start(name)
+                self.attach(name)
+                self.grant()
+                self.receive(name, 4)
+                self.work(name, True)
+                self.work(name, True)
+                self.flush(name)
+            while self.inbox:
+                self.hear()
+            self.check()
+            if self.edge.is_empty:
+                break
+        ledger = self.reader.ledger()
+        assert (ledger.queued, ledger.in_flight) == (0, 0), ledger
+        assert len(self.edge._free) == self.options.cells
+
+
+TestEdgeMachine = EdgeMachine.TestCase
+TestEdgeMachine.settings = settings(max_examples=2 * settings().max_examples, stateful_step_count=60)
