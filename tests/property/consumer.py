@@ -1,8 +1,9 @@
-"""A consumer as `nodes.intake` is one, without a process and a socket: what it knows, what it says, what its death leaves."""
+"""A consumer as `nodes.intake` is one, without a process: what it knows, what it says, what its death leaves."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -57,6 +58,8 @@ class Consumer:
     finished: list[FrameName] = field(default_factory=list)
     failed: list[tuple[int, int, str]] = field(default_factory=list)
     failed_lately: list[tuple[int, int, str]] = field(default_factory=list)
+    has_skipped: bool = False
+    unheard: list[Leased] = field(default_factory=list)
 
     def begin(self) -> None:
         """Write the session on the page, as the first attach does."""
@@ -89,12 +92,14 @@ class Consumer:
         self.leases.append(lease)
         return lease
 
-    def finish(self) -> Leased:
+    def finish(self, still_holds: Callable[[Leased], bool]) -> Leased:
         """End the work on a frame; its lease is given back with the next message."""
         assert self.working is not None
         lease, self.working = self.working, None
         self.held.pop(lease.name)
-        self.page.finished = lease.grant
+        self.unheard = [failed for failed in self.unheard if still_holds(failed)]
+        if not self.unheard:
+            self.page.finished = lease.grant
         self.finished.append(lease.name)
         return lease
 
@@ -104,11 +109,12 @@ class Consumer:
         lease, self.working = self.working, None
         self.held.pop(lease.name)
         self.failed.append((*lease.name, "raised"))
+        self.unheard.append(lease)
         return lease
 
     def flush(self) -> Returned:
         """Tell what is given back."""
         message = Returned(self.session, tuple(self.finished), tuple(self.failed))
         self.failed_lately += self.failed
-        self.finished, self.failed = [], []
+        self.finished, self.failed, self.has_skipped = [], [], False
         return message

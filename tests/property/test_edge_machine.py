@@ -6,10 +6,12 @@ leave and come back. What must hold is in `check` and in the drain at the end of
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -41,20 +43,34 @@ class EdgeMachine(RuleBasedStateMachine):
         is_durable=st.booleans(),
     )
     def begin(
-        self, when_full: WhenFull, lanes: int, mark: int, window: int, max_deliveries: int, is_timed: bool, is_durable: bool
+        self,
+        when_full: WhenFull,
+        lanes: int,
+        mark: int,
+        window: int,
+        max_deliveries: int,
+        is_timed: bool,
+        is_durable: bool,
     ) -> None:
         replicas = 1 if is_durable else 2
         self.options = EdgeOptions(
-            mark=mark, low=mark - 1 if mark < 3 else 1, when_full=when_full, lanes=lanes, window_total=replicas * window,
-            payload_bytes=24, max_deliveries=max_deliveries, timeout_ns=TIMEOUT_NS if is_timed and not is_durable else None,
-        )  # fmt: skip
+            mark=mark,
+            low=mark - 1 if mark < 3 else 1,
+            when_full=when_full,
+            lanes=lanes,
+            window_total=replicas * window,
+            payload_bytes=24,
+            max_deliveries=max_deliveries,
+            timeout_ns=TIMEOUT_NS if is_timed and not is_durable else None,
+        )
         self.window, self.is_durable = window, is_durable
         self.memory = DyingMemory(bytearray(layout.journal_bytes(self.options.cells, 24)))
         Journal.format(memoryview(self.memory.memory), self.options.cells, 24, mark)
         self.reader: JournalReader = read_journal(self.memory.memory)
         self.pages: dict[str, Page] = {}
         self.consumers: dict[str, Consumer] = {}
-        self.dead: dict[str, Consumer] = {}  # not yet noticed, by name
+        self.last: dict[str, Consumer] = {}  # the one alive, or the one before
+        self.dead: dict[str, Consumer] = {}  # not yet noticed
         self.inbox: list[Returned] = []
         self.now_ns = 1
         self.sessions = 0
@@ -123,10 +139,10 @@ class EdgeMachine(RuleBasedStateMachine):
             consumer = next((one for one in self.consumers.values() if one.session == session), None)
             for cell in cells:
                 name = cell.key, cell.sequence
-                assert (name, (cell.attempts + 1)) not in self.leased, "the same delivery of a frame was leased twice"
-                self.leased.add((name, (cell.attempts + 1)))
+                assert (name, cell.deliveries) not in self.leased, "the same delivery of a frame was leased twice"
+                self.leased.add((name, cell.deliveries))
                 if consumer is not None:
-                    consumer.coming.append((consumer.round, Leased(name, cell.index, cell.grant, (cell.attempts + 1))))
+                    consumer.coming.append((consumer.round, Leased(name, cell.index, cell.grant, cell.deliveries)))
 
     @rule()
     def hear(self) -> None:
@@ -159,7 +175,8 @@ class EdgeMachine(RuleBasedStateMachine):
             limit_ns, since_ns = self.options.timeout_ns, replica.head_since_ns
             if limit_ns is not None and replica.leases and since_ns and self.now_ns - since_ns > limit_ns:
                 self.at_risk |= set(replica.leases)
-                self.attempts.update(replica.leases)
+                head = min(replica.leases.values(), key=lambda cell: cell.grant)
+                self.attempts[head.key, head.sequence] += 1
         self.do(lambda edge: edge.expire(self.now_ns))
 
     # -- consumers --------------------------------------------------------------------------------------------------
@@ -168,24 +185,18 @@ class EdgeMachine(RuleBasedStateMachine):
     def start(self, name: str) -> None:
         if name in self.consumers or (self.is_durable and name != "motion.0"):
             return
-        old = self.dead.pop(name, None)
+        old = self.last.get(name)
+        self.dead.pop(name, None)
         page = self.pages.setdefault(name, Page())
         self.sessions += 1
         previous = page.session, page.working, page.finished
         consumer = Consumer(name, self.window, page, self.sessions, previous, self.is_durable)
-        if self.is_durable and old is not None or (old := self.consumers.get(name)) is not None:
-            assert old is not None
+        if self.is_durable and old is not None:
             consumer.held, consumer.seen = dict(old.held), dict(old.seen)
-        elif self.is_durable and name in self.memories:
-            consumer.held, consumer.seen = self.memories[name]
         consumer.leases.extend(consumer.held.values())
         consumer.begin()
-        self.consumers[name] = consumer
+        self.consumers[name] = self.last[name] = consumer
         self.attach(name)
-
-    @property
-    def memories(self) -> dict[str, tuple[dict[FrameName, Leased], dict[int, int]]]:
-        return self.__dict__.setdefault("_memories", {})
 
     @rule(name=names)
     def attach(self, name: str) -> None:
@@ -193,11 +204,8 @@ class EdgeMachine(RuleBasedStateMachine):
         if consumer is None or consumer.is_attached:
             return
         consumer.round += 1
-        answer = self.do(
-            lambda edge: edge.attach(
-                consumer.session, name, consumer.window, consumer.claim(), is_durable=self.is_durable, now_ns=self.now_ns
-            )
-        )
+        who = consumer.session, name, consumer.window, consumer.claim()
+        answer = self.do(lambda edge: edge.attach(*who, is_durable=self.is_durable, now_ns=self.now_ns))
         consumer.is_attached = answer is True
 
     @rule(name=names, count=st.integers(1, 4))
@@ -220,7 +228,7 @@ class EdgeMachine(RuleBasedStateMachine):
             self.take_up(consumer)
             return
         if is_good or self.is_durable:
-            frame = consumer.finish().name
+            frame = consumer.finish(lambda lease: self.still_holds(consumer, lease)).name
             self.finished[frame] += 1
             assert self.finished[frame] == 1 or self.is_durable or frame in self.at_risk, "finished twice for no reason"
         else:
@@ -230,16 +238,22 @@ class EdgeMachine(RuleBasedStateMachine):
     def take_up(self, consumer: Consumer) -> None:
         while consumer.leases and consumer.working is None:
             lease = consumer.leases.popleft()
-            if self.is_durable or self.reader.is_leased(lease.cell, consumer.session, *lease.name):
+            if consumer.held.get(lease.name) is not lease:
+                continue
+            if self.is_durable or self.still_holds(consumer, lease):
                 consumer.working = lease
                 consumer.page.working = lease.grant
             else:
-                consumer.held.pop(lease.name, None)
+                del consumer.held[lease.name]
+                consumer.has_skipped = True
+
+    def still_holds(self, consumer: Consumer, lease: Leased) -> bool:
+        return self.reader.is_leased(lease.cell, consumer.session, *lease.name)
 
     @rule(name=names)
     def flush(self, name: str) -> None:
         consumer = self.consumers.get(name)
-        if consumer is not None and (consumer.finished or consumer.failed):
+        if consumer is not None and (consumer.finished or consumer.failed or consumer.has_skipped):
             message = consumer.flush()
             if consumer.is_attached:
                 self.inbox.append(message)
@@ -252,7 +266,6 @@ class EdgeMachine(RuleBasedStateMachine):
         self.risk(consumer)
         if consumer.working is not None:
             self.attempts[consumer.working.name] += 1
-        self.memories[name] = dict(consumer.held), dict(consumer.seen)
         self.dead[name] = consumer
         if is_noticed:
             self.notice_deaths()
@@ -297,7 +310,7 @@ class EdgeMachine(RuleBasedStateMachine):
         for replica in edge.replicas.values():
             assert len(replica.leases) <= replica.window
         for queue in edge._queues:
-            assert sum(not cell.attempts for cell in queue) <= options.mark
+            assert sum(not cell.deliveries for cell in queue) <= options.mark
             assert [cell.ordinal for cell in queue] == sorted(cell.ordinal for cell in queue)
         if options.when_full == "block":
             assert not any(ledger.dropped.values()), ledger.dropped
@@ -334,4 +347,51 @@ class EdgeMachine(RuleBasedStateMachine):
 
 
 TestEdgeMachine = EdgeMachine.TestCase
-TestEdgeMachine.settings = settings(max_examples=2 * settings().max_examples, stateful_step_count=60)
+TestEdgeMachine.settings = settings(stateful_step_count=50)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_long_histories_keep_every_frame_accounted_for(seed: int) -> None:
+    """Hypothesis makes short histories and shrinks them; these are long, cheap and not shrunk."""
+    for number in range(settings().max_examples):
+        chance = random.Random(1000 * seed + number)
+        run_history(chance, steps=250)
+
+
+def run_history(chance: random.Random, steps: int) -> None:
+    """Do `steps` random things with one edge, likelier ones more often, then drain it."""
+    machine = EdgeMachine()
+    machine.begin(
+        when_full=chance.choice(("drop-oldest", "drop-newest", "block", "block")),
+        lanes=chance.randint(1, 2),
+        mark=chance.randint(1, 4),
+        window=chance.randint(1, 3),
+        max_deliveries=chance.randint(1, 3),
+        is_timed=chance.random() < 0.3,
+        is_durable=chance.random() < 0.3,
+    )
+
+    def name() -> str:
+        return chance.choice(("motion.0", "motion.1"))
+
+    acts: list[tuple[int, Callable[[], object]]] = [
+        (8, lambda: machine.offer(stream=chance.randrange(3), count=chance.randint(1, 4))),
+        (1, machine.offer_again_what_is_known),
+        (10, machine.grant),
+        (10, machine.hear),
+        (4, machine.notice_deaths),
+        (1, lambda: machine.time_passes(span_ns=chance.choice((1, 40, TIMEOUT_NS + 1)))),
+        (chance.choice((0, 2)), lambda: machine.let_the_producer_die_soon(stores=chance.randrange(40))),
+        (chance.choice((0, 2)), lambda: machine.producer_dies_between_two_acts(is_heard=chance.random() < 0.5)),
+        (8, lambda: machine.start(name())),
+        (8, lambda: machine.attach(name())),
+        (14, lambda: machine.receive(name(), count=chance.randint(1, 3))),
+        (24, lambda: machine.work(name(), is_good=chance.random() < 0.8)),
+        (10, lambda: machine.flush(name())),
+        (3, lambda: machine.kill(name(), is_noticed=chance.random() < 0.5)),
+        (1, lambda: machine.is_durable or machine.leave(name())),
+    ]
+    for act in chance.choices([act for _, act in acts], [weight for weight, _ in acts], k=steps):
+        act()
+        machine.check()
+    machine.teardown()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from detektr.errors import NoRoomError, RefusedError
@@ -164,19 +164,22 @@ class RunFolder:
         lock.close()
         return removed
 
-    def sweep(self) -> list[str]:
+    def sweep(self, keep: Collection[str] = ()) -> list[str]:
         """Remove every file but those of live processes, then the folder if it is empty; only for who has the lock.
 
+        Args:
+            keep: names that stay.
         Returns:
             The names removed.
         """
-        kept = tuple(f"{node}.{replica}{end}" for node, replica, _ in self.live_pages() for end in (".page", ".sock", "~"))
-        kept_rings = tuple(f"{node}." for node, _, _ in self.live_pages())
+        live = [f"{node}.{replica}" for node, replica, _ in self.live_pages()]
+        kept = tuple(f"{name}{end}" for name in live for end in (".page", ".sock", "~"))
+        kept_rings = tuple(f"{name.rpartition('.')[0]}." for name in live)
         removed = []
         with contextlib.suppress(FileNotFoundError):
             for path in sorted(self.path.iterdir()):
                 is_ring = path.suffix == ".ring" and path.name.startswith(kept_rings)
-                if not is_ring and not path.name.startswith(kept):
+                if not (is_ring or path.name.startswith(kept) or path.name in keep):
                     path.unlink(missing_ok=True)
                     removed.append(path.name)
         self.remove_if_empty()

@@ -27,6 +27,7 @@ from detektr.memory.layout import (
     EDGE_WORD_FIRST_CELL,
     EDGE_WORD_REDO,
     EDGE_WORD_REDO_COUNT,
+    EDGE_WORD_REPLICAS,
     EDGE_WORD_SEEN,
     REPLICA_NAME,
     REPLICA_NAME_BYTES,
@@ -54,6 +55,7 @@ class CellRecord(NamedTuple):
     grant: int
     attempts: int
     granted_ns: int
+    deliveries: int
     payload: bytes
 
 
@@ -119,8 +121,8 @@ class Journal:
         words[EDGE_WORD_REDO_COUNT] = len(pairs) >> 1
         for place in range(0, len(pairs), 2):
             words[pairs[place]] = pairs[place + 1]
-        words[EDGE_WORD_REDO_COUNT] = 0
         words[EDGE_WORD_CHANGE] += 1
+        words[EDGE_WORD_REDO_COUNT] = 0  # last: while a change is odd, its count only ever goes from 0 to declared
 
     def word_of(self, cell: int, field: int) -> int:
         """Number of the word that holds `field` of `cell`."""
@@ -143,7 +145,8 @@ class Journal:
                 at = self._seen.pop(next(iter(self._seen)))
                 self._words[at] = 0
             else:
-                at = EDGE_WORD_SEEN + 2 * len(self._seen) + 1
+                taken = set(self._seen.values())
+                at = next(at for at in range(EDGE_WORD_SEEN + 1, EDGE_WORD_REPLICAS, 2) if at not in taken)
             self._words[at - 1] = key
             self._seen[key] = at
         return at
@@ -151,7 +154,16 @@ class Journal:
     def fill_cell(
         self, cell: int, ordinal: int, key: int, sequence: int, lane: int, captured_ns: int, payload: bytes
     ) -> None:
-        """Write a frame into a free cell; it counts as nothing until its state word says otherwise."""
+        """Write a frame into a free cell; it counts as nothing until its state word says otherwise.
+
+        Raises:
+            WireError: the payload is longer than a cell.
+        """
+        if len(payload) > self.payload_bytes_max:
+            raise WireError(
+                f"frame {sequence}: its announcement has {len(payload)} bytes and this edge's cells"
+                f" {self.payload_bytes_max}; run the same detektr, from the same file, everywhere"
+            )
         at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
         words = self._words
         words[at + layout.CELL_ORDINAL] = ordinal
@@ -163,17 +175,19 @@ class Journal:
         words[at + layout.CELL_GRANT] = 0
         words[at + layout.CELL_ATTEMPTS] = 0
         words[at + layout.CELL_GRANTED_NS] = 0
+        words[at + layout.CELL_DELIVERIES] = 0
         words[at + layout.CELL_LENGTH] = len(payload)
         begin = (at + CELL_PAYLOAD) * WORD_BYTES
         self._bytes[begin : begin + len(payload)] = payload
 
-    def lease_cell(self, cell: int, owner: int, grant: int, granted_ns: int) -> None:
-        """Turn a queued cell into a leased one."""
+    def lease_cell(self, cell: int, owner: int, grant: int, granted_ns: int, deliveries: int) -> None:
+        """Turn a queued cell into a leased one, or hand a leased one to another owner."""
         at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
         words = self._words
-        words[at + layout.CELL_OWNER] = owner
-        words[at + layout.CELL_GRANT] = grant
+        words[at + layout.CELL_DELIVERIES] = deliveries
         words[at + layout.CELL_GRANTED_NS] = granted_ns
+        words[at + layout.CELL_GRANT] = grant
+        words[at + layout.CELL_OWNER] = owner
         words[at + CELL_STATE] = CELL_LEASED
 
     def records(self) -> Iterator[CellRecord]:
@@ -185,7 +199,8 @@ class Journal:
                 continue
             begin = (at + CELL_PAYLOAD) * WORD_BYTES
             payload = bytes(self._bytes[begin : begin + words[at + layout.CELL_LENGTH]])
-            found.append(CellRecord._make((cell, *words[at : at + layout.CELL_LENGTH].tolist(), payload)))
+            fields = words[at : at + layout.CELL_LENGTH].tolist()
+            found.append(CellRecord._make((cell, *fields, words[at + layout.CELL_DELIVERIES], payload)))
         return iter(sorted(found, key=lambda record: record.ordinal))
 
     def replicas(self) -> Iterator[ReplicaRecord]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from detektr.errors import RefusedError
 from detektr.memory import layout
+from detektr.memory.folder import RunFolder
 from detektr.memory.segment import Segment, create_segment, open_segment
 
 KINDS = ("capture", "buffer", "processor", "sink", "guest")
@@ -88,7 +89,7 @@ class NodePage:
 
     def set_state(self, state: str, why: str = "") -> None:
         """Say how the node is, and why where the state does not say all."""
-        blob = why.encode()[: layout.PAGE_WHY_BYTES_MAX]
+        blob = why.encode(errors="replace")[: layout.PAGE_WHY_BYTES_MAX]
         begin = layout.PAGE_WORD_WHY * layout.WORD_BYTES
         self.words[layout.PAGE_WORD_WHY_LENGTH] = 0
         self.segment.bytes[begin : begin + len(blob)] = blob
@@ -109,6 +110,25 @@ class NodePage:
             self.path.unlink(missing_ok=True)
         self.words = self.words[:0]
         self.segment.close()
+
+
+def take_page(folder: RunFolder, node: str, replica: int, kind: str) -> NodePage:
+    """Make the folder and lock a process's page in it.
+
+    Others may leave at the same moment and take the page or the folder away: then it is made again.
+
+    Raises:
+        RefusedError: a process of this name is running, or the folder cannot be made.
+    """
+    while True:
+        folder.make()
+        try:
+            page = NodePage(folder.page(node, replica), kind)
+        except FileNotFoundError:
+            continue
+        if not page.segment.is_unlinked:
+            return page
+        page.close(unlink=False)
 
 
 class PageReader:

@@ -74,8 +74,8 @@ class RingWriter:
             slot = self._free.pop()
         except IndexError:
             return None
-        header = self._headers[slot]
-        self._words[header + layout.RING_SLOT_GENERATION] += 1
+        word = self._headers[slot] + layout.RING_SLOT_GENERATION
+        self._words[word] = (self._words[word] + 1) | 1  # odd already: it was claimed before, and never published
         return slot
 
     def publish(self, slot: int, sequence: int) -> int:
@@ -147,6 +147,8 @@ class RingReader:
 
     def holds(self, slot: int, generation: int) -> bool:
         """Whether the slot still holds, complete, the picture that was announced with `generation`."""
+        if not 0 <= slot < self.slots:
+            return False
         header = layout.RING_SLOT_HEADERS_BYTE // layout.WORD_BYTES + slot * layout.RING_SLOT_HEADER_WORDS
         return bool(self._words[header + layout.RING_SLOT_GENERATION] == generation)
 

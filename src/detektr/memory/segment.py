@@ -27,6 +27,7 @@ class Segment:
         """Map the open file `fd`; the descriptor belongs to the segment from now on."""
         self.path = path
         self._fd = fd
+        self._lock_fd = -1
         access = mmap.PROT_READ | (mmap.PROT_WRITE if is_writable else 0)
         self.map = mmap.mmap(fd, 0, prot=access)
         self.bytes = memoryview(self.map)
@@ -38,11 +39,18 @@ class Segment:
         return os.fstat(self._fd).st_nlink == 0
 
     def try_lock(self) -> bool:
-        """Take the file's lock for as long as this process lives; False: another holds it."""
+        """Take the file's lock for as long as this process lives; False: another holds it.
+
+        The file is opened once more for it: the mapping keeps a copy of our descriptor, which a forked child cannot
+        close, and the lock would live as long as that child.
+        """
+        fd = os.open(f"/proc/self/fd/{self._fd}", os.O_RDWR | os.O_CLOEXEC)
         try:
-            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _lock_request(fcntl.F_WRLCK))
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _lock_request(fcntl.F_WRLCK))
         except BlockingIOError:
+            os.close(fd)
             return False
+        self._lock_fd = fd
         return True
 
     def is_locked_elsewhere(self) -> bool:
@@ -53,9 +61,10 @@ class Segment:
 
     def close_descriptor(self) -> None:
         """Let go of the file but not of the mapping: for a forked child, so that it does not hold the lock."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        for fd in (self._fd, self._lock_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._lock_fd = -1
 
     def close(self) -> None:
         """Unmap; views that somebody still holds keep the memory until they are dropped."""
@@ -94,8 +103,13 @@ def create_segment(path: Path, nbytes: int, fill: Callable[[Segment], None]) -> 
         if fault.errno in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG):
             raise _no_room(path, nbytes, free_bytes(path.parent)) from None
         raise
-    fill(segment)
-    fresh.rename(path)
+    try:
+        fill(segment)
+        fresh.rename(path)
+    except BaseException:
+        segment.close()
+        fresh.unlink(missing_ok=True)
+        raise
     return segment
 
 

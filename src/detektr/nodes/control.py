@@ -40,17 +40,33 @@ class ControlLine:
         return self._take()
 
     def try_tell(self, message: dict[str, Any]) -> bool:
-        """Send now, or say that the line is full or cut."""
+        """Send now, or say that the line is full or cut, or the message too long."""
         self._socket.setblocking(False)
         try:
-            self._socket.send(json.dumps(message).encode()[:MESSAGE_BYTES_MAX])
-        except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+            self._socket.send(json.dumps(message).encode())
+        except OSError:  # full, cut, or too long for one message
             return False
         return True
 
-    def try_tell_events(self, events: Sequence[Event]) -> bool:
-        """Send what happened now, or say that the line is full or cut."""
-        return self.try_tell({"events": [event.as_record() for event in events]})
+    def try_tell_events(self, events: Sequence[Event]) -> int:
+        """Send what happened now, as much of it as fits into one message.
+
+        Returns:
+            How many events were sent, from the first on; 0: the line is full or cut.
+        """
+        records: list[dict[str, Any]] = []
+        left = MESSAGE_BYTES_MAX - len('{"events": []}')
+        for event in events:
+            record = event.as_record()
+            length = len(json.dumps(record)) + len(", ")
+            if length > MESSAGE_BYTES_MAX // 2:  # nothing of ours is so long; what is, is told by its kind alone
+                record = {"event": record["event"], "node": record["node"]}
+                length = len(json.dumps(record)) + len(", ")
+            left -= length
+            if left < 0:
+                break
+            records.append(record)
+        return len(records) if self.try_tell({"events": records}) else 0
 
     def close(self) -> None:
         """Hang up."""

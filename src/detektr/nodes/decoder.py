@@ -99,7 +99,7 @@ class Decoder(threading.Thread):
             self.failure = fault
         except Exception as fault:  # a generator's own code
             self.failure = SourceError(f"source {type(fault).__name__}: {fault}")
-            _log.debug("source raised", exc_info=True)
+            _log.error("reading stopped: %s: %s", type(fault).__name__, fault, exc_info=True)
         finally:
             self.is_finished = True
             self.has_first.set()

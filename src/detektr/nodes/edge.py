@@ -77,6 +77,7 @@ class Cell:
     __slots__ = (
         "attempts",
         "captured_ns",
+        "deliveries",
         "grant",
         "granted_ns",
         "index",
@@ -93,7 +94,7 @@ class Cell:
     ) -> None:
         self.index, self.ordinal, self.key, self.sequence = index, ordinal, key, sequence
         self.lane, self.captured_ns, self.payload = lane, captured_ns, payload
-        self.attempts = self.owner = self.grant = self.granted_ns = 0
+        self.attempts = self.deliveries = self.owner = self.grant = self.granted_ns = 0
 
 
 class Replica:
@@ -130,6 +131,8 @@ class Edge:
 
     def __init__(self, consumer: str, options: EdgeOptions, journal: Journal) -> None:
         """Adopt what the journal holds."""
+        records = list(journal.records())
+        used = {record.cell for record in records}
         self.consumer, self.options, self.journal = consumer, options, journal
         self.settled: list[FrameName] = []
         self.facts: list[Fact] = []
@@ -138,12 +141,12 @@ class Edge:
         self._is_paused = [False] * options.lanes
         self._next_lane, self._last_lane = 0, options.lanes - 1
         self._alone_since_ns = 0
-        self._free = list(range(journal.cells - 1, -1, -1))
+        self._free = [index for index in range(journal.cells - 1, -1, -1) if index not in used]
         self._offered = journal[layout.EDGE_WORD_OFFERED]
         for record in journal.replicas():
             replica = Replica(record.entry, record.session, record.name, record.window, is_durable=record.is_durable)
             self.replicas[record.session] = replica
-        self._adopt_cells(list(journal.records()))
+        self._adopt_cells(records)
         journal[layout.EDGE_WORD_ATTACHED] = 0
 
     # -- offering ---------------------------------------------------------------------------------------------------
@@ -165,7 +168,9 @@ class Edge:
 
     def has_room(self, lane: int) -> bool:
         """Whether a frame may be offered now; an edge that drops always has room, one that blocks up to its mark."""
-        return self.options.when_full != "block" or not self._is_paused[min(lane, self._last_lane)]
+        if self.options.when_full != "block":
+            return True
+        return bool(self._free) and not self._is_paused[min(lane, self._last_lane)]
 
     def holds(self) -> list[Cell]:
         """Return every frame that is queued or leased, in no order."""
@@ -182,8 +187,9 @@ class Edge:
             return "known"
         lane = min(lane, self._last_lane)  # a guest has one queue for all lanes
         queue = self._queues[lane]
-        if len(queue) >= self.options.mark and self.options.when_full == "drop-oldest":
-            self._drop(queue.popleft(), "queue_full")
+        if self.options.when_full == "drop-oldest":
+            while queue and (len(queue) >= self.options.mark or not self._free):
+                self._drop(queue.popleft(), "queue_full")
         if not self._free or (self._is_paused[lane] and self.options.when_full != "drop-oldest"):
             self.count_dropped(key, sequence, 1, "queue_full")
             self.facts.append(Fact("dropped", sequence, "queue_full", 0, payload))
@@ -237,17 +243,18 @@ class Edge:
                 return False
             replica = Replica(entry, session, name, min(window, self.options.window_total), is_durable=is_durable)
             self.journal.write_replica(entry, session, name, replica.window, is_durable=is_durable)
-            predecessors = [other for other in self.replicas.values() if other.name == name]
             self.replicas[session] = replica
-            for old in predecessors:
-                self._succeed(old, replica, claim)
         else:
             for key, sequence, why in claim.failed:
-                if (key, sequence) in replica.leases:
+                cell = replica.leases.get((key, sequence))
+                if cell is not None and cell.grant <= claim.received:  # else: heard, and granted once more since
                     self.fail(session, key, sequence, why)
             self._reconcile(
                 replica, {cell.grant for cell in replica.leases.values() if cell.grant <= claim.received}, claim
             )
+        for other in list(self.replicas.values()):
+            if other.name == name and other is not replica:
+                self._succeed(other, replica, claim)
         replica.grants = max(replica.grants, claim.received)
         replica.is_present, replica.is_suspended, replica.head_since_ns = True, False, now_ns
         self._count_present()
@@ -278,7 +285,9 @@ class Edge:
         leases = list(replica.leases.values())
         self._settle([cell for cell in leases if cell.grant <= finished], layout.EDGE_WORD_DELIVERED)
         suspects = [cell for cell in leases if cell.grant > finished and cell.grant == working]
+        failed = [cell for cell in leases if finished < cell.grant < working]  # its word of them did not arrive
         self._requeue([cell for cell in leases if cell.grant > max(finished, working)], "died", is_attempt=False)
+        self._requeue(failed, "failed, and its replica died", is_attempt=True)
         self._requeue(suspects, "its replica died", is_attempt=True)
         self._remove(replica)
 
@@ -291,12 +300,13 @@ class Edge:
             The newly leased frames by session, in the order in which they must be sent.
         """
         granted: dict[int, list[Cell]] = {}
+        room = self.options.window_total - self.in_flight
         able = [
             replica
             for replica in self.replicas.values()
             if replica.is_present and not replica.is_suspended and len(replica.leases) < replica.window
         ]
-        while able:
+        while able and room > 0:
             cell = self._next_cell(now_ns)
             if cell is None:
                 break
@@ -306,8 +316,10 @@ class Edge:
             replica.grants += 1
             replica.last_ordinal = cell.ordinal
             cell.owner, cell.grant, cell.granted_ns = replica.session, replica.grants, now_ns
-            self.journal.lease_cell(cell.index, cell.owner, cell.grant, now_ns)
-            if cell.attempts:
+            cell.deliveries += 1
+            room -= 1
+            self.journal.lease_cell(cell.index, cell.owner, cell.grant, now_ns, cell.deliveries)
+            if cell.deliveries > 1:
                 self.journal[layout.EDGE_WORD_REDELIVERED] += 1
             replica.leases[cell.key, cell.sequence] = cell
             granted.setdefault(replica.session, []).append(cell)
@@ -318,16 +330,16 @@ class Edge:
     def finish(self, session: int, names: Iterable[FrameName], now_ns: int) -> None:
         """Take back leases whose work is done; one that is not the session's own is refused and counted."""
         replica = self.replicas.get(session)
-        done: list[Cell] = []
+        done: dict[FrameName, Cell] = {}
         for name in names:
             cell = replica.leases.get(name) if replica is not None else None
-            if cell is None or cell in done:
+            if cell is None or name in done:
                 self._refuse(name[1])
             else:
-                done.append(cell)
+                done[name] = cell
         if replica is not None:
             replica.head_since_ns, replica.is_suspended = now_ns, False
-        self._settle(done, layout.EDGE_WORD_DELIVERED)
+        self._settle(list(done.values()), layout.EDGE_WORD_DELIVERED)
 
     def fail(self, session: int, key: int, sequence: int, why: str) -> None:
         """Take back a lease whose attempt failed: again, or dead-lettered after the last attempt."""
@@ -386,8 +398,8 @@ class Edge:
                 record.captured_ns,
                 record.payload,
             )
-            cell.attempts, cell.grant, cell.granted_ns = record.attempts, record.grant, record.granted_ns
-            self._free.remove(record.cell)
+            cell.attempts, cell.deliveries = record.attempts, record.deliveries
+            cell.grant, cell.granted_ns = record.grant, record.granted_ns
             replica = self.replicas.get(record.owner) if record.state == layout.CELL_LEASED else None
             if replica is not None:
                 cell.owner = replica.session
@@ -411,7 +423,7 @@ class Edge:
         for name, cell in old.leases.items():
             new.grants += 1
             cell.owner, cell.grant = new.session, new.grants
-            self.journal.lease_cell(cell.index, cell.owner, cell.grant, cell.granted_ns)
+            self.journal.lease_cell(cell.index, cell.owner, cell.grant, cell.granted_ns, cell.deliveries)
             new.leases[name] = cell
         old.leases = {}
         self._remove(old)

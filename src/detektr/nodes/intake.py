@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.journal import JournalReader, open_journal
@@ -30,7 +31,12 @@ class Upstream:
     window: int
     is_durable: bool = False
     is_guest: bool = False
+    """The edge is not in the producer's file: it is made when we attach, as the next three say, and goes with us."""
     when_full: str = ""
+    """Policy; empty: the producer's own."""
+    max_deliveries: int = 1
+    timeout_ns: int = 0
+    """How long one frame may take; 0: as long as we live."""
 
 
 class Intake:
@@ -73,7 +79,9 @@ class Intake:
         self._outbox: Outbox | None = None
         self._finished: list[FrameName] = []
         self._failed: list[tuple[int, int, str]] = []
-        self._failed_lately: deque[tuple[int, int, str]] = deque(maxlen=FAILED_MAX)
+        self._failed_lately: deque[tuple[int, int, str]] = deque(maxlen=FAILED_MAX + upstream.window)
+        self._unheard: list[Lease] = []  # failed, and their leases still stand
+        self._has_skipped = False
 
     @property
     def is_attached(self) -> bool:
@@ -84,6 +92,10 @@ class Intake:
     def is_ended(self) -> bool:
         """Whether everything was delivered and nothing more will come."""
         return self._journal is not None and self._journal.state == layout.EDGE_ENDED and not self.held
+
+    def ledger(self) -> EdgeLedger | None:
+        """Return the edge's ledger as it is now; None: there is no edge yet."""
+        return None if self._journal is None else self._journal.ledger()
 
     def owns(self, session: int) -> bool:
         """Whether a message that names `session` is for this edge."""
@@ -110,7 +122,7 @@ class Intake:
                 self.leases.append(lease)
                 if lease.delivery > 1:  # the failures of this frame have been heard
                     lately = [failed for failed in self._failed_lately if failed[:2] != name]
-                    self._failed_lately = deque(lately, maxlen=FAILED_MAX)
+                    self._failed_lately = deque(lately, maxlen=self._failed_lately.maxlen)
 
     def tick(self, now_ns: int) -> None:
         """Attach, or attach again, where that is due."""
@@ -134,10 +146,14 @@ class Intake:
         """
         while self.leases:
             lease = self.leases.popleft()
+            name = lease.key, lease.sequence
+            if self.held.get(name) is not lease:
+                continue  # leased to us once more since, or given back
             if self.still_holds(lease):
                 self._page[self._working_word] = lease.grant
                 return lease
-            self.held.pop((lease.key, lease.sequence), None)
+            del self.held[name]
+            self._has_skipped = True
         return None
 
     def still_holds(self, lease: Lease) -> bool:
@@ -148,13 +164,16 @@ class Intake:
     def finish(self, name: FrameName, grant: int = 0) -> None:
         """Note that the work on a frame is done; it is told at the next `flush`."""
         self.held.pop(name, None)
-        if grant:
+        self._unheard = [lease for lease in self._unheard if self.still_holds(lease)]
+        if grant and not self._unheard:  # else our page would call those finished, should we die
             self._page[self._finished_word] = grant
         self._finished.append(name)
 
     def fail(self, name: FrameName, why: str) -> None:
         """Note that the attempt at a frame failed; it is told at the next `flush`."""
-        self.held.pop(name, None)
+        lease = self.held.pop(name, None)
+        if lease is not None:
+            self._unheard.append(lease)
         self._failed.append((*name, why))
 
     @property
@@ -163,9 +182,10 @@ class Intake:
         return len(self._finished) + len(self._failed)
 
     def flush(self) -> None:
-        """Tell the producer what is given back."""
-        if not (self._finished or self._failed):
+        """Tell the producer what is given back; having skipped revoked leases is a sign of life, and is told too."""
+        if not (self._finished or self._failed or self._has_skipped):
             return
+        self._has_skipped = False
         if self._outbox is not None and self._session:
             returned = tuple(self._finished), tuple(self._failed)
             self._outbox.try_send(Return(self.upstream.consumer, self._session, *returned))
@@ -218,6 +238,8 @@ class Intake:
                 seen=tuple(self._seen()),
                 failed=tuple(self._failed_lately),
                 previous=self._previous,
+                max_deliveries=upstream.max_deliveries,
+                timeout_ns=upstream.timeout_ns,
             )
         )
 
@@ -230,6 +252,7 @@ class Intake:
         if not self.upstream.is_durable:
             self.held.clear()
         self._failed_lately.clear()
+        self._unheard.clear()
         if self._journal is not None:
             self._journal.close()
             self._journal = None

@@ -15,9 +15,11 @@ from types import FrameType
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX, unpack_descriptor
 from detektr.errors import WireError
 from detektr.events import Event, MessageRefused, NodeStateChanged
+from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder, state_root
-from detektr.memory.page import NodePage
+from detektr.memory.journal import open_journal
+from detektr.memory.page import take_page
 from detektr.memory.ring import open_ring
 from detektr.nodes.control import EVENTS_MAX, ControlLine
 from detektr.nodes.dead_letter import save_dead_letter
@@ -39,6 +41,7 @@ class Node(ABC):
     kind: str
     payload_bytes = DESCRIPTOR_BYTES_MAX
     guest_policy: WhenFull = "drop-oldest"
+    guest_frames = 0
     max_age_ns: int | None = None
     lanes = 1
 
@@ -50,19 +53,18 @@ class Node(ABC):
         """
         self.spec, self.control = spec, control
         self.folder = RunFolder(spec.pipeline)
-        self.folder.make()
-        self.page = NodePage(self.folder.page(spec.node, spec.replica), self.kind)
+        self.page = take_page(self.folder, spec.node, spec.replica, self.kind)
         self.link = Link(self.folder.inbox(spec.node, spec.replica))
-        guest_frames: int = getattr(spec.options, "guests", 0)
         self.outlet = Outlet(
             Producer(
-                spec.node,
-                spec.replica,
-                guest_frames,
-                self.guest_policy,
-                self.payload_bytes,
-                self.max_age_ns,
-                self.lanes,
+                node=spec.node,
+                replica=spec.replica,
+                guest_frames=getattr(spec.options, "guests", self.guest_frames),
+                guest_policy=self.guest_policy,
+                guest_mark=getattr(spec.options, "high_water_mark", 0),
+                payload_bytes=self.payload_bytes,
+                max_age_ns=self.max_age_ns,
+                lanes=self.lanes,
             ),
             self.folder,
             self.link,
@@ -77,6 +79,7 @@ class Node(ABC):
         self.lock = threading.Lock()  # whoever holds it owns the edges and the outboxes
         self.is_asleep = False
         self.is_stopping = self.is_final = False
+        self.stopped_by = 0  # the signal that began the stop
         self.stop_deadline_ns = 0
         self._events: deque[Event] = deque(maxlen=EVENTS_PENDING_MAX)
         self._state = ("", "")
@@ -188,6 +191,16 @@ class Node(ABC):
         elif is_own:
             self.folder.remove_if_empty()
 
+    def ledgers(self) -> list[EdgeLedger]:
+        """Return the ledgers of our edges as they are now, inputs first; to be asked before `close`."""
+        found = [ledger for intake in self.intakes if (ledger := intake.ledger()) is not None]
+        for producer, _, consumer, path in self.folder.journals(self.spec.node, self.spec.replica):
+            journal = open_journal(path, producer, consumer)
+            if journal is not None:
+                found.append(journal.ledger())
+                journal.close()
+        return found
+
     def report(self, event: Event) -> None:
         """Remember what happened until it can be told; when that takes too long the oldest is lost, and counted."""
         if self.control is None or not self.spec.is_audited:
@@ -240,16 +253,17 @@ class Node(ABC):
         if state != self._state:
             self._state = state
             self.page.set_state(*state)
-            _log.info("%s%s", state[0], f": {state[1]}" if state[1] else "")
+            _log.info("%s", state[1] if state[1].startswith(state[0]) else ": ".join(filter(None, state)))
             self.report(NodeStateChanged(self.page.path.stem, *state))
         self._tell()
 
     def _tell(self) -> None:
         while self._events and self.control is not None:
             batch = [self._events[place] for place in range(min(EVENTS_MAX, len(self._events)))]
-            if not self.control.try_tell_events(batch):
+            told = self.control.try_tell_events(batch)
+            if not told:
                 return
-            for _ in batch:
+            for _ in range(told):
                 self._events.popleft()
 
     def _is_over(self, now_ns: int) -> bool:
@@ -281,7 +295,9 @@ class Node(ABC):
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
         def order_stop(number: int, frame: FrameType | None) -> None:
-            self.stop(is_final=False)
+            # Who says it twice does not want to wait for the drain.
+            self.stop(is_final=False, within_ns=0 if self.stopped_by else None)
+            self.stopped_by = self.stopped_by or number
 
         signal.signal(signal.SIGTERM, order_stop)
         signal.signal(signal.SIGINT, order_stop)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from detektr.errors import NoRoomError, WireError
@@ -31,6 +31,7 @@ from detektr.nodes.options import WhenFull
 from detektr.wire.link import Link, Outbox
 from detektr.wire.message import Attach, Detach, Grant, Lease, Message, Refusal, Return, Welcome
 
+GRANT_BYTES_MAX = 1 << 20  # payload of one message, unless a single lease has more
 LOOK_NS = 200_000_000  # how often the kernel is asked who lives
 GUEST_MARK = 3
 _POLICIES: tuple[WhenFull, ...] = get_args(WhenFull)
@@ -46,6 +47,7 @@ class Producer:
     replica: int
     guest_frames: int
     guest_policy: WhenFull
+    guest_mark: int
     payload_bytes: int
     max_age_ns: int | None = None
     lanes: int = 1
@@ -98,6 +100,8 @@ class Outlet:
         journal[layout.EDGE_WORD_WINDOW] = options.window_total
         journal[layout.EDGE_WORD_POLICY] = _POLICIES.index(options.when_full)
         journal[layout.EDGE_WORD_IS_GUEST] = options.is_guest
+        journal[layout.EDGE_WORD_MAX_DELIVERIES] = options.max_deliveries
+        journal[layout.EDGE_WORD_TIMEOUT_NS] = options.timeout_ns or 0
         self._segments[consumer] = segment
         self.fanout.add(Edge(consumer, options, journal))
 
@@ -107,7 +111,13 @@ class Outlet:
             if consumer not in self._segments:
                 segment = adopt_journal(path, 1, self.producer.payload_bytes, 1)[0]
                 words = segment.words
-                options = self._guest_options(words[layout.EDGE_WORD_WINDOW], _POLICIES[words[layout.EDGE_WORD_POLICY]])
+                options = self._guest_options(
+                    mark=words[layout.EDGE_WORD_MARK],
+                    window=words[layout.EDGE_WORD_WINDOW],
+                    when_full=_POLICIES[words[layout.EDGE_WORD_POLICY]],
+                    max_deliveries=words[layout.EDGE_WORD_MAX_DELIVERIES],
+                    timeout_ns=words[layout.EDGE_WORD_TIMEOUT_NS],
+                )
                 segment.close()
                 self.add_edge(consumer, options)
 
@@ -143,12 +153,13 @@ class Outlet:
                         cell.captured_ns,
                         cell.index,
                         cell.grant,
-                        cell.attempts + 1,
+                        cell.deliveries,
                         cell.payload,
                     )
                     for cell in cells
                 )
-                if not outbox.try_send(Grant(session, attached, self.producer.name, leases)):
+                grants = (Grant(session, attached, self.producer.name, part) for part in _parts(leases))
+                if not all(map(outbox.try_send, grants)):
                     name = edge.replicas[session].name
                     edge.detach(session)
                     self._forget(session, name, consumer, "stopped listening")
@@ -250,19 +261,30 @@ class Outlet:
             self._report(ConsumerAttached(self.producer.name, message.consumer, message.replica))
 
     def _refusal(self, message: Attach) -> str | None:
-        if message.consumer in self.fanout.edges:
-            return None
+        edge = self.fanout.edges.get(message.consumer)
+        if edge is not None:
+            return _rival(edge, message)
+        node, room = self.producer.node, self.producer.guest_frames
         if not message.is_guest:
             names = ", ".join(self.fanout.edges) or "none"
-            return f"{self.producer.node} has no edge to {message.consumer}; its edges: {names}"
-        policy = next((one for one in _POLICIES if one == message.when_full), self.producer.guest_policy)
-        options = self._guest_options(message.window, policy)
-        guests = [edge.options for edge in self.fanout.edges.values() if edge.options.is_guest]
-        taken = sum(guest.mark + guest.window_total for guest in guests)
-        if taken + options.mark + options.window_total > self.producer.guest_frames:
+            return f"{node} has no edge to {message.consumer}; its edges: {names}"
+        # Who asks for a policy of its own looks on, and needs no long queue; who leaves it to us works as all do.
+        wanted = GUEST_MARK if message.when_full else max(GUEST_MARK, self.producer.guest_mark)
+        options = self._guest_options(
+            mark=wanted,
+            window=message.window,
+            when_full=next((one for one in _POLICIES if one == message.when_full), self.producer.guest_policy),
+            max_deliveries=message.max_deliveries,
+            timeout_ns=message.timeout_ns,
+        )
+        guests = [other.options for other in self.fanout.edges.values() if other.options.is_guest]
+        while frames_held([*guests, options]) > room and options.mark > GUEST_MARK:
+            options = replace(options, mark=options.mark - 1, low=options.mark - 2)
+        needed, taken = frames_held([*guests, options]), frames_held(guests)
+        if needed > room:
             return (
-                f"{self.producer.node} keeps {self.producer.guest_frames} frames for guests and {taken} are taken;"
-                f" this one needs {options.mark + options.window_total}: raise `guests` of {self.producer.node}"
+                f"{node} keeps {room} frames for guests and {taken} are taken; with this one it would be {needed}:"
+                f" raise `guests` of {node} in the file, or its --slots or --high-water-mark where it was started alone"
             )
         try:
             self.add_edge(message.consumer, options)
@@ -270,15 +292,18 @@ class Outlet:
             return str(fault)
         return None
 
-    def _guest_options(self, window: int, policy: WhenFull) -> EdgeOptions:
-        mark = max(GUEST_MARK, window)
+    def _guest_options(
+        self, *, mark: int, window: int, when_full: WhenFull, max_deliveries: int, timeout_ns: int
+    ) -> EdgeOptions:
         return EdgeOptions(
             mark=mark,
             low=mark - 1,
-            when_full=policy,
+            when_full=when_full,
             lanes=1,
             window_total=window,
             payload_bytes=self.producer.payload_bytes,
+            max_deliveries=max_deliveries,
+            timeout_ns=timeout_ns or None,
             max_age_ns=self.producer.max_age_ns,
             is_guest=True,
         )
@@ -345,3 +370,35 @@ class Outlet:
             saved,
         )
         return FrameDeadLettered(name, consumer, frame, fact.sequence, fact.reason, saved)
+
+
+def frames_held(guests: list[EdgeOptions]) -> int:
+    """Return the most frames that these edges hold together.
+
+    Queues of drop-oldest and block hold the same newest frames, so the longest counts; those of drop-newest add up, as
+    all leases do.
+    """
+    same = max((guest.mark for guest in guests if guest.when_full != "drop-newest"), default=0)
+    own = sum(guest.mark for guest in guests if guest.when_full == "drop-newest")
+    return same + own + sum(guest.window_total for guest in guests)
+
+
+def _rival(edge: Edge, message: Attach) -> str | None:
+    """Say why a consumer may not join an edge that is there; None: it may."""
+    if message.is_guest and not edge.options.is_guest:
+        return f"{edge.consumer} is a node of this pipeline's file; choose another name"
+    others = [replica.name for replica in edge.replicas.values() if replica.name != message.replica]
+    if edge.options.is_guest and others:
+        return f"{edge.consumer} is attached already, as {others[0]}; choose another name"
+    return None
+
+
+def _parts(leases: tuple[Lease, ...]) -> Iterator[tuple[Lease, ...]]:
+    """Yield the leases in order, in parts that one message can carry."""
+    begin = nbytes = 0
+    for place, lease in enumerate(leases):
+        nbytes += len(lease.payload)
+        if nbytes > GRANT_BYTES_MAX and place > begin:
+            yield leases[begin:place]
+            begin, nbytes = place, len(lease.payload)
+    yield leases[begin:]

@@ -89,6 +89,7 @@ class ProcessorNode(WorkerNode):
     kind = "processor"
     method = "process"
     guest_policy: WhenFull = "block"
+    guest_frames = 1024  # events: a few MiB, and only once a guest comes
 
     def __init__(self, spec: NodeSpec, control: ControlLine | None = None) -> None:
         """See `Node`."""

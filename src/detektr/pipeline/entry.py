@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+from collections.abc import Callable
+from typing import NoReturn
 
-from detektr.errors import DetektrError
+from detektr.errors import DetektrError, RefusedError
 from detektr.nodes.control import ControlLine
 from detektr.nodes.node import Node
 from detektr.nodes.spec import NodeSpec
@@ -33,9 +36,19 @@ def make_node(spec: NodeSpec, control: ControlLine | None = None) -> Node:
     return Kind(spec, control)
 
 
-def run_node(spec: NodeSpec, control: ControlLine | None = None) -> int:
-    """Run one process of a node to its end; returns its exit code. What goes wrong is said in the log."""
-    node = None
+def run_node(
+    spec: NodeSpec, control: ControlLine | None = None, *, at_end: Callable[[Node], None] | None = None
+) -> int:
+    """Run one process of a node to its end. What goes wrong is said in the log.
+
+    Args:
+        spec: what to run.
+        control: the line to the supervisor; None: the node lives alone.
+        at_end: called when the node has run, while its edges can still be read.
+    Returns:
+        Its exit code: 0 when it has ended or was told to, 1 failed, 2 refused before it ran, 130 after Ctrl-C alone.
+    """
+    node, has_run = None, False
     try:
         node = make_node(spec, control)
         node.prepare()
@@ -44,16 +57,21 @@ def run_node(spec: NodeSpec, control: ControlLine | None = None) -> int:
             order = control.wait_order()
             if order is None:
                 return 0
+        has_run = True
         node.run()
+        if control is None and node.stopped_by == signal.SIGINT:
+            return 128 + signal.SIGINT
     except DetektrError as fault:
         if control is None or not control.try_tell({"refused": str(fault), "exit_code": fault.exit_code}):
             _log.error("%s", fault)
-        return fault.exit_code
+        return fault.exit_code if has_run else RefusedError.exit_code
     except Exception as fault:
         _log.critical("%s: %s", type(fault).__name__, fault, exc_info=True)
         return 1
     finally:
         if node is not None:
+            if has_run and at_end is not None:
+                at_end(node)
             node.close()
     return 0
 
@@ -67,10 +85,15 @@ def main() -> None:
     spec = NodeSpec.from_json(order["spec"])
     sys.setswitchinterval(1e-4)
     setup_log(f"{spec.node}.{spec.replica}")
-    code = run_node(spec, control)
+    leave(run_node(spec, control))
+
+
+def leave(code: int) -> NoReturn:
+    """End this process at once: a decoder thread may still wait for a camera."""
     logging.shutdown()
+    sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # a decoder thread may still wait for a camera
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -72,6 +72,10 @@ class Logbook:
         """Return the last lines of process `name`, at most `LAST_LINES`."""
         return tuple(self._last.get(name, ()))
 
+    def path(self, name: str) -> Path:
+        """Return the file that the lines of process `name` go to."""
+        return self._folder / f"{name}.log"
+
     def close(self, timeout_s: float) -> None:
         """Write down what waits, for at most this time."""
         with self._change:
@@ -127,12 +131,12 @@ class Logbook:
         file = files.get(name)
         if file is None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = files[name] = (self._folder / f"{name}.log").open("ab")
+            file = files[name] = self.path(name).open("ab")
         file.write(f"{time.strftime('%Y-%m-%d')} {text}\n".encode())
         if file.tell() > FILE_BYTES_MAX:
             file.close()
             del files[name]
-            path = self._folder / f"{name}.log"
+            path = self.path(name)
             path.replace(path.with_name(f"{name}.log.1"))
 
 

@@ -1,9 +1,10 @@
-"""One place in a pipeline that a process fills: what its supervisor knows of it, over all its lives. Pure."""
+"""One place in a pipeline that a process fills: what its supervisor knows of it, over all its lives."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from detektr.memory.folder import RunFolder
 from detektr.nodes.spec import NodeSpec
 from detektr.pipeline.process import ChildProcess
 from detektr.pipeline.restart import RestartPolicy
@@ -35,6 +36,16 @@ class Post:
         """What the child said when it refused to begin."""
         self.verdict: str | None = None
         """Why the supervisor killed it."""
+
+    def journals(self, folder: RunFolder) -> list[str]:
+        """Return the journals that have ended when its work has: of its own edges; of its inputs, if it has none."""
+        spec = self.spec
+        if spec.edges:
+            return [folder.journal(spec.node, spec.replica, consumer).name for consumer in spec.edges]
+        return [
+            folder.journal(upstream.producer, upstream.producer_replica, upstream.consumer).name
+            for upstream in spec.upstreams
+        ]
 
     @property
     def is_over(self) -> bool:

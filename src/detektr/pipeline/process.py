@@ -75,18 +75,19 @@ class ChildProcess:
         return True
 
     def read_messages(self) -> list[dict[str, Any]] | None:
-        """Return what the child has said; None: it has hung up, or says what is no message."""
+        """Return what the child has said; None: it has hung up."""
         messages: list[dict[str, Any]] = []
         while len(messages) < MESSAGES_READ_MAX:
             try:
                 payload = self._line.recv(MESSAGE_BYTES_MAX)
-                if not payload:
-                    return messages or None
-                messages.append(json.loads(payload))
             except BlockingIOError:
                 break
-            except (OSError, ValueError):
+            except OSError:
+                payload = b""
+            if not payload:
                 return messages or None
+            with contextlib.suppress(ValueError):  # longer than a message may be, so cut; the line goes on
+                messages.append(json.loads(payload))
         return messages
 
     def read_log(self) -> bytes | None:

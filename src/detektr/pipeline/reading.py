@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
@@ -23,19 +25,22 @@ class RunReader:
         journals, pages = self._look()
         return [journal.ledger() for journal in journals.values()], [page.snapshot() for page in pages.values()]
 
-    def is_ended(self, producer: str, replica: int) -> bool | None:
-        """Say whether every edge of one process has ended: all was delivered, nothing more comes; None: it has none."""
-        found = [
-            journal.state == layout.EDGE_ENDED
-            for name, journal in self._look()[0].items()
-            if name.startswith(f"{producer}.{replica}~")
-        ]
-        return all(found) if found else None
+    def is_ended(self, names: Iterable[str]) -> bool:
+        """Say whether all these journals are there and have ended: all was delivered, and nothing more comes.
+
+        Args:
+            names: file names of journals.
+        """
+        journals = self._look()[0]
+        found = [journals.get(name) for name in names]
+        return all(journal is not None and journal.state == layout.EDGE_ENDED for journal in found)
 
     def close(self) -> None:
         """Unmap everything."""
-        for reader in (*self._journals.values(), *self._pages.values()):
-            reader.close()
+        for journal in self._journals.values():
+            journal.close()
+        for page in self._pages.values():
+            page.close()
         self._journals.clear()
         self._pages.clear()
 

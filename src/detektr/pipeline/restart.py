@@ -67,7 +67,7 @@ class RestartPolicy:
         pause_ns = min(self._longest_ns, self._first_ns << min(self._in_a_row, 62))
         pause_ns = min(self._longest_ns, round(pause_ns * (1 + JITTER_SHARE * (2 * chance - 1))))
         self._in_a_row += 1
-        return Verdict(now_ns + pause_ns, f"restart in {pause_ns / 1e9:.1f} s (failure {recent} of {self._limit} allowed)")
+        return Verdict(now_ns + pause_ns, f"restart in {pause_ns / 1e9:.1f} s ({recent} of {self._limit} failures)")
 
 
 def describe_exit(status: int) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from detektr.memory.folder import shm_root
-from detektr.testing.checked import read_notes
+from detektr.testing.checked import read_notes, wrong_pixels
 from detektr.testing.running import RunningPipeline
 
 PAUSE_S = (0.5, 1.5)
@@ -148,7 +148,7 @@ def check_ledger(report: dict[str, Any]) -> list[str]:
 def check_notes(consumer: str, notes: list[tuple[int, int, bool, int, int]], report: dict[str, Any]) -> list[str]:
     """Each frame was worked on, with its own pixels, in order per replica, and whoever saw it again was told so."""
     breaches = []
-    wrong = sum(not note[2] for note in notes)
+    wrong = len(wrong_pixels(notes))
     if wrong:
         breaches.append(f"{consumer}: {wrong} frames with another frame's pixels")
     seen = Counter(note[0] for note in notes)

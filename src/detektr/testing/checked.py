@@ -52,12 +52,18 @@ class Check:
         busy_s: how long the work on a frame takes.
         poison: numbers of the pictures on which the process kills itself.
         faulty: numbers of the pictures on which `process` raises.
+        stopping: numbers of the pictures on which the process stops itself (SIGSTOP) the first time.
     """
 
     def __init__(
-        self, path: str, busy_s: float = 0.0, poison: tuple[int, ...] = (), faulty: tuple[int, ...] = ()
+        self,
+        path: str,
+        busy_s: float = 0.0,
+        poison: tuple[int, ...] = (),
+        faulty: tuple[int, ...] = (),
+        stopping: tuple[int, ...] = (),
     ) -> None:
-        self.path, self.busy_s, self.poison, self.faulty = Path(path), busy_s, poison, faulty
+        self.path, self.busy_s, self.poison, self.faulty, self.stopping = Path(path), busy_s, poison, faulty, stopping
 
     def open(self) -> None:
         """Open the file for appending: a line reaches the system in one write, also before a SIGKILL."""
@@ -69,6 +75,8 @@ class Check:
         number, checksum = HEAD.unpack(flat[: HEAD.size].tobytes())
         if number in self.poison:
             os.kill(os.getpid(), signal.SIGKILL)
+        if number in self.stopping and frame.delivery == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
         if number in self.faulty:
             raise ValueError(f"picture {number} is faulty")
         is_right = zlib.crc32(flat[HEAD.size :]) == checksum
@@ -80,6 +88,17 @@ class Check:
         line = json.dumps([frame.sequence, frame.delivery, is_right, os.getpid(), number])
         os.write(self.fd, f"{line}\n".encode())
         return {"number": number} if number % 100 == 0 else None
+
+
+def wrong_pixels(notes: list[tuple[int, int, bool, int, int]]) -> list[tuple[int, int, bool, int, int]]:
+    """Return the notes with another frame's pixels, less those of late results: refused, and worked on once more since.
+
+    Nobody can stop a reader whose lease was ended while it was stopped; its result is what must not count.
+    """
+    again = {(note[0], note[1]) for note in notes if note[2]}
+    return [
+        note for note in notes if not note[2] and not any((note[0], later) in again for later in range(note[1] + 1, 100))
+    ]
 
 
 def read_notes(path: Path) -> list[tuple[int, int, bool, int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,16 +13,17 @@ from detektr.wire.message import Attach, Detach, Grant, Lease, Message, Refusal,
 
 VERSION = 1
 MESSAGE_BYTES_MAX = 16 << 20
-LEASES_MAX = 4096
+LEASES_MAX = 1 << 17  # what a buffer of the longest queues holds, and says when it attaches
 TEXT_CHARS_MAX = 16_384
 _U64_MAX = (1 << 64) - 1
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")  # becomes part of a file's name
 _KINDS: tuple[type[Message], ...] = (Attach, Welcome, Refusal, Grant, Return, Detach)
 _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
 
 
 def encode(message: Message) -> bytes:
-    """Return the message as bytes."""
-    packed: bytes = msgpack.packb((VERSION, _NUMBER[type(message)], *message))
+    """Return the message as bytes; what UTF-8 cannot say of a user's text is replaced by `?`."""
+    packed: bytes = msgpack.packb((VERSION, _NUMBER[type(message)], *message), unicode_errors="replace")
     return packed
 
 
@@ -34,7 +36,7 @@ def decode(payload: bytes) -> Message:
     if len(payload) > MESSAGE_BYTES_MAX:
         raise WireError(f"message of {len(payload)} bytes; at most {MESSAGE_BYTES_MAX} are taken")
     try:
-        fields = msgpack.unpackb(payload, use_list=False, strict_map_key=False, max_array_len=LEASES_MAX)
+        fields = msgpack.unpackb(payload, use_list=False, strict_map_key=False, max_array_len=min(LEASES_MAX, len(payload)))
     except (ValueError, TypeError, msgpack.UnpackException, msgpack.ExtraData, RecursionError) as fault:
         raise WireError(
             f"message of {len(payload)} bytes is not msgpack: {str(fault) or type(fault).__name__}"
@@ -42,7 +44,7 @@ def decode(payload: bytes) -> Message:
     if not isinstance(fields, tuple) or len(fields) < 2:
         raise WireError(f"message must be a list of fields; got {fields!r:.80}")
     version, number, *rest = fields
-    if version != VERSION:
+    if type(version) is not int or version != VERSION:
         raise WireError(
             f"message of version {version!r:.20}; this process speaks {VERSION}: run the same detektr everywhere"
         )
@@ -69,7 +71,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 40 and not value.startswith(".") and "/" not in value
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
 def _are(*shape: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -106,6 +108,8 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "finished": _are(_is_count, _is_count),
     "failed": _are(_is_count, _is_count, _is_text),
     "previous": lambda value: isinstance(value, tuple) and len(value) == 3 and all(map(_is_count, value)),
+    "max_deliveries": lambda value: _is_count(value) and 0 < value <= 100,
+    "timeout_ns": _is_count,
     "incarnation": _is_count,
     "why": _is_text,
     "leases": _are(

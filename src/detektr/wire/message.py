@@ -37,6 +37,10 @@ class Attach(NamedTuple):
     """Attempts that failed and may not have been heard of: key, sequence, reason."""
     previous: tuple[int, int, int]
     """Session of the predecessor, and the leases that it worked on last and finished last; zeros: none."""
+    max_deliveries: int = 1
+    """For a guest: attempts at one frame before it is dead-lettered."""
+    timeout_ns: int = 0
+    """For a guest: how long it may take for one frame; 0: as long as it lives."""
 
 
 class Welcome(NamedTuple):

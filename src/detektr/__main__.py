@@ -1,0 +1,5 @@
+"""`python -m detektr`: the command line."""
+
+from detektr.cli import main
+
+main()

@@ -1,0 +1,161 @@
+"""What others may know of a run: the supervisor's roster, what the pages and journals say, and how to end it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from detektr.errors import DetektrError
+from detektr.ledger import EdgeLedger, merge
+from detektr.memory.folder import NAME, RunFolder, shm_root
+from detektr.memory.page import NodeSnapshot
+from detektr.pipeline.claim import order_end, wait_end
+from detektr.pipeline.post import SUPERVISED, node_state, worst
+from detektr.pipeline.reading import RunReader
+
+_FILE = "roster.json"
+_COUNTS = ("frames", "failures", "refused", "wire_errors", "reconnects", "thinned", "corrupt", "trail_lost")
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a file of JSON so that nobody ever sees half of it."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(json.dumps(values, indent=1) + "\n")
+    fresh.replace(path)
+
+
+def write_roster(folder: RunFolder, values: Mapping[str, Any]) -> None:
+    """Write down what the supervisor knows."""
+    write_json(folder.path / _FILE, values)
+
+
+def read_roster(folder: RunFolder) -> dict[str, Any]:
+    """Return what the supervisor wrote down; empty where there is none, or where it is dead."""
+    with contextlib.suppress(OSError, ValueError):
+        roster: dict[str, Any] = json.loads((folder.path / _FILE).read_text())
+        if folder.lock_holder() == roster["pid"]:
+            return roster
+    return {}
+
+
+def describe_nodes(
+    supervised: Mapping[str, Mapping[str, Any]], ledgers: Iterable[EdgeLedger], pages: Iterable[NodeSnapshot]
+) -> dict[str, dict[str, Any]]:
+    """Put together what the supervisor, the pages and the ledgers say of each node.
+
+    Args:
+        supervised: by node, `kind`, `state`, `restarts`, `why`; without the nodes that were started alone.
+        ledgers: of all edges.
+        pages: of all processes.
+    Returns:
+        By node, in the supervisor's order and then those started alone: `kind`, `state` (that of its worst process),
+        `pids`, `restarts`, `why` and the counts of its pages.
+    """
+    stalled = {ledger.producer for ledger in ledgers if ledger.is_stalled}
+    by_node: dict[str, list[NodeSnapshot]] = {name: [] for name in supervised}
+    for page in pages:
+        by_node.setdefault(page.node, []).append(page)
+    nodes: dict[str, dict[str, Any]] = {}
+    for name, found in by_node.items():
+        known = supervised.get(name, {})
+        live = [page for page in found if page.is_alive]
+        if known:
+            state = node_state(known["state"], [page.state for page in live], is_stalled=name in stalled)
+        else:
+            state = node_state("ended", [page.state for page in found], is_stalled=name in stalled)
+        words = [page.why for page in live if page.why and state not in SUPERVISED]
+        nodes[name] = {
+            "kind": known.get("kind") or next((page.kind for page in found if page.kind), ""),
+            "state": state,
+            "pids": [page.pid for page in live] if not known else known["pids"],
+            "restarts": known.get("restarts", 0),
+            "why": known.get("why") or next(iter(words), ""),
+            **{count: sum(getattr(page, count) for page in found) for count in _COUNTS},
+        }
+    return nodes
+
+
+def read_status(name: str) -> dict[str, Any]:
+    """Return how a running pipeline is, with the nodes that were started alone.
+
+    Returns:
+        `pipeline`, `state`, `file`, `supervisor` (process or None), `seconds`, `metrics` (URL or None), `nodes` and
+        `edges`.
+
+    Raises:
+        DetektrError: no pipeline of this name runs.
+    """
+    folder = _running(name)
+    roster = read_roster(folder)
+    reader = RunReader(folder)
+    ledgers, pages = reader.read()
+    reader.close()
+    started_ns = roster.get("started_utc_ns")
+    return {
+        "pipeline": name,
+        "state": worst(node["state"] for node in roster["nodes"].values()) if roster else "running",
+        "file": roster.get("file"),
+        "supervisor": roster.get("pid"),
+        "seconds": round((time.time_ns() - started_ns) / 1e9, 1) if started_ns else None,
+        "metrics": roster.get("metrics"),
+        "nodes": describe_nodes(roster.get("nodes", {}), ledgers, pages),
+        "edges": [edge.as_record() for edge in merge(ledgers)],
+    }
+
+
+def list_pipelines() -> list[dict[str, Any]]:
+    """Return the pipelines of this user that have live processes: `pipeline`, `file`, `supervisor`, `processes`."""
+    found = []
+    for folder in _folders():
+        roster = read_roster(folder)
+        live = folder.live_pages()
+        if roster or live:
+            facts = {"file": roster.get("file"), "supervisor": roster.get("pid"), "processes": len(live)}
+            found.append({"pipeline": folder.pipeline, **facts})
+    return found
+
+
+def stop_pipeline(name: str, wait_ns: int) -> bool:
+    """Ask a pipeline to drain and end, and wait until it is gone; without a supervisor, each of its processes is asked.
+
+    Args:
+        name: the pipeline.
+        wait_ns: longest wait, in nanoseconds.
+    Returns:
+        True: it is gone; False: it has not ended yet.
+    Raises:
+        DetektrError: no pipeline of this name runs, or it is not one that this process may end.
+    """
+    folder = _running(name)
+    deadline_ns = time.monotonic_ns() + wait_ns
+    holder = folder.lock_holder()
+    if holder is not None:
+        asked = [(folder.lock, holder)]
+    else:
+        asked = [(folder.page(node, replica), pid) for node, replica, pid in folder.live_pages()]
+    for path, pid in asked:
+        if not order_end(pid, path) and path.exists():
+            raise DetektrError(
+                f"pipeline {name!r}: process {pid} of {path.name} cannot be told to end; it belongs to another user or"
+                " lives in another container: end it there"
+            )
+    return all([wait_end(pid, deadline_ns - time.monotonic_ns()) for _, pid in asked])
+
+
+def _folders() -> list[RunFolder]:
+    with contextlib.suppress(FileNotFoundError):
+        return [RunFolder(path.name) for path in sorted(shm_root().iterdir()) if NAME.match(path.name)]
+    return []
+
+
+def _running(name: str) -> RunFolder:
+    folder = RunFolder(name)
+    if not folder.path.is_dir() or (folder.lock_holder() is None and not folder.live_pages()):
+        names = ", ".join(pipeline["pipeline"] for pipeline in list_pipelines())
+        raise DetektrError(f"no pipeline {name!r} is running; running: {names or 'none'}")
+    return folder

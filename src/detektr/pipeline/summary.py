@@ -1,0 +1,71 @@
+"""What a pipeline file asks for, and how running pipelines are, in a few lines of plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from detektr.memory.layout import journal_bytes, ring_bytes
+from detektr.nodes.options import CaptureOptions
+from detektr.picture import PictureLayout
+from detektr.pipeline.load import Pipeline
+from detektr.pipeline.plan import plan_processes
+
+_MIB = 1 << 20
+_GUESS = (1920, 1080)  # what most cameras send; the real size is known when the source is opened
+
+
+def describe_plan(pipeline: Pipeline) -> str:
+    """Say what a good file asks for: processes, edges, and the shared memory of its rings and journals."""
+    graph, nodes = pipeline.graph, pipeline.options.nodes
+    specs = plan_processes(pipeline.options.name, graph, nodes, pipeline.folder)
+    journals = sum(journal_bytes(edge.cells, edge.payload_bytes) for spec in specs for edge in spec.edges.values())
+    lines = [
+        f"{pipeline.path}: good: {len(graph.nodes)} nodes in {len(specs)} processes, {len(graph.edges)} edges,"
+        f" {journals / _MIB:.1f} MiB for their queues"
+    ]
+    for name, options in nodes.items():
+        if isinstance(options, CaptureOptions):
+            slots = graph.nodes[name].slots or 0
+            known = (options.width, options.height) if options.width and options.height else None
+            picture = PictureLayout(options.format or "yuv420p", *(known or _GUESS))
+            where = "" if known and options.format else f" at {picture.width}x{picture.height} {picture.format}"
+            lines.append(f"  {name}: {slots} slots, {ring_bytes(slots, picture.nbytes) / _MIB:.1f} MiB{where}")
+    return "\n".join(lines)
+
+
+def describe_status(status: Mapping[str, Any]) -> str:
+    """Write the status of one pipeline: a row a node, then a row an edge."""
+    about = [f"pipeline {status['pipeline']}"]
+    if status.get("supervisor"):
+        about.append(f"process {status['supervisor']}, up {status.get('seconds')} s")
+    if status.get("metrics"):
+        about.append(f"metrics {status['metrics']}")
+    nodes: list[tuple[str, ...]] = [("node", "kind", "state", "processes", "frames", "restarts", "why")]
+    for name, node in status["nodes"].items():
+        pids = " ".join(map(str, node["pids"])) or "-"
+        frames, restarts = str(node.get("frames", 0)), str(node["restarts"])
+        nodes.append((name, node["kind"], node["state"], pids, frames, restarts, node.get("why") or ""))
+    headings = ("edge", "offered", "delivered", "dropped", "dead-lettered", "queued", "in flight", "")
+    edges: list[tuple[str, ...]] = [headings]
+    for edge in status["edges"]:
+        dropped = sum(edge["dropped"].values())
+        whys = [*(f"{reason} {count}" for reason, count in edge["dropped"].items())]
+        whys += ["STALLED: nobody takes them"] if edge["stalled"] else []
+        counts = edge["offered"], edge["delivered"], dropped, edge["dead_lettered"], edge["queued"], edge["in_flight"]
+        edges.append((f"{edge['from']} -> {edge['to']}", *map(str, counts), ", ".join(whys)))
+    return "\n".join([", ".join(about), *_aligned(nodes), *_aligned(edges)])
+
+
+def describe_pipelines(pipelines: Iterable[Mapping[str, Any]]) -> str:
+    """Write the running pipelines, one a line."""
+    rows: list[tuple[str, ...]] = [("pipeline", "supervisor", "processes", "file")]
+    for one in pipelines:
+        supervisor = f"process {one['supervisor']}" if one["supervisor"] else "none"
+        rows.append((one["pipeline"], supervisor, str(one["processes"]), str(one["file"] or "-")))
+    return "\n".join(_aligned(rows)) if len(rows) > 1 else "no pipeline is running"
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,0 +1,192 @@
+"""Nodes started one by one, as in terminals, containers and units."""
+
+from __future__ import annotations
+
+import signal
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.process.terminal import Terminals, open_terminals
+
+if TYPE_CHECKING:
+    from tests.conftest import WaitUntil
+
+FRAMES = 48
+WINDOW = 4  # the most leases that die with a replica
+CLEAN = {"offered": FRAMES, "delivered": FRAMES} | dict.fromkeys(
+    ("dropped", "dead-lettered", "queued", "in flight", "redelivered"), 0
+)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminals]:
+    with open_terminals(tmp_path) as terminals:
+        yield terminals
+
+
+@pytest.fixture
+def file(tmp_path: Path, clip: Path) -> Path:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(
+        f"""
+name: alone
+nodes:
+  cam: {{kind: capture, source: {clip}}}
+  motion: {{kind: processor, input: cam, use: "writer:Write", with: {{path: frames.txt, die_at: 20}}, replicas: 2}}
+"""
+    )
+    return path
+
+
+def numbers(path: Path) -> list[int]:
+    return [int(line.split()[0]) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_a_processor_after_its_capture_gets_every_frame_in_order(
+    terminal: Terminals, clip: Path, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    capture = terminal("capture", "--name", "cam", "--source", clip)
+    capture.wait_says("no consumer yet")
+    processor = terminal("processor", "writer:Write", "--input", "cam", "--with", "path=frames.txt")
+    assert (capture.end(), processor.end()) == (0, 0)
+    assert numbers(tmp_path / "frames.txt") == list(range(FRAMES))
+    assert capture.counts("cam -> write") == processor.counts("cam -> write") == CLEAN
+    assert "unaccounted: 0" in capture.out
+
+
+def test_a_processor_before_its_capture_waits_visibly_and_works_when_it_comes(
+    terminal: Terminals, clip: Path, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    processor = terminal("processor", "writer:Write", "--input", "cam", "--with", "path=frames.txt", "--name", "late")
+    processor.wait_says("waiting for cam")
+    capture = terminal("capture", "--name", "cam", "--source", clip)
+    assert (capture.end(), processor.end()) == (0, 0)
+    assert numbers(tmp_path / "frames.txt") == list(range(FRAMES))
+    assert processor.counts("cam -> late") == CLEAN
+
+
+def test_four_nodes_without_a_file_started_last_first_carry_every_frame_to_the_sink(
+    terminal: Terminals, clip: Path, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    sink = terminal("sink", "writer:Keep", "--input", "write", "--with", "path=events.txt")
+    processor = terminal("processor", "writer:Write", "--input", "queue", "--with", "path=frames.txt")
+    buffer = terminal("buffer", "--name", "queue", "--input", "cam")
+    waiting = [sink, processor, buffer]
+    buffer.wait_says("waiting for cam")
+    processor.wait_says("waiting for queue")
+    waiting.append(terminal("capture", "--name", "cam", "--source", clip))
+    assert [one.end() for one in waiting] == [0, 0, 0, 0]
+    assert sorted(numbers(tmp_path / "events.txt")) == list(range(FRAMES))
+    assert buffer.counts("cam -> queue") == buffer.counts("queue -> write") == CLEAN
+    assert sink.counts("write -> keep") == CLEAN
+
+
+def test_a_killed_replica_of_a_file_loses_nothing_to_its_twin(
+    terminal: Terminals, file: Path, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    one = terminal("processor", "--pipeline", file, "--node", "motion", "--replica", "0")
+    two = terminal("processor", "--pipeline", file, "--node", "motion", "--replica", "1")
+    one.wait_says("waiting for cam")
+    two.wait_says("waiting for cam")
+    capture = terminal("capture", "--pipeline", file, "--node", "cam")
+    assert capture.end() == 0
+    assert sorted((one.end(), two.end())) == [-signal.SIGKILL, 0]
+    assert sorted(set(numbers(tmp_path / "frames.txt"))) == list(range(FRAMES))
+    counts = capture.counts("cam -> motion")
+    assert 1 <= counts["redelivered"] <= WINDOW
+    assert {**counts, "redelivered": 0} == CLEAN
+
+
+def test_a_killed_processor_of_a_file_finds_its_frames_again_when_restarted(
+    terminal: Terminals, file: Path, tmp_path: Path
+) -> None:
+    file.write_text(file.read_text().replace(", replicas: 2", ""))
+    capture = terminal("capture", "--pipeline", file, "--node", "cam")
+    assert terminal("processor", "--pipeline", file, "--node", "motion").end() == -signal.SIGKILL
+    assert terminal("processor", "--pipeline", file, "--node", "motion").end() == 0
+    assert capture.end() == 0
+    assert sorted(set(numbers(tmp_path / "frames.txt"))) == list(range(FRAMES))
+    counts = capture.counts("cam -> motion")
+    assert 1 <= counts["redelivered"] <= WINDOW
+    assert {**counts, "redelivered": 0} == CLEAN
+
+
+def test_a_killed_capture_goes_on_counting_where_it_was_when_restarted(
+    terminal: Terminals, clip: Path, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    processor = terminal("processor", "writer:Write", "--input", "cam", "--with", "path=frames.txt")
+    capture = terminal("capture", "--name", "cam", "--source", clip, "--realtime")
+    wait_until(lambda: len(numbers(tmp_path / "frames.txt")) > 5, what="some frames")
+    capture.tell(signal.SIGKILL)
+    capture.end()
+    again = terminal("capture", "--name", "cam", "--source", clip)
+    assert (again.end(), processor.end()) == (0, 0)
+    seen = numbers(tmp_path / "frames.txt")
+    counts = again.counts("cam -> write")
+    assert seen == sorted(set(seen))
+    assert counts["delivered"] == len(seen)
+    assert counts["offered"] == counts["delivered"] + counts["dropped"] == seen[-1] + 1
+    assert seen[-1] + 1 - FRAMES > 5
+    assert "unaccounted: 0" in again.out
+
+
+def test_sigterm_drains_a_capture_and_is_a_clean_end(
+    terminal: Terminals, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    source = "lavfi:testsrc2=size=160x120:rate=30"
+    capture = terminal("capture", "--name", "cam", "--source", source, "--realtime")
+    processor = terminal("processor", "writer:Write", "--input", "cam", "--with", "path=frames.txt")
+    wait_until(lambda: len(numbers(tmp_path / "frames.txt")) > 5, what="some frames")
+    capture.tell(signal.SIGTERM)
+    assert capture.end() == 0
+    counts = capture.counts("cam -> write")
+    assert counts["offered"] == counts["delivered"] == len(numbers(tmp_path / "frames.txt"))
+    wait_until(lambda: processor.err.rstrip().endswith("waiting for cam"), what="the processor to wait for it")
+    processor.tell(signal.SIGTERM)
+    assert processor.end() == 0
+
+
+def test_ctrl_c_drains_and_ends_with_130(terminal: Terminals, tmp_path: Path, wait_until: WaitUntil) -> None:
+    processor = terminal("processor", "writer:Write", "--input", "cam", "--with", "path=frames.txt")
+    processor.wait_says("waiting for cam")
+    processor.tell(signal.SIGINT)
+    assert processor.end() == 130
+
+
+def test_a_second_process_of_the_same_name_is_refused(terminal: Terminals, wait_until: WaitUntil) -> None:
+    first = terminal("buffer", "--name", "queue", "--input", "cam")
+    first.wait_says("waiting for cam")
+    second = terminal("buffer", "--name", "queue", "--input", "cam")
+    assert second.end() == 2
+    assert f"queue.0 is running already, as process {first.process.pid}" in second.err
+    first.tell(signal.SIGTERM)
+    assert first.end() == 0
+
+
+def test_metrics_of_a_node_alone_hold_the_edges_it_produces_for(
+    terminal: Terminals, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    source = "lavfi:testsrc2=size=160x120:rate=30"
+    capture = terminal("capture", "--name", "cam", "--source", source, "--realtime", "--metrics-port", "0")
+    processor = terminal("processor", "writer:Write", "--input", "cam", "--with", "path=frames.txt")
+    wait_until(lambda: len(numbers(tmp_path / "frames.txt")) > 5, what="some frames")
+    url = next(word for word in capture.err.split() if word.startswith("http://"))
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        text = answer.read().decode()
+    assert 'detektr_edge_delivered_total{from="cam",pipeline="local",to="write"}' in text
+    assert 'detektr_node_up{node="cam",pipeline="local",replica="0"} 1.0' in text
+    assert 'node="write"' not in text
+    for one in (capture, processor):
+        one.tell(signal.SIGTERM)
+        assert one.end() == 0
+
+
+def test_a_source_that_is_not_there_is_refused_with_its_cure(terminal: Terminals) -> None:
+    capture = terminal("capture", "--name", "cam", "--source", "nowhere.mp4")
+    assert capture.end() == 2
+    assert "nowhere.mp4" in capture.err
+    assert "Traceback" not in capture.err
