@@ -85,7 +85,9 @@ class Terminal:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 if text in self.err:
                     return
-                pytest.fail(f"{' '.join(map(str, self.arguments))} has not said {text!r}; it said:\n{self.out}{self.err}")
+                pytest.fail(
+                    f"{' '.join(map(str, self.arguments))} has not said {text!r}; it said:\n{self.out}{self.err}"
+                )
             time.sleep(0.005)
 
     def end(self, within_s: float = END_S) -> int:

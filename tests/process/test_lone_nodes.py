@@ -47,7 +47,7 @@ def numbers(path: Path) -> list[int]:
 
 
 def test_a_processor_after_its_capture_gets_every_frame_in_order(
-    terminal: Terminals, clip: Path, tmp_path: Path, wait_until: WaitUntil
+    terminal: Terminals, clip: Path, tmp_path: Path
 ) -> None:
     capture = terminal("capture", "--name", "cam", "--source", clip)
     capture.wait_says("no consumer yet")
@@ -59,7 +59,7 @@ def test_a_processor_after_its_capture_gets_every_frame_in_order(
 
 
 def test_a_processor_before_its_capture_waits_visibly_and_works_when_it_comes(
-    terminal: Terminals, clip: Path, tmp_path: Path, wait_until: WaitUntil
+    terminal: Terminals, clip: Path, tmp_path: Path
 ) -> None:
     processor = terminal("processor", "writer:Write", "--input", "cam", "--with", "path=frames.txt", "--name", "late")
     processor.wait_says("waiting for cam")
@@ -70,11 +70,11 @@ def test_a_processor_before_its_capture_waits_visibly_and_works_when_it_comes(
 
 
 def test_four_nodes_without_a_file_started_last_first_carry_every_frame_to_the_sink(
-    terminal: Terminals, clip: Path, tmp_path: Path, wait_until: WaitUntil
+    terminal: Terminals, clip: Path, tmp_path: Path
 ) -> None:
     sink = terminal("sink", "writer:Keep", "--input", "write", "--with", "path=events.txt")
     processor = terminal("processor", "writer:Write", "--input", "queue", "--with", "path=frames.txt")
-    buffer = terminal("buffer", "--name", "queue", "--input", "cam")
+    buffer = terminal("buffer", "--name", "queue", "--input", "cam", "--when-full", "block")
     waiting = [sink, processor, buffer]
     buffer.wait_says("waiting for cam")
     processor.wait_says("waiting for queue")
@@ -85,9 +85,7 @@ def test_four_nodes_without_a_file_started_last_first_carry_every_frame_to_the_s
     assert sink.counts("write -> keep") == CLEAN
 
 
-def test_a_killed_replica_of_a_file_loses_nothing_to_its_twin(
-    terminal: Terminals, file: Path, tmp_path: Path, wait_until: WaitUntil
-) -> None:
+def test_a_killed_replica_of_a_file_loses_nothing_to_its_twin(terminal: Terminals, file: Path, tmp_path: Path) -> None:
     one = terminal("processor", "--pipeline", file, "--node", "motion", "--replica", "0")
     two = terminal("processor", "--pipeline", file, "--node", "motion", "--replica", "1")
     one.wait_says("waiting for cam")
@@ -99,6 +97,9 @@ def test_a_killed_replica_of_a_file_loses_nothing_to_its_twin(
     counts = capture.counts("cam -> motion")
     assert 1 <= counts["redelivered"] <= WINDOW
     assert {**counts, "redelivered": 0} == CLEAN
+    clean = terminal("shm", "clean")
+    assert clean.end() == 0
+    assert "removed alone/motion." in clean.out
 
 
 def test_a_killed_processor_of_a_file_finds_its_frames_again_when_restarted(
@@ -150,14 +151,14 @@ def test_sigterm_drains_a_capture_and_is_a_clean_end(
     assert processor.end() == 0
 
 
-def test_ctrl_c_drains_and_ends_with_130(terminal: Terminals, tmp_path: Path, wait_until: WaitUntil) -> None:
+def test_ctrl_c_drains_and_ends_with_130(terminal: Terminals, tmp_path: Path) -> None:
     processor = terminal("processor", "writer:Write", "--input", "cam", "--with", "path=frames.txt")
     processor.wait_says("waiting for cam")
     processor.tell(signal.SIGINT)
     assert processor.end() == 130
 
 
-def test_a_second_process_of_the_same_name_is_refused(terminal: Terminals, wait_until: WaitUntil) -> None:
+def test_a_second_process_of_the_same_name_is_refused(terminal: Terminals) -> None:
     first = terminal("buffer", "--name", "queue", "--input", "cam")
     first.wait_says("waiting for cam")
     second = terminal("buffer", "--name", "queue", "--input", "cam")

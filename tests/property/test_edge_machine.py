@@ -353,7 +353,7 @@ TestEdgeMachine.settings = settings(stateful_step_count=50)
 @pytest.mark.parametrize("seed", range(8))
 def test_long_histories_keep_every_frame_accounted_for(seed: int) -> None:
     """Hypothesis makes short histories and shrinks them; these are long, cheap and not shrunk."""
-    for number in range(settings().max_examples):
+    for number in range(3 * settings().max_examples):
         chance = random.Random(1000 * seed + number)
         run_history(chance, steps=250)
 

@@ -282,17 +282,19 @@ class JournalReader:
         words = self._words
         for tried in range(_SNAPSHOT_TRIES):
             change = words[EDGE_WORD_CHANGE]
-            if change & 1 and tried < _SNAPSHOT_TRIES // 2:
+            if change & 1 == 0:
+                header = words[:EDGE_WORD_SEEN].tolist()
+                states = words[EDGE_WORD_FIRST_CELL : self._end : self._cell_words].tolist()
+            elif tried < _SNAPSHOT_TRIES // 2:
                 continue  # the writer is in the middle of a change; it takes a microsecond
-            image = words[: self._end].tolist() if change & 1 else None
-            header = words[:EDGE_WORD_FIRST_CELL].tolist()
-            states = words[EDGE_WORD_FIRST_CELL : self._end : self._cell_words].tolist()
-            if words[EDGE_WORD_CHANGE] != change:
-                continue
-            if image is not None:  # the writer was stopped, or died, in mid-change: finish it on our copy
+            else:  # the writer was stopped, or died, in mid-change: finish it on a copy
+                image = words[: self._end].tolist()
+                if words[EDGE_WORD_REDO_COUNT] != image[EDGE_WORD_REDO_COUNT]:
+                    continue  # declared while we copied
                 _apply_redo(image)
-                header, states = image[:EDGE_WORD_FIRST_CELL], image[EDGE_WORD_FIRST_CELL :: self._cell_words]
-            break
+                header, states = image[:EDGE_WORD_SEEN], image[EDGE_WORD_FIRST_CELL :: self._cell_words]
+            if words[EDGE_WORD_CHANGE] == change:
+                break
         dropped = dict(zip(DROP_REASONS, header[layout.EDGE_WORD_DROPPED :], strict=False))
         return EdgeLedger(
             producer=self.producer,

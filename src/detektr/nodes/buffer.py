@@ -18,6 +18,7 @@ class BufferNode(Node):
         """See `Node`."""
         assert isinstance(spec.options, BufferOptions)
         self.max_age_ns = spec.options.max_age_ns
+        self.guest_policy = spec.options.when_full
         self.lanes = max(1, len(spec.upstreams))
         super().__init__(spec, control)
         self._lane_of: dict[tuple[int, int], int] = {}

@@ -184,6 +184,8 @@ class Outlet:
                 if not is_alive and (replica.is_present or not replica.is_durable):
                     edge.bury(replica.session, None if page is None else page.progress(replica.session))
                     self._forget(replica.session, replica.name, edge.consumer, "died")
+            if edge.consumer not in self.fanout.edges:
+                continue  # a guest's, which went with it
             stalled = edge.note_stall(now_ns)
             if stalled is True:
                 _log.warning("edge to %s is stalled: %d frames and nobody to take them", edge.consumer, edge.queued)

@@ -24,7 +24,7 @@ from detektr.testing.running import RunningPipeline
 PAUSE_S = (0.5, 1.5)
 STOPPED_S = (0.05, 1.2)
 FLOWS_WITHIN_S = 30.0
-RESTART = {"backoff": "20ms..100ms", "limit": "100000 in 1m"}
+RESTART = {"backoff": "20ms..100ms", "limit": "9999 in 1m"}
 SINGLE = ("camera", "buffer", "events")
 
 

@@ -77,6 +77,7 @@ class RunningPipeline:
 
         def reached() -> dict[str, Any] | None:
             edge = self.edge(producer, consumer)
+            assert edge or self.exit_code is None, f"`up` has ended with {self.exit_code}\n{self.tail()}"
             return edge if edge.get("delivered", 0) >= count else None
 
         return dict(self.wait(reached, within_s, f"{count} delivered from {producer} to {consumer}"))

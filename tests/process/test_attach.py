@@ -1,0 +1,247 @@
+"""`detektr.attach`: a consumer in a script, beside nodes that run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import detektr
+from detektr.errors import LeaseOverError, RefusedError
+from detektr.memory.folder import RunFolder
+from detektr.pipeline.roster import read_status
+from tests.process.terminal import Terminal, Terminals, open_terminals
+
+if TYPE_CHECKING:
+    from tests.conftest import WaitUntil
+
+FRAMES = 48
+TEST_PICTURE = "lavfi:testsrc2=size=160x120:rate=100"
+ClipNumber = Callable[["np.ndarray[Any, Any]"], int]
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminals]:
+    with open_terminals(tmp_path) as terminals:
+        yield terminals
+
+
+@pytest.fixture
+def camera(terminal: Terminals) -> Iterator[Terminal]:
+    """A capture for ever, as a camera is one."""
+    capture = terminal("capture", "--name", "cam", "--source", TEST_PICTURE, "--realtime")
+    yield capture
+    capture.tell(signal.SIGTERM)
+    assert capture.end() == 0, capture.err
+
+
+def edges() -> dict[str, dict[str, Any]]:
+    """Return the edges of the pipeline `local` by consumer."""
+    with contextlib.suppress(detektr.errors.DetektrError):
+        return {edge["to"]: edge for edge in read_status("local")["edges"]}
+    return {}
+
+
+def test_frames_of_a_clip_come_whole_and_in_order_and_the_loop_ends_with_the_clip(
+    terminal: Terminals, clip: Path, clip_number: ClipNumber
+) -> None:
+    capture = terminal("capture", "--name", "cam", "--source", clip)
+    with detektr.attach("local/cam", name="notebook", when_full="block", wait_s=10) as frames:
+        seen = [(frame.sequence, clip_number(frame.gray)) for frame in frames]
+    assert seen == [(number, number) for number in range(FRAMES)]
+    assert (frames.delivered, frames.refused) == (FRAMES, 0)
+    assert capture.end() == 0
+    assert capture.counts("cam -> notebook")["delivered"] == FRAMES
+
+
+def test_the_edge_is_in_the_ledger_while_attached_and_gone_after_leaving(
+    camera: Terminal, wait_until: WaitUntil
+) -> None:
+    with detektr.attach("local/cam", wait_s=10) as frames:
+        next(frames)
+        assert edges()["guest-1"]["in_flight"] == 1
+        next(frames)
+    wait_until(lambda: "guest-1" not in edges(), within_s=1, what="the edge to go")
+
+
+def test_a_frame_is_held_for_the_loops_body_and_its_pixels_are_refused_after_it(camera: Terminal) -> None:
+    with detektr.attach("local/cam", wait_s=10) as frames:
+        first = next(frames)
+        before = first.pixels.copy()
+        time.sleep(0.1)  # ten more frames were captured meanwhile
+        assert np.array_equal(first.pixels, before)
+        second = next(frames)
+        with pytest.raises(LeaseOverError, match="its lease is over"):
+            _ = first.pixels
+        assert second.sequence > first.sequence
+    with pytest.raises(LeaseOverError):
+        _ = second.pixels
+    assert (frames.delivered, frames.refused) == (2, 0)
+
+
+def test_a_slow_loop_drops_its_own_frames_and_stops_nobody_else(
+    camera: Terminal, terminal: Terminals, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    processor = terminal("processor", "writer:Write", "--input", "cam", "--with", "path=frames.txt")
+    written = tmp_path / "frames.txt"
+    with detektr.attach("local/cam", wait_s=10) as frames:
+        next(frames)
+        wait_until(lambda: written.exists() and written.read_text().count("\n") > 30, what="30 frames elsewhere")
+        edge = edges()["guest-1"]
+        assert edge["dropped"]["queue_full"] > 10
+        assert edge["in_flight"] == 1
+        assert edge["offered"] == edge["queued"] + 1 + edge["dropped"]["queue_full"]
+    processor.tell(signal.SIGTERM)
+    assert processor.end() == 0
+
+
+def test_an_exception_in_the_body_leaves_the_edge_and_the_frame_undelivered(
+    camera: Terminal, wait_until: WaitUntil
+) -> None:
+    with pytest.raises(ZeroDivisionError), detektr.attach("local/cam", wait_s=10) as frames:
+        for _ in frames:
+            _ = 1 / 0
+    assert (frames.delivered, list(frames)) == (0, [])
+    wait_until(lambda: edges() == {}, within_s=1, what="the edge to go")
+
+
+def test_break_gives_the_frame_back(camera: Terminal) -> None:
+    with detektr.attach("local/cam", wait_s=10) as frames:
+        for _ in frames:
+            break
+    assert frames.delivered == 1
+
+
+def test_attach_before_the_producer_waits_and_works_when_it_comes(
+    terminal: Terminals, clip: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with detektr.attach("local/cam", when_full="block", wait_s=10) as frames:
+        capture = terminal("capture", "--name", "cam", "--source", clip)
+        assert len(list(frames)) == FRAMES
+    assert "waiting for local/cam (that pipeline does not run)" in caplog.text
+    assert capture.end() == 0
+
+
+def test_a_producer_that_does_not_come_is_a_time_out_in_words() -> None:
+    with (
+        pytest.raises(TimeoutError, match=r"no frame of local/cam within 0.1 s: waiting for local/cam"),
+        detektr.attach("local/cam", wait_s=0.1) as frames,
+    ):
+        next(frames)
+    assert not RunFolder("local").path.exists()
+
+
+def test_attach_goes_on_with_the_successor_of_a_killed_capture(terminal: Terminals) -> None:
+    arguments = "capture", "--name", "cam", "--source", TEST_PICTURE, "--realtime"
+    capture = terminal(*arguments)
+    with detektr.attach("local/cam", wait_s=10) as frames:
+        first = next(frames)
+        capture.tell(signal.SIGKILL)
+        capture.end()
+        capture = terminal(*arguments)
+        later = next(frame for frame in frames if frame.epoch > first.epoch)
+        assert later.sequence > first.sequence
+    capture.tell(signal.SIGTERM)
+    assert capture.end() == 0
+
+
+def test_several_at_once_in_threads_have_an_edge_each(camera: Terminal) -> None:
+    counts: dict[int, int] = {}
+
+    def read(number: int) -> None:
+        with detektr.attach("local/cam", wait_s=10) as frames:
+            for frame in frames:
+                counts[number] = counts.get(number, 0) + int(frame.gray.size > 0)
+                if counts[number] == 20:
+                    break
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert counts == {0: 20, 1: 20, 2: 20}
+
+
+def test_a_killed_guest_is_gone_from_the_ledger_within_a_second(
+    camera: Terminal, terminal: Terminals, wait_until: WaitUntil
+) -> None:
+    script = "import detektr; frames = detektr.attach('local/cam', wait_s=10); print(next(frames), flush=True); input()"
+    guest = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ, text=True
+    )
+    with guest:
+        assert guest.stdout is not None
+        assert guest.stdout.readline().startswith("<Frame ")
+        assert edges()["guest-1"]["in_flight"] == 1
+        guest.kill()
+    wait_until(lambda: edges() == {}, within_s=1, what="the edge to go")
+    assert terminal("shm", "clean").end() == 0
+
+
+def test_a_processor_gives_no_frames_and_says_who_does(
+    camera: Terminal, terminal: Terminals, wait_until: WaitUntil
+) -> None:
+    processor = terminal("processor", "writer:Write", "--input", "cam", "--with", "path=frames.txt")
+    wait_until(lambda: "write" in edges(), what="the processor")
+    with pytest.raises(RefusedError, match=r"local/write is a processor, which gives no frames.*cam"):
+        next(detektr.attach("local/write", wait_s=10))
+    processor.tell(signal.SIGTERM)
+    assert processor.end() == 0
+
+
+def test_one_guest_too_many_is_refused_with_the_cure(camera: Terminal, wait_until: WaitUntil) -> None:
+    wait_until(lambda: "no consumer yet" in camera.err, what="the capture")
+    with (
+        detektr.attach("local/cam", window=30, wait_s=10) as frames,
+        detektr.attach("local/cam", window=30, wait_s=10) as others,
+    ):
+        next(frames)
+        with pytest.raises(RefusedError, match=r"cam keeps 36 frames for guests and 33 are taken.*--slots"):
+            next(others)
+
+
+def test_a_name_that_is_taken_is_refused(camera: Terminal) -> None:
+    with (
+        detektr.attach("local/cam", name="viewer", wait_s=10) as frames,
+        detektr.attach("local/cam", name="viewer", wait_s=10) as others,
+    ):
+        next(frames)
+        with pytest.raises(RefusedError, match=r"viewer is attached already, as guest-1\.0; choose another name"):
+            next(others)
+
+
+def test_a_running_pipeline_has_the_guest_in_its_status_and_ends_without_it(
+    terminal: Terminals, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    (tmp_path / "pipeline.yaml").write_text(
+        f"""
+name: demo
+nodes:
+  cam: {{kind: capture, source: "{TEST_PICTURE}", realtime: true}}
+  queue: {{kind: buffer, input: cam}}
+  write: {{kind: processor, input: queue, use: "writer:Write", with: {{path: frames.txt}}}}
+"""
+    )
+    up = terminal("pipeline", "up", "--report", "report.json")
+    with detektr.attach("demo/queue", wait_s=20) as frames:
+        next(frames)
+        status = read_status("demo")
+        assert ("queue", "guest-1") in [(edge["from"], edge["to"]) for edge in status["edges"]]
+        up.tell(signal.SIGINT)
+        for _ in frames:
+            pass
+    assert up.end() == 130
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["unaccounted"] == 0

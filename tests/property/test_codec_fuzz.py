@@ -1,0 +1,136 @@
+"""Whatever bytes arrive are a message or a `WireError`; whatever is sent arrives as it was."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from detektr.errors import WireError
+from detektr.wire.codec import TEXT_CHARS_MAX, VERSION, decode, encode
+from detektr.wire.message import Attach, Detach, Grant, Lease, Message, Refusal, Return, Welcome
+
+U64_MAX = (1 << 64) - 1
+counts = st.integers(0, U64_MAX)
+sessions = st.integers(1, U64_MAX)
+texts = st.text(max_size=40)
+names = st.from_regex(r"[A-Za-z][A-Za-z0-9_.-]{0,39}", fullmatch=True)
+frames = st.tuples(counts, counts)
+failures = st.lists(st.tuples(counts, counts, texts), max_size=4).map(tuple)
+leases = st.builds(Lease, counts, counts, counts, counts, counts, counts, st.binary(max_size=40))
+held = st.lists(frames, max_size=4).map(tuple)
+attaches = st.builds(
+    Attach,
+    consumer=names,
+    replica=names,
+    session=sessions,
+    round=counts,
+    window=st.integers(1, 1 << 20),
+    is_durable=st.booleans(),
+    is_guest=st.booleans(),
+    when_full=st.sampled_from(("", "drop-oldest", "drop-newest", "block")),
+    received=counts,
+    held=held,
+    seen=held,
+    failed=failures,
+    previous=st.tuples(counts, counts, counts),
+    max_deliveries=st.integers(1, 100),
+    timeout_ns=counts,
+)
+messages: st.SearchStrategy[Message] = st.one_of(
+    attaches,
+    st.builds(Welcome, sessions, counts, counts),
+    st.builds(Refusal, sessions, texts),
+    st.builds(Grant, sessions, counts, names, st.lists(leases, max_size=4).map(tuple)),
+    st.builds(Return, names, sessions, held, failures),
+    st.builds(Detach, names, sessions),
+)
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(1 << 63), U64_MAX),
+    st.floats(),
+    st.text(max_size=8),
+    st.binary(max_size=8),
+    st.builds(msgpack.ExtType, st.integers(0, 127), st.binary(max_size=4)),
+)
+keys = st.one_of(st.integers(0, 9), st.text(max_size=3), st.tuples(st.integers(0, 3)))
+things = st.recursive(scalars, lambda inner: st.lists(inner, max_size=5) | st.dictionaries(keys, inner, max_size=3))
+
+
+def survives(payload: bytes) -> bool:
+    """Whether `payload` was refused in words, or is a message that can be sent again."""
+    try:
+        message = decode(payload)
+    except WireError as fault:
+        return 0 < len(str(fault)) < 400
+    return decode(encode(message)) == message
+
+
+@given(messages)
+def test_a_message_arrives_as_it_was_sent(message: Message) -> None:
+    again = decode(encode(message))
+    assert again == message
+    assert type(again) is type(message)
+
+
+@given(st.binary(max_size=300))
+@example(b"")
+@example(b"\xc1")
+@example(b"\xdd\xff\xff\xff\xff")  # a list of 2**32 - 1
+@example(b"\xdf\xff\xff\xff\xff")
+@example(b"\xc6\xff\xff\xff\xff")
+@example(b"\x91" * 100_000)
+@example(b"\x81" * 100_000)
+@example(b"\xdc\x10\x00" * 2_000)
+@example(b"\x81\x90\x00")  # a list as key
+@example(b"\x81\x81\x01\x02\x03")
+@example(b"\xd7\xff" + b"\xff" * 8)  # a time that is none
+def test_any_bytes_are_a_message_or_refused(payload: bytes) -> None:
+    assert survives(payload)
+
+
+@given(things)
+@example([VERSION, 1, 1, 1, float("nan")])
+@example([True, 5, "motion", 1])
+@example([1.0, 5, "motion", 1])
+@example([VERSION, True, "motion", 1])
+@example([VERSION, -1, "motion", 1])
+@example([VERSION, 5, "motion", -1])
+@example([VERSION, 5, "motion", 0])
+@example([VERSION, 5, ["motion"], 1])
+def test_anything_packed_is_a_message_or_refused(thing: Any) -> None:
+    assert survives(msgpack.packb(thing))
+
+
+@given(messages, st.randoms(use_true_random=False))
+def test_a_message_with_one_field_wrong_is_a_message_or_refused(message: Message, chance: random.Random) -> None:
+    fields: list[Any] = [VERSION, list(msgpack.unpackb(encode(message)))[1], *message]
+    long = "x" * (TEXT_CHARS_MAX + 1)
+    wrong: list[Any] = [None, -1, 1 << 63, float("nan"), long, b"", [], [[]], [[1]], {}, {1: [2]}, True, "../x"]
+    fields[chance.randrange(len(fields))] = chance.choice(wrong)
+    if chance.random() < 0.2:
+        fields.append(chance.choice(wrong))
+    assert survives(msgpack.packb(fields))
+
+
+@given(messages, st.randoms(use_true_random=False))
+def test_a_damaged_message_is_a_message_or_refused(message: Message, chance: random.Random) -> None:
+    payload = bytearray(encode(message))
+    for _ in range(chance.randint(1, 4)):
+        payload[chance.randrange(len(payload))] = chance.randrange(256)
+    assert survives(bytes(payload))
+    assert survives(bytes(payload[: chance.randrange(len(payload) + 1)]))
+    assert survives(bytes(payload) + bytes([chance.randrange(256)]))
+
+
+@pytest.mark.parametrize("cut", range(40))
+def test_a_message_cut_short_is_refused(cut: int) -> None:
+    payload = encode(Return("motion", 7, ((1, 2), (3, 4)), ((5, 6, "it raised something"),)))
+    assert cut < len(payload)
+    with pytest.raises(WireError):
+        decode(payload[:cut])
