@@ -1,4 +1,4 @@
-"""Measure detektr beside what bounds it, in one run, as ratios: `scripts/bench transport | video | start`."""
+"""Measure detektr beside what bounds it, in one run, as ratios: `scripts/bench transport | video | start | steady`."""
 
 from __future__ import annotations
 
@@ -37,12 +37,16 @@ def main() -> None:
     video.add_argument("--rounds", type=int, default=3)
     start = commands.add_parser("start", help="from `up` to the first frame processed, five processes")
     start.add_argument("--rounds", type=int, default=5)
-    for command in (transport, video, start):
+    steady = commands.add_parser("steady", help="full speed with one slow replica: does anything grow?")
+    steady.add_argument("--minutes", type=float, default=60)
+    steady.add_argument("--plot", type=Path, help="draw memory and descriptors over time (SVG)")
+    for command in (transport, video, start, steady):
         command.add_argument("--json", type=Path, help="write the figures here too")
     chosen = parser.parse_args()
     system = f"{platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}"
     print(f"machine: {os.cpu_count()} cores, {system}")
-    rows = {"transport": bench_transport, "video": bench_video, "start": bench_start}[chosen.what](chosen)
+    benches = {"transport": bench_transport, "video": bench_video, "start": bench_start, "steady": run_steady}
+    rows = benches[chosen.what](chosen)
     show(rows)
     if chosen.json:
         chosen.json.write_text(json.dumps(rows, indent=1) + "\n")
@@ -138,6 +142,13 @@ def bench_start(chosen: argparse.Namespace) -> list[dict[str, Any]]:
             }  # fmt: skip
             times.append(run_pipeline(Path(folder), nodes, until_first=True))
     return [{"run": "up to first frame processed, 5 processes", "median_s": median(times), "longest_s": max(times)}]
+
+
+def run_steady(chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    """Run for a long time and see what grows."""
+    from steady import bench_steady
+
+    return bench_steady(chosen.minutes, chosen.plot)
 
 
 def worker(use: str, folder: str) -> dict[str, Any]:

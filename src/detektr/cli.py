@@ -100,9 +100,12 @@ def _say(text: str, code: int) -> int:
 
 def _show_version(is_asked: bool) -> None:
     if is_asked:
-        import importlib.metadata
+        from importlib.metadata import PackageNotFoundError, version
 
-        print(f"detektr {importlib.metadata.version('detektr')}")
+        try:
+            print(f"detektr {version('detektr')}")
+        except PackageNotFoundError:
+            print("detektr, from its source: not installed, so it has no version")
         raise typer.Exit
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from detektr.memory.folder import shm_root
-from detektr.testing.checked import read_notes, wrong_pixels
+from detektr.testing.checked import Note, read_notes, wrong_pixels
 from detektr.testing.running import RunningPipeline
 
 RESTART = {"backoff": "50ms..200ms", "limit": "1000 in 1m"}
@@ -33,15 +33,15 @@ def graph(tmp_path: Path, *, count: int = 0, when_full: str = "block", **check: 
     }  # fmt: skip
 
 
-def assert_sound(report: dict[str, Any], notes: list[tuple[int, int, bool, int, int]], *, lost: int = 0) -> None:
+def assert_sound(report: dict[str, Any], notes: list[Note], *, lost: int = 0) -> None:
     """Every frame offered was worked on, its pixels were its own, and whoever saw it twice was told so."""
     assert report["unaccounted"] == 0
     offered = max(edge["offered"] for edge in report["edges"] if edge["from"] == "camera")
-    seen = Counter(note[0] for note in notes)
+    seen = Counter(note.sequence for note in notes)
     assert wrong_pixels(notes) == []
     assert offered - len(seen) == lost, f"{offered} offered, {len(seen)} worked on"
     doubled = {sequence for sequence, count in seen.items() if count > 1}
-    marked = {note[0] for note in notes if note[1] > 1}
+    marked = {note.sequence for note in notes if note.delivery > 1}
     assert doubled <= marked, f"worked on twice and not marked: {sorted(doubled - marked)[:9]}"
 
 
@@ -75,9 +75,9 @@ def test_killed_capture_goes_on_with_its_sequence_in_a_new_epoch(tmp_path: Path)
     dropped = next(edge["dropped"] for edge in report["edges"] if edge["from"] == "camera")
     assert set(dropped) <= {"capture_died"}
     assert_sound(report, notes, lost=dropped.get("capture_died", 0))
-    numbers = [note[4] for note in sorted(notes)]
+    numbers = [note.number for note in notes]
     assert numbers.count(0) >= 2, "the source began anew"
-    assert max(note[0] for note in notes) > 1500, "and the sequence did not"
+    assert max(note.sequence for note in notes) > 1500, "and the sequence did not"
 
 
 def test_poison_frame_that_kills_every_replica_is_quarantined_and_the_rest_flows(tmp_path: Path) -> None:
@@ -114,10 +114,10 @@ def test_stopped_replica_loses_its_lease_and_its_late_result_is_refused(tmp_path
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
         run.wait(lambda: run.edge("buffer", "check").get("refused", 0) == 1, what="a refused result")
-        noted = {pid: sum(note[3] == pid for note in read_notes(tmp_path / "notes")) for pid in pids}
+        noted = {pid: sum(note.pid == pid for note in read_notes(tmp_path / "notes")) for pid in pids}
         run.wait(
             lambda: all(
-                sum(note[3] == pid for note in read_notes(tmp_path / "notes")) > noted[pid] + 10 for pid in pids
+                sum(note.pid == pid for note in read_notes(tmp_path / "notes")) > noted[pid] + 10 for pid in pids
             ),
             what="both replicas at work again",
         )

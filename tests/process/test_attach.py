@@ -71,6 +71,9 @@ def test_the_edge_is_in_the_ledger_while_attached_and_gone_after_leaving(
     with detektr.attach("local/cam", wait_s=10) as frames:
         next(frames)
         assert edges()["guest-1"]["in_flight"] == 1
+        nodes = read_status("local")["nodes"]
+        assert (nodes["cam"]["state"], nodes["cam"]["pids"]) == ("running", [camera.process.pid])
+        assert nodes["guest-1"]["kind"] == "guest"
         next(frames)
     wait_until(lambda: "guest-1" not in edges(), within_s=1, what="the edge to go")
 
@@ -188,6 +191,16 @@ def test_a_killed_guest_is_gone_from_the_ledger_within_a_second(
         guest.kill()
     wait_until(lambda: edges() == {}, within_s=1, what="the edge to go")
     assert terminal("shm", "clean").end() == 0
+
+
+def test_down_ends_the_nodes_that_were_started_alone_but_no_guest(camera: Terminal, terminal: Terminals) -> None:
+    with detektr.attach("local/cam", wait_s=2) as frames:
+        next(frames)
+        down = terminal("pipeline", "down", "local")
+        with pytest.raises(TimeoutError, match="waiting for local/cam"):
+            for _ in frames:
+                pass
+    assert down.end() == 0  # and this process, which is the guest, still lives
 
 
 def test_a_processor_gives_no_frames_and_says_who_does(

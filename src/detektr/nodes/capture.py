@@ -119,8 +119,13 @@ class CaptureNode(Node):
         """Done when the source has ended, or was stopped, and every frame was taken."""
         if not self._decoder.is_finished and not self.is_stopping:
             return False
-        is_unread = not self.outlet.fanout.edges and not self.is_stopping and self._decoder.failure is None
-        return not is_unread and (not self._decoder.published or not self.outlet.fanout.edges) and self.try_end()
+        fanout, failure = self.outlet.fanout, self._decoder.failure
+        is_unread = not fanout.edges and not self.is_stopping and failure is None
+        if is_unread or (self._decoder.published and fanout.edges):
+            return False
+        if failure is not None and not self.is_final:
+            return fanout.is_empty  # a successor goes on from here, so consumers are not told of an end
+        return self.try_end()
 
     def close(self) -> None:
         """Stop the decoder, leave, and take the rings away unless a supervisor will."""

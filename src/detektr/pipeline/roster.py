@@ -67,7 +67,7 @@ def describe_nodes(
         if known:
             state = node_state(known["state"], [page.state for page in live], is_stalled=name in stalled)
         else:
-            state = node_state("ended", [page.state for page in found], is_stalled=name in stalled)
+            state = node_state(worst(page.state for page in live or found), (), is_stalled=name in stalled)
         words = [page.why for page in live if page.why and state not in SUPERVISED]
         nodes[name] = {
             "kind": known.get("kind") or next((page.kind for page in found if page.kind), ""),
@@ -137,7 +137,10 @@ def stop_pipeline(name: str, wait_ns: int) -> bool:
     if holder is not None:
         asked = [(folder.lock, holder)]
     else:
-        asked = [(folder.page(node, replica), pid) for node, replica, pid in folder.live_pages()]
+        reader = RunReader(folder)  # guests are scripts and notebooks: they are not ours to end
+        pages = [page for page in reader.read()[1] if page.is_alive and page.kind != "guest"]
+        reader.close()
+        asked = [(folder.page(page.node, page.replica), page.pid) for page in pages]
     for path, pid in asked:
         if not order_end(pid, path) and path.exists():
             raise DetektrError(

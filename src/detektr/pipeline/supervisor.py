@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from detektr.errors import DetektrError, RefusedError
+from detektr.errors import RefusedError
 from detektr.events import Event, NodeExited, NodeStateChanged
 from detektr.ledger import EdgeLedger, merge
 from detektr.memory.folder import RunFolder
 from detektr.memory.page import NodeSnapshot
 from detektr.nodes.options import CaptureOptions, ProcessorOptions, SinkOptions
 from detektr.nodes.spec import NodeSpec
+from detektr.pipeline.heir import end_edges
 from detektr.pipeline.logbook import Logbook
 from detektr.pipeline.post import Post, worst
 from detektr.pipeline.process import ChildProcess
@@ -368,6 +369,10 @@ class Supervisor:
         why = f"{how}; {verdict.why}" if self.phase in ("running", "draining") else how
         _log.error("%s: %s", post.name, why)
         self._enter(post, "failed", why)
+        if self.phase in ("running", "draining"):
+            lost = end_edges(self._folder, post.spec)
+            if lost:
+                _log.warning("%s: %d frames are gone with it", post.name, lost)
         if self.phase == "running" and not post.spec.options.optional:
             self._has_given_up = True
             self.stop(f"{post.spec.node} has failed for good")
@@ -386,13 +391,3 @@ class Supervisor:
     def _unwatch(self, fd: int) -> None:
         if fd in self._selector.get_map():
             self._selector.unregister(fd)
-
-
-def start_refusal(file: str, line_of: Callable[..., int], refusals: Sequence[tuple[NodeSpec, str]]) -> DetektrError:
-    """Return the error that lists every node that cannot begin, with the line of the file that it stands on."""
-    lines = []
-    for spec, why in refusals:
-        line = f"{file}:{line_of('nodes', spec.node)}: node {spec.node}: {' '.join(why.split())}"
-        if line not in lines:  # replicas say the same
-            lines.append(line)
-    return RefusedError("\n".join([*sorted(lines), f"{file}: refused, nothing was started"]))

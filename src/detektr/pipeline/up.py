@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from detektr.errors import RefusedError
 from detektr.ledger import EdgeLedger
 from detektr.memory.folder import RunFolder, state_root
 from detektr.memory.page import NodeSnapshot
+from detektr.nodes.spec import NodeSpec
 from detektr.pipeline.claim import claim_run
 from detektr.pipeline.load import Pipeline, PipelineFileError, check_machine, load_pipeline
 from detektr.pipeline.logbook import Logbook, log_folder
@@ -23,7 +24,7 @@ from detektr.pipeline.reading import RunReader
 from detektr.pipeline.roster import describe_nodes, write_json, write_roster
 from detektr.pipeline.screen import Screen
 from detektr.pipeline.signals import SignalPipe
-from detektr.pipeline.supervisor import Supervisor, start_refusal
+from detektr.pipeline.supervisor import Supervisor
 from detektr.pipeline.table import Flow, summary
 from detektr.telemetry.log import register_secret, setup_log
 from detektr.telemetry.report import build_report, ledger_table
@@ -105,7 +106,7 @@ class _Run:
         self._closing: list[Any] = []
 
     def begin(self) -> None:
-        """Start everything; when this returns every node is ready.
+        """Start everything; when this returns every node is ready, or a signal has come.
 
         Raises:
             RefusedError: a node, the audit trail or the metrics refused.
@@ -115,7 +116,9 @@ class _Run:
         self._open_telemetry()  # while the processes start
         refusals = supervisor.wait_ready()
         if refusals:
-            raise start_refusal(str(self.pipeline.path), self.pipeline.document.line, refusals)
+            raise _refusal(self.pipeline, refusals)
+        if supervisor.stop_signal is not None:
+            return
         seconds = (time.monotonic_ns() - self._begun_ns) / 1e9
         where = f"; metrics on {self._metrics}" if self._metrics else ""
         _log.info("%s: %d processes ready after %.2f s%s", name, len(supervisor.posts), seconds, where)
@@ -198,6 +201,16 @@ class _Run:
             if self._next_summary_ns:
                 _log.info("%s", summary(rows))
             self._next_summary_ns = now_ns + SUMMARY_NS
+
+
+def _refusal(pipeline: Pipeline, refusals: Sequence[tuple[NodeSpec, str]]) -> RefusedError:
+    """Return the error that lists every node that cannot begin, with the line of the file that it stands on."""
+    lines = []
+    for spec, why in refusals:
+        line = f"{pipeline.path}:{pipeline.document.line('nodes', spec.node)}: node {spec.node}: {' '.join(why.split())}"
+        if line not in lines:  # replicas say the same
+            lines.append(line)
+    return RefusedError("\n".join([*sorted(lines), f"{pipeline.path}: refused, nothing was started"]))
 
 
 def _print(text: str) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from detektr.memory.folder import shm_root
-from detektr.testing.checked import read_notes, wrong_pixels
+from detektr.testing.checked import Note, read_notes, wrong_pixels
 from detektr.testing.running import RunningPipeline
 
 PAUSE_S = (0.5, 1.5)
@@ -145,25 +145,26 @@ def check_ledger(report: dict[str, Any]) -> list[str]:
     return breaches
 
 
-def check_notes(consumer: str, notes: list[tuple[int, int, bool, int, int]], report: dict[str, Any]) -> list[str]:
+def check_notes(consumer: str, notes: list[Note], report: dict[str, Any]) -> list[str]:
     """Each frame was worked on, with its own pixels, in order per replica, and whoever saw it again was told so."""
     breaches = []
     wrong = len(wrong_pixels(notes))
     if wrong:
         breaches.append(f"{consumer}: {wrong} frames with another frame's pixels")
-    seen = Counter(note[0] for note in notes)
+    seen = Counter(note.sequence for note in notes)
     edge = next(edge for edge in report["edges"] if edge["to"] == consumer)
     if len(seen) < edge["delivered"]:
         breaches.append(f"{consumer}: {edge['delivered']} delivered, {len(seen)} worked on")
-    marked = {note[0] for note in notes if note[1] > 1}
+    marked = {note.sequence for note in notes if note.delivery > 1}
     unmarked = [sequence for sequence, count in seen.items() if count > 1 and sequence not in marked]
     if unmarked:
         breaches.append(f"{consumer}: {len(unmarked)} worked on twice and not marked, e.g. {unmarked[:5]}")
     last: dict[int, int] = {}
-    for sequence, delivery, _, pid, _ in notes:
-        if delivery == 1 and sequence < last.get(pid, -1):
-            breaches.append(f"{consumer}: process {pid} saw {sequence} after {last[pid]}")
-        last[pid] = max(sequence, last.get(pid, -1))
+    for note in notes:
+        before = last.get(note.pid, -1)
+        if note.delivery == 1 and note.sequence < before:
+            breaches.append(f"{consumer}: process {note.pid} saw {note.sequence} after {before}")
+        last[note.pid] = max(note.sequence, before)
     return breaches
 
 

@@ -10,12 +10,26 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from detektr import Frame
+
+
+class Note(NamedTuple):
+    """What `Check` wrote down of one attempt at one frame."""
+
+    camera: str
+    sequence: int
+    delivery: int
+    is_right: bool
+    """The pixels were the frame's own, at the beginning and at the end."""
+    pid: int
+    number: int
+    """The picture's own number, from its source."""
+
 
 HEAD = struct.Struct("<QI")  # number, checksum of the pixels behind it
 
@@ -85,24 +99,26 @@ class Check:
             while time.monotonic() < end:
                 is_right = is_right and HEAD.unpack(flat[: HEAD.size].tobytes()) == (number, checksum)
         is_right = is_right and zlib.crc32(flat[HEAD.size :]) == checksum
-        line = json.dumps([frame.sequence, frame.delivery, is_right, os.getpid(), number])
+        line = json.dumps([frame.camera, frame.sequence, frame.delivery, is_right, os.getpid(), number])
         os.write(self.fd, f"{line}\n".encode())
         return {"number": number} if number % 100 == 0 else None
 
 
-def wrong_pixels(notes: list[tuple[int, int, bool, int, int]]) -> list[tuple[int, int, bool, int, int]]:
+def wrong_pixels(notes: list[Note]) -> list[Note]:
     """Return the notes with another frame's pixels, less those of late results: refused, and worked on once more since.
 
     Nobody can stop a reader whose lease was ended while it was stopped; its result is what must not count.
     """
-    again = {(note[0], note[1]) for note in notes if note[2]}
-    return [
-        note for note in notes if not note[2] and not any((note[0], later) in again for later in range(note[1] + 1, 100))
-    ]
+    last: dict[tuple[str, int], int] = {}
+    for note in notes:
+        if note.is_right:
+            frame = note.camera, note.sequence
+            last[frame] = max(note.delivery, last.get(frame, 0))
+    return [note for note in notes if not note.is_right and note.delivery >= last.get((note.camera, note.sequence), 0)]
 
 
-def read_notes(path: Path) -> list[tuple[int, int, bool, int, int]]:
-    """Return what `Check` noted: sequence, delivery, right, process, number."""
+def read_notes(path: Path) -> list[Note]:
+    """Return what `Check` noted, in order; none where there is no file yet."""
     if not path.exists():
         return []
-    return [tuple(json.loads(line)) for line in path.read_text().splitlines()]
+    return [Note(*json.loads(line)) for line in path.read_text().splitlines()]

@@ -1,0 +1,36 @@
+"""What becomes of the edges of a process that is dead and will have no successor: its supervisor ends them."""
+
+from __future__ import annotations
+
+from detektr.memory import layout
+from detektr.memory.folder import RunFolder
+from detektr.memory.journal import adopt_journal
+from detektr.nodes.edge import Edge
+from detektr.nodes.spec import NodeSpec
+
+
+def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
+    """Drop what the edges of a dead process still hold as `gone`, and tell their consumers that nothing more will come.
+
+    The caller knows that the process is dead and stays so: a journal has one writer.
+
+    Args:
+        folder: the run's.
+        spec: of the dead process.
+    Returns:
+        How many frames are gone.
+    """
+    count = 0
+    for consumer, options in spec.edges.items():
+        path = folder.journal(spec.node, spec.replica, consumer)
+        if not path.exists():
+            continue
+        segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.lanes)
+        edge = Edge(consumer, options, journal)
+        count += edge.queued + edge.in_flight
+        edge.drop_all("gone")
+        journal[layout.EDGE_WORD_STALLED_SINCE_NS] = 0
+        journal[layout.EDGE_WORD_STATE] = layout.EDGE_ENDED
+        journal.close()
+        segment.close()
+    return count

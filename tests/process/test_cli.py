@@ -1,0 +1,167 @@
+"""The command line as people meet it: what it prints, where, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from detektr.memory.folder import RunFolder
+from detektr.memory.page import take_page
+
+if TYPE_CHECKING:
+    from tests.conftest import RunDetektr
+
+HEAVY = ("av", "msgpack", "numpy", "prometheus_client", "pydantic", "redis", "rich", "yaml", "zmq")
+GOOD = """
+name: demo
+nodes:
+  camera: {kind: capture, source: "lavfi:testsrc2=size=160x120:rate=30", width: 160, height: 120, format: yuv420p}
+  queue: {kind: buffer, input: camera}
+  motion: {kind: processor, input: queue, use: "detektr.processors.motion:Motion", replicas: 2}
+"""
+DEAD_END = """
+name: demo
+nodes:
+  camera: {kind: capture, source: "lavfi:testsrc2"}
+  queue: {kind: buffer, input: camera}
+"""
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(GOOD)
+    return path
+
+
+def test_help_names_the_commands_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    script = (
+        "import sys, detektr.cli\n"
+        "try: detektr.cli.app(['--help'])\n"
+        "except SystemExit as end: print('code', end.code)\n"
+        f"print('heavy', *(name for name in {HEAVY!r} if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    for command in ("capture", "buffer", "processor", "sink", "pipeline", "shm"):
+        assert f"  {command} " in done.stdout
+    assert "code 0" in done.stdout
+    assert done.stdout.splitlines()[-1] == "heavy"
+
+
+def test_version_is_printed(run_detektr: RunDetektr) -> None:
+    done = run_detektr("--version")
+    assert (done.returncode, done.stdout.split()[0]) == (0, "detektr")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fly"], "fly"),
+        (["pipeline", "up", "--speed", "9"], "--speed"),
+        (["pipeline", "up", "--for", "soon"], "--for: 'soon' is not a duration"),
+        (["pipeline", "down"], "NAME"),
+        (["capture"], "capture: source missing; write --source clip.mp4"),
+        (["processor", "--input", "cam"], "processor: use missing"),
+        (["processor", "my:Own", "--input", "cam", "--with", "3"], "--with '3' is not key=value"),
+        (["buffer", "--input", "cam", "--when-full", "explode"], "`when_full` is 'explode'"),
+        (["buffer", "--input", "cam", "--max-age", "soon", "--high-water-mark", "0"], "`high_water_mark` is 0"),
+        (["buffer", "--input", "cam", "--node", "queue"], "--node needs --pipeline FILE"),
+        (["capture", "--pipeline", "pipeline.yaml"], "add --node NAME"),
+        (["capture", "--pipeline", "pipeline.yaml", "--node", "camera", "--loop"], "loop beside --pipeline"),
+        (["capture", "--pipeline", "pipeline.yaml", "--node", "kamera"], "no node 'kamera'; it has: camera, queue"),
+        (["capture", "--pipeline", "pipeline.yaml", "--node", "queue"], "is a buffer; start it with `detektr buffer`"),
+        (["processor", "--pipeline", "pipeline.yaml", "--node", "motion", "--replica", "2"], "goes from 0 to 1"),
+        (["pipeline", "up", "nowhere.yaml"], "nowhere.yaml:1: this cannot be read"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_says_what_was_wrong(
+    run_detektr: RunDetektr, good: Path, arguments: list[str], words: str
+) -> None:
+    done = run_detektr(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_validate_says_what_a_good_file_asks_for(run_detektr: RunDetektr, good: Path) -> None:
+    done = run_detektr("pipeline", "validate")
+    assert done.returncode == 0, done.stderr
+    assert "pipeline.yaml: good: 3 nodes in 4 processes, 2 edges" in done.stdout
+    assert "camera: " in done.stdout and " slots, " in done.stdout and " MiB" in done.stdout
+
+
+def test_validate_refuses_a_dead_end_with_its_line(run_detektr: RunDetektr, good: Path) -> None:
+    good.write_text(DEAD_END)
+    done = run_detektr("pipeline", "validate", "pipeline.yaml")
+    assert done.returncode == 2
+    assert "pipeline.yaml:5: nobody reads from the buffer 'queue'" in done.stderr
+
+
+def test_validate_refuses_what_this_machine_lacks(run_detektr: RunDetektr, good: Path) -> None:
+    good.write_text(GOOD.replace('"lavfi:testsrc2=size=160x120:rate=30"', "nowhere.mp4"))
+    done = run_detektr("pipeline", "validate")
+    assert done.returncode == 2
+    assert "pipeline.yaml:4: node 'camera': `source`" in done.stderr
+
+
+def test_graph_is_mermaid_and_schema_is_json(run_detektr: RunDetektr, good: Path) -> None:
+    assert run_detektr("pipeline", "graph").stdout.startswith("flowchart LR\n")
+    schema = json.loads(run_detektr("pipeline", "schema").stdout)
+    assert schema["properties"]["nodes"]["minProperties"] == 1
+
+
+@pytest.mark.parametrize("command", ["status", "down", "logs"])
+def test_a_pipeline_that_does_not_run_is_said_not_to(run_detektr: RunDetektr, command: str) -> None:
+    done = run_detektr("pipeline", command, "ghost")
+    assert done.returncode == 1
+    assert "ghost" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_status_without_a_pipeline_says_so(run_detektr: RunDetektr) -> None:
+    assert run_detektr("pipeline", "status").stdout == "no pipeline is running\n"
+    assert json.loads(run_detektr("pipeline", "status", "--json").stdout) == []
+
+
+def test_a_password_in_a_source_is_never_printed(run_detektr: RunDetektr) -> None:
+    done = run_detektr("capture", "--source", "rtspp://operator:hunter22@door/stream")
+    assert done.returncode == 2
+    assert "hunter22" not in done.stdout + done.stderr
+
+
+def test_a_folder_too_deep_for_a_socket_is_refused_with_the_cure(run_detektr: RunDetektr) -> None:
+    done = run_detektr("buffer", "--input", "cam", env={"DETEKTR_SHM_DIR": "/dev/shm" + "/x" * 60})
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "DETEKTR_SHM_DIR" in done.stderr
+
+
+def test_shm_clean_removes_what_is_dead_and_leaves_what_lives(run_detektr: RunDetektr) -> None:
+    dead, live = RunFolder("dead"), RunFolder("live")
+    take_page(dead, "camera", 0, "capture").close(unlink=False)
+    (dead.path / "camera.1.ring").write_bytes(bytes(8192))
+    (dead.path / "camera.0~queue.edge").write_bytes(bytes(4096))
+    page = take_page(live, "camera", 0, "capture")
+    (live.path / "camera.1.ring").write_bytes(bytes(4096))
+    try:
+        listed = run_detektr("shm", "ls").stdout
+        rows = {tuple(line.split()[:2]): line.split()[-1] for line in listed.splitlines()}
+        assert rows["dead", "camera.1.ring"] == rows["dead", "camera.0~queue.edge"] == "dead"
+        assert rows["live", "camera.1.ring"] == rows["live", "camera.0.page"] == str(os.getpid())
+        cleaned = run_detektr("shm", "clean")
+        assert cleaned.returncode == 0
+        assert "removed dead/camera.1.ring" in cleaned.stdout
+        assert f"left alone live: camera.0 lives, process {os.getpid()}" in cleaned.stdout
+        assert not dead.path.exists()
+        assert (live.path / "camera.1.ring").exists()
+    finally:
+        (live.path / "camera.1.ring").unlink()
+        page.close(unlink=True)
+        live.remove_if_empty()
+    assert run_detektr("shm", "ls").stdout == "nothing of detektr's is in shared memory\n"

@@ -1,0 +1,110 @@
+"""A journal's reader beside a writer that hammers it, is stopped anywhere, and is killed anywhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from detektr.ledger import EdgeLedger
+from detektr.memory.journal import JournalReader, adopt_journal, open_journal
+from detektr.nodes.edge import Claim, Edge, EdgeOptions
+
+if TYPE_CHECKING:
+    from tests.conftest import WaitUntil
+
+MARK = 32
+WRITER = f"""
+import sys
+from pathlib import Path
+from detektr.memory.journal import adopt_journal
+from detektr.nodes.edge import Claim, Edge, EdgeOptions
+
+options = EdgeOptions(mark={MARK}, low={MARK - 1}, when_full="drop-oldest", window_total=8, payload_bytes=64)
+segment, journal = adopt_journal(Path(sys.argv[1]), options.cells, 64, {MARK})
+edge = Edge("motion", options, journal)
+edge.attach(7, "motion.0", 8, Claim(), is_durable=False, now_ns=1)
+sequence = journal.seen(1)
+while True:
+    for _ in range(3):
+        edge.offer(0, 1, sequence, 1, b"announcement")
+        sequence += 1
+    for session, cells in edge.grant(1).items():
+        edge.finish(session, [(cell.key, cell.sequence) for cell in cells[1:]], 1)
+        edge.fail(session, cells[0].key, cells[0].sequence, "raised")
+    edge.settled.clear()
+    edge.facts.clear()
+"""
+
+
+@pytest.fixture
+def writer(shm_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(shm_dir / "camera.0~motion.edge")]) as process:
+        yield process
+        process.kill()
+    (shm_dir / "camera.0~motion.edge").unlink()
+
+
+@pytest.fixture
+def reader(writer: subprocess.Popen[bytes], shm_dir: Path, wait_until: WaitUntil) -> Iterator[JournalReader]:
+    path = shm_dir / "camera.0~motion.edge"
+    reader = wait_until(lambda: open_journal(path, "camera", "motion"), what="the journal")
+    assert reader is not None
+    wait_until(lambda: reader.ledger().offered > 1000, what="the writer's first frames")
+    yield reader
+    reader.close()
+
+
+def holds(ledger: EdgeLedger) -> bool:
+    return ledger.unaccounted == 0 and ledger.queued <= MARK + 8 and ledger.in_flight <= 8
+
+
+def test_every_snapshot_beside_a_busy_writer_adds_up(reader: JournalReader) -> None:
+    ledgers = [reader.ledger() for _ in range(3000)]
+    assert [ledger for ledger in ledgers if not holds(ledger)] == []
+    assert [ledger.offered for ledger in ledgers] == sorted(ledger.offered for ledger in ledgers)
+    assert ledgers[-1].offered > ledgers[0].offered
+
+
+def test_the_snapshot_of_a_stopped_writer_adds_up_wherever_it_was_stopped(
+    writer: subprocess.Popen[bytes], reader: JournalReader
+) -> None:
+    seen = set()
+    for _ in range(150):
+        os.kill(writer.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, writer.pid, os.WSTOPPED | os.WNOWAIT)
+        ledger = reader.ledger()
+        assert holds(ledger), ledger
+        assert reader.ledger() == ledger
+        seen.add(ledger.offered)
+        os.kill(writer.pid, signal.SIGCONT)
+        os.waitid(os.P_PID, writer.pid, os.WCONTINUED)
+    assert len(seen) > 10
+
+
+def test_a_killed_writers_snapshot_is_what_its_successor_adopts(
+    writer: subprocess.Popen[bytes], reader: JournalReader, shm_dir: Path
+) -> None:
+    writer.kill()
+    writer.wait()
+    dead = reader.ledger()
+    assert holds(dead), dead
+    options = EdgeOptions(mark=MARK, low=MARK - 1, when_full="drop-oldest", window_total=8, payload_bytes=64)
+    segment, journal = adopt_journal(shm_dir / "camera.0~motion.edge", options.cells, 64, MARK)
+    edge = Edge("motion", options, journal)
+    assert (edge.queued, edge.in_flight) == (dead.queued, dead.in_flight)
+    assert edge.attach(8, "motion.0", 8, Claim(), is_durable=False, now_ns=1)
+    while not edge.is_empty:
+        for session, cells in edge.grant(2).items():
+            edge.finish(session, [(cell.key, cell.sequence) for cell in cells], 2)
+    after = reader.ledger()
+    assert after.unaccounted == 0
+    assert after.offered == dead.offered
+    journal.close()
+    segment.close()

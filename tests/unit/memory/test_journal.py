@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from detektr.errors import WireError
+from detektr.memory import layout
+from detektr.memory.journal import Journal, adopt_journal, open_journal
+from tests.property.journal_bytes import new_memory, read_journal
+
+
+def new_journal(cells: int = 4, payload_bytes: int = 16) -> Journal:
+    return Journal(memoryview(new_memory(cells, payload_bytes)))
+
+
+def test_bytes_that_are_no_journal_are_refused() -> None:
+    with pytest.raises(WireError, match="not an edge journal of version"):
+        Journal(memoryview(bytearray(layout.journal_bytes(1, 8))))
+
+
+def test_records_come_oldest_first_with_all_that_was_written() -> None:
+    journal = new_journal()
+    for cell, ordinal in ((2, 9), (0, 10), (3, 8)):
+        journal.fill_cell(cell, ordinal, 1, ordinal, 0, 5, b"payload %d" % ordinal)
+        journal[journal.word_of(cell, layout.CELL_STATE)] = layout.CELL_QUEUED
+    journal.lease_cell(0, 77, 3, 6, 2)
+    records = list(journal.records())
+    assert [record.ordinal for record in records] == [8, 9, 10]
+    assert [record.payload for record in records] == [b"payload 8", b"payload 9", b"payload 10"]
+    leased = records[-1]
+    assert (leased.state, leased.owner, leased.grant, leased.granted_ns, leased.deliveries) == (
+        layout.CELL_LEASED,
+        77,
+        3,
+        6,
+        2,
+    )
+
+
+def test_a_cell_used_again_has_nothing_of_the_frame_before() -> None:
+    journal = new_journal()
+    journal.fill_cell(0, 1, 1, 1, 1, 5, b"long payload")
+    journal.lease_cell(0, 77, 3, 6, 2)
+    journal.fill_cell(0, 2, 2, 2, 0, 6, b"short")
+    journal[journal.word_of(0, layout.CELL_STATE)] = layout.CELL_QUEUED
+    (record,) = journal.records()
+    assert (record.owner, record.grant, record.attempts, record.deliveries, record.payload) == (0, 0, 0, 0, b"short")
+
+
+def test_a_payload_longer_than_a_cell_is_refused_and_leaves_the_next_cell_alone() -> None:
+    journal = new_journal()
+    journal.fill_cell(1, 5, 1, 5, 0, 5, b"next")
+    journal[journal.word_of(1, layout.CELL_STATE)] = layout.CELL_QUEUED
+    with pytest.raises(WireError, match=r"frame 4: its announcement has 17 bytes and this edge's cells 16"):
+        journal.fill_cell(0, 4, 1, 4, 0, 5, b"x" * 17)
+    assert [record.sequence for record in journal.records()] == [5]
+
+
+def test_a_replica_is_found_again_until_it_is_struck_out() -> None:
+    memory = new_memory(1, 8)
+    journal = Journal(memoryview(memory))
+    journal.write_replica(5, 77, "a-node-with-the-longest-of-names.63", 4, is_durable=True)
+    reader = read_journal(memory)
+    (record,) = journal.replicas()
+    assert record == (5, 77, True, 4, "a-node-with-the-longest-of-names.63")
+    assert reader.has_session(77)
+    journal.clear_replica(5)
+    assert list(journal.replicas()) == []
+    assert not reader.has_session(77)
+
+
+def test_a_new_stream_takes_the_oldest_ones_place_when_all_are_taken() -> None:
+    journal = new_journal()
+    for key in range(layout.EDGE_SEEN_MAX + 2):
+        journal.apply((journal.seen_word(key), key + 1, layout.EDGE_WORD_OFFERED, 1))
+    assert journal.seen_all() == {key: key + 1 for key in range(2, layout.EDGE_SEEN_MAX + 2)}
+    assert journal.seen(0) == 0
+
+
+@pytest.mark.parametrize(
+    ("cell", "session", "key", "sequence"), [(1, 77, 1, 9), (0, 78, 1, 9), (0, 77, 2, 9), (0, 77, 1, 8), (99, 77, 1, 9)]
+)
+def test_a_lease_stands_for_its_own_session_frame_and_cell_only(
+    cell: int, session: int, key: int, sequence: int
+) -> None:
+    memory = new_memory(2, 8)
+    journal = Journal(memoryview(memory))
+    journal.fill_cell(0, 1, 1, 9, 0, 5, b"")
+    reader = read_journal(memory)
+    assert not reader.is_leased(0, 77, 1, 9)
+    journal.lease_cell(0, 77, 1, 5, 1)
+    assert reader.is_leased(0, 77, 1, 9)
+    assert not reader.is_leased(cell, session, key, sequence)
+
+
+def test_who_adopts_a_journal_finds_it_as_it_was_in_a_new_incarnation(shm_dir: Path) -> None:
+    path = shm_dir / "camera.0~motion.edge"
+    segment, journal = adopt_journal(path, 4, 16, 3)
+    journal[layout.EDGE_WORD_OFFERED] = 12
+    journal[layout.EDGE_WORD_STATE] = layout.EDGE_CLOSED
+    reader = open_journal(path, "camera", "motion")
+    assert reader is not None
+    assert (reader.incarnation, reader.state, reader.ledger().mark) == (1, layout.EDGE_CLOSED, 3)
+    journal.close()
+    segment.close()
+    segment, journal = adopt_journal(path, 4, 16, 3)
+    assert (reader.incarnation, reader.state) == (2, layout.EDGE_OPEN)
+    assert journal[layout.EDGE_WORD_OFFERED] == 12
+    assert not reader.is_unlinked
+    path.unlink()
+    assert reader.is_unlinked
+    journal.close()
+    segment.close()
+    reader.close()
+
+
+def test_a_journal_that_is_not_there_is_none(shm_dir: Path) -> None:
+    assert open_journal(shm_dir / "camera.0~motion.edge", "camera", "motion") is None

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from detektr.memory import layout
+from detektr.memory.page import AGE_BUCKETS_NS, NodePage, PageReader, open_page
+
+
+@pytest.fixture
+def page(shm_dir: Path) -> Iterator[NodePage]:
+    page = NodePage(shm_dir / "motion.0.page", "processor")
+    yield page
+    page.close(unlink=True)
+
+
+@pytest.fixture
+def reader(page: NodePage) -> Iterator[PageReader]:
+    reader = open_page(page.path, "motion", 0)
+    assert reader is not None
+    yield reader
+    reader.close()
+
+
+def test_a_reader_sees_what_the_process_says(page: NodePage, reader: PageReader) -> None:
+    page.set_state("connecting", "no route to the camera")
+    page[layout.PAGE_WORD_FAILURES] = 3
+    snapshot = reader.snapshot()
+    assert (snapshot.state, snapshot.why, snapshot.kind) == ("connecting", "no route to the camera", "processor")
+    assert (snapshot.failures, snapshot.is_alive) == (3, True)
+
+
+def test_a_longer_reason_is_cut_and_a_shorter_one_leaves_nothing_of_it(page: NodePage, reader: PageReader) -> None:
+    page.set_state("connecting", "ä" * 1000)
+    assert set(reader.snapshot().why) == {"ä"}
+    page.set_state("running", "b")
+    assert reader.snapshot().why == "b"
+
+
+def test_a_reason_that_utf8_cannot_say_is_told_as_far_as_it_can(page: NodePage, reader: PageReader) -> None:
+    page.set_state("connecting", "clip\udcff.mp4")
+    assert reader.snapshot().why == "clip?.mp4"
+
+
+def test_progress_is_that_of_the_session_asked_for(page: NodePage, reader: PageReader) -> None:
+    at = layout.PAGE_WORD_INPUTS + 2 * layout.PAGE_INPUT_WORDS
+    page[at + layout.PAGE_INPUT_SESSION] = 77
+    page[at + layout.PAGE_INPUT_WORKING] = 5
+    page[at + layout.PAGE_INPUT_FINISHED] = 4
+    assert reader.progress(77) == (5, 4)
+    assert reader.progress(78) is None
+
+
+@pytest.mark.parametrize(
+    ("age_ns", "bucket"), [(-5, 0), (0, 0), (AGE_BUCKETS_NS[0], 0), (AGE_BUCKETS_NS[0] + 1, 1), (1 << 62, 40)]
+)
+def test_a_frames_age_is_counted_in_one_bucket(page: NodePage, reader: PageReader, age_ns: int, bucket: int) -> None:
+    page.count_frame(age_ns, 9)
+    snapshot = reader.snapshot()
+    assert snapshot.age_counts == tuple(int(place == bucket) for place in range(layout.PAGE_AGES))
+    assert (snapshot.frames, snapshot.age_sum_ns) == (1, max(age_ns, 0))
+
+
+def test_counters_go_on_in_a_successor(page: NodePage, reader: PageReader) -> None:
+    page[layout.PAGE_WORD_FRAMES] = 10
+    page.close(unlink=False)
+    assert reader.snapshot().state == "stopped"
+    successor = NodePage(page.path, "processor")
+    successor.count_frame(1, 1)
+    assert reader.snapshot().frames == 11
+    successor.close(unlink=False)
+
+
+def test_a_page_that_is_not_there_is_none(shm_dir: Path) -> None:
+    assert open_page(shm_dir / "motion.1.page", "motion", 1) is None
