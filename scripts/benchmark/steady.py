@@ -128,8 +128,13 @@ def sample(run: RunningPipeline, seconds: float) -> list[dict[str, Any]]:
 
 def draw(samples: list[dict[str, Any]], plot: Path) -> None:
     """Draw RSS, descriptors and shared memory over time as SVG, and keep the samples beside it."""
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        plot.with_suffix(".json").write_text(json.dumps(samples))
+        raise SystemExit(
+            f"--plot needs matplotlib (pip install matplotlib); the samples are in {plot.stem}.json"
+        ) from None
     matplotlib.use("svg")
     from matplotlib import pyplot
 

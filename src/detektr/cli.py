@@ -105,7 +105,7 @@ def _show_version(is_asked: bool) -> None:
         try:
             print(f"detektr {version('detektr')}")
         except PackageNotFoundError:
-            print("detektr, from its source: not installed, so it has no version")
+            print("detektr (from its source: not installed, so it has no version)")
         raise typer.Exit
 
 

@@ -71,9 +71,9 @@ def test_the_edge_is_in_the_ledger_while_attached_and_gone_after_leaving(
     with detektr.attach("local/cam", wait_s=10) as frames:
         next(frames)
         assert edges()["guest-1"]["in_flight"] == 1
+        wait_until(lambda: read_status("local")["nodes"]["cam"]["state"] == "running", what="the capture to say so")
         nodes = read_status("local")["nodes"]
-        assert (nodes["cam"]["state"], nodes["cam"]["pids"]) == ("running", [camera.process.pid])
-        assert nodes["guest-1"]["kind"] == "guest"
+        assert (nodes["cam"]["pids"], nodes["guest-1"]["kind"]) == ([camera.process.pid], "guest")
         next(frames)
     wait_until(lambda: "guest-1" not in edges(), within_s=1, what="the edge to go")
 
@@ -216,21 +216,17 @@ def test_a_processor_gives_no_frames_and_says_who_does(
 
 def test_one_guest_too_many_is_refused_with_the_cure(camera: Terminal, wait_until: WaitUntil) -> None:
     wait_until(lambda: "no consumer yet" in camera.err, what="the capture")
-    with (
-        detektr.attach("local/cam", window=30, wait_s=10) as frames,
-        detektr.attach("local/cam", window=30, wait_s=10) as others,
-    ):
+    with detektr.attach("local/cam", window=30, wait_s=10) as frames:
         next(frames)
+        others = detektr.attach("local/cam", window=30, wait_s=10)
         with pytest.raises(RefusedError, match=r"cam keeps 36 frames for guests and 33 are taken.*--slots"):
             next(others)
 
 
 def test_a_name_that_is_taken_is_refused(camera: Terminal) -> None:
-    with (
-        detektr.attach("local/cam", name="viewer", wait_s=10) as frames,
-        detektr.attach("local/cam", name="viewer", wait_s=10) as others,
-    ):
+    with detektr.attach("local/cam", name="viewer", wait_s=10) as frames:
         next(frames)
+        others = detektr.attach("local/cam", name="viewer", wait_s=10)
         with pytest.raises(RefusedError, match=r"viewer is attached already, as guest-1\.0; choose another name"):
             next(others)
 

@@ -40,7 +40,8 @@ class Holder:
     """A process that holds a page, and its own child that outlives it."""
 
     def __init__(self, path: Path, kind: str) -> None:
-        self.process = subprocess.Popen([sys.executable, "-c", HOLDER, str(path), kind], stdout=subprocess.PIPE, text=True)
+        line = [sys.executable, "-c", HOLDER, str(path), kind]
+        self.process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.child = int(self.process.stdout.readline())
 
@@ -76,17 +77,15 @@ def reader(holder: Holder, path: Path) -> Iterator[PageReader]:
 
 
 def test_a_page_is_alive_until_its_process_is_killed_even_when_its_child_lives_on(
-    holder: Holder, reader: PageReader, path: Path
+    holder: Holder, reader: PageReader, path: Path, wait_until: WaitUntil
 ) -> None:
-    assert reader.is_alive
-    assert reader.snapshot().pid == holder.process.pid
+    assert (reader.snapshot().is_alive, reader.snapshot().pid) == (True, holder.process.pid)
     holder.process.kill()
     holder.process.wait()
-    assert not reader.is_alive
+    wait_until(lambda: not reader.is_alive, what="the lock to be free")
     assert reader.snapshot().state == "stopped"
     successor = NodePage(path, "processor")
-    assert reader.is_alive
-    assert reader.snapshot().pid == os.getpid()
+    assert (reader.snapshot().is_alive, reader.snapshot().pid) == (True, os.getpid())
     successor.close(unlink=True)
 
 
@@ -109,11 +108,11 @@ def test_a_second_process_of_the_name_is_refused_and_the_first_keeps_its_lock(
     assert reader.is_alive
 
 
-def test_asking_takes_no_lock(holder: Holder, reader: PageReader, path: Path) -> None:
+def test_asking_takes_no_lock(holder: Holder, reader: PageReader, path: Path, wait_until: WaitUntil) -> None:
     holder.process.kill()
-    holder.process.wait()
     other = open_page(path, "motion", 0)
     assert other is not None
-    assert not other.is_alive
+    wait_until(lambda: not other.is_alive, what="the lock to be free")
     assert not reader.is_alive
+    assert not other.is_alive
     other.close()

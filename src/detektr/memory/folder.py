@@ -13,7 +13,7 @@ from detektr.memory.layout import PAGE_BYTES, PAGE_WORD_PID
 from detektr.memory.segment import Segment, open_segment
 
 SOCKET_PATH_BYTES_MAX = 107  # sun_path, less its end
-NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_-]{0,31}$")
+NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_-]{0,31}\Z")
 _LONGEST_FILE = len(f"/{'n' * 32}.63.sock")
 
 

@@ -11,6 +11,7 @@ from annotated_types import Ge, Le
 
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
 SECOND_NS = 1_000_000_000
+DURATION_NS_MAX = 366 * 24 * 3600 * SECOND_NS  # far below what a 64-bit word and the kernel's timers can hold
 STRICT: dict[str, Any] = {"extra": "forbid", "use_attribute_docstrings": True}
 _UNIT_NS = {"ms": 1_000_000, "s": SECOND_NS, "m": 60 * SECOND_NS, "h": 3600 * SECOND_NS}
 _DURATION_PATTERN = r"[0-9]{1,9}(?:\.[0-9]{1,9})? ?(?:ms|s|m|h)"
@@ -48,12 +49,15 @@ def duration_ns(text: str) -> int:
     Returns:
         Nanoseconds, 0 or more.
     Raises:
-        ValueError: the text is not a number with a unit.
+        ValueError: the text is not a number with a unit, or is longer than a year.
     """
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a duration; write a number with a unit out of ms, s, m, h, e.g. 500ms")
-    return round(float(match.group(1)) * _UNIT_NS[match.group(2)])
+    span_ns = round(float(match.group(1)) * _UNIT_NS[match.group(2)])
+    if span_ns > DURATION_NS_MAX:
+        raise ValueError(f"{text!r} is longer than a year; leave the key out, or write a shorter time, e.g. 24h")
+    return span_ns
 
 
 @dataclass(frozen=True, kw_only=True)

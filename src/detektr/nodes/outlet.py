@@ -35,7 +35,7 @@ GRANT_BYTES_MAX = 1 << 20  # payload of one message, unless a single lease has m
 LOOK_NS = 200_000_000  # how often the kernel is asked who lives
 GUEST_MARK = 3
 _POLICIES: tuple[WhenFull, ...] = get_args(WhenFull)
-_REPLICA = re.compile(r"^([A-Za-z][A-Za-z0-9_-]{0,31})\.(\d{1,3})$")
+_REPLICA = re.compile(r"^([A-Za-z][A-Za-z0-9_-]{0,31})\.([0-9]{1,3})\Z")
 _log = logging.getLogger(__name__)
 
 

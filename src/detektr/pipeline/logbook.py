@@ -162,12 +162,19 @@ def read_logs(pipeline: str, node: str | None = None, *, follow: bool = False) -
 
 def _lines(folder: Path, node: str | None, *, follow: bool) -> Iterator[str]:
     tails = {name: _Tail(folder / f"{name}.log") for name in _log_names(folder, node)}
-    yield from heapq.merge(*[tail.read() for tail in tails.values()], key=lambda line: line[:23])
-    while follow:
-        select.select([], [], [], FOLLOW_S)
-        for name in _log_names(folder, node):
-            tail = tails.setdefault(name, _Tail(folder / f"{name}.log"))
-            yield from tail.read()
+    try:
+        yield from heapq.merge(*[tail.read() for tail in tails.values()], key=_moment)
+        while follow:
+            select.select([], [], [], FOLLOW_S)
+            for name in _log_names(folder, node):
+                yield from tails.setdefault(name, _Tail(folder / f"{name}.log")).read()
+    finally:
+        for tail in tails.values():
+            tail.close()
+
+
+def _moment(line: str) -> str:
+    return line[: len("2000-01-01 00:00:00.000")]
 
 
 def _log_names(folder: Path, node: str | None) -> list[str]:
@@ -201,6 +208,10 @@ class _Tail:
             with contextlib.suppress(FileNotFoundError):
                 if os.stat(self._path).st_ino == os.fstat(self._file.fileno()).st_ino:
                     return
+            self.close()
+
+    def close(self) -> None:
+        if self._file is not None:
             self._file.close()
             self._file = None
 

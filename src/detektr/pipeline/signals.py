@@ -22,7 +22,7 @@ class SignalPipe:
     def __enter__(self) -> SignalPipe:
         self._wakeup_before = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         for number in ENDING:
-            # nohup means that a closed terminal shall not end it; a shell's `&` ignores SIGINT, yet `kill -INT` is meant
+            # nohup: a closed terminal shall not end it. A shell's `&` ignores SIGINT too, yet `kill -INT` is meant.
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 self._before[number] = signal.signal(number, _arrive)
         return self

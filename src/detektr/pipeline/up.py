@@ -26,7 +26,7 @@ from detektr.pipeline.screen import Screen
 from detektr.pipeline.signals import SignalPipe
 from detektr.pipeline.supervisor import Supervisor
 from detektr.pipeline.table import Flow, summary
-from detektr.telemetry.log import register_secret, setup_log
+from detektr.telemetry.log import mask, register_secret, setup_log
 from detektr.telemetry.report import build_report, ledger_table
 
 SUMMARY_NS = 10_000_000_000
@@ -205,12 +205,9 @@ class _Run:
 
 def _refusal(pipeline: Pipeline, refusals: Sequence[tuple[NodeSpec, str]]) -> RefusedError:
     """Return the error that lists every node that cannot begin, with the line of the file that it stands on."""
-    lines = []
-    for spec, why in refusals:
-        line = f"{pipeline.path}:{pipeline.document.line('nodes', spec.node)}: node {spec.node}: {' '.join(why.split())}"
-        if line not in lines:  # replicas say the same
-            lines.append(line)
-    return RefusedError("\n".join([*sorted(lines), f"{pipeline.path}: refused, nothing was started"]))
+    faults = {(pipeline.document.line("nodes", spec.node), spec.node, " ".join(why.split())) for spec, why in refusals}
+    lines = [f"{pipeline.path}:{line}: node {node}: {mask(why)}" for line, node, why in sorted(faults)]
+    return RefusedError("\n".join([*lines, f"{pipeline.path}: refused, nothing was started"]))
 
 
 def _print(text: str) -> None:

@@ -47,7 +47,7 @@ def numbered(count: int = 0, width: int = 320, height: int = 240, rate: float = 
     while not count or number < count:
         body = noise + np.uint8(number * 37 % 256)
         picture = np.empty(width * height, np.uint8)
-        picture[: HEAD.size] = np.frombuffer(HEAD.pack(number, zlib.crc32(body)), np.uint8)
+        picture[: HEAD.size] = np.frombuffer(HEAD.pack(number, zlib.crc32(body.data)), np.uint8)
         picture[HEAD.size :] = body
         yield picture.reshape(height, width)
         number += 1
@@ -93,12 +93,12 @@ class Check:
             os.kill(os.getpid(), signal.SIGSTOP)
         if number in self.faulty:
             raise ValueError(f"picture {number} is faulty")
-        is_right = zlib.crc32(flat[HEAD.size :]) == checksum
+        is_right = zlib.crc32(flat[HEAD.size :].data) == checksum
         if self.busy_s:
             end = time.monotonic() + self.busy_s
             while time.monotonic() < end:
                 is_right = is_right and HEAD.unpack(flat[: HEAD.size].tobytes()) == (number, checksum)
-        is_right = is_right and zlib.crc32(flat[HEAD.size :]) == checksum
+        is_right = is_right and zlib.crc32(flat[HEAD.size :].data) == checksum
         line = json.dumps([frame.camera, frame.sequence, frame.delivery, is_right, os.getpid(), number])
         os.write(self.fd, f"{line}\n".encode())
         return {"number": number} if number % 100 == 0 else None

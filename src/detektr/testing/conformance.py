@@ -94,7 +94,7 @@ SITUATIONS = (
 
 def main() -> None:
     """Print detektr's table; leave with 1 where a promise is not kept."""
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()  # type: ignore[union-attr]
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     with tempfile.TemporaryDirectory(prefix="dtk") as folder:
         os.environ["DETEKTR_STATE_DIR"] = str(Path(folder) / "state")
         is_kept = table("detektr", run_detektr, Path(folder))

@@ -36,7 +36,9 @@ def decode(payload: bytes) -> Message:
     if len(payload) > MESSAGE_BYTES_MAX:
         raise WireError(f"message of {len(payload)} bytes; at most {MESSAGE_BYTES_MAX} are taken")
     try:
-        fields = msgpack.unpackb(payload, use_list=False, strict_map_key=False, max_array_len=min(LEASES_MAX, len(payload)))
+        fields = msgpack.unpackb(
+            payload, use_list=False, strict_map_key=False, max_array_len=min(LEASES_MAX, len(payload))
+        )
     except (ValueError, TypeError, msgpack.UnpackException, msgpack.ExtraData, RecursionError) as fault:
         raise WireError(
             f"message of {len(payload)} bytes is not msgpack: {str(fault) or type(fault).__name__}"

@@ -107,9 +107,9 @@ def test_who_adopts_a_journal_finds_it_as_it_was_in_a_new_incarnation(shm_dir: P
     segment, journal = adopt_journal(path, 4, 16, 3)
     assert (reader.incarnation, reader.state) == (2, layout.EDGE_OPEN)
     assert journal[layout.EDGE_WORD_OFFERED] == 12
-    assert not reader.is_unlinked
+    was_unlinked = reader.is_unlinked
     path.unlink()
-    assert reader.is_unlinked
+    assert (was_unlinked, reader.is_unlinked) == (False, True)
     journal.close()
     segment.close()
     reader.close()

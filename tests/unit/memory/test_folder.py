@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from detektr.errors import RefusedError
+from detektr.memory.folder import SOCKET_PATH_BYTES_MAX, RunFolder, shm_root
+
+
+@pytest.mark.parametrize("name", ["", "demo\n", "de/mo", "..", "1demo", "d" * 33, "ä"])
+def test_a_pipelines_name_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(RefusedError, match="is not a name; use a letter"):
+        RunFolder(name)
+
+
+def test_a_folder_too_deep_for_a_socket_is_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DETEKTR_SHM_DIR", "/dev/shm/" + "d" * SOCKET_PATH_BYTES_MAX)
+    with pytest.raises(RefusedError, match="bytes too long for a socket's path; set DETEKTR_SHM_DIR to a shorter"):
+        RunFolder("demo")
+
+
+def test_the_folder_is_this_users_own_and_goes_when_it_is_empty(shm_dir: Path) -> None:
+    folder = RunFolder("demo")
+    folder.make()
+    assert folder.path.parent == shm_root()
+    assert folder.path.stat().st_mode & 0o777 == 0o700
+    (folder.path / "camera.0.page").touch()
+    folder.remove_if_empty()
+    assert folder.path.exists()
+    (folder.path / "camera.0.page").unlink()
+    folder.remove_if_empty()
+    assert list(shm_dir.iterdir()) == []
+
+
+def test_a_folder_open_to_others_is_refused(shm_dir: Path) -> None:
+    shm_root().mkdir()
+    shm_root().chmod(0o755)
+    with pytest.raises(RefusedError, match=r"must be this user's own and closed to others \(chmod 700\)"):
+        RunFolder("demo").make()
+    RunFolder("demo").path.rmdir()
+    shm_root().rmdir()
+
+
+def test_files_are_found_again_by_what_their_names_say(shm_dir: Path) -> None:
+    folder = RunFolder("demo")
+    folder.make()
+    paths = [
+        folder.ring("cam-1", 12),
+        folder.journal("cam-1", 0, "motion"),
+        folder.journal("motion", 3, "events"),
+        folder.page("cam-1", 0),
+    ]
+    for path in paths:
+        path.touch()
+    assert folder.rings("cam-1") == {12: paths[0]}
+    assert folder.rings("cam") == {}
+    assert list(folder.journals()) == [("cam-1", 0, "motion", paths[1]), ("motion", 3, "events", paths[2])]
+    assert list(folder.journals("motion", 3)) == [("motion", 3, "events", paths[2])]
+    assert list(folder.pages()) == [("cam-1", 0, paths[3])]
+    for path in paths:
+        path.unlink()
+    folder.remove_if_empty()

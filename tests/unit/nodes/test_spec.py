@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from detektr.nodes.edge import EdgeOptions
+from detektr.nodes.intake import Upstream
+from detektr.nodes.options import (
+    BufferOptions,
+    CaptureOptions,
+    NodeOptions,
+    ProcessorOptions,
+    RestartOptions,
+    SinkOptions,
+)
+from detektr.nodes.spec import NodeSpec
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        CaptureOptions(source="python:cam:pictures", with_={"rate": 5, "size": [640, 480], "name": None}),
+        BufferOptions(input=["left", "right"], low_water_mark=3, when_full="block"),
+        ProcessorOptions(input="buffer", use="motion:Motion", with_={"threshold": 0.01}, replicas=2),
+        SinkOptions(input="motion", use="lines:Lines", restart=RestartOptions(when="never", limit="1 in 1s")),
+    ],
+)
+def test_a_spec_comes_back_as_it_was_handed_over(options: NodeOptions) -> None:
+    spec = NodeSpec(
+        pipeline="demo",
+        node="n",
+        replica=1,
+        options=options,
+        upstreams=(Upstream("camera", 0, "n", 4, is_durable=True),),
+        edges={
+            "motion": EdgeOptions(
+                mark=8, low=7, when_full="drop-oldest", window_total=8, payload_bytes=192, timeout_ns=10**9
+            )
+        },
+        slots=20,
+        secrets=("hunter2", "pässword"),
+        is_audited=True,
+    )
+    assert NodeSpec.from_json(spec.as_json()) == spec
