@@ -46,7 +46,7 @@ class Dies:
 
 
 @pytest.fixture(autouse=True)
-def code(tmp_path: Path) -> None:
+def module(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(CODE)
 
 
@@ -121,7 +121,7 @@ def test_node_that_is_not_ready_in_time_is_a_refusal(tmp_path: Path, run_detektr
 
 
 def test_second_up_of_a_name_is_refused_and_the_first_goes_on(tmp_path: Path, run_detektr: RunDetektr) -> None:
-    with RunningPipeline(tmp_path, "demo", graph(s=0.001)) as run:
+    with RunningPipeline(tmp_path, "demo", graph(**{"with": {"s": 0.001}})) as run:
         run.wait_delivered("buf", "work", 5)
         ended = run_detektr("pipeline", "up", run.file)
         assert ended.returncode == 2
@@ -190,7 +190,7 @@ def test_node_that_fails_for_good_ends_the_run_with_1_and_its_words_are_kept(tmp
 
 
 def test_optional_node_that_fails_for_good_does_not_end_the_run(tmp_path: Path) -> None:
-    nodes = graph(s=0.001)
+    nodes = graph(**{"with": {"s": 0.001}})
     nodes["buf"]["when_full"] = "drop-oldest"
     nodes["extra"] = {"kind": "processor", "input": "buf", "use": "mine:Dies", "optional": True, **QUICK}
     with RunningPipeline(tmp_path, "demo", nodes) as run:

@@ -1,0 +1,118 @@
+"""Kills one process of a pipeline at a named point; on PYTHONPATH for the tests of test_named_points.py alone.
+
+Python imports this at its start, before anything of ours; so the product needs no seam. FAULT_POINT is JSON:
+`process` (buffer.0), `target` (module:Class.method), `when` (before, after, or inside a store of Journal.apply), `call`
+(at which of those that fulfil `condition`, an expression of self, arguments and result), `times` (in how many lives),
+`fired` (a file that gets a byte for each kill).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+
+class Point:
+    """One point, and how often it was passed in this life."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self.when, self.call, self.fired = told["when"], told["call"], Path(told["fired"])
+        self.condition = compile(told.get("condition", "True"), "<condition>", "eval")
+        self.passed = 0
+        module, _, path = told["target"].partition(":")
+        owner, _, method = path.rpartition(".")
+        self.owner = functools.reduce(getattr, owner.split("."), importlib.import_module(module))
+        self.method = method
+        self.is_over = self.fired.exists() and self.fired.stat().st_size >= told.get("times", 1)
+
+    def arm(self) -> None:
+        """Put a trap around the method."""
+        real, point = getattr(self.owner, self.method), self
+
+        @functools.wraps(real)
+        def trapped(owner: Any, *arguments: Any, **named: Any) -> Any:
+            if point.when == "before":
+                point.look(owner, arguments, None)
+            result = real(owner, *arguments, **named)
+            if point.when == "after":
+                point.look(owner, arguments, result)
+            return result
+
+        setattr(self.owner, self.method, trapped)
+
+    def arm_stores(self) -> None:
+        """Count the stores of a journal's changes: those of `apply` alone, each in its order."""
+        real_init, real_apply, point = self.owner.__init__, self.owner.apply, self
+        change: dict[str, int | None] = {"stores": None}
+
+        def init(journal: Any, memory: memoryview) -> None:
+            real_init(journal, memory)
+            journal._words = Words(journal._words, point, change)
+
+        def apply(journal: Any, pairs: Any) -> None:
+            change["stores"] = 0 if len(pairs) > 2 else None
+            real_apply(journal, pairs)
+            change["stores"] = None
+
+        self.owner.__init__, self.owner.apply = init, apply
+
+    def look(self, owner: Any, arguments: Any, result: Any) -> None:
+        """Count a passage that fulfils the condition; die at the chosen one."""
+        if not self.is_over and eval(self.condition, {"self": owner, "arguments": arguments, "result": result}):
+            self.passed += 1
+            if self.passed == self.call:
+                self.die()
+
+    def die(self) -> None:
+        """Write down that it happened, and end as by the kernel's hand."""
+        with self.fired.open("ab") as file:
+            file.write(b"x")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Words:
+    """A journal's words. A change's declaring store is number 0; those before it count up to -1, those after from 1."""
+
+    def __init__(self, words: memoryview, point: Point, change: dict[str, int | None]) -> None:
+        from detektr.memory.layout import EDGE_WORD_REDO_COUNT
+
+        self._words, self._point, self._change, self._declaring = words, point, change, EDGE_WORD_REDO_COUNT
+        self._store = 0
+
+    def __getitem__(self, word: Any) -> Any:
+        return self._words[word]
+
+    def __setitem__(self, word: int, value: int) -> None:
+        self._words[word] = value
+        if self._change["stores"] is None:
+            return
+        if self._change["stores"] == 0:
+            self._change["stores"], self._store = 1, -1
+        elif word == self._declaring and value:
+            self._store = 0
+        elif self._store >= 0:
+            self._store += 1
+        self._point.look(self, (), self._store)
+
+    def release(self) -> None:
+        self._words.release()
+
+
+def _begin() -> None:
+    told = json.loads(os.environ["FAULT_POINT"])
+    if sys.orig_argv[-2:-1] != [told["process"]]:
+        return
+    point = Point(told)
+    if point.when == "inside":
+        point.arm_stores()
+    else:
+        point.arm()
+
+
+_begin()
