@@ -74,7 +74,6 @@ class Guard:
         self.shm_dir = shm_dir
         self.threads_before = set(threading.enumerate())
         self.children_before = set(psutil.Process().children(recursive=True))
-        self.files_before = set(default_shm_files())
 
     def faults(self) -> list[str]:
         """Return what is left, in words; empty when that is nothing."""
@@ -83,10 +82,6 @@ class Guard:
             *(f"thread {thread.name!r} still runs" for thread in self.threads()),
             *(f"{context!r} is open: term() it" for context in open_contexts()),
             *(f"{path} is left in DETEKTR_SHM_DIR" for path in sorted(self.shm_dir.rglob("*"))),
-            *(
-                f"{path} is new: DETEKTR_SHM_DIR was not heeded, or a pipeline was started beside the tests"
-                for path in sorted(set(default_shm_files()) - self.files_before)
-            ),
         ]
 
     def processes(self) -> list[psutil.Process]:
@@ -114,13 +109,6 @@ class Guard:
         if not self.threads():  # a context destroyed under a thread that uses it takes the interpreter along
             for context in open_contexts():
                 context.destroy(linger=0)
-
-
-def default_shm_files() -> Iterator[Path]:
-    """Yield the places of pipelines that were not told about DETEKTR_SHM_DIR."""
-    for path in SHM.glob("detektr*"):
-        yield path
-        yield from path.glob("*")
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -50,9 +50,11 @@ def module(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(CODE)
 
 
-def graph(*, use: str = "mine:Sleep", count: int = 100_000, **options: Any) -> dict[str, Any]:
+def graph(*, use: str = "mine:Sleep", count: int = 100_000, sleep_s: float = 0, **options: Any) -> dict[str, Any]:
     """A generator, a buffer and a worker, all quick to restart."""
     source = {"count": count, **options.pop("source", {})}
+    if sleep_s:
+        options["with"] = {"s": sleep_s}
     return {
         "cam": {"kind": "capture", "source": "python:mine:pictures", "with": source, **QUICK},
         "buf": {"kind": "buffer", "input": "cam", "when_full": "block", **QUICK},
@@ -121,7 +123,7 @@ def test_node_that_is_not_ready_in_time_is_a_refusal(tmp_path: Path, run_detektr
 
 
 def test_second_up_of_a_name_is_refused_and_the_first_goes_on(tmp_path: Path, run_detektr: RunDetektr) -> None:
-    with RunningPipeline(tmp_path, "demo", graph(**{"with": {"s": 0.001}})) as run:
+    with RunningPipeline(tmp_path, "demo", graph(sleep_s=0.001)) as run:
         run.wait_delivered("buf", "work", 5)
         ended = run_detektr("pipeline", "up", run.file)
         assert ended.returncode == 2
@@ -190,7 +192,7 @@ def test_node_that_fails_for_good_ends_the_run_with_1_and_its_words_are_kept(tmp
 
 
 def test_optional_node_that_fails_for_good_does_not_end_the_run(tmp_path: Path) -> None:
-    nodes = graph(**{"with": {"s": 0.001}})
+    nodes = graph(sleep_s=0.001)
     nodes["buf"]["when_full"] = "drop-oldest"
     nodes["extra"] = {"kind": "processor", "input": "buf", "use": "mine:Dies", "optional": True, **QUICK}
     with RunningPipeline(tmp_path, "demo", nodes) as run:

@@ -27,6 +27,7 @@ class BufferNode(Node):
     def prepare(self) -> None:
         """Make or adopt the edges; what their journals hold is still leased from upstream."""
         super().prepare()
+        self.outlet.fanout.catch_up()
         for edge in self.outlet.fanout.edges.values():
             for cell in edge.holds():
                 lane = min(cell.lane, len(self.intakes) - 1)

@@ -156,6 +156,7 @@ class CaptureNode(Node):
     def _adopt(self) -> None:
         """Keep the rings that hold frames still needed; count what was written and never announced."""
         fanout = self.outlet.fanout
+        fanout.catch_up()
         for edge in fanout.edges.values():
             for cell in edge.holds():
                 if cell.sequence not in self._slots:

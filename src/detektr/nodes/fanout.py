@@ -28,6 +28,16 @@ class Fanout:
         for name in (*edge.settled, *names):
             self._settle(name)
 
+    def catch_up(self) -> None:
+        """Offer what some edge holds to those that a predecessor did not come to before it died."""
+        held = {(cell.key, cell.sequence): cell for edge in self.edges.values() for cell in edge.holds()}
+        for (key, sequence), cell in sorted(held.items()):
+            for edge in self.edges.values():
+                seen = edge.journal.seen(key)
+                is_missed = seen <= sequence and (seen or not edge.options.is_guest)  # a guest starts where it came in
+                if is_missed and edge.offer(cell.lane, key, sequence, cell.captured_ns, cell.payload) == "taken":
+                    self._needed[key, sequence] += 1
+
     def has_room(self, lane: int) -> bool:
         """Whether every edge would take a frame now; without edges there is nobody to offer it to."""
         return bool(self.edges) and all(edge.has_room(lane) for edge in self.edges.values())

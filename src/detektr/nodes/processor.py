@@ -104,7 +104,10 @@ class ProcessorNode(WorkerNode):
         run = self.page[layout.PAGE_WORD_RUN] or int.from_bytes(os.urandom(4), "big") | 1
         self.page[layout.PAGE_WORD_RUN] = run
         self._events_out = EventStream(self.spec.node, self.spec.replica, run, self.payload_bytes)
-        self._events_out.sequence = self.outlet.fanout.seen_all().get(self._events_out.key, 0)
+        # The furthest: the frame that a predecessor died on is worked on again, so an edge that it did not come to
+        # misses nothing; below the furthest, another frame's events would be taken for ones that are known.
+        edges = self.outlet.fanout.edges.values()
+        self._events_out.sequence = max((edge.journal.seen(self._events_out.key) for edge in edges), default=0)
 
     def may_work(self) -> bool:
         """Whether the events of a frame would find room."""

@@ -7,6 +7,7 @@ with it. Only a buffer's edge stays when the buffer dies, until its successor co
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -209,6 +210,7 @@ def run_alone(spec: NodeSpec, *, metrics_port: int | None = None) -> int:
     for secret in spec.secrets:
         register_secret(secret)
     setup_log(f"{spec.node}.{spec.replica}")
+    os.chdir(spec.folder)  # what a node writes lies beside its file, as in `pipeline up`
     sys.setswitchinterval(1e-4)  # a capture's decoder and its loop take turns
     signal.signal(signal.SIGTERM, _end_early)
     server = None

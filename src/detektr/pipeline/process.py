@@ -44,12 +44,13 @@ class ChildProcess:
         os.set_blocking(log_end, True)
         try:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", "detektr.pipeline.entry", self.name, str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "detektr.pipeline.entry", self.name, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=log_end,  # what the user's code prints is log; our own stdout belongs to the table
                 stderr=log_end,
                 pass_fds=[theirs.fileno()],
                 env={**_ENVIRONMENT, **os.environ},
+                cwd=spec.folder,  # what a node writes lies beside its file, from wherever that is run
                 process_group=0,  # a terminal's Ctrl-C is for the supervisor alone
             )
         except OSError as fault:

@@ -23,6 +23,7 @@ from detektr.pipeline.process import ChildProcess
 from detektr.pipeline.reading import RunReader
 from detektr.pipeline.restart import describe_exit
 from detektr.pipeline.signals import SignalPipe
+from detektr.telemetry.log import mask
 
 LOOK_NS = 1_000_000_000
 REFUSAL_NS = 5_000_000_000  # after a first refusal the others may still say theirs for so long
@@ -331,9 +332,7 @@ class Supervisor:
             self._unwatch(fd)
         child.close()
         post.child = None
-        how = post.verdict or describe_exit(status)
-        if post.refusal is not None and post.verdict is None:
-            how = post.refusal
+        how = mask(post.verdict or post.refusal or describe_exit(status))
         if self.phase == "starting":
             self._refuse(post, how)
         elif self.phase == "aborting":

@@ -1,9 +1,9 @@
-"""Kills one process of a pipeline at a named point; on PYTHONPATH for the tests of test_named_points.py alone.
+"""Kills processes of a pipeline at named points, one in each life; on PYTHONPATH in test_named_points.py alone.
 
-Python imports this at its start, before anything of ours; so the product needs no seam. FAULT_POINT is JSON:
-`process` (buffer.0), `target` (module:Class.method), `when` (before, after, or inside a store of Journal.apply), `call`
-(at which of those that fulfil `condition`, an expression of self, arguments and result), `times` (in how many lives),
-`fired` (a file that gets a byte for each kill).
+Python imports this at its start, before anything of ours; so the product needs no seam. FAULT_POINTS is JSON: `fired`, a
+folder with a file for each process that gets a byte for each kill, and `points`: for each process (`buffer.0`) a list of
+`target` (module:Class.method), `when` (before, after, or inside: at a store of Journal.apply) and `call`: at which of the
+calls that fulfil `condition`, an expression of self, arguments and result, the process dies.
 """
 
 from __future__ import annotations
@@ -21,15 +21,13 @@ from typing import Any
 class Point:
     """One point, and how often it was passed in this life."""
 
-    def __init__(self, told: dict[str, Any]) -> None:
-        self.when, self.call, self.fired = told["when"], told["call"], Path(told["fired"])
-        self.condition = compile(told.get("condition", "True"), "<condition>", "eval")
+    def __init__(self, told: dict[str, Any], fired: Path) -> None:
+        self.when, self.call, self.fired = told["when"], told["call"], fired
+        self.condition = compile(told["condition"], "<condition>", "eval")
         self.passed = 0
         module, _, path = told["target"].partition(":")
-        owner, _, method = path.rpartition(".")
+        owner, _, self.method = path.rpartition(".")
         self.owner = functools.reduce(getattr, owner.split("."), importlib.import_module(module))
-        self.method = method
-        self.is_over = self.fired.exists() and self.fired.stat().st_size >= told.get("times", 1)
 
     def arm(self) -> None:
         """Put a trap around the method."""
@@ -64,7 +62,7 @@ class Point:
 
     def look(self, owner: Any, arguments: Any, result: Any) -> None:
         """Count a passage that fulfils the condition; die at the chosen one."""
-        if not self.is_over and eval(self.condition, {"self": owner, "arguments": arguments, "result": result}):
+        if eval(self.condition, {"self": owner, "arguments": arguments, "result": result}):
             self.passed += 1
             if self.passed == self.call:
                 self.die()
@@ -105,14 +103,15 @@ class Words:
 
 
 def _begin() -> None:
-    told = json.loads(os.environ["FAULT_POINT"])
-    if sys.orig_argv[-2:-1] != [told["process"]]:
-        return
-    point = Point(told)
-    if point.when == "inside":
-        point.arm_stores()
-    else:
-        point.arm()
+    told = json.loads(os.environ["FAULT_POINTS"])
+    process = (sys.orig_argv[-2:-1] or [""])[0]
+    fired = Path(told["fired"]) / process
+    life = fired.stat().st_size if fired.is_file() else 0
+    for point in [Point(one, fired) for one in told["points"].get(process, [])[life : life + 1]]:
+        if point.when == "inside":
+            point.arm_stores()
+        else:
+            point.arm()
 
 
 _begin()
