@@ -145,8 +145,8 @@ def test_full_server_keeps_records_waiting_until_it_has_room(
     with server.client() as client:
         client.config_set("maxmemory", "1")
         record(trail, range(10, 2000))
-        wait_until(lambda: trail.is_interrupted, what="the trail to notice")
-        assert "maxmemory" in caplog.text
+        wait_until(lambda: "maxmemory" in caplog.text, what="the trail to say why it is interrupted")
+        assert trail.is_interrupted
         assert server.numbers() == list(range(10))
         client.config_set("maxmemory", "0")
     wait_until(lambda: trail.waiting == 0, 30, "the trail to catch up")

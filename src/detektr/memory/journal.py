@@ -272,6 +272,17 @@ class JournalReader:
             and words[at + layout.CELL_KEY] == key
         )
 
+    def is_granted(self, cell: int, session: int, grant: int) -> bool:
+        """Whether `cell` is leased to `session` under this running number: the grant is the producer's own."""
+        at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
+        words = self._words
+        return bool(
+            at < self._end
+            and words[at + layout.CELL_GRANT] == grant
+            and words[at + layout.CELL_OWNER] == session
+            and words[at + CELL_STATE] == CELL_LEASED
+        )
+
     def has_session(self, session: int) -> bool:
         """Whether the producer has this session written down as attached."""
         first, end = layout.EDGE_WORD_REPLICAS, EDGE_WORD_FIRST_CELL

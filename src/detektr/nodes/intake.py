@@ -115,8 +115,14 @@ class Intake:
                 self._is_attached, self._incarnation, self.why = True, message.incarnation, ""
                 _log.info("attached to %s", self.upstream.producer)
         else:
+            journal = self._journal
             for lease in message.leases:
+                if journal is None or not journal.is_granted(lease.cell, self._session, lease.grant):
+                    self._has_skipped = True  # revoked since it was sent, or sent once more, or by another
+                    continue
                 name = lease.key, lease.sequence
+                if lease.grant <= self._received:
+                    continue
                 self._received = lease.grant
                 self.held[name] = lease
                 self.leases.append(lease)

@@ -232,6 +232,8 @@ class Node(ABC):
                 if isinstance(message, WireError):
                     raise message
                 if isinstance(message, Grant | Welcome | Refusal):
+                    if not self.intakes:
+                        raise WireError(f"{type(message).__name__} to a {self.kind}, which reads from nobody")
                     for intake in self.intakes:
                         if intake.owns(message.session):
                             intake.handle(message, now_ns)

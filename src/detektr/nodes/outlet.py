@@ -232,6 +232,12 @@ class Outlet:
         parts = _REPLICA.match(message.replica)
         if parts is None:
             raise WireError(f"Attach.replica {message.replica!r} is not a node and a number, as in motion.0")
+        page = self._page(message.replica)
+        if page is None or not page.is_alive or page.progress(message.session) is None:
+            raise WireError(f"Attach: session {message.session} is not on the page of a living {message.replica}")
+        known = self._outboxes.get(message.session)
+        if known is not None and message.round <= known[2]:
+            raise WireError(f"Attach: round {message.round} of {message.replica} is over, it is at {known[2]}")
         outbox = self._link.open_outbox(self._folder.inbox(parts[1], int(parts[2])))
         why = self._refusal(message)
         if why is not None:
@@ -264,6 +270,8 @@ class Outlet:
 
     def _refusal(self, message: Attach) -> str | None:
         edge = self.fanout.edges.get(message.consumer)
+        if not message.is_guest and message.replica.rpartition(".")[0] != message.consumer:
+            return f"{message.replica} is no replica of {message.consumer}"
         if edge is not None:
             return _rival(edge, message)
         node, room = self.producer.node, self.producer.guest_frames
@@ -340,6 +348,9 @@ class Outlet:
 
     def _page(self, replica: str) -> PageReader | None:
         page = self._pages.get(replica)
+        if page is not None and page.segment.is_unlinked:
+            self._pages.pop(replica).close()
+            page = None
         if page is None:
             node, _, number = replica.rpartition(".")
             page = open_page(self._folder.page(node, int(number)), node, int(number))
@@ -362,7 +373,10 @@ class Outlet:
         if fact.what == "redelivered":
             first = fact.reason.strip().splitlines()[-1] if fact.reason.strip() else ""
             return FrameRedelivered(name, consumer, frame, fact.sequence, fact.attempts, first)
-        saved = self._save_letter(fact.payload, fact.reason)
+        try:
+            saved = self._save_letter(fact.payload, fact.reason)
+        except (OSError, WireError) as fault:  # a full disk must not stop the frames that are well
+            saved = f"nowhere: {fault}"
         _log.error(
             "%s: %s gave up on it after %d attempts (%s); saved as %s",
             frame,

@@ -33,7 +33,7 @@ class Link:
         self._inbox.set(zmq.LINGER, 0)
         self._inbox.set(zmq.RCVHWM, _PENDING_MAX)
         self._inbox.set(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
-        mask = os.umask(0o077)
+        mask = os.umask(0o177)
         try:
             self._inbox.bind(f"ipc://{path}")
         except zmq.ZMQError as fault:

@@ -1,0 +1,297 @@
+"""Peers that lie, shout, hang or say nothing: refused and counted, and every frame of the others arrives."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import itertools
+import random
+import secrets
+import socket
+import stat
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import zmq
+
+import detektr
+from detektr.descriptor import stream_key
+from detektr.memory import layout
+from detektr.memory.folder import RunFolder
+from detektr.memory.journal import Journal
+from detektr.memory.page import take_page
+from detektr.memory.segment import open_segment
+from detektr.testing.checked import read_notes, wrong_pixels
+from detektr.testing.running import RunningPipeline
+from detektr.wire.codec import encode
+from detektr.wire.link import Link
+from detektr.wire.message import Attach, Detach, Grant, Lease, Message, Refusal, Return, Welcome
+
+QUICK = {"restart": {"backoff": "20ms..100ms", "limit": "99 in 1m"}, "drain": "20s"}
+SOCKETS = ("camera.0", "buffer.0", "check.0", "check.1", "events.0")
+RSS_GROWTH_BYTES_MAX = 160 << 20
+
+
+def graph(tmp_path: Path, count: int = 0, rate: float = 400) -> dict[str, Any]:
+    """A camera, a buffer that blocks, a processor in two replicas and a sink."""
+    source = {"rate": rate, **({"count": count} if count else {})}
+    use, arguments = "detektr.testing.checked:Check", {"path": str(tmp_path / "notes")}
+    events = {"path": str(tmp_path / "events.jsonl")}
+    return {
+        "camera": {"kind": "capture", "source": "python:detektr.testing.checked:numbered", "with": source, **QUICK},
+        "buffer": {"kind": "buffer", "input": "camera", "high_water_mark": 16, "when_full": "block", **QUICK},
+        "check": {"kind": "processor", "input": "buffer", "use": use, "with": arguments, "replicas": 2, **QUICK},
+        "events": {"kind": "sink", "input": "check", "use": "detektr.sinks.jsonl:JsonLines", "with": events, **QUICK},
+    }
+
+
+class Peer:
+    """Somebody with a way to a pipeline's sockets."""
+
+    def __init__(self, pipeline: str) -> None:
+        self.folder = RunFolder(pipeline)
+        self._context = zmq.Context()
+        self._ways: dict[str, zmq.Socket[bytes]] = {}
+
+    def send(self, process: str, payload: bytes | Message) -> None:
+        """Send bytes, or a message, to a process."""
+        way = self._ways.get(process)
+        if way is None:
+            way = self._ways[process] = self._context.socket(zmq.PUSH)
+            way.connect(f"ipc://{self.folder.path / process}.sock")
+        way.send(payload if isinstance(payload, bytes) else encode(payload))
+
+    def sessions(self, producer: str, consumer: str) -> dict[str, int]:
+        """Read who is attached to an edge, and as which session, as anybody of this user can."""
+        segment = open_segment(self.folder.journal(producer, 0, consumer), is_writable=False)
+        assert segment is not None
+        copy = bytearray(segment.bytes)
+        segment.close()
+        return {record.name: record.session for record in Journal(memoryview(copy)).replicas()}
+
+    def run_of(self, node: str) -> int:
+        """Read the number of a capture's run."""
+        segment = open_segment(self.folder.page(node, 0))
+        assert segment is not None
+        run = segment.words[layout.PAGE_WORD_RUN]
+        segment.close()
+        return run
+
+    def close(self) -> None:
+        """Hang up, in mid-sentence if need be."""
+        self._context.destroy(linger=0)
+
+
+@pytest.fixture
+def running(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[RunningPipeline, Peer]]:
+    """Return a pipeline that runs, and a peer of it."""
+    name = "hostile"
+    with RunningPipeline(tmp_path, name, graph(tmp_path, **getattr(request, "param", {}))) as run:
+        run.wait_delivered("buffer", "check", 20)
+        peer = Peer(name)
+        try:
+            yield run, peer
+        finally:
+            peer.close()
+
+
+def attach(consumer: str, replica: str, **changed: Any) -> Attach:
+    """Build an Attach as a newcomer would."""
+    newcomer = Attach(consumer, replica, secrets.randbits(60) | 1, 1, 4, False, False, "", 0, (), (), (), (0, 0, 0))
+    return newcomer._replace(**changed)
+
+
+def errors(run: RunningPipeline) -> dict[str, int]:
+    """Return how many messages each node has refused."""
+    return {name: node.get("wire_errors", 0) for name, node in run.status()["nodes"].items()}
+
+
+def assert_complete(run: RunningPipeline, report: dict[str, Any], count: int) -> None:
+    """Nobody died, nothing was lost, nothing was worked on twice without a mark."""
+    notes = read_notes(run.folder / "notes")
+    assert [node["restarts"] for node in report["nodes"].values()] == [0, 0, 0, 0], run.tail()
+    assert report["unaccounted"] == 0
+    assert all(not edge["dropped"] and not edge["dead_lettered"] for edge in report["edges"]), report["edges"]
+    assert wrong_pixels(notes) == []
+    seen = Counter(note.sequence for note in notes)
+    assert sorted(seen) == list(range(count))
+    marked = {note.sequence for note in notes if note.delivery > 1}
+    assert {sequence for sequence, times in seen.items() if times > 1} <= marked
+
+
+@pytest.mark.parametrize("running", [{"count": 1500}], indirect=True)
+def test_lies_are_refused_and_counted_and_every_frame_arrives(running: tuple[RunningPipeline, Peer]) -> None:
+    run, peer = running
+    dice = random.Random(7)
+    workers = peer.sessions("buffer", "check")
+    buffer = peer.sessions("camera", "buffer")["buffer.0"]
+    key, past = stream_key("camera", peer.run_of("camera")), tuple(range(15))
+    worker = workers["check.0"]
+    done = tuple((key, sequence) for sequence in past)
+    leases = tuple(Lease(key, sequence, 1, sequence % 4, sequence + 1, 1, b"\x90") for sequence in past)
+    far = Lease(key, (1 << 64) - 1, 1, 1 << 40, 1 << 60, 1, b"\xff" * 150)
+    lies: dict[str, list[bytes | Message]] = {
+        "camera.0": [
+            Grant(buffer, 1, "camera.0", leases),
+            Welcome(buffer, 1, 1),
+            Return("buffer", buffer, done, ()),
+            Return("buffer", buffer, (), ((key, 3, "no reason"), (key, 1 << 63, "\x00"))),
+            Return("nobody", 1, done, ()),
+            attach("buffer", "buffer.0", is_durable=True, seen=((key, 1 << 62),)),
+            attach("buffer", "buffer.0", session=buffer, seen=((key, 1 << 62),)),
+            attach("nobody", "buffer.0"),
+            Detach("nobody", 1),
+        ],
+        "buffer.0": [
+            Grant(buffer, 1, "camera.0", leases),
+            Grant(buffer, 1, "camera.0", (far,)),
+            Grant(buffer, 1 << 60, "camera.0", (far,)),
+            Refusal(buffer, "go away"),
+            Return("check", worker, done, ()),
+            Return("check", 12345, done, ()),
+            attach("check", "check.0"),
+            attach("check", "check.0", window=1 << 20),
+            attach("check", "check.7"),
+            attach("check", "check.0", session=worker, received=0),
+            attach("check", "camera.0"),
+            attach("../x", "check.0"),
+            attach("check", "../../etc/passwd.0"),
+            Detach("check", 999),
+        ],
+        "check.0": [Grant(worker, 1, "buffer.0", leases), Grant(worker, 1, "buffer.0", (far,)), Welcome(worker, 9, 9)],
+        "check.1": [Grant(worker, 1, "buffer.0", leases), Return("events", 5, done, ())],
+        "events.0": [Return("events", 5, done, ()), attach("events", "events.0"), Detach("x", 1)],
+    }
+    for _ in range(4):
+        for process, messages in lies.items():
+            for message in messages:
+                whole = message if isinstance(message, bytes) else encode(message)
+                mangled = bytearray(whole)
+                mangled[dice.randrange(len(mangled))] ^= 1 << dice.randrange(8)
+                for payload in (whole, whole[: dice.randrange(len(whole))], bytes(mangled), dice.randbytes(40), b""):
+                    peer.send(process, payload)
+    run.wait(lambda: all(count >= 20 for count in errors(run).values()), what="refused messages at every node")
+    refused = run.edge("buffer", "check")["refused"]
+    report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    assert refused >= 4 * 2 * len(done)
+    assert_complete(run, report, 1500)
+
+
+@pytest.mark.parametrize("running", [{"count": 2500}], indirect=True)
+def test_ten_thousand_messages_a_second_and_huge_ones_do_not_stop_the_frames(
+    running: tuple[RunningPipeline, Peer],
+) -> None:
+    run, peer = running
+    processes = [psutil.Process(pid) for node in run.status()["nodes"].values() for pid in node["pids"]]
+    before = {process.pid: process.memory_info().rss for process in processes}
+    delivered = run.edge("buffer", "check")["delivered"]
+    peak: Counter[int] = Counter()
+    stranger = encode(attach("check", "stranger.0"))
+    huge = encode(Refusal(1, "x" * 16_000)) * 500
+    begun, sent = time.monotonic(), 0
+    while time.monotonic() - begun < 2.5:
+        for process in SOCKETS[:3]:
+            for _ in range(33):
+                peer.send(process, stranger)
+            sent += 33
+        if sent % 990 == 0:
+            peer.send("buffer.0", huge)
+            for process in processes:
+                peak[process.pid] = max(peak[process.pid], process.memory_info().rss)
+        behind = sent / 10_000 - (time.monotonic() - begun)
+        if behind > 0:
+            time.sleep(behind)  # the rate of the flood
+    assert sent > 15_000
+    assert run.edge("buffer", "check")["delivered"] > delivered + 200, "frames went on under the flood"
+    grown = {pid: peak[pid] - before[pid] for pid in before}
+    assert max(grown.values()) < RSS_GROWTH_BYTES_MAX, grown
+    report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    assert report["nodes"]["buffer"]["wire_errors"] > 3000
+    assert_complete(run, report, 2500)
+
+
+def test_thousands_of_guests_that_nobody_knows_get_nothing_and_leave_nothing(
+    running: tuple[RunningPipeline, Peer],
+) -> None:
+    run, peer = running
+    buffer = psutil.Process(run.pids("buffer")[0])
+    files, descriptors = sorted(path.name for path in peer.folder.path.iterdir()), buffer.num_fds()
+    for number in range(3000):
+        peer.send("buffer.0", attach(f"guest-{number}", f"guest-{number}.0", is_guest=True, window=1 << number % 20))
+    run.wait(lambda: errors(run)["buffer"] >= 3000, what="3000 refusals")
+    assert sorted(path.name for path in peer.folder.path.iterdir()) == files
+    assert buffer.num_fds() <= descriptors + 2, "two ways in: from the peer"
+    run.wait_delivered("buffer", "check", run.edge("buffer", "check")["delivered"] + 50)
+
+
+def test_guest_with_a_window_of_a_million_is_told_how_many_there_are(running: tuple[RunningPipeline, Peer]) -> None:
+    run, peer = running
+    page = take_page(peer.folder, "guest-1", 0, "guest")
+    link = Link(peer.folder.inbox("guest-1", 0))
+    wanted = attach("guest-1", "guest-1.0", is_guest=True, window=1 << 20)
+    page[layout.PAGE_WORD_INPUTS + layout.PAGE_INPUT_SESSION] = wanted.session
+    peer.send("buffer.0", wanted)
+    answer = run.wait(lambda: list(link.receive()), what="an answer")[0]
+    link.close()
+    page.close(unlink=True)
+    assert isinstance(answer, Refusal) and "keeps 8 frames for guests and 0 are taken" in answer.why
+
+
+def test_peers_that_connect_and_say_nothing_disturb_nobody(running: tuple[RunningPipeline, Peer]) -> None:
+    run, peer = running
+    with contextlib.ExitStack() as open_ones:
+        for process in itertools.islice(itertools.cycle(SOCKETS), 200):
+            silent = open_ones.enter_context(socket.socket(socket.AF_UNIX))
+            silent.connect(str(peer.folder.path / f"{process}.sock"))
+            if len(process) % 2:
+                silent.sendall(secrets.token_bytes(64))  # not even the protocol's greeting
+        run.wait_delivered("buffer", "check", run.edge("buffer", "check")["delivered"] + 200)
+        report = run.end()
+    assert report["unaccounted"] == 0
+    assert [node["restarts"] for node in report["nodes"].values()] == [0, 0, 0, 0], run.tail()
+
+
+def test_guest_that_never_gives_back_loses_only_its_own(running: tuple[RunningPipeline, Peer]) -> None:
+    run, _ = running
+    with detektr.attach("hostile/buffer", name="greedy", window=4, wait_s=10) as frames:
+        first = next(frames)
+        sequence, checksum = first.sequence, int(first.pixels.sum())
+        run.wait_delivered("buffer", "check", run.edge("buffer", "check")["delivered"] + 500)
+        assert run.edge("buffer", "greedy")["in_flight"] == 4
+        assert (first.sequence, int(first.pixels.sum())) == (sequence, checksum), "its slot was not used again"
+    report = run.end()
+    check = next(edge for edge in report["edges"] if edge["to"] == "check")
+    assert check["dropped"] == {} and report["unaccounted"] == 0
+
+
+def test_every_folder_is_0700_and_every_file_and_socket_in_it_0600(running: tuple[RunningPipeline, Peer]) -> None:
+    run, peer = running
+    folder = peer.folder.path
+    with detektr.attach("hostile/camera", wait_s=10) as frames:
+        next(frames)
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)} == {0o700}
+    assert {name: oct(mode) for name, mode in modes.items() if mode != 0o600} == {}
+    assert {Path(name).suffix for name in modes} >= {".ring", ".edge", ".page", ".sock", ".lock", ".json"}
+    run.end()
+
+
+def test_nothing_of_ours_can_unpickle() -> None:
+    source = Path(detektr.__file__).parent
+    found = []
+    for path in sorted(source.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if {name.partition(".")[0] for name in names} & {"pickle", "cPickle", "dill", "marshal", "shelve", "joblib"}:
+                found.append(f"{path.name}:{node.lineno}")
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                found.append(f"{path.name}:{node.value.lineno}")
+    assert found == []
