@@ -22,16 +22,34 @@ _FILE = "roster.json"
 _COUNTS = ("frames", "failures", "refused", "wire_errors", "reconnects", "thinned", "corrupt", "trail_lost")
 
 
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a file of JSON so that nobody ever sees half of it."""
+def write_json(path: Path, values: Mapping[str, Any], mode: int = 0o666) -> None:
+    """Write a file of JSON so that nobody ever sees half of it.
+
+    Args:
+        path: the file.
+        values: what goes into it.
+        mode: who may read it, less the process's umask.
+    Raises:
+        OSError: it cannot be written; what was there before stays.
+    """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps(values, indent=1) + "\n")
-    fresh.replace(path)
+    try:
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        with os.fdopen(fd, "w") as file:
+            file.write(json.dumps(values, indent=1) + "\n")
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 def write_roster(folder: RunFolder, values: Mapping[str, Any]) -> None:
-    """Write down what the supervisor knows."""
-    write_json(folder.path / _FILE, values)
+    """Write down what the supervisor knows, for this user only.
+
+    Raises:
+        OSError: shared memory is full.
+    """
+    write_json(folder.path / _FILE, values, 0o600)
 
 
 def read_roster(folder: RunFolder) -> dict[str, Any]:

@@ -187,7 +187,10 @@ class _Run:
             "metrics": self._metrics,
             "nodes": self._supervised,
         }
-        write_roster(self.folder, roster)
+        try:
+            write_roster(self.folder, roster)
+        except OSError as fault:  # somebody filled shared memory; the frames have their room already
+            _log.warning("`status` is behind: %s: %s", self.folder.path, fault.strerror)
 
     def _show(self, ledgers: list[EdgeLedger], pages: list[NodeSnapshot]) -> None:
         now_ns = time.monotonic_ns()

@@ -1,0 +1,201 @@
+"""Shared memory that is small, full, or filled by somebody else: words and counts, never a SIGBUS."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import detektr
+from detektr.errors import NoRoomError, RefusedError
+from detektr.memory.folder import shm_root
+from detektr.testing.checked import read_notes, wrong_pixels
+from detektr.testing.running import RunningPipeline
+
+if TYPE_CHECKING:
+    from tests.conftest import RunDetektr
+
+SMALL_MIB = 64
+QUICK = {"restart": {"backoff": "20ms..100ms", "limit": "99 in 1m"}, "drain": "20s"}
+GIVEN_UP = {**QUICK, "restart": {"when": "never"}}
+
+
+@pytest.fixture
+def small_shm(shm_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Let DETEKTR_SHM_DIR be a file system in memory of 64 MiB, as a container has."""
+    place = shm_dir / "s"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_MIB}m", "tmpfs", str(place)]
+    made = subprocess.run(command, capture_output=True, text=True)
+    if made.returncode:
+        place.rmdir()
+        pytest.skip(f"a small tmpfs cannot be mounted here: {made.stderr.strip()}")
+    monkeypatch.setenv("DETEKTR_SHM_DIR", str(place))
+    try:
+        yield place
+        assert list(place.iterdir()) == [], "left in shared memory"
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+        place.rmdir()
+
+
+def graph(tmp_path: Path, source: str, *, node: dict[str, Any] | None = None, **arguments: Any) -> dict[str, Any]:
+    """A source, a buffer and a processor that checks every frame."""
+    check = {"use": "detektr.testing.checked:Check", "with": {"path": str(tmp_path / "notes")}}
+    return {
+        "camera": {"kind": "capture", "source": source, "with": arguments, **QUICK, **(node or {})},
+        "buffer": {"kind": "buffer", "input": "camera", "high_water_mark": 8, "when_full": "block", **QUICK},
+        "check": {"kind": "processor", "input": "buffer", **check, **QUICK},
+    }
+
+
+NUMBERED = "python:detektr.testing.checked:numbered"
+
+
+def sizes(tmp_path: Path, *steps: tuple[int, int, int]) -> str:
+    """Write a source that yields so many pictures of each width and height, in turn."""
+    lines = ["from detektr.testing.checked import numbered", "def pictures():"]
+    lines += [f"    yield from numbered({count}, {width}, {height})" for count, width, height in steps]
+    (tmp_path / "changing.py").write_text("\n".join(lines) + "\n")
+    return "python:changing:pictures"
+
+
+def fill(place: Path) -> Path:
+    """Take all that is left, as somebody else."""
+    path = place / "foreign"
+    with path.open("wb") as file:
+        block = 1 << 20
+        while block:
+            try:
+                file.write(b"\0" * block)
+                file.flush()
+            except OSError:
+                block //= 2
+    return path
+
+
+def test_ring_that_does_not_fit_is_refused_in_one_sentence_with_needed_free_and_cure(
+    tmp_path: Path, small_shm: Path, run_detektr: RunDetektr
+) -> None:
+    run = RunningPipeline(tmp_path, "large", graph(tmp_path, NUMBERED, width=1920, height=1080, node={"slots": 64}))
+    ended = run_detektr("pipeline", "up", run.file)
+    assert ended.returncode == 2, ended.stderr
+    told = [line for line in ended.stderr.splitlines() if "MiB" in line and "node camera" in line]
+    assert len(told) == 1, ended.stderr
+    assert "needs 126.8 MiB of shared memory" in told[0] and f"{small_shm} has 6" in told[0]
+    assert "use fewer slots" in told[0] and "--shm-size" in told[0]
+
+
+def test_ring_that_fits_runs(tmp_path: Path, small_shm: Path) -> None:
+    with RunningPipeline(tmp_path, "fits", graph(tmp_path, NUMBERED, count=200, width=1280, height=720)) as run:
+        report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    assert report["unaccounted"] == 0
+    assert sorted(note.sequence for note in read_notes(tmp_path / "notes")) == list(range(200))
+
+
+def test_size_change_that_fits_begins_an_epoch_and_old_frames_stay_right(tmp_path: Path, small_shm: Path) -> None:
+    source = sizes(tmp_path, (100, 320, 240), (100, 640, 480), (100, 320, 240))
+    with RunningPipeline(tmp_path, "changing", graph(tmp_path, source)) as run:
+        report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    notes = read_notes(tmp_path / "notes")
+    assert [note.sequence for note in notes] == list(range(300)) and wrong_pixels(notes) == []
+    assert report["unaccounted"] == 0 and all(not edge["dropped"] for edge in report["edges"])
+    assert all(f"epoch {epoch}: gray" in run.log.read_text() for epoch in (1, 2, 3))
+
+
+def test_size_change_that_fits_once_the_old_frames_are_done_waits_for_them(tmp_path: Path, small_shm: Path) -> None:
+    # Each of the two rings takes more than half of what there is.
+    source = sizes(tmp_path, (60, 1920, 1080), (60, 1080, 1920))
+    nodes = graph(tmp_path, source, node={"slots": 27, "guests": 0})
+    nodes["buffer"]["guests"] = 0
+    with RunningPipeline(tmp_path, "tight", nodes) as run:
+        report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    assert report["nodes"]["camera"]["restarts"] == 0, run.tail()
+    notes = read_notes(tmp_path / "notes")
+    assert [note.sequence for note in notes] == list(range(120)) and wrong_pixels(notes) == []
+
+
+def test_killed_capture_whose_ring_takes_most_of_the_memory_comes_back(tmp_path: Path, small_shm: Path) -> None:
+    arguments = {"count": 300, "rate": 150, "width": 1920, "height": 1080}
+    nodes = graph(tmp_path, NUMBERED, node={"slots": 27, "guests": 0}, **arguments)
+    nodes["buffer"]["guests"] = 0
+    nodes["check"]["with"]["busy_s"] = 0.01  # so that there are frames in the ring of the dead
+    with RunningPipeline(tmp_path, "heir", nodes) as run:
+        run.wait_delivered("buffer", "check", 60)
+        run.kill("camera")
+        report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    assert report["nodes"]["camera"]["restarts"] == 1, run.tail()
+    dropped = next(edge["dropped"] for edge in report["edges"] if edge["from"] == "camera")
+    notes = read_notes(tmp_path / "notes")
+    assert wrong_pixels(notes) == [] and set(dropped) <= {"capture_died"}
+    assert len({note.sequence for note in notes}) + dropped.get("capture_died", 0) == report["edges"][0]["offered"]
+
+
+def test_size_change_that_does_not_fit_fails_the_node_in_words_and_the_others_drain(
+    tmp_path: Path, small_shm: Path
+) -> None:
+    source = sizes(tmp_path, (100, 320, 240), (100, 3840, 2160))
+    with RunningPipeline(tmp_path, "growing", graph(tmp_path, source, node=GIVEN_UP)) as run:
+        report = run.end(None)
+    assert run.exit_code == 1, run.tail()
+    assert report["nodes"]["camera"]["state"] == "failed"
+    assert "of shared memory and" in report["nodes"]["camera"]["why"], report["nodes"]["camera"]
+    assert [note.sequence for note in read_notes(tmp_path / "notes")] == list(range(100))
+    assert report["unaccounted"] == 0
+    assert all(edge["delivered"] == edge["offered"] == 100 for edge in report["edges"]), report["edges"]
+    assert "signal" not in report["nodes"]["camera"]["why"]
+
+
+def test_memory_filled_by_somebody_else_stops_nothing_that_runs_and_guests_are_refused_in_words(
+    tmp_path: Path, small_shm: Path
+) -> None:
+    with RunningPipeline(tmp_path, "filled", graph(tmp_path, NUMBERED, rate=300)) as run:
+        run.wait_delivered("buffer", "check", 50)
+        foreign = fill(small_shm)
+        with pytest.raises(NoRoomError, match=r"needs .* MiB of shared memory and .* has 0\.0 MiB free"):
+            next(detektr.attach("filled/buffer", wait_s=10))
+        for node in ("buffer", "check"):
+            delivered = run.edge("buffer", "check")["delivered"]
+            pid = run.kill(node)
+            run.wait_delivered("buffer", "check", delivered + 200)
+            assert pid not in [page[2] for page in live(run)]
+        report = run.end()
+        foreign.unlink()
+    assert run.exit_code == 128 + signal.SIGTERM, run.tail()
+    assert report["unaccounted"] == 0 and all(not edge["dropped"] for edge in report["edges"])
+    notes = read_notes(tmp_path / "notes")
+    assert wrong_pixels(notes) == []
+    again = {sequence for sequence, count in Counter(note.sequence for note in notes).items() if count > 1}
+    assert again <= {note.sequence for note in notes if note.delivery > 1}
+    assert "bus error" not in run.log.read_text()
+
+
+def test_guest_for_whose_queue_there_is_no_room_is_told_so(tmp_path: Path, small_shm: Path) -> None:
+    with RunningPipeline(tmp_path, "queue", graph(tmp_path, NUMBERED, rate=300)) as run:
+        run.wait_delivered("buffer", "check", 50)
+        foreign = fill(small_shm)
+        os.truncate(foreign, foreign.stat().st_size - (16 << 10))  # a guest's page fits, its edge's journal does not
+        with pytest.raises(RefusedError, match=r"refused by buffer: .*edge needs .* MiB of shared memory"):
+            next(detektr.attach("queue/buffer", wait_s=10))
+        run.wait_delivered("buffer", "check", run.edge("buffer", "check")["delivered"] + 50)
+        run.end()
+        foreign.unlink()
+    assert run.exit_code == 128 + signal.SIGTERM, run.tail()
+
+
+def live(run: RunningPipeline) -> list[tuple[str, int, int]]:
+    """Return the living processes of a run: node, replica, process number."""
+    from detektr.memory.folder import RunFolder
+
+    assert shm_root().is_dir()
+    return RunFolder(run.name).live_pages()
