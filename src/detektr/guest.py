@@ -6,7 +6,7 @@ import itertools
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from detektr.errors import OverwrittenError, RefusedError, WireError
@@ -17,6 +17,7 @@ from detektr.memory.page import NodePage, open_page, take_page
 from detektr.nodes.intake import Intake, Upstream
 from detektr.nodes.options import WhenFull
 from detektr.nodes.processor import FrameReader
+from detektr.pipeline.roster import read_roster
 from detektr.wire.link import Link
 from detektr.wire.message import Grant, Lease, Refusal, Welcome
 
@@ -144,6 +145,7 @@ class Frames:
         intake = attachment.intake
         attachment.hear(now_ns)
         intake.tick(now_ns)
+        attachment.reader.drop_gone()
         if intake.is_ended:
             _log.info("%s has ended", self.target)
             self._is_over = True
@@ -190,6 +192,12 @@ class Frames:
         """Open our page, socket and edge once the producer is there; nothing of ours lies in its folder before."""
         if self._attachment is not None or self._is_over:
             return
+        known = read_roster(self._folder).get("nodes", {})
+        if known and self._node not in known and not self._folder.page(self._node, 0).exists():
+            frames = sorted(name for name, facts in known.items() if facts["kind"] in _PRODUCERS)
+            raise RefusedError(
+                f"attach: pipeline {self._folder.pipeline!r} has no node {self._node!r}; it has: {', '.join(frames)}"
+            )
         if self._folder.inbox(self._node, 0).exists():
             self._refuse_kind()
             self._attachment = _Attachment(self._folder, self._node, self._name, self._window, self._when_full)
@@ -206,11 +214,20 @@ class Frames:
         kind = page.snapshot().kind
         page.close()
         if kind not in _PRODUCERS:
-            nodes = ", ".join(node for node, _, _ in self._folder.pages() if node != self._node)
+            nodes = ", ".join(sorted(self._producers()))
             raise RefusedError(
                 f"attach: {self.target} is a {kind}, which gives no frames; name a capture or a buffer"
                 f" ({self._folder.pipeline} has: {nodes})"
             )
+
+    def _producers(self) -> Iterator[str]:
+        """Yield the nodes here that give frames."""
+        for node, number, path in self._folder.pages():
+            page = open_page(path, node, number)
+            if page is not None:
+                if page.snapshot().kind in _PRODUCERS:
+                    yield node
+                page.close()
 
     def _why(self) -> str:
         is_there = any(node == self._node for node, _, _ in self._folder.live_pages())

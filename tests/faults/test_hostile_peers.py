@@ -34,6 +34,7 @@ from detektr.wire.message import Attach, Detach, Grant, Lease, Message, Refusal,
 
 QUICK = {"restart": {"backoff": "20ms..100ms", "limit": "99 in 1m"}, "drain": "20s"}
 SOCKETS = ("camera.0", "buffer.0", "check.0", "check.1", "events.0")
+UNPICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 RSS_GROWTH_BYTES_MAX = 160 << 20
 
 
@@ -124,7 +125,7 @@ def assert_complete(run: RunningPipeline, report: dict[str, Any], count: int) ->
     assert {sequence for sequence, times in seen.items() if times > 1} <= marked
 
 
-@pytest.mark.parametrize("running", [{"count": 1500}], indirect=True)
+@pytest.mark.parametrize("running", [{"count": 900}], indirect=True)
 def test_lies_are_refused_and_counted_and_every_frame_arrives(running: tuple[RunningPipeline, Peer]) -> None:
     run, peer = running
     dice = random.Random(7)
@@ -180,10 +181,10 @@ def test_lies_are_refused_and_counted_and_every_frame_arrives(running: tuple[Run
     report = run.end(None)
     assert run.exit_code == 0, run.tail()
     assert refused >= 4 * 2 * len(done)
-    assert_complete(run, report, 1500)
+    assert_complete(run, report, 900)
 
 
-@pytest.mark.parametrize("running", [{"count": 2500}], indirect=True)
+@pytest.mark.parametrize("running", [{"count": 1500}], indirect=True)
 def test_ten_thousand_messages_a_second_and_huge_ones_do_not_stop_the_frames(
     running: tuple[RunningPipeline, Peer],
 ) -> None:
@@ -195,7 +196,7 @@ def test_ten_thousand_messages_a_second_and_huge_ones_do_not_stop_the_frames(
     stranger = encode(attach("check", "stranger.0"))
     huge = encode(Refusal(1, "x" * 16_000)) * 500
     begun, sent = time.monotonic(), 0
-    while time.monotonic() - begun < 2.5:
+    while time.monotonic() - begun < 2:
         for process in SOCKETS[:3]:
             for _ in range(33):
                 peer.send(process, stranger)
@@ -207,17 +208,17 @@ def test_ten_thousand_messages_a_second_and_huge_ones_do_not_stop_the_frames(
         behind = sent / 10_000 - (time.monotonic() - begun)
         if behind > 0:
             time.sleep(behind)  # the rate of the flood
-    assert sent > 15_000
-    assert run.edge("buffer", "check")["delivered"] > delivered + 200, "frames went on under the flood"
+    assert sent > 10_000
+    assert run.edge("buffer", "check")["delivered"] > delivered + 100, "frames went on under the flood"
     grown = {pid: peak[pid] - before[pid] for pid in before}
     assert max(grown.values()) < RSS_GROWTH_BYTES_MAX, grown
     report = run.end(None)
     assert run.exit_code == 0, run.tail()
-    assert report["nodes"]["buffer"]["wire_errors"] > 3000
-    assert_complete(run, report, 2500)
+    assert report["nodes"]["buffer"]["wire_errors"] > 2000
+    assert_complete(run, report, 1500)
 
 
-def test_thousands_of_guests_that_nobody_knows_get_nothing_and_leave_nothing(
+def test_thousands_of_unknown_guests_get_nothing_and_a_known_one_not_a_million_frames(
     running: tuple[RunningPipeline, Peer],
 ) -> None:
     run, peer = running
@@ -229,10 +230,6 @@ def test_thousands_of_guests_that_nobody_knows_get_nothing_and_leave_nothing(
     assert sorted(path.name for path in peer.folder.path.iterdir()) == files
     assert buffer.num_fds() <= descriptors + 2, "two ways in: from the peer"
     run.wait_delivered("buffer", "check", run.edge("buffer", "check")["delivered"] + 50)
-
-
-def test_guest_with_a_window_of_a_million_is_told_how_many_there_are(running: tuple[RunningPipeline, Peer]) -> None:
-    run, peer = running
     page = take_page(peer.folder, "guest-1", 0, "guest")
     link = Link(peer.folder.inbox("guest-1", 0))
     wanted = attach("guest-1", "guest-1.0", is_guest=True, window=1 << 20)
@@ -290,8 +287,7 @@ def test_nothing_of_ours_can_unpickle() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            if {name.partition(".")[0] for name in names} & {"pickle", "cPickle", "dill", "marshal", "shelve", "joblib"}:
-                found.append(f"{path.name}:{node.lineno}")
-            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
-                found.append(f"{path.name}:{node.value.lineno}")
+            is_able = {name.partition(".")[0] for name in names} & UNPICKLERS
+            if is_able or (isinstance(node, ast.keyword) and node.arg == "allow_pickle"):
+                found.append(f"{path.name}: {ast.unparse(node)}")
     assert found == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 
 import detektr
 from detektr.errors import NoRoomError, RefusedError
-from detektr.memory.folder import shm_root
+from detektr.memory.folder import RunFolder
+from detektr.memory.layout import PAGE_BYTES
 from detektr.testing.checked import read_notes, wrong_pixels
 from detektr.testing.running import RunningPipeline
 
@@ -66,17 +68,16 @@ def sizes(tmp_path: Path, *steps: tuple[int, int, int]) -> str:
     return "python:changing:pictures"
 
 
-def fill(place: Path) -> Path:
+def fill(place: Path, name: str = "foreign") -> Path:
     """Take all that is left, as somebody else."""
-    path = place / "foreign"
-    with path.open("wb") as file:
-        block = 1 << 20
-        while block:
-            try:
-                file.write(b"\0" * block)
-                file.flush()
-            except OSError:
-                block //= 2
+    path = place / name
+    fd, block = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), 1 << 20
+    while block >= PAGE_BYTES:
+        try:
+            os.posix_fallocate(fd, os.fstat(fd).st_size, block)
+        except OSError:
+            block //= 2
+    os.close(fd)
     return path
 
 
@@ -114,7 +115,7 @@ def test_size_change_that_fits_begins_an_epoch_and_old_frames_stay_right(tmp_pat
 def test_size_change_that_fits_once_the_old_frames_are_done_waits_for_them(tmp_path: Path, small_shm: Path) -> None:
     # Each of the two rings takes more than half of what there is.
     source = sizes(tmp_path, (60, 1920, 1080), (60, 1080, 1920))
-    nodes = graph(tmp_path, source, node={"slots": 27, "guests": 0})
+    nodes = graph(tmp_path, source, node={"slots": 28, "guests": 0})
     nodes["buffer"]["guests"] = 0
     with RunningPipeline(tmp_path, "tight", nodes) as run:
         report = run.end(None)
@@ -125,20 +126,20 @@ def test_size_change_that_fits_once_the_old_frames_are_done_waits_for_them(tmp_p
 
 
 def test_killed_capture_whose_ring_takes_most_of_the_memory_comes_back(tmp_path: Path, small_shm: Path) -> None:
-    arguments = {"count": 300, "rate": 150, "width": 1920, "height": 1080}
-    nodes = graph(tmp_path, NUMBERED, node={"slots": 27, "guests": 0}, **arguments)
+    arguments = {"count": 120, "rate": 150, "width": 1920, "height": 1080}
+    nodes = graph(tmp_path, NUMBERED, node={"slots": 28, "guests": 0}, **arguments)
     nodes["buffer"]["guests"] = 0
-    nodes["check"]["with"]["busy_s"] = 0.01  # so that there are frames in the ring of the dead
+    nodes["check"]["with"]["busy_s"] = 0.005  # so that there are frames in the ring of the dead
     with RunningPipeline(tmp_path, "heir", nodes) as run:
-        run.wait_delivered("buffer", "check", 60)
+        run.wait_delivered("buffer", "check", 40)
         run.kill("camera")
         report = run.end(None)
     assert run.exit_code == 0, run.tail()
     assert report["nodes"]["camera"]["restarts"] == 1, run.tail()
-    dropped = next(edge["dropped"] for edge in report["edges"] if edge["from"] == "camera")
+    edge = next(edge for edge in report["edges"] if edge["from"] == "camera")
     notes = read_notes(tmp_path / "notes")
-    assert wrong_pixels(notes) == [] and set(dropped) <= {"capture_died"}
-    assert len({note.sequence for note in notes}) + dropped.get("capture_died", 0) == report["edges"][0]["offered"]
+    assert wrong_pixels(notes) == [] and set(edge["dropped"]) <= {"capture_died"}
+    assert len({note.sequence for note in notes}) + edge["dropped"].get("capture_died", 0) == edge["offered"]
 
 
 def test_size_change_that_does_not_fit_fails_the_node_in_words_and_the_others_drain(
@@ -162,13 +163,19 @@ def test_memory_filled_by_somebody_else_stops_nothing_that_runs_and_guests_are_r
     with RunningPipeline(tmp_path, "filled", graph(tmp_path, NUMBERED, rate=300)) as run:
         run.wait_delivered("buffer", "check", 50)
         foreign = fill(small_shm)
-        with pytest.raises(NoRoomError, match=r"needs .* MiB of shared memory and .* has 0\.0 MiB free"):
-            next(detektr.attach("filled/buffer", wait_s=10))
+        no_room = r"needs .* MiB of shared memory and .* has 0\.0 MiB free"
+        with pytest.raises(NoRoomError, match=no_room), detektr.attach("filled/buffer", wait_s=10) as frames:
+            next(frames)
+        os.truncate(foreign, foreign.stat().st_size - 2 * PAGE_BYTES)  # now its page fits, its edge's journal does not
+        no_room = r"refused by buffer: .*edge needs .* MiB of shared memory"
+        with pytest.raises(RefusedError, match=no_room), detektr.attach("filled/buffer", wait_s=10) as frames:
+            next(frames)
+        fill(small_shm, foreign.name)
         for node in ("buffer", "check"):
             delivered = run.edge("buffer", "check")["delivered"]
             pid = run.kill(node)
             run.wait_delivered("buffer", "check", delivered + 200)
-            assert pid not in [page[2] for page in live(run)]
+            assert pid not in [page[2] for page in RunFolder(run.name).live_pages()]
         report = run.end()
         foreign.unlink()
     assert run.exit_code == 128 + signal.SIGTERM, run.tail()
@@ -180,22 +187,29 @@ def test_memory_filled_by_somebody_else_stops_nothing_that_runs_and_guests_are_r
     assert "bus error" not in run.log.read_text()
 
 
-def test_guest_for_whose_queue_there_is_no_room_is_told_so(tmp_path: Path, small_shm: Path) -> None:
-    with RunningPipeline(tmp_path, "queue", graph(tmp_path, NUMBERED, rate=300)) as run:
-        run.wait_delivered("buffer", "check", 50)
-        foreign = fill(small_shm)
-        os.truncate(foreign, foreign.stat().st_size - (16 << 10))  # a guest's page fits, its edge's journal does not
-        with pytest.raises(RefusedError, match=r"refused by buffer: .*edge needs .* MiB of shared memory"):
-            next(detektr.attach("queue/buffer", wait_s=10))
-        run.wait_delivered("buffer", "check", run.edge("buffer", "check")["delivered"] + 50)
-        run.end()
-        foreign.unlink()
-    assert run.exit_code == 128 + signal.SIGTERM, run.tail()
+@pytest.fixture
+def control_group() -> Iterator[Path]:
+    """Return a control group of 400 MiB, to be joined by writing into `cgroup.procs`."""
+    first = Path("/sys/fs/cgroup/memory")
+    group = (first if first.is_dir() else first.parent) / f"detektr-test-{os.getpid()}"
+    limit = group / ("memory.limit_in_bytes" if first.is_dir() else "memory.max")
+    try:
+        group.mkdir()
+        limit.write_text(str(400 << 20))
+    except OSError as fault:
+        if group.is_dir():
+            group.rmdir()
+        pytest.skip(f"a control group with a memory limit cannot be made here: {fault}")
+    yield group
+    group.rmdir()
 
 
-def live(run: RunningPipeline) -> list[tuple[str, int, int]]:
-    """Return the living processes of a run: node, replica, process number."""
-    from detektr.memory.folder import RunFolder
-
-    assert shm_root().is_dir()
-    return RunFolder(run.name).live_pages()
+def test_ring_larger_than_the_control_group_allows_is_refused_in_words_and_nobody_is_killed(
+    tmp_path: Path, control_group: Path
+) -> None:
+    run = RunningPipeline(tmp_path, "group", graph(tmp_path, NUMBERED, width=1920, height=1080, node={"slots": 256}))
+    join = f'echo $$ > "{control_group}/cgroup.procs"; exec "{sys.executable}" -m detektr pipeline up "{run.file}"'
+    ended = subprocess.run(["sh", "-c", join], capture_output=True, text=True, cwd=tmp_path, timeout=40)
+    assert ended.returncode == 2, ended.stderr
+    told = [line for line in ended.stderr.splitlines() if "node camera" in line]
+    assert len(told) == 1 and "needs 507.0 MiB" in told[0] and "control group allows 400.0 MiB" in told[0], ended.stderr

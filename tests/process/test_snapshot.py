@@ -14,7 +14,8 @@ import pytest
 
 from detektr.ledger import EdgeLedger
 from detektr.memory.journal import JournalReader, adopt_journal, open_journal
-from detektr.nodes.edge import Claim, Edge, EdgeOptions
+from detektr.nodes.edge import Edge, EdgeOptions
+from detektr.nodes.lease import Claim
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -24,7 +25,8 @@ WRITER = f"""
 import sys
 from pathlib import Path
 from detektr.memory.journal import adopt_journal
-from detektr.nodes.edge import Claim, Edge, EdgeOptions
+from detektr.nodes.edge import Edge, EdgeOptions
+from detektr.nodes.lease import Claim
 
 options = EdgeOptions(mark={MARK}, low={MARK - 1}, when_full="drop-oldest", window_total=8, payload_bytes=64)
 segment, journal = adopt_journal(Path(sys.argv[1]), options.cells, 64, {MARK})

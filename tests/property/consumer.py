@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from detektr.nodes.edge import Claim, FrameName
+from detektr.nodes.lease import Claim, FrameName
 
 
 class Leased(NamedTuple):

@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from detektr.memory import layout
 from detektr.memory.journal import Journal, JournalReader
-from detektr.nodes.edge import Edge, EdgeOptions, FrameName
+from detektr.nodes.edge import Edge, EdgeOptions
+from detektr.nodes.lease import FrameName
 from detektr.nodes.options import WhenFull
 from detektr.testing.dying_memory import Died, DyingMemory
 from tests.property.consumer import Consumer, Leased, Page, Returned
@@ -309,7 +310,7 @@ class EdgeMachine(RuleBasedStateMachine):
         assert edge.in_flight <= options.window_total
         for replica in edge.replicas.values():
             assert len(replica.leases) <= replica.window
-        for queue in edge._queues:
+        for queue in edge._backlog._queues:
             assert sum(not cell.deliveries for cell in queue) <= options.mark
             assert [cell.ordinal for cell in queue] == sorted(cell.ordinal for cell in queue)
         if options.when_full == "block":

@@ -46,14 +46,11 @@ def test_clip_through_three_processors_every_frame_once_in_order_bit_for_bit(
 
     clip = make_clip(tmp_path / "clip.mp4", frames=FRAMES, width=642, height=362)
     with av.open(str(clip)) as container:
-        grey = [frame.reformat(format="gray") for frame in container.decode(video=0)]
-    with av.open(str(clip)) as container:
         sums = []
         for frame in container.decode(video=0):
-            plane = frame.planes[0]
-            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
-            sums.append(int(rows.sum(dtype=np.int64)))
-    assert len(grey) == FRAMES
+            padded = np.frombuffer(memoryview(frame.planes[0]), np.uint8).reshape(-1, frame.planes[0].line_size)
+            sums.append(int(padded[: frame.height, : frame.width].sum(dtype=np.int64)))
+    assert len(sums) == FRAMES
     nodes = {
         "camera": {"kind": "capture", "source": str(clip)},
         "buffer": {"kind": "buffer", "input": "camera", "high_water_mark": 16, "when_full": "block"},

@@ -14,6 +14,8 @@ from detektr.memory import layout
 from detektr.memory.segment import Segment, create_segment, open_segment
 from detektr.picture import PictureLayout
 
+_NO_WORDS = memoryview(b"").cast("Q")
+
 
 @dataclass(frozen=True)
 class RingFacts:
@@ -94,7 +96,7 @@ class RingWriter:
         """Unmap the ring; with `unlink` its name goes too, and the memory with its last reader."""
         if unlink:
             self._segment.path.unlink(missing_ok=True)
-        self._words = self._segment.words[:0]
+        self._words = _NO_WORDS  # a slice of the old ones would keep the whole ring mapped
         self._segment.close()
 
     def _fill(self, segment: Segment) -> None:
@@ -159,7 +161,7 @@ class RingReader:
 
     def close(self) -> None:
         """Unmap the ring."""
-        self._words = self._segment.words[:0]
+        self._words = _NO_WORDS  # a slice of the old ones would keep the whole ring mapped
         self._segment.close()
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from detektr.errors import NoRoomError
 
 _MIB = 1 << 20
+_FEWER = "use fewer slots (a lower high_water_mark), smaller pictures (width, height)"
+_CGROUPS = Path("/sys/fs/cgroup")
 _LOCK = struct.Struct("@hhqqi4x")  # struct flock: kind, whence, start, length, pid
 
 
@@ -87,8 +89,14 @@ def create_segment(path: Path, nbytes: int, fill: Callable[[Segment], None]) -> 
     Returns:
         The segment, mapped for writing.
     Raises:
-        NoRoomError: the file system has not that much left.
+        NoRoomError: the file system has not that much left, or the control group allows less.
     """
+    limit = memory_limit_bytes()
+    if limit is not None and nbytes > limit:  # reserving it would be answered with a SIGKILL
+        raise NoRoomError(
+            f"{path.name} needs {nbytes / _MIB:.1f} MiB of shared memory and this process's control group allows"
+            f" {limit / _MIB:.1f} MiB in all; {_FEWER}, or a higher limit (a container: --memory)"
+        )
     free = free_bytes(path.parent)
     if nbytes > free:
         raise _no_room(path, nbytes, free)
@@ -135,9 +143,32 @@ def free_bytes(folder: Path) -> int:
     return stats.f_bavail * stats.f_frsize
 
 
+def memory_limit_bytes() -> int | None:
+    """Bytes that the control groups of this process allow it in all, shared memory included; None: no limit.
+
+    In a container the groups' own path is often not there, but the root is: then that is the container's.
+    """
+    limits = []
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    for _, controllers, path in (line.split(":", 2) for line in lines):
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root = _CGROUPS / "memory" if controllers else _CGROUPS
+        group = root / path.lstrip("/")
+        for folder in (group, *group.parents):
+            with contextlib.suppress(OSError, ValueError):  # no such group here; or "max"
+                limits.append(int((folder / ("memory.limit_in_bytes" if controllers else "memory.max")).read_text()))
+            if folder == root:
+                break
+    return min(limits, default=None)
+
+
 def _no_room(path: Path, needed: int, free: int) -> NoRoomError:
     return NoRoomError(
         f"{path.name} needs {needed / _MIB:.1f} MiB of shared memory and {path.parent.parent.parent} has"
-        f" {free / _MIB:.1f} MiB free; use fewer slots (a lower high_water_mark), smaller pictures (width, height),"
+        f" {free / _MIB:.1f} MiB free; {_FEWER},"
         f" or more shared memory (a container: --shm-size; elsewhere: mount -o remount,size=...)"
     )

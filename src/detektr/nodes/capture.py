@@ -35,7 +35,8 @@ class CaptureNode(Node):
         self._rings: dict[int, RingWriter] = {}
         self._slots: dict[int, tuple[int, int]] = {}  # sequence: epoch and slot
         self._left: dict[int, int] = {}  # frames still needed, by epoch
-        self._decoder = Decoder(spec.node, spec.options, Path(spec.folder), self.page, run, self._make_ring, self.serve)
+        rings = self._make_ring, self._has_old_rings
+        self._decoder = Decoder(spec.node, spec.options, Path(spec.folder), self.page, run, *rings, self.serve)
 
     def prepare(self) -> None:
         """Adopt what a predecessor left, open the source and, unless it is live, reserve its ring.
@@ -74,7 +75,8 @@ class CaptureNode(Node):
                 moved += 1
             else:
                 fanout.count_dropped(self._key, frame.sequence, 1, "ring_full")
-        if len(self._rings) > 1:
+        epoch = self.page[layout.PAGE_WORD_EPOCH]
+        if min(self._rings, default=epoch) < epoch:
             self._drop_old_rings()
         if moved:
             page = self.page
@@ -145,6 +147,9 @@ class CaptureNode(Node):
         self._rings[facts.epoch] = ring
         return ring
 
+    def _has_old_rings(self) -> bool:
+        return bool(self.folder.rings(self.spec.node))
+
     def _drop_old_rings(self) -> None:
         """Let go of the rings of past epochs whose frames are all done."""
         coming = {frame.epoch for frame in self._decoder.published}
@@ -152,6 +157,7 @@ class CaptureNode(Node):
             if epoch < self.page[layout.PAGE_WORD_EPOCH] and epoch not in coming and not self._left.get(epoch):
                 del self._rings[epoch]
                 ring.close(unlink=True)
+                self._decoder.room.set()
 
     def _adopt(self) -> None:
         """Keep the rings that hold frames still needed; count what was written and never announced."""

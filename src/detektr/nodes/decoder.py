@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detektr.descriptor import Descriptor, pack_descriptor
-from detektr.errors import DetektrError, SourceError
+from detektr.errors import DetektrError, NoRoomError, SourceError
 from detektr.memory import layout
 from detektr.memory.page import NodePage
 from detektr.memory.ring import RingFacts, RingWriter
@@ -30,6 +30,7 @@ from detektr.nodes.source_kind import is_live
 PENDING_MAX = 4  # published and not yet offered; the ring has as many slots to spare
 FIRST_PAUSE_S, LONGEST_PAUSE_S, GOOD_AFTER_S = 1.0, 60.0, 30.0
 ROOM_CHECK_S = 0.2
+UNMAPPED_WITHIN_S = 2.0  # readers look so often whether a ring that they have mapped is gone
 _log = logging.getLogger(__name__)
 
 
@@ -54,6 +55,7 @@ class Decoder(threading.Thread):
         page: NodePage,
         run_id: int,
         make_ring: Callable[[RingFacts], RingWriter],
+        has_old_rings: Callable[[], bool],
         serve: Callable[[], None],
     ) -> None:
         """Prepare; `start` begins to read and `go` lets frames be published, each followed by a call of `serve`."""
@@ -66,12 +68,14 @@ class Decoder(threading.Thread):
         self.has_readers = False
         self.why = "opening" if self.is_live else ""
         self._node, self._options, self._folder, self._page, self._run_id = node, options, folder, page, run_id
-        self._make_ring, self._serve = make_ring, serve
+        self._make_ring, self._has_old_rings, self._serve = make_ring, has_old_rings, serve
         self._ring: RingWriter | None = None
         self._slots: dict[int, npt.NDArray[np.uint8]] = {}
         self._sequence = page[layout.PAGE_WORD_NEXT_SEQUENCE]
         self._close_source: Callable[[], None] | None = None
         self._good_since_s = 0.0
+        self._is_short = False  # there was no room for the ring that is due
+        self._alone_since_s = 0.0  # since when no older ring stands in its way
 
     def run(self) -> None:
         """Read until the source ends; a live one is opened again and again, with growing pauses."""
@@ -138,17 +142,17 @@ class Decoder(threading.Thread):
     def _publish(self, picture: Picture) -> None:
         ring = self._ring
         if ring is None or ring.facts.picture != picture.layout or ring.facts.time_base != picture.time_base:
-            ring = self._begin_epoch(picture)
+            ring = self._ring = self._begin_epoch(picture)
         if not self.go.is_set():
             self.has_first.set()
             self.go.wait()
-        slot = self._claim(ring)
+        slot = None if ring is None else self._claim(ring)
         if self.is_stopped.is_set() and slot is None:
             return
         captured_ns, utc_ns = time.monotonic_ns(), picture.utc_ns or time.time_ns()
         sequence, self._sequence = self._sequence, self._sequence + 1
-        epoch, payload = ring.facts.epoch, b""
-        if slot is not None:
+        epoch, payload = self._page[layout.PAGE_WORD_EPOCH], b""
+        if ring is not None and slot is not None:
             view = self._slots.get(slot)
             if view is None:
                 view = self._slots[slot] = np.frombuffer(ring.memory(slot), np.uint8)
@@ -185,16 +189,40 @@ class Decoder(threading.Thread):
             self.room.wait(ROOM_CHECK_S)
         return None
 
-    def _begin_epoch(self, picture: Picture) -> RingWriter:
-        """Reserve a ring for pictures of another size or format; the old one stays until its frames are done."""
-        epoch = self._page[layout.PAGE_WORD_EPOCH] + 1
+    def _begin_epoch(self, picture: Picture) -> RingWriter | None:
+        """Reserve a ring for pictures of another size or format; None: no room yet (a live source), or stopped.
+
+        The old one stays until its frames are done. Where there is no room for both, the new one waits for that.
+        """
+        page = self._page
+        if not self._is_short:
+            page[layout.PAGE_WORD_EPOCH] += 1  # first: so the loop knows that nothing more comes into the old one
+        epoch = page[layout.PAGE_WORD_EPOCH]
         camera = self._options.camera or self._node
         facts = RingFacts(self._node, camera, self._run_id, epoch, picture.layout, picture.time_base)
         self._slots.clear()
-        ring = self._ring = self._make_ring(facts)
-        self._page[layout.PAGE_WORD_EPOCH] = epoch
-        _log.info("epoch %d: %s %dx%d, %d slots, %.1f MiB", epoch, *_size(picture), ring.slots, ring.nbytes / (1 << 20))
-        return ring
+        while not self.is_stopped.is_set():
+            self.room.clear()
+            is_alone = not self._has_old_rings()
+            try:
+                ring = self._make_ring(facts)
+            except NoRoomError:
+                if is_alone and (epoch == 1 or 0 < self._alone_since_s < time.monotonic() - UNMAPPED_WITHIN_S):
+                    raise
+                self._alone_since_s = (self._alone_since_s or time.monotonic()) if is_alone else 0.0
+            else:
+                self._is_short, self._alone_since_s = False, 0.0
+                nbytes, size = ring.nbytes / (1 << 20), _size(picture)
+                _log.info("epoch %d: %s %dx%d, %d slots, %.1f MiB", epoch, *size, ring.slots, nbytes)
+                return ring
+            if not self._is_short:
+                self._is_short = True
+                _log.warning("no room for a ring beside the old one: waiting until the old one's frames are done")
+            self.has_first.set()
+            if self.is_live:
+                break
+            self.room.wait(ROOM_CHECK_S)
+        return None
 
 
 def _size(picture: Picture) -> tuple[str, int, int]:

@@ -6,21 +6,21 @@ in a journal, so that a successor of the producer adopts the edge as it was, at 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from detektr.ledger import DROP_REASONS
 from detektr.memory import layout
 from detektr.memory.journal import CellRecord, Journal
+from detektr.nodes.backlog import Backlog
+from detektr.nodes.lease import Cell, Claim, FrameName, Replica
 from detektr.nodes.options import WhenFull
 
 _DROPPED = {reason: layout.EDGE_WORD_DROPPED + place for place, reason in enumerate(DROP_REASONS)}
 _SETTLE_MAX = layout.EDGE_REDO_PAIRS_MAX - 1  # cells freed in one change, beside the counter
 STALL_NS = 800_000_000  # seen within a second, with the time it takes to look
 
-FrameName = tuple[int, int]
 Offer = Literal["taken", "dropped", "known"]
 
 
@@ -50,17 +50,6 @@ class EdgeOptions:
         return self.lanes * self.mark + self.window_total
 
 
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """What an attaching replica says of the leases that it, or its predecessor, may hold."""
-
-    received: int = 0
-    held: Collection[FrameName] = ()
-    seen: Mapping[int, int] = field(default_factory=dict)
-    failed: Sequence[tuple[int, int, str]] = ()
-    previous: tuple[int, int, int] = (0, 0, 0)
-
-
 class Fact(NamedTuple):
     """Something that became of one frame; `what` is dropped, redelivered, dead_lettered or refused."""
 
@@ -71,61 +60,6 @@ class Fact(NamedTuple):
     payload: bytes
 
 
-class Cell:
-    """A frame that is queued or leased."""
-
-    __slots__ = (
-        "attempts",
-        "captured_ns",
-        "deliveries",
-        "grant",
-        "granted_ns",
-        "index",
-        "key",
-        "lane",
-        "ordinal",
-        "owner",
-        "payload",
-        "sequence",
-    )
-
-    def __init__(
-        self, index: int, ordinal: int, key: int, sequence: int, lane: int, captured_ns: int, payload: bytes
-    ) -> None:
-        self.index, self.ordinal, self.key, self.sequence = index, ordinal, key, sequence
-        self.lane, self.captured_ns, self.payload = lane, captured_ns, payload
-        self.attempts = self.deliveries = self.owner = self.grant = self.granted_ns = 0
-
-
-class Replica:
-    """One consumer process. It is granted leases while it is present and not suspended."""
-
-    __slots__ = (
-        "entry",
-        "grants",
-        "head_since_ns",
-        "is_durable",
-        "is_present",
-        "is_suspended",
-        "last_ordinal",
-        "leases",
-        "name",
-        "session",
-        "window",
-    )
-
-    def __init__(self, entry: int, session: int, name: str, window: int, *, is_durable: bool) -> None:
-        self.entry, self.session, self.name, self.window, self.is_durable = entry, session, name, window, is_durable
-        self.leases: dict[FrameName, Cell] = {}
-        self.grants = self.last_ordinal = 0
-        self.head_since_ns = 0
-        self.is_present = self.is_suspended = False
-
-
-def _busyness(replica: Replica) -> tuple[int, int]:
-    return len(replica.leases), replica.last_ordinal
-
-
 class Edge:
     """See the module's first lines. After each call, `settled` holds the frames that this edge needs no more."""
 
@@ -134,12 +68,11 @@ class Edge:
         records = list(journal.records())
         used = {record.cell for record in records}
         self.consumer, self.options, self.journal = consumer, options, journal
+        self.is_given_up = False
         self.settled: list[FrameName] = []
         self.facts: list[Fact] = []
         self.replicas: dict[int, Replica] = {}
-        self._queues: list[deque[Cell]] = [deque() for _ in range(options.lanes)]
-        self._is_paused = [False] * options.lanes
-        self._next_lane, self._last_lane = 0, options.lanes - 1
+        self._backlog = Backlog(options.lanes, options.mark, options.low)
         self._alone_since_ns = 0
         self._free = [index for index in range(journal.cells - 1, -1, -1) if index not in used]
         self._offered = journal[layout.EDGE_WORD_OFFERED]
@@ -154,7 +87,7 @@ class Edge:
     @property
     def queued(self) -> int:
         """Frames that wait for a replica."""
-        return sum(map(len, self._queues))
+        return len(self._backlog)
 
     @property
     def in_flight(self) -> int:
@@ -168,29 +101,34 @@ class Edge:
 
     def has_room(self, lane: int) -> bool:
         """Whether a frame may be offered now; an edge that drops always has room, one that blocks up to its mark."""
-        if self.options.when_full != "block":
+        if self.options.when_full != "block" or self.is_given_up:
             return True
-        return bool(self._free) and not self._is_paused[min(lane, self._last_lane)]
+        return bool(self._free) and not self._backlog.is_full(self._backlog.lane(lane))
 
     def holds(self) -> list[Cell]:
         """Return every frame that is queued or leased, in no order."""
         leased = [cell for replica in self.replicas.values() for cell in replica.leases.values()]
-        return [cell for queue in self._queues for cell in queue] + leased
+        return [*self._backlog, *leased]
 
     def offer(self, lane: int, key: int, sequence: int, captured_ns: int, payload: bytes) -> Offer:
         """Take one frame, or drop one as the policy says; `known`: it was offered before (a predecessor took it).
 
         A stream's sequences must come in increasing order.
         """
-        journal = self.journal
+        journal, backlog = self.journal, self._backlog
         if sequence < journal.seen(key):
             return "known"
-        lane = min(lane, self._last_lane)  # a guest has one queue for all lanes
-        queue = self._queues[lane]
-        if self.options.when_full == "drop-oldest":
-            while queue and (len(queue) >= self.options.mark or not self._free):
-                self._drop(queue.popleft(), "queue_full")
-        if not self._free or (self._is_paused[lane] and self.options.when_full != "drop-oldest"):
+        if self.is_given_up:
+            self.count_dropped(key, sequence, 1, "gone")
+            return "dropped"
+        lane = backlog.lane(lane)  # a guest has one queue for all lanes
+        is_dropping_oldest = self.options.when_full == "drop-oldest"
+        while is_dropping_oldest and (backlog.has_reached(lane) or not self._free):
+            oldest = backlog.take_oldest(lane)
+            if oldest is None:
+                break
+            self._drop(oldest, "queue_full")
+        if not self._free or (backlog.is_full(lane) and not is_dropping_oldest):
             self.count_dropped(key, sequence, 1, "queue_full")
             self.facts.append(Fact("dropped", sequence, "queue_full", 0, payload))
             return "dropped"
@@ -209,9 +147,7 @@ class Edge:
                 layout.CELL_QUEUED,
             )
         )
-        queue.append(cell)
-        if len(queue) >= self.options.mark:
-            self._is_paused[lane] = True
+        backlog.append(cell)
         return "taken"
 
     def count_dropped(self, key: int, last_sequence: int, count: int, reason: str) -> None:
@@ -310,7 +246,7 @@ class Edge:
             cell = self._next_cell(now_ns)
             if cell is None:
                 break
-            replica = able[0] if len(able) == 1 else min(able, key=_busyness)
+            replica = able[0] if len(able) == 1 else min(able, key=lambda one: one.busyness)
             if not replica.leases:
                 replica.head_since_ns = now_ns
             replica.grants += 1
@@ -378,12 +314,17 @@ class Edge:
         self.journal[layout.EDGE_WORD_STALLED_SINCE_NS] = since_ns if is_stalled else 0
         return is_stalled
 
+    def give_up(self) -> None:
+        """Drop what it holds, and from now on all that is offered, as `gone`: its consumer has failed for good."""
+        self.is_given_up = True
+        self.drop_all("gone")
+
     def drop_all(self, reason: str) -> None:
         """Drop what is queued and what is leased: the end of a drain whose time is over."""
-        for cell in self.holds():
+        for cell in [cell for replica in self.replicas.values() for cell in replica.leases.values()]:
             self._drop(cell, reason)
-        for queue in self._queues:
-            queue.clear()
+        while (waiting := self._backlog.take()) is not None:
+            self._drop(waiting, reason)
 
     # -- within -----------------------------------------------------------------------------------------------------
 
@@ -408,9 +349,7 @@ class Edge:
             else:
                 if record.state == layout.CELL_LEASED:
                     self.journal[self.journal.word_of(cell.index, layout.CELL_STATE)] = layout.CELL_QUEUED
-                self._queues[min(cell.lane, self._last_lane)].append(cell)
-        for lane in range(len(self._queues)):
-            self._is_paused[lane] = len(self._queues[lane]) >= self.options.mark
+                self._backlog.append(cell)
 
     def _succeed(self, old: Replica, new: Replica, claim: Claim) -> None:
         """Settle what a predecessor of the same name left."""
@@ -442,18 +381,11 @@ class Edge:
 
     def _next_cell(self, now_ns: int) -> Cell | None:
         """Take the next queued frame, lanes in turn; the ones that are too old are dropped on the way."""
-        lanes, limit_ns = len(self._queues), self.options.max_age_ns
-        for _ in range(lanes):
-            lane = self._next_lane
-            self._next_lane = (lane + 1) % lanes
-            queue = self._queues[lane]
-            while queue:
-                cell = queue.popleft()
-                if self._is_paused[lane] and len(queue) <= self.options.low:
-                    self._is_paused[lane] = False
-                if limit_ns is None or now_ns - cell.captured_ns <= limit_ns:
-                    return cell
-                self._drop(cell, "too_old")
+        limit_ns = self.options.max_age_ns
+        while (cell := self._backlog.take()) is not None:
+            if limit_ns is None or now_ns - cell.captured_ns <= limit_ns:
+                return cell
+            self._drop(cell, "too_old")
         return None
 
     def _drop(self, cell: Cell, reason: str) -> None:
@@ -497,11 +429,7 @@ class Edge:
                     layout.CELL_QUEUED,
                 )
             )
-            queue = self._queues[min(cell.lane, self._last_lane)]
-            place = 0
-            while place < len(queue) and queue[place].ordinal < cell.ordinal:
-                place += 1
-            queue.insert(place, cell)
+            self._backlog.put_back(cell)
             if is_attempt:
                 self.facts.append(Fact("redelivered", cell.sequence, reason, cell.attempts, cell.payload))
 

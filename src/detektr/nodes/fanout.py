@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from detektr.nodes.edge import Edge, FrameName
+from detektr.nodes.edge import Edge
+from detektr.nodes.lease import FrameName
 
 
 class Fanout:

@@ -287,6 +287,9 @@ class Node(ABC):
             order = self.control.try_order()
             if order is not None and order.get("order") == "stop":
                 self.stop(is_final=True, within_ns=order.get("within_ns"))
+            elif order is not None and order.get("order") == "give_up":
+                with self.lock:
+                    self.outlet.give_up(order["consumer"])
             if self.control.is_cut:
                 self.link.unwatch(self.control.fileno())
                 _log.warning("the supervisor is gone: stopping")

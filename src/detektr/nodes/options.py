@@ -138,7 +138,7 @@ class CaptureOptions(_NodeOptions):
     with_: Mapping[str, Any] = field(default_factory=dict)
     """Arguments for a python: source (written `with` in the file)."""
     realtime: bool = False
-    """A file at its own pace; false: as fast as its frames are taken."""
+    """A file at its own pace (a generator's pictures without a time: at `fps`); false: as fast as they are taken."""
     loop: bool = False
     """Start a file again when it ends."""
     fps: Annotated[float, Ge(0.001), Le(1000)] | None = None
@@ -203,7 +203,7 @@ class _WorkerOptions(_NodeOptions):
     max_deliveries: Annotated[int, Ge(1), Le(100)] = 3
     """Attempts at one frame before it is dead-lettered."""
     timeout: Duration = "30s"
-    """How long one frame may take before its lease ends and it goes elsewhere."""
+    """How long one frame may take before its lease ends and it goes elsewhere; after thrice that, the kill."""
 
     @property
     def timeout_ns(self) -> int:

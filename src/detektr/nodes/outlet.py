@@ -25,8 +25,9 @@ from detektr.memory.folder import RunFolder
 from detektr.memory.journal import adopt_journal
 from detektr.memory.page import PageReader, open_page
 from detektr.memory.segment import Segment
-from detektr.nodes.edge import Claim, Edge, EdgeOptions, Fact, FrameName
+from detektr.nodes.edge import Edge, EdgeOptions, Fact
 from detektr.nodes.fanout import Fanout
+from detektr.nodes.lease import Claim, FrameName
 from detektr.nodes.options import WhenFull
 from detektr.wire.link import Link, Outbox
 from detektr.wire.message import Attach, Detach, Grant, Lease, Message, Refusal, Return, Welcome
@@ -178,12 +179,7 @@ class Outlet:
         self._next_look_ns = now_ns + LOOK_NS
         for edge in list(self.fanout.edges.values()):
             edge.expire(now_ns)
-            for replica in list(edge.replicas.values()):
-                page = self._page(replica.name)
-                is_alive = page is not None and not page.segment.is_unlinked and page.is_alive
-                if not is_alive and (replica.is_present or not replica.is_durable):
-                    edge.bury(replica.session, None if page is None else page.progress(replica.session))
-                    self._forget(replica.session, replica.name, edge.consumer, "died")
+            self._bury_dead(edge)
             if edge.consumer not in self.fanout.edges:
                 continue  # a guest's, which went with it
             stalled = edge.note_stall(now_ns)
@@ -203,6 +199,14 @@ class Outlet:
         for edge in self.fanout.edges.values():
             edge.journal[layout.EDGE_WORD_STATE] = layout.EDGE_ENDED
         return True
+
+    def give_up(self, consumer: str) -> None:
+        """Wait for a consumer no longer, as it has failed for good: its frames are dropped as `gone`."""
+        edge = self._edge(consumer)
+        if not edge.is_given_up:
+            _log.warning("%s has failed for good: what it would get is dropped as gone", consumer)
+            self._bury_dead(edge)  # first: what it had finished is delivered
+            edge.give_up()
 
     def drop_rest(self, reason: str) -> int:
         """Drop what is still queued or in flight; returns how many frames."""
@@ -227,6 +231,14 @@ class Outlet:
             outbox.close()
         for page in self._pages.values():
             page.close()
+
+    def _bury_dead(self, edge: Edge) -> None:
+        for replica in list(edge.replicas.values()):
+            page = self._page(replica.name)
+            is_alive = page is not None and page.is_alive
+            if not is_alive and (replica.is_present or not replica.is_durable):
+                edge.bury(replica.session, None if page is None else page.progress(replica.session))
+                self._forget(replica.session, replica.name, edge.consumer, "died")
 
     def _attach(self, message: Attach, now_ns: int) -> None:
         parts = _REPLICA.match(message.replica)

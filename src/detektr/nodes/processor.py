@@ -41,12 +41,15 @@ class RingCache:
             ring = open_ring(self._folder.ring(node, epoch))
             if ring is None or ring.facts.run != run:
                 raise OverwrittenError(f"ring {epoch} of {node} is gone")
-            for key, old in list(self._rings.items()):
-                if old.is_unlinked:
-                    old.close()
-                    del self._rings[key]
             self._rings[node, run, epoch] = ring
         return ring
+
+    def drop_gone(self) -> None:
+        """Unmap the rings whose owner has taken them away: until then their memory is nobody else's."""
+        for key, ring in list(self._rings.items()):
+            if ring.is_unlinked:
+                ring.close()
+                del self._rings[key]
 
     def close(self) -> None:
         """Unmap all."""
@@ -77,6 +80,10 @@ class FrameReader:
             raise OverwrittenError(f"slot {slot} was written again")
         frame = Frame(descriptor, ring.facts.picture, pixels, lease.delivery, ring.facts.time_base)
         return frame, functools.partial(ring.holds, slot, generation)
+
+    def drop_gone(self) -> None:
+        """Unmap the rings that are gone; to be called now and then, with no frame open."""
+        self._rings.drop_gone()
 
     def close(self) -> None:
         """Unmap the rings."""
@@ -109,10 +116,19 @@ class ProcessorNode(WorkerNode):
         edges = self.outlet.fanout.edges.values()
         self._events_out.sequence = max((edge.journal.seen(self._events_out.key) for edge in edges), default=0)
 
+    def state(self) -> tuple[str, str]:
+        """How the node is, and why; asked at each tick, which is when rings that are gone are let go too."""
+        self._frames.drop_gone()
+        return super().state()
+
     def may_work(self) -> bool:
         """Whether the events of a frame would find room."""
         fanout = self.outlet.fanout
         return not fanout.edges or fanout.has_room(0)
+
+    def describe(self, lease: Lease) -> str:
+        """Return the frame's id."""
+        return unpack_descriptor(lease.payload).id
 
     def work(self, lease: Lease) -> None:
         """Let the user's code see the frame; its events are offered only if the frame was what it was to the end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detektr.nodes.event_stream import unpack_event
+from detektr.nodes.event_stream import identify_event, unpack_event
 from detektr.nodes.worker import WorkerNode
 from detektr.wire.message import Lease
 
@@ -12,6 +12,10 @@ class SinkNode(WorkerNode):
 
     kind = "sink"
     method = "write"
+
+    def describe(self, lease: Lease) -> str:
+        """Return the id of the frame that the event is about."""
+        return identify_event(lease.payload)
 
     def work(self, lease: Lease) -> None:
         """Let the user's code write the event."""

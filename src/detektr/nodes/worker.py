@@ -39,8 +39,13 @@ class WorkerNode(Node):
         self._call: Callable[[Any], Any] = getattr(self._user, self.method, self._user)
         self._hook("open")
         self._turn = 0
+        self._faults: dict[str, int] = {}
         self._flush_at = max(1, options.window // 2)
         self._frames_word = layout.PAGE_WORD_FRAMES
+
+    @abstractmethod
+    def describe(self, lease: Lease) -> str:
+        """Return the id of the frame that a lease is about."""
 
     @abstractmethod
     def work(self, lease: Lease) -> None:
@@ -101,15 +106,12 @@ class WorkerNode(Node):
             page[layout.PAGE_WORD_FAILURES] += 1
             why = "".join(traceback.format_exception(fault))[-WHY_CHARS_MAX:]
             last = traceback.extract_tb(fault.__traceback__)[-1]
-            _log.error(
-                "frame %d, attempt %d: %s: %s (%s:%s)",
-                lease.sequence,
-                lease.delivery,
-                type(fault).__name__,
-                fault,
-                Path(last.filename).name,
-                last.lineno,
-            )
+            what = f"{type(fault).__name__}: {fault} ({Path(last.filename).name}:{last.lineno})"
+            kind = f"{type(fault).__name__}:{last.filename}:{last.lineno}"
+            times = self._faults[kind] = self._faults.get(kind, 0) + 1
+            if times.bit_count() == 1:  # 1, 2, 4, 8, ... of a kind: a fault on every frame must not drown the others
+                again = f"; {times} of this kind so far" if times > 1 else ""
+                _log.error("%s, attempt %d: %s%s", self.describe(lease), lease.delivery, what, again)
             intake.fail(name, why)
             intake.flush()
         else:

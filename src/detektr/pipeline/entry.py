@@ -57,6 +57,8 @@ def run_node(
             order = control.wait_order()
             if order is None:
                 return 0
+            if order.get("order") == "stop":  # the run drains: serve what is there, begin nothing
+                node.stop(is_final=True, within_ns=order.get("within_ns"))
         has_run = True
         node.run()
         if control is None and node.stopped_by == signal.SIGINT:

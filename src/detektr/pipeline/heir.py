@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.journal import adopt_journal
 from detektr.nodes.edge import Edge
 from detektr.nodes.spec import NodeSpec
+
+_log = logging.getLogger("detektr.pipeline")
 
 
 def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
@@ -33,4 +37,6 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
         journal[layout.EDGE_WORD_STATE] = layout.EDGE_ENDED
         journal.close()
         segment.close()
+    if count:
+        _log.warning("%s.%d: %d frames are gone with it", spec.node, spec.replica, count)
     return count

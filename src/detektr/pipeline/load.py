@@ -13,12 +13,14 @@ from typing import Any
 
 from detektr.errors import RefusedError
 from detektr.nodes.options import CaptureOptions
-from detektr.nodes.source_kind import SECRET_CHARS_MIN, mask, source_kind, source_path, url_secrets
+from detektr.nodes.source_kind import SECRET_CHARS_MIN, mask, redact, source_kind, source_path, url_secrets
 from detektr.pipeline.document import Document, Fault, read_document
 from detektr.pipeline.graph import Graph, build_graph
 from detektr.pipeline.schema import PipelineOptions, read_options
 
 FILE_BYTES_MAX = 1 << 18  # some 2,000 nodes, read in a few seconds
+
+_HOST_PORT = re.compile(r"(\[[^\]]*\]|[^:/?#]*)(?::([^/?#]*))?")
 
 
 class PipelineFileError(RefusedError):
@@ -132,7 +134,7 @@ def _texts(values: Any) -> list[str]:
 def _source_fault(source: str, folder: Path) -> Fault | None:
     path = source_path(source, folder)
     if path is None:
-        return None
+        return _url_fault(source)
     kind = source_kind(source)
     expected = f"a {kind} that can be read"
     try:
@@ -150,6 +152,20 @@ def _source_fault(source: str, folder: Path) -> Fault | None:
         if kind == "device":
             cure = f"plug it in, or name another (here: {near}); `usermod -aG video` where only the right is missing"
         return Fault(1, f"`source` {str(path)!r} cannot be read: {why}", expected, cure)
+
+
+def _url_fault(source: str) -> Fault | None:
+    if source_kind(source) != "stream":
+        return None
+    # Behind the last @: a camera's password may hold anything.
+    host, port = _HOST_PORT.match(source.partition("://")[2].rpartition("@")[2]).groups()  # type: ignore[union-attr]
+    if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        what, cure = f"`source` {redact(source)!r} has the port {port!r:.20}", "write a number from 1 to 65535"
+    elif not host and port is None:
+        what, cure = f"`source` {redact(source)!r} names no host", "write the camera's address"
+    else:
+        return None
+    return Fault(1, what, "scheme://host:port/path", cure)
 
 
 def _port_fault(pipeline: Pipeline) -> Fault | None:

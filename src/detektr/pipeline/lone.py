@@ -7,6 +7,7 @@ with it. Only a buffer's edge stays when the buffer dies, until its successor co
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -35,7 +36,7 @@ from detektr.nodes.options import (
 )
 from detektr.nodes.source_kind import mask, url_secrets
 from detektr.nodes.spec import NodeSpec
-from detektr.pipeline.document import Document, read_scalar
+from detektr.pipeline.document import Document, read_document, read_scalar
 from detektr.pipeline.entry import run_node
 from detektr.pipeline.graph import SPARE_FRAMES, Graph
 from detektr.pipeline.load import Pipeline, PipelineFileError, check_machine, load_pipeline
@@ -148,6 +149,12 @@ def spec_by_hand(pipeline: str, node: str | None, given: Mapping[str, Any]) -> N
     if node is None:
         node = re.sub(r"\W", "-", str(values.get("use", "node")).rpartition(":")[2].rpartition(".")[2]).lower()
     slots = 0
+    found: tuple[str, ...] = ()
+    if values["kind"] == "capture" and "source" in values:
+        given_source = read_document(f"source: {json.dumps(values['source'])}", os.environ)
+        if given_source.faults:
+            raise RefusedError("\n".join(f"--source: {fault.text}" for fault in given_source.faults))
+        values["source"], found = (given_source.values or {})["source"], tuple(given_source.secrets)
     if values["kind"] == "capture":
         slots = values.pop("slots", SLOTS_DEFAULT)
         if not SLOTS_MIN <= slots <= SLOTS_MAX:
@@ -163,7 +170,7 @@ def spec_by_hand(pipeline: str, node: str | None, given: Mapping[str, Any]) -> N
     options = reading.options.nodes[node]
     secrets: tuple[str, ...] = ()
     if isinstance(options, CaptureOptions):
-        secrets = tuple(url_secrets(options.source))
+        secrets = (*url_secrets(options.source), *found)
         masked = dict.fromkeys(secrets, "***")
         # No file: its folder stands for the place that relative paths are meant from.
         lone = Pipeline(Path("command-line"), reading.options, Graph({}, ()), masked, document)

@@ -58,6 +58,14 @@ class Post:
         return None if self.child is None else self.child.pid
 
 
+def consumers_given_up(post: Post, posts: Iterable[Post]) -> list[str]:
+    """Return the consumers of a node of which no process lives or will."""
+    failed: dict[str, bool] = {}
+    for other in posts:
+        failed[other.spec.node] = failed.get(other.spec.node, True) and other.state == "failed"
+    return [node for node in post.spec.edges if failed.get(node)]
+
+
 def worst(states: Iterable[str]) -> str:
     """Return the worst of some states."""
     return max(states, key=lambda state: STATES.index(state) if state in STATES else 0)

@@ -84,7 +84,7 @@ class Screen:
                     for line in lines:
                         live.console.print(line, markup=False, highlight=False, soft_wrap=True)
                 if live is not None and table is not None:
-                    live.update(draw(*table), refresh=True)
+                    live.update(draw(*table, live.console.width), refresh=True)
         except BrokenPipeError:
             self.is_live = False  # nobody looks any more; the logs are in their files
         finally:

@@ -29,7 +29,11 @@ def describe_plan(pipeline: Pipeline) -> str:
             slots = graph.nodes[name].slots or 0
             known = (options.width, options.height) if options.width and options.height else None
             picture = PictureLayout(options.format or "yuv420p", *(known or _GUESS))
-            where = "" if known and options.format else f" at {picture.width}x{picture.height} {picture.format}"
+            where = (
+                ""
+                if known and options.format
+                else f" if it is {picture.width}x{picture.height} {picture.format} (known when it is opened)"
+            )
             lines.append(f"  {name}: {slots} slots, {ring_bytes(slots, picture.nbytes) / _MIB:.1f} MiB{where}")
     return "\n".join(lines)
 

@@ -18,7 +18,7 @@ from detektr.nodes.options import CaptureOptions, ProcessorOptions, SinkOptions
 from detektr.nodes.spec import NodeSpec
 from detektr.pipeline.heir import end_edges
 from detektr.pipeline.logbook import Logbook
-from detektr.pipeline.post import Post, worst
+from detektr.pipeline.post import Post, consumers_given_up, worst
 from detektr.pipeline.process import ChildProcess
 from detektr.pipeline.reading import RunReader
 from detektr.pipeline.restart import describe_exit
@@ -26,6 +26,7 @@ from detektr.pipeline.signals import SignalPipe
 from detektr.telemetry.log import mask
 
 LOOK_NS = 1_000_000_000
+RECORD_NS = 60_000_000_000  # how often the ledgers go into the audit trail
 REFUSAL_NS = 5_000_000_000  # after a first refusal the others may still say theirs for so long
 CUT_NS = 3_000_000_000  # from the drain's end until whoever is left is killed
 KILLED_NS = 5_000_000_000  # a killed process that is not gone by then waits for a device
@@ -74,7 +75,7 @@ class Supervisor:
         self._reader = RunReader(folder)
         self._selector = selectors.DefaultSelector()
         self._selector.register(signals.fd, selectors.EVENT_READ, ("signal", None))
-        self._next_look_ns = 0
+        self._next_look_ns = self._next_record_ns = 0
         self._end_ns: int | None = None  # when the phase's time is over
         self._for_ns: int | None = None  # when the run is to be stopped
 
@@ -252,7 +253,9 @@ class Supervisor:
                     self._condemn(post, f"killed: one frame took longer than {HUNG_TIMEOUTS} x {options.timeout}")
         if self.phase in ("running", "draining"):
             edges = [edge.as_record() for edge in merge(ledgers)]
-            self.record({"event": "LedgerRead", "node": "", "edges": edges})
+            if now_ns >= self._next_record_ns:
+                self._next_record_ns = now_ns + RECORD_NS
+                self.record({"event": "LedgerRead", "node": "", "edges": edges})
             self._look(ledgers, pages)
 
     def _take_signals(self) -> None:
@@ -286,10 +289,16 @@ class Supervisor:
         """Let a ready process work; a capture that comes to a drain is stopped at once, so that it only serves."""
         if post.child is None or post.ready_ns is None:
             return
-        post.child.try_order({"order": "go"})
-        if self.phase == "draining" and isinstance(post.spec.options, CaptureOptions):
-            post.child.try_order({"order": "stop"})
+        is_only_serving = self.phase == "draining" and isinstance(post.spec.options, CaptureOptions)
+        post.child.try_order({"order": "stop" if is_only_serving else "go"})
+        self._give_up_consumers(post)
         self._enter(post, "running", "")
+
+    def _give_up_consumers(self, post: Post) -> None:
+        """Tell a producer that works which of its consumers have failed for good, so that it waits for none of them."""
+        if post.child is not None and post.ready_ns is not None:
+            for node in consumers_given_up(post, self.posts):
+                post.child.try_order({"order": "give_up", "consumer": node})
 
     def _take_log(self, post: Post) -> bool:
         """Take a part of what a process wrote; False: there is no more now."""
@@ -358,7 +367,8 @@ class Supervisor:
         """Plan the next life of a process whose work is not done, or give it up."""
         now_ns = time.monotonic_ns()
         verdict = post.policy.judge("clean" if is_clean else "failure", post.ready_ns, now_ns, random.random())
-        will_restart = verdict.restart_at_ns is not None and self.phase in ("running", "draining")
+        is_needed = self.phase == "running" or (self.phase == "draining" and self._has_work(post.spec.node))
+        will_restart = verdict.restart_at_ns is not None and is_needed
         self.record(NodeExited(post.name, how, will_restart, self._logbook.last(post.name)))
         if will_restart:
             _log.warning("%s: %s; %s", post.name, how, verdict.why)
@@ -369,12 +379,17 @@ class Supervisor:
         _log.error("%s: %s", post.name, why)
         self._enter(post, "failed", why)
         if self.phase in ("running", "draining"):
-            lost = end_edges(self._folder, post.spec)
-            if lost:
-                _log.warning("%s: %d frames are gone with it", post.name, lost)
+            end_edges(self._folder, post.spec)
+            for other in self.posts:
+                self._give_up_consumers(other)
         if self.phase == "running" and not post.spec.options.optional:
             self._has_given_up = True
             self.stop(f"{post.spec.node} has failed for good")
+
+    def _has_work(self, node: str) -> bool:
+        """Whether the edges of a node, to it or from it, still hold something."""
+        edges = self._reader.read()[0]
+        return any(edge.queued or edge.in_flight for edge in edges if node in (edge.producer, edge.consumer))
 
     def _condemn(self, post: Post, verdict: str) -> None:
         """Kill a process; its end is dealt with when the kernel tells it."""

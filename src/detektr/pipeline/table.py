@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SPAN_NS = 5_000_000_000  # over which rates and ages are taken
+_COLUMNS = {
+    **{"node": 0, "kind": 110, "state": 0, "frames/s": 60, "queue": 40, "leases": 100, "dropped": 0},
+    **{"age p50": 80, "p99": 100, "restarts": 90},
+}  # heading: width of the terminal from which on it is shown
 _COLORS = {"running": "green", "ended": "dim", "failed": "bold red", "stalled": "bold red", "restarting": "red"}
 
 
@@ -142,34 +146,31 @@ def shown_ns(age_ns: int | None) -> str:
     return f"{age_ns / 1e9:.1f} s" if age_ns >= 1_000_000_000 else f"{age_ns / 1e6:.1f} ms"
 
 
-def draw(title: str, rows: Iterable[Row]) -> Table:
-    """Draw the rows as a table for a terminal."""
+def draw(title: str, rows: Iterable[Row], width: int) -> Table:
+    """Draw the rows as a table for a terminal of `width` characters; a narrow one shows fewer columns."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", title_style="bold", expand=False)
-    table.add_column("node")
-    table.add_column("kind")
-    table.add_column("state", overflow="fold")
-    for heading in ("frames/s", "queue", "leases"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("dropped")
-    for heading in ("age p50", "p99", "restarts"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    shown = [heading for heading, needed in _COLUMNS.items() if width >= needed]
+    for heading in shown:
+        is_text = heading in ("node", "kind", "state", "dropped")
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=heading not in ("state", "dropped"))
     for row in rows:
         words = f"{row.state}: {row.why}" if row.why and row.state != "running" else row.state
-        table.add_row(
-            Text(row.node),
-            row.kind,
-            Text(words[:60], style=_COLORS.get(row.state, "yellow")),
-            f"{row.rate:.1f}",
-            "-" if row.queued is None else f"{row.queued}/{row.mark}",
-            "-" if row.leases is None else str(row.leases),
-            ", ".join(f"{reason} {count}" for reason, count in row.drops.items()),
-            shown_ns(row.p50_ns),
-            shown_ns(row.p99_ns),
-            str(row.restarts or ""),
-        )
+        cells: dict[str, str | Text] = {
+            "node": Text(row.node),
+            "kind": row.kind,
+            "state": Text(words[:60], style=_COLORS.get(row.state, "yellow")),
+            "frames/s": f"{row.rate:.1f}",
+            "queue": "-" if row.queued is None else f"{row.queued}/{row.mark}",
+            "leases": "-" if row.leases is None else str(row.leases),
+            "dropped": ", ".join(f"{reason} {count}" for reason, count in row.drops.items()),
+            "age p50": shown_ns(row.p50_ns),
+            "p99": shown_ns(row.p99_ns),
+            "restarts": str(row.restarts or ""),
+        }
+        table.add_row(*(cells[heading] for heading in shown))
     return table
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from detektr.errors import RefusedError
-from detektr.ledger import EdgeLedger
+from detektr.ledger import EdgeLedger, merge
 from detektr.memory.folder import RunFolder, state_root
 from detektr.memory.page import NodeSnapshot
 from detektr.nodes.spec import NodeSpec
@@ -71,7 +71,10 @@ def run_up(path: Path, *, for_ns: int | None = None, report: Path | None = None,
     result = run.report()
     if report is not None:
         write_json(report, result)
-    _print(ledger_table(run.ledgers))
+    if run.has_begun:
+        _print(ledger_table(run.ledgers))
+    else:
+        _print("ended before any frame flowed")
     return run.supervisor.exit_code
 
 
@@ -112,6 +115,7 @@ class _Run:
             RefusedError: a node, the audit trail or the metrics refused.
         """
         name, supervisor = self.pipeline.options.name, self.supervisor
+        _log.info("starting %d processes", len(supervisor.posts))
         supervisor.start()
         self._open_telemetry()  # while the processes start
         refusals = supervisor.wait_ready()
@@ -121,7 +125,7 @@ class _Run:
             return
         seconds = (time.monotonic_ns() - self._begun_ns) / 1e9
         where = f"; metrics on {self._metrics}" if self._metrics else ""
-        _log.info("%s: %d processes ready after %.2f s%s", name, len(supervisor.posts), seconds, where)
+        _log.info("%d processes ready after %.2f s%s", len(supervisor.posts), seconds, where)
         _log.info("logs: %s", log_folder(name))
 
     def supervise(self, for_ns: int | None) -> None:
@@ -137,11 +141,19 @@ class _Run:
         reader = RunReader(self.folder)
         self.ledgers, self._pages = reader.read()
         reader.close()
+        if self._seconds:
+            edges = [edge.as_record() for edge in merge(self.ledgers)]
+            self.supervisor.record({"event": "LedgerRead", "node": "", "edges": edges})
         for close in reversed(self._closing):
             close()
         self._logbook.close(SHOW_CLOSE_S)
         self._screen.close(SHOW_CLOSE_S)
         setup_log(self.pipeline.options.name)  # what is still to be said goes to stderr again
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether frames could flow."""
+        return self._seconds > 0
 
     def report(self) -> dict[str, Any]:
         """Build the report of the ended run."""

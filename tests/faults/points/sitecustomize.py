@@ -1,9 +1,9 @@
 """Kills processes of a pipeline at named points, one in each life; on PYTHONPATH in test_named_points.py alone.
 
-Python imports this at its start, before anything of ours; so the product needs no seam. FAULT_POINTS is JSON: `fired`, a
-folder with a file for each process that gets a byte for each kill, and `points`: for each process (`buffer.0`) a list of
-`target` (module:Class.method), `when` (before, after, or inside: at a store of Journal.apply) and `call`: at which of the
-calls that fulfil `condition`, an expression of self, arguments and result, the process dies.
+Python imports this at its start, before anything of ours; so the product needs no seam. FAULT_POINTS is JSON: `fired`,
+a folder with a file for each process that gets a byte for each kill, and `points`: for each process (`buffer.0`) a list
+of `target` (module:Class.method), `when` (before, after, or inside: at a store of Journal.apply) and `call`: at which
+of the calls that fulfil `condition`, an expression of self, arguments and result, the process dies.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Point:
         self.passed = 0
         module, _, path = told["target"].partition(":")
         owner, _, self.method = path.rpartition(".")
-        self.owner = functools.reduce(getattr, owner.split("."), importlib.import_module(module))
+        self.owner: Any = functools.reduce(getattr, owner.split("."), importlib.import_module(module))
 
     def arm(self) -> None:
         """Put a trap around the method."""

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from detektr.memory.journal import Journal, JournalReader
-from detektr.nodes.edge import STALL_NS, Claim, Edge, EdgeOptions, FrameName
+from detektr.nodes.edge import STALL_NS, Edge, EdgeOptions
+from detektr.nodes.lease import Claim, FrameName
 from tests.property.journal_bytes import new_memory, read_journal
 
 

@@ -11,8 +11,9 @@ from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.journal import adopt_journal
 from detektr.memory.page import NodePage
-from detektr.nodes.edge import Cell, Claim, Edge, EdgeOptions
+from detektr.nodes.edge import Edge, EdgeOptions
 from detektr.nodes.intake import Intake, Upstream
+from detektr.nodes.lease import Cell, Claim
 from detektr.wire.link import Link
 from detektr.wire.message import Attach, Grant, Lease, Message, Return, Welcome
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.journal import adopt_journal, open_journal
-from detektr.nodes.edge import Claim, Edge, EdgeOptions
+from detektr.nodes.edge import Edge, EdgeOptions
+from detektr.nodes.lease import Claim
 from detektr.nodes.options import CaptureOptions
 from detektr.nodes.spec import NodeSpec
 from detektr.pipeline.heir import end_edges

@@ -100,7 +100,9 @@ class GeneratorSource:
         elif not _is_picture(item):
             raise self._fault(f"picture {count} is {_shown(item)}", f"expected {_EXPECTED}")
         moment = None if pts is None or time_base is None else pts * time_base
-        if self._thinner is not None:
+        if self._pacer is not None and moment is None:
+            moment = self._moment_of(count)
+        elif self._thinner is not None:
             now = Fraction(time.monotonic_ns(), SECOND_NS)
             if not self._thinner.takes(now if moment is None else moment):
                 self.thinned += 1
@@ -118,6 +120,13 @@ class GeneratorSource:
             frame = VideoFrame.from_ndarray(item, "gray" if item.ndim == 2 else "bgr24")
         fitted, layout = self._fitting.fit(frame)
         return DecodedPicture(fitted, layout, pts, time_base)
+
+    def _moment_of(self, count: int) -> Fraction:
+        """Return when a picture without a time of its own is due in real time: at the pace of `fps`."""
+        if self._options.fps is None:
+            cure = "yield av.VideoFrames with pts and time_base, or say `fps`, or leave `realtime` out"
+            raise self._fault(f"picture {count} has no time, so that `realtime` cannot pace it", cure)
+        return Fraction(count) / Fraction(str(self._options.fps))
 
     def _find(self, folder: Path) -> Callable[..., Iterable[Any]]:
         module_name, _, name = self._options.source.partition(":")[2].partition(":")
