@@ -21,6 +21,7 @@ import detektr
 from detektr.errors import LeaseOverError, RefusedError
 from detektr.memory.folder import RunFolder
 from detektr.pipeline.roster import read_status
+from detektr.testing.running import RunningPipeline
 from tests.process.terminal import Terminal, Terminals, open_terminals
 
 if TYPE_CHECKING:
@@ -253,4 +254,21 @@ nodes:
             pass
     assert up.end() == 130
     report = json.loads((tmp_path / "report.json").read_text())
+    assert report["unaccounted"] == 0
+
+
+def test_a_misspelt_node_of_a_running_pipeline_is_refused_at_once(tmp_path: Path) -> None:
+    nodes = {
+        "cam": {"kind": "capture", "source": TEST_PICTURE, "realtime": True},
+        "buffer": {"kind": "buffer", "input": "cam"},
+        "motion": {"kind": "processor", "input": "buffer", "use": "detektr.processors.motion:Motion"},
+    }
+    with RunningPipeline(tmp_path, "spelt", nodes) as run:
+        run.wait_delivered("buffer", "motion", 1)
+        with (
+            pytest.raises(RefusedError, match="has no node 'bufer'; it has: buffer, cam"),
+            detektr.attach("spelt/bufer") as frames,
+        ):
+            next(frames)
+        report = run.end()
     assert report["unaccounted"] == 0

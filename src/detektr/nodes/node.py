@@ -31,6 +31,8 @@ from detektr.wire.link import Link
 from detektr.wire.message import Grant, Refusal, Welcome
 
 TICK_NS = 100_000_000
+LETTERS_MAX = 10  # dead letters with their pictures ...
+LETTERS_NS = 10_000_000_000  # ... within this time
 EVENTS_PENDING_MAX = 4096
 _log = logging.getLogger(__name__)
 
@@ -81,6 +83,7 @@ class Node(ABC):
         self.is_stopping = self.is_final = False
         self.stopped_by = 0  # the signal that began the stop
         self.stop_deadline_ns = 0
+        self._letters_ns: deque[int] = deque()
         self._events: deque[Event] = deque(maxlen=EVENTS_PENDING_MAX)
         self._state = ("", "")
         self._next_tick_ns = 0
@@ -215,6 +218,8 @@ class Node(ABC):
 
     def save_letter(self, payload: bytes, why: str) -> str:
         """Keep a dead-lettered frame's picture and the reason; returns where."""
+        if not self._may_save_letter(time.monotonic_ns()):
+            return "nowhere: too many in a short time, see the letters before it"
         descriptor = unpack_descriptor(payload)
         ring = open_ring(self.folder.ring(descriptor.node, descriptor.epoch))
         if ring is None:
@@ -225,6 +230,15 @@ class Node(ABC):
         picture.release()
         ring.close()
         return str(path)
+
+    def _may_save_letter(self, now_ns: int) -> bool:
+        """Whether one more picture may be written: a fault on every frame must not turn into a storm on the disk."""
+        while self._letters_ns and now_ns - self._letters_ns[0] > LETTERS_NS:
+            self._letters_ns.popleft()
+        if len(self._letters_ns) >= LETTERS_MAX:
+            return False
+        self._letters_ns.append(now_ns)
+        return True
 
     def _receive(self, now_ns: int) -> None:
         for message in self.link.receive():

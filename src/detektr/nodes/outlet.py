@@ -88,7 +88,7 @@ class Outlet:
         self._segments: dict[str, Segment] = {}
         self._outboxes: dict[int, tuple[str, Outbox, int]] = {}  # session: consumer, way, round
         self._pages: dict[str, PageReader] = {}
-        self._next_look_ns = 0
+        self._next_look_ns = self._letters = 0
 
     def add_edge(self, consumer: str, options: EdgeOptions) -> None:
         """Make an edge, or adopt the one that a predecessor left.
@@ -389,14 +389,13 @@ class Outlet:
             saved = self._save_letter(fact.payload, fact.reason)
         except (OSError, WireError) as fault:  # a full disk must not stop the frames that are well
             saved = f"nowhere: {fault}"
-        _log.error(
-            "%s: %s gave up on it after %d attempts (%s); saved as %s",
-            frame,
-            consumer,
-            fact.attempts,
-            fact.reason.strip().splitlines()[-1],
-            saved,
-        )
+        self._letters += 1
+        if self._letters.bit_count() == 1:  # 1, 2, 4, 8, ...: a fault on every frame must not drown the others
+            last = fact.reason.strip().splitlines()[-1]
+            tries, all_ = fact.attempts, self._letters
+            _log.error(
+                "%s: %s gave up after %d attempts (%s); saved: %s; %d so far", frame, consumer, tries, last, saved, all_
+            )
         return FrameDeadLettered(name, consumer, frame, fact.sequence, fact.reason, saved)
 
 

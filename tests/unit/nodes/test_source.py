@@ -337,3 +337,15 @@ def test_pacer_waits_for_early_pictures_and_does_not_hurry_after_a_long_wait() -
     assert pacer.wait_ns(Fraction(52), 10 * SECOND_NS) == 0
     assert pacer.wait_ns(Fraction(53), 10 * SECOND_NS) == SECOND_NS
     assert pacer.wait_ns(Fraction(1), 12 * SECOND_NS) == 0
+
+
+def test_generator_without_times_runs_at_its_fps_in_real_time_and_none_is_left_out(folder: Path) -> None:
+    source = open_source(CaptureOptions(source="python:pictures_of_test:counted", realtime=True, fps=1000), folder)
+    assert len(read(source)) == 5
+    assert source.thinned == 0
+
+
+def test_generator_without_times_or_fps_cannot_run_in_real_time(folder: Path) -> None:
+    source = open_source(CaptureOptions(source="python:pictures_of_test:counted", realtime=True), folder)
+    with pytest.raises(SourceError, match=r"picture \d has no time.*say `fps`"):
+        read(source)

@@ -184,3 +184,24 @@ def test_importing_the_loader_brings_in_nothing_heavy() -> None:
     code = f"import sys, detektr.pipeline.load; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        ("rtsp://me:p#ss@10.0.0.9:59x9/x", "the port '59x9'"),
+        ("rtsp://u:p@:/x", "the port ''"),
+        ("http:///x", "no host"),
+    ],
+)
+def test_an_address_that_is_none_is_told_before_the_start_without_its_password(
+    tmp_path: Path, source: str, what: str
+) -> None:
+    (fault,) = check_machine(loaded(tmp_path, GOOD.replace("clip.mp4", f'"{source}"')))
+    assert fault.line == 3 and what in fault.what
+    assert "p#ss" not in fault.text
+
+
+@pytest.mark.parametrize("source", ["rtsp://me:p#s/s:x@10.0.0.9:554/x", "udp://@:5000", "srt://:9000?mode=listener"])
+def test_an_address_with_an_odd_password_or_without_a_host_to_listen_is_good(tmp_path: Path, source: str) -> None:
+    assert check_machine(loaded(tmp_path, GOOD.replace("clip.mp4", f'"{source}"'))) == []

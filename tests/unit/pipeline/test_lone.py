@@ -80,3 +80,12 @@ def test_a_node_of_a_file_has_the_edges_of_the_file(tmp_path: Path) -> None:
     assert (camera.pipeline, list(camera.edges), camera.edges["motion"].is_guest) == ("demo", ["motion"], False)
     motion = spec_for("processor", path, "motion", 1, "local", None, {})
     assert (motion.replica, motion.upstreams[0].is_guest, motion.folder) == (1, False, str(tmp_path))
+
+
+def test_a_source_takes_its_password_from_the_environment_and_it_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOOR_PASSWORD", "correct-horse")
+    spec = by_hand("capture", "cam", source="rtsp://me:${DOOR_PASSWORD}@10.0.0.9/x")
+    assert spec.options.source == "rtsp://me:correct-horse@10.0.0.9/x"
+    assert "correct-horse" in spec.secrets
+    with pytest.raises(RefusedError, match="NO_SUCH_VARIABLE is not set"):
+        by_hand("capture", "cam", source="rtsp://me:${NO_SUCH_VARIABLE}@10.0.0.9/x")

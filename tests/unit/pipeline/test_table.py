@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from typing import Any
 
+import pytest
+from rich.console import Console
+
 from detektr.ledger import EdgeLedger
 from detektr.memory.page import AGE_BUCKETS_NS, NodeSnapshot
-from detektr.pipeline.table import Flow, Row, quantile_ns, shown_ns, summary
+from detektr.pipeline.table import Flow, Row, draw, quantile_ns, shown_ns, summary
 
 S = 1_000_000_000
 NODES: dict[str, dict[str, Any]] = {"motion": {"kind": "processor", "state": "running", "why": "", "restarts": 2}}
@@ -63,3 +67,15 @@ def test_summary_is_one_line_with_what_is_not_as_it_should_be() -> None:
 
 def test_no_time_is_shown_as_a_dash() -> None:
     assert shown_ns(None) == "-"
+
+
+@pytest.mark.parametrize(("width", "lost"), [(80, {"kind", "leases", "p99", "restarts"}), (120, set())])
+def test_narrow_terminal_keeps_node_state_and_drops_whole(width: int, lost: set[str]) -> None:
+    row = Row("motion-of-the-door", "processor", "restarting", "", 29.9, 7, 64, 0, {"queue_full": 3}, 2_000_000, 10, 1)
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    console.print(draw("shop", [row], width))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for word in ("motion-of-the-door", "restarting", "queue_full 3", "7/64"):
+        assert word in text
+    for heading in ("kind", "leases", "p99", "restarts"):
+        assert (heading in text) == (heading not in lost)
