@@ -19,12 +19,14 @@ class Event:
 
 @dataclass(frozen=True)
 class FrameDropped(Event):
-    """A frame (or event) left an edge without having been delivered."""
+    """Frames (or events) left an edge without having been delivered; `sequence` is the last one's."""
 
     consumer: str
     frame: str
+    """Empty where there were no pixels to announce."""
     sequence: int
     reason: str
+    frames: int = 1
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Frame:
 
     @property
     def sequence(self) -> int:
-        """Count of the camera's frames since `up`, from 0, going on over restarts of the capture."""
+        """Count of the camera's frames since the pipeline was started, from 0; goes on over restarts of the capture."""
         return self._descriptor.sequence
 
     @property

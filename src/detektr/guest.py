@@ -280,6 +280,8 @@ class _Attachment:
                 self.page[layout.PAGE_WORD_WIRE_ERRORS] += 1
             elif isinstance(message, Grant | Welcome | Refusal) and self.intake.owns(message.session):
                 self.intake.handle(message, now_ns)
+                if isinstance(message, Welcome):
+                    self._refusals = 0
                 if isinstance(message, Refusal):
                     # The first may be about a guest of our name that died a moment ago.
                     self._refusals += 1

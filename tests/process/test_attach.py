@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from tests.conftest import WaitUntil
 
 FRAMES = 48
+SLOTS = 40  # of a capture without a file
 TEST_PICTURE = "lavfi:testsrc2=size=160x120:rate=100"
 ClipNumber = Callable[["np.ndarray[Any, Any]"], int]
 
@@ -79,11 +79,18 @@ def test_the_edge_is_in_the_ledger_while_attached_and_gone_after_leaving(
     wait_until(lambda: "guest-1" not in edges(), within_s=1, what="the edge to go")
 
 
-def test_a_frame_is_held_for_the_loops_body_and_its_pixels_are_refused_after_it(camera: Terminal) -> None:
-    with detektr.attach("local/cam", wait_s=10) as frames:
+def offered(guest: str) -> int:
+    return sum(int(edge["offered"]) for edge in read_status("local")["edges"] if edge["to"] == guest)
+
+
+def test_a_frame_is_held_for_the_loops_body_and_its_pixels_are_refused_after_it(
+    camera: Terminal, wait_until: WaitUntil
+) -> None:
+    with detektr.attach("local/cam", name="notebook", wait_s=10) as frames:
         first = next(frames)
+        seen = offered("notebook")
         before = first.pixels.copy()
-        time.sleep(0.1)  # ten more frames were captured meanwhile
+        wait_until(lambda: offered("notebook") > seen + SLOTS, what="the camera to have used every other slot since")
         assert np.array_equal(first.pixels, before)
         second = next(frames)
         with pytest.raises(LeaseOverError, match="its lease is over"):

@@ -306,6 +306,8 @@ class JournalReader:
                 header, states = image[:EDGE_WORD_SEEN], image[EDGE_WORD_FIRST_CELL :: self._cell_words]
             if words[EDGE_WORD_CHANGE] == change:
                 break
+        else:
+            raise WireError(f"journal {self._segment.path.name} changed under each of {_SNAPSHOT_TRIES} looks")
         dropped = dict(zip(DROP_REASONS, header[layout.EDGE_WORD_DROPPED :], strict=False))
         return EdgeLedger(
             producer=self.producer,

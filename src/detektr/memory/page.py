@@ -144,6 +144,11 @@ class PageReader:
         """Whether the process that wrote the page lives, by the kernel's word."""
         return self.segment.is_locked_elsewhere()
 
+    @property
+    def pid(self) -> int:
+        """Process that took the page last."""
+        return self.segment.words[layout.PAGE_WORD_PID]
+
     def progress(self, session: int) -> tuple[int, int] | None:
         """Return the numbers of the leases that `session` began last and finished last; None: it is not here."""
         words = self.segment.words

@@ -11,7 +11,7 @@ from detektr.errors import RefusedError
 from detektr.memory import layout
 from detektr.memory.ring import RingFacts, RingWriter
 from detektr.nodes.control import ControlLine
-from detektr.nodes.decoder import Decoder
+from detektr.nodes.decoder import Decoder, Published
 from detektr.nodes.node import Node
 from detektr.nodes.options import CaptureOptions, WhenFull
 from detektr.nodes.source_kind import is_live
@@ -35,6 +35,7 @@ class CaptureNode(Node):
         self._rings: dict[int, RingWriter] = {}
         self._slots: dict[int, tuple[int, int]] = {}  # sequence: epoch and slot
         self._left: dict[int, int] = {}  # frames still needed, by epoch
+        self._waiting: Published | None = None  # taken from the decoder; the edges have no room for it
         rings = self._make_ring, self._has_old_rings
         self._decoder = Decoder(spec.node, spec.options, Path(spec.folder), self.page, run, *rings, self.serve)
 
@@ -65,16 +66,25 @@ class CaptureNode(Node):
         """Offer what is published, as far as the edges have room."""
         fanout, decoder = self.outlet.fanout, self._decoder
         decoder.has_readers = bool(fanout.edges)
-        published, moved = decoder.published, 0
-        while published and fanout.has_room(0):
-            frame = published.popleft()
-            if frame.payload:
+        moved, waiting = 0, self._waiting
+        while True:
+            frame = waiting if waiting is not None else decoder.take()
+            waiting = None
+            if frame is None:
+                break
+            if frame.payload and not fanout.has_room(0):
+                if fanout.edges or not decoder.is_live:
+                    waiting = frame
+                    break
+                self._rings[frame.epoch].release(frame.slot)  # live, and the last reader has just left
+            elif frame.payload:
                 self._slots[frame.sequence] = frame.epoch, frame.slot
                 self._left[frame.epoch] = self._left.get(frame.epoch, 0) + 1
                 fanout.offer(0, self._key, frame.sequence, frame.captured_ns, frame.payload)
                 moved += 1
             else:
-                fanout.count_dropped(self._key, frame.sequence, 1, "ring_full")
+                fanout.count_dropped(self._key, frame.sequence, frame.frames, "ring_full")
+        self._waiting = waiting
         epoch = self.page[layout.PAGE_WORD_EPOCH]
         if min(self._rings, default=epoch) < epoch:
             self._drop_old_rings()
@@ -86,7 +96,7 @@ class CaptureNode(Node):
 
     def has_work(self) -> bool:
         """Whether the decoder published while the loop went to sleep."""
-        return bool(self._decoder.published) and self.outlet.fanout.has_room(0)
+        return (self._waiting is not None or self._decoder.has_published) and self.outlet.fanout.has_room(0)
 
     def release(self, names: list[tuple[int, int]]) -> None:
         """Give slots back to the writer; a ring of a past epoch goes with its last frame."""
@@ -123,11 +133,23 @@ class CaptureNode(Node):
             return False
         fanout, failure = self.outlet.fanout, self._decoder.failure
         is_unread = not fanout.edges and not self.is_stopping and failure is None
-        if is_unread or (self._decoder.published and fanout.edges):
+        if is_unread or (fanout.edges and (self._waiting is not None or self._decoder.has_published)):
             return False
         if failure is not None and not self.is_final:
             return fanout.is_empty  # a successor goes on from here, so consumers are not told of an end
         return self.try_end()
+
+    def drop_rest(self, reason: str) -> int:
+        """Drop what is queued, what is in flight, and what was captured and never offered."""
+        dropped = 0
+        for frame in (self._waiting, *self._decoder.coming()):
+            if frame is not None:
+                self.outlet.fanout.count_dropped(self._key, frame.sequence, frame.frames, reason)
+                dropped += frame.frames
+        self._waiting = None
+        while self._decoder.take() is not None:
+            continue
+        return dropped + super().drop_rest(reason)
 
     def close(self) -> None:
         """Stop the decoder, leave, and take the rings away unless a supervisor will."""
@@ -152,7 +174,9 @@ class CaptureNode(Node):
 
     def _drop_old_rings(self) -> None:
         """Let go of the rings of past epochs whose frames are all done."""
-        coming = {frame.epoch for frame in self._decoder.published}
+        coming = {frame.epoch for frame in self._decoder.coming()}
+        if self._waiting is not None:
+            coming.add(self._waiting.epoch)
         for epoch, ring in list(self._rings.items()):
             if epoch < self.page[layout.PAGE_WORD_EPOCH] and epoch not in coming and not self._left.get(epoch):
                 del self._rings[epoch]

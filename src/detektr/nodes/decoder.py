@@ -35,13 +35,15 @@ _log = logging.getLogger(__name__)
 
 
 class Published(NamedTuple):
-    """One frame on its way from the thread to the loop; without a payload: there was no slot for it."""
+    """One frame on its way from the thread to the loop; without a payload: there was no slot for that many `frames`."""
 
     sequence: int
+    """Of the last one, where there are several."""
     epoch: int
     slot: int
     captured_ns: int
     payload: bytes
+    frames: int = 1
 
 
 class Decoder(threading.Thread):
@@ -60,9 +62,10 @@ class Decoder(threading.Thread):
     ) -> None:
         """Prepare; `start` begins to read and `go` lets frames be published, each followed by a call of `serve`."""
         super().__init__(name="decoder", daemon=True)
-        self.published: deque[Published] = deque()
+        self._published: deque[Published] = deque()
+        self._order = threading.Lock()  # of `_published`: its last entry may grow while the loop takes the first
         self.go, self.has_first, self.room, self.is_stopped = (threading.Event() for _ in range(4))
-        self.failure: DetektrError | None = None
+        self.failure: Exception | None = None
         self.is_finished = False
         self.is_live = is_live(options.source)
         self.has_readers = False
@@ -101,9 +104,8 @@ class Decoder(threading.Thread):
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         except DetektrError as fault:
             self.failure = fault
-        except Exception as fault:  # a generator's own code
-            self.failure = SourceError(f"source {type(fault).__name__}: {fault}")
-            _log.error("reading stopped: %s: %s", type(fault).__name__, fault, exc_info=True)
+        except Exception as fault:  # a defect of ours, here or in the edges that `serve` works for
+            self.failure = fault
         finally:
             self.is_finished = True
             self.has_first.set()
@@ -113,8 +115,33 @@ class Decoder(threading.Thread):
         self.is_stopped.set()
         self.go.set()
         self.room.set()
-        if self._close_source is not None:
-            self._close_source()
+        close = self._close_source  # read once: the thread takes it away
+        if close is not None:
+            close()
+
+    @property
+    def has_published(self) -> bool:
+        """Whether something is published and not yet taken."""
+        return bool(self._published)
+
+    def coming(self) -> tuple[Published, ...]:
+        """Return what is published and not yet taken, oldest first."""
+        with self._order:
+            return tuple(self._published)
+
+    def take(self) -> Published | None:
+        """Take the oldest that is published; None: nothing is."""
+        with self._order:
+            return self._published.popleft() if self._published else None
+
+    def _put(self, frame: Published) -> None:
+        """Publish; frames without a slot that follow each other are one entry, however long nobody takes it."""
+        with self._order:
+            last = self._published[-1] if self._published else None
+            if last is not None and not last.payload and not frame.payload:
+                self._published[-1] = frame._replace(frames=last.frames + 1)
+            else:
+                self._published.append(frame)
 
     def _read(self) -> None:
         source = open_source(self._options, self._folder)
@@ -173,14 +200,14 @@ class Decoder(threading.Thread):
                 )
             )
         self._page[layout.PAGE_WORD_NEXT_SEQUENCE] = self._sequence
-        self.published.append(Published(sequence, epoch, -1 if slot is None else slot, captured_ns, payload))
+        self._put(Published(sequence, epoch, -1 if slot is None else slot, captured_ns, payload))
         self._serve()
 
     def _claim(self, ring: RingWriter) -> int | None:
         """Take a free slot; a file waits for one, a live source has one at once or not at all."""
         while not self.is_stopped.is_set():
             self.room.clear()
-            if len(self.published) < PENDING_MAX:
+            if len(self._published) < PENDING_MAX:
                 slot = ring.try_claim()
                 if slot is not None:
                     return slot

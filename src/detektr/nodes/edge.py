@@ -19,7 +19,7 @@ from detektr.nodes.options import WhenFull
 
 _DROPPED = {reason: layout.EDGE_WORD_DROPPED + place for place, reason in enumerate(DROP_REASONS)}
 _SETTLE_MAX = layout.EDGE_REDO_PAIRS_MAX - 1  # cells freed in one change, beside the counter
-STALL_NS = 800_000_000  # seen within a second, with the time it takes to look
+STALL_NS = 500_000_000  # told within a second, with the times it takes to notice a death and to look
 
 Offer = Literal["taken", "dropped", "known"]
 
@@ -58,6 +58,8 @@ class Fact(NamedTuple):
     reason: str
     attempts: int
     payload: bytes
+    frames: int = 1
+    """How many, of which `sequence` is the last one's."""
 
 
 class Edge:
@@ -129,8 +131,7 @@ class Edge:
                 break
             self._drop(oldest, "queue_full")
         if not self._free or (backlog.is_full(lane) and not is_dropping_oldest):
-            self.count_dropped(key, sequence, 1, "queue_full")
-            self.facts.append(Fact("dropped", sequence, "queue_full", 0, payload))
+            self.count_dropped(key, sequence, 1, "queue_full", payload)
             return "dropped"
         cell = Cell(self._free.pop(), journal[layout.EDGE_WORD_NEXT_ORDINAL], key, sequence, lane, captured_ns, payload)
         journal.fill_cell(cell.index, cell.ordinal, key, sequence, lane, captured_ns, payload)
@@ -150,8 +151,9 @@ class Edge:
         backlog.append(cell)
         return "taken"
 
-    def count_dropped(self, key: int, last_sequence: int, count: int, reason: str) -> None:
+    def count_dropped(self, key: int, last_sequence: int, count: int, reason: str, payload: bytes = b"") -> None:
         """Count frames that never came to this edge's queue; `last_sequence` is the last one's."""
+        self.facts.append(Fact("dropped", last_sequence, reason, 0, payload, count))
         journal, word = self.journal, _DROPPED[reason]
         self._offered += count
         journal.apply(

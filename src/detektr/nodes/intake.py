@@ -182,11 +182,6 @@ class Intake:
             self._unheard.append(lease)
         self._failed.append((*name, why))
 
-    @property
-    def untold(self) -> int:
-        """Frames given back since the last flush."""
-        return len(self._finished) + len(self._failed)
-
     def flush(self) -> None:
         """Tell the producer what is given back; having skipped revoked leases is a sign of life, and is told too."""
         if not (self._finished or self._failed or self._has_skipped):
@@ -254,6 +249,8 @@ class Intake:
         self.why, self._is_attached = why, False
         self._previous = self._session, self._page[self._working_word], self._page[self._finished_word]
         self._session, self._sent_ns = 0, 0
+        for lease in self.leases:  # never begun, and no longer ours
+            self.held.pop((lease.key, lease.sequence), None)
         self.leases.clear()
         if not self.upstream.is_durable:
             self.held.clear()

@@ -31,8 +31,6 @@ from detektr.wire.link import Link
 from detektr.wire.message import Grant, Refusal, Welcome
 
 TICK_NS = 100_000_000
-LETTERS_MAX = 10  # dead letters with their pictures ...
-LETTERS_NS = 10_000_000_000  # ... within this time
 EVENTS_PENDING_MAX = 4096
 _log = logging.getLogger(__name__)
 
@@ -83,7 +81,7 @@ class Node(ABC):
         self.is_stopping = self.is_final = False
         self.stopped_by = 0  # the signal that began the stop
         self.stop_deadline_ns = 0
-        self._letters_ns: deque[int] = deque()
+        self._signals: deque[int] = deque()
         self._events: deque[Event] = deque(maxlen=EVENTS_PENDING_MAX)
         self._state = ("", "")
         self._next_tick_ns = 0
@@ -127,6 +125,10 @@ class Node(ABC):
         self.stop_deadline_ns = min(self.stop_deadline_ns, deadline_ns) if self.is_stopping else deadline_ns
         self.is_stopping, self.is_final = True, self.is_final or is_final
         self._next_tick_ns = 0
+
+    def drop_rest(self, reason: str) -> int:
+        """Drop what is still here, at the end of a drain whose time is over; returns how many frames."""
+        return self.outlet.drop_rest(reason)
 
     def try_end(self) -> bool:
         """End our edges when they are empty; consumers are told so unless only this process stops."""
@@ -218,27 +220,19 @@ class Node(ABC):
 
     def save_letter(self, payload: bytes, why: str) -> str:
         """Keep a dead-lettered frame's picture and the reason; returns where."""
-        if not self._may_save_letter(time.monotonic_ns()):
-            return "nowhere: too many in a short time, see the letters before it"
         descriptor = unpack_descriptor(payload)
         ring = open_ring(self.folder.ring(descriptor.node, descriptor.epoch))
         if ring is None:
             return "nowhere: its ring is gone"
-        picture = ring.memory(descriptor.slot)
-        letters = state_root() / self.spec.pipeline / "dead-letters"
-        path: Path = save_dead_letter(letters, descriptor, ring.facts.picture, picture, why)
-        picture.release()
-        ring.close()
+        try:
+            picture = bytes(ring.memory(descriptor.slot))
+            if ring.facts.run != descriptor.run or not ring.holds(descriptor.slot, descriptor.generation):
+                return "nowhere: its slot holds another frame by now"
+            letters = state_root() / self.spec.pipeline / "dead-letters"
+            path: Path = save_dead_letter(letters, descriptor, ring.facts.picture, picture, why)
+        finally:
+            ring.close()
         return str(path)
-
-    def _may_save_letter(self, now_ns: int) -> bool:
-        """Whether one more picture may be written: a fault on every frame must not turn into a storm on the disk."""
-        while self._letters_ns and now_ns - self._letters_ns[0] > LETTERS_NS:
-            self._letters_ns.popleft()
-        if len(self._letters_ns) >= LETTERS_MAX:
-            return False
-        self._letters_ns.append(now_ns)
-        return True
 
     def _receive(self, now_ns: int) -> None:
         for message in self.link.receive():
@@ -286,7 +280,7 @@ class Node(ABC):
         if self.is_done():
             return True
         if self.is_stopping and now_ns > self.stop_deadline_ns:
-            count = self.outlet.drop_rest("stopped")
+            count = self.drop_rest("stopped")
             self.release(self.outlet.collect())
             if count:
                 _log.warning("the drain's %s are over: %d frames dropped as stopped", self.spec.options.drain, count)
@@ -297,6 +291,7 @@ class Node(ABC):
     def _hear(self, ready: list[int], wakeup: int) -> None:
         if wakeup in ready:
             os.read(wakeup, 4096)
+            self._obey_signals()
         if self.control is not None and self.control.fileno() in ready:
             order = self.control.try_order()
             if order is not None and order.get("order") == "stop":
@@ -313,11 +308,16 @@ class Node(ABC):
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
-        def order_stop(number: int, frame: FrameType | None) -> None:
+        def note(number: int, frame: FrameType | None) -> None:
+            self._signals.append(number)  # no more than that: it interrupts the loop anywhere, locks in its hands
+
+        signal.signal(signal.SIGTERM, note)
+        signal.signal(signal.SIGINT, note)
+        return reading
+
+    def _obey_signals(self) -> None:
+        while self._signals:
+            number = self._signals.popleft()
             # Who says it twice does not want to wait for the drain.
             self.stop(is_final=False, within_ns=0 if self.stopped_by else None)
             self.stopped_by = self.stopped_by or number
-
-        signal.signal(signal.SIGTERM, order_stop)
-        signal.signal(signal.SIGINT, order_stop)
-        return reading

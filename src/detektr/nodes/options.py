@@ -67,7 +67,7 @@ class RestartOptions:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     when: Literal["on-failure", "always", "never"] = "on-failure"
-    """on-failure: after a signal or a non-zero exit; always: after any end but a drained source; never."""
+    """on-failure: when it ends before its work is done, up to `limit`; always: the same, without a limit; never."""
     backoff: Pauses = "1s..60s"
     """First and longest pause between tries, doubling, with jitter."""
     limit: Rate = "5 in 10m"

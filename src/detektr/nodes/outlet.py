@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import get_args
@@ -33,6 +35,8 @@ from detektr.wire.link import Link, Outbox
 from detektr.wire.message import Attach, Detach, Grant, Lease, Message, Refusal, Return, Welcome
 
 GRANT_BYTES_MAX = 1 << 20  # payload of one message, unless a single lease has more
+LETTERS_MAX = 10  # dead letters ...
+LETTERS_NS = 10_000_000_000  # ... within this time
 LOOK_NS = 200_000_000  # how often the kernel is asked who lives
 GUEST_MARK = 3
 _POLICIES: tuple[WhenFull, ...] = get_args(WhenFull)
@@ -89,6 +93,8 @@ class Outlet:
         self._outboxes: dict[int, tuple[str, Outbox, int]] = {}  # session: consumer, way, round
         self._pages: dict[str, PageReader] = {}
         self._next_look_ns = self._letters = 0
+        self._saved_ns: deque[int] = deque()
+        self._pids: dict[int, int] = {}  # process that attached, by session
 
     def add_edge(self, consumer: str, options: EdgeOptions) -> None:
         """Make an edge, or adopt the one that a predecessor left.
@@ -144,7 +150,7 @@ class Outlet:
 
     def pump(self, now_ns: int) -> None:
         """Lease what can be leased and tell the replicas."""
-        for edge in self.fanout.edges.values():
+        for edge in list(self.fanout.edges.values()):
             for session, cells in edge.grant(now_ns).items():
                 consumer, outbox, attached = self._outboxes[session]
                 leases = tuple(
@@ -236,6 +242,8 @@ class Outlet:
         for replica in list(edge.replicas.values()):
             page = self._page(replica.name)
             is_alive = page is not None and page.is_alive
+            if page is not None and page.pid != self._pids.get(replica.session, page.pid):
+                is_alive = False  # its successor has the page already, and may take long to get ready
             if not is_alive and (replica.is_present or not replica.is_durable):
                 edge.bury(replica.session, None if page is None else page.progress(replica.session))
                 self._forget(replica.session, replica.name, edge.consumer, "died")
@@ -274,6 +282,7 @@ class Outlet:
             if session == message.session or (consumer == message.consumer and session not in edge.replicas):
                 old.close()
                 del self._outboxes[session]
+        self._pids[message.session] = page.pid
         self._outboxes[message.session] = message.consumer, outbox, message.round
         outbox.try_send(Welcome(message.session, message.round, edge.journal[layout.EDGE_WORD_INCARNATION]))
         if is_new:
@@ -290,6 +299,8 @@ class Outlet:
         if not message.is_guest:
             names = ", ".join(self.fanout.edges) or "none"
             return f"{node} has no edge to {message.consumer}; its edges: {names}"
+        if message.when_full == "block" and self.producer.guest_policy != "block":
+            return f"{node} drops when it is full, so a guest cannot make it wait: leave when_full out"
         # Who asks for a policy of its own looks on, and needs no long queue; who leaves it to us works as all do.
         wanted = GUEST_MARK if message.when_full else max(GUEST_MARK, self.producer.guest_mark)
         options = self._guest_options(
@@ -346,6 +357,7 @@ class Outlet:
         return edge
 
     def _forget(self, session: int, replica: str, consumer: str, reason: str) -> None:
+        self._pids.pop(session, None)
         way = self._outboxes.pop(session, None)
         if way is not None:
             way[1].close()
@@ -375,18 +387,28 @@ class Outlet:
         for fact in facts:
             self._report(self._event(edge, fact))
 
+    def _may_save(self, now_ns: int) -> bool:
+        """Whether one more letter may be written: a fault on every frame must not turn into a storm on the disk."""
+        while self._saved_ns and now_ns - self._saved_ns[0] > LETTERS_NS:
+            self._saved_ns.popleft()
+        if len(self._saved_ns) >= LETTERS_MAX:
+            return False
+        self._saved_ns.append(now_ns)
+        return True
+
     def _event(self, edge: Edge, fact: Fact) -> Event:
         name, consumer = self.producer.name, edge.consumer
         frame = self._identify(fact.payload) if fact.payload else ""
         if fact.what == "dropped":
-            return FrameDropped(name, consumer, frame, fact.sequence, fact.reason)
+            return FrameDropped(name, consumer, frame, fact.sequence, fact.reason, fact.frames)
         if fact.what == "refused":
             return ResultRefused(name, consumer, frame, fact.sequence)
         if fact.what == "redelivered":
             first = fact.reason.strip().splitlines()[-1] if fact.reason.strip() else ""
             return FrameRedelivered(name, consumer, frame, fact.sequence, fact.attempts, first)
         try:
-            saved = self._save_letter(fact.payload, fact.reason)
+            is_storm = not self._may_save(time.monotonic_ns())
+            saved = "nowhere: too many at once" if is_storm else self._save_letter(fact.payload, fact.reason)
         except (OSError, WireError) as fault:  # a full disk must not stop the frames that are well
             saved = f"nowhere: {fault}"
         self._letters += 1

@@ -39,7 +39,10 @@ class RingCache:
         ring = self._rings.get((node, run, epoch))
         if ring is None:
             ring = open_ring(self._folder.ring(node, epoch))
-            if ring is None or ring.facts.run != run:
+            if ring is not None and ring.facts.run != run:
+                ring.close()
+                ring = None
+            if ring is None:
                 raise OverwrittenError(f"ring {epoch} of {node} is gone")
             self._rings[node, run, epoch] = ring
         return ring

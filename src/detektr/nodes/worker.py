@@ -40,8 +40,6 @@ class WorkerNode(Node):
         self._hook("open")
         self._turn = 0
         self._faults: dict[str, int] = {}
-        self._flush_at = max(1, options.window // 2)
-        self._frames_word = layout.PAGE_WORD_FRAMES
 
     @abstractmethod
     def describe(self, lease: Lease) -> str:
@@ -66,9 +64,6 @@ class WorkerNode(Node):
             if lease is not None:
                 self._turn = (self._turn + turn + 1) % len(self.intakes)
                 self._work_on(intake, lease, now_ns)
-                has_more = any(one.leases for one in self.intakes)
-                if intake.untold >= self._flush_at or not has_more:
-                    intake.flush()
                 return
 
     def has_work(self) -> bool:

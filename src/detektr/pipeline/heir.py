@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 
+from detektr.descriptor import stream_key
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.journal import adopt_journal
+from detektr.memory.page import open_page
 from detektr.nodes.edge import Edge
 from detektr.nodes.spec import NodeSpec
 
@@ -33,6 +35,7 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
         edge = Edge(consumer, options, journal)
         count += edge.queued + edge.in_flight
         edge.drop_all("gone")
+        count += _count_unannounced(folder, spec, edge)
         journal[layout.EDGE_WORD_STALLED_SINCE_NS] = 0
         journal[layout.EDGE_WORD_STATE] = layout.EDGE_ENDED
         journal.close()
@@ -40,3 +43,18 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
     if count:
         _log.warning("%s.%d: %d frames are gone with it", spec.node, spec.replica, count)
     return count
+
+
+def _count_unannounced(folder: RunFolder, spec: NodeSpec, edge: Edge) -> int:
+    """Count what a capture wrote and never announced on this edge."""
+    is_capture = spec.options.kind == "capture"
+    page = open_page(folder.page(spec.node, spec.replica), spec.node, spec.replica) if is_capture else None
+    if page is None:
+        return 0
+    words = page.segment.words
+    key, following = stream_key(spec.node, words[layout.PAGE_WORD_RUN]), words[layout.PAGE_WORD_NEXT_SEQUENCE]
+    page.close()
+    count = following - edge.journal.seen(key)
+    if count > 0:
+        edge.count_dropped(key, following - 1, count, "gone")
+    return max(count, 0)

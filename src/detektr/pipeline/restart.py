@@ -62,7 +62,7 @@ class RestartPolicy:
                 return Verdict(now_ns, "restarted at once")
         self._failures.append(now_ns)
         recent = sum(1 for failed_ns in self._failures if now_ns - failed_ns <= self._within_ns)
-        if recent > self._limit:
+        if recent > self._limit and self._options.when != "always":
             return Verdict(None, f"given up after {recent} failures (its `restart` allows {self._options.limit})")
         pause_ns = min(self._longest_ns, self._first_ns << min(self._in_a_row, 62))
         pause_ns = min(self._longest_ns, round(pause_ns * (1 + JITTER_SHARE * (2 * chance - 1))))

@@ -326,7 +326,7 @@ def test_more_replicas_than_the_journal_has_places_for_are_refused() -> None:
 # -- stalls and ends
 
 
-def test_an_edge_with_frames_and_nobody_stalls_within_a_second_and_resumes() -> None:
+def test_an_edge_with_frames_and_nobody_stalls_and_resumes() -> None:
     bench = Bench()
     bench.offer(0)
     assert bench.edge.note_stall(1) is None
@@ -336,7 +336,6 @@ def test_an_edge_with_frames_and_nobody_stalls_within_a_second_and_resumes() -> 
     assert bench.edge.note_stall(3 + STALL_NS) is None
     bench.attach()
     assert bench.edge.note_stall(4 + STALL_NS) is False
-    assert STALL_NS < 1_000_000_000
 
 
 def test_an_empty_edge_without_consumers_is_not_stalled() -> None:

@@ -49,7 +49,7 @@ def test_events_are_rows_with_time_pipeline_node_event_and_data(tmp_path: Path, 
         "shop",
         "buffer",
         "FrameDropped",
-        '{"consumer": "motion", "frame": "f", "sequence": 7, "reason": "queue_full"}',
+        '{"consumer": "motion", "frame": "f", "sequence": 7, "reason": "queue_full", "frames": 1}',
     ]
 
 

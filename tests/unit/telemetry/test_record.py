@@ -25,6 +25,7 @@ def test_event_comes_back_as_it_was() -> None:
         "frame": "1_a_b_7_0",
         "sequence": 7,
         "reason": "queue_full",
+        "frames": 1,
     }
 
 
