@@ -34,16 +34,16 @@ def test_a_source_is_known_by_its_text(source: str, kind: str, live: bool) -> No
 @pytest.mark.parametrize(
     ("source", "path"),
     [
-        ("clip.mp4", Path("/work/clip.mp4")),
+        ("clip.mp4", Path("/videos/clip.mp4")),
         ("/clips/a.mp4", Path("/clips/a.mp4")),
-        ("file:a.mp4", Path("/work/a.mp4")),
+        ("file:a.mp4", Path("/videos/a.mp4")),
         ("file:///clips/a.mp4", Path("/clips/a.mp4")),
         ("rtsp://camera/", None),
         ("lavfi:testsrc2", None),
     ],
 )
 def test_a_relative_file_lies_beside_the_pipeline_file(source: str, path: Path | None) -> None:
-    assert source_path(source, Path("/work")) == path
+    assert source_path(source, Path("/videos")) == path
 
 
 @pytest.mark.parametrize(
