@@ -115,7 +115,7 @@ def _top(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say which version this is.")
     ] = False,
 ) -> None:
-    pass
+    """Take the options that belong to no command; `--version` answers before this is reached."""
 
 
 # -- whole pipelines ---------------------------------------------------------------------------------------------------

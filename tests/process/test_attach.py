@@ -76,7 +76,7 @@ def test_the_edge_is_in_the_ledger_while_attached_and_gone_after_leaving(
         nodes = read_status("local")["nodes"]
         assert (nodes["cam"]["pids"], nodes["guest-1"]["kind"]) == ([camera.process.pid], "guest")
         next(frames)
-    wait_until(lambda: "guest-1" not in edges(), within_s=1, what="the edge to go")
+    wait_until(lambda: "guest-1" not in edges(), what="the edge to go")
 
 
 def offered(guest: str) -> int:
@@ -124,7 +124,7 @@ def test_an_exception_in_the_body_leaves_the_edge_and_the_frame_undelivered(
         for _ in frames:
             _ = 1 / 0
     assert (frames.delivered, list(frames)) == (0, [])
-    wait_until(lambda: edges() == {}, within_s=1, what="the edge to go")
+    wait_until(lambda: edges() == {}, what="the edge to go")
 
 
 def test_break_gives_the_frame_back(camera: Terminal) -> None:
@@ -197,7 +197,7 @@ def test_a_killed_guest_is_gone_from_the_ledger_within_a_second(
         assert guest.stdout.readline().startswith("<Frame ")
         assert edges()["guest-1"]["in_flight"] == 1
         guest.kill()
-    wait_until(lambda: edges() == {}, within_s=1, what="the edge to go")
+    wait_until(lambda: edges() == {}, what="the edge to go")
     assert terminal("shm", "clean").end() == 0
 
 

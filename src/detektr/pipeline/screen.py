@@ -119,7 +119,7 @@ class _Unbuffered:
         return len(text)
 
     def flush(self) -> None:
-        pass
+        """Nothing waits here: each write goes straight to the descriptor."""
 
     def fileno(self) -> int:
         return self._fd
