@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime
 import functools
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
 
 from detektr.errors import WireError
 
-U64_MAX = (1 << 64) - 1
 NODE_CHARS_MAX = 32
+_KINDS = tuple((str, str, *(int,) * 7, last) for last in (int, type(None)))
 DESCRIPTOR_BYTES_MAX = 192  # nine fields at their widest
 
 
@@ -80,13 +80,24 @@ def unpack_descriptor(payload: bytes) -> Descriptor:
         raise WireError(f"descriptor of {len(payload)} bytes is not msgpack: {fault}") from None
     if not isinstance(fields, tuple) or len(fields) != len(Descriptor._fields):
         raise WireError(f"descriptor must be {len(Descriptor._fields)} fields; got {fields!r:.80}")
-    for name, value in zip(Descriptor._fields, fields, strict=True):
-        if name in ("node", "camera"):
-            is_right = isinstance(value, str) and 0 < len(value) <= NODE_CHARS_MAX
-        elif name == "pts":
-            is_right = value is None or type(value) is int
-        else:
-            is_right = type(value) is int and 0 <= value <= U64_MAX
-        if not is_right:
-            raise WireError(f"descriptor field {name!r} cannot be {value!r:.80}")
-    return Descriptor(*fields)
+    # Whole tuples are looked at first: this is on every frame's way.
+    kinds, longest = tuple(map(type, fields)), NODE_CHARS_MAX
+    if (
+        kinds not in _KINDS
+        or min(fields[2:9]) < 0
+        or not 0 < len(fields[0]) <= longest
+        or not 0 < len(fields[1]) <= longest
+    ):
+        name, value = next(
+            (name, value) for name, value in zip(Descriptor._fields, fields, strict=True) if not _is_right(name, value)
+        )
+        raise WireError(f"descriptor field {name!r} cannot be {value!r:.80}")
+    return Descriptor._make(fields)
+
+
+def _is_right(name: str, value: Any) -> bool:
+    if name in ("node", "camera"):
+        return isinstance(value, str) and 0 < len(value) <= NODE_CHARS_MAX
+    if name == "pts":
+        return value is None or type(value) is int
+    return type(value) is int and value >= 0

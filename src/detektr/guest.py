@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from detektr.errors import OverwrittenError, RefusedError, WireError
+from detektr.errors import NoRoomError, OverwrittenError, RefusedError, WireError
 from detektr.frame import Frame
 from detektr.memory import layout
 from detektr.memory.folder import NAME, RunFolder
@@ -263,7 +263,12 @@ class _Attachment:
             is_guest=True,
             when_full=when_full,
         )
-        self.intake = Intake(upstream, 0, folder, self.link, self.page)
+        try:
+            self.intake = Intake(upstream, 0, folder, self.link, self.page)
+        except NoRoomError:
+            self.link.close()
+            self.page.close(unlink=True)
+            raise
         self.page.set_state("running")
         self.reader = FrameReader(folder)
         self._folder = folder

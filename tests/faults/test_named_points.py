@@ -19,6 +19,7 @@ NEVER_ANNOUNCED_MAX = 5  # by one killed capture: those that its decoder has pub
 QUICK = {"restart": {"backoff": "10ms..50ms", "limit": "99 in 1m"}, "drain": "20s"}
 EDGE, FANOUT, JOURNAL = "detektr.nodes.edge:Edge", "detektr.nodes.fanout:Fanout", "detektr.memory.journal:Journal"
 INTAKE, RING = "detektr.nodes.intake:Intake", "detektr.memory.ring:RingWriter"
+RETURNS = "detektr.memory.returns:ReturnsWriter"
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,14 @@ PROCESSOR = (
     Point("holding a lease", "detektr.nodes.processor:ProcessorNode.work", "before"),
     Point("result offered, the frame not finished", "detektr.nodes.processor:ProcessorNode.work", "after"),
     Point("between result and page", f"{INTAKE}.finish", "before"),
-    Point("between page and return", f"{INTAKE}.flush", "before", condition="self._finished"),
+    Point("between page and return", f"{RETURNS}.append", "before"),
+    Point("given back, the producer not woken", f"{RETURNS}.append", "after"),
     Point("its event offered, the frame not finished", f"{FANOUT}.offer", "after", call=1),
 )
 SINK = (
     Point("holding an event", "detektr.nodes.sink:SinkNode.work", "before", call=1),
     Point("between write and return", f"{INTAKE}.finish", "before", call=1),
-    Point("between page and return", f"{INTAKE}.flush", "before", call=1, condition="self._finished"),
+    Point("between page and return", f"{RETURNS}.append", "before", call=1),
 )
 
 

@@ -40,6 +40,7 @@ attaches = st.builds(
     previous=st.tuples(counts, counts, counts),
     max_deliveries=st.integers(1, 100),
     timeout_ns=counts,
+    returned=counts,
 )
 messages: st.SearchStrategy[Message] = st.one_of(
     attaches,

@@ -88,6 +88,10 @@ class RunFolder:
                 name, _, number = path.name.removesuffix(".page").rpartition(".")
                 yield name, int(number), path
 
+    def returns(self, consumer: str, producer: str) -> Path:
+        """Path of what one process (`motion.1`) has given back to another (`buffer.0`)."""
+        return self.path / f"{consumer}~{producer}.returns"
+
     def inbox(self, node: str, replica: int) -> Path:
         """Path of the socket on which one process of `node` is told everything."""
         return self.path / f"{node}.{replica}.sock"

@@ -256,6 +256,11 @@ class JournalReader:
         return self._words[layout.EDGE_WORD_STATE]
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether the producer sleeps, and is to be woken when leases come back."""
+        return self._words[layout.EDGE_WORD_WANTED] != 0
+
+    @property
     def is_unlinked(self) -> bool:
         """Whether the journal's name is gone: its producer's run is over."""
         return self._segment.is_unlinked

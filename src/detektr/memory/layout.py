@@ -7,6 +7,7 @@ ends in BYTES. A file is written in full under another name and renamed, so nobo
     ring     | header | slot headers: (generation, sequence) x SLOTS | page-aligned slots              |
     journal  | header | redo record | counters | seen streams | replicas | cells: state, frame, payload |
     page     | header | counters | one entry per input | age histogram | reason in words             |
+    returns  | header | names of frames given back, oldest overwritten                              |
 
 Each word has exactly one writer: the process that holds the file open for writing.
 """
@@ -61,6 +62,7 @@ EDGE_WORD_POLICY = 74  # place in options.WhenFull
 EDGE_WORD_IS_GUEST = 75
 EDGE_WORD_MAX_DELIVERIES = 76
 EDGE_WORD_TIMEOUT_NS = 77  # 0: none
+EDGE_WORD_WANTED = 78  # not 0: the producer sleeps, and is to be woken when leases come back
 EDGE_WORD_DROPPED = 80  # one word a reason, in the order of ledger.DROP_REASONS
 EDGE_WORD_SEEN = 96  # (stream key, next sequence) pairs
 EDGE_SEEN_MAX = 128
@@ -115,6 +117,7 @@ PAGE_WORD_SLOTS_FREE = 19
 PAGE_WORD_RING_BYTES = 20
 PAGE_WORD_AGE_SUM_NS = 21
 PAGE_WORD_WHY_LENGTH = 22
+PAGE_WORD_ASLEEP = 23  # not 0: it sleeps until a message comes
 PAGE_WORD_INPUTS = 32  # (session, working, finished) per input
 PAGE_INPUT_WORDS = 4
 PAGE_INPUT_SESSION, PAGE_INPUT_WORKING, PAGE_INPUT_FINISHED = 0, 1, 2
@@ -124,6 +127,14 @@ PAGE_AGES = 41
 PAGE_WORD_WHY = PAGE_WORD_AGES + PAGE_AGES + 7
 PAGE_WHY_BYTES_MAX = 512
 PAGE_WORDS = PAGE_WORD_WHY + PAGE_WHY_BYTES_MAX // WORD_BYTES
+
+# returns: what one consumer process has given back on one edge ---------------------------------------------------
+RETURNS_MAGIC = 0x6E7465722E6B7464  # "dtk.retn"
+RETURNS_WORD_MAGIC = 0
+RETURNS_WORD_VERSION = 1
+RETURNS_WORD_ROOM = 2  # names that it holds
+RETURNS_WORD_COUNT = 3  # names written since it was made
+RETURNS_WORD_NAMES = 8  # (stream key, sequence) pairs
 
 
 def whole_pages(nbytes: int) -> int:
@@ -139,6 +150,11 @@ def cell_words(payload_bytes: int) -> int:
 def journal_bytes(cells: int, payload_bytes: int) -> int:
     """Size of a journal with `cells` cells, in bytes, whole pages."""
     return whole_pages((EDGE_WORD_FIRST_CELL + cells * cell_words(payload_bytes)) * WORD_BYTES)
+
+
+def returns_bytes(room: int) -> int:
+    """Size of a file of returns with room for `room` names."""
+    return whole_pages((RETURNS_WORD_NAMES + 2 * room) * WORD_BYTES)
 
 
 def first_slot_byte(slots: int) -> int:

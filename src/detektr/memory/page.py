@@ -76,7 +76,7 @@ class NodePage:
         self.words[layout.PAGE_WORD_KIND] = KINDS.index(kind)
         self.words[layout.PAGE_WORD_PID] = os.getpid()
         self.words[layout.PAGE_WORD_WORKING_SINCE_NS] = 0
-        self.words[layout.PAGE_WORD_STATE] = 0
+        self.words[layout.PAGE_WORD_STATE] = self.words[layout.PAGE_WORD_ASLEEP] = 0
         os.register_at_fork(after_in_child=segment.close_descriptor)
 
     def __getitem__(self, word: int) -> int:
@@ -148,6 +148,11 @@ class PageReader:
     def pid(self) -> int:
         """Process that took the page last."""
         return self.segment.words[layout.PAGE_WORD_PID]
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether it sleeps until a message comes; a hint, which a moment later may be wrong."""
+        return self.segment.words[layout.PAGE_WORD_ASLEEP] != 0
 
     def progress(self, session: int) -> tuple[int, int] | None:
         """Return the numbers of the leases that `session` began last and finished last; None: it is not here."""

@@ -26,7 +26,7 @@ class Backlog:
 
     def __len__(self) -> int:
         """Return how many frames wait."""
-        return sum(map(len, self._queues))
+        return len(self._queues[0]) if not self._last else sum(map(len, self._queues))
 
     def __iter__(self) -> Iterator[Cell]:
         """Return every frame that waits, lane by lane."""

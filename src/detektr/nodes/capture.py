@@ -98,6 +98,10 @@ class CaptureNode(Node):
         """Whether the decoder published while the loop went to sleep."""
         return (self._waiting is not None or self._decoder.has_published) and self.outlet.fanout.has_room(0)
 
+    def is_waiting(self) -> bool:
+        """Whether the source has ended, or the decoder waits for a slot."""
+        return self._decoder.is_finished or self._decoder.is_waiting
+
     def release(self, names: list[tuple[int, int]]) -> None:
         """Give slots back to the writer; a ring of a past epoch goes with its last frame."""
         for _, sequence in names:

@@ -58,7 +58,7 @@ class Decoder(threading.Thread):
         run_id: int,
         make_ring: Callable[[RingFacts], RingWriter],
         has_old_rings: Callable[[], bool],
-        serve: Callable[[], None],
+        serve: Callable[..., None],
     ) -> None:
         """Prepare; `start` begins to read and `go` lets frames be published, each followed by a call of `serve`."""
         super().__init__(name="decoder", daemon=True)
@@ -67,6 +67,7 @@ class Decoder(threading.Thread):
         self.go, self.has_first, self.room, self.is_stopped = (threading.Event() for _ in range(4))
         self.failure: Exception | None = None
         self.is_finished = False
+        self.is_waiting = False  # for a slot
         self.is_live = is_live(options.source)
         self.has_readers = False
         self.why = "opening" if self.is_live else ""
@@ -109,6 +110,8 @@ class Decoder(threading.Thread):
         finally:
             self.is_finished = True
             self.has_first.set()
+            if self.failure is None:
+                self._serve()
 
     def stop(self) -> None:
         """Read no more; what is published stays."""
@@ -201,7 +204,7 @@ class Decoder(threading.Thread):
             )
         self._page[layout.PAGE_WORD_NEXT_SEQUENCE] = self._sequence
         self._put(Published(sequence, epoch, -1 if slot is None else slot, captured_ns, payload))
-        self._serve()
+        self._serve(may_wait=len(self._published) < PENDING_MAX - 1)
 
     def _claim(self, ring: RingWriter) -> int | None:
         """Take a free slot; a file waits for one, a live source has one at once or not at all."""
@@ -213,7 +216,10 @@ class Decoder(threading.Thread):
                     return slot
             if self.is_live:
                 return None
+            self.is_waiting = True
+            self._serve()
             self.room.wait(ROOM_CHECK_S)
+            self.is_waiting = False
         return None
 
     def _begin_epoch(self, picture: Picture) -> RingWriter | None:

@@ -94,7 +94,7 @@ class Edge:
     @property
     def in_flight(self) -> int:
         """Frames leased to replicas."""
-        return sum(len(replica.leases) for replica in self.replicas.values())
+        return sum([len(replica.leases) for replica in self.replicas.values()])
 
     @property
     def is_empty(self) -> bool:
@@ -238,6 +238,8 @@ class Edge:
             The newly leased frames by session, in the order in which they must be sent.
         """
         granted: dict[int, list[Cell]] = {}
+        if not self.queued:
+            return granted
         room = self.options.window_total - self.in_flight
         able = [
             replica

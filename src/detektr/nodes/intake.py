@@ -13,11 +13,13 @@ from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.journal import JournalReader, open_journal
 from detektr.memory.page import NodePage
+from detektr.memory.returns import ReturnsWriter
 from detektr.wire.link import Link, Outbox
 from detektr.wire.message import Attach, Detach, FrameName, Grant, Lease, Refusal, Return, Welcome
 
 ANSWER_NS = 1_000_000_000  # an attach that nobody answers within this time is sent again
 FAILED_MAX = 64
+RETURNS_SPARE = 64
 _log = logging.getLogger(__name__)
 
 
@@ -61,6 +63,8 @@ class Intake:
             link: our sockets.
             page: our page; the producer reads from it how far we were, should we die.
             seen: for a durable consumer, what it expects next of each stream.
+        Raises:
+            NoRoomError: shared memory has no room for what is given back.
         """
         self.upstream = upstream
         self.leases: deque[Lease] = deque()
@@ -77,7 +81,9 @@ class Intake:
         self._is_attached = False
         self._journal: JournalReader | None = None
         self._outbox: Outbox | None = None
-        self._finished: list[FrameName] = []
+        producer = f"{upstream.producer}.{upstream.producer_replica}"
+        self._returns = ReturnsWriter(folder.returns(page.path.stem, producer), upstream.window + RETURNS_SPARE)
+        self._is_told = True
         self._failed: list[tuple[int, int, str]] = []
         self._failed_lately: deque[tuple[int, int, str]] = deque(maxlen=FAILED_MAX + upstream.window)
         self._unheard: list[Lease] = []  # failed, and their leases still stand
@@ -167,13 +173,19 @@ class Intake:
         journal = self._journal
         return journal is not None and journal.is_leased(lease.cell, self._session, lease.key, lease.sequence)
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the producer waits for leases to come back."""
+        return self._journal is not None and self._journal.is_wanted
+
     def finish(self, name: FrameName, grant: int = 0) -> None:
-        """Note that the work on a frame is done; it is told at the next `flush`."""
+        """Give back a frame whose work is done; a producer that waits for it is told at the next `flush`."""
         self.held.pop(name, None)
         self._unheard = [lease for lease in self._unheard if self.still_holds(lease)]
         if grant and not self._unheard:  # else our page would call those finished, should we die
             self._page[self._finished_word] = grant
-        self._finished.append(name)
+        self._returns.append(*name)
+        self._is_told = False
 
     def fail(self, name: FrameName, why: str) -> None:
         """Note that the attempt at a frame failed; it is told at the next `flush`."""
@@ -183,15 +195,18 @@ class Intake:
         self._failed.append((*name, why))
 
     def flush(self) -> None:
-        """Tell the producer what is given back; having skipped revoked leases is a sign of life, and is told too."""
-        if not (self._finished or self._failed or self._has_skipped):
+        """Tell the producer of failures, and of what is given back where it waits for that and we run short of work.
+
+        Having skipped revoked leases is a sign of life, and is told too.
+        """
+        is_short = 2 * len(self.leases) <= self.upstream.window
+        is_awaited = not self._is_told and is_short and self.is_wanted
+        if not (self._failed or self._has_skipped or is_awaited):
             return
-        self._has_skipped = False
+        self._has_skipped, self._is_told = False, True
         if self._outbox is not None and self._session:
-            returned = tuple(self._finished), tuple(self._failed)
-            self._outbox.try_send(Return(self.upstream.consumer, self._session, *returned))
+            self._outbox.try_send(Return(self.upstream.consumer, self._session, (), tuple(self._failed)))
         self._failed_lately.extend(self._failed)
-        self._finished.clear()
         self._failed.clear()
 
     def close(self) -> None:
@@ -205,6 +220,7 @@ class Intake:
         if self._journal is not None:
             self._journal.close()
             self._journal = None
+        self._returns.close()
 
     def _attach(self, now_ns: int) -> None:
         upstream = self.upstream
@@ -241,6 +257,7 @@ class Intake:
                 previous=self._previous,
                 max_deliveries=upstream.max_deliveries,
                 timeout_ns=upstream.timeout_ns,
+                returned=self._returns.count,
             )
         )
 

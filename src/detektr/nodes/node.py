@@ -23,9 +23,10 @@ from detektr.memory.page import take_page
 from detektr.memory.ring import open_ring
 from detektr.nodes.control import EVENTS_MAX, ControlLine
 from detektr.nodes.dead_letter import save_dead_letter
+from detektr.nodes.guests import Producer
 from detektr.nodes.intake import Intake
 from detektr.nodes.options import WhenFull
-from detektr.nodes.outlet import Outlet, Producer
+from detektr.nodes.outlet import Outlet
 from detektr.nodes.spec import NodeSpec
 from detektr.wire.link import Link
 from detektr.wire.message import Grant, Refusal, Welcome
@@ -102,6 +103,10 @@ class Node(ABC):
         """Whether there is something to do that no message will announce."""
         return False
 
+    def is_waiting(self) -> bool:
+        """Whether we, or who is before us, can do nothing before leases come back."""
+        return any([intake.is_wanted for intake in self.intakes])
+
     @abstractmethod
     def is_done(self) -> bool:
         """Whether everything is finished, so that the process may end."""
@@ -154,6 +159,8 @@ class Node(ABC):
         while True:
             with self.lock:
                 self.is_asleep = False
+                self.page[layout.PAGE_WORD_ASLEEP] = 0
+                self.outlet.wake()
                 now_ns = time.monotonic_ns()
                 self._receive(now_ns)
                 self._serve(now_ns)
@@ -165,20 +172,28 @@ class Node(ABC):
                     if self._is_over(now_ns):
                         return
                 self.is_asleep = True
-            if self.has_work():
+                self.page[layout.PAGE_WORD_ASLEEP] = 1
+                has_news = self.outlet.fall_asleep()
+            if has_news or self.has_work():
                 continue
-            ready = self.link.wait(self._next_tick_ns - time.monotonic_ns())
+            ready = self.link.wait(self.outlet.wait_ns(time.monotonic_ns(), self._next_tick_ns))
             if ready:
                 self._hear(ready, wakeup)
 
-    def serve(self) -> None:
-        """Do the loop's work for the edges from another thread, which has news, if the loop sleeps; else it will."""
-        if self.is_asleep:
+    def serve(self, *, may_wait: bool = False) -> None:
+        """Do the loop's work for the edges from another thread, which has news, if the loop sleeps; else it will.
+
+        With `may_wait` it is left to the next call, or the loop, within a millisecond, where readers are busy anyway.
+        """
+        if self.is_asleep and not (may_wait and self.outlet.is_crowded):
             with self.lock:
                 self._serve(time.monotonic_ns())
+                if self.is_asleep and self.outlet.fall_asleep():
+                    self._serve(time.monotonic_ns())
 
     def _serve(self, now_ns: int) -> None:
         self.step(now_ns)
+        self.outlet.hurry(self.is_stopping or self.is_waiting())
         self.outlet.pump(now_ns)
         self.release(self.outlet.collect())
 

@@ -5,66 +5,57 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import get_args
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from detektr.errors import NoRoomError, WireError
-from detektr.events import (
-    ConsumerAttached,
-    ConsumerLeft,
-    EdgeResumed,
-    EdgeStalled,
-    Event,
-    FrameDeadLettered,
-    FrameDropped,
-    FrameRedelivered,
-    ResultRefused,
-)
+from detektr.events import ConsumerAttached, ConsumerLeft, EdgeResumed, EdgeStalled, Event
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.journal import adopt_journal
 from detektr.memory.page import PageReader, open_page
+from detektr.memory.returns import ReturnsReader, open_returns
 from detektr.memory.segment import Segment
-from detektr.nodes.edge import Edge, EdgeOptions, Fact
+from detektr.nodes.account import Account
+from detektr.nodes.edge import Edge, EdgeOptions
 from detektr.nodes.fanout import Fanout
-from detektr.nodes.lease import Claim, FrameName
-from detektr.nodes.options import WhenFull
+from detektr.nodes.guests import POLICIES, Producer
+from detektr.nodes.lease import Cell, Claim, FrameName
 from detektr.wire.link import Link, Outbox
 from detektr.wire.message import Attach, Detach, Grant, Lease, Message, Refusal, Return, Welcome
 
 GRANT_BYTES_MAX = 1 << 20  # payload of one message, unless a single lease has more
-LETTERS_MAX = 10  # dead letters ...
-LETTERS_NS = 10_000_000_000  # ... within this time
+HOLD_NS = 1_000_000  # a buffer that is awake is told of new leases after this time ...
+HELD_MAX = 16  # ... or once there are so many
+CROWDED_NS = 100_000_000
 LOOK_NS = 200_000_000  # how often the kernel is asked who lives
-GUEST_MARK = 3
-_POLICIES: tuple[WhenFull, ...] = get_args(WhenFull)
 _REPLICA = re.compile(r"^([A-Za-z][A-Za-z0-9_-]{0,31})\.([0-9]{1,3})\Z")
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Producer:
-    """Who produces, and what its guests may have."""
+@dataclass
+class _Way:
+    """How one attached replica is reached, and where it gives back."""
 
-    node: str
-    replica: int
-    guest_frames: int
-    guest_policy: WhenFull
-    guest_mark: int
-    payload_bytes: int
-    max_age_ns: int | None = None
-    lanes: int = 1
+    consumer: str
+    replica: str
+    round: int
+    pid: int
+    page: PageReader
+    outbox: Outbox
+    returns: ReturnsReader
+    is_durable: bool
+    held: list[Lease] = field(default_factory=list)
+    """Leases that it has not been told of yet."""
+    held_since_ns: int = 0
 
-    @property
-    def name(self) -> str:
-        """Node and replica: `camera.0`."""
-        return f"{self.node}.{self.replica}"
+    def close(self) -> None:
+        self.outbox.close()
+        self.returns.close()
 
 
 class Outlet:
-    """Owns the edges of one process: their journals, their consumers' outboxes and their guests."""
+    """Owns the edges of one process: their journals, the ways to their consumers, and their guests."""
 
     def __init__(
         self,
@@ -88,13 +79,13 @@ class Outlet:
         """
         self.producer, self.fanout = producer, Fanout()
         self._folder, self._link, self._report = folder, link, report
-        self._identify, self._save_letter = identify, save_letter
+        self._account = Account(producer.name, report, identify, save_letter)
         self._segments: dict[str, Segment] = {}
-        self._outboxes: dict[int, tuple[str, Outbox, int]] = {}  # session: consumer, way, round
+        self._ways: dict[int, _Way] = {}  # by session
         self._pages: dict[str, PageReader] = {}
-        self._next_look_ns = self._letters = 0
-        self._saved_ns: deque[int] = deque()
-        self._pids: dict[int, int] = {}  # process that attached, by session
+        self._next_look_ns = 0
+        self._is_hurried = self._may_hold = False
+        self._crowded_ns = -CROWDED_NS
 
     def add_edge(self, consumer: str, options: EdgeOptions) -> None:
         """Make an edge, or adopt the one that a predecessor left.
@@ -105,10 +96,11 @@ class Outlet:
         path = self._folder.journal(self.producer.node, self.producer.replica, consumer)
         segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.lanes)
         journal[layout.EDGE_WORD_WINDOW] = options.window_total
-        journal[layout.EDGE_WORD_POLICY] = _POLICIES.index(options.when_full)
+        journal[layout.EDGE_WORD_POLICY] = POLICIES.index(options.when_full)
         journal[layout.EDGE_WORD_IS_GUEST] = options.is_guest
         journal[layout.EDGE_WORD_MAX_DELIVERIES] = options.max_deliveries
         journal[layout.EDGE_WORD_TIMEOUT_NS] = options.timeout_ns or 0
+        journal[layout.EDGE_WORD_WANTED] = 0
         self._segments[consumer] = segment
         self.fanout.add(Edge(consumer, options, journal))
 
@@ -118,10 +110,10 @@ class Outlet:
             if consumer not in self._segments:
                 segment = adopt_journal(path, 1, self.producer.payload_bytes, 1)[0]
                 words = segment.words
-                options = self._guest_options(
+                options = self.producer.guest_edge(
                     mark=words[layout.EDGE_WORD_MARK],
                     window=words[layout.EDGE_WORD_WINDOW],
-                    when_full=_POLICIES[words[layout.EDGE_WORD_POLICY]],
+                    when_full=POLICIES[words[layout.EDGE_WORD_POLICY]],
                     max_deliveries=words[layout.EDGE_WORD_MAX_DELIVERIES],
                     timeout_ns=words[layout.EDGE_WORD_TIMEOUT_NS],
                 )
@@ -143,39 +135,101 @@ class Outlet:
                 edge.fail(message.session, key, sequence, why)
         elif isinstance(message, Detach):
             edge = self._edge(message.consumer)
+            self._harvest(edge, now_ns)
             replica = edge.replicas.get(message.session)
             if replica is not None:
                 edge.detach(message.session)
                 self._forget(message.session, replica.name, message.consumer, "left")
 
+    def hurry(self, is_hurried: bool) -> None:
+        """Say whether we wait for every lease to come back; consumers that sleep on some are woken."""
+        if is_hurried and not self._is_hurried:
+            for session, way in self._ways.items():
+                way.outbox.try_send(Grant(session, way.round, self.producer.name, ()))
+        self._is_hurried = is_hurried
+
+    def wake(self) -> None:
+        """Say that we look at what is returned anyway."""
+        for edge in self.fanout.edges.values():
+            if edge.journal[layout.EDGE_WORD_WANTED]:
+                edge.journal[layout.EDGE_WORD_WANTED] = 0
+
+    def fall_asleep(self) -> bool:
+        """Say which edges wait for leases to come back; whether some came back before that could be seen."""
+        for edge in self.fanout.edges.values():
+            if self._is_hurried or edge.queued:
+                edge.journal[layout.EDGE_WORD_WANTED] = 1
+        return any([way.returns.has_news for way in self._ways.values()])
+
+    def wait_ns(self, now_ns: int, until_ns: int) -> int:
+        """Return how long the loop may sleep: until `until_ns`, or less where leases may be held back meanwhile."""
+        self._may_hold = now_ns - self._crowded_ns < CROWDED_NS
+        return min(until_ns - now_ns, HOLD_NS) if self._may_hold else until_ns - now_ns
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether all who read us are awake and busy, so that news can wait until there is more of it."""
+        return self._may_hold and not any([way.page.is_asleep for way in tuple(self._ways.values())])
+
     def pump(self, now_ns: int) -> None:
-        """Lease what can be leased and tell the replicas."""
-        for edge in list(self.fanout.edges.values()):
+        """Take back what was returned, lease what can be leased and tell the replicas."""
+        for edge in tuple(self.fanout.edges.values()):
+            self._harvest(edge, now_ns)
             for session, cells in edge.grant(now_ns).items():
-                consumer, outbox, attached = self._outboxes[session]
-                leases = tuple(
-                    Lease(
-                        cell.key,
-                        cell.sequence,
-                        cell.captured_ns,
-                        cell.index,
-                        cell.grant,
-                        cell.deliveries,
-                        cell.payload,
-                    )
-                    for cell in cells
-                )
-                grants = (Grant(session, attached, self.producer.name, part) for part in _parts(leases))
-                if not all(map(outbox.try_send, grants)):
-                    name = edge.replicas[session].name
-                    edge.detach(session)
-                    self._forget(session, name, consumer, "stopped listening")
+                way = self._ways[session]
+                if not way.held:
+                    way.held_since_ns = now_ns
+                way.held += map(_lease, cells)
+        for session, way in tuple(self._ways.items()):
+            if way.held and not self._holds_back(way, now_ns):
+                self._send(session, way)
+
+    def _holds_back(self, way: _Way, now_ns: int) -> bool:
+        """Whether a buffer is told later: one that is awake takes several leases at once, and each message disturbs it.
+
+        Only while the loop sleeps no longer than that, which it begins to do when this was wished for.
+        """
+        if not way.is_durable or way.page.is_asleep:
+            return False
+        self._crowded_ns = now_ns
+        return self._may_hold and now_ns - way.held_since_ns < HOLD_NS and len(way.held) < HELD_MAX
+
+    def _send(self, session: int, way: _Way) -> None:
+        leases = tuple(way.held)
+        way.held.clear()
+        for part in _parts(leases, self.producer.payload_bytes):
+            if not way.outbox.try_send(Grant(session, way.round, self.producer.name, part)):
+                self._part_from(self.fanout.edges[way.consumer], session, "stopped listening")
+                return
+
+    def _harvest(self, edge: Edge, now_ns: int) -> bool:
+        """Take back what replicas have returned; whether there was something."""
+        has_some = False
+        for session in tuple(edge.replicas):
+            way = self._ways.get(session)
+            if way is None or not way.returns.has_news:
+                continue
+            has_some = True
+            try:
+                names = way.returns.take()
+            except WireError as fault:
+                _log.error("%s", fault)
+                self._part_from(edge, session, "broke its returns")
+                continue
+            edge.finish(session, names, now_ns)
+        return has_some
+
+    def _part_from(self, edge: Edge, session: int, why: str) -> None:
+        """Let a replica go that cannot be worked with."""
+        name = edge.replicas[session].name
+        edge.detach(session)
+        self._forget(session, name, edge.consumer, why)
 
     def collect(self) -> list[FrameName]:
         """Tell what became of frames, then return those that no edge needs any more; their slots may be reused now."""
         for edge in self.fanout.edges.values():
             if edge.facts:
-                self._tell(edge)
+                self._account.tell(edge)
         return self.fanout.collect()
 
     def tick(self, now_ns: int) -> None:
@@ -220,7 +274,7 @@ class Outlet:
         for edge in self.fanout.edges.values():
             count += edge.queued + edge.in_flight
             edge.drop_all(reason)
-            self._tell(edge)
+            self._account.tell(edge)
         return count
 
     def close(self, *, unlink: bool) -> None:
@@ -233,8 +287,8 @@ class Outlet:
             if unlink:
                 segment.path.unlink(missing_ok=True)
             segment.close()
-        for _, outbox, _ in self._outboxes.values():
-            outbox.close()
+        for way in self._ways.values():
+            way.close()
         for page in self._pages.values():
             page.close()
 
@@ -242,9 +296,11 @@ class Outlet:
         for replica in list(edge.replicas.values()):
             page = self._page(replica.name)
             is_alive = page is not None and page.is_alive
-            if page is not None and page.pid != self._pids.get(replica.session, page.pid):
+            way = self._ways.get(replica.session)
+            if page is not None and way is not None and page.pid != way.pid:
                 is_alive = False  # its successor has the page already, and may take long to get ready
             if not is_alive and (replica.is_present or not replica.is_durable):
+                self._harvest(edge, time.monotonic_ns())  # its last words
                 edge.bury(replica.session, None if page is None else page.progress(replica.session))
                 self._forget(replica.session, replica.name, edge.consumer, "died")
 
@@ -255,9 +311,9 @@ class Outlet:
         page = self._page(message.replica)
         if page is None or not page.is_alive or page.progress(message.session) is None:
             raise WireError(f"Attach: session {message.session} is not on the page of a living {message.replica}")
-        known = self._outboxes.get(message.session)
-        if known is not None and message.round <= known[2]:
-            raise WireError(f"Attach: round {message.round} of {message.replica} is over, it is at {known[2]}")
+        known = self._ways.get(message.session)
+        if known is not None and message.round <= known.round:
+            raise WireError(f"Attach: round {message.round} of {message.replica} is over, it is at {known.round}")
         outbox = self._link.open_outbox(self._folder.inbox(parts[1], int(parts[2])))
         why = self._refusal(message)
         if why is not None:
@@ -265,6 +321,11 @@ class Outlet:
             outbox.close(linger_ms=100)
             raise WireError(f"{message.replica} may not attach: {why}")
         edge = self.fanout.edges[message.consumer]
+        self._harvest(edge, now_ns)
+        returns = open_returns(self._folder.returns(message.replica, self.producer.name), message.returned)
+        if returns is None:
+            outbox.close()
+            raise WireError(f"{message.replica} may not attach: there is no place where it gives back")
         claim = Claim(
             received=message.received,
             held=frozenset(message.held),
@@ -277,13 +338,15 @@ class Outlet:
             message.session, message.replica, message.window, claim, is_durable=message.is_durable, now_ns=now_ns
         ):
             outbox.close()
+            returns.close()
             raise WireError(f"{message.replica} may not attach: {layout.EDGE_REPLICAS_MAX} replicas are")
-        for session, (consumer, old, _) in list(self._outboxes.items()):
-            if session == message.session or (consumer == message.consumer and session not in edge.replicas):
-                old.close()
-                del self._outboxes[session]
-        self._pids[message.session] = page.pid
-        self._outboxes[message.session] = message.consumer, outbox, message.round
+        for session, way in list(self._ways.items()):
+            if session == message.session or (way.consumer == message.consumer and session not in edge.replicas):
+                way.close()
+                del self._ways[session]
+        self._ways[message.session] = _Way(
+            message.consumer, message.replica, message.round, page.pid, page, outbox, returns, message.is_durable
+        )
         outbox.try_send(Welcome(message.session, message.round, edge.journal[layout.EDGE_WORD_INCARNATION]))
         if is_new:
             _log.info("%s attached to the edge to %s", message.replica, message.consumer)
@@ -295,51 +358,19 @@ class Outlet:
             return f"{message.replica} is no replica of {message.consumer}"
         if edge is not None:
             return _rival(edge, message)
-        node, room = self.producer.node, self.producer.guest_frames
+        node = self.producer.node
         if not message.is_guest:
             names = ", ".join(self.fanout.edges) or "none"
             return f"{node} has no edge to {message.consumer}; its edges: {names}"
-        if message.when_full == "block" and self.producer.guest_policy != "block":
-            return f"{node} drops when it is full, so a guest cannot make it wait: leave when_full out"
-        # Who asks for a policy of its own looks on, and needs no long queue; who leaves it to us works as all do.
-        wanted = GUEST_MARK if message.when_full else max(GUEST_MARK, self.producer.guest_mark)
-        options = self._guest_options(
-            mark=wanted,
-            window=message.window,
-            when_full=next((one for one in _POLICIES if one == message.when_full), self.producer.guest_policy),
-            max_deliveries=message.max_deliveries,
-            timeout_ns=message.timeout_ns,
-        )
         guests = [other.options for other in self.fanout.edges.values() if other.options.is_guest]
-        while frames_held([*guests, options]) > room and options.mark > GUEST_MARK:
-            options = replace(options, mark=options.mark - 1, low=options.mark - 2)
-        needed, taken = frames_held([*guests, options]), frames_held(guests)
-        if needed > room:
-            return (
-                f"{node} keeps {room} frames for guests and {taken} are taken; with this one it would be {needed}:"
-                f" raise `guests` of {node} in the file, or its --slots or --high-water-mark where it was started alone"
-            )
+        options = self.producer.welcome_guest(message, guests)
+        if isinstance(options, str):
+            return options
         try:
             self.add_edge(message.consumer, options)
         except NoRoomError as fault:
             return str(fault)
         return None
-
-    def _guest_options(
-        self, *, mark: int, window: int, when_full: WhenFull, max_deliveries: int, timeout_ns: int
-    ) -> EdgeOptions:
-        return EdgeOptions(
-            mark=mark,
-            low=mark - 1,
-            when_full=when_full,
-            lanes=1,
-            window_total=window,
-            payload_bytes=self.producer.payload_bytes,
-            max_deliveries=max_deliveries,
-            timeout_ns=timeout_ns or None,
-            max_age_ns=self.producer.max_age_ns,
-            is_guest=True,
-        )
 
     def _remove_guest(self, consumer: str) -> None:
         edge = self.fanout.edges[consumer]
@@ -357,10 +388,9 @@ class Outlet:
         return edge
 
     def _forget(self, session: int, replica: str, consumer: str, reason: str) -> None:
-        self._pids.pop(session, None)
-        way = self._outboxes.pop(session, None)
+        way = self._ways.pop(session, None)
         if way is not None:
-            way[1].close()
+            way.close()
         page = self._pages.pop(replica, None)
         if page is not None:
             page.close()
@@ -382,55 +412,6 @@ class Outlet:
                 self._pages[replica] = page
         return page
 
-    def _tell(self, edge: Edge) -> None:
-        facts, edge.facts = edge.facts, []
-        for fact in facts:
-            self._report(self._event(edge, fact))
-
-    def _may_save(self, now_ns: int) -> bool:
-        """Whether one more letter may be written: a fault on every frame must not turn into a storm on the disk."""
-        while self._saved_ns and now_ns - self._saved_ns[0] > LETTERS_NS:
-            self._saved_ns.popleft()
-        if len(self._saved_ns) >= LETTERS_MAX:
-            return False
-        self._saved_ns.append(now_ns)
-        return True
-
-    def _event(self, edge: Edge, fact: Fact) -> Event:
-        name, consumer = self.producer.name, edge.consumer
-        frame = self._identify(fact.payload) if fact.payload else ""
-        if fact.what == "dropped":
-            return FrameDropped(name, consumer, frame, fact.sequence, fact.reason, fact.frames)
-        if fact.what == "refused":
-            return ResultRefused(name, consumer, frame, fact.sequence)
-        if fact.what == "redelivered":
-            first = fact.reason.strip().splitlines()[-1] if fact.reason.strip() else ""
-            return FrameRedelivered(name, consumer, frame, fact.sequence, fact.attempts, first)
-        try:
-            is_storm = not self._may_save(time.monotonic_ns())
-            saved = "nowhere: too many at once" if is_storm else self._save_letter(fact.payload, fact.reason)
-        except (OSError, WireError) as fault:  # a full disk must not stop the frames that are well
-            saved = f"nowhere: {fault}"
-        self._letters += 1
-        if self._letters.bit_count() == 1:  # 1, 2, 4, 8, ...: a fault on every frame must not drown the others
-            last = fact.reason.strip().splitlines()[-1]
-            tries, all_ = fact.attempts, self._letters
-            _log.error(
-                "%s: %s gave up after %d attempts (%s); saved: %s; %d so far", frame, consumer, tries, last, saved, all_
-            )
-        return FrameDeadLettered(name, consumer, frame, fact.sequence, fact.reason, saved)
-
-
-def frames_held(guests: list[EdgeOptions]) -> int:
-    """Return the most frames that these edges hold together.
-
-    Queues of drop-oldest and block hold the same newest frames, so the longest counts; those of drop-newest add up, as
-    all leases do.
-    """
-    same = max((guest.mark for guest in guests if guest.when_full != "drop-newest"), default=0)
-    own = sum(guest.mark for guest in guests if guest.when_full == "drop-newest")
-    return same + own + sum(guest.window_total for guest in guests)
-
 
 def _rival(edge: Edge, message: Attach) -> str | None:
     """Say why a consumer may not join an edge that is there; None: it may."""
@@ -442,12 +423,11 @@ def _rival(edge: Edge, message: Attach) -> str | None:
     return None
 
 
-def _parts(leases: tuple[Lease, ...]) -> Iterator[tuple[Lease, ...]]:
-    """Yield the leases in order, in parts that one message can carry."""
-    begin = nbytes = 0
-    for place, lease in enumerate(leases):
-        nbytes += len(lease.payload)
-        if nbytes > GRANT_BYTES_MAX and place > begin:
-            yield leases[begin:place]
-            begin, nbytes = place, len(lease.payload)
-    yield leases[begin:]
+def _lease(cell: Cell) -> Lease:
+    return Lease(cell.key, cell.sequence, cell.captured_ns, cell.index, cell.grant, cell.deliveries, cell.payload)
+
+
+def _parts(leases: tuple[Lease, ...], payload_bytes: int) -> list[tuple[Lease, ...]]:
+    """Return the leases in order, in parts that one message can carry."""
+    count = max(1, GRANT_BYTES_MAX // payload_bytes)
+    return [leases[begin : begin + count] for begin in range(0, len(leases), count)]

@@ -22,6 +22,7 @@ from detektr.nodes.options import ProcessorOptions, SinkOptions
 from detektr.wire.message import Lease
 
 WHY_CHARS_MAX = 8000
+STINT_NS = 1_000_000  # so long the loop's other duties wait for quick work
 _log = logging.getLogger(__name__)
 
 
@@ -55,16 +56,23 @@ class WorkerNode(Node):
         """
 
     def step(self, now_ns: int) -> None:
-        """Work on one frame, inputs in turn."""
+        """Work on what is there, inputs in turn, for a millisecond or one frame, whichever takes longer."""
         if self.is_stopping and not self.is_final:
             return  # what is not begun yet goes back upstream when we leave
-        for turn in range(len(self.intakes)):
-            intake = self.intakes[(self._turn + turn) % len(self.intakes)]
+        end_ns = now_ns + STINT_NS
+        while now_ns < end_ns and self._work_once(now_ns):
+            now_ns = time.monotonic_ns()
+
+    def _work_once(self, now_ns: int) -> bool:
+        intakes = self.intakes
+        for turn in range(len(intakes)):
+            intake = intakes[(self._turn + turn) % len(intakes)]
             lease = intake.take() if self.may_work() else None
             if lease is not None:
-                self._turn = (self._turn + turn + 1) % len(self.intakes)
+                self._turn = (self._turn + turn + 1) % len(intakes)
                 self._work_on(intake, lease, now_ns)
-                return
+                return True
+        return False
 
     def has_work(self) -> bool:
         """Whether leases wait to be worked on."""

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from detektr.memory.folder import NAME, RunFolder, shm_root
 
-_KINDS = {".ring": "ring", ".edge": "journal", ".page": "page", ".sock": "socket", ".lock": "lock"}
+_KINDS = {
+    ".ring": "ring",
+    ".edge": "journal",
+    ".page": "page",
+    ".returns": "returns",
+    ".sock": "socket",
+    ".lock": "lock",
+}
 _MIB = 1 << 20
 
 

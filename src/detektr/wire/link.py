@@ -42,6 +42,7 @@ class Link:
             raise RefusedError(f"socket {path} cannot be bound: {fault.strerror}") from None
         finally:
             os.umask(mask)
+        self._has_arrived = False
         self._poller = zmq.Poller()
         self._poller.register(self._inbox, zmq.POLLIN)
 
@@ -56,14 +57,19 @@ class Link:
     def wait(self, timeout_ns: int) -> list[int]:
         """Sleep until a message or a watched descriptor is there; returns the descriptors that can be read."""
         ready = self._poller.poll(max(0, -(-timeout_ns // 1_000_000)))
-        return [source for source, _ in ready if isinstance(source, int)]
+        self._has_arrived = any(source is self._inbox for source, _ in ready)
+        return [source for source, _ in ready if source is not self._inbox]
 
     def receive(self, limit: int = 256) -> Iterator[Message | WireError]:
         """Return what has arrived, at most `limit` messages; a broken one as the error that it is."""
-        take = self._inbox.recv
+        inbox = self._inbox
         for _ in range(limit):
+            # Asking first costs a third of what an exception does.
+            if not self._has_arrived and not int(inbox.get(zmq.EVENTS)) & zmq.POLLIN:
+                return
+            self._has_arrived = False
             try:
-                payload = take(zmq.NOBLOCK)
+                payload = inbox.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
             try:

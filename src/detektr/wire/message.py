@@ -41,6 +41,8 @@ class Attach(NamedTuple):
     """For a guest: attempts at one frame before it is dead-lettered."""
     timeout_ns: int = 0
     """For a guest: how long it may take for one frame; 0: as long as it lives."""
+    returned: int = 0
+    """How many frames were written into its returns so far; of those, this message tells all."""
 
 
 class Welcome(NamedTuple):
@@ -71,7 +73,7 @@ class Lease(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """Producer to consumer: leases, in order."""
+    """Producer to consumer: leases, in order; none: give back what is done."""
 
     session: int
     round: int
@@ -81,7 +83,10 @@ class Grant(NamedTuple):
 
 
 class Return(NamedTuple):
-    """Consumer to producer: leases given back, done or failed."""
+    """Consumer to producer: leases given back, failed or done; those that are done are in its returns as a rule.
+
+    Without any it only says: look into my returns.
+    """
 
     consumer: str
     session: int

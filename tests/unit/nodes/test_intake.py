@@ -11,6 +11,7 @@ from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.journal import adopt_journal
 from detektr.memory.page import NodePage
+from detektr.memory.returns import open_returns
 from detektr.nodes.edge import Edge, EdgeOptions
 from detektr.nodes.intake import Intake, Upstream
 from detektr.nodes.lease import Cell, Claim
@@ -62,6 +63,7 @@ class Bench:
         attach = self.outbox.sent.pop()
         assert isinstance(attach, Attach)
         self.session, self.round = attach.session, attach.round
+        self.returns, self.read = folder.returns("motion.0", "camera.0"), attach.returned
         self.edge.attach(self.session, attach.replica, 4, Claim(), is_durable=False, now_ns=1)
         self.intake.handle(Welcome(self.session, self.round, 1), 1)
 
@@ -77,6 +79,14 @@ class Bench:
         lease = self.intake.take()
         assert lease is not None
         return lease
+
+    def given_back(self) -> list[tuple[int, int]]:
+        returns = open_returns(self.returns, self.read)
+        assert returns is not None
+        names = returns.take()
+        self.read += len(names)
+        returns.close()
+        return names
 
     def told(self) -> Return:
         self.intake.flush()
@@ -125,7 +135,20 @@ def test_a_frame_revoked_and_leased_again_is_worked_on_once(bench: Bench) -> Non
     assert lease.delivery == 2
     bench.intake.finish((1, 0), lease.grant)
     assert bench.intake.take() is None
-    assert bench.told().finished == ((1, 0),)
+    assert bench.given_back() == [(1, 0)]
+
+
+def test_what_is_given_back_is_told_only_to_a_producer_that_waits(bench: Bench) -> None:
+    bench.offer(0, 1)
+    bench.grant()
+    bench.intake.finish((1, 0), bench.take().grant)
+    bench.intake.flush()
+    assert bench.outbox.sent == []
+    bench.journal[layout.EDGE_WORD_WANTED] = 1
+    assert bench.told().failed == ()
+    assert bench.given_back() == [(1, 0)]
+    bench.intake.flush()
+    assert bench.outbox.sent == []
 
 
 def test_the_page_says_finished_no_further_than_a_failure_that_was_not_heard(bench: Bench) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from detektr.nodes.edge import EdgeOptions
+from detektr.nodes.guests import frames_held
 from detektr.nodes.options import WhenFull
-from detektr.nodes.outlet import frames_held
 
 
 def guest(when_full: WhenFull, mark: int, window: int) -> EdgeOptions:

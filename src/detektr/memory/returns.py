@@ -1,0 +1,125 @@
+"""Returns: the leases that one consumer process has given back on one edge, read by the producer when it next looks.
+
+A message would wake four threads to say what the producer needs only when it has something to give. So who is done
+writes the frame's name here, and sends a message only where the producer has said that it waits (`EDGE_WORD_WANTED`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from detektr.errors import WireError
+from detektr.memory import layout
+from detektr.memory.segment import Segment, create_segment, open_segment
+
+FrameName = tuple[int, int]
+_NAME_WORDS = 2  # stream key, sequence
+
+
+class ReturnsWriter:
+    """The consumer's end. It never overtakes its reader: there is room for as many names as leases can be held."""
+
+    def __init__(self, path: Path, room: int) -> None:
+        """Go on where a predecessor left off, or reserve a place for `room` names.
+
+        Raises:
+            NoRoomError: shared memory has not that much left.
+        """
+        segment = open_segment(path, is_writable=True)
+        if segment is not None and not (_is_right(segment) and segment.words[layout.RETURNS_WORD_ROOM] >= room):
+            segment.close()
+            segment = None
+        self.segment = segment or create_segment(path, layout.returns_bytes(room), _fill)
+        self._words = self.segment.words
+        self._room = self._words[layout.RETURNS_WORD_ROOM]
+        self.count = self._words[layout.RETURNS_WORD_COUNT]
+
+    def append(self, key: int, sequence: int) -> None:
+        """Give one frame back; who looks next sees it."""
+        words = self._words
+        at = layout.RETURNS_WORD_NAMES + self.count % self._room * _NAME_WORDS
+        words[at] = key
+        words[at + 1] = sequence
+        self.count += 1
+        words[layout.RETURNS_WORD_COUNT] = self.count
+
+    def close(self) -> None:
+        """Take the name away; who has it mapped can still read it to the end."""
+        self.segment.path.unlink(missing_ok=True)
+        self._words = self._words[:0]
+        self.segment.close()
+
+
+class ReturnsReader:
+    """The producer's end: names in the order in which they were given back, each once."""
+
+    def __init__(self, segment: Segment, count: int) -> None:
+        """Read a mapped file from the `count`-th name on."""
+        self.segment = segment
+        self._words = segment.words
+        self._room = segment.words[layout.RETURNS_WORD_ROOM]
+        self._count = count
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something was given back since the last `take`."""
+        return self._words[layout.RETURNS_WORD_COUNT] != self._count
+
+    def take(self) -> list[FrameName]:
+        """Return what was given back since the last call.
+
+        Raises:
+            WireError: more than there is room for: its writer is not one of ours.
+        """
+        words, begin = self._words, self._count
+        end = words[layout.RETURNS_WORD_COUNT]
+        if end == begin:
+            return []
+        if not 0 < end - begin <= self._room:
+            raise WireError(f"{self.segment.path.name} says {end} frames were given back; {begin} were read so far")
+        first, last = begin % self._room, (end - 1) % self._room
+        at, room = layout.RETURNS_WORD_NAMES, self._room
+        if first <= last:
+            flat = words[at + first * _NAME_WORDS : at + (last + 1) * _NAME_WORDS].tolist()
+        else:
+            flat = words[at + first * _NAME_WORDS : at + room * _NAME_WORDS].tolist()
+            flat += words[at : at + (last + 1) * _NAME_WORDS].tolist()
+        self._count = end
+        return list(zip(flat[::2], flat[1::2], strict=True))
+
+    def close(self) -> None:
+        """Unmap the file."""
+        self._words = self._words[:0]
+        self.segment.close()
+
+
+def open_returns(path: Path, count: int) -> ReturnsReader | None:
+    """Map a consumer's returns, to be read from the `count`-th on; None when they are not there.
+
+    Raises:
+        WireError: the file is not one of this version.
+    """
+    segment = open_segment(path)
+    if segment is None:
+        return None
+    if not _is_right(segment):
+        segment.close()
+        raise WireError(f"{path.name} is not a file of returns of version {layout.VERSION}")
+    return ReturnsReader(segment, count)
+
+
+def _is_right(segment: Segment) -> bool:
+    words = segment.words
+    return (
+        len(segment.bytes) >= layout.PAGE_BYTES
+        and words[layout.RETURNS_WORD_MAGIC] == layout.RETURNS_MAGIC
+        and words[layout.RETURNS_WORD_VERSION] == layout.VERSION
+        and 0 < words[layout.RETURNS_WORD_ROOM] <= (len(words) - layout.RETURNS_WORD_NAMES) // _NAME_WORDS
+    )
+
+
+def _fill(segment: Segment) -> None:
+    words = segment.words
+    words[layout.RETURNS_WORD_ROOM] = (len(words) - layout.RETURNS_WORD_NAMES) // _NAME_WORDS
+    words[layout.RETURNS_WORD_VERSION] = layout.VERSION
+    words[layout.RETURNS_WORD_MAGIC] = layout.RETURNS_MAGIC
