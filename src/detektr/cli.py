@@ -341,6 +341,27 @@ def _run_alone(
     leave(run_alone(spec_for(kind, file, node, replica, pipeline, name, given), metrics_port=metrics_port))
 
 
+# -- sources -----------------------------------------------------------------------------------------------------------
+
+
+@app.command("probe")
+@_answering
+def _probe(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="rtsp://..., http(s)://..., clip.mp4, /dev/video0.")],
+    for_: Annotated[str, typer.Option("--for", metavar="TIME", help="How long to look.")] = "5s",
+    transport: Annotated[
+        str | None, typer.Option(metavar="HOW", help="Of rtsp://: tcp, udp or auto; tcp, if left out.")
+    ] = None,
+    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say what a source is, what of it will bite, and what to write into the file."""
+    from detektr.pipeline.lone import duration_or_refuse
+    from detektr.probe import probe
+
+    found = probe(source, duration_or_refuse(for_, "--for") / 1e9, transport)
+    print(found.as_json() if is_json else found.as_text())
+
+
 # -- shared memory -----------------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,15 @@ class NoRoomError(RefusedError):
 
 
 class SourceError(DetektrError):
-    """A source cannot be opened or read; the text never holds a password."""
+    """A source cannot be opened or read; the text never holds a password.
+
+    `state` is what a node whose source is so is called: connecting, stalled, unauthorized, forbidden, not_found or
+    tls_failed.
+    """
+
+    def __init__(self, text: str, state: str = "connecting") -> None:
+        super().__init__(text)
+        self.state = state
 
 
 class WireError(DetektrError):

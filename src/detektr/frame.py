@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from detektr.descriptor import Descriptor
 from detektr.errors import LeaseOverError
-from detektr.picture import PictureLayout
+from detektr.picture import MATRICES, PictureLayout
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -168,10 +168,13 @@ class Frame:
         """
         slot, source = self._bytes(), self.layout
         target = PictureLayout(
-            format, source.width if width is None else width, source.height if height is None else height
+            format,
+            source.width if width is None else width,
+            source.height if height is None else height,
+            source.matrix,
         )
         if target.format == "gray" and source.luma_shift is not None:
-            slot, source = self.gray.reshape(-1), PictureLayout("gray", source.width, source.height)
+            slot, source = self.gray.reshape(-1), PictureLayout("gray", source.width, source.height, source.matrix)
         if target == source:
             return shaped(slot.copy(), target)
         return _convert(slot, source, target)
@@ -263,6 +266,8 @@ def _convert(flat: Bytes, source: PictureLayout, target: PictureLayout) -> Array
         _converter.reformatter = _converter.reformatter or VideoReformatter()
         _converter.picture = VideoFrame(source.width, source.height, source.format)
         _converter.layout = source
+        if source.has_matrix:
+            _converter.picture.colorspace = MATRICES[source.matrix]
     picture = _converter.picture
     for plane, place in zip(picture.planes, source.planes, strict=True):
         rows = flat[place.offset : place.offset + place.row_bytes * place.rows].reshape(place.rows, -1)

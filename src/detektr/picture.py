@@ -58,6 +58,9 @@ FORMATS = MappingProxyType(
 )
 """Pixel formats that a ring can hold, by FFmpeg's name."""
 
+MATRICES = MappingProxyType({"bt601": 5, "bt709": 1, "bt2020": 9, "smpte240m": 7, "fcc": 4})
+"""How brightness and colour of a yuv format make red, green and blue: our name of it, and FFmpeg's number."""
+
 ALIASES = MappingProxyType({"gray8": "gray"})
 
 
@@ -90,16 +93,22 @@ class PictureLayout:
         format: an FFmpeg name out of `FORMATS`; the alias gray8 becomes gray.
         width: in pixels.
         height: in pixels.
+        matrix: one out of `MATRICES`; formats without separate colour have `bt601`, which means nothing there.
     Raises:
-        ValueError: the format is not known, or a side is not 1 to `SIDE_PIXELS_MAX` pixels.
+        ValueError: format or matrix is not known, or a side is not 1 to `SIDE_PIXELS_MAX` pixels.
     """
 
     format: str
     width: int
     height: int
+    matrix: str = "bt601"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "format", format_name(self.format))
+        if self.matrix not in MATRICES:
+            raise ValueError(f"colour matrix {self.matrix!r} is not known; known are {', '.join(MATRICES)}")
+        if not self.has_matrix:
+            object.__setattr__(self, "matrix", "bt601")
         for name, side in (("width", self.width), ("height", self.height)):
             if not 1 <= side <= SIDE_PIXELS_MAX:
                 raise ValueError(f"picture {name} {side} is out of range; expected 1 to {SIDE_PIXELS_MAX} pixels")
@@ -113,6 +122,11 @@ class PictureLayout:
     def luma_shift(self) -> int | None:
         """Bits to shift a sample of the first plane right for 8-bit grey; None: the format has no luma."""
         return FORMATS[self.format].luma_shift
+
+    @property
+    def has_matrix(self) -> bool:
+        """Whether the format is brightness and colour, so that its matrix means something."""
+        return self.luma_shift is not None and not self.format.startswith("gray")
 
     @cached_property
     def planes(self) -> tuple[Plane, ...]:

@@ -48,7 +48,7 @@ def test_help_names_the_commands_and_imports_nothing_heavy(tmp_path: Path) -> No
         f"print('heavy', *(name for name in {HEAVY!r} if name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
-    for command in ("capture", "buffer", "processor", "sink", "pipeline", "shm"):
+    for command in ("capture", "buffer", "processor", "sink", "pipeline", "probe", "shm"):
         assert f"  {command} " in done.stdout
     assert "code 0" in done.stdout
     assert done.stdout.splitlines()[-1] == "heavy"

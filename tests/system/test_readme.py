@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from detektr.pipeline.load import load_pipeline
 from detektr.testing.running import RunningPipeline
 
 if TYPE_CHECKING:
@@ -16,16 +17,17 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+CAMERAS = (ROOT / "docs" / "cameras.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, page: str = README) -> list[str]:
     """Return the code blocks of one language, in order."""
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
 def test_python_blocks_run_a_pipeline_and_attach_to_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     processor, attach = blocks("python")
-    (text,) = blocks("yaml")
+    text, _ = blocks("yaml")
     (tmp_path / "brightness.py").write_text(processor)
     run = RunningPipeline(tmp_path, "shop", {})
     run.file.write_text(text)
@@ -36,6 +38,14 @@ def test_python_blocks_run_a_pipeline_and_attach_to_it(tmp_path: Path, capsys: p
     assert "_door_door_" in capsys.readouterr().out
     assert report["unaccounted"] == 0
     assert '"mean":' in (tmp_path / "events.jsonl").read_text()
+
+
+@pytest.mark.parametrize("text", [*blocks("yaml"), *blocks("yaml", CAMERAS)])
+def test_files_are_accepted(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(text)
+    pipeline = load_pipeline(path, {"DOOR_PASSWORD": "hunter2", "YARD_PASSWORD": "hunter3"})
+    assert len(pipeline.graph.nodes) >= 4
 
 
 @pytest.mark.parametrize(

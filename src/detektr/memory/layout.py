@@ -16,7 +16,7 @@ from __future__ import annotations
 
 WORD_BYTES = 8
 PAGE_BYTES = 4096
-VERSION = 1
+VERSION = 2  # of every layout here; who meets another says so
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC = 0x676E69722E6B7464  # "dtk.ring"
@@ -29,7 +29,7 @@ RING_WORD_SLOT_BYTES = 5  # distance between two slots, whole pages
 RING_WORD_PICTURE_BYTES = 6
 RING_WORD_FIRST_SLOT_BYTE = 7
 RING_WORD_FACTS_LENGTH = 8
-RING_FACTS_BYTE = 128  # msgpack of node, camera, format, width, height, time base
+RING_FACTS_BYTE = 128  # msgpack of node, camera, format, width, height, matrix, time base
 RING_FACTS_BYTES_MAX = PAGE_BYTES - RING_FACTS_BYTE
 RING_SLOT_HEADERS_BYTE = PAGE_BYTES
 RING_SLOT_HEADER_WORDS = 8  # a cache line each
@@ -117,7 +117,10 @@ PAGE_WORD_SLOTS_FREE = 19
 PAGE_WORD_RING_BYTES = 20
 PAGE_WORD_AGE_SUM_NS = 21
 PAGE_WORD_WHY_LENGTH = 22
-PAGE_WORD_ASLEEP = 23  # not 0: it sleeps until a message comes
+PAGE_WORD_STALE = 23
+PAGE_WORD_STATE_SINCE_UTC_NS = 24
+PAGE_WORD_MODE_LENGTH = 25
+PAGE_WORD_ASLEEP = 26  # not 0: it sleeps until a message comes
 PAGE_WORD_INPUTS = 32  # (session, working, finished) per input
 PAGE_INPUT_WORDS = 4
 PAGE_INPUT_SESSION, PAGE_INPUT_WORKING, PAGE_INPUT_FINISHED = 0, 1, 2
@@ -126,7 +129,9 @@ PAGE_WORD_AGES = PAGE_WORD_INPUTS + PAGE_INPUT_WORDS * PAGE_INPUTS_MAX
 PAGE_AGES = 41
 PAGE_WORD_WHY = PAGE_WORD_AGES + PAGE_AGES + 7
 PAGE_WHY_BYTES_MAX = 512
-PAGE_WORDS = PAGE_WORD_WHY + PAGE_WHY_BYTES_MAX // WORD_BYTES
+PAGE_WORD_MODE = PAGE_WORD_WHY + PAGE_WHY_BYTES_MAX // WORD_BYTES
+PAGE_MODE_BYTES_MAX = 256
+PAGE_WORDS = PAGE_WORD_MODE + PAGE_MODE_BYTES_MAX // WORD_BYTES
 
 # returns: what one consumer process has given back on one edge ---------------------------------------------------
 RETURNS_MAGIC = 0x6E7465722E6B7464  # "dtk.retn"

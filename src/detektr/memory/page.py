@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from detektr.memory.folder import RunFolder
 from detektr.memory.segment import Segment, create_segment, open_segment
 
 KINDS = ("capture", "buffer", "processor", "sink", "guest")
-STATES = ("starting", "waiting", "connecting", "running", "stalled", "draining", "ended", "failed")
+STATES = (
+    *("starting", "waiting", "connecting", "running", "stalled", "draining", "ended", "failed"),
+    *("unauthorized", "forbidden", "not_found", "tls_failed"),
+)
 AGE_BUCKETS_NS = tuple(round(100_000 * 2 ** (step / 2)) for step in range(40))  # 0.1 ms to 74 s, by half octaves
 
 
@@ -28,6 +32,10 @@ class NodeSnapshot:
     is_alive: bool = False
     state: str = "starting"
     why: str = ""
+    since_utc_ns: int = 0
+    """Since when it is in this state."""
+    mode: str = ""
+    """On a capture: how its source is read."""
     frames: int = 0
     """Frames captured, passed on or processed; on a sink: events written."""
     failures: int = 0
@@ -41,6 +49,8 @@ class NodeSnapshot:
     """Pictures left out by `fps`."""
     corrupt: int = 0
     """Pictures that the decoder marked as damaged."""
+    stale: int = 0
+    """Pictures left out because they were an old backlog."""
     trail_lost: int = 0
     """Audit records lost because their way was full."""
     last_frame_utc_ns: int = 0
@@ -77,6 +87,8 @@ class NodePage:
         self.words[layout.PAGE_WORD_PID] = os.getpid()
         self.words[layout.PAGE_WORD_WORKING_SINCE_NS] = 0
         self.words[layout.PAGE_WORD_STATE] = self.words[layout.PAGE_WORD_ASLEEP] = 0
+        self.words[layout.PAGE_WORD_STATE_SINCE_UTC_NS] = time.time_ns()
+        self.words[layout.PAGE_WORD_MODE_LENGTH] = 0
         os.register_at_fork(after_in_child=segment.close_descriptor)
 
     def __getitem__(self, word: int) -> int:
@@ -93,8 +105,18 @@ class NodePage:
         begin = layout.PAGE_WORD_WHY * layout.WORD_BYTES
         self.words[layout.PAGE_WORD_WHY_LENGTH] = 0
         self.segment.bytes[begin : begin + len(blob)] = blob
+        if self.words[layout.PAGE_WORD_STATE] != STATES.index(state):
+            self.words[layout.PAGE_WORD_STATE_SINCE_UTC_NS] = time.time_ns()
         self.words[layout.PAGE_WORD_STATE] = STATES.index(state)
         self.words[layout.PAGE_WORD_WHY_LENGTH] = len(blob)
+
+    def set_mode(self, mode: str) -> None:
+        """Say how the source is read."""
+        blob = mode.encode(errors="replace")[: layout.PAGE_MODE_BYTES_MAX]
+        begin = layout.PAGE_WORD_MODE * layout.WORD_BYTES
+        self.words[layout.PAGE_WORD_MODE_LENGTH] = 0
+        self.segment.bytes[begin : begin + len(blob)] = blob
+        self.words[layout.PAGE_WORD_MODE_LENGTH] = len(blob)
 
     def count_frame(self, age_ns: int, utc_ns: int) -> None:
         """Count a frame whose work is done at `age_ns` after its capture."""
@@ -166,8 +188,6 @@ class PageReader:
     def snapshot(self) -> NodeSnapshot:
         """Return what the page says now."""
         words = self.segment.words
-        begin = layout.PAGE_WORD_WHY * layout.WORD_BYTES
-        length = min(words[layout.PAGE_WORD_WHY_LENGTH], layout.PAGE_WHY_BYTES_MAX)
         is_alive = self.is_alive
         state = STATES[words[layout.PAGE_WORD_STATE]]
         return NodeSnapshot(
@@ -177,7 +197,9 @@ class PageReader:
             pid=words[layout.PAGE_WORD_PID] if is_alive else 0,
             is_alive=is_alive,
             state=state if is_alive or state in ("ended", "failed") else "stopped",
-            why=bytes(self.segment.bytes[begin : begin + length]).decode(errors="replace"),
+            why=self._text(layout.PAGE_WORD_WHY, layout.PAGE_WORD_WHY_LENGTH, layout.PAGE_WHY_BYTES_MAX),
+            since_utc_ns=words[layout.PAGE_WORD_STATE_SINCE_UTC_NS],
+            mode=self._text(layout.PAGE_WORD_MODE, layout.PAGE_WORD_MODE_LENGTH, layout.PAGE_MODE_BYTES_MAX),
             frames=words[layout.PAGE_WORD_FRAMES],
             failures=words[layout.PAGE_WORD_FAILURES],
             refused=words[layout.PAGE_WORD_REFUSED],
@@ -185,6 +207,7 @@ class PageReader:
             reconnects=words[layout.PAGE_WORD_RECONNECTS],
             thinned=words[layout.PAGE_WORD_THINNED],
             corrupt=words[layout.PAGE_WORD_CORRUPT],
+            stale=words[layout.PAGE_WORD_STALE],
             trail_lost=words[layout.PAGE_WORD_TRAIL_LOST],
             last_frame_utc_ns=words[layout.PAGE_WORD_LAST_FRAME_UTC_NS],
             working_since_ns=words[layout.PAGE_WORD_WORKING_SINCE_NS],
@@ -198,6 +221,11 @@ class PageReader:
     def close(self) -> None:
         """Unmap the page."""
         self.segment.close()
+
+    def _text(self, word: int, length_word: int, nbytes_max: int) -> str:
+        begin = word * layout.WORD_BYTES
+        length = min(self.segment.words[length_word], nbytes_max)
+        return bytes(self.segment.bytes[begin : begin + length]).decode(errors="replace")
 
 
 def open_page(path: Path, node: str, replica: int) -> PageReader | None:

@@ -109,6 +109,7 @@ class RingWriter:
                 "format": facts.picture.format,
                 "width": facts.picture.width,
                 "height": facts.picture.height,
+                "matrix": facts.picture.matrix,
                 "time_base": None if base is None else [base.numerator, base.denominator],
             }
         )
@@ -192,7 +193,7 @@ def open_ring(path: Path) -> RingReader | None:
         camera=fields["camera"],
         run=words[layout.RING_WORD_RUN],
         epoch=words[layout.RING_WORD_EPOCH],
-        picture=PictureLayout(fields["format"], fields["width"], fields["height"]),
+        picture=PictureLayout(fields["format"], fields["width"], fields["height"], fields["matrix"]),
         time_base=None if base is None else Fraction(*base),
     )
     return RingReader(segment, facts, words[layout.RING_WORD_SLOTS])

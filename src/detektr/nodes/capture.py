@@ -120,8 +120,9 @@ class CaptureNode(Node):
 
     def state(self) -> tuple[str, str]:
         """How the source is, and whether anybody reads."""
-        if self._decoder.why:
-            return "connecting", self._decoder.why
+        trouble = self._decoder.trouble
+        if trouble is not None:
+            return trouble
         if not self.outlet.fanout.edges:
             return "waiting", f"no consumer yet: detektr processor module:Class --input {self.spec.node}"
         return "running", ""

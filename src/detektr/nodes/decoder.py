@@ -24,12 +24,13 @@ from detektr.memory import layout
 from detektr.memory.page import NodePage
 from detektr.memory.ring import RingFacts, RingWriter
 from detektr.nodes.options import CaptureOptions
+from detektr.nodes.reconnect import SECOND_NS, Reconnect
 from detektr.nodes.source import Picture, open_source
 from detektr.nodes.source_kind import is_live
 
 PENDING_MAX = 4  # published and not yet offered; the ring has as many slots to spare
-FIRST_PAUSE_S, LONGEST_PAUSE_S, GOOD_AFTER_S = 1.0, 60.0, 30.0
 ROOM_CHECK_S = 0.2
+_LEFT_OUT = (layout.PAGE_WORD_THINNED, layout.PAGE_WORD_CORRUPT, layout.PAGE_WORD_STALE)
 UNMAPPED_WITHIN_S = 2.0  # readers look so often whether a ring that they have mapped is gone
 _log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class Decoder(threading.Thread):
         make_ring: Callable[[RingFacts], RingWriter],
         has_old_rings: Callable[[], bool],
         serve: Callable[..., None],
+        reconnect: Reconnect | None = None,
     ) -> None:
         """Prepare; `start` begins to read and `go` lets frames be published, each followed by a call of `serve`."""
         super().__init__(name="decoder", daemon=True)
@@ -70,39 +72,40 @@ class Decoder(threading.Thread):
         self.is_waiting = False  # for a slot
         self.is_live = is_live(options.source)
         self.has_readers = False
-        self.why = "opening" if self.is_live else ""
+        self.trouble = ("connecting", "opening") if self.is_live else None  # state and why; None: pictures come
         self._node, self._options, self._folder, self._page, self._run_id = node, options, folder, page, run_id
         self._make_ring, self._has_old_rings, self._serve = make_ring, has_old_rings, serve
         self._ring: RingWriter | None = None
         self._slots: dict[int, npt.NDArray[np.uint8]] = {}
         self._sequence = page[layout.PAGE_WORD_NEXT_SEQUENCE]
         self._close_source: Callable[[], None] | None = None
-        self._good_since_s = 0.0
+        self._reconnect = reconnect or Reconnect()
+        self._good_since_ns = 0
+        self._mode = ""
+        self._is_broken = False  # a new time line has begun that no ring stands for yet
         self._is_short = False  # there was no room for the ring that is due
         self._alone_since_s = 0.0  # since when no older ring stands in its way
 
     def run(self) -> None:
         """Read until the source ends; a live one is opened again and again, with growing pauses."""
-        pause_s = FIRST_PAUSE_S
         try:
             while not self.is_stopped.is_set():
                 try:
                     self._read()
-                    why = "the stream ended"
+                    trouble = "connecting", "the stream ended"
                 except SourceError as fault:
                     if not self.is_live:
                         raise
-                    why = str(fault)
+                    trouble = fault.state, str(fault)
                 if not self.is_live or self.is_stopped.is_set():
                     break
-                if self._good_since_s and time.monotonic() - self._good_since_s > GOOD_AFTER_S:
-                    pause_s = FIRST_PAUSE_S
-                self._good_since_s = 0.0
-                self.why = why
+                good_ns = time.monotonic_ns() - self._good_since_ns if self._good_since_ns else 0
+                self._good_since_ns = 0
+                self.trouble = trouble
                 self._page[layout.PAGE_WORD_RECONNECTS] += 1
-                _log.warning("%s; trying again in about %.0f s", why, pause_s)
-                self.is_stopped.wait(pause_s * random.uniform(0.8, 1.2))
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                pause_s = self._reconnect.pause_ns(trouble[0], good_ns, random.random()) / SECOND_NS
+                _log.warning("%s: %s; trying again in %.1f s", *trouble, pause_s)
+                self.is_stopped.wait(pause_s)
         except DetektrError as fault:
             self.failure = fault
         except Exception as fault:  # a defect of ours, here or in the edges that `serve` works for
@@ -150,36 +153,47 @@ class Decoder(threading.Thread):
         source = open_source(self._options, self._folder)
         self._close_source = source.close
         page = self._page
-        thinned, corrupt = page[layout.PAGE_WORD_THINNED], page[layout.PAGE_WORD_CORRUPT]
+        before = [page[word] for word in _LEFT_OUT]
+
+        def count() -> None:
+            for word, told, now in zip(_LEFT_OUT, before, (source.thinned, source.corrupt, source.stale), strict=True):
+                page[word] = told + now
+
+        if self.is_stopped.is_set():  # it could not be closed before it was known
+            source.close()
         try:
             for picture in source.pictures():
                 if self.is_stopped.is_set():
                     return
-                page[layout.PAGE_WORD_THINNED] = thinned + source.thinned
-                page[layout.PAGE_WORD_CORRUPT] = corrupt + source.corrupt
-                if not self._good_since_s:
-                    self._good_since_s = time.monotonic()
-                    self.why = ""
-                    _log.info("reading %s: %s %dx%d", source.description, *_size(picture))
+                count()
+                self._is_broken |= picture.is_break
+                if source.mode != self._mode:
+                    self._mode = source.mode
+                    page.set_mode(self._mode)
+                if not self._good_since_ns:
+                    self._good_since_ns = time.monotonic_ns()
+                    self.trouble = None
+                    _log.info("reading %s: %s %dx%d, %s", source.description, *_size(picture), source.mode)
                 if self.has_readers or not self.is_live:
                     self._publish(picture)
         finally:
-            page[layout.PAGE_WORD_THINNED] = thinned + source.thinned
-            page[layout.PAGE_WORD_CORRUPT] = corrupt + source.corrupt
+            count()
             self._close_source = None
             source.close()
 
     def _publish(self, picture: Picture) -> None:
         ring = self._ring
-        if ring is None or ring.facts.picture != picture.layout or ring.facts.time_base != picture.time_base:
+        facts = None if ring is None or self._is_broken else (ring.facts.picture, ring.facts.time_base)
+        if facts != (picture.layout, picture.time_base):
             ring = self._ring = self._begin_epoch(picture)
+            self._is_broken = False
         if not self.go.is_set():
             self.has_first.set()
             self.go.wait()
         slot = None if ring is None else self._claim(ring)
         if self.is_stopped.is_set() and slot is None:
             return
-        captured_ns, utc_ns = time.monotonic_ns(), picture.utc_ns or time.time_ns()
+        captured_ns, utc_ns = picture.received_ns or time.monotonic_ns(), picture.utc_ns or time.time_ns()
         sequence, self._sequence = self._sequence, self._sequence + 1
         epoch, payload = self._page[layout.PAGE_WORD_EPOCH], b""
         if ring is not None and slot is not None:

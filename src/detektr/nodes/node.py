@@ -273,7 +273,7 @@ class Node(ABC):
             intake.tick(now_ns)
         self.outlet.tick(now_ns)
         state = self.state()
-        if self.is_stopping and state[0] in ("running", "waiting", "connecting"):
+        if self.is_stopping:
             state = "draining", ""
         if state != self._state:
             self._state = state

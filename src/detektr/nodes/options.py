@@ -110,7 +110,7 @@ class _NodeOptions:
     """How long a stop may take to finish what is queued; the rest is dropped as `stopped`."""
 
     def __post_init__(self) -> None:
-        for name in ("start_timeout", "drain", "timeout", "max_age"):
+        for name in ("start_timeout", "drain", "timeout", "max_age", "open_timeout", "stall_timeout"):
             value = getattr(self, name, None)
             if value is not None and duration_ns(value) == 0 and name != "drain":
                 raise ValueError(f"{name} {value!r} must be longer than nothing; e.g. 10s")
@@ -132,7 +132,7 @@ class CaptureOptions(_NodeOptions):
 
     kind: Literal["capture"] = "capture"
     source: str
-    """clip.mp4, rtsp://..., http(s)://..., /dev/video0, lavfi:testsrc2=..., or python:my.module:pictures."""
+    """clip.mp4, a folder of images, rtsp://..., http(s)://..., /dev/video0, lavfi:..., or python:my.module:pictures."""
     camera: Name | None = None
     """The camera's name in frame ids; the node's own name unless told otherwise."""
     with_: Mapping[str, Any] = field(default_factory=dict)
@@ -141,8 +141,20 @@ class CaptureOptions(_NodeOptions):
     """A file at its own pace (a generator's pictures without a time: at `fps`); false: as fast as they are taken."""
     loop: bool = False
     """Start a file again when it ends."""
+    transport: Literal["tcp", "udp", "auto"] = "tcp"
+    """How an rtsp:// camera sends; auto: by udp where tcp is refused or brings nothing."""
+    open_timeout: Duration = "10s"
+    """Longest time until a live source answers; it is tried again."""
+    stall_timeout: Duration = "10s"
+    """A live source without a picture for this long is `stalled`, and opened again; key frames must come more often."""
     fps: Annotated[float, Ge(0.001), Le(1000)] | None = None
-    """Thin out to this many frames a second, evenly; the others are counted as `thinned`."""
+    """Thin out to this many frames a second, evenly; the others count as `thinned`. A folder of images has so many."""
+    decode: Literal["all", "keyframes"] = "all"
+    """keyframes: only pictures that stand alone, for cheap watching of many cameras; the others count as `thinned`."""
+    hwaccel: Literal["auto", "cuda", "qsv", "none"] = "none"
+    """Decode by hardware; where that fails it is done in software, and the status says why."""
+    decoder_threads: Annotated[int, Ge(1), Le(64)] | None = None
+    """Threads of the decoder; one for a live source and as many as there are cores for a file unless told otherwise."""
     format: PixelFormat | None = None
     """Pixel format in the ring (an FFmpeg name); the decoder's own unless told otherwise."""
     width: Annotated[int, Ge(2), Le(16384)] | None = None
@@ -158,6 +170,16 @@ class CaptureOptions(_NodeOptions):
     guests: Annotated[int, Ge(0), Le(1024)] = 8
     """Slots kept for consumers that are not in the file (`detektr.attach`)."""
 
+    @property
+    def open_timeout_ns(self) -> int:
+        """Longest time until a live source answers, in nanoseconds."""
+        return duration_ns(self.open_timeout)
+
+    @property
+    def stall_timeout_ns(self) -> int:
+        """Longest time without a picture of a live source, in nanoseconds."""
+        return duration_ns(self.stall_timeout)
+
 
 @dataclass(frozen=True, kw_only=True)
 class BufferOptions(_NodeOptions):
@@ -165,7 +187,9 @@ class BufferOptions(_NodeOptions):
 
     kind: Literal["buffer"] = "buffer"
     input: Name | list[Name]
-    """The capture or buffer to read from, or a list of them."""
+    """The capture or buffer to read from, or a list of them; `cameras` is all cameras."""
+    per_camera: bool = False
+    """One of these for each of the file's `cameras` (NAME-CAMERA), reading what there is of that camera alone."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] = 64
     """Most frames queued for one consumer and one input."""
     low_water_mark: Annotated[int, Ge(0), Le(65535)] | None = None
@@ -193,7 +217,9 @@ class BufferOptions(_NodeOptions):
 @dataclass(frozen=True, kw_only=True)
 class _WorkerOptions(_NodeOptions):
     input: Name | list[Name]
-    """The node to read from, or a list of them."""
+    """The node to read from, or a list of them; `cameras` is all cameras."""
+    per_camera: bool = False
+    """One of these for each of the file's `cameras` (NAME-CAMERA), reading what there is of that camera alone."""
     use: Reference
     """Class or function, as module:Name; found on PYTHONPATH and beside the pipeline file."""
     with_: Mapping[str, Any] = field(default_factory=dict)

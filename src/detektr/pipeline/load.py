@@ -14,6 +14,7 @@ from typing import Any
 from detektr.errors import RefusedError
 from detektr.nodes.options import CaptureOptions
 from detektr.nodes.source_kind import SECRET_CHARS_MIN, mask, redact, source_kind, source_path, url_secrets
+from detektr.pipeline.cameras import expand_cameras
 from detektr.pipeline.document import Document, Fault, read_document
 from detektr.pipeline.graph import Graph, build_graph
 from detektr.pipeline.schema import PipelineOptions, read_options
@@ -44,7 +45,7 @@ class Pipeline:
     secrets: Mapping[str, str]
     """What must not be printed, and what stands in its place; for `source_kind.mask`."""
     document: Document
-    """The file's values and lines, for faults that are found later."""
+    """The file's values and lines, cameras written out, for faults that are found later."""
 
     @property
     def folder(self) -> Path:
@@ -66,10 +67,14 @@ def load_pipeline(path: Path, environment: Mapping[str, str] | None = None) -> P
     secrets = _secrets(document)
     if document.values is None:
         raise PipelineFileError(path, document.faults, secrets)
+    expansion = expand_cameras(document)
+    document = expansion.document
     reading = read_options(document)
+    if expansion.faults:  # what the graph lacks may be what these cameras meant
+        raise PipelineFileError(path, [*expansion.faults, *expansion.in_words(reading.faults)], secrets)
     graph, faults = build_graph(reading.options.nodes, document.line, broken=reading.broken, unsure=reading.unsure)
     if reading.faults or faults or graph is None:
-        raise PipelineFileError(path, [*reading.faults, *faults], secrets)
+        raise PipelineFileError(path, expansion.in_words([*reading.faults, *faults]), secrets)
     return Pipeline(path, reading.options, graph, secrets, document)
 
 
@@ -140,7 +145,10 @@ def _source_fault(source: str, folder: Path) -> Fault | None:
     try:
         path.stat()
         if path.is_dir():
-            return Fault(1, f"`source` {str(path)!r} is a directory", expected, "name a file in it")
+            if kind == "file" and next(path.iterdir(), None) is not None:
+                return None  # whether these are images, the capture says
+            found = "an empty folder" if kind == "file" else "a directory"
+            return Fault(1, f"`source` {str(path)!r} is {found}", expected, "name a file, or a folder of images")
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)):  # a pipe or device may wait
             return None
     except (OSError, ValueError) as error:

@@ -11,8 +11,8 @@ from detektr.pipeline.restart import RestartPolicy
 
 # From the best to the worst; a node is as its worst process is.
 STATES = (
-    *("ended", "running", "draining", "waiting", "connecting", "stalled", "starting", "restarting", "stopped"),
-    "failed",
+    *("ended", "running", "draining", "waiting", "connecting", "not_found", "forbidden", "unauthorized", "tls_failed"),
+    *("stalled", "starting", "restarting", "stopped", "failed"),
 )
 SUPERVISED = ("starting", "restarting", "ended", "failed")  # states in which a page has nothing to add
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
 import time
@@ -19,7 +20,7 @@ from detektr.pipeline.post import SUPERVISED, node_state, worst
 from detektr.pipeline.reading import RunReader
 
 _FILE = "roster.json"
-_COUNTS = ("frames", "failures", "refused", "wire_errors", "reconnects", "thinned", "corrupt", "trail_lost")
+_COUNTS = ("frames", "failures", "refused", "wire_errors", "reconnects", "thinned", "corrupt", "stale", "trail_lost")
 
 
 def write_json(path: Path, values: Mapping[str, Any], mode: int = 0o666) -> None:
@@ -72,7 +73,8 @@ def describe_nodes(
         pages: of all processes.
     Returns:
         By node, in the supervisor's order and then those started alone: `kind`, `state` (that of its worst process),
-        `pids`, `restarts`, `why` and the counts of its pages.
+        `pids`, `restarts`, `why`, `since` (UTC at which it came into that state; None: not known), `mode` (how a
+        capture's source is read) and the counts of its pages.
     """
     stalled = {ledger.producer for ledger in ledgers if ledger.is_stalled}
     by_node: dict[str, list[NodeSnapshot]] = {name: [] for name in supervised}
@@ -93,6 +95,8 @@ def describe_nodes(
             "pids": [page.pid for page in live] if not known else known["pids"],
             "restarts": known.get("restarts", 0),
             "why": known.get("why") or next(iter(words), ""),
+            "since": _utc(min((page.since_utc_ns for page in live if page.state == state), default=0)),
+            "mode": next((page.mode for page in live if page.mode), ""),
             **{count: sum(getattr(page, count) for page in found) for count in _COUNTS},
         }
     return nodes
@@ -166,6 +170,10 @@ def stop_pipeline(name: str, wait_ns: int) -> bool:
                 " lives in another container: end it there"
             )
     return all([wait_end(pid, deadline_ns - time.monotonic_ns()) for _, pid in asked])
+
+
+def _utc(utc_ns: int) -> str | None:
+    return datetime.datetime.fromtimestamp(utc_ns // 10**9, datetime.UTC).isoformat() if utc_ns else None
 
 
 def _folders() -> list[RunFolder]:

@@ -24,6 +24,7 @@ from detektr.nodes.options import (
     Text,
 )
 from detektr.nodes.source_kind import STREAM_SCHEMES, scheme_of, source_kind
+from detektr.pipeline.cameras import CAMERAS, DEFAULTS, NODES_MAX
 from detektr.pipeline.document import Document, Fault, Path, read_scalar
 from detektr.pipeline.hint import listed, literals, nearest, plain_types, words_of
 
@@ -36,7 +37,6 @@ KINDS: dict[str, type[NodeOptions]] = {
     "processor": ProcessorOptions,
     "sink": SinkOptions,
 }
-NODES_MAX = 256
 # What stands in for a missing key while the rest of its section is looked at; never leaves this module unfaulted.
 _STAND_IN = {"source": "lavfi:nullsrc", "input": "unknown", "use": "unknown:unknown", "to": "none"}
 _NOT_GIVEN = object()
@@ -116,7 +116,9 @@ class _Reader:
 
     def read(self) -> Reading:
         values = dict(self.document.values or {})
-        self._refuse_unknown(values, _keys(PipelineOptions), (), "the pipeline")
+        name_key, nodes_key, *other_keys = _keys(PipelineOptions)
+        known = (name_key, CAMERAS, DEFAULTS, nodes_key, *other_keys)  # cameras are nodes by now
+        self._refuse_unknown(values, known, (), "the pipeline")
         name = self._name(values)
         audit = values.get("audit", _NOT_GIVEN)
         audit_values = {} if audit is _NOT_GIVEN else {"to": audit} if isinstance(audit, str) else audit
@@ -314,6 +316,24 @@ def json_schema() -> dict[str, Any]:
         definition["title"] = kind
     by_kind = [{"$ref": f"#/$defs/{options.__name__}"} for options in KINDS.values()]
     schema["properties"]["nodes"] |= {"additionalProperties": {"oneOf": by_kind}, "minProperties": 1}
+    capture = definitions["CaptureOptions"]
+    definitions["Camera"] = {**capture, "title": "camera", "required": ["source"]}
+    shared = {key: value for key, value in capture["properties"].items() if key not in ("kind", "source", "camera")}
+    schema["properties"] |= {
+        CAMERAS: {
+            "description": "The cameras by name: a source, or a mapping with `source`; each is a capture of its name.",
+            "type": "object",
+            "propertyNames": {"pattern": NAME_PATTERN},
+            "additionalProperties": {"anyOf": [capture["properties"]["source"], {"$ref": "#/$defs/Camera"}]},
+            "minProperties": 1,
+        },
+        DEFAULTS: {
+            "description": "What every camera has that does not say otherwise.",
+            "type": "object",
+            "properties": shared,
+            "additionalProperties": False,
+        },
+    }
     audit = schema["properties"]["audit"]
     text = dict(definitions["AuditOptions"]["properties"]["to"])
     schema["properties"]["audit"] = {

@@ -45,11 +45,12 @@ def describe_status(status: Mapping[str, Any]) -> str:
         about.append(f"process {status['supervisor']}, up {status.get('seconds')} s")
     if status.get("metrics"):
         about.append(f"metrics {status['metrics']}")
-    nodes: list[tuple[str, ...]] = [("node", "kind", "state", "processes", "frames", "restarts", "why")]
+    nodes: list[tuple[str, ...]] = [("node", "kind", "state", "processes", "frames", "restarts", "since", "why")]
     for name, node in status["nodes"].items():
         pids = " ".join(map(str, node["pids"])) or "-"
         frames, restarts = str(node.get("frames", 0)), str(node["restarts"])
-        nodes.append((name, node["kind"], node["state"], pids, frames, restarts, node.get("why") or ""))
+        why = node.get("why") or node.get("mode") or ""
+        nodes.append((name, node["kind"], node["state"], pids, frames, restarts, node.get("since") or "-", why))
     headings = ("edge", "offered", "delivered", "dropped", "dead-lettered", "queued", "in flight", "")
     edges: list[tuple[str, ...]] = [headings]
     for edge in status["edges"]:

@@ -18,7 +18,9 @@ _COLUMNS = {
     **{"node": 0, "kind": 110, "state": 0, "frames/s": 60, "queue": 40, "leases": 100, "dropped": 0},
     **{"age p50": 80, "p99": 100, "restarts": 90},
 }  # heading: width of the terminal from which on it is shown
-_COLORS = {"running": "green", "ended": "dim", "failed": "bold red", "stalled": "bold red", "restarting": "red"}
+_COLORS = {"running": "green", "ended": "dim", "restarting": "red"} | dict.fromkeys(
+    ("failed", "stalled", "unauthorized", "forbidden", "not_found", "tls_failed"), "bold red"
+)
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,7 @@ class PipelineCollector(Collector):
             ("reconnects", "Times the source was opened again.", lambda page: page.reconnects),
             ("thinned", "Pictures left out by fps.", lambda page: page.thinned),
             ("corrupt", "Pictures the decoder marked as damaged.", lambda page: page.corrupt),
+            ("stale", "Pictures left out because they were an old backlog.", lambda page: page.stale),
             ("trail_lost", "Audit records lost because their way was full.", lambda page: page.trail_lost),
         ]
         for name, text, value in counters:

@@ -23,6 +23,7 @@ def test_a_region_begins_where_the_one_before_has_ended() -> None:
     assert layout.EDGE_WORD_DROPPED + 16 <= layout.EDGE_WORD_SEEN
     assert layout.REPLICA_NAME * 8 + layout.REPLICA_NAME_BYTES <= layout.REPLICA_WORDS * 8
     assert layout.PAGE_WORD_AGES + layout.PAGE_AGES <= layout.PAGE_WORD_WHY
+    assert layout.PAGE_WORD_WHY + layout.PAGE_WHY_BYTES_MAX // 8 <= layout.PAGE_WORD_MODE
 
 
 def test_sizes_are_whole_pages_and_hold_what_they_must() -> None:

@@ -44,6 +44,27 @@ def test_a_reason_that_utf8_cannot_say_is_told_as_far_as_it_can(page: NodePage, 
     assert reader.snapshot().why == "clip?.mp4"
 
 
+def test_a_state_has_a_beginning_which_another_reason_does_not_change(page: NodePage, reader: PageReader) -> None:
+    begun = reader.snapshot().since_utc_ns
+    page.set_state("connecting", "no route to the camera")
+    since = reader.snapshot().since_utc_ns
+    assert begun < since
+    page.set_state("connecting", "nobody listens there")
+    assert reader.snapshot().since_utc_ns == since
+    page.set_state("unauthorized", "401")
+    assert reader.snapshot().since_utc_ns > since
+
+
+def test_mode_and_what_was_left_out_stand_beside_the_state(page: NodePage, reader: PageReader) -> None:
+    page.set_mode("h264 over tcp, software decoder")
+    page.set_state("running", "x" * 1000)
+    page[layout.PAGE_WORD_STALE] = 7
+    assert (reader.snapshot().mode, reader.snapshot().stale) == ("h264 over tcp, software decoder", 7)
+    page.set_mode("m" * 1000)
+    assert reader.snapshot().mode == "m" * layout.PAGE_MODE_BYTES_MAX
+    assert reader.snapshot().why == "x" * layout.PAGE_WHY_BYTES_MAX
+
+
 def test_progress_is_that_of_the_session_asked_for(page: NodePage, reader: PageReader) -> None:
     at = layout.PAGE_WORD_INPUTS + 2 * layout.PAGE_INPUT_WORDS
     page[at + layout.PAGE_INPUT_SESSION] = 77

@@ -11,7 +11,7 @@ from detektr.memory.ring import RingFacts, RingReader, RingWriter, open_ring
 from detektr.memory.segment import create_segment
 from detektr.picture import PictureLayout
 
-FACTS = RingFacts("camera", "door", 7, 3, PictureLayout("yuv420p", 64, 48), Fraction(1, 90_000))
+FACTS = RingFacts("camera", "door", 7, 3, PictureLayout("yuv420p", 64, 48, "bt709"), Fraction(1, 90_000))
 
 
 @pytest.fixture

@@ -117,7 +117,10 @@ def test_a_missing_source_file_is_told_with_its_line_and_one_beside_the_file_is_
     (fault,) = check_machine(pipeline)
     assert fault.line == 3 and str(tmp_path / "clip.mp4") in fault.what and "no such file" in fault.what
     (tmp_path / "clip.mp4").mkdir()
-    assert "is a directory" in check_machine(pipeline)[0].what
+    assert "is an empty folder" in check_machine(pipeline)[0].what
+    (tmp_path / "clip.mp4" / "1.png").touch()
+    assert check_machine(pipeline) == []
+    (tmp_path / "clip.mp4" / "1.png").unlink()
     (tmp_path / "clip.mp4").rmdir()
     (tmp_path / "clip.mp4").write_bytes(b"x")
     assert check_machine(pipeline) == []

@@ -17,12 +17,24 @@ SUPERVISED = {"cam": {"kind": "capture", "state": "running", "pids": [7], "resta
 def test_supervised_nodes_come_first_and_lone_ones_stand_beside_them() -> None:
     pages = [
         NodeSnapshot("lone", 0, kind="processor", pid=9, is_alive=True, state="waiting", why="waiting for cam"),
-        NodeSnapshot("cam", 0, kind="capture", pid=7, is_alive=True, state="running", frames=5),
+        NodeSnapshot(
+            "cam",
+            0,
+            kind="capture",
+            pid=7,
+            is_alive=True,
+            state="stalled",
+            frames=5,
+            since_utc_ns=10**9,
+            mode="by wire",
+        ),
         NodeSnapshot("gone", 0, kind="processor", state="stopped"),
     ]
     nodes = describe_nodes(SUPERVISED, [EdgeLedger("cam", "lone", is_stalled=True)], pages)
     assert list(nodes) == ["cam", "lone", "gone"]
     assert nodes["cam"]["state"] == "stalled" and nodes["cam"]["frames"] == 5 and nodes["cam"]["restarts"] == 1
+    assert (nodes["cam"]["since"], nodes["cam"]["mode"]) == ("1970-01-01T00:00:01+00:00", "by wire")
+    assert (nodes["gone"]["since"], nodes["gone"]["mode"]) == (None, "")
     assert (nodes["lone"]["state"], nodes["lone"]["pids"], nodes["lone"]["why"]) == ("waiting", [9], "waiting for cam")
     assert (nodes["gone"]["state"], nodes["gone"]["pids"]) == ("stopped", [])
 

@@ -55,7 +55,11 @@ def test_audit_is_a_text_or_a_mapping_and_metrics_has_a_host() -> None:
         ("name: a/b\nnodes:\n  a: {kind: capture, source: x}\n", 1, ["`name` is 'a/b'", "a letter"]),
         ("name: 12\nnodes:\n  a: {kind: capture, source: x}\n", 1, ["`name` is 12"]),
         ("name:\nnodes:\n  a: {kind: capture, source: x}\n", 1, ["`name` is empty"]),
-        (GOOD + "metrcs: {port: 1}\n", 5, ["'metrcs'", "name, nodes, audit or metrics", "write `metrics`"]),
+        (
+            GOOD + "metrcs: {port: 1}\n",
+            5,
+            ["'metrcs'", "name, cameras, camera_defaults, nodes, audit or metrics", "write `metrics`"],
+        ),
         (GOOD + "metrics: 9464\n", 5, ["`metrics` is 9464", "a mapping"]),
         (GOOD + "metrics:\n", 5, ["`metrics` is empty"]),
         (GOOD + "metrics: {port: 70000}\n", 5, ["`port` is 70000", "0 to 65535"]),
@@ -210,7 +214,7 @@ def test_the_json_schema_names_keys_as_the_file_does() -> None:
 def test_the_json_schema_has_a_key_for_each_option_and_no_other() -> None:
     schema = json_schema()
     expected = {"kind", "restart", "optional", "start_timeout", "drain", "input", "high_water_mark", "low_water_mark",
-                "when_full", "max_age", "guests"}  # fmt: skip
+                "when_full", "max_age", "guests", "per_camera"}  # fmt: skip
     assert set(schema["$defs"][BufferOptions.__name__]["properties"]) == expected
 
 

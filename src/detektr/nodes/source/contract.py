@@ -26,11 +26,19 @@ class Picture(Protocol):
 
     @property
     def time_base(self) -> Fraction | None:
-        """Seconds of one unit of `pts`; None where `pts` is."""
+        """Seconds of one unit of `pts`; None: the source has no times."""
 
     @property
     def utc_ns(self) -> int | None:
-        """When the camera says it saw the picture, in nanoseconds since 1970; None: it does not say."""
+        """When the picture was taken or came, in nanoseconds since 1970; None: now."""
+
+    @property
+    def received_ns(self) -> int | None:
+        """Monotonic time at which its packet was read, in nanoseconds; None: now."""
+
+    @property
+    def is_break(self) -> bool:
+        """True: the first picture of a new time line, of which the times before tell nothing."""
 
     def write(self, slot: npt.NDArray[np.uint8]) -> None:
         """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
@@ -48,8 +56,16 @@ class Source(Protocol):
         """What it is, without secrets, for logs."""
 
     @property
+    def mode(self) -> str:
+        """How it is read, in short words for status, such as `h264 over tcp, software decoder`."""
+
+    @property
     def thinned(self) -> int:
-        """Pictures left out by `fps`."""
+        """Pictures left out by `fps` or `decode: keyframes`."""
+
+    @property
+    def stale(self) -> int:
+        """Pictures and packets left out because they were an old backlog."""
 
     @property
     def corrupt(self) -> int:
@@ -63,4 +79,4 @@ class Source(Protocol):
         """
 
     def close(self) -> None:
-        """Make `pictures` end, from any thread; what waits for the network ends with the network's time-out."""
+        """Make `pictures` end, from any thread: those of a live source at once."""

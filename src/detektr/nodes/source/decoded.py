@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from detektr.frame import plane_rows
 from detektr.nodes.options import CaptureOptions
-from detektr.picture import FORMATS, PictureLayout, format_name
+from detektr.nodes.source.upright import Upright
+from detektr.picture import FORMATS, MATRICES, PictureLayout, format_name
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
 _FULL_RANGE_NAMES = {"yuv420p": "yuvj420p", "yuv422p": "yuvj422p", "yuv444p": "yuvj444p"}
+_MATRIX_NAMES = {number: name for name, number in MATRICES.items()} | {6: "bt601", 10: "bt2020"}  # by other names
 _FALLBACK = "yuv420p"  # formats that a ring cannot hold become this one
 
 
@@ -32,6 +34,8 @@ class DecodedPicture:
     pts: int | None = None
     time_base: Fraction | None = None
     utc_ns: int | None = None
+    received_ns: int | None = None
+    is_break: bool = False
 
     def write(self, slot: npt.NDArray[np.uint8]) -> None:
         """Copy the planes, once each, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
@@ -50,6 +54,8 @@ class ArrayPicture:
     pts: None = None
     time_base: None = None
     utc_ns: None = None
+    received_ns: None = None
+    is_break: bool = False
 
     def write(self, slot: npt.NDArray[np.uint8]) -> None:
         """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
@@ -63,8 +69,10 @@ class Fitting:
         self._format = None if options.format is None else format_name(options.format)
         self._width = options.width
         self._height = options.height
+        self._upright = Upright()
         self._reformatter: VideoReformatter | None = None
         self._layout: PictureLayout | None = None
+        self._shape: tuple[str, int, int, str] | None = None  # what the layout was asked for
 
     @property
     def is_asked(self) -> bool:
@@ -72,7 +80,8 @@ class Fitting:
         return any(asked is not None for asked in (self._format, self._width, self._height))
 
     def fit(self, frame: VideoFrame) -> tuple[VideoFrame, PictureLayout]:
-        """Return the frame as it shall be written, and its layout; the same frame if it is right already."""
+        """Return the frame as it shall be written, upright, and its layout; the same frame if it is right already."""
+        frame = self._upright.turn(frame)
         own = _own_format(frame)
         name = self._format or (own if own in FORMATS else _FALLBACK)
         width, height = self._width or frame.width, self._height or frame.height
@@ -84,10 +93,10 @@ class Fitting:
             planar = own if has_luma_plane else _FALLBACK
         if (own, frame.width, frame.height) != (planar, width, height):
             frame = self._reformat(frame, width, height, planar)
-        layout = self._layout
-        if layout is None or (layout.format, layout.width, layout.height) != (name, width, height):
-            self._layout = layout = PictureLayout(name, width, height)
-        return frame, layout
+        shape = name, width, height, _MATRIX_NAMES.get(frame.colorspace, "bt601")
+        if self._layout is None or self._shape != shape:
+            self._layout, self._shape = PictureLayout(*shape), shape
+        return frame, self._layout
 
     def _reformat(self, frame: VideoFrame, width: int, height: int, name: str) -> VideoFrame:
         if self._reformatter is None:
@@ -97,11 +106,6 @@ class Fitting:
         is_full = name.startswith("yuvj") or FORMATS[name].luma_shift is None or len(FORMATS[name].planes) == 1
         to_range: Any = _FULL_RANGE if is_full and name != "yuyv422" else _LIMITED_RANGE
         return self._reformatter.reformat(frame, width, height, name, dst_color_range=to_range, threads=1)
-
-
-def exact(value: Any) -> Fraction | None:
-    """Return FFmpeg's rational as a fraction; None where it is unset (None, 0/0 or 0/1, by the version of PyAV)."""
-    return Fraction(value.numerator, value.denominator) if value else None
 
 
 def _own_format(frame: VideoFrame) -> str:

@@ -18,8 +18,9 @@ import numpy as np
 from detektr.errors import SourceError
 from detektr.nodes.options import CaptureOptions
 from detektr.nodes.source.contract import Picture
-from detektr.nodes.source.decoded import ArrayPicture, DecodedPicture, Fitting, exact
+from detektr.nodes.source.decoded import ArrayPicture, DecodedPicture, Fitting
 from detektr.nodes.source.pace import SECOND_NS, Pacer, Thinner
+from detektr.nodes.source.timeline import exact
 from detektr.picture import SIDE_PIXELS_MAX, PictureLayout
 
 _EXPECTED = "a numpy uint8 array (H, W, 3) in bgr24 order or (H, W) gray8, or an av.VideoFrame"
@@ -38,8 +39,10 @@ class GeneratorSource:
 
     def __init__(self, options: CaptureOptions, folder: Path) -> None:
         self.description = options.source
+        self.mode = "python generator"
         self.thinned = 0
         self.corrupt = 0
+        self.stale = 0
         self._options = options
         self._fitting = Fitting(options)
         self._thinner = None if options.fps is None else Thinner(options.fps)

@@ -7,15 +7,15 @@ from pathlib import Path
 from detektr.errors import SourceError
 from detektr.nodes.options import CaptureOptions
 from detektr.nodes.source.contract import Source
-from detektr.nodes.source_kind import source_kind
+from detektr.nodes.source_kind import is_live, source_kind, source_path
 from detektr.picture import format_name
 
 
 def open_source(options: CaptureOptions, folder: Path) -> Source:
-    """Open what `options.source` names; waits for a camera's answer no longer than the network's time-out.
+    """Open what `options.source` names; a camera or stream is opened when its first picture is asked for.
 
     Args:
-        options: source, realtime, loop, fps, format, width, height and (for python:) with_ are heeded.
+        options: of the source, its connection, its decoder and its pictures, and (for python:) with_.
         folder: where relative files and python modules are looked for: beside the pipeline file.
     Raises:
         SourceError: it cannot be opened; says what, why and the cure, without secrets.
@@ -30,6 +30,15 @@ def open_source(options: CaptureOptions, folder: Path) -> Source:
         from detektr.nodes.source.generator import GeneratorSource
 
         return GeneratorSource(options, folder)
+    if is_live(options.source):
+        from detektr.nodes.source.live import LiveSource
+
+        return LiveSource(options, folder)
+    path = source_path(options.source, folder)
+    if path is not None and path.is_dir():
+        from detektr.nodes.source.images import ImageFolderSource
+
+        return ImageFolderSource(options, path)
     from detektr.nodes.source.video import VideoSource
 
     return VideoSource(options, folder)

@@ -23,13 +23,16 @@ class Thinner:
         self._moment = Fraction(0)
         self._tick = 0
 
-    def takes(self, moment: Fraction) -> bool:
-        """Tell whether the picture of this moment (in seconds, of any origin) passes."""
-        step, self._moment = moment - self._moment, moment
+    def takes(self, moment: Fraction, step: Fraction | None = None) -> bool:
+        """Tell whether the picture of this moment passes.
+
+        Args:
+            moment: in seconds, of any origin.
+            step: usual time between two pictures, in seconds; None: that since the picture asked of before.
+        """
+        step, self._moment = moment - self._moment if step is None else step, moment
         if self._origin is not None:
-            # Rounded and jittering times fall just before their tick; a quarter of a picture's time forgives them.
-            slack = min(max(step, Fraction(0)), 1 / self._fps) / 4
-            tick = math.floor((moment + slack - self._origin) * self._fps)
+            tick = self._tick_at(moment + self._slack(step))
             if tick > self._tick:
                 self._tick = tick
                 return True
@@ -37,6 +40,24 @@ class Thinner:
                 return False
         self._origin, self._tick = moment, 0
         return True
+
+    def may_take(self, moment: Fraction, step: Fraction) -> bool:
+        """Tell whether the picture of this moment might pass, of pictures that come in any order and will be asked of.
+
+        Args:
+            moment: in seconds, of the same origin as those of `takes`.
+            step: time between two pictures, in seconds, from which theirs differ by less than an eighth.
+        """
+        if self._origin is None:
+            return True
+        return self._tick_at(moment + self._slack(step)) != self._tick_at(moment - 7 * step / 8)
+
+    def _tick_at(self, moment: Fraction) -> int:
+        return math.floor((moment - (self._origin or 0)) * self._fps)
+
+    def _slack(self, step: Fraction) -> Fraction:
+        """Return what rounded and jittering times, which fall just before their tick, are forgiven."""
+        return min(max(step, Fraction(0)), 1 / self._fps) / 4
 
 
 class Pacer:
