@@ -46,7 +46,8 @@ def launch(told: dict[str, Any]) -> str:
     size = "width={width},height={height}".format(**told)
     video = (
         f"videotestsrc is-live=true ! videoscale ! capsfilter name=size caps=video/x-raw,format=I420,{size}"
-        f",framerate={told['fps']}/1 ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max={told['gop']}"
+        f",framerate={told['fps']}/1 ! x264enc tune=zerolatency sliced-threads=false"
+        f" speed-preset=ultrafast key-int-max={told['gop']}"
         " ! h264parse ! valve name=valve ! rtph264pay name=pay0 pt=96 config-interval=-1"
     )
     audio = " audiotestsrc is-live=true ! alawenc ! rtppcmapay name=pay1 pt=8" if told.get("audio") else ""

@@ -14,8 +14,9 @@ import pytest
 
 from detektr.ledger import EdgeLedger
 from detektr.memory.journal import JournalReader, adopt_journal, open_journal
-from detektr.nodes.edge import Edge, EdgeOptions
+from detektr.nodes.edge import Edge
 from detektr.nodes.lease import Claim
+from detektr.nodes.terms import EdgeOptions
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -25,7 +26,8 @@ WRITER = f"""
 import sys
 from pathlib import Path
 from detektr.memory.journal import adopt_journal
-from detektr.nodes.edge import Edge, EdgeOptions
+from detektr.nodes.edge import Edge
+from detektr.nodes.terms import EdgeOptions
 from detektr.nodes.lease import Claim
 
 options = EdgeOptions(mark={MARK}, low={MARK - 1}, when_full="drop-oldest", window_total=8, payload_bytes=64)

@@ -18,9 +18,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from detektr.memory import layout
 from detektr.memory.journal import Journal, JournalReader
-from detektr.nodes.edge import Edge, EdgeOptions
+from detektr.nodes.edge import Edge
 from detektr.nodes.lease import FrameName
 from detektr.nodes.options import WhenFull
+from detektr.nodes.terms import EdgeOptions
 from detektr.testing.dying_memory import Died, DyingMemory
 from tests.property.consumer import Consumer, Leased, Page, Returned
 from tests.property.journal_bytes import read_journal

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.journal import Journal
-from detektr.nodes.edge import Edge, EdgeOptions
+from detektr.nodes.edge import Edge
 from detektr.nodes.lease import Claim
+from detektr.nodes.terms import EdgeOptions
 from detektr.testing.dying_memory import Died, DyingMemory
 from tests.property.journal_bytes import new_memory, read_journal
 

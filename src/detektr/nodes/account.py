@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from detektr.errors import WireError
 from detektr.events import Event, FrameDeadLettered, FrameDropped, FrameRedelivered, ResultRefused
-from detektr.nodes.edge import Edge, Fact
+from detektr.nodes.edge import Edge
+from detektr.nodes.terms import Fact
 
 LETTERS_MAX = 10  # dead letters ...
 LETTERS_NS = 10_000_000_000  # ... within this time

@@ -222,6 +222,9 @@ class Decoder(threading.Thread):
 
     def _claim(self, ring: RingWriter) -> int | None:
         """Take a free slot; a file waits for one, a live source has one at once or not at all."""
+        slot = ring.try_claim() if len(self._published) < PENDING_MAX else None
+        if slot is not None:
+            return slot
         while not self.is_stopped.is_set():
             self.room.clear()
             if len(self._published) < PENDING_MAX:

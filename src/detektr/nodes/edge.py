@@ -7,59 +7,20 @@ in a journal, so that a successor of the producer adopts the edge as it was, at 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from detektr.ledger import DROP_REASONS
 from detektr.memory import layout
 from detektr.memory.journal import CellRecord, Journal
 from detektr.nodes.backlog import Backlog
 from detektr.nodes.lease import Cell, Claim, FrameName, Replica
-from detektr.nodes.options import WhenFull
+from detektr.nodes.terms import EdgeOptions, Fact
 
 _DROPPED = {reason: layout.EDGE_WORD_DROPPED + place for place, reason in enumerate(DROP_REASONS)}
 _SETTLE_MAX = layout.EDGE_REDO_PAIRS_MAX - 1  # cells freed in one change, beside the counter
 STALL_NS = 500_000_000  # told within a second, with the times it takes to notice a death and to look
 
 Offer = Literal["taken", "dropped", "known"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EdgeOptions:
-    """What an edge may hold and what it does when that is reached."""
-
-    mark: int
-    """Most frames queued per lane (the high-water mark)."""
-    low: int
-    """After the mark was reached, a lane takes frames again when it holds this many."""
-    when_full: WhenFull
-    lanes: int = 1
-    """Inputs of the producer; each has a queue and a mark of its own."""
-    window_total: int
-    """Most leases that all replicas may hold together."""
-    payload_bytes: int
-    max_deliveries: int = 3
-    timeout_ns: int | None = None
-    """How long a replica may take for one frame; None: as long as it lives."""
-    max_age_ns: int | None = None
-    is_guest: bool = False
-
-    @property
-    def cells(self) -> int:
-        """Most frames that the edge ever holds."""
-        return self.lanes * self.mark + self.window_total
-
-
-class Fact(NamedTuple):
-    """Something that became of one frame; `what` is dropped, redelivered, dead_lettered or refused."""
-
-    what: str
-    sequence: int
-    reason: str
-    attempts: int
-    payload: bytes
-    frames: int = 1
-    """How many, of which `sequence` is the last one's."""
 
 
 class Edge:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from detektr.nodes.edge import EdgeOptions
 from detektr.nodes.options import WhenFull
+from detektr.nodes.terms import EdgeOptions
 from detektr.wire.message import Attach
 
 GUEST_MARK = 3

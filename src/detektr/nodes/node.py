@@ -33,6 +33,7 @@ from detektr.wire.message import Grant, Refusal, Welcome
 
 TICK_NS = 100_000_000
 EVENTS_PENDING_MAX = 4096
+_TO_CONSUMER = (Grant, Welcome, Refusal)
 _log = logging.getLogger(__name__)
 
 
@@ -185,8 +186,10 @@ class Node(ABC):
 
         With `may_wait` it is left to the next call, or the loop, within a millisecond, where readers are busy anyway.
         """
-        if self.is_asleep and not (may_wait and self.outlet.is_crowded):
+        if self.is_asleep:
             with self.lock:
+                if may_wait and self.outlet.is_crowded:
+                    return
                 self._serve(time.monotonic_ns())
                 if self.is_asleep and self.outlet.fall_asleep():
                     self._serve(time.monotonic_ns())
@@ -254,7 +257,7 @@ class Node(ABC):
             try:
                 if isinstance(message, WireError):
                     raise message
-                if isinstance(message, Grant | Welcome | Refusal):
+                if isinstance(message, _TO_CONSUMER):
                     if not self.intakes:
                         raise WireError(f"{type(message).__name__} to a {self.kind}, which reads from nobody")
                     for intake in self.intakes:

@@ -6,7 +6,6 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from detektr.errors import NoRoomError, WireError
 from detektr.events import ConsumerAttached, ConsumerLeft, EdgeResumed, EdgeStalled, Event
@@ -14,15 +13,17 @@ from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.journal import adopt_journal
 from detektr.memory.page import PageReader, open_page
-from detektr.memory.returns import ReturnsReader, open_returns
+from detektr.memory.returns import open_returns
 from detektr.memory.segment import Segment
 from detektr.nodes.account import Account
-from detektr.nodes.edge import Edge, EdgeOptions
+from detektr.nodes.edge import Edge
 from detektr.nodes.fanout import Fanout
 from detektr.nodes.guests import POLICIES, Producer
-from detektr.nodes.lease import Cell, Claim, FrameName
-from detektr.wire.link import Link, Outbox
-from detektr.wire.message import Attach, Detach, Grant, Lease, Message, Refusal, Return, Welcome
+from detektr.nodes.lease import Claim, FrameName
+from detektr.nodes.terms import EdgeOptions
+from detektr.nodes.ways import Way, Ways
+from detektr.wire.link import Link
+from detektr.wire.message import Attach, Detach, Message, Refusal, Return, Welcome
 
 GRANT_BYTES_MAX = 1 << 20  # payload of one message, unless a single lease has more
 HOLD_NS = 1_000_000  # a buffer that is awake is told of new leases after this time ...
@@ -31,27 +32,6 @@ CROWDED_NS = 100_000_000
 LOOK_NS = 200_000_000  # how often the kernel is asked who lives
 _REPLICA = re.compile(r"^([A-Za-z][A-Za-z0-9_-]{0,31})\.([0-9]{1,3})\Z")
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class _Way:
-    """How one attached replica is reached, and where it gives back."""
-
-    consumer: str
-    replica: str
-    round: int
-    pid: int
-    page: PageReader
-    outbox: Outbox
-    returns: ReturnsReader
-    is_durable: bool
-    held: list[Lease] = field(default_factory=list)
-    """Leases that it has not been told of yet."""
-    held_since_ns: int = 0
-
-    def close(self) -> None:
-        self.outbox.close()
-        self.returns.close()
 
 
 class Outlet:
@@ -81,11 +61,9 @@ class Outlet:
         self._folder, self._link, self._report = folder, link, report
         self._account = Account(producer.name, report, identify, save_letter)
         self._segments: dict[str, Segment] = {}
-        self._ways: dict[int, _Way] = {}  # by session
+        self._ways = Ways(producer.name, producer.payload_bytes)
         self._pages: dict[str, PageReader] = {}
         self._next_look_ns = 0
-        self._is_hurried = self._may_hold = False
-        self._crowded_ns = -CROWDED_NS
 
     def add_edge(self, consumer: str, options: EdgeOptions) -> None:
         """Make an edge, or adopt the one that a predecessor left.
@@ -143,10 +121,7 @@ class Outlet:
 
     def hurry(self, is_hurried: bool) -> None:
         """Say whether we wait for every lease to come back; consumers that sleep on some are woken."""
-        if is_hurried and not self._is_hurried:
-            for session, way in self._ways.items():
-                way.outbox.try_send(Grant(session, way.round, self.producer.name, ()))
-        self._is_hurried = is_hurried
+        self._ways.hurry(is_hurried)
 
     def wake(self) -> None:
         """Say that we look at what is returned anyway."""
@@ -157,50 +132,31 @@ class Outlet:
     def fall_asleep(self) -> bool:
         """Say which edges wait for leases to come back; whether some came back before that could be seen."""
         for edge in self.fanout.edges.values():
-            if self._is_hurried or edge.queued:
+            if self._ways.is_hurried or edge.queued:
                 edge.journal[layout.EDGE_WORD_WANTED] = 1
-        return any([way.returns.has_news for way in self._ways.values()])
+        return self._ways.has_news
 
     def wait_ns(self, now_ns: int, until_ns: int) -> int:
         """Return how long the loop may sleep: until `until_ns`, or less where leases may be held back meanwhile."""
-        self._may_hold = now_ns - self._crowded_ns < CROWDED_NS
-        return min(until_ns - now_ns, HOLD_NS) if self._may_hold else until_ns - now_ns
+        return self._ways.wait_ns(now_ns, until_ns)
 
     @property
     def is_crowded(self) -> bool:
         """Whether all who read us are awake and busy, so that news can wait until there is more of it."""
-        return self._may_hold and not any([way.page.is_asleep for way in tuple(self._ways.values())])
+        return self._ways.is_crowded
 
     def pump(self, now_ns: int) -> None:
-        """Take back what was returned, lease what can be leased and tell the replicas."""
+        """Lease what can be leased, tell the replicas, and take back what was returned."""
         for edge in tuple(self.fanout.edges.values()):
-            self._harvest(edge, now_ns)
-            for session, cells in edge.grant(now_ns).items():
-                way = self._ways[session]
-                if not way.held:
-                    way.held_since_ns = now_ns
-                way.held += map(_lease, cells)
-        for session, way in tuple(self._ways.items()):
-            if way.held and not self._holds_back(way, now_ns):
-                self._send(session, way)
+            self._grant(edge, now_ns)  # first, as somebody waits for it; to look what came back can wait
+            if self._harvest(edge, now_ns):
+                self._grant(edge, now_ns)
+        self._part_from(self._ways.tell_held(now_ns), "stopped listening")
 
-    def _holds_back(self, way: _Way, now_ns: int) -> bool:
-        """Whether a buffer is told later: one that is awake takes several leases at once, and each message disturbs it.
-
-        Only while the loop sleeps no longer than that, which it begins to do when this was wished for.
-        """
-        if not way.is_durable or way.page.is_asleep:
-            return False
-        self._crowded_ns = now_ns
-        return self._may_hold and now_ns - way.held_since_ns < HOLD_NS and len(way.held) < HELD_MAX
-
-    def _send(self, session: int, way: _Way) -> None:
-        leases = tuple(way.held)
-        way.held.clear()
-        for part in _parts(leases, self.producer.payload_bytes):
-            if not way.outbox.try_send(Grant(session, way.round, self.producer.name, part)):
-                self._part_from(self.fanout.edges[way.consumer], session, "stopped listening")
-                return
+    def _grant(self, edge: Edge, now_ns: int) -> None:
+        granted = edge.grant(now_ns)
+        if granted:
+            self._part_from(self._ways.tell(granted, now_ns), "stopped listening")
 
     def _harvest(self, edge: Edge, now_ns: int) -> bool:
         """Take back what replicas have returned; whether there was something."""
@@ -214,16 +170,17 @@ class Outlet:
                 names = way.returns.take()
             except WireError as fault:
                 _log.error("%s", fault)
-                self._part_from(edge, session, "broke its returns")
+                self._part_from([session], "broke its returns")
                 continue
             edge.finish(session, names, now_ns)
         return has_some
 
-    def _part_from(self, edge: Edge, session: int, why: str) -> None:
-        """Let a replica go that cannot be worked with."""
-        name = edge.replicas[session].name
-        edge.detach(session)
-        self._forget(session, name, edge.consumer, why)
+    def _part_from(self, sessions: list[int], why: str) -> None:
+        """Let replicas go that cannot be worked with."""
+        for session in sessions:
+            way = self._ways[session]
+            self.fanout.edges[way.consumer].detach(session)
+            self._forget(session, way.replica, way.consumer, why)
 
     def collect(self) -> list[FrameName]:
         """Tell what became of frames, then return those that no edge needs any more; their slots may be reused now."""
@@ -287,8 +244,8 @@ class Outlet:
             if unlink:
                 segment.path.unlink(missing_ok=True)
             segment.close()
-        for way in self._ways.values():
-            way.close()
+        for session in tuple(self._ways):
+            self._ways.close(session)
         for page in self._pages.values():
             page.close()
 
@@ -322,10 +279,15 @@ class Outlet:
             raise WireError(f"{message.replica} may not attach: {why}")
         edge = self.fanout.edges[message.consumer]
         self._harvest(edge, now_ns)
-        returns = open_returns(self._folder.returns(message.replica, self.producer.name), message.returned)
-        if returns is None:
+        own_page = open_page(page.segment.path, page.node, page.replica)
+        try:
+            returns = open_returns(self._folder.returns(message.replica, self.producer.name), message.returned)
+            if returns is None or own_page is None:
+                raise WireError(f"{message.replica} may not attach: there is no place where it gives back")
+        except WireError:
             outbox.close()
-            raise WireError(f"{message.replica} may not attach: there is no place where it gives back")
+            raise
+        way = Way(message.consumer, message.replica, message.round, own_page, outbox, returns, message.is_durable)
         claim = Claim(
             received=message.received,
             held=frozenset(message.held),
@@ -337,16 +299,12 @@ class Outlet:
         if not edge.attach(
             message.session, message.replica, message.window, claim, is_durable=message.is_durable, now_ns=now_ns
         ):
-            outbox.close()
-            returns.close()
+            way.close()
             raise WireError(f"{message.replica} may not attach: {layout.EDGE_REPLICAS_MAX} replicas are")
-        for session, way in list(self._ways.items()):
-            if session == message.session or (way.consumer == message.consumer and session not in edge.replicas):
-                way.close()
-                del self._ways[session]
-        self._ways[message.session] = _Way(
-            message.consumer, message.replica, message.round, page.pid, page, outbox, returns, message.is_durable
-        )
+        for session, other in list(self._ways.items()):
+            if session == message.session or (other.consumer == message.consumer and session not in edge.replicas):
+                self._ways.close(session)
+        self._ways[message.session] = way
         outbox.try_send(Welcome(message.session, message.round, edge.journal[layout.EDGE_WORD_INCARNATION]))
         if is_new:
             _log.info("%s attached to the edge to %s", message.replica, message.consumer)
@@ -388,9 +346,7 @@ class Outlet:
         return edge
 
     def _forget(self, session: int, replica: str, consumer: str, reason: str) -> None:
-        way = self._ways.pop(session, None)
-        if way is not None:
-            way.close()
+        self._ways.close(session)
         page = self._pages.pop(replica, None)
         if page is not None:
             page.close()
@@ -421,13 +377,3 @@ def _rival(edge: Edge, message: Attach) -> str | None:
     if edge.options.is_guest and others:
         return f"{edge.consumer} is attached already, as {others[0]}; choose another name"
     return None
-
-
-def _lease(cell: Cell) -> Lease:
-    return Lease(cell.key, cell.sequence, cell.captured_ns, cell.index, cell.grant, cell.deliveries, cell.payload)
-
-
-def _parts(leases: tuple[Lease, ...], payload_bytes: int) -> list[tuple[Lease, ...]]:
-    """Return the leases in order, in parts that one message can carry."""
-    count = max(1, GRANT_BYTES_MAX // payload_bytes)
-    return [leases[begin : begin + count] for begin in range(0, len(leases), count)]

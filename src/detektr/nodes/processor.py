@@ -10,7 +10,7 @@ import numpy as np
 
 from detektr.descriptor import unpack_descriptor
 from detektr.errors import OverwrittenError
-from detektr.frame import Frame
+from detektr.frame import Bytes, Frame
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.ring import RingReader, open_ring
@@ -28,35 +28,37 @@ class RingCache:
     def __init__(self, folder: RunFolder) -> None:
         """Begin empty."""
         self._folder = folder
-        self._rings: dict[tuple[str, int, int], RingReader] = {}
+        self._rings: dict[tuple[str, int, int], tuple[RingReader, dict[int, Bytes]]] = {}
 
-    def get(self, node: str, run: int, epoch: int) -> RingReader:
-        """Return the ring of one epoch of a capture.
+    def get(self, node: str, run: int, epoch: int) -> tuple[RingReader, dict[int, Bytes]]:
+        """Return the ring of one epoch of a capture, and the slots of it that were looked at so far, as arrays.
 
         Raises:
             OverwrittenError: there is none: its capture began anew.
         """
-        ring = self._rings.get((node, run, epoch))
-        if ring is None:
+        known = self._rings.get((node, run, epoch))
+        if known is None:
             ring = open_ring(self._folder.ring(node, epoch))
             if ring is not None and ring.facts.run != run:
                 ring.close()
                 ring = None
             if ring is None:
                 raise OverwrittenError(f"ring {epoch} of {node} is gone")
-            self._rings[node, run, epoch] = ring
-        return ring
+            known = self._rings[node, run, epoch] = ring, {}
+        return known
 
     def drop_gone(self) -> None:
         """Unmap the rings whose owner has taken them away: until then their memory is nobody else's."""
-        for key, ring in list(self._rings.items()):
+        for key, (ring, slots) in list(self._rings.items()):
             if ring.is_unlinked:
+                slots.clear()  # each holds the mapping
                 ring.close()
                 del self._rings[key]
 
     def close(self) -> None:
         """Unmap all."""
-        for ring in self._rings.values():
+        for ring, slots in self._rings.values():
+            slots.clear()
             ring.close()
         self._rings.clear()
 
@@ -76,9 +78,11 @@ class FrameReader:
             WireError: the announcement is not one of ours.
         """
         descriptor = unpack_descriptor(lease.payload)
-        ring = self._rings.get(descriptor.node, descriptor.run, descriptor.epoch)
+        ring, slots = self._rings.get(descriptor.node, descriptor.run, descriptor.epoch)
         slot, generation = descriptor.slot, descriptor.generation
-        pixels = np.frombuffer(ring.memory(slot), np.uint8)
+        pixels = slots.get(slot)
+        if pixels is None:
+            pixels = slots[slot] = np.frombuffer(ring.memory(slot), np.uint8)
         if not ring.holds(slot, generation):
             raise OverwrittenError(f"slot {slot} was written again")
         frame = Frame(descriptor, ring.facts.picture, pixels, lease.delivery, ring.facts.time_base)

@@ -7,7 +7,6 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from detektr.nodes.edge import EdgeOptions
 from detektr.nodes.intake import Upstream
 from detektr.nodes.options import (
     BufferOptions,
@@ -17,6 +16,7 @@ from detektr.nodes.options import (
     RestartOptions,
     SinkOptions,
 )
+from detektr.nodes.terms import EdgeOptions
 
 _KINDS: dict[str, type[NodeOptions]] = {
     "capture": CaptureOptions,

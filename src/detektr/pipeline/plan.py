@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX
-from detektr.nodes.edge import EdgeOptions
 from detektr.nodes.intake import Upstream
 from detektr.nodes.options import BufferOptions, NodeOptions, ProcessorOptions, SinkOptions
 from detektr.nodes.spec import NodeSpec
+from detektr.nodes.terms import EdgeOptions
 from detektr.pipeline.graph import Edge, Graph
 
 

@@ -54,15 +54,26 @@ def decode(payload: bytes) -> Message:
     if type(number) is not int or not 0 <= number < len(_KINDS):
         raise WireError(f"message kind {number!r:.20} is unknown")
     kind = _KINDS[number]
+    if kind is Grant and len(rest) == 4 and _is_grant(*rest):  # on every frame's way
+        return Grant(rest[0], rest[1], rest[2], tuple(map(Lease._make, rest[3])))
     names: tuple[str, ...] = kind._fields
     if len(rest) != len(names):
         raise WireError(f"{kind.__name__} has {len(names)} fields; got {len(rest)}")
     for check, name, value in zip(_CHECKS_OF[kind], names, rest, strict=True):
         if not check(value):
             raise WireError(f"{kind.__name__}.{name} cannot be {value!r:.80}")
-    if kind is Grant:
-        rest[3] = tuple(map(Lease._make, rest[3]))
     return kind(*rest)
+
+
+def _is_grant(session: Any, round_: Any, producer: Any, leases: Any) -> bool:
+    return (
+        type(session) is int
+        and session > 0
+        and type(round_) is int
+        and round_ >= 0
+        and _is_name(producer)
+        and _are_leases(leases)
+    )
 
 
 def _is_count(value: Any) -> bool:

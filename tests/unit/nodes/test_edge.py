@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from detektr.memory.journal import Journal, JournalReader
-from detektr.nodes.edge import STALL_NS, Edge, EdgeOptions
+from detektr.nodes.edge import STALL_NS, Edge
 from detektr.nodes.lease import Claim, FrameName
+from detektr.nodes.terms import EdgeOptions
 from tests.property.journal_bytes import new_memory, read_journal
 
 

@@ -5,9 +5,10 @@ from typing import Any
 from detektr.ledger import DROP_REASONS
 from detektr.memory import layout
 from detektr.memory.journal import Journal
-from detektr.nodes.edge import Edge, EdgeOptions
+from detektr.nodes.edge import Edge
 from detektr.nodes.fanout import Fanout
 from detektr.nodes.lease import Claim
+from detektr.nodes.terms import EdgeOptions
 from tests.property.journal_bytes import new_memory, read_journal
 
 

@@ -12,9 +12,10 @@ from detektr.memory.folder import RunFolder
 from detektr.memory.journal import adopt_journal
 from detektr.memory.page import NodePage
 from detektr.memory.returns import open_returns
-from detektr.nodes.edge import Edge, EdgeOptions
+from detektr.nodes.edge import Edge
 from detektr.nodes.intake import Intake, Upstream
 from detektr.nodes.lease import Cell, Claim
+from detektr.nodes.terms import EdgeOptions
 from detektr.wire.link import Link
 from detektr.wire.message import Attach, Grant, Lease, Message, Return, Welcome
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from detektr.nodes.edge import EdgeOptions
 from detektr.nodes.guests import frames_held
 from detektr.nodes.options import WhenFull
+from detektr.nodes.terms import EdgeOptions
 
 
 def guest(when_full: WhenFull, mark: int, window: int) -> EdgeOptions:

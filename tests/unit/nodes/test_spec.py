@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from detektr.nodes.edge import EdgeOptions
 from detektr.nodes.intake import Upstream
 from detektr.nodes.options import (
     BufferOptions,
@@ -13,6 +12,7 @@ from detektr.nodes.options import (
     SinkOptions,
 )
 from detektr.nodes.spec import NodeSpec
+from detektr.nodes.terms import EdgeOptions
 
 
 @pytest.mark.parametrize(

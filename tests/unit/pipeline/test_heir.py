@@ -5,10 +5,11 @@ from pathlib import Path
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.journal import adopt_journal, open_journal
-from detektr.nodes.edge import Edge, EdgeOptions
+from detektr.nodes.edge import Edge
 from detektr.nodes.lease import Claim
 from detektr.nodes.options import CaptureOptions
 from detektr.nodes.spec import NodeSpec
+from detektr.nodes.terms import EdgeOptions
 from detektr.pipeline.heir import end_edges
 
 OPTIONS = EdgeOptions(mark=4, low=3, when_full="block", lanes=1, window_total=4, payload_bytes=64)

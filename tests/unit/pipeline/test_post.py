@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from detektr.memory.folder import RunFolder
-from detektr.nodes.edge import EdgeOptions
 from detektr.nodes.intake import Upstream
 from detektr.nodes.options import ProcessorOptions
 from detektr.nodes.spec import NodeSpec
+from detektr.nodes.terms import EdgeOptions
 from detektr.pipeline.post import Post, node_state, worst
 
 EDGE = EdgeOptions(mark=4, low=3, when_full="block", lanes=1, window_total=4, payload_bytes=64)

@@ -165,7 +165,8 @@ class PictureDecoder:
             received_ns = received_ns if sent is None else sent.received_ns
             for earlier in [earlier for earlier in self._sent if earlier < pts]:  # they did not come out: skipped
                 self.thinned += self._sent.pop(earlier).is_skippable
-        self._is_begun = self._is_begun or frame.key_frame
+        if frame.key_frame:  # a damaged one is no beginning: what refers to it would come out smeared, and unmarked
+            self._is_begun = not frame.is_corrupt or (self._is_begun and not self._is_live)
         if frame.is_corrupt or not self._is_begun:
             self.corrupt += 1
             return None
