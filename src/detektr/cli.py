@@ -131,7 +131,10 @@ def _up(
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the ledger there as JSON.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No table; of the log only warnings and worse.")] = False,
 ) -> int:
-    """Start a pipeline and stay with it until it ends; Ctrl-C drains it and prints the ledger."""
+    """Start a pipeline and stay with it until it ends.
+
+    Ctrl-C drains it and prints the ledger.
+    """
     from detektr.pipeline.lone import duration_or_refuse
     from detektr.pipeline.up import run_up
 
@@ -142,7 +145,7 @@ def _up(
 @pipeline_app.command("validate")
 @_answering
 def _validate(file: FileArgument = Path("pipeline.yaml")) -> None:
-    """List all that is wrong with a file, and what this machine lacks for it."""
+    """List all that is wrong with a file or missing on this machine."""
     from detektr.pipeline.load import PipelineFileError, check_machine, load_pipeline
     from detektr.pipeline.summary import describe_plan
 
@@ -166,7 +169,7 @@ def _graph(file: FileArgument = Path("pipeline.yaml")) -> None:
 @pipeline_app.command("schema")
 @_answering
 def _schema() -> None:
-    """Print the JSON Schema of the file, for editors to complete and check from."""
+    """Print the JSON Schema of the file, for editors."""
     import json
 
     from detektr.pipeline.schema import json_schema
@@ -252,7 +255,10 @@ def _capture(
     with_: WithOption = None,
     metrics_port: PortOption = None,
 ) -> None:
-    """Decode one camera, file or generator: a node of a file, or --name cam --source clip.mp4."""
+    """Decode one camera, file or generator.
+
+    Either a node of a file (--pipeline FILE --node NAME), or one without: --name cam --source clip.mp4.
+    """
     given = {
         "source": source, "realtime": realtime, "loop": loop, "fps": fps, "format": format, "width": width,
         "height": height, "slots": slots, "high_water_mark": high_water_mark, "when_full": when_full, "with": with_,
@@ -273,7 +279,10 @@ def _buffer(
     max_age: Annotated[str | None, typer.Option(metavar="TIME", help="Older frames are dropped: 2s.")] = None,
     metrics_port: PortOption = None,
 ) -> None:
-    """Queue frames for their readers: a node of a file, or --name b --input cam."""
+    """Queue frames for their readers.
+
+    Either a node of a file (--pipeline FILE --node NAME), or one without: --name b --input cam.
+    """
     given = {"input": input, "high_water_mark": high_water_mark, "when_full": when_full, "max_age": max_age}
     _run_alone("buffer", file, node, 0, in_, name or "buffer", given, metrics_port)
 
@@ -294,7 +303,10 @@ def _processor(
     max_deliveries: AttemptsOption = None,
     metrics_port: PortOption = None,
 ) -> None:
-    """Run your code on every frame: a node of a file, or my.module:Class --input cam."""
+    """Run your code on every frame.
+
+    Either a node of a file (--pipeline FILE --node NAME), or one without: my.module:Class --input cam.
+    """
     given = {
         "use": use, "input": input, "with": with_,
         "window": window, "timeout": timeout, "max_deliveries": max_deliveries,
@@ -317,7 +329,10 @@ def _sink(
     max_deliveries: AttemptsOption = None,
     metrics_port: PortOption = None,
 ) -> None:
-    """Take the events of processors: a node of a file, or my.module:Class --input motion."""
+    """Take the events of processors.
+
+    Either a node of a file (--pipeline FILE --node NAME), or one without: my.module:Class --input motion.
+    """
     given = {
         "use": use, "input": input, "with": with_,
         "window": window, "timeout": timeout, "max_deliveries": max_deliveries,
@@ -354,7 +369,7 @@ def _probe(
     ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Say what a source is, what of it will bite, and what to write into the file."""
+    """Say what a source is, what will bite, and what to write for it."""
     from detektr.pipeline.lone import duration_or_refuse
     from detektr.probe import probe
 

@@ -35,6 +35,10 @@ class WireError(DetektrError):
     """A message from another process is not one of ours: truncated, out of range or of another version."""
 
 
+class ResultError(DetektrError):
+    """What a processor returned is no event; another attempt at the same frame would give the same."""
+
+
 class OverwrittenError(DetektrError):
     """The slot no longer holds the frame that was announced; nothing computed from it may be used."""
 

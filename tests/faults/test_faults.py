@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from detektr.memory.folder import shm_root
 from detektr.testing.checked import Note, read_notes, wrong_pixels
 from detektr.testing.running import RunningPipeline
 
@@ -103,6 +102,28 @@ def test_raising_frame_is_tried_again_then_dead_lettered_with_its_traceback(tmp_
     assert next(letters.glob("*_camera_50_*.pgm")).stat().st_size > 320 * 240
 
 
+@pytest.mark.parametrize(("is_optional", "exit_code"), [(False, 1), (True, 0)])
+def test_results_that_are_no_events_are_dead_lettered_at_once_and_the_run_ends_with_1_unless_optional(
+    tmp_path: Path, is_optional: bool, exit_code: int
+) -> None:
+    (tmp_path / "strange.py").write_text("def answer(frame): return 42\n")
+    nodes = graph(tmp_path, count=60)
+    strange = {"use": "strange:answer", "max_deliveries": 5, "optional": is_optional}
+    nodes["strange"] = {"kind": "processor", "input": "buffer", **strange, **QUICK}
+    with RunningPipeline(tmp_path, "strange", nodes) as run:
+        report = run.end(None)
+    edges = {edge["to"]: edge for edge in report["edges"]}
+    assert (edges["strange"]["dead_lettered"], edges["strange"]["redelivered"]) == (60, 0), run.tail()
+    assert edges["check"]["delivered"] == 60
+    assert report["unaccounted"] == 0
+    assert run.exit_code == exit_code
+    assert "NOTHING WAS DELIVERED from buffer to strange: of 60 offered, 60 were dead-lettered" in run.tail()
+    letters = list((Path(os.environ["DETEKTR_STATE_DIR"]) / "strange" / "dead-letters").glob("*.json"))
+    why = json.loads(letters[0].read_text())["why"]
+    assert why.startswith("no attempt can succeed: ")
+    assert "process() returned int; return None, a dict, or a list of dicts (events)" in why
+
+
 def test_stopped_replica_loses_its_lease_and_its_late_result_is_refused(tmp_path: Path) -> None:
     nodes = graph(tmp_path, count=0, busy_s=0.005, timeout="500ms", stopping=[20])
     with RunningPipeline(tmp_path, "stopped", nodes) as run:
@@ -113,7 +134,7 @@ def test_stopped_replica_loses_its_lease_and_its_late_result_is_refused(tmp_path
         pids = run.pids("check")
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
-        run.wait(lambda: run.edge("buffer", "check").get("refused", 0) == 1, what="a refused result")
+        run.wait(lambda: run.edge("buffer", "check").get("refused", 0) >= 1, what="a refused result")
         noted = {pid: sum(note.pid == pid for note in read_notes(tmp_path / "notes")) for pid in pids}
         run.wait(
             lambda: all(
@@ -125,20 +146,6 @@ def test_stopped_replica_loses_its_lease_and_its_late_result_is_refused(tmp_path
     assert run.exit_code == 128 + signal.SIGTERM
     assert report["unaccounted"] == 0
     assert wrong_pixels(read_notes(tmp_path / "notes")) == [], "wrong pixels in a result that was not refused"
-
-
-def test_killed_supervisor_leaves_no_process_and_no_file_and_the_next_up_starts(tmp_path: Path) -> None:
-    first = RunningPipeline(tmp_path, "orphans", graph(tmp_path))
-    with first as run:
-        run.wait_delivered("buffer", "check", 100)
-        pids = [pid for node in run.status()["nodes"].values() for pid in node["pids"]]
-        run.process.kill()  # type: ignore[union-attr]
-        run.wait(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 10, "all children gone")
-        assert not (shm_root() / "orphans").exists()
-    with RunningPipeline(tmp_path, "orphans", graph(tmp_path, count=50)) as run:
-        report = run.end(None)
-    assert run.exit_code == 0
-    assert report["unaccounted"] == 0
 
 
 @pytest.mark.parametrize("policy", ["drop-oldest", "drop-newest"])

@@ -54,6 +54,13 @@ def test_help_names_the_commands_and_imports_nothing_heavy(tmp_path: Path) -> No
     assert done.stdout.splitlines()[-1] == "heavy"
 
 
+@pytest.mark.parametrize("group", [[], ["pipeline"], ["shm"]])
+def test_help_says_of_each_command_a_whole_sentence_in_80_columns(run_detektr: RunDetektr, group: list[str]) -> None:
+    listed = run_detektr(*group, "--help", env={"COLUMNS": "80"}).stdout.partition("Commands:")[2].split("\n")[1:-1]
+    assert len(listed) > 1
+    assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
+
+
 def test_version_is_printed(run_detektr: RunDetektr) -> None:
     done = run_detektr("--version")
     assert (done.returncode, done.stdout.split()[0]) == (0, "detektr")

@@ -13,6 +13,7 @@ from detektr.memory.layout import PAGE_BYTES, PAGE_WORD_PID
 from detektr.memory.segment import Segment, open_segment
 
 SOCKET_PATH_BYTES_MAX = 107  # sun_path, less its end
+MAKE_TRIES = 100
 NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_-]{0,31}\Z")
 _LONGEST_FILE = len(f"/{'n' * 32}.63.sock")
 
@@ -43,15 +44,20 @@ class RunFolder:
         Raises:
             RefusedError: the place cannot be written, or belongs to somebody else.
         """
-        try:
-            for folder in (self.path.parent, self.path):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as fault:
-            raise RefusedError(
-                f"{self.path} cannot be made: {fault.strerror}; point DETEKTR_SHM_DIR at a folder in memory"
-                " (tmpfs) that you may write to"
-            ) from None
-        owner = self.path.parent.stat()
+        for left in reversed(range(MAKE_TRIES)):
+            try:
+                for folder in (self.path.parent, self.path):
+                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                owner = self.path.parent.stat()
+                break
+            except OSError as fault:
+                # Who leaves at this moment takes the empty folder away between two of our steps.
+                if left and isinstance(fault, FileExistsError | FileNotFoundError):
+                    continue
+                raise RefusedError(
+                    f"{self.path} cannot be made: {fault.strerror}; point DETEKTR_SHM_DIR at a folder in memory"
+                    " (tmpfs) that you may write to"
+                ) from None
         if owner.st_uid != os.getuid() or owner.st_mode & 0o077:
             raise RefusedError(f"{self.path.parent} must be this user's own and closed to others (chmod 700)")
 
@@ -61,7 +67,7 @@ class RunFolder:
 
     def rings(self, node: str) -> dict[int, Path]:
         """Rings of `node` that exist, by epoch."""
-        return {int(path.name.split(".")[1]): path for path in sorted(self.path.glob(f"{node}.*.ring"))}
+        return {int(path.name.split(".")[1]): path for path in self._found(f"{node}.*.ring")}
 
     def journal(self, producer: str, replica: int, consumer: str) -> Path:
         """Path of the journal of the edge from one process of `producer` to `consumer`."""
@@ -70,7 +76,7 @@ class RunFolder:
     def journals(self, producer: str | None = None, replica: int = 0) -> Iterator[tuple[str, int, str, Path]]:
         """Journals that exist: producer, replica, consumer, path; all, or those of one process."""
         pattern = "*.edge" if producer is None else f"{producer}.{replica}~*.edge"
-        for path in sorted(self.path.glob(pattern)):
+        for path in self._found(pattern):
             left, _, consumer = path.name.removesuffix(".edge").partition("~")
             if left.startswith("."):
                 continue
@@ -83,7 +89,7 @@ class RunFolder:
 
     def pages(self) -> Iterator[tuple[str, int, Path]]:
         """Pages that exist: node, replica, path."""
-        for path in sorted(self.path.glob("*.page")):
+        for path in self._found("*.page"):
             if not path.name.startswith("."):
                 name, _, number = path.name.removesuffix(".page").rpartition(".")
                 yield name, int(number), path
@@ -91,6 +97,13 @@ class RunFolder:
     def returns(self, consumer: str, producer: str) -> Path:
         """Path of what one process (`motion.1`) has given back to another (`buffer.0`)."""
         return self.path / f"{consumer}~{producer}.returns"
+
+    def _found(self, pattern: str) -> list[Path]:
+        """Return the files that a pattern fits, sorted; none where there is no folder, or none any more."""
+        try:
+            return sorted(self.path.glob(pattern))
+        except FileNotFoundError:  # the last who lived here has left while we looked
+            return []
 
     def inbox(self, node: str, replica: int) -> Path:
         """Path of the socket on which one process of `node` is told everything."""
@@ -171,23 +184,39 @@ class RunFolder:
     def sweep(self, keep: Collection[str] = ()) -> list[str]:
         """Remove every file but those of live processes, then the folder if it is empty; only for who has the lock.
 
+        A dead process's page is locked while its files go, so that a successor that begins meanwhile waits for us.
+
         Args:
             keep: names that stay.
         Returns:
             The names removed.
         """
-        live = [f"{node}.{replica}" for node, replica, _ in self.live_pages()]
-        kept = tuple(f"{name}{end}" for name in live for end in (".page", ".sock", "~"))
-        kept_rings = tuple(f"{name.rpartition('.')[0]}." for name in live)
+        owned: dict[str, list[Path]] = {}
         removed = []
         with contextlib.suppress(FileNotFoundError):
             for path in sorted(self.path.iterdir()):
-                is_ring = path.suffix == ".ring" and path.name.startswith(kept_rings)
-                if not (is_ring or path.name.startswith(kept) or path.name in keep):
+                if path.name not in keep:
+                    owned.setdefault(owner_of(path.name), []).append(path)
+        for owner, paths in owned.items():
+            page = open_segment(self.path / f"{owner}.page", is_writable=True) if owner else None
+            if page is None or page.try_lock():
+                for path in sorted(paths, key=lambda path: path.suffix == ".page"):  # the page last
                     path.unlink(missing_ok=True)
                     removed.append(path.name)
+            if page is not None:
+                page.close()
         self.remove_if_empty()
         return removed
+
+
+def owner_of(name: str) -> str:
+    """Return which process writes a file of a run folder, as node and replica, from the file's name; empty: none."""
+    if name.startswith("."):  # half made: its name to be, and the number of the process that makes it
+        name = name[1:].rpartition(".")[0]
+    left, _, kind = name.rpartition(".")
+    if kind == "ring":  # node.epoch.ring, of a capture, which has one process
+        return f"{left.rpartition('.')[0]}.0"
+    return left.partition("~")[0] if kind in ("edge", "page", "sock", "returns") else ""
 
 
 def shm_root() -> Path:

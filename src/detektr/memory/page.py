@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import os
+import select
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ STATES = (
     *("starting", "waiting", "connecting", "running", "stalled", "draining", "ended", "failed"),
     *("unauthorized", "forbidden", "not_found", "tls_failed"),
 )
+SWEEP_NS = 500_000_000  # a sweep holds a dead process's page for a moment; so long is waited for it
+POLL_MS = 5
 AGE_BUCKETS_NS = tuple(round(100_000 * 2 ** (step / 2)) for step in range(40))  # 0.1 ms to 74 s, by half octaves
 
 
@@ -137,16 +140,22 @@ class NodePage:
 def take_page(folder: RunFolder, node: str, replica: int, kind: str) -> NodePage:
     """Make the folder and lock a process's page in it.
 
-    Others may leave at the same moment and take the page or the folder away: then it is made again.
+    Others may leave or sweep at the same moment and take the page or the folder away: then it is made again.
 
     Raises:
         RefusedError: a process of this name is running, or the folder cannot be made.
     """
+    deadline_ns = time.monotonic_ns() + SWEEP_NS
     while True:
         folder.make()
         try:
             page = NodePage(folder.page(node, replica), kind)
         except FileNotFoundError:
+            continue
+        except RefusedError:
+            if time.monotonic_ns() > deadline_ns:
+                raise
+            select.poll().poll(POLL_MS)
             continue
         if not page.segment.is_unlinked:
             return page

@@ -100,15 +100,17 @@ def create_segment(path: Path, nbytes: int, fill: Callable[[Segment], None]) -> 
     free = free_bytes(path.parent)
     if nbytes > free:
         raise _no_room(path, nbytes, free)
+    for half_made in path.parent.glob(f".{path.name}.*"):  # by a predecessor that was killed meanwhile
+        half_made.unlink(missing_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(fd, 0, nbytes)
         segment = Segment(path, fd, is_writable=True)
-    except OSError as fault:
+    except BaseException as fault:
         os.close(fd)
-        fresh.unlink()
-        if fault.errno in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG):
+        fresh.unlink(missing_ok=True)
+        if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG):
             raise _no_room(path, nbytes, free_bytes(path.parent)) from None
         raise
     try:

@@ -13,7 +13,7 @@ from detektr.ledger import DROP_REASONS
 from detektr.memory import layout
 from detektr.memory.journal import CellRecord, Journal
 from detektr.nodes.backlog import Backlog
-from detektr.nodes.lease import Cell, Claim, FrameName, Replica
+from detektr.nodes.lease import HOPELESS, Cell, Claim, FrameName, Replica
 from detektr.nodes.terms import EdgeOptions, Fact
 
 _DROPPED = {reason: layout.EDGE_WORD_DROPPED + place for place, reason in enumerate(DROP_REASONS)}
@@ -379,7 +379,8 @@ class Edge:
         """Put leased frames back where they were in the queue; after the last attempt they are dead-lettered."""
         journal = self.journal
         for cell in cells:
-            if is_attempt and cell.attempts + 1 >= self.options.max_deliveries:
+            is_hopeless = reason.startswith(HOPELESS)
+            if is_hopeless or (is_attempt and cell.attempts + 1 >= self.options.max_deliveries):
                 cell.attempts += 1
                 self.facts.append(Fact("dead_lettered", cell.sequence, reason, cell.attempts, cell.payload))
                 self._settle([cell], layout.EDGE_WORD_DEAD_LETTERED)

@@ -11,6 +11,7 @@ from typing import Any
 import msgpack
 
 from detektr.descriptor import stream_key
+from detektr.errors import ResultError
 from detektr.frame import Frame
 from detektr.memory.folder import state_root
 
@@ -31,8 +32,7 @@ class EventStream:
             frame: what it is about.
             result: a dict, or a list of dicts, of plain values (numpy scalars and arrays become numbers and lists).
         Raises:
-            TypeError: it is something else, or holds a value that cannot be packed.
-            ValueError: one event is larger than `event_bytes`.
+            ResultError: it is something else, holds a value that cannot be packed, or is larger than `event_bytes`.
         """
         events = result if isinstance(result, list | tuple) else [result]
         about = {
@@ -48,12 +48,15 @@ class EventStream:
         packed = []
         for event in events:
             if not isinstance(event, Mapping):
-                raise TypeError(
-                    f"process() returned {type(event).__name__}; return None, a dict, or a list of dicts (events)"
+                raise ResultError(
+                    f"process() returned {_named(result, event)}; return None, a dict, or a list of dicts (events)"
                 )
-            payload: bytes = msgpack.packb({**about, "data": dict(event)}, default=_plain)
+            try:
+                payload: bytes = msgpack.packb({**about, "data": dict(event)}, default=_plain)
+            except (TypeError, ValueError, OverflowError) as fault:  # too deep, too large a number, or not plain
+                raise ResultError(f"process() returned an event that cannot be packed: {fault}") from fault
             if len(payload) > self.event_bytes:
-                raise ValueError(
+                raise ResultError(
                     f"event of {len(payload)} bytes; {self.node} takes {self.event_bytes}: raise its event_bytes"
                 )
             packed.append(payload)
@@ -80,6 +83,10 @@ def unpack_event(payload: bytes) -> dict[str, Any]:
 def identify_event(payload: bytes) -> str:
     """Return the id of the frame that a packed event is about."""
     return str(unpack_event(payload).get("frame", ""))
+
+
+def _named(result: object, event: object) -> str:
+    return type(event).__name__ if event is result else f"a {type(result).__name__} with {type(event).__name__} in it"
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 FrameName = tuple[int, int]
+HOPELESS = "no attempt can succeed: "
+"""How the reason of a failure begins that another attempt would only repeat."""
 
 
 class Cell:

@@ -206,6 +206,9 @@ class Node(ABC):
         for intake in self.intakes:
             intake.close()
         self.outlet.close(unlink=is_own)
+        if is_own:  # by name too: a signal may have ended us before the outlet knew what had just been made
+            for _, _, _, path in self.folder.journals(self.spec.node, self.spec.replica):
+                path.unlink(missing_ok=True)
         self.link.close()
         self._tell()
         self.page.close(unlink=is_own)

@@ -73,12 +73,12 @@ class Outlet:
         """
         path = self._folder.journal(self.producer.node, self.producer.replica, consumer)
         segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.lanes)
-        journal[layout.EDGE_WORD_WINDOW] = options.window_total
         journal[layout.EDGE_WORD_POLICY] = POLICIES.index(options.when_full)
         journal[layout.EDGE_WORD_IS_GUEST] = options.is_guest
         journal[layout.EDGE_WORD_MAX_DELIVERIES] = options.max_deliveries
         journal[layout.EDGE_WORD_TIMEOUT_NS] = options.timeout_ns or 0
         journal[layout.EDGE_WORD_WANTED] = 0
+        journal[layout.EDGE_WORD_WINDOW] = options.window_total  # last: without it the words above are not all there
         self._segments[consumer] = segment
         self.fanout.add(Edge(consumer, options, journal))
 
@@ -88,6 +88,10 @@ class Outlet:
             if consumer not in self._segments:
                 segment = adopt_journal(path, 1, self.producer.payload_bytes, 1)[0]
                 words = segment.words
+                if not words[layout.EDGE_WORD_WINDOW]:  # killed while it made the edge; no frame was offered to it
+                    segment.close()
+                    path.unlink()
+                    continue
                 options = self.producer.guest_edge(
                     mark=words[layout.EDGE_WORD_MARK],
                     window=words[layout.EDGE_WORD_WINDOW],

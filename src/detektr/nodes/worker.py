@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from detektr.errors import OverwrittenError, RefusedError
+from detektr.errors import OverwrittenError, RefusedError, ResultError
 from detektr.memory import layout
 from detektr.nodes.intake import Intake
+from detektr.nodes.lease import HOPELESS
 from detektr.nodes.node import Node
 from detektr.nodes.options import ProcessorOptions, SinkOptions
 from detektr.wire.message import Lease
@@ -108,6 +109,7 @@ class WorkerNode(Node):
         except Exception as fault:
             page[layout.PAGE_WORD_FAILURES] += 1
             why = "".join(traceback.format_exception(fault))[-WHY_CHARS_MAX:]
+            why = HOPELESS + why if isinstance(fault, ResultError) else why
             last = traceback.extract_tb(fault.__traceback__)[-1]
             what = f"{type(fault).__name__}: {fault} ({Path(last.filename).name}:{last.lineno})"
             kind = f"{type(fault).__name__}:{last.filename}:{last.lineno}"

@@ -15,6 +15,7 @@ from detektr.nodes.node import Node
 from detektr.nodes.spec import NodeSpec
 from detektr.telemetry.log import setup_log
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 _log = logging.getLogger(__name__)
 
 
@@ -50,7 +51,11 @@ def run_node(
     """
     node, has_run = None, False
     try:
-        node = make_node(spec, control)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # half a node could not take away what it made
+        try:
+            node = make_node(spec, control)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         node.prepare()
         if control is not None:
             control.try_tell({"ready": True})

@@ -10,7 +10,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -132,7 +132,7 @@ class Logbook:
         if file is None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = files[name] = self.path(name).open("ab")
-        file.write(f"{time.strftime('%Y-%m-%d')} {text}\n".encode())
+        file.write(f"{_day(text, time.time())} {text}\n".encode())
         if file.tell() > FILE_BYTES_MAX:
             file.close()
             del files[name]
@@ -163,18 +163,28 @@ def read_logs(pipeline: str, node: str | None = None, *, follow: bool = False) -
 def _lines(folder: Path, node: str | None, *, follow: bool) -> Iterator[str]:
     tails = {name: _Tail(folder / f"{name}.log") for name in _log_names(folder, node)}
     try:
-        yield from heapq.merge(*[tail.read() for tail in tails.values()], key=_moment)
+        yield from _merged(tails.values())
         while follow:
             select.select([], [], [], FOLLOW_S)
             for name in _log_names(folder, node):
-                yield from tails.setdefault(name, _Tail(folder / f"{name}.log")).read()
+                tails.setdefault(name, _Tail(folder / f"{name}.log"))
+            yield from list(_merged(tails.values()))  # all of them read before the first line is taken from us
     finally:
         for tail in tails.values():
             tail.close()
 
 
-def _moment(line: str) -> str:
-    return line[: len("2000-01-01 00:00:00.000")]
+def _merged(tails: Iterable[_Tail]) -> Iterator[str]:
+    """Yield what is new in several logs in order of time; the lines of one log stay in their own order."""
+    return (line for _, line in heapq.merge(*map(_timed, tails), key=lambda timed: timed[0]))
+
+
+def _timed(tail: _Tail) -> Iterator[tuple[str, str]]:
+    """Give each line its time: of a line that is a little older than the one before it, that one's."""
+    latest = ""
+    for line in tail.read():
+        latest = max(latest, line[: len("2000-01-01 00:00:00.000")])
+        yield latest, line
 
 
 def _log_names(folder: Path, node: str | None) -> list[str]:
@@ -214,6 +224,13 @@ class _Tail:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _day(text: str, now_s: float) -> str:
+    """Return the day of a line that begins with its time of day and came just now, maybe over midnight."""
+    now = time.localtime(now_s)
+    is_of_yesterday = now.tm_hour == 0 and text.startswith("23:")
+    return time.strftime("%Y-%m-%d", time.localtime(now_s - 3600) if is_of_yesterday else now)
 
 
 def _clock() -> str:

@@ -199,8 +199,13 @@ class _Reader:
             cure = f"write `kind: {near}`" if near else "say what it is"
             self._fault((*path, "kind"), f"{where} {what}", listed(KINDS), cure)
             self.unsure.add(name)
+            if near:  # what else is wrong with it, were it that
+                self._options(KINDS[near], {**values, "kind": near}, path, where)
             return None
-        options = self._section(KINDS[kind], values, path, where)
+        return self._options(KINDS[kind], values, path, where)
+
+    def _options(self, cls: type[NodeOptions], values: Mapping[str, Any], path: Path, where: str) -> NodeOptions:
+        options = self._section(cls, values, path, where)
         if isinstance(options, CaptureOptions) and "source" in values:
             self._source(options, path, where)
         return options

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from detektr.memory.folder import NAME, RunFolder, shm_root
+from detektr.memory.folder import NAME, RunFolder, owner_of, shm_root
 
 _KINDS = {
     ".ring": "ring",
@@ -100,17 +99,9 @@ def _files(folder: RunFolder) -> list[ShmFile]:
         for path in sorted(folder.path.iterdir()):
             with contextlib.suppress(FileNotFoundError):  # it went while we looked
                 status = path.stat()
-                owner = _owner(path)
+                owner = owner_of(path.name)
                 # What a dead child leaves is its supervisor's: the successor takes it over.
                 pid = live.get(owner, holder)
                 kind = _KINDS.get(path.suffix, "record")
                 found.append(ShmFile(folder.pipeline, path.name, kind, status.st_blocks * 512, owner, pid))
     return found
-
-
-def _owner(path: Path) -> str:
-    """Return which process writes a file, as node and replica, from the file's name."""
-    left = path.name.removesuffix(path.suffix).partition("~")[0]
-    if path.suffix == ".ring":  # node.epoch.ring, of a capture, which has one process
-        return f"{left.rpartition('.')[0]}.0"
-    return left if path.suffix in (".edge", ".page", ".sock") else ""

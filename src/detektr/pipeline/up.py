@@ -27,7 +27,7 @@ from detektr.pipeline.signals import SignalPipe
 from detektr.pipeline.supervisor import Supervisor
 from detektr.pipeline.table import Flow, summary
 from detektr.telemetry.log import mask, register_secret, setup_log
-from detektr.telemetry.report import build_report, ledger_table
+from detektr.telemetry.report import build_report, ledger_table, undelivered
 
 SUMMARY_NS = 10_000_000_000
 AUDIT_CLOSE_S = 2.0
@@ -44,7 +44,7 @@ def run_up(path: Path, *, for_ns: int | None = None, report: Path | None = None,
         report: where the report goes, as JSON; None: nowhere.
         quiet: no table, and no log lines but warnings and errors.
     Returns:
-        The exit code: 0; 1: a node failed for good; 128+n: ended by signal n.
+        The exit code: 0; 1: a node failed for good, or gave up every frame that it began; 128+n: ended by signal n.
     Raises:
         RefusedError: the file, the machine or a node refused; nothing is left behind.
     """
@@ -75,7 +75,7 @@ def run_up(path: Path, *, for_ns: int | None = None, report: Path | None = None,
         _print(ledger_table(run.ledgers))
     else:
         _print("ended before any frame flowed")
-    return run.supervisor.exit_code
+    return run.exit_code
 
 
 class _Run:
@@ -154,6 +154,14 @@ class _Run:
     def has_begun(self) -> bool:
         """Whether frames could flow."""
         return self._seconds > 0
+
+    @property
+    def exit_code(self) -> int:
+        """The supervisor's; 1 also where a consumer that is not optional was delivered nothing of what it got."""
+        nodes = self.pipeline.options.nodes
+        names = [edge.consumer for edge in undelivered(self.ledgers)]
+        has_none = any(name in nodes and not nodes[name].optional for name in names)
+        return self.supervisor.exit_code or int(has_none)
 
     def report(self) -> dict[str, Any]:
         """Build the report of the ended run."""

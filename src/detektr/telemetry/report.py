@@ -16,6 +16,11 @@ def count_unaccounted(edges: Iterable[EdgeLedger]) -> int:
     return sum(abs(edge.unaccounted) for edge in merge(edges))
 
 
+def undelivered(edges: Iterable[EdgeLedger]) -> list[EdgeLedger]:
+    """Return the edges to which frames came and none was delivered, as their consumer gave up each that it began."""
+    return [edge for edge in merge(edges) if edge.dead_lettered and not edge.delivered]
+
+
 def build_report(
     pipeline: str, seconds: float, nodes: Mapping[str, dict[str, Any]], edges: Iterable[EdgeLedger]
 ) -> dict[str, Any]:
@@ -40,11 +45,19 @@ def build_report(
 
 
 def ledger_table(edges: Iterable[EdgeLedger]) -> str:
-    """Write the ledgers as an aligned table, one row an edge; the last line says what is unaccounted for."""
+    """Write the ledgers as an aligned table, one row an edge; the last line says what is unaccounted for.
+
+    Before it a line for each edge that delivered nothing.
+    """
     whole = merge(edges)
     rows = [_HEADINGS, *(_row(edge) for edge in whole)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     lines = [_aligned(row, widths) for row in rows] if whole else ["no edges"]
+    lines += [
+        f"NOTHING WAS DELIVERED from {edge.producer} to {edge.consumer}: of {edge.offered} offered,"
+        f" {edge.dead_lettered} were dead-lettered; the log of {edge.consumer} says why"
+        for edge in undelivered(whole)
+    ]
     return "\n".join([*lines, f"unaccounted: {count_unaccounted(whole)}"])
 
 

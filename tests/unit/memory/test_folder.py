@@ -6,6 +6,7 @@ import pytest
 
 from detektr.errors import RefusedError
 from detektr.memory.folder import SOCKET_PATH_BYTES_MAX, RunFolder, shm_root
+from detektr.memory.page import take_page
 
 
 @pytest.mark.parametrize("name", ["", "demo\n", "de/mo", "..", "1demo", "d" * 33, "ä"])
@@ -61,3 +62,57 @@ def test_files_are_found_again_by_what_their_names_say(shm_dir: Path) -> None:
     for path in paths:
         path.unlink()
     folder.remove_if_empty()
+
+
+def test_a_folder_that_another_takes_away_at_the_same_moment_is_made_again(
+    shm_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = Path.mkdir, [FileExistsError(17, "File exists"), FileNotFoundError(2, "No such file or directory")]
+
+    def mkdir(path: Path, *arguments: int, **options: int) -> None:
+        if path.name == "demo" and left:
+            raise left.pop()
+        real(path, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    folder = RunFolder("demo")
+    folder.make()
+    assert folder.path.is_dir()
+    assert left == []
+    folder.remove_if_empty()
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused_in_words(shm_dir: Path) -> None:
+    shm_root().mkdir(mode=0o700)
+    (shm_root() / "demo").touch()
+    with pytest.raises(RefusedError, match="demo cannot be made: File exists; point DETEKTR_SHM_DIR at"):
+        RunFolder("demo").make()
+    (shm_root() / "demo").unlink()
+    shm_root().rmdir()
+
+
+def test_a_folder_that_goes_while_it_is_looked_at_is_empty(shm_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def glob(path: Path, pattern: str) -> list[Path]:
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    folder = RunFolder("demo")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "glob", glob)
+        assert (folder.rings("camera"), list(folder.journals()), list(folder.pages())) == ({}, [], [])
+        assert folder.live_pages() == []
+
+
+def test_a_sweep_spares_what_a_living_process_is_making(shm_dir: Path) -> None:
+    folder = RunFolder("demo")
+    page = take_page(folder, "camera", 0, "capture")
+    half_made = [".camera.0~beat.edge.77", ".camera.1.ring.77"]
+    dead = [".beat.0.page.78", ".other.1.ring.78", "beat.0.page", "beat.0~events.edge"]
+    for name in half_made + dead:
+        (folder.path / name).touch()
+    lock = folder.try_lock()
+    assert lock is not None
+    assert sorted(folder.sweep()) == sorted([*dead, "supervisor.lock"])
+    assert sorted(path.name for path in folder.path.iterdir()) == sorted([*half_made, "camera.0.page"])
+    page.close(unlink=True)
+    assert sorted(folder.sweep()) == sorted(half_made)
+    lock.close()

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from detektr.memory import layout
-from detektr.memory.page import AGE_BUCKETS_NS, NodePage, PageReader, open_page
+from detektr.memory.folder import RunFolder
+from detektr.memory.page import AGE_BUCKETS_NS, NodePage, PageReader, open_page, take_page
+from detektr.memory.segment import open_segment
 
 
 @pytest.fixture
@@ -96,3 +98,23 @@ def test_counters_go_on_in_a_successor(page: NodePage, reader: PageReader) -> No
 
 def test_a_page_that_is_not_there_is_none(shm_dir: Path) -> None:
     assert open_page(shm_dir / "motion.1.page", "motion", 1) is None
+
+
+def test_a_name_that_a_sweep_holds_for_a_moment_is_waited_for(shm_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder("demo")
+    take_page(folder, "camera", 0, "capture").close(unlink=False)
+    path = folder.page("camera", 0)
+    found = open_segment(path, is_writable=True)
+    assert found is not None and found.try_lock()
+    sweep = found
+
+    class Pause:
+        def poll(self, milliseconds: int) -> None:
+            path.unlink()
+            sweep.close()
+
+    monkeypatch.setattr("detektr.memory.page.select.poll", Pause)
+    page = take_page(folder, "camera", 0, "capture")
+    assert path.exists() and not page.segment.is_unlinked
+    page.close(unlink=True)
+    folder.remove_if_empty()

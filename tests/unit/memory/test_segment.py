@@ -107,3 +107,13 @@ def test_closing_under_a_view_does_not_take_the_memory_from_it(shm_dir: Path) ->
     segment.close()
     assert view[0] == 42
     (shm_dir / "ring").unlink()
+
+
+def test_what_a_killed_maker_left_half_made_goes_when_its_successor_makes_it(shm_dir: Path) -> None:
+    left, others = shm_dir / ".camera.1.ring.77", shm_dir / ".camera.10.ring.77"
+    left.touch()
+    others.touch()
+    create_segment(shm_dir / "camera.1.ring", 4096, fill).close()
+    assert sorted(path.name for path in shm_dir.iterdir()) == [".camera.10.ring.77", "camera.1.ring"]
+    for path in shm_dir.iterdir():
+        path.unlink()

@@ -6,7 +6,7 @@ import pytest
 
 from detektr.memory.journal import Journal, JournalReader
 from detektr.nodes.edge import STALL_NS, Edge
-from detektr.nodes.lease import Claim, FrameName
+from detektr.nodes.lease import HOPELESS, Claim, FrameName
 from detektr.nodes.terms import EdgeOptions
 from tests.property.journal_bytes import new_memory, read_journal
 
@@ -377,3 +377,15 @@ def test_the_longest_queue_is_adopted_and_finished_within_the_tests_time() -> No
     bench.edge.finish(7, names(*range(count)), 1)
     assert bench.edge.is_empty
     assert bench.reader.ledger().delivered == count
+
+
+def test_a_failure_that_no_attempt_can_mend_is_dead_lettered_at_once() -> None:
+    bench = Bench(max_deliveries=5)
+    bench.attach()
+    bench.offer(0, 1)
+    bench.grant()
+    bench.edge.fail(7, 1, 0, HOPELESS + "process() returned int")
+    bench.edge.fail(7, 1, 1, "ValueError: this time")
+    assert [fact[:2] for fact in bench.facts()] == [("dead_lettered", 0), ("redelivered", 1)]
+    assert bench.reader.ledger().dead_lettered == 1
+    assert bench.grant() == {7: [(1, 2)]}

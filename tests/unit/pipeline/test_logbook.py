@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,36 @@ def test_unknown_names_are_refused_with_the_known_ones(state_dir: Path) -> None:
         read_logs("domo")
     with pytest.raises(DetektrError, match="there are of: a"):
         read_logs("demo", "b")
+
+
+def test_lines_of_several_processes_are_read_in_order_of_time(state_dir: Path) -> None:
+    folder = log_folder("demo")
+    folder.mkdir(parents=True)
+    (folder / "a.0.log").write_text("2030-01-01 12:00:00.001 one\n2030-01-01 12:00:00.005 five\n")
+    # A print() is stamped when it arrives: the next line of its own process is a little older.
+    (folder / "b.0.log").write_text(
+        "2030-01-01 12:00:00.004 four\n2030-01-01 12:00:00.003 three\n2030-01-01 12:00:00.009 nine\n"
+    )
+    (folder / "c.0.log").write_text("2030-01-01 12:00:00.002 two\n2030-01-01 12:00:00.008 eight\n")
+    words = [line.rsplit(" ", 1)[1] for line in read_logs("demo")]
+    assert words == ["one", "two", "four", "three", "five", "eight", "nine"]
+
+
+def test_what_several_processes_wrote_since_the_last_look_comes_in_order_of_time(tmp_path: Path) -> None:
+    (tmp_path / "b.0.log").write_text("2030-01-01 12:00:00.001 one\n")
+    tails = [logbook._Tail(tmp_path / "b.0.log"), logbook._Tail(tmp_path / "a.0.log")]
+    assert len(list(logbook._merged(tails))) == 1
+    with (tmp_path / "b.0.log").open("a") as log:
+        log.write("2030-01-01 12:00:00.002 two\n2030-01-01 12:00:00.004 four\n")
+    (tmp_path / "a.0.log").write_text("2030-01-01 12:00:00.003 three\n2030-01-01 12:00:00.005 five\n")
+    assert [line.rsplit(" ", 1)[1] for line in logbook._merged(tails)] == ["two", "three", "four", "five"]
+    for tail in tails:
+        tail.close()
+
+
+def test_a_line_from_before_midnight_that_comes_after_it_keeps_its_day() -> None:
+    noon = time.mktime((2030, 5, 2, 12, 0, 0, 0, 0, -1))
+    midnight = time.mktime((2030, 5, 2, 0, 0, 1, 0, 0, -1))
+    assert logbook._day("23:59:59.900 INFO a.0: late", midnight) == "2030-05-01"
+    assert logbook._day("00:00:00.900 INFO a.0: on time", midnight) == "2030-05-02"
+    assert logbook._day("12:00:00.000 INFO a.0: on time", noon) == "2030-05-02"

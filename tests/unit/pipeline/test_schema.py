@@ -141,6 +141,25 @@ def test_a_wrong_key_of_a_node_is_one_fault_in_plain_words(node: str, parts: lis
         assert part in faults[0]
 
 
+@pytest.mark.parametrize(
+    ("node", "parts"),
+    [
+        (
+            "{kind: captur, source: 'rstp://h/x', fps: fast}",
+            ["write `kind: capture`", "write `rtsp", "`fps` is 'fast'"],
+        ),
+        ("{kind: bufer, input: camera, high_watermark: 2}", ["write `kind: buffer`", "write `high_water_mark`"]),
+        ("{kind: procesor, input: camera}", ["write `kind: processor`", "`use` is missing"]),
+        ("{kind: pump, fps: fast}", ["the kind 'pump'"]),
+    ],
+)
+def test_a_misspelt_kind_does_not_hide_the_other_faults_of_its_node(node: str, parts: list[str]) -> None:
+    faults = node_faults(node)
+    assert len(faults) == len(parts), faults
+    for part in parts:
+        assert any(part in fault for fault in faults), (part, faults)
+
+
 def test_all_faults_of_all_nodes_are_told_at_once() -> None:
     reading = read(
         "nam: demo\nnodes:\n  a: {kind: capture, sourc: x, fps: -1}\n"

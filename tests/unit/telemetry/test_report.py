@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from detektr.ledger import EdgeLedger
-from detektr.telemetry.report import build_report, ledger_table
+from detektr.telemetry.report import build_report, ledger_table, undelivered
 
 CAMERA = EdgeLedger("camera", "buffer", offered=300, delivered=290, dropped={"ring_full": 4, "queue_full": 6})
 MOTION_0 = EdgeLedger("motion", "events", offered=5, delivered=5, dropped={"too_old": 0})
@@ -41,3 +41,19 @@ def test_table_is_aligned_and_ends_with_what_is_unaccounted() -> None:
 
 def test_table_without_edges_says_so() -> None:
     assert ledger_table([]) == "no edges\nunaccounted: 0"
+
+
+def test_an_edge_whose_every_frame_was_given_up_is_said_loudly() -> None:
+    dead = EdgeLedger("buffer", "motion", offered=90, dropped={"stopped": 10}, dead_lettered=80)
+    one = EdgeLedger("buffer", "faces", offered=90, delivered=1, dead_lettered=89)
+    none = EdgeLedger("buffer", "plates", offered=10, dropped={"stopped": 10})
+    assert [edge.consumer for edge in undelivered([dead, one, none])] == ["motion"]
+    assert ledger_table([dead, one, none]).splitlines()[-2:] == [
+        "NOTHING WAS DELIVERED from buffer to motion: of 90 offered, 80 were dead-lettered; the log of motion says why",
+        "unaccounted: 0",
+    ]
+
+
+def test_parts_of_an_edge_are_added_up_before_they_are_called_undelivered() -> None:
+    parts = [EdgeLedger("a", "b", offered=2, dead_lettered=2), EdgeLedger("a", "b", offered=1, delivered=1)]
+    assert undelivered(parts) == []
