@@ -1,7 +1,8 @@
-"""Full speed with one slow replica for as long as you like: does anything grow? Samples every process, draws a plot."""
+"""full speed with one slow replica for as long as you like: does anything grow?"""
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from plot import Line, Panel, draw_panels
 
 from detektr import Frame
 from detektr.memory.folder import shm_root
@@ -45,6 +47,17 @@ class Uneven:
         return {"sequence": frame.sequence} if frame.sequence % 1000 == 0 else None
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what this run can be told."""
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw memory and descriptors over time (SVG)")
+
+
+def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    """Run for a long time and see what grows."""
+    return bench_steady(chosen.minutes, chosen.plot)
+
+
 def bench_steady(minutes: float, plot: Path | None) -> list[dict[str, Any]]:
     """Run for `minutes`, sampling RSS, descriptors and shared memory of every process.
 
@@ -70,10 +83,10 @@ def bench_steady(minutes: float, plot: Path | None) -> list[dict[str, Any]]:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         os.environ["DETEKTR_STATE_DIR"] = f"{folder}/state"
         audit = f"sqlite:{folder}/audit.db"
-        with RunningPipeline(Path(folder), f"steady{os.getpid()}", nodes, audit=audit, metrics={"port": 0}) as run:
-            run.wait_delivered("buffer", "worker", 10)
-            samples = sample(run, minutes * 60)
-            report = run.end()
+        with RunningPipeline(Path(folder), f"steady{os.getpid()}", nodes, audit=audit, metrics={"port": 0}) as up:
+            up.wait_delivered("buffer", "worker", 10)
+            samples = sample(up, minutes * 60)
+            report = up.end()
     if report["unaccounted"]:
         raise SystemExit(f"the ledger does not add up: {report}")
     if plot is not None:
@@ -128,28 +141,11 @@ def sample(run: RunningPipeline, seconds: float) -> list[dict[str, Any]]:
 
 def draw(samples: list[dict[str, Any]], plot: Path) -> None:
     """Draw RSS, descriptors and shared memory over time as SVG, and keep the samples beside it."""
-    try:
-        import matplotlib
-    except ModuleNotFoundError:
-        plot.with_suffix(".json").write_text(json.dumps(samples))
-        raise SystemExit(
-            f"--plot needs matplotlib (pip install matplotlib); the samples are in {plot.stem}.json"
-        ) from None
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    figure, (memory, files) = pyplot.subplots(2, 1, sharex=True, figsize=(8, 6))
     minutes = [one["minutes"] for one in samples]
-    for name in samples[0]["rss"]:
-        memory.plot(minutes, [one["rss"].get(name) for one in samples], label=name)
-        files.plot(minutes, [one["files"].get(name) for one in samples], label=name)
-    memory.plot(minutes, [one["shm"] for one in samples], "k--", label="shared memory")
-    memory.set_ylabel("RSS, MiB (with shared pages touched)")
-    files.set_ylabel("open descriptors")
-    files.set_xlabel("minutes at full speed")
-    for axes in (memory, files):
-        axes.set_ylim(bottom=0)
-        axes.legend(fontsize="small", ncols=3)
-    figure.tight_layout()
-    figure.savefig(plot)
+    names = list(samples[0]["rss"])
+    rss = [Line(name, minutes, [one["rss"].get(name) for one in samples]) for name in names]
+    files = [Line(name, minutes, [one["files"].get(name) for one in samples]) for name in names]
+    rss.append(Line("shared memory", minutes, [one["shm"] for one in samples]))
+    label = "minutes at full speed"
+    draw_panels(plot, [Panel("RSS, MiB (shared pages too)", label, rss), Panel("open descriptors", label, files)])
     plot.with_suffix(".json").write_text(json.dumps(samples))

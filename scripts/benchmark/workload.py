@@ -1,35 +1,60 @@
-"""The benchmark's pictures and the processor that meters them, run through detektr as users run theirs.
+"""The one workload that detektr and every peer run: who makes the pictures, and who meters them.
 
-A producer holds four H x W x 3 pictures in private memory and hands them on in turn, each headed by its number and the
-monotonic time just before the hand-over, so that the latency includes the copy into the slot.
+A producer holds four (H, W, 3) pictures in private memory and hands them on in turn, each headed by its number and the
+monotonic time just before the hand-over, so that the latency includes the copy into the transport. A meter reads that
+head; its notes are judged elsewhere, by the same lines for everybody. Neither needs more than numpy.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from trial import SOCKET, Trial, load_trial
 
-from detektr import Frame
+if TYPE_CHECKING:
+    from detektr import Frame
 
+PICTURES = 4
 Pixels = npt.NDArray[np.uint8]
 
 
-def make_pictures(height: int, width: int) -> list[Pixels]:
-    """Return four different (height, width, 3) pictures."""
+class Line:
+    """The line to whoever watches the run: `tell` goes on at once, `ask` waits for the answer."""
+
+    def __init__(self, trial: Trial) -> None:
+        """Connect to the watcher of this run."""
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(Path(trial.folder, SOCKET)))
+
+    def tell(self, word: bytes) -> None:
+        """Say one letter."""
+        self._socket.sendall(word)
+
+    def ask(self, word: bytes) -> None:
+        """Say one letter and wait until the watcher has done what it asks for."""
+        self._socket.sendall(word)
+        self._socket.recv(1)
+
+
+def make_pictures(height: int, width: int, count: int = PICTURES) -> list[Pixels]:
+    """Return `count` pictures, (height, width, 3), four of them different."""
     noise = np.random.default_rng(0)
-    return [noise.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(4)]
+    drawn = [noise.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(PICTURES)]
+    return drawn + [drawn[number % PICTURES].copy() for number in range(PICTURES, count)]
 
 
 def paced(count: int, rate: float) -> Iterator[int]:
-    """Yield 0, 1, 2, ... each at its due time; at once where `rate` is 0."""
+    """Yield 0, 1, 2, ... each at its due time, counted from when the first was taken; at once where `rate` is 0."""
+    yield 0
     due = time.monotonic()
-    for number in range(count):
+    for number in range(1, count):
         if rate:
             due += 1 / rate
             time.sleep(max(0.0, due - time.monotonic()))
@@ -42,74 +67,87 @@ def stamp(picture: Pixels, number: int) -> None:
     head[0], head[1] = number, time.monotonic_ns()
 
 
-def source(count: int, rate: float, height: int, width: int) -> Iterator[Pixels]:
-    """Yield `count` stamped pictures at `rate` a second."""
-    pictures = make_pictures(height, width)
-    for number in paced(count, rate):
-        picture = pictures[number % 4]
+def produce(trial: Trial, *, waits: bool = True, held: int = PICTURES) -> Iterator[Pixels]:
+    """Yield the stamped pictures of a trial; returns when the end of the run has been marked.
+
+    Args:
+        trial: how many, how large, how fast.
+        waits: begin when all consumers are ready; False: the system under test sees to that itself.
+        held: a picture is used again after so many others.
+    """
+    pictures, line = make_pictures(trial.height, trial.width, held), Line(trial)
+    if waits:
+        line.ask(b"g")
+    for number in paced(trial.count, trial.rate):
+        picture = pictures[number % held]
         stamp(picture, number)
         yield picture
+    line.ask(b"e")
+
+
+def source(folder: str) -> Iterator[Pixels]:
+    """Yield the pictures for detektr, which begins when all its nodes are ready."""
+    return produce(load_trial(folder), waits=False)
 
 
 class Meter:
-    """Notes when each frame was handed over and when it was seen; writes it down when it closes."""
+    """Notes number, hand-over and first look of each frame, and says where the measured part begins and ends."""
 
-    def __init__(self, folder: str) -> None:
-        """Take the folder for the notes."""
-        self.folder = Path(folder)
-        self.numbers: list[int] = []
-        self.latencies_ns: list[int] = []
-        self.first_ns = self.last_ns = 0
-        self.cpu_s = 0.0
+    def __init__(self, folder: str, group: int = 0) -> None:
+        """Take the run's folder, and which consumer this is (its replicas share the number)."""
+        self.trial, self.group = load_trial(folder), group
+        self.notes: list[tuple[int, int, int]] = []
+        self._next = 0
+
+    def open(self) -> None:
+        """Say that this consumer is ready."""
+        self.line = Line(self.trial)
+        self.line.tell(b"r")
 
     def process(self, frame: Frame) -> None:
-        """Read the stamp."""
+        """Read the stamp of a frame of detektr."""
         self.see(frame.pixels)
 
     def see(self, picture: Pixels) -> None:
-        """Note one picture."""
+        """Read the stamp of a picture."""
         head = picture.reshape(-1)[:16].view(np.int64)
-        self.last_ns = time.monotonic_ns()
-        self.numbers.append(int(head[0]))
-        self.latencies_ns.append(self.last_ns - int(head[1]))
-        if not self.first_ns:
-            self.first_ns, self.cpu_s = self.last_ns, time.process_time()
+        self.note(int(head[0]), int(head[1]))
+
+    def note(self, number: int, handed_ns: int) -> None:
+        """Note one frame, seen now."""
+        self.notes.append((number, handed_ns, time.monotonic_ns()))
+        if number >= self._next:
+            self._mark(number)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last frame was seen."""
+        return self._next > self.trial.count
+
+    def _mark(self, number: int) -> None:
+        last = self.trial.count - 1
+        if number >= last:
+            self._next = self.trial.count + 1
+            self.line.ask(b"e")
+        elif number >= self.trial.warm:
+            self._next = last
+            self.line.ask(b"w")
+        else:
+            self._next = self.trial.warm
+            self.line.tell(b"f")
 
     def close(self) -> None:
         """Write the notes of this process."""
-        (self.folder / f"meter-{os.getpid()}.json").write_text(json.dumps(self.summary()))
-
-    def summary(self) -> dict[str, float]:
-        """Return frames, distinct ones, frames/s, p50 and p99 of the latency in ms, and CPU seconds."""
-        warm = np.array(self.latencies_ns[20:] or self.latencies_ns or [0]) / 1e6
-        seconds = max((self.last_ns - self.first_ns) / 1e9, 1e-9)
-        return {
-            "frames": len(self.numbers),
-            "distinct": len(set(self.numbers)),
-            "fps": (len(self.numbers) - 1) / seconds,
-            "p50_ms": float(np.percentile(warm, 50)),
-            "p99_ms": float(np.percentile(warm, 99)),
-            "cpu_s": time.process_time() - self.cpu_s,
-        }
+        path = Path(self.trial.folder, f"notes-{self.group}-{os.getpid()}.npy")
+        np.save(path, np.array(self.notes, np.int64).reshape(-1, 3))
 
 
-class Gray:
-    """Touches the grey view of each frame; notes how many there were and how long that took."""
+class Gray(Meter):
+    """Reads every 64th pixel of every 64th row of the grey view; the hand-over is when the frame was decoded."""
 
-    def __init__(self, folder: str) -> None:
-        """Take the folder for the notes."""
-        self.folder, self.frames, self.touched = Path(folder), 0, 0
-        self.first_ns = self.last_ns = 0
+    touched = 0
 
     def process(self, frame: Frame) -> None:
-        """Read every 64th pixel of every 64th row."""
+        """Touch the grey view."""
         self.touched += int(frame.gray[::64, ::64].sum())
-        self.frames += 1
-        self.last_ns = time.monotonic_ns()
-        self.first_ns = self.first_ns or self.last_ns
-
-    def close(self) -> None:
-        """Write the notes of this process."""
-        seconds = max((self.last_ns - self.first_ns) / 1e9, 1e-9)
-        summary = {"frames": self.frames, "fps": (self.frames - 1) / seconds}
-        (self.folder / f"meter-{os.getpid()}.json").write_text(json.dumps(summary))
+        self.note(frame.sequence, frame.captured_ns)

@@ -309,7 +309,7 @@ def _take_guest_page(folder: RunFolder, producer: str) -> NodePage:
         if number < GUESTS_MAX and folder.journal(producer, 0, name).exists():
             continue  # of one who died and is not buried yet, or of another's edge
         try:
-            return take_page(folder, name, 0, "guest")
+            return take_page(folder, name, 0, "guest", wait_ns=0)
         except RefusedError:
             if number >= GUESTS_MAX:
                 raise

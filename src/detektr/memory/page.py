@@ -77,9 +77,13 @@ class NodePage:
             RefusedError: a process of this name is running.
         """
         self.path = path
+        nbytes = layout.whole_pages(layout.PAGE_WORDS * layout.WORD_BYTES)
         segment = open_segment(path, is_writable=True)
-        if segment is None:
-            segment = create_segment(path, layout.whole_pages(layout.PAGE_WORDS * layout.WORD_BYTES), _fill)
+        while segment is None:
+            try:
+                segment = create_segment(path, nbytes, _fill, may_replace=False)
+            except FileExistsError:  # another began at the same moment: its lock tells whose the name is
+                segment = open_segment(path, is_writable=True)
         self.segment = segment
         if not segment.try_lock():
             pid = segment.words[layout.PAGE_WORD_PID]
@@ -89,7 +93,7 @@ class NodePage:
         self.words[layout.PAGE_WORD_KIND] = KINDS.index(kind)
         self.words[layout.PAGE_WORD_PID] = os.getpid()
         self.words[layout.PAGE_WORD_WORKING_SINCE_NS] = 0
-        self.words[layout.PAGE_WORD_STATE] = self.words[layout.PAGE_WORD_ASLEEP] = 0
+        self.words[layout.PAGE_WORD_STATE] = 0
         self.words[layout.PAGE_WORD_STATE_SINCE_UTC_NS] = time.time_ns()
         self.words[layout.PAGE_WORD_MODE_LENGTH] = 0
         os.register_at_fork(after_in_child=segment.close_descriptor)
@@ -137,15 +141,21 @@ class NodePage:
         self.segment.close()
 
 
-def take_page(folder: RunFolder, node: str, replica: int, kind: str) -> NodePage:
+def take_page(folder: RunFolder, node: str, replica: int, kind: str, *, wait_ns: int = SWEEP_NS) -> NodePage:
     """Make the folder and lock a process's page in it.
 
     Others may leave or sweep at the same moment and take the page or the folder away: then it is made again.
 
+    Args:
+        folder: the pipeline's.
+        node: name of the node.
+        replica: number of the process.
+        kind: one of `KINDS`.
+        wait_ns: how long a page that is locked is waited for.
     Raises:
         RefusedError: a process of this name is running, or the folder cannot be made.
     """
-    deadline_ns = time.monotonic_ns() + SWEEP_NS
+    deadline_ns = time.monotonic_ns() + wait_ns
     while True:
         folder.make()
         try:
@@ -153,7 +163,7 @@ def take_page(folder: RunFolder, node: str, replica: int, kind: str) -> NodePage
         except FileNotFoundError:
             continue
         except RefusedError:
-            if time.monotonic_ns() > deadline_ns:
+            if time.monotonic_ns() >= deadline_ns:
                 raise
             select.poll().poll(POLL_MS)
             continue
@@ -179,11 +189,6 @@ class PageReader:
     def pid(self) -> int:
         """Process that took the page last."""
         return self.segment.words[layout.PAGE_WORD_PID]
-
-    @property
-    def is_asleep(self) -> bool:
-        """Whether it sleeps until a message comes; a hint, which a moment later may be wrong."""
-        return self.segment.words[layout.PAGE_WORD_ASLEEP] != 0
 
     def progress(self, session: int) -> tuple[int, int] | None:
         """Return the numbers of the leases that `session` began last and finished last; None: it is not here."""

@@ -8,6 +8,7 @@ import fcntl
 import mmap
 import os
 import struct
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,7 +78,7 @@ class Segment:
         self.close_descriptor()
 
 
-def create_segment(path: Path, nbytes: int, fill: Callable[[Segment], None]) -> Segment:
+def create_segment(path: Path, nbytes: int, fill: Callable[[Segment], None], *, may_replace: bool = True) -> Segment:
     """Reserve `nbytes` in shared memory, let `fill` write the first words, and only then give the file its name.
 
     The memory is allocated, not only promised: touching it later cannot end in a SIGBUS.
@@ -86,10 +87,12 @@ def create_segment(path: Path, nbytes: int, fill: Callable[[Segment], None]) -> 
         path: the name; whatever had it before is replaced (readers keep what they have mapped).
         nbytes: size in bytes.
         fill: writes the header.
+        may_replace: False: the name must be free.
     Returns:
         The segment, mapped for writing.
     Raises:
         NoRoomError: the file system has not that much left, or the control group allows less.
+        FileExistsError: the name is taken, and may not be replaced.
     """
     limit = memory_limit_bytes()
     if limit is not None and nbytes > limit:  # reserving it would be answered with a SIGKILL
@@ -102,7 +105,7 @@ def create_segment(path: Path, nbytes: int, fill: Callable[[Segment], None]) -> 
         raise _no_room(path, nbytes, free)
     for half_made in path.parent.glob(f".{path.name}.*"):  # by a predecessor that was killed meanwhile
         half_made.unlink(missing_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}")
     fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(fd, 0, nbytes)
@@ -115,7 +118,11 @@ def create_segment(path: Path, nbytes: int, fill: Callable[[Segment], None]) -> 
         raise
     try:
         fill(segment)
-        fresh.rename(path)
+        if may_replace:
+            fresh.rename(path)
+        else:
+            os.link(fresh, path)
+            fresh.unlink(missing_ok=True)
     except BaseException:
         segment.close()
         fresh.unlink(missing_ok=True)

@@ -160,7 +160,6 @@ class Node(ABC):
         while True:
             with self.lock:
                 self.is_asleep = False
-                self.page[layout.PAGE_WORD_ASLEEP] = 0
                 self.outlet.wake()
                 now_ns = time.monotonic_ns()
                 self._receive(now_ns)
@@ -173,7 +172,6 @@ class Node(ABC):
                     if self._is_over(now_ns):
                         return
                 self.is_asleep = True
-                self.page[layout.PAGE_WORD_ASLEEP] = 1
                 has_news = self.outlet.fall_asleep()
             if has_news or self.has_work():
                 continue
@@ -188,9 +186,10 @@ class Node(ABC):
         """
         if self.is_asleep:
             with self.lock:
-                if may_wait and self.outlet.is_crowded:
+                now_ns = time.monotonic_ns()
+                if may_wait and self.outlet.is_crowded(now_ns):
                     return
-                self._serve(time.monotonic_ns())
+                self._serve(now_ns)
                 if self.is_asleep and self.outlet.fall_asleep():
                     self._serve(time.monotonic_ns())
 

@@ -144,10 +144,13 @@ class Outlet:
         """Return how long the loop may sleep: until `until_ns`, or less where leases may be held back meanwhile."""
         return self._ways.wait_ns(now_ns, until_ns)
 
-    @property
-    def is_crowded(self) -> bool:
-        """Whether all who read us are awake and busy, so that news can wait until there is more of it."""
-        return self._ways.is_crowded
+    def is_crowded(self, now_ns: int) -> bool:
+        """Whether consumers were told something so lately that news can wait until there is more of it."""
+        return self._ways.is_crowded(now_ns)
+
+    def expect(self, picture_bytes: int) -> None:
+        """Say how large the pictures are that are announced."""
+        self._ways.expect(picture_bytes)
 
     def pump(self, now_ns: int) -> None:
         """Lease what can be leased, tell the replicas, and take back what was returned."""
@@ -283,15 +286,14 @@ class Outlet:
             raise WireError(f"{message.replica} may not attach: {why}")
         edge = self.fanout.edges[message.consumer]
         self._harvest(edge, now_ns)
-        own_page = open_page(page.segment.path, page.node, page.replica)
         try:
             returns = open_returns(self._folder.returns(message.replica, self.producer.name), message.returned)
-            if returns is None or own_page is None:
+            if returns is None:
                 raise WireError(f"{message.replica} may not attach: there is no place where it gives back")
         except WireError:
             outbox.close()
             raise
-        way = Way(message.consumer, message.replica, message.round, own_page, outbox, returns, message.is_durable)
+        way = Way(message.consumer, message.replica, message.round, page.pid, outbox, returns, message.is_durable)
         claim = Claim(
             received=message.received,
             held=frozenset(message.held),

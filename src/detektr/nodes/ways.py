@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from detektr.memory.page import PageReader
 from detektr.memory.returns import ReturnsReader
 from detektr.nodes.lease import Cell
 from detektr.wire.link import Outbox
 from detektr.wire.message import Grant, Lease
 
 GRANT_BYTES_MAX = 1 << 20  # payload of one message, unless a single lease has more
-HOLD_NS = 1_000_000  # a buffer that is awake is told of new leases after this time ...
-HELD_MAX = 16  # ... or once there are so many
+HOLD_NS = 1_000_000  # a buffer that was told something so lately is told of more after this time ...
+HELD_MAX = 16  # ... or once it is so many leases, or their pictures so large ...
+HELD_BYTES_MAX = 4 << 20  # ... that slots would be written that have left the cache
 CROWDED_NS = 100_000_000
 
 
@@ -24,23 +24,20 @@ class Way:
     consumer: str
     replica: str
     round: int
-    page: PageReader
-    """Its page, open for this way alone."""
+    pid: int
+    """The process that attached."""
     outbox: Outbox
     returns: ReturnsReader
     is_durable: bool
     held: list[Lease] = field(default_factory=list)
     """Leases that it has not been told of yet."""
-    held_since_ns: int = 0
-
-    def __post_init__(self) -> None:
-        self.pid = self.page.pid
+    told_ns: int = 0
+    """When it was told something last."""
 
     def close(self) -> None:
         """Close everything that the way has open."""
         self.outbox.close()
         self.returns.close()
-        self.page.close()
 
 
 class Ways(dict[int, Way]):
@@ -56,6 +53,7 @@ class Ways(dict[int, Way]):
         super().__init__()
         self._producer = producer
         self._leases_max = max(1, GRANT_BYTES_MAX // payload_bytes)  # of one message
+        self._held_max = 1
         self._is_hurried = self._may_hold = False
         self._crowded_ns = -CROWDED_NS
 
@@ -82,10 +80,15 @@ class Ways(dict[int, Way]):
         """Whether something was given back."""
         return any([way.returns.has_news for way in self.values()])
 
-    @property
-    def is_crowded(self) -> bool:
-        """Whether all replicas are awake and busy, so that news can wait until there is more of it."""
-        return self._may_hold and not any([way.page.is_asleep for way in self.values()])
+    def expect(self, picture_bytes: int) -> None:
+        """Say how large the pictures are that leases are about; without, none is held back."""
+        self._held_max = max(1, min(HELD_MAX, HELD_BYTES_MAX // picture_bytes))
+
+    def is_crowded(self, now_ns: int) -> bool:
+        """Whether all replicas were told something so lately that news can wait until there is more of it."""
+        if not self._may_hold or self._held_max == 1:
+            return False
+        return all([way.is_durable and now_ns - way.told_ns < HOLD_NS for way in self.values()])
 
     def wait_ns(self, now_ns: int, until_ns: int) -> int:
         """Return how long the loop may sleep: until `until_ns`, or less where leases may be held back meanwhile."""
@@ -97,10 +100,8 @@ class Ways(dict[int, Way]):
         deaf = []
         for session, cells in granted.items():
             way = self[session]
-            if not way.held:
-                way.held_since_ns = now_ns
             way.held += map(_lease, cells)
-            if not (self._holds_back(way, now_ns) or self._send(session, way)):
+            if not (self._holds_back(way, now_ns) or self._send(session, way, now_ns)):
                 deaf.append(session)
         return deaf
 
@@ -109,19 +110,20 @@ class Ways(dict[int, Way]):
         if not self._may_hold:
             return []
         due = [(session, way) for session, way in self.items() if way.held and not self._holds_back(way, now_ns)]
-        return [session for session, way in due if not self._send(session, way)]
+        return [session for session, way in due if not self._send(session, way, now_ns)]
 
     def _holds_back(self, way: Way, now_ns: int) -> bool:
-        """Whether a buffer is told later: one that is awake takes several leases at once, and each message disturbs it.
+        """Whether a buffer is told later: at thousands of small frames a second each message costs more than a frame.
 
         Only while the loop sleeps no longer than that, which it begins to do when this was wished for.
         """
-        if not way.is_durable or way.page.is_asleep:
+        if not way.is_durable or len(way.held) >= self._held_max or now_ns - way.told_ns >= HOLD_NS:
             return False
         self._crowded_ns = now_ns
-        return self._may_hold and now_ns - way.held_since_ns < HOLD_NS and len(way.held) < HELD_MAX
+        return self._may_hold
 
-    def _send(self, session: int, way: Way) -> bool:
+    def _send(self, session: int, way: Way, now_ns: int) -> bool:
+        way.told_ns = now_ns
         leases, most = tuple(way.held), self._leases_max
         way.held.clear()
         parts = [leases[begin : begin + most] for begin in range(0, len(leases), most)]

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from detektr.errors import RefusedError
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.page import AGE_BUCKETS_NS, NodePage, PageReader, open_page, take_page
@@ -118,3 +120,28 @@ def test_a_name_that_a_sweep_holds_for_a_moment_is_waited_for(shm_dir: Path, mon
     assert path.exists() and not page.segment.is_unlinked
     page.close(unlink=True)
     folder.remove_if_empty()
+
+
+def test_a_page_that_many_want_at_once_is_one_ones(shm_dir: Path) -> None:
+    taken: list[NodePage] = []
+    refused: list[RefusedError] = []
+    barrier, run_folder = threading.Barrier(8), RunFolder("demo")
+
+    def want() -> None:
+        barrier.wait()
+        try:
+            taken.append(take_page(run_folder, "guest-1", 0, "guest", wait_ns=0))
+        except RefusedError as fault:
+            refused.append(fault)
+
+    for _ in range(30):
+        threads = [threading.Thread(target=want) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (len(taken), len(refused)) == (1, 7)
+        assert [path.name for path in run_folder.path.iterdir()] == ["guest-1.0.page"]
+        taken.pop().close(unlink=True)
+        refused.clear()
+    run_folder.remove_if_empty()

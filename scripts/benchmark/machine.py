@@ -1,0 +1,27 @@
+"""The machine that figures come from, as far as they depend on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+GIB = 1 << 30
+
+
+def describe_machine() -> dict[str, str]:
+    """Return cores, model, memory, kernel, Python and what else runs here just now."""
+    words = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    memory = [line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal")]
+    return {
+        "cores": str(os.cpu_count()),
+        "model": words[0] if words else platform.machine(),
+        "memory": f"{int(memory[0]) * 1024 / GIB:.0f} GiB" if memory else "unknown",
+        "Linux": platform.release(),
+        "Python": platform.python_version(),
+        "load": f"{os.getloadavg()[0]:.1f}",
+    }
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
