@@ -25,6 +25,7 @@ from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.journal import Journal
 from detektr.memory.page import take_page
+from detektr.memory.returns import ReturnsWriter
 from detektr.memory.segment import open_segment
 from detektr.testing.checked import read_notes, wrong_pixels
 from detektr.testing.running import RunningPipeline
@@ -241,6 +242,34 @@ def test_thousands_of_unknown_guests_get_nothing_and_a_known_one_not_a_million_f
     assert isinstance(answer, Refusal) and "keeps 8 frames for guests and 0 are taken" in answer.why
 
 
+@pytest.mark.parametrize("running", [{"count": 1500}], indirect=True)
+def test_consumer_whose_returns_lie_is_refused_and_let_go(running: tuple[RunningPipeline, Peer]) -> None:
+    run, peer = running
+    dice = random.Random(7)
+    page = take_page(peer.folder, "guest-1", 0, "guest")
+    link = Link(peer.folder.inbox("guest-1", 0))
+    returns = ReturnsWriter(peer.folder.returns("guest-1.0", "buffer.0"), 64)
+    wanted = attach("guest-1", "guest-1.0", is_guest=True, when_full="drop-oldest")
+    page[layout.PAGE_WORD_INPUTS + layout.PAGE_INPUT_SESSION] = wanted.session
+    peer.send("buffer.0", wanted)
+    run.wait(lambda: any(isinstance(answer, Grant) for answer in link.receive()), what="leases")
+    for _ in range(50):  # frames that are not leased to it, or never were
+        returns.append(stream_key("camera", peer.run_of("camera")), dice.randrange(1 << 40, 1 << 63))
+        returns.append(dice.randrange(9), dice.randrange(9))
+        peer.send("buffer.0", Return("guest-1", wanted.session, (), ()))
+        run.wait_delivered("buffer", "check", run.edge("buffer", "check")["delivered"] + 1)
+    refused = run.edge("buffer", "guest-1")["refused"]
+    returns.segment.words[layout.RETURNS_WORD_COUNT] = 1 << 50  # more than there is room for
+    run.wait(lambda: "guest-1.0 broke its returns" in run.tail(400), what="the guest being let go")
+    returns.close()
+    link.close()
+    page.close(unlink=True)
+    report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    assert refused == 100
+    assert_complete(run, report, 1500)
+
+
 def test_peers_that_connect_and_say_nothing_disturb_nobody(running: tuple[RunningPipeline, Peer]) -> None:
     run, peer = running
     with contextlib.ExitStack() as open_ones:
@@ -276,7 +305,7 @@ def test_every_folder_is_0700_and_every_file_and_socket_in_it_0600(running: tupl
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
     assert {stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)} == {0o700}
     assert {name: oct(mode) for name, mode in modes.items() if mode != 0o600} == {}
-    assert {Path(name).suffix for name in modes} >= {".ring", ".edge", ".page", ".sock", ".lock", ".json"}
+    assert {Path(name).suffix for name in modes} >= {".ring", ".edge", ".page", ".returns", ".sock", ".lock", ".json"}
     run.end()
 
 

@@ -202,7 +202,7 @@ def test_a_killed_guest_is_gone_from_the_ledger_within_a_second(
 
 
 def test_down_ends_the_nodes_that_were_started_alone_but_no_guest(camera: Terminal, terminal: Terminals) -> None:
-    with detektr.attach("local/cam", wait_s=2) as frames:
+    with detektr.attach("local/cam", wait_s=6) as frames:
         next(frames)
         down = terminal("pipeline", "down", "local")
         with pytest.raises(TimeoutError, match="waiting for local/cam"):

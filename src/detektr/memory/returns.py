@@ -43,6 +43,11 @@ class ReturnsWriter:
         self.count += 1
         words[layout.RETURNS_WORD_COUNT] = self.count
 
+    def restate(self) -> int:
+        """Say again how many names were written, and return it; who is attached to anew begins after them."""
+        self._words[layout.RETURNS_WORD_COUNT] = self.count
+        return self.count
+
     def close(self) -> None:
         """Take the name away; who has it mapped can still read it to the end."""
         self.segment.path.unlink(missing_ok=True)

@@ -257,7 +257,7 @@ class Intake:
                 previous=self._previous,
                 max_deliveries=upstream.max_deliveries,
                 timeout_ns=upstream.timeout_ns,
-                returned=self._returns.count,
+                returned=self._returns.restate(),
             )
         )
 

@@ -7,7 +7,7 @@ import re
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from annotated_types import Ge, Le
 
@@ -46,7 +46,7 @@ _ADAPTERS: dict[type, TypeAdapter[Any]] = {}  # building one takes milliseconds
 
 @dataclass(frozen=True, kw_only=True)
 class AuditOptions:
-    """Where the audit trail goes, and what is in it."""
+    """Where the audit trail goes."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
@@ -54,8 +54,6 @@ class AuditOptions:
         str, Text(r"^(none|sqlite:\S.*|rediss?://\S+)$", "sqlite:PATH, redis://..., rediss://... or none")
     ] = "none"
     """sqlite:PATH (beside the pipeline file unless absolute), redis://..., rediss://... or none."""
-    frames: Literal["dropped", "all"] = "dropped"
-    """Write down the frames that were dropped, or every frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -396,4 +394,4 @@ def _default(cls: type, name: str) -> object:
 
 
 _REFERENCE = next(note for note in typing.get_args(Reference) if isinstance(note, Text))
-_AUDIT_WORDS = "sqlite:PATH, redis://..., rediss://..., none or a mapping with `to` and `frames`"
+_AUDIT_WORDS = "sqlite:PATH, redis://..., rediss://..., none or a mapping with `to`"
