@@ -134,7 +134,7 @@ def test_lies_are_refused_and_counted_and_every_frame_arrives(running: tuple[Run
     buffer = peer.sessions("camera", "buffer")["buffer.0"]
     key, past = stream_key("camera", peer.run_of("camera")), tuple(range(15))
     worker = workers["check.0"]
-    done = tuple((key, sequence) for sequence in past)
+    done = tuple((key, sequence, 0) for sequence in past)
     leases = tuple(Lease(key, sequence, 1, sequence % 4, sequence + 1, 1, b"\x90") for sequence in past)
     far = Lease(key, (1 << 64) - 1, 1, 1 << 40, 1 << 60, 1, b"\xff" * 150)
     lies: dict[str, list[bytes | Message]] = {
@@ -254,8 +254,8 @@ def test_consumer_whose_returns_lie_is_refused_and_let_go(running: tuple[Running
     peer.send("buffer.0", wanted)
     run.wait(lambda: any(isinstance(answer, Grant) for answer in link.receive()), what="leases")
     for _ in range(50):  # frames that are not leased to it, or never were
-        returns.append(stream_key("camera", peer.run_of("camera")), dice.randrange(1 << 40, 1 << 63))
-        returns.append(dice.randrange(9), dice.randrange(9))
+        returns.append(stream_key("camera", peer.run_of("camera")), dice.randrange(1 << 40, 1 << 63), 0)
+        returns.append(dice.randrange(9), dice.randrange(9), dice.randrange(9))
         peer.send("buffer.0", Return("guest-1", wanted.session, (), ()))
         run.wait_delivered("buffer", "check", run.edge("buffer", "check")["delivered"] + 1)
     refused = run.edge("buffer", "guest-1")["refused"]

@@ -40,7 +40,7 @@ while True:
         edge.offer(0, 1, sequence, 1, b"announcement")
         sequence += 1
     for session, cells in edge.grant(1).items():
-        edge.finish(session, [(cell.key, cell.sequence) for cell in cells[1:]], 1)
+        edge.finish(session, [(cell.key, cell.sequence, cell.grant) for cell in cells[1:]], 1)
         edge.fail(session, cells[0].key, cells[0].sequence, "raised")
     edge.settled.clear()
     edge.facts.clear()
@@ -103,7 +103,7 @@ def test_a_killed_writers_snapshot_is_what_its_successor_adopts(
     assert edge.attach(8, "motion.0", 8, Claim(), is_durable=False, now_ns=1)
     while not edge.is_empty:
         for session, cells in edge.grant(2).items():
-            edge.finish(session, [(cell.key, cell.sequence) for cell in cells], 2)
+            edge.finish(session, [(cell.key, cell.sequence, cell.grant) for cell in cells], 2)
     after = reader.ledger()
     assert after.unaccounted == 0
     assert after.offered == dead.offered

@@ -23,7 +23,7 @@ class Returned(NamedTuple):
     """One message back to the producer; `is_last`: the consumer leaves with it."""
 
     session: int
-    finished: tuple[FrameName, ...] = ()
+    finished: tuple[tuple[int, int, int], ...] = ()
     failed: tuple[tuple[int, int, str], ...] = ()
     is_last: bool = False
 
@@ -55,7 +55,7 @@ class Consumer:
     leases: deque[Leased] = field(default_factory=deque)
     working: Leased | None = None
     coming: deque[tuple[int, Leased]] = field(default_factory=deque)
-    finished: list[FrameName] = field(default_factory=list)
+    finished: list[tuple[int, int, int]] = field(default_factory=list)
     failed: list[tuple[int, int, str]] = field(default_factory=list)
     failed_lately: list[tuple[int, int, str]] = field(default_factory=list)
     has_skipped: bool = False
@@ -84,7 +84,7 @@ class Consumer:
         self.failed_lately = [failed for failed in self.failed_lately if failed[:2] != lease.name]
         if self.is_durable and lease.name[1] < self.seen.get(lease.name[0], 0):
             if lease.name not in self.held:
-                self.finished.append(lease.name)  # its own edges know it and are done with it
+                self.finished.append((*lease.name, 0))  # its own edges know it and are done with it
             return lease
         if self.is_durable:
             self.seen[lease.name[0]] = lease.name[1] + 1
@@ -100,7 +100,7 @@ class Consumer:
         self.unheard = [failed for failed in self.unheard if still_holds(failed)]
         if not self.unheard:
             self.page.finished = lease.grant
-        self.finished.append(lease.name)
+        self.finished.append((*lease.name, 0 if self.is_durable else lease.grant))
         return lease
 
     def fail(self) -> Leased:

@@ -23,6 +23,7 @@ frames = st.tuples(counts, counts)
 failures = st.lists(st.tuples(counts, counts, texts), max_size=4).map(tuple)
 leases = st.builds(Lease, counts, counts, counts, counts, counts, counts, st.binary(max_size=40))
 held = st.lists(frames, max_size=4).map(tuple)
+returned = st.lists(st.tuples(counts, counts, counts), max_size=4).map(tuple)
 attaches = st.builds(
     Attach,
     consumer=names,
@@ -47,7 +48,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Welcome, sessions, counts, counts),
     st.builds(Refusal, sessions, texts),
     st.builds(Grant, sessions, counts, names, st.lists(leases, max_size=4).map(tuple)),
-    st.builds(Return, names, sessions, held, failures),
+    st.builds(Return, names, sessions, returned, failures),
     st.builds(Detach, names, sessions),
 )
 scalars = st.one_of(
@@ -131,7 +132,7 @@ def test_a_damaged_message_is_a_message_or_refused(message: Message, chance: ran
 
 @pytest.mark.parametrize("cut", range(40))
 def test_a_message_cut_short_is_refused(cut: int) -> None:
-    payload = encode(Return("motion", 7, ((1, 2), (3, 4)), ((5, 6, "it raised something"),)))
+    payload = encode(Return("motion", 7, ((1, 2, 3), (3, 4, 0)), ((5, 6, "it raised something"),)))
     assert cut < len(payload)
     with pytest.raises(WireError):
         decode(payload[:cut])

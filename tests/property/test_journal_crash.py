@@ -68,7 +68,7 @@ ACTS: dict[str, Callable[[Edge], object]] = {
     "offer of a new stream": lambda edge: edge.offer(0, 2, 0, 1, b""),
     "count of dropped ones": lambda edge: edge.count_dropped(1, 20, 10, "ring_full"),
     "grant": lambda edge: edge.grant(5),
-    "finish": lambda edge: edge.finish(7, [(1, 0), (1, 1), (1, 9)], 5),
+    "finish": lambda edge: edge.finish(7, [(1, 0, 0), (1, 1, 0), (1, 9, 0)], 5),
     "fail": lambda edge: edge.fail(7, 1, 0, "raised"),
     "last failure": lambda edge: edge.fail(7, 1, 1, "raised"),
     "overwritten": lambda edge: edge.fail(7, 1, 0, "overwritten"),

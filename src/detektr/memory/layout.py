@@ -7,7 +7,7 @@ ends in BYTES. A file is written in full under another name and renamed, so nobo
     ring     | header | slot headers: (generation, sequence) x SLOTS | page-aligned slots              |
     journal  | header | redo record | counters | seen streams | replicas | cells: state, frame, payload |
     page     | header | counters | one entry per input | age histogram | reason in words             |
-    returns  | header | names of frames given back, oldest overwritten                              |
+    returns  | header | leases given back, oldest overwritten                                       |
 
 Each word has exactly one writer: the process that holds the file open for writing.
 """
@@ -136,9 +136,9 @@ PAGE_WORDS = PAGE_WORD_MODE + PAGE_MODE_BYTES_MAX // WORD_BYTES
 RETURNS_MAGIC = 0x6E7465722E6B7464  # "dtk.retn"
 RETURNS_WORD_MAGIC = 0
 RETURNS_WORD_VERSION = 1
-RETURNS_WORD_ROOM = 2  # names that it holds
-RETURNS_WORD_COUNT = 3  # names written since it was made
-RETURNS_WORD_NAMES = 8  # (stream key, sequence) pairs
+RETURNS_WORD_ROOM = 2  # entries that it holds
+RETURNS_WORD_COUNT = 3  # entries written since it was made
+RETURNS_WORD_ENTRIES = 8  # (stream key, sequence, grant) triples
 
 
 def whole_pages(nbytes: int) -> int:
@@ -157,8 +157,8 @@ def journal_bytes(cells: int, payload_bytes: int) -> int:
 
 
 def returns_bytes(room: int) -> int:
-    """Size of a file of returns with room for `room` names."""
-    return whole_pages((RETURNS_WORD_NAMES + 2 * room) * WORD_BYTES)
+    """Size of a file of returns with room for `room` leases."""
+    return whole_pages((RETURNS_WORD_ENTRIES + 3 * room) * WORD_BYTES)
 
 
 def first_slot_byte(slots: int) -> int:

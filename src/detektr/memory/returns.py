@@ -12,15 +12,15 @@ from detektr.errors import WireError
 from detektr.memory import layout
 from detektr.memory.segment import Segment, create_segment, open_segment
 
-FrameName = tuple[int, int]
-_NAME_WORDS = 2  # stream key, sequence
+Returned = tuple[int, int, int]  # stream key, sequence, running number of the lease (0: not known)
+_ENTRY_WORDS = 3
 
 
 class ReturnsWriter:
-    """The consumer's end. It never overtakes its reader: there is room for as many names as leases can be held."""
+    """The consumer's end. It never overtakes its reader: there is room for as many as leases can be held."""
 
     def __init__(self, path: Path, room: int) -> None:
-        """Go on where a predecessor left off, or reserve a place for `room` names.
+        """Go on where a predecessor left off, or reserve a place for `room` leases.
 
         Raises:
             NoRoomError: shared memory has not that much left.
@@ -34,12 +34,13 @@ class ReturnsWriter:
         self._room = self._words[layout.RETURNS_WORD_ROOM]
         self.count = self._words[layout.RETURNS_WORD_COUNT]
 
-    def append(self, key: int, sequence: int) -> None:
-        """Give one frame back; who looks next sees it."""
+    def append(self, key: int, sequence: int, grant: int) -> None:
+        """Give one lease back; who looks next sees it. A lease of the same frame that was ended is another one."""
         words = self._words
-        at = layout.RETURNS_WORD_NAMES + self.count % self._room * _NAME_WORDS
+        at = layout.RETURNS_WORD_ENTRIES + self.count % self._room * _ENTRY_WORDS
         words[at] = key
         words[at + 1] = sequence
+        words[at + 2] = grant
         self.count += 1
         words[layout.RETURNS_WORD_COUNT] = self.count
 
@@ -56,7 +57,7 @@ class ReturnsWriter:
 
 
 class ReturnsReader:
-    """The producer's end: names in the order in which they were given back, each once."""
+    """The producer's end: leases in the order in which they were given back, each once."""
 
     def __init__(self, segment: Segment, count: int) -> None:
         """Read a mapped file from the `count`-th name on."""
@@ -70,7 +71,7 @@ class ReturnsReader:
         """Whether something was given back since the last `take`."""
         return self._words[layout.RETURNS_WORD_COUNT] != self._count
 
-    def take(self) -> list[FrameName]:
+    def take(self) -> list[Returned]:
         """Return what was given back since the last call.
 
         Raises:
@@ -83,14 +84,14 @@ class ReturnsReader:
         if not 0 < end - begin <= self._room:
             raise WireError(f"{self.segment.path.name} says {end} frames were given back; {begin} were read so far")
         first, last = begin % self._room, (end - 1) % self._room
-        at, room = layout.RETURNS_WORD_NAMES, self._room
+        at, room = layout.RETURNS_WORD_ENTRIES, self._room
         if first <= last:
-            flat = words[at + first * _NAME_WORDS : at + (last + 1) * _NAME_WORDS].tolist()
+            flat = words[at + first * _ENTRY_WORDS : at + (last + 1) * _ENTRY_WORDS].tolist()
         else:
-            flat = words[at + first * _NAME_WORDS : at + room * _NAME_WORDS].tolist()
-            flat += words[at : at + (last + 1) * _NAME_WORDS].tolist()
+            flat = words[at + first * _ENTRY_WORDS : at + room * _ENTRY_WORDS].tolist()
+            flat += words[at : at + (last + 1) * _ENTRY_WORDS].tolist()
         self._count = end
-        return list(zip(flat[::2], flat[1::2], strict=True))
+        return list(zip(flat[::3], flat[1::3], flat[2::3], strict=True))
 
     def close(self) -> None:
         """Unmap the file."""
@@ -119,12 +120,12 @@ def _is_right(segment: Segment) -> bool:
         len(segment.bytes) >= layout.PAGE_BYTES
         and words[layout.RETURNS_WORD_MAGIC] == layout.RETURNS_MAGIC
         and words[layout.RETURNS_WORD_VERSION] == layout.VERSION
-        and 0 < words[layout.RETURNS_WORD_ROOM] <= (len(words) - layout.RETURNS_WORD_NAMES) // _NAME_WORDS
+        and 0 < words[layout.RETURNS_WORD_ROOM] <= (len(words) - layout.RETURNS_WORD_ENTRIES) // _ENTRY_WORDS
     )
 
 
 def _fill(segment: Segment) -> None:
     words = segment.words
-    words[layout.RETURNS_WORD_ROOM] = (len(words) - layout.RETURNS_WORD_NAMES) // _NAME_WORDS
+    words[layout.RETURNS_WORD_ROOM] = (len(words) - layout.RETURNS_WORD_ENTRIES) // _ENTRY_WORDS
     words[layout.RETURNS_WORD_VERSION] = layout.VERSION
     words[layout.RETURNS_WORD_MAGIC] = layout.RETURNS_MAGIC

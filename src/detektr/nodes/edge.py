@@ -13,7 +13,7 @@ from detektr.ledger import DROP_REASONS
 from detektr.memory import layout
 from detektr.memory.journal import CellRecord, Journal
 from detektr.nodes.backlog import Backlog
-from detektr.nodes.lease import HOPELESS, Cell, Claim, FrameName, Replica
+from detektr.nodes.lease import HOPELESS, Cell, Claim, FrameName, Replica, Returned
 from detektr.nodes.terms import EdgeOptions, Fact
 
 _DROPPED = {reason: layout.EDGE_WORD_DROPPED + place for place, reason in enumerate(DROP_REASONS)}
@@ -228,16 +228,22 @@ class Edge:
                 able.remove(replica)
         return granted
 
-    def finish(self, session: int, names: Iterable[FrameName], now_ns: int) -> None:
-        """Take back leases whose work is done; one that is not the session's own is refused and counted."""
+    def finish(self, session: int, returned: Iterable[Returned], now_ns: int) -> None:
+        """Take back leases whose work is done; one that is not the session's own, or was ended, is refused and counted.
+
+        Args:
+            session: whose leases.
+            returned: stream key, sequence and the lease's running number, 0 where its holder does not know it.
+            now_ns: the monotonic time.
+        """
         replica = self.replicas.get(session)
         done: dict[FrameName, Cell] = {}
-        for name in names:
-            cell = replica.leases.get(name) if replica is not None else None
-            if cell is None or name in done:
-                self._refuse(name[1])
+        for key, sequence, grant in returned:
+            cell = replica.leases.get((key, sequence)) if replica is not None else None
+            if cell is None or grant not in (0, cell.grant) or (key, sequence) in done:
+                self._refuse(sequence)
             else:
-                done[name] = cell
+                done[key, sequence] = cell
         if replica is not None:
             replica.head_since_ns, replica.is_suspended = now_ns, False
         self._settle(list(done.values()), layout.EDGE_WORD_DELIVERED)

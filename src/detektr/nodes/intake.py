@@ -180,11 +180,12 @@ class Intake:
 
     def finish(self, name: FrameName, grant: int = 0) -> None:
         """Give back a frame whose work is done; a producer that waits for it is told at the next `flush`."""
-        self.held.pop(name, None)
+        lease = self.held.pop(name, None)
         self._unheard = [lease for lease in self._unheard if self.still_holds(lease)]
         if grant and not self._unheard:  # else our page would call those finished, should we die
             self._page[self._finished_word] = grant
-        self._returns.append(*name)
+        # A durable one's leases get other numbers when its successor attaches; and nobody ends them early.
+        self._returns.append(*name, 0 if lease is None or self.upstream.is_durable else lease.grant)
         self._is_told = False
 
     def fail(self, name: FrameName, why: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 FrameName = tuple[int, int]
+Returned = tuple[int, int, int]  # stream key, sequence, running number of the lease (0: not known)
 HOPELESS = "no attempt can succeed: "
 """How the reason of a failure begins that another attempt would only repeat."""
 

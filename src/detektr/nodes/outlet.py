@@ -174,12 +174,12 @@ class Outlet:
                 continue
             has_some = True
             try:
-                names = way.returns.take()
+                returned = way.returns.take()
             except WireError as fault:
                 _log.error("%s", fault)
                 self._part_from([session], "broke its returns")
                 continue
-            edge.finish(session, names, now_ns)
+            edge.finish(session, returned, now_ns)
         return has_some
 
     def _part_from(self, sessions: list[int], why: str) -> None:

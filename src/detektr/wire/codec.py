@@ -126,7 +126,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "received": _is_count,
     "held": _are(_is_count, _is_count),
     "seen": _are(_is_count, _is_count),
-    "finished": _are(_is_count, _is_count),
+    "finished": _are(_is_count, _is_count, _is_count),
     "failed": _are(_is_count, _is_count, _is_text),
     "previous": lambda value: isinstance(value, tuple) and len(value) == 3 and all(map(_is_count, value)),
     "max_deliveries": lambda value: _is_count(value) and 0 < value <= 100,

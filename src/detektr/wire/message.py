@@ -90,7 +90,8 @@ class Return(NamedTuple):
 
     consumer: str
     session: int
-    finished: tuple[FrameName, ...]
+    finished: tuple[tuple[int, int, int], ...]
+    """Stream key, sequence and the lease's running number; 0: not known."""
     failed: tuple[tuple[int, int, str], ...]
 
 

@@ -32,29 +32,29 @@ def test_each_name_is_read_once_in_order_however_often_the_file_wraps(
     assert room >= 300
     for length in (1, 0, room, 7, room - 3, 3, room):
         for _ in range(length):
-            writer.append(1 << 63, written)
+            writer.append(1 << 63, written, 5)
             written += 1
         assert reader.has_news is (length > 0)
         read += reader.take()
-    assert read == [(1 << 63, number) for number in range(written)]
+    assert read == [(1 << 63, number, 5) for number in range(written)]
     assert reader.take() == []
 
 
 def test_a_reader_that_comes_later_begins_where_it_was_told(writer: ReturnsWriter) -> None:
     for number in range(5):
-        writer.append(7, number)
+        writer.append(7, number, 1)
     late = open_returns(writer.segment.path, 3)
     assert late is not None
-    assert late.take() == [(7, 3), (7, 4)]
+    assert late.take() == [(7, 3, 1), (7, 4, 1)]
     late.close()
 
 
 def test_a_successor_goes_on_in_its_predecessors_file(writer: ReturnsWriter, reader: ReturnsReader) -> None:
-    writer.append(7, 0)
+    writer.append(7, 0, 1)
     successor = ReturnsWriter(writer.segment.path, 300)
     assert successor.count == 1
-    successor.append(7, 1)
-    assert reader.take() == [(7, 0), (7, 1)]
+    successor.append(7, 1, 2)
+    assert reader.take() == [(7, 0, 1), (7, 1, 2)]
     successor.close()
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from detektr.memory.journal import Journal, JournalReader
 from detektr.nodes.edge import STALL_NS, Edge
-from detektr.nodes.lease import HOPELESS, Claim, FrameName
+from detektr.nodes.lease import HOPELESS, Claim, FrameName, Returned
 from detektr.nodes.terms import EdgeOptions
 from tests.property.journal_bytes import new_memory, read_journal
 
@@ -44,6 +44,10 @@ class Bench:
 
 def names(*sequences: int) -> list[FrameName]:
     return [(1, sequence) for sequence in sequences]
+
+
+def returned(*sequences: int, grant: int = 0) -> list[Returned]:
+    return [(1, sequence, grant) for sequence in sequences]
 
 
 def dropped(bench: Bench) -> dict[str, int]:
@@ -203,7 +207,7 @@ def test_a_frame_given_to_another_replica_is_marked_as_redelivered() -> None:
     bench.attach(8, "motion.1", window=2)
     bench.offer(0, 1, 2, 3)
     bench.grant()
-    bench.edge.finish(8, names(1, 3), 1)
+    bench.edge.finish(8, returned(1, 3), 1)
     bench.edge.detach(7)
     assert bench.grant() == {8: [(0, 2), (2, 2)]}  # out of order for it: it has seen 3
 
@@ -236,7 +240,7 @@ def test_a_result_after_the_lease_was_over_is_refused_and_counted() -> None:
     bench.offer(0)
     bench.grant(now_ns=1)
     bench.edge.expire(now_ns=200)
-    bench.edge.finish(7, names(0), 201)
+    bench.edge.finish(7, returned(0), 201)
     assert bench.facts() == [("redelivered", 0, "took longer than 1e-07 s"), ("refused", 0, "its lease was over")]
     ledger = bench.reader.ledger()
     assert (ledger.refused, ledger.delivered, ledger.queued) == (1, 0, 1)
@@ -258,7 +262,7 @@ def test_a_frame_finished_twice_in_one_message_is_delivered_once() -> None:
     bench.attach()
     bench.offer(0)
     bench.grant()
-    bench.edge.finish(7, names(0, 0), 1)
+    bench.edge.finish(7, returned(0, 0), 1)
     assert (bench.reader.ledger().delivered, bench.reader.ledger().refused) == (1, 1)
 
 
@@ -362,7 +366,7 @@ def test_more_frames_than_one_change_can_carry_are_settled(count: int) -> None:
     bench.attach(window=100)
     bench.offer(*range(count))
     bench.grant()
-    bench.edge.finish(7, names(*range(count)), 1)
+    bench.edge.finish(7, returned(*range(count)), 1)
     assert bench.reader.ledger().delivered == count
 
 
@@ -374,7 +378,7 @@ def test_the_longest_queue_is_adopted_and_finished_within_the_tests_time() -> No
     bench.adopt()
     bench.attach()
     bench.grant()
-    bench.edge.finish(7, names(*range(count)), 1)
+    bench.edge.finish(7, returned(*range(count)), 1)
     assert bench.edge.is_empty
     assert bench.reader.ledger().delivered == count
 
@@ -389,3 +393,17 @@ def test_a_failure_that_no_attempt_can_mend_is_dead_lettered_at_once() -> None:
     assert [fact[:2] for fact in bench.facts()] == [("dead_lettered", 0), ("redelivered", 1)]
     assert bench.reader.ledger().dead_lettered == 1
     assert bench.grant() == {7: [(1, 2)]}
+
+
+def test_a_return_of_a_lease_that_was_ended_does_not_end_the_next_one_of_the_same_frame() -> None:
+    bench = Bench(timeout_ns=100)
+    bench.attach()
+    bench.offer(0)
+    first = bench.edge.grant(1)[7][0].grant
+    bench.edge.expire(now_ns=500)
+    bench.edge.finish(7, (), 501)  # it wakes, and says so ...
+    second = bench.edge.grant(502)[7][0].grant
+    bench.edge.finish(7, returned(0, grant=first), 503)  # ... and what it gave back before is read only now
+    assert (bench.edge.in_flight, [fact.what for fact in bench.edge.facts]) == (1, ["redelivered", "refused"])
+    bench.edge.finish(7, returned(0, grant=second), 504)
+    assert bench.edge.is_empty

@@ -37,9 +37,9 @@ def test_a_frame_is_released_when_the_last_edge_is_done_with_it() -> None:
     offer(fanout, 0)
     motion.grant(1)
     recorder.grant(1)
-    motion.finish(7, [(1, 0)], 1)
+    motion.finish(7, [(1, 0, 0)], 1)
     assert fanout.collect() == []
-    recorder.finish(7, [(1, 0)], 1)
+    recorder.finish(7, [(1, 0, 0)], 1)
     assert fanout.collect() == [(1, 0)]
     assert fanout.collect() == []
     assert fanout.is_empty

@@ -81,7 +81,7 @@ class Bench:
         assert lease is not None
         return lease
 
-    def given_back(self) -> list[tuple[int, int]]:
+    def given_back(self) -> list[tuple[int, int, int]]:
         returns = open_returns(self.returns, self.read)
         assert returns is not None
         names = returns.take()
@@ -136,7 +136,7 @@ def test_a_frame_revoked_and_leased_again_is_worked_on_once(bench: Bench) -> Non
     assert lease.delivery == 2
     bench.intake.finish((1, 0), lease.grant)
     assert bench.intake.take() is None
-    assert bench.given_back() == [(1, 0)]
+    assert bench.given_back() == [(1, 0, lease.grant)]
 
 
 def test_what_is_given_back_is_told_only_to_a_producer_that_waits(bench: Bench) -> None:
@@ -147,7 +147,7 @@ def test_what_is_given_back_is_told_only_to_a_producer_that_waits(bench: Bench) 
     assert bench.outbox.sent == []
     bench.journal[layout.EDGE_WORD_WANTED] = 1
     assert bench.told().failed == ()
-    assert bench.given_back() == [(1, 0)]
+    assert bench.given_back() == [(1, 0, 1)]
     bench.intake.flush()
     assert bench.outbox.sent == []
 
