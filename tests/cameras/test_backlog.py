@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,6 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_clip(folder / "cam.mp4", seconds=20, fps=FPS)
     make_clip(folder / "unkeyed.mp4", seconds=20, fps=FPS, gop=1000)
     return folder
-
-
-@pytest.fixture(scope="module")
-def server(clips: Path) -> Iterator[RtspServer]:
-    with RtspServer(clips) as server:
-        yield server
 
 
 def camera(url: str, **options: Any) -> Source:

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,12 +53,6 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_clip(folder / "short.mp4", seconds=0.3, fps=30)
     make_clip(folder / "sound.mp4", seconds=2, audio=True, audio_seconds=30)
     return folder
-
-
-@pytest.fixture(scope="module")
-def server(clips: Path) -> Iterator[RtspServer]:
-    with RtspServer(clips) as server:
-        yield server
 
 
 def camera(url: str, **options: Any) -> Source:

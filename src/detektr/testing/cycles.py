@@ -190,11 +190,7 @@ def _live(parent: Parent, cycles: int, seed: int) -> tuple[int, float, Holding, 
         tally.breaches.append(f"left at the very end: {[str(path) for path in shm_root().rglob('*')]}")
     if tally.wrong:
         tally.breaches.append(f"{tally.wrong} frames with another frame's pixels")
-    try:
-        os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
-        pass  # as it should be: there is none
-    else:
+    if _has_child():
         tally.breaches.append("a child process is left")
     tally.breaches += last.more_than(first or last)
     return over, seconds, most, last
@@ -207,6 +203,14 @@ def _own_folders() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="dtk") as folder, tempfile.TemporaryDirectory(prefix="dtk", dir=shm) as own:
         os.environ["DETEKTR_SHM_DIR"], os.environ["DETEKTR_STATE_DIR"] = own, f"{folder}/state"
         yield Path(folder)
+
+
+def _has_child() -> bool:
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _show(over: int, seconds: float, now: Holding) -> None:
