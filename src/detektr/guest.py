@@ -13,13 +13,14 @@ from detektr.errors import NoRoomError, OverwrittenError, RefusedError, WireErro
 from detektr.frame import Frame
 from detektr.memory import layout
 from detektr.memory.folder import NAME, RunFolder
+from detektr.memory.journal import Lease
 from detektr.memory.page import NodePage, open_page, take_page
 from detektr.nodes.intake import Intake, Upstream
 from detektr.nodes.options import WhenFull
 from detektr.nodes.processor import FrameReader
 from detektr.pipeline.roster import read_roster
 from detektr.wire.link import Link
-from detektr.wire.message import Grant, Lease, Refusal, Welcome
+from detektr.wire.message import Refusal, Welcome
 
 TICK_NS = 100_000_000
 LOOK_S = 0.05  # how often it is looked whether a producer that is not there has come
@@ -127,7 +128,7 @@ class Frames:
             if self._attachment is None:
                 time.sleep(min(LOOK_S, left_ns / 1e9))  # nobody is there who could wake us
             elif attachment is not None:
-                attachment.link.wait(left_ns)
+                attachment.sleep(left_ns)
         self.close()
         raise StopIteration
 
@@ -251,7 +252,7 @@ class _Attachment:
         self.page = _take_guest_page(folder, node)
         own = re.sub(r"\.0$", "", self.page.path.stem)
         try:
-            self.link = Link(folder.inbox(own, 0))
+            self.link = Link(folder.inbox(own, 0), folder.doorbell(own, 0))
         except RefusedError:
             self.page.close(unlink=True)
             raise
@@ -283,7 +284,7 @@ class _Attachment:
         for message in self.link.receive():
             if isinstance(message, WireError):
                 self.page[layout.PAGE_WORD_WIRE_ERRORS] += 1
-            elif isinstance(message, Grant | Welcome | Refusal) and self.intake.owns(message.session):
+            elif isinstance(message, Welcome | Refusal) and self.intake.owns(message.session):
                 self.intake.handle(message, now_ns)
                 if isinstance(message, Welcome):
                     self._refusals = 0
@@ -292,6 +293,13 @@ class _Attachment:
                     self._refusals += 1
                     if self._refusals > 1:
                         raise RefusedError(f"attach: {self.intake.why}")
+        self.intake.receive()
+
+    def sleep(self, limit_ns: int) -> None:
+        """Wait until there is something for us, at most so long."""
+        if not self.intake.fall_asleep():
+            self.link.wait(limit_ns)
+        self.intake.wake()
 
     def close(self) -> None:
         """Leave the edge; nothing of ours stays."""

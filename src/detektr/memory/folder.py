@@ -109,6 +109,10 @@ class RunFolder:
         """Path of the socket on which one process of `node` is told everything."""
         return self.path / f"{node}.{replica}.sock"
 
+    def doorbell(self, node: str, replica: int) -> Path:
+        """Path of the pipe on which one process of `node` is woken."""
+        return self.path / f"{node}.{replica}.bell"
+
     def remove_if_empty(self) -> None:
         """Take the folder away when nothing is left in it, and the one above it likewise."""
         with contextlib.suppress(OSError):
@@ -216,7 +220,7 @@ def owner_of(name: str) -> str:
     left, _, kind = name.rpartition(".")
     if kind == "ring":  # node.epoch.ring, of a capture, which has one process
         return f"{left.rpartition('.')[0]}.0"
-    return left.partition("~")[0] if kind in ("edge", "page", "sock", "returns") else ""
+    return left.partition("~")[0] if kind in ("edge", "page", "sock", "bell", "returns") else ""
 
 
 def shm_root() -> Path:

@@ -7,6 +7,7 @@ frame is in exactly one term of the ledger at every kill point, and for every re
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,9 @@ from detektr.ledger import DROP_REASONS, EdgeLedger
 from detektr.memory import layout
 from detektr.memory.layout import (
     CELL_FREE,
+    CELL_GRANT,
     CELL_LEASED,
+    CELL_OWNER,
     CELL_PAYLOAD,
     CELL_QUEUED,
     CELL_STATE,
@@ -25,10 +28,16 @@ from detektr.memory.layout import (
     EDGE_SEEN_MAX,
     EDGE_WORD_CHANGE,
     EDGE_WORD_FIRST_CELL,
+    EDGE_WORD_GRANTS,
     EDGE_WORD_REDO,
     EDGE_WORD_REDO_COUNT,
     EDGE_WORD_REPLICAS,
     EDGE_WORD_SEEN,
+    GRANTS_BASE,
+    GRANTS_CELLS,
+    GRANTS_COUNT,
+    GRANTS_ROOM,
+    GRANTS_WORDS,
     REPLICA_NAME,
     REPLICA_NAME_BYTES,
     REPLICA_SESSION,
@@ -39,23 +48,38 @@ from detektr.memory.layout import (
 from detektr.memory.segment import Segment, create_segment, open_segment
 
 _SNAPSHOT_TRIES = 1000
+_REDO_BYTE = EDGE_WORD_REDO * WORD_BYTES
+_RECORDS = [struct.Struct(f"={length}Q") for length in range(2 * EDGE_REDO_PAIRS_MAX + 1)]
+_FRAME = struct.Struct(f"={CELL_PAYLOAD - CELL_OWNER}Q")
 
 
 class CellRecord(NamedTuple):
-    """What a journal says about one frame that is queued or leased."""
+    """What a journal says about one frame that is queued or leased; in the order of the cell's words."""
 
     cell: int
     state: int
+    owner: int
+    grant: int
+    granted_ns: int
+    deliveries: int
+    attempts: int
     ordinal: int
     key: int
     sequence: int
     lane: int
     captured_ns: int
-    owner: int
+    payload: bytes
+
+
+class Lease(NamedTuple):
+    """The right to read one frame, and what was announced about it, as its holder reads it."""
+
+    key: int
+    sequence: int
+    captured_ns: int
+    cell: int
     grant: int
-    attempts: int
-    granted_ns: int
-    deliveries: int
+    delivery: int
     payload: bytes
 
 
@@ -114,10 +138,8 @@ class Journal:
             words[pairs[0]] = pairs[1]
             return
         words[EDGE_WORD_CHANGE] += 1
-        at = EDGE_WORD_REDO
-        for value in pairs:
-            words[at] = value
-            at += 1
+        record = _RECORDS[len(pairs)].pack(*pairs)
+        self._bytes[_REDO_BYTE : _REDO_BYTE + len(record)] = record
         words[EDGE_WORD_REDO_COUNT] = len(pairs) >> 1
         for place in range(0, len(pairs), 2):
             words[pairs[place]] = pairs[place + 1]
@@ -164,21 +186,9 @@ class Journal:
                 f"frame {sequence}: its announcement has {len(payload)} bytes and this edge's cells"
                 f" {self.payload_bytes_max}; run the same detektr, from the same file, everywhere"
             )
-        at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
-        words = self._words
-        words[at + layout.CELL_ORDINAL] = ordinal
-        words[at + layout.CELL_KEY] = key
-        words[at + layout.CELL_SEQUENCE] = sequence
-        words[at + layout.CELL_LANE] = lane
-        words[at + layout.CELL_CAPTURED_NS] = captured_ns
-        words[at + layout.CELL_OWNER] = 0
-        words[at + layout.CELL_GRANT] = 0
-        words[at + layout.CELL_ATTEMPTS] = 0
-        words[at + layout.CELL_GRANTED_NS] = 0
-        words[at + layout.CELL_DELIVERIES] = 0
-        words[at + layout.CELL_LENGTH] = len(payload)
-        begin = (at + CELL_PAYLOAD) * WORD_BYTES
-        self._bytes[begin : begin + len(payload)] = payload
+        begin = (EDGE_WORD_FIRST_CELL + cell * self._cell_words + CELL_OWNER) * WORD_BYTES
+        frame = _FRAME.pack(0, 0, 0, 0, 0, ordinal, key, sequence, lane, captured_ns, len(payload)) + payload
+        self._bytes[begin : begin + len(frame)] = frame
 
     def lease_cell(self, cell: int, owner: int, grant: int, granted_ns: int, deliveries: int) -> None:
         """Turn a queued cell into a leased one, or hand a leased one to another owner."""
@@ -186,9 +196,21 @@ class Journal:
         words = self._words
         words[at + layout.CELL_DELIVERIES] = deliveries
         words[at + layout.CELL_GRANTED_NS] = granted_ns
-        words[at + layout.CELL_GRANT] = grant
-        words[at + layout.CELL_OWNER] = owner
+        words[at + CELL_GRANT] = grant
+        words[at + CELL_OWNER] = owner
         words[at + CELL_STATE] = CELL_LEASED
+
+    def announce(self, entry: int, grant: int, cell: int) -> None:
+        """Tell a replica of a lease: who looks next sees it."""
+        at, words = EDGE_WORD_GRANTS + entry * GRANTS_WORDS, self._words
+        words[at + GRANTS_CELLS + grant % GRANTS_ROOM] = cell
+        words[at + GRANTS_COUNT] = grant
+
+    def begin_grants(self, entry: int, grant: int) -> None:
+        """Let a replica that attached read on behind the lease with this number."""
+        at = EDGE_WORD_GRANTS + entry * GRANTS_WORDS
+        self._words[at + GRANTS_COUNT] = grant
+        self._words[at + GRANTS_BASE] = grant
 
     def records(self) -> Iterator[CellRecord]:
         """Return every frame that is queued or leased, oldest first."""
@@ -200,7 +222,7 @@ class Journal:
             begin = (at + CELL_PAYLOAD) * WORD_BYTES
             payload = bytes(self._bytes[begin : begin + words[at + layout.CELL_LENGTH]])
             fields = words[at : at + layout.CELL_LENGTH].tolist()
-            found.append(CellRecord._make((cell, *fields, words[at + layout.CELL_DELIVERIES], payload)))
+            found.append(CellRecord._make((cell, *fields, payload)))
         return iter(sorted(found, key=lambda record: record.ordinal))
 
     def replicas(self) -> Iterator[ReplicaRecord]:
@@ -235,13 +257,13 @@ class Journal:
 
 
 class JournalReader:
-    """Anybody's read-only look at an edge: its ledger, and whether a lease still stands."""
+    """Anybody's read-only look at an edge: its ledger, what a replica is granted, and whether a lease still stands."""
 
     def __init__(self, segment: Segment, producer: str, consumer: str) -> None:
         """Read the mapped journal of the edge `producer` -> `consumer`."""
         self.producer, self.consumer = producer, consumer
         self._segment = segment
-        self._words = segment.words
+        self._words, self._bytes = segment.words, segment.bytes
         self._cell_words = self._words[layout.EDGE_WORD_CELL_WORDS]
         self._end = EDGE_WORD_FIRST_CELL + self._words[layout.EDGE_WORD_CELLS] * self._cell_words
 
@@ -272,26 +294,67 @@ class JournalReader:
         return bool(
             at < self._end
             and words[at + CELL_STATE] == CELL_LEASED
-            and words[at + layout.CELL_OWNER] == session
+            and words[at + CELL_OWNER] == session
             and words[at + layout.CELL_SEQUENCE] == sequence
             and words[at + layout.CELL_KEY] == key
         )
 
-    def is_granted(self, cell: int, session: int, grant: int) -> bool:
-        """Whether `cell` is leased to `session` under this running number: the grant is the producer's own."""
-        at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
-        words = self._words
-        return bool(
-            at < self._end
-            and words[at + layout.CELL_GRANT] == grant
-            and words[at + layout.CELL_OWNER] == session
-            and words[at + CELL_STATE] == CELL_LEASED
-        )
+    def entry_of(self, session: int) -> int | None:
+        """Return where the producer has this session written down as attached; None: it has not."""
+        sessions = self._words[EDGE_WORD_REPLICAS + REPLICA_SESSION : EDGE_WORD_GRANTS : REPLICA_WORDS].tolist()
+        return sessions.index(session) if session in sessions else None
 
-    def has_session(self, session: int) -> bool:
-        """Whether the producer has this session written down as attached."""
-        first, end = layout.EDGE_WORD_REPLICAS, EDGE_WORD_FIRST_CELL
-        return session in self._words[first + REPLICA_SESSION : end : REPLICA_WORDS].tolist()
+    def granted(self, entry: int) -> int:
+        """Return the running number of the last lease that the replica of an entry was granted."""
+        return self._words[EDGE_WORD_GRANTS + entry * GRANTS_WORDS + GRANTS_COUNT]
+
+    def granted_before(self, entry: int) -> int:
+        """Return the running number of the last lease that was settled when the replica attached."""
+        return self._words[EDGE_WORD_GRANTS + entry * GRANTS_WORDS + GRANTS_BASE]
+
+    def leases(self, entry: int, session: int, after: int, last: int) -> list[Lease]:
+        """Return the leases that a session was granted and still has, in order.
+
+        Args:
+            entry: where the session is written down.
+            session: whose leases.
+            after: running number of the last one that is known.
+            last: running number of the last one that is wanted: `granted`.
+        """
+        if last - after > GRANTS_ROOM:
+            return self._all_leases(session, after, last)
+        words, at = self._words, EDGE_WORD_GRANTS + entry * GRANTS_WORDS + GRANTS_CELLS
+        found = []
+        for grant in range(after + 1, last + 1):
+            lease = self._lease(words[at + grant % GRANTS_ROOM], session, grant)
+            if lease is not None:
+                found.append(lease)
+        return found
+
+    def _all_leases(self, session: int, after: int, last: int) -> list[Lease]:
+        words, end, step = self._words, self._end, self._cell_words
+        owners = words[EDGE_WORD_FIRST_CELL + CELL_OWNER : end : step].tolist()
+        grants = words[EDGE_WORD_FIRST_CELL + CELL_GRANT : end : step].tolist()
+        mine = sorted((grant, cell) for cell, grant in enumerate(grants) if owners[cell] == session)
+        found = [self._lease(cell, session, grant) for grant, cell in mine if after < grant <= last]
+        return [lease for lease in found if lease is not None]
+
+    def _lease(self, cell: int, session: int, grant: int) -> Lease | None:
+        """Read what is leased in a cell; None: that lease is over, or was never announced there."""
+        at, words = EDGE_WORD_FIRST_CELL + cell * self._cell_words, self._words
+        if at >= self._end:
+            return None
+        state, owner, number, _, delivery, _, _, key, sequence, _, captured_ns, length = words[
+            at : at + CELL_PAYLOAD
+        ].tolist()
+        begin = (at + CELL_PAYLOAD) * WORD_BYTES
+        payload = self._bytes[begin : begin + length].tobytes()
+        if state != CELL_LEASED or owner != session or number != grant:
+            return None
+        # Once more, in this order: if the lease was ended while we read, the rest may be of another frame.
+        if words[at + CELL_STATE] != CELL_LEASED or words[at + CELL_GRANT] != grant:
+            return None
+        return Lease(key, sequence, captured_ns, cell, grant, delivery, payload)
 
     def ledger(self) -> EdgeLedger:
         """Return the counts of one moment; their sum holds whenever the edge's writer is alive, stopped or dead."""

@@ -5,7 +5,7 @@ successor, after a SIGKILL) sees each word either before or after its change. Of
 ends in BYTES. A file is written in full under another name and renamed, so nobody sees one half made.
 
     ring     | header | slot headers: (generation, sequence) x SLOTS | page-aligned slots              |
-    journal  | header | redo record | counters | seen streams | replicas | cells: state, frame, payload |
+    journal  | header | redo record | counters | seen streams | replicas | grants | cells            |
     page     | header | counters | one entry per input | age histogram | reason in words             |
     returns  | header | leases given back, oldest overwritten                                       |
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 WORD_BYTES = 8
 PAGE_BYTES = 4096
-VERSION = 2  # of every layout here; who meets another says so
+VERSION = 3  # of every layout here; who meets another says so
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC = 0x676E69722E6B7464  # "dtk.ring"
@@ -74,20 +74,26 @@ REPLICA_IS_DURABLE = 1
 REPLICA_WINDOW = 2
 REPLICA_NAME = 3  # 5 words of UTF-8, NUL padded
 REPLICA_NAME_BYTES = 40
-EDGE_WORD_FIRST_CELL = EDGE_WORD_REPLICAS + REPLICA_WORDS * EDGE_REPLICAS_MAX
+EDGE_WORD_GRANTS = EDGE_WORD_REPLICAS + REPLICA_WORDS * EDGE_REPLICAS_MAX  # an entry for each replica
+GRANTS_WORDS = 64
+GRANTS_COUNT = 0  # running number of the last lease that the replica was told of
+GRANTS_BASE = 1  # ... of the last one before it attached; what those became was settled then
+GRANTS_CELLS = 2  # cells of the latest leases, by running number; who is further behind looks through all cells
+GRANTS_ROOM = GRANTS_WORDS - GRANTS_CELLS
+EDGE_WORD_FIRST_CELL = EDGE_WORD_GRANTS + GRANTS_WORDS * EDGE_REPLICAS_MAX
 
 CELL_STATE = 0
-CELL_ORDINAL = 1
-CELL_KEY = 2
-CELL_SEQUENCE = 3
-CELL_LANE = 4
-CELL_CAPTURED_NS = 5
-CELL_OWNER = 6  # session of the replica that holds the lease
-CELL_GRANT = 7  # running number of the lease within its session, from 1
-CELL_ATTEMPTS = 8  # attempts that ended without success
-CELL_GRANTED_NS = 9
-CELL_LENGTH = 10  # bytes of payload
-CELL_DELIVERIES = 11  # leases given on this frame so far; what it is announced with
+CELL_OWNER = 1  # session of the replica that holds the lease
+CELL_GRANT = 2  # running number of the lease within its session, from 1
+CELL_GRANTED_NS = 3
+CELL_DELIVERIES = 4  # leases given on this frame so far; what it is announced with
+CELL_ATTEMPTS = 5  # attempts that ended without success
+CELL_ORDINAL = 6
+CELL_KEY = 7
+CELL_SEQUENCE = 8
+CELL_LANE = 9
+CELL_CAPTURED_NS = 10
+CELL_LENGTH = 11  # bytes of payload
 CELL_PAYLOAD = 12
 CELL_FREE, CELL_QUEUED, CELL_LEASED = 0, 1, 2
 EDGE_OPEN, EDGE_ENDED, EDGE_CLOSED = 0, 1, 2
@@ -138,6 +144,7 @@ RETURNS_WORD_MAGIC = 0
 RETURNS_WORD_VERSION = 1
 RETURNS_WORD_ROOM = 2  # entries that it holds
 RETURNS_WORD_COUNT = 3  # entries written since it was made
+RETURNS_WORD_SLEEPS = 4  # odd while its writer sleeps and is to be woken by what it is granted
 RETURNS_WORD_ENTRIES = 8  # (stream key, sequence, grant) triples
 
 

@@ -1,7 +1,6 @@
-"""Returns: the leases that one consumer process has given back on one edge, read by the producer when it next looks.
+"""Returns: what one consumer process says on one edge, read by the producer when it next looks.
 
-A message would wake four threads to say what the producer needs only when it has something to give. So who is done
-writes the frame's name here, and sends a message only where the producer has said that it waits (`EDGE_WORD_WANTED`).
+It is the leases that it has given back, and whether it sleeps: who has something for it then rings its doorbell.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ class ReturnsWriter:
         self._words = self.segment.words
         self._room = self._words[layout.RETURNS_WORD_ROOM]
         self.count = self._words[layout.RETURNS_WORD_COUNT]
+        self._sleeps = self._words[layout.RETURNS_WORD_SLEEPS]
 
     def append(self, key: int, sequence: int, grant: int) -> None:
         """Give one lease back; who looks next sees it. A lease of the same frame that was ended is another one."""
@@ -43,6 +43,11 @@ class ReturnsWriter:
         words[at + 2] = grant
         self.count += 1
         words[layout.RETURNS_WORD_COUNT] = self.count
+
+    def set_asleep(self, is_asleep: bool) -> None:
+        """Say that we sleep, or that we are awake."""
+        self._sleeps += (self._sleeps & 1) != is_asleep
+        self._words[layout.RETURNS_WORD_SLEEPS] = self._sleeps
 
     def restate(self) -> int:
         """Say again how many names were written, and return it; who is attached to anew begins after them."""
@@ -70,6 +75,11 @@ class ReturnsReader:
     def has_news(self) -> bool:
         """Whether something was given back since the last `take`."""
         return self._words[layout.RETURNS_WORD_COUNT] != self._count
+
+    @property
+    def sleeps(self) -> int:
+        """Which sleep of its writer this is: odd while it sleeps."""
+        return self._words[layout.RETURNS_WORD_SLEEPS]
 
     def take(self) -> list[Returned]:
         """Return what was given back since the last call.

@@ -17,7 +17,18 @@ from detektr.errors import NoRoomError
 _MIB = 1 << 20
 _FEWER = "use fewer slots (a lower high_water_mark), smaller pictures (width, height)"
 _CGROUPS = Path("/sys/fs/cgroup")
+_FENCE = threading.Lock()
 _LOCK = struct.Struct("@hhqqi4x")  # struct flock: kind, whence, start, length, pid
+
+
+def fence() -> None:
+    """Let what was stored before be seen by others before what is read after.
+
+    Each of two who say "I have something for you" and "I go to sleep" looks at the other's word after it has written
+    its own; without this both could miss the other's. Taking a lock is the one full fence that Python offers.
+    """
+    _FENCE.acquire()
+    _FENCE.release()
 
 
 class Segment:

@@ -172,7 +172,6 @@ class CaptureNode(Node):
     def _make_ring(self, facts: RingFacts) -> RingWriter:
         ring = RingWriter(self.folder.ring(facts.node, facts.epoch), facts, self.spec.slots)
         self._rings[facts.epoch] = ring
-        self.outlet.expect(facts.picture.nbytes)
         return ring
 
     def _has_old_rings(self) -> bool:

@@ -59,7 +59,7 @@ class Decoder(threading.Thread):
         run_id: int,
         make_ring: Callable[[RingFacts], RingWriter],
         has_old_rings: Callable[[], bool],
-        serve: Callable[..., None],
+        serve: Callable[[], None],
         reconnect: Reconnect | None = None,
     ) -> None:
         """Prepare; `start` begins to read and `go` lets frames be published, each followed by a call of `serve`."""
@@ -218,7 +218,7 @@ class Decoder(threading.Thread):
             )
         self._page[layout.PAGE_WORD_NEXT_SEQUENCE] = self._sequence
         self._put(Published(sequence, epoch, -1 if slot is None else slot, captured_ns, payload))
-        self._serve(may_wait=len(self._published) < PENDING_MAX - 1)
+        self._serve()
 
     def _claim(self, ring: RingWriter) -> int | None:
         """Take a free slot; a file waits for one, a live source has one at once or not at all."""

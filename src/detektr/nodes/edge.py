@@ -155,6 +155,7 @@ class Edge:
             if other.name == name and other is not replica:
                 self._succeed(other, replica, claim)
         replica.grants = max(replica.grants, claim.received)
+        self.journal.begin_grants(replica.entry, replica.grants)
         replica.is_present, replica.is_suspended, replica.head_since_ns = True, False, now_ns
         self._count_present()
         return True
@@ -192,15 +193,16 @@ class Edge:
 
     # -- leases -----------------------------------------------------------------------------------------------------
 
-    def grant(self, now_ns: int) -> dict[int, list[Cell]]:
-        """Lease queued frames to replicas with credit, the least busy first, lanes in turn.
+    def grant(self, now_ns: int) -> set[int]:
+        """Lease queued frames to replicas with credit, the least busy first, lanes in turn; the journal tells them.
 
         Returns:
-            The newly leased frames by session, in the order in which they must be sent.
+            The sessions that were granted something.
         """
-        granted: dict[int, list[Cell]] = {}
+        granted: set[int] = set()
         if not self.queued:
             return granted
+        journal = self.journal
         room = self.options.window_total - self.in_flight
         able = [
             replica
@@ -219,11 +221,12 @@ class Edge:
             cell.owner, cell.grant, cell.granted_ns = replica.session, replica.grants, now_ns
             cell.deliveries += 1
             room -= 1
-            self.journal.lease_cell(cell.index, cell.owner, cell.grant, now_ns, cell.deliveries)
+            journal.lease_cell(cell.index, cell.owner, cell.grant, now_ns, cell.deliveries)
             if cell.deliveries > 1:
-                self.journal[layout.EDGE_WORD_REDELIVERED] += 1
+                journal[layout.EDGE_WORD_REDELIVERED] += 1
             replica.leases[cell.key, cell.sequence] = cell
-            granted.setdefault(replica.session, []).append(cell)
+            journal.announce(replica.entry, cell.grant, cell.index)
+            granted.add(replica.session)
             if len(replica.leases) >= replica.window:
                 able.remove(replica)
         return granted

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
-from detektr.memory.journal import JournalReader, open_journal
+from detektr.memory.journal import JournalReader, Lease, open_journal
 from detektr.memory.page import NodePage
 from detektr.memory.returns import ReturnsWriter
+from detektr.memory.segment import fence
 from detektr.wire.link import Link, Outbox
-from detektr.wire.message import Attach, Detach, FrameName, Grant, Lease, Refusal, Return, Welcome
+from detektr.wire.message import Attach, Detach, Failure, FrameName, Refusal, Welcome
 
 ANSWER_NS = 1_000_000_000  # an attach that nobody answers within this time is sent again
 FAILED_MAX = 64
@@ -76,7 +77,7 @@ class Intake:
         self._working_word = at + layout.PAGE_INPUT_WORKING
         self._finished_word = at + layout.PAGE_INPUT_FINISHED
         self._previous = page[self._session_word], page[self._working_word], page[self._finished_word]
-        self._session = self._round = self._received = self._incarnation = 0
+        self._session = self._round = self._received = self._incarnation = self._entry = 0
         self._sent_ns = 0
         self._is_attached = False
         self._journal: JournalReader | None = None
@@ -107,34 +108,56 @@ class Intake:
         """Whether a message that names `session` is for this edge."""
         return session == self._session
 
-    def handle(self, message: Grant | Welcome | Refusal, now_ns: int) -> None:
+    def handle(self, message: Welcome | Refusal, now_ns: int) -> None:
         """Take one message of the producer; those of an earlier attach are stale and left alone."""
         if isinstance(message, Refusal):
             self.why = f"refused by {self.upstream.producer}: {message.why}"
             _log.error("%s", self.why)
             self._sent_ns = now_ns
-        elif message.round != self._round:
-            return
-        elif isinstance(message, Welcome):
+        elif message.round == self._round and not self._is_attached:
             self._open_journal()
-            if self._journal is not None:
+            journal = self._journal
+            entry = None if journal is None else journal.entry_of(self._session)
+            if journal is not None and entry is not None:
+                self._entry, self._received = entry, journal.granted_before(entry)
                 self._is_attached, self._incarnation, self.why = True, message.incarnation, ""
                 _log.info("attached to %s", self.upstream.producer)
-        else:
-            journal = self._journal
-            for lease in message.leases:
-                if journal is None or not journal.is_granted(lease.cell, self._session, lease.grant):
-                    self._has_skipped = True  # revoked since it was sent, or sent once more, or by another
-                    continue
-                name = lease.key, lease.sequence
-                if lease.grant <= self._received:
-                    continue
-                self._received = lease.grant
-                self.held[name] = lease
-                self.leases.append(lease)
-                if lease.delivery > 1:  # the failures of this frame have been heard
-                    lately = [failed for failed in self._failed_lately if failed[:2] != name]
-                    self._failed_lately = deque(lately, maxlen=self._failed_lately.maxlen)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something was granted that we have not received."""
+        journal = self._journal
+        return self._is_attached and journal is not None and journal.granted(self._entry) != self._received
+
+    def receive(self) -> None:
+        """Take what was granted; leases that were ended meanwhile are skipped."""
+        journal = self._journal
+        if not self._is_attached or journal is None:
+            return
+        last = journal.granted(self._entry)
+        if last == self._received:
+            return
+        leases = journal.leases(self._entry, self._session, self._received, last)
+        if len(leases) != last - self._received:
+            self._has_skipped = True
+        self._received = last
+        for lease in leases:
+            name = lease.key, lease.sequence
+            self.held[name] = lease
+            self.leases.append(lease)
+            if lease.delivery > 1:  # the failures of this frame have been heard
+                lately = [failed for failed in self._failed_lately if failed[:2] != name]
+                self._failed_lately = deque(lately, maxlen=self._failed_lately.maxlen)
+
+    def wake(self) -> None:
+        """Say that we look at what is granted anyway."""
+        self._returns.set_asleep(False)
+
+    def fall_asleep(self) -> bool:
+        """Say that we wait to be woken; whether there is something for us, or to tell, before that could be seen."""
+        self._returns.set_asleep(True)
+        fence()
+        return self.has_news or self._is_awaited
 
     def tick(self, now_ns: int) -> None:
         """Attach, or attach again, where that is due."""
@@ -145,7 +168,7 @@ class Intake:
             _log.info("%s was restarted: attaching again", self.upstream.producer)
             self._is_attached = False
             self._sent_ns = 0
-        elif self._is_attached and journal is not None and not journal.has_session(self._session):
+        elif self._is_attached and journal is not None and journal.entry_of(self._session) != self._entry:
             _log.warning("%s has let this replica go: attaching anew", self.upstream.producer)
             self._leave("let go")
         if not self._is_attached and now_ns - self._sent_ns >= ANSWER_NS:
@@ -178,6 +201,11 @@ class Intake:
         """Whether the producer waits for leases to come back."""
         return self._journal is not None and self._journal.is_wanted
 
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether the producer is to be woken for what we gave back: it waits, and we run short of work."""
+        return not self._is_told and 2 * len(self.leases) <= self.upstream.window and self.is_wanted
+
     def finish(self, name: FrameName, grant: int = 0) -> None:
         """Give back a frame whose work is done; a producer that waits for it is told at the next `flush`."""
         lease = self.held.pop(name, None)
@@ -196,19 +224,22 @@ class Intake:
         self._failed.append((*name, why))
 
     def flush(self) -> None:
-        """Tell the producer of failures, and of what is given back where it waits for that and we run short of work.
+        """Tell the producer of failures; wake it if it waits for what we gave back and we run short of work.
 
-        Having skipped revoked leases is a sign of life, and is told too.
+        Having skipped leases that were ended is a sign of life, and is told too.
         """
-        is_short = 2 * len(self.leases) <= self.upstream.window
-        is_awaited = not self._is_told and is_short and self.is_wanted
-        if not (self._failed or self._has_skipped or is_awaited):
-            return
-        self._has_skipped, self._is_told = False, True
-        if self._outbox is not None and self._session:
-            self._outbox.try_send(Return(self.upstream.consumer, self._session, (), tuple(self._failed)))
-        self._failed_lately.extend(self._failed)
-        self._failed.clear()
+        outbox = self._outbox
+        if self._failed or self._has_skipped:
+            self._has_skipped = False
+            if outbox is not None and self._session:
+                outbox.try_send(Failure(self.upstream.consumer, self._session, tuple(self._failed)))
+            self._failed_lately.extend(self._failed)
+            self._failed.clear()
+        if not self._is_told and outbox is not None:
+            fence()
+            if self._is_awaited:
+                self._is_told = True
+                outbox.ring()
 
     def close(self) -> None:
         """Tell what is given back, leave the edge and close."""
@@ -232,7 +263,8 @@ class Intake:
             return
         if self._outbox is not None:
             self._outbox.close()
-        self._outbox = self._link.open_outbox(inbox)
+        bell = self._folder.doorbell(upstream.producer, upstream.producer_replica)
+        self._outbox = self._link.open_outbox(inbox, bell)
         if not self._session:
             self._session, self._received = secrets.randbits(63) | 1, 0
             self._page[self._session_word] = 0

@@ -29,11 +29,11 @@ from detektr.nodes.options import WhenFull
 from detektr.nodes.outlet import Outlet
 from detektr.nodes.spec import NodeSpec
 from detektr.wire.link import Link
-from detektr.wire.message import Grant, Refusal, Welcome
+from detektr.wire.message import Refusal, Welcome
 
 TICK_NS = 100_000_000
 EVENTS_PENDING_MAX = 4096
-_TO_CONSUMER = (Grant, Welcome, Refusal)
+_TO_CONSUMER = (Welcome, Refusal)
 _log = logging.getLogger(__name__)
 
 
@@ -56,7 +56,7 @@ class Node(ABC):
         self.spec, self.control = spec, control
         self.folder = RunFolder(spec.pipeline)
         self.page = take_page(self.folder, spec.node, spec.replica, self.kind)
-        self.link = Link(self.folder.inbox(spec.node, spec.replica))
+        self.link = Link(self.folder.inbox(spec.node, spec.replica), self.folder.doorbell(spec.node, spec.replica))
         self.outlet = Outlet(
             Producer(
                 node=spec.node,
@@ -162,7 +162,11 @@ class Node(ABC):
                 self.is_asleep = False
                 self.outlet.wake()
                 now_ns = time.monotonic_ns()
-                self._receive(now_ns)
+                if self.link.has_mail:
+                    self._receive(now_ns)
+                for intake in self.intakes:
+                    intake.wake()
+                    intake.receive()
                 self._serve(now_ns)
                 for intake in self.intakes:
                     intake.flush()
@@ -172,24 +176,18 @@ class Node(ABC):
                     if self._is_over(now_ns):
                         return
                 self.is_asleep = True
-                has_news = self.outlet.fall_asleep()
+                has_news = any([intake.fall_asleep() for intake in self.intakes]) | self.outlet.fall_asleep()
             if has_news or self.has_work():
                 continue
-            ready = self.link.wait(self.outlet.wait_ns(time.monotonic_ns(), self._next_tick_ns))
+            ready = self.link.wait(self._next_tick_ns - time.monotonic_ns())
             if ready:
                 self._hear(ready, wakeup)
 
-    def serve(self, *, may_wait: bool = False) -> None:
-        """Do the loop's work for the edges from another thread, which has news, if the loop sleeps; else it will.
-
-        With `may_wait` it is left to the next call, or the loop, within a millisecond, where readers are busy anyway.
-        """
+    def serve(self) -> None:
+        """Do the loop's work for the edges from another thread, which has news, if the loop sleeps; else it will."""
         if self.is_asleep:
             with self.lock:
-                now_ns = time.monotonic_ns()
-                if may_wait and self.outlet.is_crowded(now_ns):
-                    return
-                self._serve(now_ns)
+                self._serve(time.monotonic_ns())
                 if self.is_asleep and self.outlet.fall_asleep():
                     self._serve(time.monotonic_ns())
 

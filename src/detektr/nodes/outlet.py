@@ -1,11 +1,11 @@
-"""The producer's side of all its edges: messages in, leases out, and a look at who is still alive."""
+"""The producer's side of all its edges: leases out and back, messages in, and a look at who is still alive."""
 
 from __future__ import annotations
 
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from detektr.errors import NoRoomError, WireError
 from detektr.events import ConsumerAttached, ConsumerLeft, EdgeResumed, EdgeStalled, Event
@@ -14,7 +14,7 @@ from detektr.memory.folder import RunFolder
 from detektr.memory.journal import adopt_journal
 from detektr.memory.page import PageReader, open_page
 from detektr.memory.returns import open_returns
-from detektr.memory.segment import Segment
+from detektr.memory.segment import Segment, fence
 from detektr.nodes.account import Account
 from detektr.nodes.edge import Edge
 from detektr.nodes.fanout import Fanout
@@ -23,12 +23,8 @@ from detektr.nodes.lease import Claim, FrameName
 from detektr.nodes.terms import EdgeOptions
 from detektr.nodes.ways import Way, Ways
 from detektr.wire.link import Link
-from detektr.wire.message import Attach, Detach, Message, Refusal, Return, Welcome
+from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Welcome
 
-GRANT_BYTES_MAX = 1 << 20  # payload of one message, unless a single lease has more
-HOLD_NS = 1_000_000  # a buffer that is awake is told of new leases after this time ...
-HELD_MAX = 16  # ... or once there are so many
-CROWDED_NS = 100_000_000
 LOOK_NS = 200_000_000  # how often the kernel is asked who lives
 _REPLICA = re.compile(r"^([A-Za-z][A-Za-z0-9_-]{0,31})\.([0-9]{1,3})\Z")
 _log = logging.getLogger(__name__)
@@ -61,7 +57,8 @@ class Outlet:
         self._folder, self._link, self._report = folder, link, report
         self._account = Account(producer.name, report, identify, save_letter)
         self._segments: dict[str, Segment] = {}
-        self._ways = Ways(producer.name, producer.payload_bytes)
+        self._ways = Ways()
+        self._is_hurried = False
         self._pages: dict[str, PageReader] = {}
         self._next_look_ns = 0
 
@@ -110,9 +107,9 @@ class Outlet:
         """
         if isinstance(message, Attach):
             self._attach(message, now_ns)
-        elif isinstance(message, Return):
+        elif isinstance(message, Failure):
             edge = self._edge(message.consumer)
-            edge.finish(message.session, message.finished, now_ns)
+            edge.finish(message.session, (), now_ns)  # it works: its leases are not over for want of progress
             for key, sequence, why in message.failed:
                 edge.fail(message.session, key, sequence, why)
         elif isinstance(message, Detach):
@@ -124,8 +121,11 @@ class Outlet:
                 self._forget(message.session, replica.name, message.consumer, "left")
 
     def hurry(self, is_hurried: bool) -> None:
-        """Say whether we wait for every lease to come back; consumers that sleep on some are woken."""
-        self._ways.hurry(is_hurried)
+        """Say whether we wait for every lease to come back; replicas that sleep on some are woken."""
+        if is_hurried and not self._is_hurried:
+            self._want(self.fanout.edges.values())
+            self._ways.wake(tuple(self._ways))
+        self._is_hurried = is_hurried
 
     def wake(self) -> None:
         """Say that we look at what is returned anyway."""
@@ -135,22 +135,8 @@ class Outlet:
 
     def fall_asleep(self) -> bool:
         """Say which edges wait for leases to come back; whether some came back before that could be seen."""
-        for edge in self.fanout.edges.values():
-            if self._ways.is_hurried or edge.queued:
-                edge.journal[layout.EDGE_WORD_WANTED] = 1
+        self._want([edge for edge in self.fanout.edges.values() if self._is_hurried or edge.queued])
         return self._ways.has_news
-
-    def wait_ns(self, now_ns: int, until_ns: int) -> int:
-        """Return how long the loop may sleep: until `until_ns`, or less where leases may be held back meanwhile."""
-        return self._ways.wait_ns(now_ns, until_ns)
-
-    def is_crowded(self, now_ns: int) -> bool:
-        """Whether consumers were told something so lately that news can wait until there is more of it."""
-        return self._ways.is_crowded(now_ns)
-
-    def expect(self, picture_bytes: int) -> None:
-        """Say how large the pictures are that are announced."""
-        self._ways.expect(picture_bytes)
 
     def pump(self, now_ns: int) -> None:
         """Lease what can be leased, tell the replicas, and take back what was returned."""
@@ -158,12 +144,17 @@ class Outlet:
             self._grant(edge, now_ns)  # first, as somebody waits for it; to look what came back can wait
             if self._harvest(edge, now_ns):
                 self._grant(edge, now_ns)
-        self._part_from(self._ways.tell_held(now_ns), "stopped listening")
 
     def _grant(self, edge: Edge, now_ns: int) -> None:
         granted = edge.grant(now_ns)
         if granted:
-            self._part_from(self._ways.tell(granted, now_ns), "stopped listening")
+            self._ways.wake(granted)
+
+    def _want(self, edges: Iterable[Edge]) -> None:
+        """Say that we sleep and wait for leases of these edges to come back."""
+        for edge in edges:
+            edge.journal[layout.EDGE_WORD_WANTED] = 1
+        fence()
 
     def _harvest(self, edge: Edge, now_ns: int) -> bool:
         """Take back what replicas have returned; whether there was something."""
@@ -177,17 +168,11 @@ class Outlet:
                 returned = way.returns.take()
             except WireError as fault:
                 _log.error("%s", fault)
-                self._part_from([session], "broke its returns")
+                edge.detach(session)
+                self._forget(session, way.replica, edge.consumer, "broke its returns")
                 continue
             edge.finish(session, returned, now_ns)
         return has_some
-
-    def _part_from(self, sessions: list[int], why: str) -> None:
-        """Let replicas go that cannot be worked with."""
-        for session in sessions:
-            way = self._ways[session]
-            self.fanout.edges[way.consumer].detach(session)
-            self._forget(session, way.replica, way.consumer, why)
 
     def collect(self) -> list[FrameName]:
         """Tell what became of frames, then return those that no edge needs any more; their slots may be reused now."""
@@ -278,7 +263,8 @@ class Outlet:
         known = self._ways.get(message.session)
         if known is not None and message.round <= known.round:
             raise WireError(f"Attach: round {message.round} of {message.replica} is over, it is at {known.round}")
-        outbox = self._link.open_outbox(self._folder.inbox(parts[1], int(parts[2])))
+        peer = parts[1], int(parts[2])
+        outbox = self._link.open_outbox(self._folder.inbox(*peer), self._folder.doorbell(*peer))
         why = self._refusal(message)
         if why is not None:
             outbox.try_send(Refusal(message.session, why))
@@ -293,7 +279,7 @@ class Outlet:
         except WireError:
             outbox.close()
             raise
-        way = Way(message.consumer, message.replica, message.round, page.pid, outbox, returns, message.is_durable)
+        way = Way(message.consumer, message.replica, message.round, page.pid, outbox, returns)
         claim = Claim(
             received=message.received,
             held=frozenset(message.held),

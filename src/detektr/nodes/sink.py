@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from detektr.memory.journal import Lease
 from detektr.nodes.event_stream import identify_event, unpack_event
 from detektr.nodes.worker import WorkerNode
-from detektr.wire.message import Lease
 
 
 class SinkNode(WorkerNode):

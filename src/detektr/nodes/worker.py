@@ -16,11 +16,11 @@ from typing import Any
 
 from detektr.errors import OverwrittenError, RefusedError, ResultError
 from detektr.memory import layout
+from detektr.memory.journal import Lease
 from detektr.nodes.intake import Intake
 from detektr.nodes.lease import HOPELESS
 from detektr.nodes.node import Node
 from detektr.nodes.options import ProcessorOptions, SinkOptions
-from detektr.wire.message import Lease
 
 WHY_CHARS_MAX = 8000
 STINT_NS = 1_000_000  # so long the loop's other duties wait for quick work

@@ -14,6 +14,7 @@ _KINDS = {
     ".page": "page",
     ".returns": "returns",
     ".sock": "socket",
+    ".bell": "doorbell",
     ".lock": "lock",
 }
 _MIB = 1 << 20

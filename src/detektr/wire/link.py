@@ -1,9 +1,13 @@
-"""The only user of ZeroMQ: one inbox (PULL) a process, one outbox (PUSH) a peer. Nothing here ever waits unasked."""
+"""The only user of ZeroMQ: one inbox (PULL) a process, one outbox (PUSH) a peer. Nothing here ever waits unasked.
+
+Beside its inbox a process has a doorbell; `Link.wait` sleeps on both.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,78 +15,91 @@ import zmq
 
 from detektr.errors import RefusedError, WireError
 from detektr.wire.codec import MESSAGE_BYTES_MAX, decode, encode
+from detektr.wire.doorbell import Button, Doorbell
 from detektr.wire.message import Message
 
-_PENDING_MAX = 4096  # messages on their way to one peer; windows keep them far below
+_PENDING_MAX = 4096  # messages on their way to one peer
 _RECONNECT_MS = 20
 
 
 class Link:
-    """A process's sockets. `inbox` is bound under `path`; outboxes connect to other processes' paths."""
+    """A process's inbox and doorbell. Outboxes connect to other processes' inboxes and doorbells."""
 
-    def __init__(self, path: Path) -> None:
-        """Bind the inbox; a file that a dead predecessor left there is replaced.
+    def __init__(self, inbox: Path, doorbell: Path) -> None:
+        """Bind the inbox and hang up the doorbell; files that a dead predecessor left there are replaced.
 
         Raises:
             RefusedError: the socket cannot be bound.
         """
         self._context = zmq.Context(io_threads=1)
         self._context.set(zmq.MAX_SOCKETS, 4096)
-        self._path = path
+        self._path = inbox
         self._inbox = self._context.socket(zmq.PULL)
         self._inbox.set(zmq.LINGER, 0)
         self._inbox.set(zmq.RCVHWM, _PENDING_MAX)
         self._inbox.set(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
         mask = os.umask(0o177)
         try:
-            self._inbox.bind(f"ipc://{path}")
-        except zmq.ZMQError as fault:
+            self._inbox.bind(f"ipc://{inbox}")
+            self._doorbell = Doorbell(doorbell)
+        except (zmq.ZMQError, OSError) as fault:
             self._inbox.close()
             self._context.term()
-            raise RefusedError(f"socket {path} cannot be bound: {fault.strerror}") from None
+            raise RefusedError(f"socket {inbox} cannot be made: {fault.strerror}") from None
         finally:
             os.umask(mask)
-        self._has_arrived = False
-        self._poller = zmq.Poller()
-        self._poller.register(self._inbox, zmq.POLLIN)
+        self.has_mail = True
+        """Whether the inbox may hold messages; they are not looked for otherwise."""
+        # ZeroMQ's descriptor can be read when something has changed; what, `receive` finds out.
+        self._inbox_fd, self._bell_fd = int(self._inbox.get(zmq.FD)), self._doorbell.fileno()
+        self._poll = select.poll()
+        self.watch(self._inbox_fd)
+        self.watch(self._bell_fd)
 
     def watch(self, fd: int) -> None:
         """Let `wait` also wake when `fd` can be read."""
-        self._poller.register(fd, zmq.POLLIN)
+        self._poll.register(fd, select.POLLIN)
 
     def unwatch(self, fd: int) -> None:
         """Let `fd` no longer wake `wait`."""
-        self._poller.unregister(fd)
+        self._poll.unregister(fd)
 
     def wait(self, timeout_ns: int) -> list[int]:
-        """Sleep until a message or a watched descriptor is there; returns the descriptors that can be read."""
-        ready = self._poller.poll(max(0, -(-timeout_ns // 1_000_000)))
-        self._has_arrived = any(source is self._inbox for source, _ in ready)
-        return [source for source, _ in ready if source is not self._inbox]
+        """Sleep until a message, a ring or a watched descriptor is there; returns the descriptors that can be read."""
+        others = []
+        for fd, _ in self._poll.poll(0 if self.has_mail else max(0, -(-timeout_ns // 1_000_000))):
+            if fd == self._bell_fd:
+                self._doorbell.quiet()
+            elif fd == self._inbox_fd:
+                self.has_mail = True
+            else:
+                others.append(fd)
+        return others
 
     def receive(self, limit: int = 256) -> Iterator[Message | WireError]:
         """Return what has arrived, at most `limit` messages; a broken one as the error that it is."""
         inbox = self._inbox
         for _ in range(limit):
             # Asking first costs a third of what an exception does.
-            if not self._has_arrived and not int(inbox.get(zmq.EVENTS)) & zmq.POLLIN:
+            if not int(inbox.get(zmq.EVENTS)) & zmq.POLLIN:
+                self.has_mail = False
                 return
-            self._has_arrived = False
             try:
                 payload = inbox.recv(zmq.NOBLOCK)
             except zmq.Again:
-                return
+                continue
             try:
                 yield decode(payload)
             except WireError as fault:
                 yield fault
 
-    def open_outbox(self, path: Path) -> Outbox:
-        """Connect to the inbox that is, or will be, bound under `path`."""
-        return Outbox(self._context.socket(zmq.PUSH), path)
+    def open_outbox(self, inbox: Path, doorbell: Path) -> Outbox:
+        """Connect to the inbox and the doorbell that are, or will be, under these paths."""
+        return Outbox(self._context.socket(zmq.PUSH), inbox, doorbell)
 
     def close(self) -> None:
-        """Close the inbox and take its name away; outboxes must be closed by their owners first."""
+        """Close both and take their names away; outboxes must be closed by their owners first."""
+        self._doorbell.close()
         self._inbox.close()
         self._context.term()
         with contextlib.suppress(FileNotFoundError):
@@ -92,13 +109,13 @@ class Link:
 class Outbox:
     """The way to one peer."""
 
-    def __init__(self, socket: zmq.Socket[bytes], path: Path) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], inbox: Path, doorbell: Path) -> None:
         """Connect `socket`, which belongs to the outbox from now on."""
-        self._socket = socket
+        self._socket, self._button = socket, Button(doorbell)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.SNDHWM, _PENDING_MAX)
         socket.set(zmq.RECONNECT_IVL, _RECONNECT_MS)
-        socket.connect(f"ipc://{path}")
+        socket.connect(f"ipc://{inbox}")
 
     def try_send(self, message: Message) -> bool:
         """Send now, or say that the peer has stopped listening."""
@@ -108,6 +125,11 @@ class Outbox:
             return False
         return True
 
+    def ring(self) -> None:
+        """Wake the peer, so that it looks at what lies in shared memory."""
+        self._button.ring()
+
     def close(self, linger_ms: int = 0) -> None:
         """Close; what is still on its way is given `linger_ms` to arrive."""
+        self._button.close()
         self._socket.close(linger=linger_ms)

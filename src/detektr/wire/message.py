@@ -1,4 +1,7 @@
-"""What processes tell each other about frames: five messages, no pixels.
+"""What processes tell each other beside the frames' way: who reads, who leaves, what failed. No pixels.
+
+Leases are announced in the edge's journal and given back in the consumer's returns; no message is sent for a frame that
+is worked on well.
 
 A frame is named by its stream's key and its sequence everywhere. A consumer's `session` is one life of one replica on
 one edge; its `round` counts how often it attached, so that leases granted before the last attach are told apart.
@@ -60,39 +63,13 @@ class Refusal(NamedTuple):
     why: str
 
 
-class Lease(NamedTuple):
-    """The right to read one frame, and what was announced about it."""
-
-    key: int
-    sequence: int
-    captured_ns: int
-    cell: int
-    grant: int
-    delivery: int
-    payload: bytes
-
-
-class Grant(NamedTuple):
-    """Producer to consumer: leases, in order; none: give back what is done."""
-
-    session: int
-    round: int
-    producer: str
-    """Name of the granting process: `camera.0`."""
-    leases: tuple[Lease, ...]
-
-
-class Return(NamedTuple):
-    """Consumer to producer: leases given back, failed or done; those that are done are in its returns as a rule.
-
-    Without any it only says: look into my returns.
-    """
+class Failure(NamedTuple):
+    """Consumer to producer: attempts that failed; none: a sign of life of one whose leases were ended."""
 
     consumer: str
     session: int
-    finished: tuple[tuple[int, int, int], ...]
-    """Stream key, sequence and the lease's running number; 0: not known."""
     failed: tuple[tuple[int, int, str], ...]
+    """Stream key, sequence and reason."""
 
 
 class Detach(NamedTuple):
@@ -102,4 +79,4 @@ class Detach(NamedTuple):
     session: int
 
 
-Message = Attach | Welcome | Refusal | Grant | Return | Detach
+Message = Attach | Welcome | Refusal | Failure | Detach

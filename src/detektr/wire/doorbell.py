@@ -1,0 +1,64 @@
+"""Waking a process that sleeps: a named pipe that it waits on beside its sockets, and others write a byte into.
+
+What there is to know lies in shared memory; a ring says only: look. One thread wakes, where a message wakes three.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+_READ_BYTES = 4096
+
+
+class Doorbell:
+    """A process's own."""
+
+    def __init__(self, path: Path) -> None:
+        """Make the pipe; one that a dead predecessor left is replaced."""
+        self._path = path
+        path.unlink(missing_ok=True)
+        os.mkfifo(path, 0o600)
+        # Open for writing too: with no other writer the pipe would seem ended, and wake for ever.
+        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def fileno(self) -> int:
+        """Return the descriptor that can be read when somebody has rung."""
+        return self._fd
+
+    def quiet(self) -> None:
+        """Take note of every ring so far."""
+        with contextlib.suppress(BlockingIOError):  # woken for another reason
+            os.read(self._fd, _READ_BYTES)
+
+    def close(self) -> None:
+        """Close the pipe and take its name away."""
+        os.close(self._fd)
+        self._path.unlink(missing_ok=True)
+
+
+class Button:
+    """The way to another process's doorbell."""
+
+    def __init__(self, path: Path) -> None:
+        """Open nothing yet: the other may not be there."""
+        self._path = path
+        self._fd = -1
+
+    def ring(self) -> None:
+        """Wake the other, if it is there; never waits."""
+        try:
+            if self._fd < 0:
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.write(self._fd, b"!")
+        except BlockingIOError:
+            return  # the pipe is full of rings
+        except OSError:  # nobody is there, or no more: the kernel tells us by its lock, here there is nothing to do
+            self.close()
+
+    def close(self) -> None:
+        """Close the pipe."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
