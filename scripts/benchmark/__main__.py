@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import audit
+import journey
 import memory
 import scale
 import start
@@ -27,6 +28,7 @@ COMMANDS = {
     "memory": memory,
     "start": start,
     "steady": steady,
+    "journey": journey,
     "audit": audit,
 }
 

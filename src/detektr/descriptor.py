@@ -5,15 +5,14 @@ from __future__ import annotations
 import datetime
 import functools
 import hashlib
-from typing import Any, NamedTuple
-
-import msgpack
+import struct
+from typing import NamedTuple
 
 from detektr.errors import WireError
 
-NODE_CHARS_MAX = 32
-_KINDS = tuple((str, str, *(int,) * 7, last) for last in (int, type(None)))
-DESCRIPTOR_BYTES_MAX = 192  # nine fields at their widest
+_HEAD = struct.Struct("=7Qq?BB")  # the fields in their order, whether there is a pts, and how long the names are
+_NAME_BYTES_MAX = 32
+DESCRIPTOR_BYTES_MAX = _HEAD.size + 2 * _NAME_BYTES_MAX
 
 
 @functools.lru_cache(maxsize=1024)
@@ -64,40 +63,34 @@ class Descriptor(NamedTuple):
 
 def pack_descriptor(descriptor: Descriptor) -> bytes:
     """Return the descriptor as bytes, at most `DESCRIPTOR_BYTES_MAX` of them."""
-    packed: bytes = msgpack.packb(tuple(descriptor))
-    return packed
+    names, pts = _names(descriptor.node, descriptor.camera), descriptor.pts
+    return _HEAD.pack(*descriptor[2:9], pts or 0, pts is not None, *map(len, names)) + names[0] + names[1]
 
 
 def unpack_descriptor(payload: bytes) -> Descriptor:
     """Read a descriptor back.
 
     Raises:
-        WireError: the bytes are not a descriptor; says which field and what was expected.
+        WireError: the bytes are not a descriptor; says what is wrong with them.
     """
+    if len(payload) < _HEAD.size:
+        raise WireError(f"descriptor of {len(payload)} bytes; even without names it has {_HEAD.size}")
+    *numbers, pts, has_pts, node_bytes, camera_bytes = _HEAD.unpack_from(payload)
+    end = _HEAD.size + node_bytes
+    if end + camera_bytes != len(payload) or not (0 < node_bytes <= _NAME_BYTES_MAX >= camera_bytes > 0):
+        raise WireError(f"descriptor of {len(payload)} bytes, with names of {node_bytes} and {camera_bytes} bytes")
+    node, camera = _name(payload[_HEAD.size : end]), _name(payload[end:])
+    return Descriptor._make((node, camera, *numbers, pts if has_pts else None))
+
+
+@functools.lru_cache(maxsize=1024)
+def _names(node: str, camera: str) -> tuple[bytes, bytes]:
+    return node.encode(), camera.encode()
+
+
+@functools.lru_cache(maxsize=1024)
+def _name(text: bytes) -> str:
     try:
-        fields = msgpack.unpackb(payload, use_list=False)
-    except (ValueError, msgpack.UnpackException, msgpack.ExtraData) as fault:
-        raise WireError(f"descriptor of {len(payload)} bytes is not msgpack: {fault}") from None
-    if not isinstance(fields, tuple) or len(fields) != len(Descriptor._fields):
-        raise WireError(f"descriptor must be {len(Descriptor._fields)} fields; got {fields!r:.80}")
-    # Whole tuples are looked at first: this is on every frame's way.
-    kinds, longest = tuple(map(type, fields)), NODE_CHARS_MAX
-    if (
-        kinds not in _KINDS
-        or min(fields[2:9]) < 0
-        or not 0 < len(fields[0]) <= longest
-        or not 0 < len(fields[1]) <= longest
-    ):
-        name, value = next(
-            (name, value) for name, value in zip(Descriptor._fields, fields, strict=True) if not _is_right(name, value)
-        )
-        raise WireError(f"descriptor field {name!r} cannot be {value!r:.80}")
-    return Descriptor._make(fields)
-
-
-def _is_right(name: str, value: Any) -> bool:
-    if name in ("node", "camera"):
-        return isinstance(value, str) and 0 < len(value) <= NODE_CHARS_MAX
-    if name == "pts":
-        return value is None or type(value) is int
-    return type(value) is int and value >= 0
+        return text.decode()
+    except UnicodeDecodeError:
+        raise WireError(f"descriptor with a name that is no text: {text!r}") from None

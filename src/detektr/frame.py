@@ -52,6 +52,9 @@ class Frame:
                 f"frame {descriptor.id}: slot of {slot.size} bytes cannot hold a picture of {layout.nbytes} bytes"
             )
         self._descriptor = descriptor
+        if slot.size != layout.nbytes or slot.flags.writeable:
+            slot = slot[: layout.nbytes]
+            slot.flags.writeable = False
         self._slot: Bytes | None = slot
         self._gray: Bytes | None = None
         self._bgr: Bytes | None = None
@@ -193,9 +196,7 @@ class Frame:
                 f"frame {self.id}: its lease is over and its slot may hold another picture; copy what you keep"
                 " (frame.bgr, frame.pixels.copy()) before process() returns"
             )
-        view = self._slot[: self.layout.nbytes]
-        view.flags.writeable = False
-        return view
+        return self._slot
 
     def _luma(self) -> Bytes:
         layout, shift = self.layout, self.layout.luma_shift

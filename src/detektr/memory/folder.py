@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from detektr.memory.segment import Segment, open_segment
 
 SOCKET_PATH_BYTES_MAX = 107  # sun_path, less its end
 MAKE_TRIES = 100
+LEAVING_NS = 500_000_000  # a sweep takes milliseconds; who has the lock for longer begins a run
+LOOK_MS = 5
 NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_-]{0,31}\Z")
 _LONGEST_FILE = len(f"/{'n' * 32}.63.sock")
 
@@ -175,15 +179,21 @@ class RunFolder:
         return live
 
     def sweep_if_abandoned(self) -> list[str]:
-        """Remove everything unless a live process has something locked here. Returns the names removed."""
-        if not self.path.is_dir():
-            return []
-        lock = self.try_lock()  # held meanwhile, so that nobody begins to live here in the middle of it
-        if lock is None:
-            return []
-        removed = [] if self.live_pages() else self.sweep()
-        lock.close()
-        return removed
+        """Remove everything unless a live process has something locked here. Returns the names removed.
+
+        Who has the lock may be leaving too, and may have seen us alive a moment ago: so it is waited for, for a while.
+        """
+        deadline_ns = time.monotonic_ns() + LEAVING_NS
+        while self.path.is_dir():
+            lock = self.try_lock()  # held meanwhile, so that nobody begins to live here in the middle of it
+            if lock is not None:
+                removed = [] if self.live_pages() else self.sweep()
+                lock.close()
+                return removed
+            if time.monotonic_ns() > deadline_ns:
+                break
+            select.poll().poll(LOOK_MS)
+        return []
 
     def sweep(self, keep: Collection[str] = ()) -> list[str]:
         """Remove every file but those of live processes, then the folder if it is empty; only for who has the lock.

@@ -16,8 +16,10 @@ from detektr.errors import WireError
 from detektr.ledger import DROP_REASONS, EdgeLedger
 from detektr.memory import layout
 from detektr.memory.layout import (
+    CELL_DELIVERIES,
     CELL_FREE,
     CELL_GRANT,
+    CELL_GRANTED_NS,
     CELL_LEASED,
     CELL_OWNER,
     CELL_PAYLOAD,
@@ -47,6 +49,7 @@ from detektr.memory.layout import (
 )
 from detektr.memory.segment import Segment, create_segment, open_segment
 
+NO_LEASE = (0, 0, 0, 0)
 _SNAPSHOT_TRIES = 1000
 _REDO_BYTE = EDGE_WORD_REDO * WORD_BYTES
 _RECORDS = [struct.Struct(f"={length}Q") for length in range(2 * EDGE_REDO_PAIRS_MAX + 1)]
@@ -174,10 +177,29 @@ class Journal:
         return at
 
     def fill_cell(
-        self, cell: int, ordinal: int, key: int, sequence: int, lane: int, captured_ns: int, payload: bytes
-    ) -> None:
+        self,
+        cell: int,
+        ordinal: int,
+        key: int,
+        sequence: int,
+        lane: int,
+        captured_ns: int,
+        payload: bytes,
+        lease: tuple[int, int, int, int] = NO_LEASE,
+    ) -> int:
         """Write a frame into a free cell; it counts as nothing until its state word says otherwise.
 
+        Args:
+            cell: where.
+            ordinal: its place in the order of offers.
+            key: of its stream.
+            sequence: in its stream.
+            lane: which queue it belongs to.
+            captured_ns: monotonic time of its capture.
+            payload: what is announced.
+            lease: owner, running number, time and count of deliveries, where it is to be leased at once.
+        Returns:
+            The number of the state word.
         Raises:
             WireError: the payload is longer than a cell.
         """
@@ -186,16 +208,18 @@ class Journal:
                 f"frame {sequence}: its announcement has {len(payload)} bytes and this edge's cells"
                 f" {self.payload_bytes_max}; run the same detektr, from the same file, everywhere"
             )
-        begin = (EDGE_WORD_FIRST_CELL + cell * self._cell_words + CELL_OWNER) * WORD_BYTES
-        frame = _FRAME.pack(0, 0, 0, 0, 0, ordinal, key, sequence, lane, captured_ns, len(payload)) + payload
+        at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
+        begin = (at + CELL_OWNER) * WORD_BYTES
+        frame = _FRAME.pack(*lease, 0, ordinal, key, sequence, lane, captured_ns, len(payload)) + payload
         self._bytes[begin : begin + len(frame)] = frame
+        return at + CELL_STATE
 
     def lease_cell(self, cell: int, owner: int, grant: int, granted_ns: int, deliveries: int) -> None:
         """Turn a queued cell into a leased one, or hand a leased one to another owner."""
         at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
         words = self._words
-        words[at + layout.CELL_DELIVERIES] = deliveries
-        words[at + layout.CELL_GRANTED_NS] = granted_ns
+        words[at + CELL_DELIVERIES] = deliveries
+        words[at + CELL_GRANTED_NS] = granted_ns
         words[at + CELL_GRANT] = grant
         words[at + CELL_OWNER] = owner
         words[at + CELL_STATE] = CELL_LEASED
@@ -321,15 +345,15 @@ class JournalReader:
             after: running number of the last one that is known.
             last: running number of the last one that is wanted: `granted`.
         """
-        if last - after > GRANTS_ROOM:
-            return self._all_leases(session, after, last)
-        words, at = self._words, EDGE_WORD_GRANTS + entry * GRANTS_WORDS + GRANTS_CELLS
-        found = []
-        for grant in range(after + 1, last + 1):
-            lease = self._lease(words[at + grant % GRANTS_ROOM], session, grant)
-            if lease is not None:
-                found.append(lease)
-        return found
+        words, at = self._words, EDGE_WORD_GRANTS + entry * GRANTS_WORDS
+        leases = []
+        if last - after < GRANTS_ROOM:
+            for grant in range(after + 1, last + 1):
+                lease = self._lease(words[at + GRANTS_CELLS + grant % GRANTS_ROOM], session, grant)
+                if lease is not None:
+                    leases.append(lease)
+        # Looked at afterwards: meanwhile there may have been more than there is room for, one of them not counted yet.
+        return leases if words[at + GRANTS_COUNT] - after < GRANTS_ROOM else self._all_leases(session, after, last)
 
     def _all_leases(self, session: int, after: int, last: int) -> list[Lease]:
         words, end, step = self._words, self._end, self._cell_words

@@ -44,9 +44,14 @@ class ReturnsWriter:
         self.count += 1
         words[layout.RETURNS_WORD_COUNT] = self.count
 
-    def set_asleep(self, is_asleep: bool) -> None:
-        """Say that we sleep, or that we are awake."""
-        self._sleeps += (self._sleeps & 1) != is_asleep
+    @property
+    def is_asleep(self) -> bool:
+        """Whether we have said that we sleep."""
+        return self._sleeps & 1 == 1
+
+    def turn_over(self) -> None:
+        """Say that we sleep, or, if we have said so, that we are awake."""
+        self._sleeps += 1
         self._words[layout.RETURNS_WORD_SLEEPS] = self._sleeps
 
     def restate(self) -> int:
@@ -72,9 +77,9 @@ class ReturnsReader:
         self._count = count
 
     @property
-    def has_news(self) -> bool:
-        """Whether something was given back since the last `take`."""
-        return self._words[layout.RETURNS_WORD_COUNT] != self._count
+    def pending(self) -> int:
+        """How many leases were given back since the last `take`."""
+        return self._words[layout.RETURNS_WORD_COUNT] - self._count
 
     @property
     def sleeps(self) -> int:

@@ -80,8 +80,12 @@ class RingWriter:
         self._words[word] = (self._words[word] + 1) | 1  # odd already: it was claimed before, and never published
         return slot
 
+    def generation(self, slot: int) -> int:
+        """Return the generation that a claimed slot will have when it is published, as its descriptor must say."""
+        return self._words[self._headers[slot] + layout.RING_SLOT_GENERATION] + 1
+
     def publish(self, slot: int, sequence: int) -> int:
-        """Declare a claimed slot's picture complete; returns the generation that its descriptor must carry."""
+        """Declare a claimed slot's picture complete; returns its generation."""
         header, words = self._headers[slot], self._words
         words[header + layout.RING_SLOT_SEQUENCE] = sequence
         generation = words[header + layout.RING_SLOT_GENERATION] + 1

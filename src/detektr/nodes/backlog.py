@@ -26,7 +26,7 @@ class Backlog:
 
     def __len__(self) -> int:
         """Return how many frames wait."""
-        return len(self._queues[0]) if not self._last else sum(map(len, self._queues))
+        return sum(map(len, self._queues)) if self._last else len(self._queues[0])
 
     def __iter__(self) -> Iterator[Cell]:
         """Return every frame that waits, lane by lane."""
@@ -34,7 +34,7 @@ class Backlog:
 
     def lane(self, number: int) -> int:
         """Return the lane for an input's number; an edge with one lane has it for all inputs."""
-        return min(number, self._last)
+        return number if number < self._last else self._last
 
     def is_full(self, lane: int) -> bool:
         """Whether the lane has reached its mark and not yet come down to `low`."""
@@ -47,8 +47,9 @@ class Backlog:
     def append(self, cell: Cell) -> None:
         """Queue a frame behind the others of its lane."""
         lane = self.lane(cell.lane)
-        self._queues[lane].append(cell)
-        if self.has_reached(lane):
+        queue = self._queues[lane]
+        queue.append(cell)
+        if len(queue) >= self._mark:
             self._is_full[lane] = True
 
     def put_back(self, cell: Cell) -> None:

@@ -22,7 +22,7 @@ class BufferNode(Node):
         self.lanes = max(1, len(spec.upstreams))
         super().__init__(spec, control)
         self._lane_of: dict[tuple[int, int], int] = {}
-        self._first_lane = 0
+        self._first_lane = self._moved = 0
 
     def prepare(self) -> None:
         """Make or adopt the edges; what their journals hold is still leased from upstream."""
@@ -48,15 +48,16 @@ class BufferNode(Node):
                 name = lease.key, lease.sequence
                 if name not in self._lane_of:  # else: granted once more, and still held from before
                     self._lane_of[name] = lane
-                    fanout.offer(lane, lease.key, lease.sequence, lease.captured_ns, lease.payload)
+                    self.outlet.offer(lane, lease.key, lease.sequence, lease.captured_ns, lease.payload, now_ns)
                 moved += 1
         self._first_lane = (self._first_lane + 1) % lanes
-        if moved:
-            page = self.page
-            page[layout.PAGE_WORD_FRAMES] += moved
+        self._moved = moved
 
-    def release(self, names: list[tuple[int, int]]) -> None:
-        """Give frames back upstream."""
+    def settle(self, names: list[tuple[int, int]]) -> None:
+        """Count what was offered, and give frames back upstream."""
+        if self._moved:
+            self.page.words[layout.PAGE_WORD_FRAMES] += self._moved
+            self._moved = 0
         for name in names:
             lane = self._lane_of.pop(name, None)
             if lane is not None:

@@ -35,9 +35,12 @@ class CaptureNode(Node):
         self._rings: dict[int, RingWriter] = {}
         self._slots: dict[int, tuple[int, int]] = {}  # sequence: epoch and slot
         self._left: dict[int, int] = {}  # frames still needed, by epoch
+        self._moved = 0  # offered in this step
         self._waiting: Published | None = None  # taken from the decoder; the edges have no room for it
         rings = self._make_ring, self._has_old_rings
-        self._decoder = Decoder(spec.node, spec.options, Path(spec.folder), self.page, run, *rings, self.serve)
+        self._decoder = Decoder(
+            spec.node, spec.options, Path(spec.folder), self.page, run, *rings, self.serve, self.link.wake
+        )
 
     def prepare(self) -> None:
         """Adopt what a predecessor left, open the source and, unless it is live, reserve its ring.
@@ -68,7 +71,7 @@ class CaptureNode(Node):
         decoder.has_readers = bool(fanout.edges)
         moved, waiting = 0, self._waiting
         while True:
-            frame = waiting if waiting is not None else decoder.take()
+            frame = waiting or (decoder.take() if decoder.has_published else None)
             waiting = None
             if frame is None:
                 break
@@ -80,19 +83,11 @@ class CaptureNode(Node):
             elif frame.payload:
                 self._slots[frame.sequence] = frame.epoch, frame.slot
                 self._left[frame.epoch] = self._left.get(frame.epoch, 0) + 1
-                fanout.offer(0, self._key, frame.sequence, frame.captured_ns, frame.payload)
+                self.outlet.offer(0, self._key, frame.sequence, frame.captured_ns, frame.payload, now_ns)
                 moved += 1
             else:
                 fanout.count_dropped(self._key, frame.sequence, frame.frames, "ring_full")
-        self._waiting = waiting
-        epoch = self.page[layout.PAGE_WORD_EPOCH]
-        if min(self._rings, default=epoch) < epoch:
-            self._drop_old_rings()
-        if moved:
-            page = self.page
-            page[layout.PAGE_WORD_FRAMES] += moved
-            page[layout.PAGE_WORD_LAST_FRAME_UTC_NS] = time.time_ns()
-            decoder.room.set()
+        self._waiting, self._moved = waiting, moved
 
     def has_work(self) -> bool:
         """Whether the decoder published while the loop went to sleep."""
@@ -102,8 +97,14 @@ class CaptureNode(Node):
         """Whether the source has ended, or the decoder waits for a slot."""
         return self._decoder.is_finished or self._decoder.is_waiting
 
-    def release(self, names: list[tuple[int, int]]) -> None:
-        """Give slots back to the writer; a ring of a past epoch goes with its last frame."""
+    def settle(self, names: list[tuple[int, int]]) -> None:
+        """Count what was offered and give slots back to the writer; a ring of a past epoch goes with its last frame."""
+        if self._moved:
+            words = self.page.words
+            words[layout.PAGE_WORD_FRAMES] += self._moved
+            words[layout.PAGE_WORD_LAST_FRAME_UTC_NS] = time.time_ns()
+        if len(self._rings) > 1 or self.page.words[layout.PAGE_WORD_EPOCH] not in self._rings:
+            self._drop_old_rings()
         for _, sequence in names:
             place = self._slots.pop(sequence, None)
             if place is None:
@@ -115,8 +116,9 @@ class CaptureNode(Node):
                 ring.release(slot)
             elif self._left[epoch] == 0:  # a predecessor's
                 self.folder.ring(self.spec.node, epoch).unlink(missing_ok=True)
-        if names:
-            self._decoder.room.set()
+        if names or self._moved:
+            self._moved = 0
+            self._decoder.note_room()
 
     def state(self) -> tuple[str, str]:
         """How the source is, and whether anybody reads."""

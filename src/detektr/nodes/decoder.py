@@ -30,6 +30,7 @@ from detektr.nodes.source_kind import is_live
 
 PENDING_MAX = 4  # published and not yet offered; the ring has as many slots to spare
 ROOM_CHECK_S = 0.2
+NOTE_NS = 100_000_000  # how often the page is told how the source is read, and what was left out of it
 _LEFT_OUT = (layout.PAGE_WORD_THINNED, layout.PAGE_WORD_CORRUPT, layout.PAGE_WORD_STALE)
 UNMAPPED_WITHIN_S = 2.0  # readers look so often whether a ring that they have mapped is gone
 _log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Decoder(threading.Thread):
         make_ring: Callable[[RingFacts], RingWriter],
         has_old_rings: Callable[[], bool],
         serve: Callable[[], None],
+        at_end: Callable[[], None],
         reconnect: Reconnect | None = None,
     ) -> None:
         """Prepare; `start` begins to read and `go` lets frames be published, each followed by a call of `serve`."""
@@ -75,6 +77,7 @@ class Decoder(threading.Thread):
         self.trouble = ("connecting", "opening") if self.is_live else None  # state and why; None: pictures come
         self._node, self._options, self._folder, self._page, self._run_id = node, options, folder, page, run_id
         self._make_ring, self._has_old_rings, self._serve = make_ring, has_old_rings, serve
+        self._at_end = at_end
         self._ring: RingWriter | None = None
         self._slots: dict[int, npt.NDArray[np.uint8]] = {}
         self._sequence = page[layout.PAGE_WORD_NEXT_SEQUENCE]
@@ -113,8 +116,7 @@ class Decoder(threading.Thread):
         finally:
             self.is_finished = True
             self.has_first.set()
-            if self.failure is None:
-                self._serve()
+            self._at_end()
 
     def stop(self) -> None:
         """Read no more; what is published stays."""
@@ -155,29 +157,33 @@ class Decoder(threading.Thread):
         page = self._page
         before = [page[word] for word in _LEFT_OUT]
 
-        def count() -> None:
+        def note() -> None:
             for word, told, now in zip(_LEFT_OUT, before, (source.thinned, source.corrupt, source.stale), strict=True):
                 page[word] = told + now
+            if source.mode != self._mode:
+                self._mode = source.mode
+                page.set_mode(self._mode)
 
         if self.is_stopped.is_set():  # it could not be closed before it was known
             source.close()
         try:
+            noted_ns = 0
             for picture in source.pictures():
                 if self.is_stopped.is_set():
                     return
-                count()
                 self._is_broken |= picture.is_break
-                if source.mode != self._mode:
-                    self._mode = source.mode
-                    page.set_mode(self._mode)
                 if not self._good_since_ns:
                     self._good_since_ns = time.monotonic_ns()
                     self.trouble = None
                     _log.info("reading %s: %s %dx%d, %s", source.description, *_size(picture), source.mode)
                 if self.has_readers or not self.is_live:
                     self._publish(picture)
+                now_ns = time.monotonic_ns()
+                if now_ns - noted_ns > NOTE_NS:
+                    noted_ns = now_ns
+                    note()
         finally:
-            count()
+            note()
             self._close_source = None
             source.close()
 
@@ -200,8 +206,7 @@ class Decoder(threading.Thread):
             view = self._slots.get(slot)
             if view is None:
                 view = self._slots[slot] = np.frombuffer(ring.memory(slot), np.uint8)
-            picture.write(view)
-            generation = ring.publish(slot, sequence)
+            # All that can be done before the copy is: it empties the caches, and somebody waits for what comes after.
             payload = pack_descriptor(
                 Descriptor(
                     self._node,
@@ -209,14 +214,16 @@ class Decoder(threading.Thread):
                     self._run_id,
                     epoch,
                     slot,
-                    generation,
+                    ring.generation(slot),
                     sequence,
                     captured_ns,
                     utc_ns,
                     picture.pts,
                 )
             )
-        self._page[layout.PAGE_WORD_NEXT_SEQUENCE] = self._sequence
+            picture.write(view)
+            ring.publish(slot, sequence)
+        self._page.words[layout.PAGE_WORD_NEXT_SEQUENCE] = self._sequence
         self._put(Published(sequence, epoch, -1 if slot is None else slot, captured_ns, payload))
         self._serve()
 
@@ -225,19 +232,22 @@ class Decoder(threading.Thread):
         slot = ring.try_claim() if len(self._published) < PENDING_MAX else None
         if slot is not None:
             return slot
+        self.is_waiting = True  # first: who makes room from now on says so
         while not self.is_stopped.is_set():
             self.room.clear()
             if len(self._published) < PENDING_MAX:
                 slot = ring.try_claim()
-                if slot is not None:
-                    return slot
-            if self.is_live:
-                return None
-            self.is_waiting = True
+            if slot is not None or self.is_live:
+                break
             self._serve()
             self.room.wait(ROOM_CHECK_S)
-            self.is_waiting = False
-        return None
+        self.is_waiting = False
+        return slot
+
+    def note_room(self) -> None:
+        """Take note that a slot has become free, or that something published was taken."""
+        if self.is_waiting:
+            self.room.set()
 
     def _begin_epoch(self, picture: Picture) -> RingWriter | None:
         """Reserve a ring for pictures of another size or format; None: no room yet (a live source), or stopped.

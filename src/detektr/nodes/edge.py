@@ -11,14 +11,22 @@ from typing import Literal
 
 from detektr.ledger import DROP_REASONS
 from detektr.memory import layout
-from detektr.memory.journal import CellRecord, Journal
+from detektr.memory.journal import NO_LEASE, CellRecord, Journal
+from detektr.memory.layout import (
+    CELL_FREE,
+    CELL_LEASED,
+    CELL_QUEUED,
+    CELL_STATE,
+    EDGE_WORD_NEXT_ORDINAL,
+    EDGE_WORD_OFFERED,
+)
 from detektr.nodes.backlog import Backlog
 from detektr.nodes.lease import HOPELESS, Cell, Claim, FrameName, Replica, Returned
 from detektr.nodes.terms import EdgeOptions, Fact
 
 _DROPPED = {reason: layout.EDGE_WORD_DROPPED + place for place, reason in enumerate(DROP_REASONS)}
 _SETTLE_MAX = layout.EDGE_REDO_PAIRS_MAX - 1  # cells freed in one change, beside the counter
-STALL_NS = 500_000_000  # told within a second, with the times it takes to notice a death and to look
+STALL_NS = 300_000_000  # told within a second, with the time between two looks
 
 Offer = Literal["taken", "dropped", "known"]
 
@@ -36,9 +44,10 @@ class Edge:
         self.facts: list[Fact] = []
         self.replicas: dict[int, Replica] = {}
         self._backlog = Backlog(options.lanes, options.mark, options.low)
+        self._granted: set[int] = set()
         self._alone_since_ns = 0
         self._free = [index for index in range(journal.cells - 1, -1, -1) if index not in used]
-        self._offered = journal[layout.EDGE_WORD_OFFERED]
+        self._offered = journal[EDGE_WORD_OFFERED]
         for record in journal.replicas():
             replica = Replica(record.entry, record.session, record.name, record.window, is_durable=record.is_durable)
             self.replicas[record.session] = replica
@@ -73,43 +82,60 @@ class Edge:
         leased = [cell for replica in self.replicas.values() for cell in replica.leases.values()]
         return [*self._backlog, *leased]
 
-    def offer(self, lane: int, key: int, sequence: int, captured_ns: int, payload: bytes) -> Offer:
+    def offer(self, lane: int, key: int, sequence: int, captured_ns: int, payload: bytes, now_ns: int = 0) -> Offer:
         """Take one frame, or drop one as the policy says; `known`: it was offered before (a predecessor took it).
 
-        A stream's sequences must come in increasing order.
+        Args:
+            lane: the input that it came by.
+            key: its stream; a stream's sequences must come in increasing order.
+            sequence: its number in the stream.
+            captured_ns: monotonic time of its capture.
+            payload: what is announced.
+            now_ns: the monotonic time: the frame is leased at once where nothing waits and a replica has credit; 0: it
+                waits for the next `grant`.
         """
         journal, backlog = self.journal, self._backlog
-        if sequence < journal.seen(key):
+        seen_word = journal.seen_word(key)
+        if sequence < journal[seen_word]:
             return "known"
         if self.is_given_up:
             self.count_dropped(key, sequence, 1, "gone")
             return "dropped"
         lane = backlog.lane(lane)  # a guest has one queue for all lanes
-        is_dropping_oldest = self.options.when_full == "drop-oldest"
-        while is_dropping_oldest and (backlog.has_reached(lane) or not self._free):
-            oldest = backlog.take_oldest(lane)
-            if oldest is None:
-                break
-            self._drop(oldest, "queue_full")
-        if not self._free or (backlog.is_full(lane) and not is_dropping_oldest):
+        if self.options.when_full == "drop-oldest":
+            while backlog.has_reached(lane) or not self._free:
+                oldest = backlog.take_oldest(lane)
+                if oldest is None:
+                    break
+                self._drop(oldest, "queue_full")
+        elif backlog.is_full(lane):
             self.count_dropped(key, sequence, 1, "queue_full", payload)
             return "dropped"
-        cell = Cell(self._free.pop(), journal[layout.EDGE_WORD_NEXT_ORDINAL], key, sequence, lane, captured_ns, payload)
-        journal.fill_cell(cell.index, cell.ordinal, key, sequence, lane, captured_ns, payload)
+        if not self._free:
+            self.count_dropped(key, sequence, 1, "queue_full", payload)
+            return "dropped"
+        replica = self._ready_replica() if now_ns and not len(backlog) and self.options.max_age_ns is None else None
+        ordinal = journal[EDGE_WORD_NEXT_ORDINAL]
+        cell = Cell(self._free.pop(), ordinal, key, sequence, lane, captured_ns, payload)
+        lease = NO_LEASE if replica is None else self._lease(cell, replica, now_ns)
+        state_word = journal.fill_cell(cell.index, ordinal, key, sequence, lane, captured_ns, payload, lease)
         self._offered += 1
         journal.apply(
             (
-                journal.seen_word(key),
+                seen_word,
                 sequence + 1,
-                layout.EDGE_WORD_OFFERED,
+                EDGE_WORD_OFFERED,
                 self._offered,
-                layout.EDGE_WORD_NEXT_ORDINAL,
-                cell.ordinal + 1,
-                journal.word_of(cell.index, layout.CELL_STATE),
-                layout.CELL_QUEUED,
+                EDGE_WORD_NEXT_ORDINAL,
+                ordinal + 1,
+                state_word,
+                CELL_QUEUED if replica is None else CELL_LEASED,
             )
         )
-        backlog.append(cell)
+        if replica is None:
+            backlog.append(cell)
+        else:
+            journal.announce(replica.entry, cell.grant, cell.index)
         return "taken"
 
     def count_dropped(self, key: int, last_sequence: int, count: int, reason: str, payload: bytes = b"") -> None:
@@ -121,7 +147,7 @@ class Edge:
             (
                 journal.seen_word(key),
                 last_sequence + 1,
-                layout.EDGE_WORD_OFFERED,
+                EDGE_WORD_OFFERED,
                 self._offered,
                 word,
                 journal[word] + count,
@@ -197,38 +223,18 @@ class Edge:
         """Lease queued frames to replicas with credit, the least busy first, lanes in turn; the journal tells them.
 
         Returns:
-            The sessions that were granted something.
+            The sessions that were granted something since the last call, here or by `offer`.
         """
-        granted: set[int] = set()
-        if not self.queued:
-            return granted
         journal = self.journal
-        room = self.options.window_total - self.in_flight
-        able = [
-            replica
-            for replica in self.replicas.values()
-            if replica.is_present and not replica.is_suspended and len(replica.leases) < replica.window
-        ]
-        while able and room > 0:
+        while len(self._backlog) and (replica := self._ready_replica()) is not None:
             cell = self._next_cell(now_ns)
             if cell is None:
                 break
-            replica = able[0] if len(able) == 1 else min(able, key=lambda one: one.busyness)
-            if not replica.leases:
-                replica.head_since_ns = now_ns
-            replica.grants += 1
-            replica.last_ordinal = cell.ordinal
-            cell.owner, cell.grant, cell.granted_ns = replica.session, replica.grants, now_ns
-            cell.deliveries += 1
-            room -= 1
-            journal.lease_cell(cell.index, cell.owner, cell.grant, now_ns, cell.deliveries)
+            journal.lease_cell(cell.index, *self._lease(cell, replica, now_ns))
             if cell.deliveries > 1:
                 journal[layout.EDGE_WORD_REDELIVERED] += 1
-            replica.leases[cell.key, cell.sequence] = cell
             journal.announce(replica.entry, cell.grant, cell.index)
-            granted.add(replica.session)
-            if len(replica.leases) >= replica.window:
-                able.remove(replica)
+        granted, self._granted = self._granted, set()
         return granted
 
     def finish(self, session: int, returned: Iterable[Returned], now_ns: int) -> None:
@@ -315,14 +321,14 @@ class Edge:
             )
             cell.attempts, cell.deliveries = record.attempts, record.deliveries
             cell.grant, cell.granted_ns = record.grant, record.granted_ns
-            replica = self.replicas.get(record.owner) if record.state == layout.CELL_LEASED else None
+            replica = self.replicas.get(record.owner) if record.state == CELL_LEASED else None
             if replica is not None:
                 cell.owner = replica.session
                 replica.leases[cell.key, cell.sequence] = cell
                 replica.grants = max(replica.grants, cell.grant)
             else:
-                if record.state == layout.CELL_LEASED:
-                    self.journal[self.journal.word_of(cell.index, layout.CELL_STATE)] = layout.CELL_QUEUED
+                if record.state == CELL_LEASED:
+                    self.journal[self.journal.word_of(cell.index, CELL_STATE)] = CELL_QUEUED
                 self._backlog.append(cell)
 
     def _succeed(self, old: Replica, new: Replica, claim: Claim) -> None:
@@ -353,6 +359,33 @@ class Edge:
         self._settle([cell for cell in others if cell.grant in taken], layout.EDGE_WORD_DELIVERED)
         self._requeue([cell for cell in others if cell.grant not in taken], "never arrived", is_attempt=False)
 
+    def _ready_replica(self) -> Replica | None:
+        """Return the least busy replica that has credit; None: nobody can take a frame now."""
+        room, ready = self.options.window_total, None
+        for replica in self.replicas.values():
+            leases = len(replica.leases)
+            room -= leases
+            if (
+                leases < replica.window
+                and replica.is_present
+                and not replica.is_suspended
+                and (ready is None or replica.busyness < ready.busyness)
+            ):
+                ready = replica
+        return ready if room > 0 else None
+
+    def _lease(self, cell: Cell, replica: Replica, now_ns: int) -> tuple[int, int, int, int]:
+        """Let a replica have a frame; returns the lease as the journal must say it."""
+        if not replica.leases:
+            replica.head_since_ns = now_ns
+        replica.grants += 1
+        replica.last_ordinal = cell.ordinal
+        replica.leases[cell.key, cell.sequence] = cell
+        self._granted.add(replica.session)
+        cell.owner, cell.grant, cell.granted_ns = replica.session, replica.grants, now_ns
+        cell.deliveries += 1
+        return cell.owner, cell.grant, now_ns, cell.deliveries
+
     def _next_cell(self, now_ns: int) -> Cell | None:
         """Take the next queued frame, lanes in turn; the ones that are too old are dropped on the way."""
         limit_ns = self.options.max_age_ns
@@ -377,7 +410,7 @@ class Edge:
             batch = cells[begin : begin + _SETTLE_MAX]
             change = [counter, journal[counter] + len(batch)]
             for cell in batch:
-                change += (journal.word_of(cell.index, layout.CELL_STATE), layout.CELL_FREE)
+                change += (journal.word_of(cell.index, CELL_STATE), CELL_FREE)
             journal.apply(change)
             for cell in batch:
                 self._release(cell)
@@ -400,8 +433,8 @@ class Edge:
                 (
                     journal.word_of(cell.index, layout.CELL_ATTEMPTS),
                     cell.attempts,
-                    journal.word_of(cell.index, layout.CELL_STATE),
-                    layout.CELL_QUEUED,
+                    journal.word_of(cell.index, CELL_STATE),
+                    CELL_QUEUED,
                 )
             )
             self._backlog.put_back(cell)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from detektr.nodes.edge import Edge
 from detektr.nodes.lease import FrameName
 
@@ -41,13 +43,30 @@ class Fanout:
 
     def has_room(self, lane: int) -> bool:
         """Whether every edge would take a frame now; without edges there is nobody to offer it to."""
-        return bool(self.edges) and all(edge.has_room(lane) for edge in self.edges.values())
+        for edge in self.edges.values():  # on every frame's way, here and below: loops, not generators
+            if not edge.has_room(lane):
+                return False
+        return bool(self.edges)
 
-    def offer(self, lane: int, key: int, sequence: int, captured_ns: int, payload: bytes) -> None:
-        """Offer a frame to every edge; those that know it from before a restart count it once."""
+    def offer(
+        self,
+        lane: int,
+        key: int,
+        sequence: int,
+        captured_ns: int,
+        payload: bytes,
+        now_ns: int = 0,
+        tell: Callable[[Edge, int], None] | None = None,
+    ) -> None:
+        """Offer a frame to every edge, see `Edge.offer`; those that know it from before a restart count it once.
+
+        `tell` is called with each edge and `now_ns` before the next edge's turn, so that its replicas need not wait.
+        """
         name, needed = (key, sequence), 0
         for edge in self.edges.values():
-            needed += edge.offer(lane, key, sequence, captured_ns, payload) == "taken"
+            needed += edge.offer(lane, key, sequence, captured_ns, payload, now_ns) == "taken"
+            if tell is not None:
+                tell(edge, now_ns)
         needed += self._needed.get(name, 0)
         if needed:
             self._needed[name] = needed

@@ -129,14 +129,14 @@ class Intake:
         journal = self._journal
         return self._is_attached and journal is not None and journal.granted(self._entry) != self._received
 
-    def receive(self) -> None:
-        """Take what was granted; leases that were ended meanwhile are skipped."""
+    def receive(self) -> bool:
+        """Take what was granted, and say whether something was; leases that were ended meanwhile are skipped."""
         journal = self._journal
         if not self._is_attached or journal is None:
-            return
+            return False
         last = journal.granted(self._entry)
         if last == self._received:
-            return
+            return False
         leases = journal.leases(self._entry, self._session, self._received, last)
         if len(leases) != last - self._received:
             self._has_skipped = True
@@ -148,14 +148,17 @@ class Intake:
             if lease.delivery > 1:  # the failures of this frame have been heard
                 lately = [failed for failed in self._failed_lately if failed[:2] != name]
                 self._failed_lately = deque(lately, maxlen=self._failed_lately.maxlen)
+        return True
 
     def wake(self) -> None:
         """Say that we look at what is granted anyway."""
-        self._returns.set_asleep(False)
+        if self._returns.is_asleep:
+            self._returns.turn_over()
 
     def fall_asleep(self) -> bool:
         """Say that we wait to be woken; whether there is something for us, or to tell, before that could be seen."""
-        self._returns.set_asleep(True)
+        if not self._returns.is_asleep:
+            self._returns.turn_over()
         fence()
         return self.has_news or self._is_awaited
 
@@ -209,7 +212,8 @@ class Intake:
     def finish(self, name: FrameName, grant: int = 0) -> None:
         """Give back a frame whose work is done; a producer that waits for it is told at the next `flush`."""
         lease = self.held.pop(name, None)
-        self._unheard = [lease for lease in self._unheard if self.still_holds(lease)]
+        if self._unheard:
+            self._unheard = [lease for lease in self._unheard if self.still_holds(lease)]
         if grant and not self._unheard:  # else our page would call those finished, should we die
             self._page[self._finished_word] = grant
         # A durable one's leases get other numbers when its successor attaches; and nobody ends them early.
@@ -235,11 +239,9 @@ class Intake:
                 outbox.try_send(Failure(self.upstream.consumer, self._session, tuple(self._failed)))
             self._failed_lately.extend(self._failed)
             self._failed.clear()
-        if not self._is_told and outbox is not None:
-            fence()
-            if self._is_awaited:
-                self._is_told = True
-                outbox.ring()
+        if self._is_awaited and outbox is not None:  # without a fence: who misses it sees it when it falls asleep
+            self._is_told = True
+            outbox.ring()
 
     def close(self) -> None:
         """Tell what is given back, leave the edge and close."""

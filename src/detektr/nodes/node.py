@@ -29,9 +29,10 @@ from detektr.nodes.options import WhenFull
 from detektr.nodes.outlet import Outlet
 from detektr.nodes.spec import NodeSpec
 from detektr.wire.link import Link
-from detektr.wire.message import Refusal, Welcome
+from detektr.wire.message import Failure, Refusal, Welcome
 
-TICK_NS = 100_000_000
+TICK_NS = 500_000_000  # a look at everything that nobody rings for ...
+ATTACH_TICK_NS = 50_000_000  # ... and while a producer is missing
 EVENTS_PENDING_MAX = 4096
 _TO_CONSUMER = (Welcome, Refusal)
 _log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class Node(ABC):
             for entry, upstream in enumerate(spec.upstreams)
         ]
         self.lock = threading.Lock()  # whoever holds it owns the edges and the outboxes
-        self.is_asleep = False
+        self.is_asleep = self.is_over = False
         self.is_stopping = self.is_final = False
         self.stopped_by = 0  # the signal that began the stop
         self.stop_deadline_ns = 0
@@ -146,42 +147,53 @@ class Node(ABC):
         """For a durable consumer: per stream, the next sequence that it expects."""
         return []
 
-    def release(self, names: list[tuple[int, int]]) -> None:  # noqa: B027 -- workers' events hold nothing
-        """Take note that no edge needs these frames any more."""
+    def settle(self, names: list[tuple[int, int]]) -> None:  # noqa: B027 -- workers' events hold nothing
+        """Take note of the step, and that no edge needs these frames any more; consumers have been told by then."""
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Work until everything is finished, or stopped and drained, or the drain's time is over."""
         wakeup = self._catch_signals()
+        self.outlet.call_back()
         watched = [wakeup] if self.control is None else [wakeup, self.control.fileno()]
         for fd in watched:
             self.link.watch(fd)
-        while True:
-            with self.lock:
-                self.is_asleep = False
-                self.outlet.wake()
-                now_ns = time.monotonic_ns()
-                if self.link.has_mail:
-                    self._receive(now_ns)
-                for intake in self.intakes:
-                    intake.wake()
-                    intake.receive()
-                self._serve(now_ns)
-                for intake in self.intakes:
-                    intake.flush()
-                if now_ns >= self._next_tick_ns:
-                    self._next_tick_ns = now_ns + TICK_NS
-                    self._tick(now_ns)
-                    if self._is_over(now_ns):
-                        return
-                self.is_asleep = True
-                has_news = any([intake.fall_asleep() for intake in self.intakes]) | self.outlet.fall_asleep()
-            if has_news or self.has_work():
-                continue
-            ready = self.link.wait(self._next_tick_ns - time.monotonic_ns())
-            if ready:
-                self._hear(ready, wakeup)
+        while not self.is_over:
+            if self.turn():
+                ready = self.link.wait(self._next_tick_ns - time.monotonic_ns())
+                if ready:
+                    self._hear(ready, wakeup)
+                    self._next_tick_ns = 0
+
+    def turn(self) -> bool:
+        """Do what there is to do; whether the loop may sleep now."""
+        with self.lock:
+            self.is_asleep = False
+            self.outlet.wake()
+            now_ns = time.monotonic_ns()
+            if self.link.has_mail:
+                self._receive(now_ns)
+            has_news = False
+            for intake in self.intakes:
+                intake.wake()
+                has_news |= intake.receive()
+            has_news |= self._serve(now_ns)
+            for intake in self.intakes:
+                intake.flush()
+            # Rung for no frame: something has ended, or somebody waits for us.
+            if now_ns >= self._next_tick_ns or (self.link.is_rung and not has_news):
+                self._tick(now_ns)
+                is_whole = all(intake.is_attached for intake in self.intakes)
+                self._next_tick_ns = now_ns + (TICK_NS if is_whole else ATTACH_TICK_NS)
+                self.is_over = self._has_ended(now_ns)
+                if self.is_over:
+                    return False
+            self.is_asleep = True
+            has_news = self.outlet.fall_asleep()
+            for intake in self.intakes:
+                has_news |= intake.fall_asleep()
+        return not has_news and not self.has_work()
 
     def serve(self) -> None:
         """Do the loop's work for the edges from another thread, which has news, if the loop sleeps; else it will."""
@@ -191,11 +203,17 @@ class Node(ABC):
                 if self.is_asleep and self.outlet.fall_asleep():
                     self._serve(time.monotonic_ns())
 
-    def _serve(self, now_ns: int) -> None:
+    def _serve(self, now_ns: int) -> bool:
+        """Work, and move leases; whether some came back."""
         self.step(now_ns)
-        self.outlet.hurry(self.is_stopping or self.is_waiting())
-        self.outlet.pump(now_ns)
-        self.release(self.outlet.collect())
+        outlet = self.outlet
+        if not outlet.fanout.edges:  # nobody reads from us, as from most processors; or all guests have left
+            self.settle(outlet.collect())
+            return False
+        has_some = outlet.pump(now_ns)
+        outlet.hurry(self.is_stopping or self.is_waiting())
+        self.settle(outlet.collect())
+        return has_some
 
     def close(self) -> None:
         """Leave the edges and take away what is ours, unless a supervisor lives who wants to read it."""
@@ -231,6 +249,8 @@ class Node(ABC):
         if len(self._events) == EVENTS_PENDING_MAX:
             self.page[layout.PAGE_WORD_TRAIL_LOST] += 1
         self._events.append(event)
+        if len(self._events) > EVENTS_PENDING_MAX // 4:
+            self._next_tick_ns = 0
 
     def identify(self, payload: bytes) -> str:
         """Return the id of the frame that an announcement is about."""
@@ -257,6 +277,8 @@ class Node(ABC):
             try:
                 if isinstance(message, WireError):
                     raise message
+                if not isinstance(message, Failure):  # the others change who is attached
+                    self._next_tick_ns = 0
                 if isinstance(message, _TO_CONSUMER):
                     if not self.intakes:
                         raise WireError(f"{type(message).__name__} to a {self.kind}, which reads from nobody")
@@ -294,12 +316,12 @@ class Node(ABC):
             for _ in range(told):
                 self._events.popleft()
 
-    def _is_over(self, now_ns: int) -> bool:
+    def _has_ended(self, now_ns: int) -> bool:
         if self.is_done():
             return True
         if self.is_stopping and now_ns > self.stop_deadline_ns:
             count = self.drop_rest("stopped")
-            self.release(self.outlet.collect())
+            self.settle(self.outlet.collect())
             if count:
                 _log.warning("the drain's %s are over: %d frames dropped as stopped", self.spec.options.drain, count)
             self.try_end()
@@ -307,6 +329,9 @@ class Node(ABC):
         return False
 
     def _hear(self, ready: list[int], wakeup: int) -> None:
+        for fd in ready:
+            if fd not in (wakeup, -1 if self.control is None else self.control.fileno()):
+                self.link.unwatch(fd)  # a consumer's process has ended: the tick will see whose
         if wakeup in ready:
             os.read(wakeup, 4096)
             self._obey_signals()

@@ -22,10 +22,12 @@ from detektr.nodes.guests import POLICIES, Producer
 from detektr.nodes.lease import Claim, FrameName
 from detektr.nodes.terms import EdgeOptions
 from detektr.nodes.ways import Way, Ways
+from detektr.wire.doorbell import Button
 from detektr.wire.link import Link
 from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Welcome
 
-LOOK_NS = 200_000_000  # how often the kernel is asked who lives
+FEW_LEASES = 4
+WARM_NS = 5_000_000
 _REPLICA = re.compile(r"^([A-Za-z][A-Za-z0-9_-]{0,31})\.([0-9]{1,3})\Z")
 _log = logging.getLogger(__name__)
 
@@ -57,10 +59,9 @@ class Outlet:
         self._folder, self._link, self._report = folder, link, report
         self._account = Account(producer.name, report, identify, save_letter)
         self._segments: dict[str, Segment] = {}
-        self._ways = Ways()
-        self._is_hurried = False
+        self._ways = Ways(link)
+        self._is_hurried = self._is_waiting = False
         self._pages: dict[str, PageReader] = {}
-        self._next_look_ns = 0
 
     def add_edge(self, consumer: str, options: EdgeOptions) -> None:
         """Make an edge, or adopt the one that a predecessor left.
@@ -99,6 +100,15 @@ class Outlet:
                 segment.close()
                 self.add_edge(consumer, options)
 
+    def call_back(self) -> None:
+        """Wake the replicas of a predecessor, so that they attach to us."""
+        for edge in self.fanout.edges.values():
+            for replica in edge.replicas.values():
+                node, _, number = replica.name.rpartition(".")
+                button = Button(self._folder.doorbell(node, int(number)))
+                button.ring()
+                button.close()
+
     def handle(self, message: Message, now_ns: int) -> None:
         """Take one message of a consumer.
 
@@ -129,41 +139,57 @@ class Outlet:
 
     def wake(self) -> None:
         """Say that we look at what is returned anyway."""
-        for edge in self.fanout.edges.values():
-            if edge.journal[layout.EDGE_WORD_WANTED]:
+        if self._is_waiting:
+            self._is_waiting = False
+            for edge in self.fanout.edges.values():
                 edge.journal[layout.EDGE_WORD_WANTED] = 0
 
     def fall_asleep(self) -> bool:
         """Say which edges wait for leases to come back; whether some came back before that could be seen."""
         self._want([edge for edge in self.fanout.edges.values() if self._is_hurried or edge.queued])
+        if not self._is_waiting:
+            return False
+        fence()
         return self._ways.has_news
 
-    def pump(self, now_ns: int) -> None:
-        """Lease what can be leased, tell the replicas, and take back what was returned."""
-        for edge in tuple(self.fanout.edges.values()):
-            self._grant(edge, now_ns)  # first, as somebody waits for it; to look what came back can wait
-            if self._harvest(edge, now_ns):
+    def offer(self, lane: int, key: int, sequence: int, captured_ns: int, payload: bytes, now_ns: int) -> None:
+        """Offer a frame to every edge, and wake who gets it at once; see `Edge.offer`."""
+        self.fanout.offer(lane, key, sequence, captured_ns, payload, now_ns, self._grant)
+
+    def pump(self, now_ns: int) -> bool:
+        """Lease what can be leased, tell the replicas, and take back what was returned; whether something was."""
+        edges = tuple(self.fanout.edges.values())
+        for edge in edges:  # first, as somebody waits for it; to look what came back can wait
+            self._grant(edge, now_ns)
+        has_some = False
+        for edge in edges:
+            if self._harvest(edge, now_ns, may_wait=not self._is_hurried and not edge.queued):
+                has_some = True
                 self._grant(edge, now_ns)
+        return has_some
 
     def _grant(self, edge: Edge, now_ns: int) -> None:
-        granted = edge.grant(now_ns)
-        if granted:
-            self._ways.wake(granted)
+        self._ways.wake(edge.grant(now_ns))
 
     def _want(self, edges: Iterable[Edge]) -> None:
         """Say that we sleep and wait for leases of these edges to come back."""
         for edge in edges:
             edge.journal[layout.EDGE_WORD_WANTED] = 1
-        fence()
+            self._is_waiting = True
 
-    def _harvest(self, edge: Edge, now_ns: int) -> bool:
-        """Take back what replicas have returned; whether there was something."""
+    def _harvest(self, edge: Edge, now_ns: int, *, may_wait: bool = False) -> bool:
+        """Take back what replicas have returned; whether there was something.
+
+        With `may_wait` nobody needs it yet: a few are taken at once, unless they come so fast that their slots are
+        still in the caches.
+        """
         has_some = False
-        for session in tuple(edge.replicas):
-            way = self._ways.get(session)
-            if way is None or not way.returns.has_news:
+        for session, way in self._ways.of(edge.replicas):
+            pending = way.returns.pending
+            if not pending or (may_wait and pending < FEW_LEASES and now_ns - way.looked_ns > WARM_NS):
                 continue
             has_some = True
+            way.looked_ns = now_ns
             try:
                 returned = way.returns.take()
             except WireError as fault:
@@ -183,10 +209,8 @@ class Outlet:
 
     def tick(self, now_ns: int) -> None:
         """Look who is alive, whose time is over, and which edges nobody reads."""
-        if now_ns < self._next_look_ns:
-            return
-        self._next_look_ns = now_ns + LOOK_NS
         for edge in list(self.fanout.edges.values()):
+            self._harvest(edge, now_ns)
             edge.expire(now_ns)
             self._bury_dead(edge)
             if edge.consumer not in self.fanout.edges:
@@ -207,6 +231,7 @@ class Outlet:
             return False
         for edge in self.fanout.edges.values():
             edge.journal[layout.EDGE_WORD_STATE] = layout.EDGE_ENDED
+        self._ways.wake(tuple(self._ways))
         return True
 
     def give_up(self, consumer: str) -> None:
@@ -296,7 +321,7 @@ class Outlet:
         for session, other in list(self._ways.items()):
             if session == message.session or (other.consumer == message.consumer and session not in edge.replicas):
                 self._ways.close(session)
-        self._ways[message.session] = way
+        self._ways.add(message.session, way)
         outbox.try_send(Welcome(message.session, message.round, edge.journal[layout.EDGE_WORD_INCARNATION]))
         if is_new:
             _log.info("%s attached to the edge to %s", message.replica, message.consumer)

@@ -17,58 +17,22 @@ from detektr.memory.journal import Lease
 from detektr.memory.ring import RingReader, open_ring
 from detektr.nodes.control import ControlLine
 from detektr.nodes.event_stream import EventStream, identify_event
+from detektr.nodes.intake import Intake
 from detektr.nodes.options import ProcessorOptions, WhenFull
 from detektr.nodes.spec import NodeSpec
 from detektr.nodes.worker import WorkerNode
 
 
-class RingCache:
-    """The rings that frames were read from lately, mapped once each; those whose owner has left are dropped."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        """Begin empty."""
-        self._folder = folder
-        self._rings: dict[tuple[str, int, int], tuple[RingReader, dict[int, Bytes]]] = {}
-
-    def get(self, node: str, run: int, epoch: int) -> tuple[RingReader, dict[int, Bytes]]:
-        """Return the ring of one epoch of a capture, and the slots of it that were looked at so far, as arrays.
-
-        Raises:
-            OverwrittenError: there is none: its capture began anew.
-        """
-        known = self._rings.get((node, run, epoch))
-        if known is None:
-            ring = open_ring(self._folder.ring(node, epoch))
-            if ring is not None and ring.facts.run != run:
-                ring.close()
-                ring = None
-            if ring is None:
-                raise OverwrittenError(f"ring {epoch} of {node} is gone")
-            known = self._rings[node, run, epoch] = ring, {}
-        return known
-
-    def drop_gone(self) -> None:
-        """Unmap the rings whose owner has taken them away: until then their memory is nobody else's."""
-        for key, (ring, slots) in list(self._rings.items()):
-            if ring.is_unlinked:
-                slots.clear()  # each holds the mapping
-                ring.close()
-                del self._rings[key]
-
-    def close(self) -> None:
-        """Unmap all."""
-        for ring, slots in self._rings.values():
-            slots.clear()
-            ring.close()
-        self._rings.clear()
-
-
 class FrameReader:
-    """From a lease to the frame it is about, with the checks before and after."""
+    """From a lease to the frame it is about, with the checks before and after.
+
+    The rings that frames were read from lately stay mapped, once each; those whose owner has left are let go.
+    """
 
     def __init__(self, folder: RunFolder) -> None:
         """Map nothing yet."""
-        self._rings = RingCache(folder)
+        self._folder = folder
+        self._rings: dict[tuple[str, int, int], tuple[RingReader, dict[int, Bytes]]] = {}
 
     def open(self, lease: Lease) -> tuple[Frame, Callable[[], bool]]:
         """Return the frame of a lease, a view of its slot, and a function that tells whether it is still that frame.
@@ -78,23 +42,46 @@ class FrameReader:
             WireError: the announcement is not one of ours.
         """
         descriptor = unpack_descriptor(lease.payload)
-        ring, slots = self._rings.get(descriptor.node, descriptor.run, descriptor.epoch)
+        where = descriptor.node, descriptor.run, descriptor.epoch
+        ring, slots = self._rings.get(where) or self._open_ring(*where)
         slot, generation = descriptor.slot, descriptor.generation
+        if not ring.holds(slot, generation):
+            raise OverwrittenError(f"slot {slot} was written again")
         pixels = slots.get(slot)
         if pixels is None:
             pixels = slots[slot] = np.frombuffer(ring.memory(slot), np.uint8)
-        if not ring.holds(slot, generation):
-            raise OverwrittenError(f"slot {slot} was written again")
         frame = Frame(descriptor, ring.facts.picture, pixels, lease.delivery, ring.facts.time_base)
         return frame, functools.partial(ring.holds, slot, generation)
 
     def drop_gone(self) -> None:
-        """Unmap the rings that are gone; to be called now and then, with no frame open."""
-        self._rings.drop_gone()
+        """Unmap the rings that are gone, as their memory is nobody else's until then; with no frame open."""
+        for key, (ring, slots) in list(self._rings.items()):
+            if ring.is_unlinked:
+                slots.clear()  # each holds the mapping
+                ring.close()
+                del self._rings[key]
 
     def close(self) -> None:
         """Unmap the rings."""
-        self._rings.close()
+        for ring, slots in self._rings.values():
+            slots.clear()
+            ring.close()
+        self._rings.clear()
+
+    def _open_ring(self, node: str, run: int, epoch: int) -> tuple[RingReader, dict[int, Bytes]]:
+        """Map the ring of one epoch of a capture; beside it the slots of it that were looked at so far, as arrays.
+
+        Raises:
+            OverwrittenError: there is none: its capture began anew.
+        """
+        ring = open_ring(self._folder.ring(node, epoch))
+        if ring is not None and ring.facts.run != run:
+            ring.close()
+            ring = None
+        if ring is None:
+            raise OverwrittenError(f"ring {epoch} of {node} is gone")
+        known = self._rings[node, run, epoch] = ring, {}
+        return known
 
 
 class ProcessorNode(WorkerNode):
@@ -137,7 +124,7 @@ class ProcessorNode(WorkerNode):
         """Return the frame's id."""
         return unpack_descriptor(lease.payload).id
 
-    def work(self, lease: Lease) -> None:
+    def work(self, lease: Lease, intake: Intake) -> None:
         """Let the user's code see the frame; its events are offered only if the frame was what it was to the end."""
         frame, is_intact = self._frames.open(lease)
         try:
@@ -147,7 +134,7 @@ class ProcessorNode(WorkerNode):
             frame.close()
         if not is_intact():
             raise OverwrittenError("the slot was written again while it was worked on")
-        if not any(intake.still_holds(lease) for intake in self.intakes):
+        if not intake.still_holds(lease):
             raise OverwrittenError("the lease was over before the work was done")
         for payload in packed:
             sequence = self._events_out.sequence

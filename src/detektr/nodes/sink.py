@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from detektr.memory.journal import Lease
 from detektr.nodes.event_stream import identify_event, unpack_event
+from detektr.nodes.intake import Intake
 from detektr.nodes.worker import WorkerNode
 
 
@@ -17,7 +18,7 @@ class SinkNode(WorkerNode):
         """Return the id of the frame that the event is about."""
         return identify_event(lease.payload)
 
-    def work(self, lease: Lease) -> None:
+    def work(self, lease: Lease, intake: Intake) -> None:
         """Let the user's code write the event."""
         event = unpack_event(lease.payload)
         if lease.delivery > 1:

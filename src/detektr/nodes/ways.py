@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import os
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from detektr.memory.returns import ReturnsReader
 from detektr.memory.segment import fence
-from detektr.wire.link import Outbox
+from detektr.wire.link import Link, Outbox
 
 
 @dataclass(slots=True)
@@ -21,8 +23,12 @@ class Way:
     """The process that attached."""
     outbox: Outbox
     returns: ReturnsReader
+    pidfd: int = -1
+    """Can be read when that process ends; -1: it lives where we cannot see it, and is looked for at each tick."""
     woken: int = 0
     """The sleep out of which it was woken last."""
+    looked_ns: int = 0
+    """When it was looked last what it has given back."""
 
     def wake(self) -> None:
         """Wake the replica if it sleeps, once a sleep; what it is to see must have been written before."""
@@ -35,24 +41,47 @@ class Way:
         """Close everything that the way has open."""
         self.outbox.close()
         self.returns.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
 
 
 class Ways(dict[int, Way]):
-    """The ways of one producer, by session."""
+    """The ways of one producer, by session; whoever waits on `link` wakes when one of the processes ends."""
 
-    def wake(self, sessions: Iterable[int]) -> None:
+    def __init__(self, link: Link) -> None:
+        """Begin without any."""
+        super().__init__()
+        self._link = link
+
+    def add(self, session: int, way: Way) -> None:
+        """Let a way in."""
+        self[session] = way
+        with contextlib.suppress(OSError):  # of another container, or gone: its page's lock tells
+            way.pidfd = os.pidfd_open(way.pid)
+            self._link.watch(way.pidfd)
+
+    def of(self, sessions: Iterable[int]) -> list[tuple[int, Way]]:
+        """Return the ways of those sessions that have one."""
+        return [(session, self[session]) for session in sessions if session in self]
+
+    def wake(self, sessions: Collection[int]) -> None:
         """Wake those that sleep, so that they look at what they were granted, or at whether we wait."""
+        if not sessions:
+            return
         fence()
-        for session in sessions:
-            self[session].wake()
+        for _, way in self.of(sessions):
+            way.wake()
 
     def close(self, session: int) -> None:
         """Close one way, if there is one."""
         way = self.pop(session, None)
         if way is not None:
+            if way.pidfd >= 0:
+                self._link.unwatch(way.pidfd)
             way.close()
 
     @property
     def has_news(self) -> bool:
         """Whether something was given back."""
-        return any([way.returns.has_news for way in self.values()])
+        return any([way.returns.pending for way in self.values()])

@@ -48,9 +48,12 @@ class WorkerNode(Node):
         """Return the id of the frame that a lease is about."""
 
     @abstractmethod
-    def work(self, lease: Lease) -> None:
+    def work(self, lease: Lease, intake: Intake) -> None:
         """Do the user's work on one lease.
 
+        Args:
+            lease: what to work on.
+            intake: where it came from.
         Raises:
             OverwrittenError: the slot held something else; nothing of the work was used.
             Exception: whatever the user's code raised.
@@ -61,24 +64,22 @@ class WorkerNode(Node):
         if self.is_stopping and not self.is_final:
             return  # what is not begun yet goes back upstream when we leave
         end_ns = now_ns + STINT_NS
-        while now_ns < end_ns and self._work_once(now_ns):
-            now_ns = time.monotonic_ns()
-
-    def _work_once(self, now_ns: int) -> bool:
-        intakes = self.intakes
-        for turn in range(len(intakes)):
-            intake = intakes[(self._turn + turn) % len(intakes)]
-            lease = intake.take() if self.may_work() else None
-            if lease is not None:
-                self._turn = (self._turn + turn + 1) % len(intakes)
-                self._work_on(intake, lease, now_ns)
-                return True
-        return False
+        intakes, count = self.intakes, len(self.intakes)
+        idle = 0  # intakes that had nothing, one after the other
+        while idle < count and now_ns < end_ns and self.may_work():
+            intake = intakes[self._turn]
+            self._turn = (self._turn + 1) % count
+            lease = intake.take() if intake.leases else None
+            if lease is None:
+                idle += 1
+                continue
+            self._work_on(intake, lease, now_ns)
+            idle, now_ns = 0, time.monotonic_ns()
 
     def has_work(self) -> bool:
         """Whether leases wait to be worked on."""
         is_alone = self.is_stopping and not self.is_final
-        return not is_alone and any(intake.leases for intake in self.intakes) and self.may_work()
+        return not is_alone and any([intake.leases for intake in self.intakes]) and self.may_work()
 
     def may_work(self) -> bool:
         """Whether there is room for what the work gives."""
@@ -100,9 +101,9 @@ class WorkerNode(Node):
 
     def _work_on(self, intake: Intake, lease: Lease, now_ns: int) -> None:
         page, name = self.page, (lease.key, lease.sequence)
-        page[layout.PAGE_WORD_WORKING_SINCE_NS] = now_ns
+        page.words[layout.PAGE_WORD_WORKING_SINCE_NS] = now_ns
         try:
-            self.work(lease)
+            self.work(lease, intake)
         except OverwrittenError:
             page[layout.PAGE_WORD_REFUSED] += 1
             intake.fail(name, "overwritten")
@@ -120,9 +121,9 @@ class WorkerNode(Node):
             intake.fail(name, why)
             intake.flush()
         else:
+            intake.finish(name, lease.grant)  # first: somebody may wait for it
             page.count_frame(time.monotonic_ns() - lease.captured_ns, time.time_ns())
-            intake.finish(name, lease.grant)
-        page[layout.PAGE_WORD_WORKING_SINCE_NS] = 0
+        page.words[layout.PAGE_WORD_WORKING_SINCE_NS] = 0
 
     def _hook(self, name: str) -> None:
         hook = getattr(self._user, name, None)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from pathlib import Path
 
+RING = b"!"
 _READ_BYTES = 4096
 
 
@@ -22,19 +24,30 @@ class Doorbell:
         os.mkfifo(path, 0o600)
         # Open for writing too: with no other writer the pipe would seem ended, and wake for ever.
         self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._lock, self._is_closed = threading.Lock(), False
 
     def fileno(self) -> int:
         """Return the descriptor that can be read when somebody has rung."""
         return self._fd
 
+    def ring(self) -> None:
+        """Wake ourselves, from another thread; nothing after `close`."""
+        with self._lock, contextlib.suppress(BlockingIOError):  # full of rings
+            if not self._is_closed:
+                os.write(self._fd, RING)
+
     def quiet(self) -> None:
         """Take note of every ring so far."""
-        with contextlib.suppress(BlockingIOError):  # woken for another reason
+        try:
             os.read(self._fd, _READ_BYTES)
+        except BlockingIOError:  # nobody has
+            return
 
     def close(self) -> None:
         """Close the pipe and take its name away."""
-        os.close(self._fd)
+        with self._lock:
+            self._is_closed = True
+            os.close(self._fd)
         self._path.unlink(missing_ok=True)
 
 
@@ -51,7 +64,7 @@ class Button:
         try:
             if self._fd < 0:
                 self._fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            os.write(self._fd, b"!")
+            os.write(self._fd, RING)
         except BlockingIOError:
             return  # the pipe is full of rings
         except OSError:  # nobody is there, or no more: the kernel tells us by its lock, here there is nothing to do

@@ -50,31 +50,40 @@ class Link:
             os.umask(mask)
         self.has_mail = True
         """Whether the inbox may hold messages; they are not looked for otherwise."""
+        self.is_rung = False
+        """Whether the doorbell rang during the last `wait`."""
         # ZeroMQ's descriptor can be read when something has changed; what, `receive` finds out.
         self._inbox_fd, self._bell_fd = int(self._inbox.get(zmq.FD)), self._doorbell.fileno()
-        self._poll = select.poll()
+        self._poll = select.epoll()  # remembers what it waits for: poll would tell the kernel anew each time
         self.watch(self._inbox_fd)
         self.watch(self._bell_fd)
 
     def watch(self, fd: int) -> None:
         """Let `wait` also wake when `fd` can be read."""
-        self._poll.register(fd, select.POLLIN)
+        self._poll.register(fd, select.EPOLLIN)
 
     def unwatch(self, fd: int) -> None:
-        """Let `fd` no longer wake `wait`."""
-        self._poll.unregister(fd)
+        """Let `fd` no longer wake `wait`; that it does not is no fault."""
+        with contextlib.suppress(FileNotFoundError):
+            self._poll.unregister(fd)
 
     def wait(self, timeout_ns: int) -> list[int]:
         """Sleep until a message, a ring or a watched descriptor is there; returns the descriptors that can be read."""
         others = []
-        for fd, _ in self._poll.poll(0 if self.has_mail else max(0, -(-timeout_ns // 1_000_000))):
+        self.is_rung = False
+        for fd, _ in self._poll.poll(0 if self.has_mail or timeout_ns < 0 else timeout_ns / 1e9):
             if fd == self._bell_fd:
                 self._doorbell.quiet()
+                self.is_rung = True
             elif fd == self._inbox_fd:
                 self.has_mail = True
             else:
                 others.append(fd)
         return others
+
+    def wake(self) -> None:
+        """Let `wait` return, from another thread."""
+        self._doorbell.ring()
 
     def receive(self, limit: int = 256) -> Iterator[Message | WireError]:
         """Return what has arrived, at most `limit` messages; a broken one as the error that it is."""
@@ -99,6 +108,7 @@ class Link:
 
     def close(self) -> None:
         """Close both and take their names away; outboxes must be closed by their owners first."""
+        self._poll.close()
         self._doorbell.close()
         self._inbox.close()
         self._context.term()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +24,7 @@ _MATRIX_NAMES = {number: name for name, number in MATRICES.items()} | {6: "bt601
 _FALLBACK = "yuv420p"  # formats that a ring cannot hold become this one
 
 
-@dataclass(frozen=True)
-class DecodedPicture:
+class DecodedPicture(NamedTuple):
     """A frame of FFmpeg's, its planes padded; a grey layout takes its luma plane alone."""
 
     frame: VideoFrame
@@ -45,8 +43,7 @@ class DecodedPicture:
             np.copyto(target, plane_rows(planes[index], rows, row_bytes))
 
 
-@dataclass(frozen=True)
-class ArrayPicture:
+class ArrayPicture(NamedTuple):
     """A numpy picture of any strides: (H, W, 3) bgr24 or (H, W) grey, uint8."""
 
     pixels: npt.NDArray[np.uint8]

@@ -48,6 +48,9 @@ class GeneratorSource:
         self._thinner = None if options.fps is None else Thinner(options.fps)
         self._pacer = Pacer() if options.realtime else None
         self._closed = threading.Event()
+        self._is_plain = self._thinner is None and self._pacer is None and not self._fitting.is_asked
+        self._shape: tuple[int, ...] = ()
+        self._layout: PictureLayout | None = None  # of arrays of that shape
         self._factory = self._find(folder)
         self._product = self._build()
 
@@ -93,6 +96,8 @@ class GeneratorSource:
 
     def _picture(self, item: Any, count: int) -> Picture | None:
         """Return the picture to be written; None if it is left out by `fps` or came too late for a stop."""
+        if self._is_plain and type(item) is np.ndarray and item.shape == self._shape and item.dtype == np.uint8:
+            return ArrayPicture(item, self._layout_of(item))  # nearly every picture of nearly every generator
         frame = pts = None
         time_base: Fraction | None = None
         # Whoever yields a VideoFrame has imported av: others need not.
@@ -115,14 +120,21 @@ class GeneratorSource:
             if self._closed.wait(wait_ns / SECOND_NS):
                 return None
         if frame is None and not self._fitting.is_asked:
-            name = "gray" if item.ndim == 2 else "bgr24"
-            return ArrayPicture(item, PictureLayout(name, item.shape[1], item.shape[0]))
+            return ArrayPicture(item, self._layout_of(item))
         if frame is None:
             from av import VideoFrame
 
             frame = VideoFrame.from_ndarray(item, "gray" if item.ndim == 2 else "bgr24")
         fitted, layout = self._fitting.fit(frame)
         return DecodedPicture(fitted, layout, pts, time_base)
+
+    def _layout_of(self, item: np.ndarray[Any, Any]) -> PictureLayout:
+        """Return the layout of a picture that was looked at; the same one for as long as its shape is the same."""
+        if self._layout is None or item.shape != self._shape:
+            height, width = item.shape[:2]
+            self._layout = PictureLayout("gray" if item.ndim == 2 else "bgr24", width, height)
+            self._shape = item.shape
+        return self._layout
 
     def _moment_of(self, count: int) -> Fraction:
         """Return when a picture without a time of its own is due in real time: at the pace of `fps`."""
