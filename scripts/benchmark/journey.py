@@ -7,11 +7,16 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
+
+if TYPE_CHECKING:
+    from detektr.nodes.node import Node
 
 EVICTED_BYTES = 24 << 20  # copied between two stations, as the pictures of a camera are
 PICTURE = (48, 64)  # so small that its copy costs nothing beside the stations
@@ -119,22 +124,24 @@ def time_frames(stations: Stations, frames: int, ballast: Any) -> dict[str, list
     """Return the microseconds of each station for each frame."""
     took: dict[str, list[float]] = {}
 
-    def station(name: str, act: Any) -> None:
+    def station(name: str, act: Callable[[], object]) -> None:
         if ballast is not None:
             np.copyto(*ballast)
         begun_ns = time.perf_counter_ns()
         act()
         took.setdefault(name, []).append((time.perf_counter_ns() - begun_ns) / 1e3)
 
-    def wake(node: Any) -> None:
-        node.link.wait(0)
-        node.turn()
-
+    first, *others = stations.lookers
     for _ in range(frames):
         station("capture: publish, offer, grant, ring", stations.publish)
-        station("buffer: receive, offer, grant, ring", lambda: wake(stations.buffer))
-        for looker in stations.lookers[:1]:
-            station("processor: receive, look, give back", lambda: wake(looker))
-        for looker in stations.lookers[1:]:
+        station("buffer: receive, offer, grant, ring", partial(wake, stations.buffer))
+        station("processor: receive, look, give back", partial(wake, first))
+        for looker in others:
             wake(looker)
     return took
+
+
+def wake(node: Node) -> None:
+    """Let a node do what it does when it was rung."""
+    node.link.wait(0)
+    node.turn()

@@ -13,7 +13,7 @@ from detektr.errors import NoRoomError, OverwrittenError, RefusedError, WireErro
 from detektr.frame import Frame
 from detektr.memory import layout
 from detektr.memory.folder import NAME, RunFolder
-from detektr.memory.journal import Lease
+from detektr.memory.journal_reader import Lease
 from detektr.memory.page import NodePage, open_page, take_page
 from detektr.nodes.intake import Intake, Upstream
 from detektr.nodes.options import WhenFull

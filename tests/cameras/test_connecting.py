@@ -312,7 +312,7 @@ def test_1000_reconnections_leave_memory_and_descriptors_as_they_were(
     def no_ring(facts: Any) -> Any:
         raise AssertionError("nobody reads, so nothing is published")
 
-    decoder = Decoder("cam", options, Path(), page, 1, no_ring, lambda: False, lambda: None, quick)
+    decoder = Decoder("cam", options, Path(), page, 1, no_ring, lambda: False, lambda: None, lambda: None, quick)
     process = psutil.Process()
 
     def measured() -> tuple[int, int, int]:

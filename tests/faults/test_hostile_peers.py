@@ -24,14 +24,16 @@ from detektr.descriptor import stream_key
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.journal import Journal
+from detektr.memory.journal_reader import open_journal
 from detektr.memory.page import take_page
 from detektr.memory.returns import ReturnsWriter
 from detektr.memory.segment import open_segment
 from detektr.testing.checked import read_notes, wrong_pixels
 from detektr.testing.running import RunningPipeline
 from detektr.wire.codec import encode
+from detektr.wire.doorbell import Button
 from detektr.wire.link import Link
-from detektr.wire.message import Attach, Detach, Grant, Lease, Message, Refusal, Return, Welcome
+from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Welcome
 
 QUICK = {"restart": {"backoff": "20ms..100ms", "limit": "99 in 1m"}, "drain": "20s"}
 SOCKETS = ("camera.0", "buffer.0", "check.0", "check.1", "events.0")
@@ -133,29 +135,31 @@ def test_lies_are_refused_and_counted_and_every_frame_arrives(running: tuple[Run
     workers = peer.sessions("buffer", "check")
     buffer = peer.sessions("camera", "buffer")["buffer.0"]
     key, past = stream_key("camera", peer.run_of("camera")), tuple(range(15))
-    worker = workers["check.0"]
-    done = tuple((key, sequence, 0) for sequence in past)
-    leases = tuple(Lease(key, sequence, 1, sequence % 4, sequence + 1, 1, b"\x90") for sequence in past)
-    far = Lease(key, (1 << 64) - 1, 1, 1 << 40, 1 << 60, 1, b"\xff" * 150)
+    worker, other = workers["check.0"], workers["check.1"]
+    failed = tuple((key, sequence, "no reason") for sequence in past)
+    far = ((key, 1 << 63, "\x00"), (key, (1 << 64) - 1, "x" * 9000), (0, 0, ""))
     lies: dict[str, list[bytes | Message]] = {
         "camera.0": [
-            Grant(buffer, 1, "camera.0", leases),
             Welcome(buffer, 1, 1),
-            Return("buffer", buffer, done, ()),
-            Return("buffer", buffer, (), ((key, 3, "no reason"), (key, 1 << 63, "\x00"))),
-            Return("nobody", 1, done, ()),
+            Refusal(buffer, "go away"),
+            Failure("buffer", buffer, failed),
+            Failure("buffer", buffer, far),
+            Failure("nobody", 1, failed),
             attach("buffer", "buffer.0", is_durable=True, seen=((key, 1 << 62),)),
             attach("buffer", "buffer.0", session=buffer, seen=((key, 1 << 62),)),
             attach("nobody", "buffer.0"),
             Detach("nobody", 1),
         ],
         "buffer.0": [
-            Grant(buffer, 1, "camera.0", leases),
-            Grant(buffer, 1, "camera.0", (far,)),
-            Grant(buffer, 1 << 60, "camera.0", (far,)),
+            Welcome(buffer, 1, 1),  # heard before: it would begin to read its leases anew
+            Welcome(buffer, 2, 1 << 60),
+            Welcome(buffer, 1 << 60, 1 << 60),
+            Welcome(worker, 1, 1),
             Refusal(buffer, "go away"),
-            Return("check", worker, done, ()),
-            Return("check", 12345, done, ()),
+            Failure("check", worker, failed),
+            Failure("check", 12345, failed),
+            Failure("check", worker, far),
+            Failure("camera", buffer, failed),
             attach("check", "check.0"),
             attach("check", "check.0", window=1 << 20),
             attach("check", "check.7"),
@@ -165,9 +169,9 @@ def test_lies_are_refused_and_counted_and_every_frame_arrives(running: tuple[Run
             attach("check", "../../etc/passwd.0"),
             Detach("check", 999),
         ],
-        "check.0": [Grant(worker, 1, "buffer.0", leases), Grant(worker, 1, "buffer.0", (far,)), Welcome(worker, 9, 9)],
-        "check.1": [Grant(worker, 1, "buffer.0", leases), Return("events", 5, done, ())],
-        "events.0": [Return("events", 5, done, ()), attach("events", "events.0"), Detach("x", 1)],
+        "check.0": [Welcome(worker, 1, 1), Welcome(worker, 9, 9), Welcome(other, 1, 1), Refusal(other, "go away")],
+        "check.1": [Welcome(worker, 1, 1), Failure("events", 5, failed)],
+        "events.0": [Failure("events", 5, failed), attach("events", "events.0"), Detach("x", 1)],
     }
     for _ in range(4):
         for process, messages in lies.items():
@@ -181,7 +185,7 @@ def test_lies_are_refused_and_counted_and_every_frame_arrives(running: tuple[Run
     refused = run.edge("buffer", "check")["refused"]
     report = run.end(None)
     assert run.exit_code == 0, run.tail()
-    assert refused >= 4 * 2 * len(done)
+    assert refused >= 4 * 2 * len(failed)
     assert_complete(run, report, 900)
 
 
@@ -232,7 +236,7 @@ def test_thousands_of_unknown_guests_get_nothing_and_a_known_one_not_a_million_f
     assert buffer.num_fds() <= descriptors + 2, "two ways in: from the peer"
     run.wait_delivered("buffer", "check", run.edge("buffer", "check")["delivered"] + 50)
     page = take_page(peer.folder, "guest-1", 0, "guest")
-    link = Link(peer.folder.inbox("guest-1", 0))
+    link = Link(peer.folder.inbox("guest-1", 0), peer.folder.doorbell("guest-1", 0))
     wanted = attach("guest-1", "guest-1.0", is_guest=True, window=1 << 20)
     page[layout.PAGE_WORD_INPUTS + layout.PAGE_INPUT_SESSION] = wanted.session
     peer.send("buffer.0", wanted)
@@ -247,20 +251,28 @@ def test_consumer_whose_returns_lie_is_refused_and_let_go(running: tuple[Running
     run, peer = running
     dice = random.Random(7)
     page = take_page(peer.folder, "guest-1", 0, "guest")
-    link = Link(peer.folder.inbox("guest-1", 0))
+    link = Link(peer.folder.inbox("guest-1", 0), peer.folder.doorbell("guest-1", 0))
     returns = ReturnsWriter(peer.folder.returns("guest-1.0", "buffer.0"), 64)
     wanted = attach("guest-1", "guest-1.0", is_guest=True, when_full="drop-oldest")
     page[layout.PAGE_WORD_INPUTS + layout.PAGE_INPUT_SESSION] = wanted.session
     peer.send("buffer.0", wanted)
-    run.wait(lambda: any(isinstance(answer, Grant) for answer in link.receive()), what="leases")
+    run.wait(lambda: any(isinstance(answer, Welcome) for answer in link.receive()), what="a welcome")
+    journal = open_journal(peer.folder.journal("buffer", 0, "guest-1"), "buffer", "guest-1")
+    assert journal is not None
+    entry = journal.entry_of(wanted.session)
+    assert entry is not None
+    run.wait(lambda: journal.leases(entry, wanted.session, 0, journal.granted(entry)), what="leases")
+    button = Button(peer.folder.doorbell("buffer", 0))
     for _ in range(50):  # frames that are not leased to it, or never were
         returns.append(stream_key("camera", peer.run_of("camera")), dice.randrange(1 << 40, 1 << 63), 0)
         returns.append(dice.randrange(9), dice.randrange(9), dice.randrange(9))
-        peer.send("buffer.0", Return("guest-1", wanted.session, (), ()))
+        button.ring()
         run.wait_delivered("buffer", "check", run.edge("buffer", "check")["delivered"] + 1)
     refused = run.edge("buffer", "guest-1")["refused"]
     returns.segment.words[layout.RETURNS_WORD_COUNT] = 1 << 50  # more than there is room for
     run.wait(lambda: "guest-1.0 broke its returns" in run.tail(400), what="the guest being let go")
+    button.close()
+    journal.close()
     returns.close()
     link.close()
     page.close(unlink=True)
@@ -284,6 +296,22 @@ def test_peers_that_connect_and_say_nothing_disturb_nobody(running: tuple[Runnin
     assert [node["restarts"] for node in report["nodes"].values()] == [0, 0, 0, 0], run.tail()
 
 
+@pytest.mark.parametrize("running", [{"count": 1500}], indirect=True)
+def test_doorbells_that_are_rung_for_nothing_disturb_nobody(running: tuple[RunningPipeline, Peer]) -> None:
+    run, peer = running
+    buttons = [Button(peer.folder.path / f"{process}.bell") for process in SOCKETS]
+    for button in buttons:
+        for _ in range(70_000):  # more than a pipe has room for, should it not be read
+            button.ring()
+    run.wait_delivered("buffer", "check", run.edge("buffer", "check")["delivered"] + 200)
+    for button in buttons:
+        button.ring()
+        button.close()
+    report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    assert_complete(run, report, 1500)
+
+
 def test_guest_that_never_gives_back_loses_only_its_own(running: tuple[RunningPipeline, Peer]) -> None:
     run, _ = running
     with detektr.attach("hostile/buffer", name="greedy", window=4, wait_s=10) as frames:
@@ -305,7 +333,8 @@ def test_every_folder_is_0700_and_every_file_and_socket_in_it_0600(running: tupl
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
     assert {stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)} == {0o700}
     assert {name: oct(mode) for name, mode in modes.items() if mode != 0o600} == {}
-    assert {Path(name).suffix for name in modes} >= {".ring", ".edge", ".page", ".returns", ".sock", ".lock", ".json"}
+    suffixes = {".ring", ".edge", ".page", ".returns", ".sock", ".bell", ".lock", ".json"}
+    assert {Path(name).suffix for name in modes} == suffixes
     run.end()
 
 

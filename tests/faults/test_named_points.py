@@ -19,7 +19,8 @@ NEVER_ANNOUNCED_MAX = 5  # by one killed capture: those that its decoder has pub
 QUICK = {"restart": {"backoff": "10ms..50ms", "limit": "99 in 1m"}, "drain": "20s"}
 EDGE, FANOUT, JOURNAL = "detektr.nodes.edge:Edge", "detektr.nodes.fanout:Fanout", "detektr.memory.journal:Journal"
 INTAKE, RING = "detektr.nodes.intake:Intake", "detektr.memory.ring:RingWriter"
-RETURNS = "detektr.memory.returns:ReturnsWriter"
+RETURNS, READER = "detektr.memory.returns:ReturnsWriter", "detektr.memory.journal_reader:JournalReader"
+WAY, BELL = "detektr.nodes.ways:Way", "detektr.wire.doorbell:Doorbell"
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,19 @@ class Point:
     condition: str = "True"
 
 
-NOT_DECLARED = Point("a change not yet declared", f"{JOURNAL}.apply", "inside", condition="result == -1")
+NOT_WRITTEN = Point("a change not yet written down", f"{JOURNAL}.apply", "inside", 31, "result == -1")
+NOT_DECLARED = Point("a change written down and not declared", f"{JOURNAL}.apply", "inside", 30, "result == -1")
 DECLARED = Point("a change declared and not begun", f"{JOURNAL}.apply", "inside", condition="result == 0")
 BEGUN = Point("in the middle of a change", f"{JOURNAL}.apply", "inside", condition="result == 2")
 APPLIED = Point("a change applied and not struck out", f"{JOURNAL}.apply", "inside", condition="result == 5")
-IN_CHANGES = (NOT_DECLARED, DECLARED, BEGUN, APPLIED)
+IN_CHANGES = (NOT_WRITTEN, NOT_DECLARED, DECLARED, BEGUN, APPLIED)
 
 CAPTURE = (
     Point("between claim and publish", f"{RING}.publish", "before"),
     Point("between publish and the page", f"{RING}.publish", "after"),
     Point("between publish and announce", f"{FANOUT}.offer", "before"),
     Point("in mid-attach", f"{EDGE}.attach", "after", call=1),
+    Point("leased, and not announced", f"{JOURNAL}.announce", "before"),
     Point("between grant and send", f"{EDGE}.grant", "after", condition="result"),
     Point("a return heard and not taken", f"{EDGE}.finish", "before"),
 )
@@ -52,8 +55,13 @@ BUFFER = (
     Point("in mid-attach downstream", f"{EDGE}.attach", "after", call=2),
     Point("accepted into the first edge only", f"{EDGE}.offer", "before", condition="self.consumer == 'b'"),
     Point("accepted and not returned", f"{INTAKE}.finish", "before"),
+    Point("leases read upstream, and not held yet", f"{READER}.leases", "after", call=5, condition="result"),
+    Point("leased, and not announced", f"{JOURNAL}.announce", "before"),
+    Point("leased and announced to one consumer", f"{JOURNAL}.announce", "after"),
     Point("between grant and send", f"{EDGE}.grant", "after", condition="result"),
-    Point("granted, and told one consumer", "detektr.wire.link:Outbox.try_send", "after"),
+    Point("granted, and told one consumer", f"{WAY}.wake", "after"),
+    Point("asleep, as it has said", f"{INTAKE}.fall_asleep", "after", call=5),
+    Point("woken, and nothing looked at", f"{BELL}.quiet", "after", call=5),
     Point("its queue full, its producer waits", f"{FANOUT}.has_room", "after", condition="not result", call=5),
 )
 DROPPING = (
@@ -63,6 +71,7 @@ DROPPING = (
     Point("dropped in the first edge only", f"{EDGE}.count_dropped", "after", 9, "self.consumer == 'a'"),
 )
 PROCESSOR = (
+    Point("leases read, and not held yet", f"{READER}.leases", "after", call=5, condition="result"),
     Point("leases granted and not begun", f"{INTAKE}.take", "before"),
     Point("holding a lease", "detektr.nodes.processor:ProcessorNode.work", "before"),
     Point("result offered, the frame not finished", "detektr.nodes.processor:ProcessorNode.work", "after"),
@@ -70,6 +79,7 @@ PROCESSOR = (
     Point("between page and return", f"{RETURNS}.append", "before"),
     Point("given back, the producer not woken", f"{RETURNS}.append", "after"),
     Point("its event offered, the frame not finished", f"{FANOUT}.offer", "after", call=1),
+    Point("asleep, as it has said", f"{INTAKE}.fall_asleep", "after", call=5),
 )
 SINK = (
     Point("holding an event", "detektr.nodes.sink:SinkNode.work", "before", call=1),

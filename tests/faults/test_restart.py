@@ -31,6 +31,12 @@ class Dies:
             os.kill(os.getpid(), getattr(signal, self.how.upper() if self.how.startswith("sig") else "SIGKILL"))
         return {"sequence": frame.sequence}
 
+class Slow:
+    """Takes its time, so that the next frame always waits for it already."""
+    def process(self, frame):
+        time.sleep(0.02)
+        return {"sequence": frame.sequence}
+
 class Sleeps:
     """Its constructor hangs in all lives but the first so many."""
     def __init__(self, lives, good):
@@ -169,3 +175,18 @@ def test_successor_that_hangs_before_it_is_ready_is_killed_and_counted(tmp_path:
     assert (node["state"], node["restarts"]) == ("failed", 1), "the kill, and the life that hung"
     assert "killed: not ready within 6s; given up after 2 failures" in node["why"]
     assert (tmp_path / "lives").stat().st_size == 2 and report["unaccounted"] == 0
+
+
+def test_restarted_sink_is_let_in_by_a_processor_that_always_has_work(tmp_path: Path) -> None:
+    nodes = graph(tmp_path, {"use": "failing:Slow"})
+    del nodes["check"]
+    sink = {"use": "detektr.sinks.jsonl:JsonLines", "with": {"path": str(tmp_path / "events.jsonl")}}
+    nodes["events"] = {"kind": "sink", "input": "failing", **sink, **QUICK}
+    with RunningPipeline(tmp_path, "busy", nodes) as run:
+        run.wait_delivered("failing", "events", 20)
+        run.kill("events")
+        run.wait_delivered("failing", "events", run.edge("failing", "events")["delivered"] + 10)
+        edge = run.edge("failing", "events")
+        report = run.end()
+    assert edge["queued"] < edge["high_water_mark"] // 2, "it was let in only when the queue was full"
+    assert report["unaccounted"] == 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from detektr.memory.folder import RunFolder
-from detektr.memory.journal import open_journal
+from detektr.memory.journal_reader import open_journal
 from detektr.testing.checked import read_notes
 from detektr.testing.running import RunningPipeline
 
@@ -65,6 +65,15 @@ def test_dead_end_at_run_time_is_told_within_a_second(tmp_path: Path) -> None:
         run.wait(lambda: journal.ledger().is_stalled, within_s=5, what="the edge to be stalled")
         run.wait(lambda: run.status()["nodes"]["buffer"]["state"] == "stalled", what="status to say so")
         journal.close()
+
+
+def test_processor_that_always_has_work_hears_that_it_is_to_stop(tmp_path: Path) -> None:
+    with RunningPipeline(tmp_path, "busy", blocked(tmp_path, 0)) as run:
+        run.wait_delivered("buffer", "slow", 5)
+        pid = run.kill("slow", signal.SIGTERM)
+        run.wait(lambda: run.pids("slow") not in ([], [pid]), within_s=10, what="a successor of the one that was told")
+        report = run.end()
+    assert report["unaccounted"] == 0
 
 
 def has_notes(path: Path, count: int) -> bool:

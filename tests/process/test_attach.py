@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,12 @@ import pytest
 import detektr
 from detektr.errors import LeaseOverError, RefusedError
 from detektr.memory.folder import RunFolder
+from detektr.memory.returns import open_returns
+from detektr.nodes.guests import Producer
+from detektr.nodes.outlet import Outlet
 from detektr.pipeline.roster import read_status
 from detektr.testing.running import RunningPipeline
+from detektr.wire.link import Link
 from tests.process.terminal import Terminal, Terminals, open_terminals
 
 if TYPE_CHECKING:
@@ -279,3 +284,70 @@ def test_a_misspelt_node_of_a_running_pipeline_is_refused_at_once(tmp_path: Path
             next(frames)
         report = run.end()
     assert report["unaccounted"] == 0
+
+
+class QuietProducer:
+    """A producer in this process, which does nothing unless it is told."""
+
+    def __init__(self) -> None:
+        self.folder = RunFolder("demo")
+        self.folder.make()
+        self.link = Link(self.folder.inbox("cam", 0), self.folder.doorbell("cam", 0))
+        guests = Producer(node="cam", replica=0, guest_frames=16, guest_policy="block", guest_mark=8, payload_bytes=64)
+        self.outlet = Outlet(
+            guests, self.folder, self.link, lambda event: None,
+            identify=lambda payload: "", save_letter=lambda payload, why: "",
+        )  # fmt: skip
+
+    def hear(self) -> None:
+        for message in self.link.receive():
+            assert not isinstance(message, Exception), message
+            self.outlet.handle(message, time.monotonic_ns())
+
+    def close(self) -> None:
+        self.outlet.close(unlink=True)
+        self.link.close()
+        self.folder.remove_if_empty()
+
+
+@pytest.fixture
+def quiet(shm_dir: Path) -> Iterator[QuietProducer]:
+    producer = QuietProducer()
+    yield producer
+    producer.close()
+
+
+def test_a_guest_sleeps_though_its_producer_waits_for_leases_that_it_does_not_have(
+    quiet: QuietProducer, wait_until: WaitUntil
+) -> None:
+    with detektr.attach("demo/cam", name="notebook", when_full="block", wait_s=0.5) as frames:
+        attachment = frames._attachment
+        assert attachment is not None
+        intake, outlet = attachment.intake, quiet.outlet
+
+        def is_in() -> bool:
+            quiet.hear()
+            attachment.hear(time.monotonic_ns())
+            return intake.is_attached
+
+        wait_until(is_in, what="the guest to be let in")
+        outlet.fanout.offer(0, 1, 0, time.monotonic_ns(), b"")
+        outlet.pump(time.monotonic_ns())
+        intake.receive()
+        lease = intake.take()
+        assert lease is not None
+        intake.finish((1, 0), lease.grant)
+        intake.flush()  # the producer is awake, and is not told
+        outlet.hurry(True)  # as a buffer does whose own producer waits
+        outlet.pump(time.monotonic_ns())
+        assert outlet.fanout.is_empty
+        outlet.fall_asleep()
+        returns = open_returns(quiet.folder.returns("guest-1.0", "cam.0"), 1)
+        assert returns is not None
+        before = returns.sleeps
+        with pytest.raises(TimeoutError):
+            next(frames)
+        slept = returns.sleeps - before
+        returns.close()
+    quiet.hear()
+    assert slept < 100, "it woke itself again and again"

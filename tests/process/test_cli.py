@@ -154,16 +154,20 @@ def test_shm_clean_removes_what_is_dead_and_leaves_what_lives(run_detektr: RunDe
     take_page(dead, "camera", 0, "capture").close(unlink=False)
     (dead.path / "camera.1.ring").write_bytes(bytes(8192))
     (dead.path / "camera.0~queue.edge").write_bytes(bytes(4096))
+    os.mkfifo(dead.doorbell("camera", 0))
     page = take_page(live, "camera", 0, "capture")
     (live.path / "camera.1.ring").write_bytes(bytes(4096))
     try:
         listed = run_detektr("shm", "ls").stdout
         rows = {tuple(line.split()[:2]): line.split()[-1] for line in listed.splitlines()}
         assert rows["dead", "camera.1.ring"] == rows["dead", "camera.0~queue.edge"] == "dead"
+        assert rows["dead", "camera.0.bell"] == "dead"
+        assert "doorbell" in listed
         assert rows["live", "camera.1.ring"] == rows["live", "camera.0.page"] == str(os.getpid())
         cleaned = run_detektr("shm", "clean")
         assert cleaned.returncode == 0
         assert "removed dead/camera.1.ring" in cleaned.stdout
+        assert "removed dead/camera.0.bell" in cleaned.stdout
         assert f"left alone live: camera.0 lives, process {os.getpid()}" in cleaned.stdout
         assert not dead.path.exists()
         assert (live.path / "camera.1.ring").exists()

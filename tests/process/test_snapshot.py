@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from detektr.ledger import EdgeLedger
-from detektr.memory.journal import JournalReader, adopt_journal, open_journal
+from detektr.memory.journal import adopt_journal
+from detektr.memory.journal_reader import JournalReader, Lease, open_journal
 from detektr.nodes.edge import Edge
 from detektr.nodes.lease import Claim
 from detektr.nodes.terms import EdgeOptions
@@ -37,11 +39,13 @@ edge.attach(7, "motion.0", 8, Claim(), is_durable=False, now_ns=1)
 sequence = journal.seen(1)
 while True:
     for _ in range(3):
-        edge.offer(0, 1, sequence, 1, b"announcement")
+        edge.offer(0, 1, sequence, sequence, b"%d" % sequence * (1 + sequence % 5))
         sequence += 1
-    for session, cells in edge.grant(1).items():
-        edge.finish(session, [(cell.key, cell.sequence, cell.grant) for cell in cells[1:]], 1)
-        edge.fail(session, cells[0].key, cells[0].sequence, "raised")
+    edge.grant(1)
+    cells = list(edge.replicas[7].leases.values())[:-5]  # the others stay for a while
+    edge.finish(7, [(cell.key, cell.sequence, cell.grant) for cell in cells[1:]], 1)
+    for cell in cells[:1]:
+        edge.fail(7, cell.key, cell.sequence, "raised")
     edge.settled.clear()
     edge.facts.clear()
 """
@@ -76,6 +80,25 @@ def test_every_snapshot_beside_a_busy_writer_adds_up(reader: JournalReader) -> N
     assert ledgers[-1].offered > ledgers[0].offered
 
 
+def test_every_lease_read_beside_a_busy_writer_is_whole_and_in_order(reader: JournalReader) -> None:
+    entry = reader.entry_of(7)
+    assert entry is not None
+    received = reader.granted(entry)
+    found: list[Lease] = []
+    deadline = time.monotonic() + 20
+    while len(found) < 30_000 and time.monotonic() < deadline:
+        last = reader.granted(entry)
+        for lease in reader.leases(entry, 7, received, last):
+            assert received < lease.grant <= last
+            received = lease.grant
+            found.append(lease)
+        received = last
+    whole = [(lease.sequence, b"%d" % lease.sequence * (1 + lease.sequence % 5)) for lease in found]
+    assert [(lease.captured_ns, lease.payload) for lease in found] == whole
+    assert {lease.delivery for lease in found} <= {1, 2, 3}
+    assert len(found) >= 30_000
+
+
 def test_the_snapshot_of_a_stopped_writer_adds_up_wherever_it_was_stopped(
     writer: subprocess.Popen[bytes], reader: JournalReader, wait_until: WaitUntil
 ) -> None:
@@ -102,7 +125,8 @@ def test_a_killed_writers_snapshot_is_what_its_successor_adopts(
     assert (edge.queued, edge.in_flight) == (dead.queued, dead.in_flight)
     assert edge.attach(8, "motion.0", 8, Claim(), is_durable=False, now_ns=1)
     while not edge.is_empty:
-        for session, cells in edge.grant(2).items():
+        for session in edge.grant(2):
+            cells = edge.replicas[session].leases.values()
             edge.finish(session, [(cell.key, cell.sequence, cell.grant) for cell in cells], 2)
     after = reader.ledger()
     assert after.unaccounted == 0

@@ -1,4 +1,4 @@
-"""A consumer as `nodes.intake` is one, without a process: what it knows, what it says, what its death leaves."""
+"""A consumer as `nodes.intake` is one, without a process: what it reads, what it says, what its death leaves."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from detektr.memory.journal_reader import JournalReader, Lease
 from detektr.nodes.lease import Claim, FrameName
 
 
-class Leased(NamedTuple):
-    """One lease as it travels to its consumer."""
-
-    name: FrameName
-    cell: int
-    grant: int
-    delivery: int
-
-
 class Returned(NamedTuple):
-    """One message back to the producer; `is_last`: the consumer leaves with it."""
+    """What comes back to the producer at once; `is_last`: the consumer leaves with it."""
 
     session: int
     finished: tuple[tuple[int, int, int], ...] = ()
     failed: tuple[tuple[int, int, str], ...] = ()
     is_last: bool = False
+
+
+class Welcome(NamedTuple):
+    """The producer's answer to an attach, on its way."""
+
+    round: int
+    incarnation: int
 
 
 @dataclass
@@ -46,24 +45,39 @@ class Consumer:
     page: Page
     session: int
     previous: tuple[int, int, int]
+    journal: JournalReader
     is_durable: bool = False
-    held: dict[FrameName, Leased] = field(default_factory=dict)
+    held: dict[FrameName, Lease] = field(default_factory=dict)
     seen: dict[int, int] = field(default_factory=dict)
     round: int = 0
+    entry: int = 0
     received: int = 0
+    incarnation: int = 0
+    heard_by: int = (
+        0  # incarnation of the producer that has taken the last attach, and so takes all that comes after it
+    )
     is_attached: bool = False
-    leases: deque[Leased] = field(default_factory=deque)
-    working: Leased | None = None
-    coming: deque[tuple[int, Leased]] = field(default_factory=deque)
+    welcome: Welcome | None = None
+    leases: deque[Lease] = field(default_factory=deque)
+    working: Lease | None = None
     finished: list[tuple[int, int, int]] = field(default_factory=list)
     failed: list[tuple[int, int, str]] = field(default_factory=list)
     failed_lately: list[tuple[int, int, str]] = field(default_factory=list)
     has_skipped: bool = False
-    unheard: list[Leased] = field(default_factory=list)
+    unheard: list[Lease] = field(default_factory=list)
 
     def begin(self) -> None:
         """Write the session on the page, as the first attach does."""
         self.page.session, self.page.working, self.page.finished = self.session, 0, 0
+
+    @property
+    def is_let_in(self) -> bool:
+        """Whether the producer that lives now has let it in, and it knows."""
+        return self.is_attached and self.incarnation == self.journal.incarnation
+
+    def look(self) -> None:
+        """Notice that the producer was restarted; until then it goes on as if nothing were."""
+        self.is_attached = self.is_let_in
 
     def claim(self) -> Claim:
         """Say what is held and what was seen."""
@@ -75,42 +89,77 @@ class Consumer:
             previous=self.previous,
         )
 
-    def receive(self) -> Leased | None:
-        """Take one lease that has arrived; one of an earlier round is stale."""
-        sent_in, lease = self.coming.popleft()
-        if sent_in != self.round:
-            return None
-        self.received = lease.grant
-        self.failed_lately = [failed for failed in self.failed_lately if failed[:2] != lease.name]
-        if self.is_durable and lease.name[1] < self.seen.get(lease.name[0], 0):
-            if lease.name not in self.held:
-                self.finished.append((*lease.name, 0))  # its own edges know it and are done with it
-            return lease
-        if self.is_durable:
-            self.seen[lease.name[0]] = lease.name[1] + 1
-        self.held[lease.name] = lease
-        self.leases.append(lease)
-        return lease
+    def hear(self) -> None:
+        """Take the producer's answer, and read on from where it says; one of an earlier round is stale."""
+        welcome, self.welcome = self.welcome, None
+        if welcome is None or self.is_attached or welcome.round != self.round:
+            return
+        entry = self.journal.entry_of(self.session)
+        if entry is not None:
+            self.entry, self.received = entry, self.journal.granted_before(entry)
+            self.is_attached, self.incarnation = True, welcome.incarnation
 
-    def finish(self, still_holds: Callable[[Leased], bool]) -> Leased:
+    def receive(self, count: int) -> list[Lease]:
+        """Read what was granted, up to `count` leases: as far as one sees who looked and was then held up."""
+        if not self.is_attached:
+            return []
+        last = min(self.journal.granted(self.entry), self.received + count)
+        if last <= self.received:
+            return []
+        leases = self.journal.leases(self.entry, self.session, self.received, last)
+        if len(leases) != last - self.received:
+            self.has_skipped = True
+        self.received = last
+        for lease in leases:
+            self.accept(lease)
+        return leases
+
+    def accept(self, lease: Lease) -> None:
+        """Hold a lease, unless our own edges know its frame."""
+        name = name_of(lease)
+        if lease.delivery > 1:
+            self.failed_lately = [failed for failed in self.failed_lately if failed[:2] != name]
+        if self.is_durable and lease.sequence < self.seen.get(lease.key, 0):
+            if name not in self.held:
+                self.finished.append((*name, 0))  # our own edges know it and are done with it
+            return
+        if self.is_durable:
+            self.seen[lease.key] = lease.sequence + 1
+        self.held[name] = lease
+        self.leases.append(lease)
+
+    def take(self, still_holds: Callable[[Lease], bool]) -> None:
+        """Take up the next frame; leases that were ended meanwhile are skipped."""
+        while self.leases and self.working is None:
+            lease = self.leases.popleft()
+            if self.held.get(name_of(lease)) is not lease:
+                continue
+            if self.is_durable or still_holds(lease):
+                self.working = lease
+                self.page.working = lease.grant
+            else:
+                del self.held[name_of(lease)]
+                self.has_skipped = True
+
+    def finish(self, still_holds: Callable[[Lease], bool]) -> FrameName:
         """End the work on a frame; its lease is given back with the next message."""
         assert self.working is not None
         lease, self.working = self.working, None
-        self.held.pop(lease.name)
+        self.held.pop(name_of(lease))
         self.unheard = [failed for failed in self.unheard if still_holds(failed)]
         if not self.unheard:
             self.page.finished = lease.grant
-        self.finished.append((*lease.name, 0 if self.is_durable else lease.grant))
-        return lease
+        self.finished.append((*name_of(lease), 0 if self.is_durable else lease.grant))
+        return name_of(lease)
 
-    def fail(self) -> Leased:
+    def fail(self) -> FrameName:
         """End the work on a frame without success."""
         assert self.working is not None
         lease, self.working = self.working, None
-        self.held.pop(lease.name)
-        self.failed.append((*lease.name, "raised"))
+        self.held.pop(name_of(lease))
+        self.failed.append((*name_of(lease), "raised"))
         self.unheard.append(lease)
-        return lease
+        return name_of(lease)
 
     def flush(self) -> Returned:
         """Tell what is given back."""
@@ -118,3 +167,8 @@ class Consumer:
         self.failed_lately += self.failed
         self.finished, self.failed, self.has_skipped = [], [], False
         return message
+
+
+def name_of(lease: Lease) -> FrameName:
+    """Return the name of a lease's frame."""
+    return lease.key, lease.sequence

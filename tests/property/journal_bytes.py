@@ -6,12 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from detektr.memory import layout
-from detektr.memory.journal import Journal, JournalReader
+from detektr.memory.journal import Journal
+from detektr.memory.journal_reader import JournalReader
 
 
 def read_journal(memory: bytearray) -> JournalReader:
     """Return a reader of the journal that lies in `memory`."""
-    segment: Any = SimpleNamespace(words=memoryview(memory).toreadonly().cast("Q"), is_unlinked=False)
+    view = memoryview(memory).toreadonly()
+    segment: Any = SimpleNamespace(words=view.cast("Q"), bytes=view, is_unlinked=False)
     return JournalReader(segment, "camera", "motion")
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.journal import Journal
+from detektr.memory.journal_reader import JournalReader, Lease
 from detektr.nodes.edge import Edge
 from detektr.nodes.lease import Claim
 from detektr.nodes.terms import EdgeOptions
@@ -62,9 +63,17 @@ def offer(edge: Edge) -> object:
     return edge.offer(0, 1, edge.journal.seen(1), 1, b"announcement")
 
 
+def offer_at_once(edge: Edge) -> None:
+    """Offer to an edge that has nothing to do."""
+    edge.drop_all("stopped")
+    edge.offer(0, 1, edge.journal.seen(1), 1, b"announcement", 5)
+    assert edge.in_flight == 1
+
+
 ACTS: dict[str, Callable[[Edge], object]] = {
     "offer with room": lambda edge: edge.grant(5) and offer(edge),
     "offer at the mark": offer,
+    "offer leased at once": lambda edge: offer_at_once(edge),
     "offer of a new stream": lambda edge: edge.offer(0, 2, 0, 1, b""),
     "count of dropped ones": lambda edge: edge.count_dropped(1, 20, 10, "ring_full"),
     "grant": lambda edge: edge.grant(5),
@@ -128,6 +137,137 @@ def test_at_every_store_each_frame_stands_in_one_term(name: str) -> None:
 def terms(ledger: EdgeLedger) -> tuple[object, ...]:
     """Return what the sum is made of."""
     return ledger.offered, ledger.delivered, dict(ledger.dropped), ledger.dead_lettered, ledger.queued, ledger.in_flight
+
+
+# -- what a consumer reads of a grant
+
+
+class WatchedMemory(DyingMemory):
+    """A memory whose reader looks before each store of its writer."""
+
+    look: Callable[[], object] | None = None
+
+    def spend(self) -> bool:
+        if self.look is not None:
+            self.look()
+        return super().spend()
+
+
+class Holder:
+    """A replica that reads what it is granted, and holds all of it."""
+
+    def __init__(self, reader: JournalReader, session: int) -> None:
+        self.reader, self.session = reader, session
+        self.held: list[Lease] = []
+        self.entry = self.received = 0
+
+    def attach(self, edge: Edge) -> None:
+        """Attach, or attach again, and read on from where the producer says."""
+        claim = Claim(received=self.received, held=frozenset((lease.key, lease.sequence) for lease in self.held))
+        assert edge.attach(self.session, "motion.0", 4, claim, is_durable=False, now_ns=1)
+        entry = self.reader.entry_of(self.session)
+        assert entry is not None
+        self.entry, self.received = entry, self.reader.granted_before(entry)
+
+    def receive(self) -> None:
+        last = self.reader.granted(self.entry)
+        found = self.reader.leases(self.entry, self.session, self.received, last)
+        assert [lease.grant for lease in found] == list(range(self.received + 1, last + 1)), "one was skipped"
+        self.held += found
+        self.received = last
+
+    def finish(self, edge: Edge, count: int) -> None:
+        """Give the oldest leases back."""
+        done, self.held = self.held[:count], self.held[count:]
+        edge.finish(self.session, [(lease.key, lease.sequence, lease.grant) for lease in done], 1)
+
+
+def bring(edge: Edge, count: int, *, is_at_once: bool) -> None:
+    """Offer so many frames and lease them: one after the other as they come, or from the queue."""
+    for _ in range(count):
+        edge.offer(0, 1, edge.journal.seen(1), 1, b"announcement", 5 if is_at_once else 0)
+    edge.grant(5)
+
+
+def new_holder(memory: DyingMemory) -> tuple[Edge, Holder]:
+    edge = Edge("motion", OPTIONS, Journal(memory.view))
+    holder = Holder(read_journal(memory.memory), 7)
+    holder.attach(edge)
+    return edge, holder
+
+
+@pytest.mark.parametrize("is_at_once", [False, True])
+def test_a_consumer_that_looks_between_any_two_stores_receives_every_lease_once_and_in_order(is_at_once: bool) -> None:
+    memory = WatchedMemory(new_memory(OPTIONS.cells, OPTIONS.payload_bytes))
+    edge, holder = new_holder(memory)
+    memory.look = holder.receive
+    received: list[Lease] = []
+    for count in (1, 3, 4, 2, 1, 4):
+        bring(edge, count, is_at_once=is_at_once)
+        holder.receive()
+        received += holder.held
+        holder.finish(edge, count)
+    assert holder.held == []
+    assert [lease.sequence for lease in received] == list(range(15))
+    assert all(lease.payload == b"announcement" for lease in received)
+
+
+@pytest.mark.parametrize("is_at_once", [False, True])
+def test_leasing_cut_short_at_any_store_was_received_up_to_there_and_the_rest_comes_again(is_at_once: bool) -> None:
+    def begin() -> tuple[DyingMemory, Edge, Holder]:
+        memory = DyingMemory(new_memory(OPTIONS.cells, OPTIONS.payload_bytes))
+        return memory, *new_holder(memory)
+
+    memory, edge, _ = begin()
+    before = memory.stores
+    bring(edge, 4, is_at_once=is_at_once)
+    stores = memory.stores - before
+    seen_before_the_end = set()
+    for left in range(stores + 1):
+        memory, edge, holder = begin()
+        memory.stores_left = left
+        assert dies(lambda: bring(edge, 4, is_at_once=is_at_once)) is (left < stores)  # noqa: B023
+        memory.stores_left = None
+        holder.receive()
+        seen_before_the_end.add(len(holder.held))
+        adopted = Edge("motion", OPTIONS, Journal(memory.view))
+        holder.receive()  # it has not noticed yet
+        holder.attach(adopted)
+        holder.receive()
+        adopted.grant(5)  # what comes again, first
+        bring(adopted, 4 - adopted.journal.seen(1), is_at_once=is_at_once)
+        holder.receive()
+        assert [lease.sequence for lease in holder.held] == [0, 1, 2, 3], f"{left} of {stores} stores"
+        holder.finish(adopted, 4)
+        assert (adopted.is_empty, holder.reader.ledger().delivered) == (True, 4)
+    assert seen_before_the_end == {0, 1, 2, 3, 4}
+
+
+def test_an_attach_cut_short_at_any_store_leaves_nothing_to_be_read_before_the_next_one() -> None:
+    def begin() -> tuple[DyingMemory, Edge, Holder]:
+        memory = DyingMemory(new_memory(OPTIONS.cells, OPTIONS.payload_bytes))
+        edge, before = new_holder(memory)
+        bring(edge, 2, is_at_once=False)
+        before.receive()
+        return memory, edge, Holder(before.reader, 8)
+
+    memory, edge, holder = begin()
+    stores_before = memory.stores
+    holder.attach(edge)
+    stores = memory.stores - stores_before
+    for left in range(stores + 1):
+        memory, edge, holder = begin()
+        memory.stores_left = left
+        assert dies(lambda: holder.attach(edge)) is (left < stores)  # noqa: B023
+        memory.stores_left = None
+        adopted = Edge("motion", OPTIONS, Journal(memory.view))
+        holder.attach(adopted)
+        holder.receive()
+        assert holder.held == []
+        adopted.grant(1)
+        holder.receive()
+        assert [(lease.sequence, lease.delivery) for lease in holder.held] == [(0, 2), (1, 2)]
+        assert adopted.in_flight == 2
 
 
 def test_a_stream_that_took_another_ones_place_when_its_writer_died_does_not_take_a_third_ones() -> None:

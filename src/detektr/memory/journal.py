@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from detektr.errors import WireError
-from detektr.ledger import DROP_REASONS, EdgeLedger
 from detektr.memory import layout
 from detektr.memory.layout import (
     CELL_DELIVERIES,
@@ -23,7 +22,6 @@ from detektr.memory.layout import (
     CELL_LEASED,
     CELL_OWNER,
     CELL_PAYLOAD,
-    CELL_QUEUED,
     CELL_STATE,
     EDGE_REDO_PAIRS_MAX,
     EDGE_REPLICAS_MAX,
@@ -74,18 +72,6 @@ class CellRecord(NamedTuple):
     payload: bytes
 
 
-class Lease(NamedTuple):
-    """The right to read one frame, and what was announced about it, as its holder reads it."""
-
-    key: int
-    sequence: int
-    captured_ns: int
-    cell: int
-    grant: int
-    delivery: int
-    payload: bytes
-
-
 class ReplicaRecord(NamedTuple):
     """What a journal says about one replica that was attached."""
 
@@ -109,7 +95,7 @@ class Journal:
         self.cells = words[layout.EDGE_WORD_CELLS]
         self._cell_words = words[layout.EDGE_WORD_CELL_WORDS]
         self.payload_bytes_max = (self._cell_words - CELL_PAYLOAD) * WORD_BYTES
-        _apply_redo(words)
+        apply_redo(words)
         words[EDGE_WORD_REDO_COUNT] = 0
         words[EDGE_WORD_CHANGE] += words[EDGE_WORD_CHANGE] & 1
         self._seen = {
@@ -280,154 +266,6 @@ class Journal:
         self._bytes.release()
 
 
-class JournalReader:
-    """Anybody's read-only look at an edge: its ledger, what a replica is granted, and whether a lease still stands."""
-
-    def __init__(self, segment: Segment, producer: str, consumer: str) -> None:
-        """Read the mapped journal of the edge `producer` -> `consumer`."""
-        self.producer, self.consumer = producer, consumer
-        self._segment = segment
-        self._words, self._bytes = segment.words, segment.bytes
-        self._cell_words = self._words[layout.EDGE_WORD_CELL_WORDS]
-        self._end = EDGE_WORD_FIRST_CELL + self._words[layout.EDGE_WORD_CELLS] * self._cell_words
-
-    @property
-    def incarnation(self) -> int:
-        """Lives of the producer; when it grows, consumers attach again."""
-        return self._words[layout.EDGE_WORD_INCARNATION]
-
-    @property
-    def state(self) -> int:
-        """EDGE_OPEN, EDGE_ENDED (all was delivered, nothing more will come) or EDGE_CLOSED (the producer left)."""
-        return self._words[layout.EDGE_WORD_STATE]
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether the producer sleeps, and is to be woken when leases come back."""
-        return self._words[layout.EDGE_WORD_WANTED] != 0
-
-    @property
-    def is_unlinked(self) -> bool:
-        """Whether the journal's name is gone: its producer's run is over."""
-        return self._segment.is_unlinked
-
-    def is_leased(self, cell: int, session: int, key: int, sequence: int) -> bool:
-        """Whether `session` still holds the lease on a frame that was granted to it in `cell`."""
-        at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
-        words = self._words
-        return bool(
-            at < self._end
-            and words[at + CELL_STATE] == CELL_LEASED
-            and words[at + CELL_OWNER] == session
-            and words[at + layout.CELL_SEQUENCE] == sequence
-            and words[at + layout.CELL_KEY] == key
-        )
-
-    def entry_of(self, session: int) -> int | None:
-        """Return where the producer has this session written down as attached; None: it has not."""
-        sessions = self._words[EDGE_WORD_REPLICAS + REPLICA_SESSION : EDGE_WORD_GRANTS : REPLICA_WORDS].tolist()
-        return sessions.index(session) if session in sessions else None
-
-    def granted(self, entry: int) -> int:
-        """Return the running number of the last lease that the replica of an entry was granted."""
-        return self._words[EDGE_WORD_GRANTS + entry * GRANTS_WORDS + GRANTS_COUNT]
-
-    def granted_before(self, entry: int) -> int:
-        """Return the running number of the last lease that was settled when the replica attached."""
-        return self._words[EDGE_WORD_GRANTS + entry * GRANTS_WORDS + GRANTS_BASE]
-
-    def leases(self, entry: int, session: int, after: int, last: int) -> list[Lease]:
-        """Return the leases that a session was granted and still has, in order.
-
-        Args:
-            entry: where the session is written down.
-            session: whose leases.
-            after: running number of the last one that is known.
-            last: running number of the last one that is wanted: `granted`.
-        """
-        words, at = self._words, EDGE_WORD_GRANTS + entry * GRANTS_WORDS
-        leases = []
-        if last - after < GRANTS_ROOM:
-            for grant in range(after + 1, last + 1):
-                lease = self._lease(words[at + GRANTS_CELLS + grant % GRANTS_ROOM], session, grant)
-                if lease is not None:
-                    leases.append(lease)
-        # Looked at afterwards: meanwhile there may have been more than there is room for, one of them not counted yet.
-        return leases if words[at + GRANTS_COUNT] - after < GRANTS_ROOM else self._all_leases(session, after, last)
-
-    def _all_leases(self, session: int, after: int, last: int) -> list[Lease]:
-        words, end, step = self._words, self._end, self._cell_words
-        owners = words[EDGE_WORD_FIRST_CELL + CELL_OWNER : end : step].tolist()
-        grants = words[EDGE_WORD_FIRST_CELL + CELL_GRANT : end : step].tolist()
-        mine = sorted((grant, cell) for cell, grant in enumerate(grants) if owners[cell] == session)
-        found = [self._lease(cell, session, grant) for grant, cell in mine if after < grant <= last]
-        return [lease for lease in found if lease is not None]
-
-    def _lease(self, cell: int, session: int, grant: int) -> Lease | None:
-        """Read what is leased in a cell; None: that lease is over, or was never announced there."""
-        at, words = EDGE_WORD_FIRST_CELL + cell * self._cell_words, self._words
-        if at >= self._end:
-            return None
-        state, owner, number, _, delivery, _, _, key, sequence, _, captured_ns, length = words[
-            at : at + CELL_PAYLOAD
-        ].tolist()
-        begin = (at + CELL_PAYLOAD) * WORD_BYTES
-        payload = self._bytes[begin : begin + length].tobytes()
-        if state != CELL_LEASED or owner != session or number != grant:
-            return None
-        # Once more, in this order: if the lease was ended while we read, the rest may be of another frame.
-        if words[at + CELL_STATE] != CELL_LEASED or words[at + CELL_GRANT] != grant:
-            return None
-        return Lease(key, sequence, captured_ns, cell, grant, delivery, payload)
-
-    def ledger(self) -> EdgeLedger:
-        """Return the counts of one moment; their sum holds whenever the edge's writer is alive, stopped or dead."""
-        words = self._words
-        for tried in range(_SNAPSHOT_TRIES):
-            change = words[EDGE_WORD_CHANGE]
-            if change & 1 == 0:
-                header = words[:EDGE_WORD_SEEN].tolist()
-                states = words[EDGE_WORD_FIRST_CELL : self._end : self._cell_words].tolist()
-            elif tried < _SNAPSHOT_TRIES // 2:
-                continue  # the writer is in the middle of a change; it takes a microsecond
-            else:  # the writer was stopped, or died, in mid-change: finish it on a copy
-                image = words[: self._end].tolist()
-                if words[EDGE_WORD_REDO_COUNT] != image[EDGE_WORD_REDO_COUNT]:
-                    continue  # declared while we copied
-                _apply_redo(image)
-                header, states = image[:EDGE_WORD_SEEN], image[EDGE_WORD_FIRST_CELL :: self._cell_words]
-            if words[EDGE_WORD_CHANGE] == change:
-                break
-        else:
-            raise WireError(f"journal {self._segment.path.name} changed under each of {_SNAPSHOT_TRIES} looks")
-        dropped = dict(zip(DROP_REASONS, header[layout.EDGE_WORD_DROPPED :], strict=False))
-        return EdgeLedger(
-            producer=self.producer,
-            consumer=self.consumer,
-            offered=header[layout.EDGE_WORD_OFFERED],
-            delivered=header[layout.EDGE_WORD_DELIVERED],
-            dropped=dropped,
-            dead_lettered=header[layout.EDGE_WORD_DEAD_LETTERED],
-            queued=states.count(CELL_QUEUED),
-            in_flight=states.count(CELL_LEASED),
-            redelivered=header[layout.EDGE_WORD_REDELIVERED],
-            refused=header[layout.EDGE_WORD_REFUSED],
-            mark=header[layout.EDGE_WORD_MARK],
-            attached=header[layout.EDGE_WORD_ATTACHED],
-            is_stalled=header[layout.EDGE_WORD_STALLED_SINCE_NS] != 0,
-        )
-
-    def close(self) -> None:
-        """Unmap the journal."""
-        self._segment.close()
-
-
-def open_journal(path: Path, producer: str, consumer: str) -> JournalReader | None:
-    """Map a journal for reading; None when it is not there."""
-    segment = open_segment(path)
-    return None if segment is None else JournalReader(segment, producer, consumer)
-
-
 def adopt_journal(path: Path, cells: int, payload_bytes: int, mark: int) -> tuple[Segment, Journal]:
     """Map an edge's journal for its (only) writer: the one that a predecessor left, or a fresh one.
 
@@ -444,7 +282,8 @@ def adopt_journal(path: Path, cells: int, payload_bytes: int, mark: int) -> tupl
     return segment, journal
 
 
-def _apply_redo(words: memoryview | list[int]) -> None:
+def apply_redo(words: memoryview | list[int]) -> None:
+    """Finish a declared change, in a journal or in a copy of one."""
     for pair in range(words[EDGE_WORD_REDO_COUNT]):
         at = EDGE_WORD_REDO + 2 * pair
         words[words[at]] = words[at + 1]

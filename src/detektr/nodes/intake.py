@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
-from detektr.memory.journal import JournalReader, Lease, open_journal
+from detektr.memory.journal_reader import JournalReader, Lease, open_journal
 from detektr.memory.page import NodePage
 from detektr.memory.returns import ReturnsWriter
 from detektr.memory.segment import fence

@@ -18,7 +18,7 @@ from detektr.events import Event, MessageRefused, NodeStateChanged
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder, state_root
-from detektr.memory.journal import open_journal
+from detektr.memory.journal_reader import open_journal
 from detektr.memory.page import take_page
 from detektr.memory.ring import open_ring
 from detektr.nodes.control import EVENTS_MAX, ControlLine

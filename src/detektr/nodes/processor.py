@@ -13,7 +13,7 @@ from detektr.errors import OverwrittenError
 from detektr.frame import Bytes, Frame
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
-from detektr.memory.journal import Lease
+from detektr.memory.journal_reader import Lease
 from detektr.memory.ring import RingReader, open_ring
 from detektr.nodes.control import ControlLine
 from detektr.nodes.event_stream import EventStream, identify_event

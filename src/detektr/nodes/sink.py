@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detektr.memory.journal import Lease
+from detektr.memory.journal_reader import Lease
 from detektr.nodes.event_stream import identify_event, unpack_event
 from detektr.nodes.intake import Intake
 from detektr.nodes.worker import WorkerNode

@@ -16,7 +16,7 @@ from typing import Any
 
 from detektr.errors import OverwrittenError, RefusedError, ResultError
 from detektr.memory import layout
-from detektr.memory.journal import Lease
+from detektr.memory.journal_reader import Lease
 from detektr.nodes.intake import Intake
 from detektr.nodes.lease import HOPELESS
 from detektr.nodes.node import Node

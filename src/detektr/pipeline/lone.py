@@ -21,7 +21,7 @@ from typing import Any
 from detektr.errors import RefusedError
 from detektr.ledger import EdgeLedger
 from detektr.memory.folder import RunFolder
-from detektr.memory.journal import open_journal
+from detektr.memory.journal_reader import open_journal
 from detektr.memory.page import NodeSnapshot, open_page
 from detektr.nodes.intake import Upstream
 from detektr.nodes.node import Node

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
-from detektr.memory.journal import JournalReader, open_journal
+from detektr.memory.journal_reader import JournalReader, open_journal
 from detektr.memory.page import NodeSnapshot, PageReader, open_page
 
 

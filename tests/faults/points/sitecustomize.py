@@ -47,16 +47,17 @@ class Point:
     def arm_stores(self) -> None:
         """Count the stores of a journal's changes: those of `apply` alone, each in its order."""
         real_init, real_apply, point = self.owner.__init__, self.owner.apply, self
-        change: dict[str, int | None] = {"stores": None}
+        change: dict[str, int | None] = {"store": None}
 
         def init(journal: Any, memory: memoryview) -> None:
             real_init(journal, memory)
-            journal._words = Words(journal._words, point, change)
+            journal._words = Stores(journal._words, point, change)
+            journal._bytes = Stores(journal._bytes, point, change)
 
         def apply(journal: Any, pairs: Any) -> None:
-            change["stores"] = 0 if len(pairs) > 2 else None
+            change["store"] = -1 if len(pairs) > 2 else None
             real_apply(journal, pairs)
-            change["stores"] = None
+            change["store"] = None
 
         self.owner.__init__, self.owner.apply = init, apply
 
@@ -74,29 +75,31 @@ class Point:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Words:
-    """A journal's words. A change's declaring store is number 0; those before it count up to -1, those after from 1."""
+class Stores:
+    """A journal's words, or its bytes. A change's declaring store is number 0, those before it -1, those after from 1.
+
+    Before it there are two: that a change is coming, and what it is.
+    """
 
     def __init__(self, words: memoryview, point: Point, change: dict[str, int | None]) -> None:
         from detektr.memory.layout import EDGE_WORD_REDO_COUNT
 
         self._words, self._point, self._change, self._declaring = words, point, change, EDGE_WORD_REDO_COUNT
-        self._store = 0
 
     def __getitem__(self, word: Any) -> Any:
         return self._words[word]
 
-    def __setitem__(self, word: int, value: int) -> None:
+    def __setitem__(self, word: int | slice, value: Any) -> None:
         self._words[word] = value
-        if self._change["stores"] is None:
+        store = self._change["store"]
+        if store is None:
             return
-        if self._change["stores"] == 0:
-            self._change["stores"], self._store = 1, -1
-        elif word == self._declaring and value:
-            self._store = 0
-        elif self._store >= 0:
-            self._store += 1
-        self._point.look(self, (), self._store)
+        if word == self._declaring and value:
+            store = 0
+        elif store >= 0:
+            store += 1
+        self._change["store"] = store
+        self._point.look(self, (), store)
 
     def release(self) -> None:
         self._words.release()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -106,13 +107,14 @@ def test_a_sweep_spares_what_a_living_process_is_making(shm_dir: Path) -> None:
     folder = RunFolder("demo")
     page = take_page(folder, "camera", 0, "capture")
     half_made = [".camera.0~beat.edge.77", ".camera.1.ring.77"]
-    dead = [".beat.0.page.78", ".other.1.ring.78", "beat.0.page", "beat.0~events.edge"]
+    dead = [".beat.0.page.78", ".other.1.ring.78", "beat.0.bell", "beat.0.page", "beat.0~events.edge"]
     for name in half_made + dead:
         (folder.path / name).touch()
+    os.mkfifo(folder.doorbell("camera", 0))
     lock = folder.try_lock()
     assert lock is not None
     assert sorted(folder.sweep()) == sorted([*dead, "supervisor.lock"])
-    assert sorted(path.name for path in folder.path.iterdir()) == sorted([*half_made, "camera.0.page"])
+    assert sorted(path.name for path in folder.path.iterdir()) == sorted([*half_made, "camera.0.bell", "camera.0.page"])
     page.close(unlink=True)
-    assert sorted(folder.sweep()) == sorted(half_made)
+    assert sorted(folder.sweep()) == sorted([*half_made, "camera.0.bell"])
     lock.close()

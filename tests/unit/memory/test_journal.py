@@ -6,7 +6,8 @@ import pytest
 
 from detektr.errors import WireError
 from detektr.memory import layout
-from detektr.memory.journal import Journal, adopt_journal, open_journal
+from detektr.memory.journal import Journal, adopt_journal
+from detektr.memory.journal_reader import open_journal
 from tests.property.journal_bytes import new_memory, read_journal
 
 
@@ -64,10 +65,10 @@ def test_a_replica_is_found_again_until_it_is_struck_out() -> None:
     reader = read_journal(memory)
     (record,) = journal.replicas()
     assert record == (5, 77, True, 4, "a-node-with-the-longest-of-names.63")
-    assert reader.has_session(77)
+    assert reader.entry_of(77) == 5
     journal.clear_replica(5)
     assert list(journal.replicas()) == []
-    assert not reader.has_session(77)
+    assert reader.entry_of(77) is None
 
 
 def test_a_new_stream_takes_the_oldest_ones_place_when_all_are_taken() -> None:
@@ -76,22 +77,6 @@ def test_a_new_stream_takes_the_oldest_ones_place_when_all_are_taken() -> None:
         journal.apply((journal.seen_word(key), key + 1, layout.EDGE_WORD_OFFERED, 1))
     assert journal.seen_all() == {key: key + 1 for key in range(2, layout.EDGE_SEEN_MAX + 2)}
     assert journal.seen(0) == 0
-
-
-@pytest.mark.parametrize(
-    ("cell", "session", "key", "sequence"), [(1, 77, 1, 9), (0, 78, 1, 9), (0, 77, 2, 9), (0, 77, 1, 8), (99, 77, 1, 9)]
-)
-def test_a_lease_stands_for_its_own_session_frame_and_cell_only(
-    cell: int, session: int, key: int, sequence: int
-) -> None:
-    memory = new_memory(2, 8)
-    journal = Journal(memoryview(memory))
-    journal.fill_cell(0, 1, 1, 9, 0, 5, b"")
-    reader = read_journal(memory)
-    assert not reader.is_leased(0, 77, 1, 9)
-    journal.lease_cell(0, 77, 1, 5, 1)
-    assert reader.is_leased(0, 77, 1, 9)
-    assert not reader.is_leased(cell, session, key, sequence)
 
 
 def test_who_adopts_a_journal_finds_it_as_it_was_in_a_new_incarnation(shm_dir: Path) -> None:
@@ -113,7 +98,3 @@ def test_who_adopts_a_journal_finds_it_as_it_was_in_a_new_incarnation(shm_dir: P
     journal.close()
     segment.close()
     reader.close()
-
-
-def test_a_journal_that_is_not_there_is_none(shm_dir: Path) -> None:
-    assert open_journal(shm_dir / "camera.0~motion.edge", "camera", "motion") is None

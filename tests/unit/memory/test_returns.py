@@ -34,7 +34,7 @@ def test_each_name_is_read_once_in_order_however_often_the_file_wraps(
         for _ in range(length):
             writer.append(1 << 63, written, 5)
             written += 1
-        assert reader.has_news is (length > 0)
+        assert reader.pending == length
         read += reader.take()
     assert read == [(1 << 63, number, 5) for number in range(written)]
     assert reader.take() == []
@@ -62,6 +62,35 @@ def test_a_successor_that_may_hold_more_gets_a_larger_file(writer: ReturnsWriter
     successor = ReturnsWriter(writer.segment.path, 5000)
     assert successor.segment.words[layout.RETURNS_WORD_ROOM] >= 5000
     assert successor.count == 0
+    successor.close()
+
+
+def test_sleeps_is_odd_exactly_while_its_writer_sleeps_and_each_sleep_has_its_own_number(
+    writer: ReturnsWriter, reader: ReturnsReader
+) -> None:
+    seen = []
+    for is_asleep in (False, True, False, True, False):
+        if is_asleep != writer.is_asleep:
+            writer.turn_over()
+        assert (writer.is_asleep, reader.sleeps % 2 == 1) == (is_asleep, is_asleep)
+        seen.append(reader.sleeps)
+    assert seen == sorted(set(seen))
+    writer.append(7, 0, 1)
+    assert (reader.sleeps, reader.take()) == (seen[-1], [(7, 0, 1)])
+
+
+def test_a_successor_of_one_that_died_asleep_goes_on_counting_its_sleeps(
+    writer: ReturnsWriter, reader: ReturnsReader
+) -> None:
+    writer.turn_over()
+    asleep = reader.sleeps
+    successor = ReturnsWriter(writer.segment.path, 300)
+    assert (successor.is_asleep, reader.sleeps) == (True, asleep)
+    successor.turn_over()
+    assert (successor.is_asleep, reader.sleeps % 2) == (False, 0)
+    successor.turn_over()
+    assert reader.sleeps % 2 == 1
+    assert reader.sleeps > asleep
     successor.close()
 
 

@@ -22,7 +22,7 @@ def decoder(shm_dir: Path) -> Any:
     def no_ring(facts: Any) -> Any:
         raise AssertionError("no picture was given")
 
-    yield Decoder("cam", options, Path(), page, 1, no_ring, lambda: False, lambda: None)
+    yield Decoder("cam", options, Path(), page, 1, no_ring, lambda: False, lambda: None, lambda: None)
     page.close(unlink=True)
     folder.remove_if_empty()
 

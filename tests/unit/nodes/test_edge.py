@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from detektr.memory.journal import Journal, JournalReader
+from detektr.memory.journal import Journal
+from detektr.memory.journal_reader import JournalReader, Lease
 from detektr.nodes.edge import STALL_NS, Edge
 from detektr.nodes.lease import HOPELESS, Claim, FrameName, Returned
 from detektr.nodes.terms import EdgeOptions
@@ -12,13 +13,14 @@ from tests.property.journal_bytes import new_memory, read_journal
 
 
 class Bench:
-    """An edge on plain bytes, and what its consumers were given."""
+    """An edge on plain bytes, and its consumers, which read in its journal what they were given."""
 
     def __init__(self, **options: Any) -> None:
         values: dict[str, Any] = {"mark": 4, "low": 3, "when_full": "block", "window_total": 4, "payload_bytes": 8}
         self.options = EdgeOptions(**(values | options))
         self.memory = new_memory(self.options.cells, self.options.payload_bytes)
         self.reader: JournalReader = read_journal(self.memory)
+        self.received: dict[int, int] = {}  # running number of the last lease that each session has read
         self.adopt()
 
     def adopt(self) -> None:
@@ -28,13 +30,39 @@ class Bench:
     def offer(self, *sequences: int, lane: int = 0, key: int = 1) -> list[str]:
         return [self.edge.offer(lane, key, sequence, 1, b"%d" % sequence) for sequence in sequences]
 
-    def attach(self, session: int = 7, name: str = "motion.0", window: int = 4, **claim: Any) -> bool:
-        return self.edge.attach(session, name, window, Claim(**claim), is_durable=False, now_ns=1)
+    def offer_now(self, *sequences: int, now_ns: int = 1, lane: int = 0, key: int = 1) -> None:
+        """Offer frames that may be leased as they come."""
+        for sequence in sequences:
+            assert self.edge.offer(lane, key, sequence, 1, b"%d" % sequence, now_ns) == "taken"
+
+    def attach(
+        self, session: int = 7, name: str = "motion.0", window: int = 4, *, is_durable: bool = False, **claim: Any
+    ) -> bool:
+        is_in = self.edge.attach(session, name, window, Claim(**claim), is_durable=is_durable, now_ns=1)
+        entry = self.reader.entry_of(session)
+        assert (entry is not None) is is_in
+        if entry is not None:
+            self.received[session] = self.reader.granted_before(entry)
+        return is_in
+
+    def lease(self, now_ns: int = 1) -> dict[int, list[Lease]]:
+        """Return what was leased, by session, as its holders read it."""
+        granted = self.edge.grant(now_ns)
+        found = {}
+        for session, received in self.received.items():
+            entry = self.reader.entry_of(session)
+            if entry is not None:
+                last = self.received[session] = self.reader.granted(entry)
+                assert (session in granted) is (last > received)
+                if last > received:
+                    found[session] = self.reader.leases(entry, session, received, last)
+                    assert [lease.grant for lease in found[session]] == list(range(received + 1, last + 1))
+        return found
 
     def grant(self, now_ns: int = 1) -> dict[int, list[tuple[int, int]]]:
         """Return sequence and delivery of what was leased, by session."""
-        granted = self.edge.grant(now_ns)
-        return {session: [(cell.sequence, cell.deliveries) for cell in cells] for session, cells in granted.items()}
+        leases = self.lease(now_ns)
+        return {session: [(lease.sequence, lease.delivery) for lease in mine] for session, mine in leases.items()}
 
     def facts(self) -> list[tuple[str, int, str]]:
         """Return what became of frames since the last call."""
@@ -165,13 +193,127 @@ def test_replicas_together_hold_no_more_than_the_edges_window() -> None:
     assert bench.edge.in_flight == 3
 
 
+def test_what_is_leased_is_announced_to_its_holder_alone_as_it_was_offered() -> None:
+    bench = Bench()
+    bench.attach(7, "motion.0", window=1)
+    bench.attach(8, "motion.1", window=1)
+    bench.edge.offer(0, 5, 9, 77, b"payload")
+    bench.offer(0)
+    (first,), (second,) = bench.lease().values()
+    assert first == Lease(5, 9, 77, first.cell, 1, 1, b"payload")
+    assert second == Lease(1, 0, 1, second.cell, 1, 1, b"0")
+    assert bench.edge.grant(2) == set()
+
+
+def test_who_takes_another_s_place_reads_nothing_of_what_that_one_was_granted() -> None:
+    bench = Bench()
+    bench.attach(7, "motion.0")
+    bench.offer(0, 1, 2)
+    bench.grant()
+    bench.edge.detach(7)
+    bench.attach(8, "motion.1")
+    entry = bench.reader.entry_of(8)
+    assert entry == 0
+    assert bench.reader.granted(entry) == bench.received[8] == 0
+    assert bench.reader.leases(entry, 8, 0, 3) == []
+    assert bench.grant() == {8: [(0, 2), (1, 2), (2, 2)]}
+    assert bench.reader.leases(entry, 7, 0, 3) == []
+
+
 def test_lanes_are_served_in_turn() -> None:
     bench = Bench(lanes=2)
     bench.offer(0, 1, lane=0, key=1)
     bench.offer(0, 1, lane=1, key=2)
     bench.attach()
-    cells = bench.edge.grant(1)[7]
-    assert [(cell.key, cell.sequence) for cell in cells] == [(1, 0), (2, 0), (1, 1), (2, 1)]
+    leases = bench.lease()[7]
+    assert [(lease.key, lease.sequence) for lease in leases] == [(1, 0), (2, 0), (1, 1), (2, 1)]
+
+
+# -- leased as it comes
+
+
+def test_a_frame_is_leased_as_it_comes_where_nothing_waits_and_a_replica_has_credit() -> None:
+    bench = Bench()
+    bench.attach(window=2)
+    bench.offer_now(0, 1, 2)
+    assert (bench.edge.queued, bench.edge.in_flight) == (1, 2)
+    ledger = bench.reader.ledger()
+    assert (ledger.offered, ledger.queued, ledger.in_flight) == (3, 1, 2)
+    assert bench.grant() == {7: [(0, 1), (1, 1)]}
+    assert bench.edge.grant(2) == set(), "it was told already"
+    bench.edge.finish(7, returned(0, 1), 3)
+    assert bench.grant() == {7: [(2, 1)]}
+
+
+def test_a_frame_that_comes_goes_to_the_least_busy() -> None:
+    bench = Bench()
+    bench.attach(7, "motion.0", window=2)
+    bench.attach(8, "motion.1", window=2)
+    bench.offer_now(0, 1, 2, 3)
+    assert bench.grant() == {7: [(0, 1), (2, 1)], 8: [(1, 1), (3, 1)]}
+
+
+def test_a_frame_that_comes_waits_behind_those_that_wait() -> None:
+    bench = Bench()
+    bench.offer(0)
+    bench.attach()
+    bench.offer_now(1)
+    assert bench.edge.queued == 2
+    assert bench.grant() == {7: [(0, 1), (1, 1)]}
+
+
+def test_a_frame_that_comes_waits_for_the_edges_window_for_an_absent_and_for_a_suspended_replica() -> None:
+    bench = Bench(window_total=1, timeout_ns=100)
+    bench.offer_now(0)
+    assert bench.edge.queued == 1, "nobody is there"
+    bench.attach(window=1)
+    bench.grant()
+    bench.offer_now(1)
+    assert (bench.edge.queued, bench.edge.in_flight) == (1, 1)
+    bench.edge.expire(now_ns=200)
+    bench.edge.drop_all("stopped")
+    bench.offer_now(2, now_ns=201)
+    assert (bench.edge.queued, bench.edge.in_flight) == (1, 0), "its time was over, and it has said nothing since"
+
+
+def test_the_time_of_a_frame_leased_as_it_came_is_over_like_that_of_any_other() -> None:
+    bench = Bench(timeout_ns=100)
+    bench.attach()
+    bench.offer_now(0, now_ns=1000)
+    bench.edge.expire(now_ns=1100)
+    assert bench.edge.in_flight == 1
+    bench.edge.expire(now_ns=1101)
+    assert (bench.edge.in_flight, bench.edge.queued) == (0, 1)
+    assert bench.facts() == [("redelivered", 0, "took longer than 1e-07 s")]
+
+
+def test_a_frame_that_comes_too_old_is_dropped_and_not_leased() -> None:
+    bench = Bench(max_age_ns=100)
+    bench.attach()
+    bench.offer_now(0, now_ns=200)
+    assert bench.grant(now_ns=200) == {}
+    assert dropped(bench) == {"too_old": 1}
+
+
+def test_a_frame_leased_as_it_came_is_adopted_by_a_successor_and_stays_with_its_holder() -> None:
+    bench = Bench()
+    bench.attach()
+    bench.offer_now(0, 1)
+    bench.grant()
+    bench.adopt()
+    bench.attach(received=2, held=frozenset(names(0, 1)))
+    assert (bench.edge.queued, bench.edge.in_flight) == (0, 2)
+    bench.edge.finish(7, [(1, 0, 1), (1, 1, 2)], 2)
+    assert bench.reader.ledger().delivered == 2
+
+
+def test_who_left_before_it_could_be_told_of_what_came_has_nothing() -> None:
+    bench = Bench()
+    bench.attach()
+    bench.offer_now(0)
+    bench.edge.detach(7)
+    bench.attach(8, "motion.1")
+    assert bench.grant() == {8: [(0, 2)]}
 
 
 # -- redelivery
@@ -282,6 +424,20 @@ def test_after_a_producers_crash_held_stays_finished_is_delivered_and_lost_is_se
     assert bench.grant() == {7: [(2, 2)]}
 
 
+def test_after_attaching_again_it_reads_on_behind_what_was_settled() -> None:
+    bench = Bench(window_total=8, mark=8)
+    bench.attach(window=8)
+    bench.offer(0, 1, 2)
+    bench.grant()
+    bench.offer(3)
+    bench.edge.grant(1)  # and the producer is killed before it is read
+    bench.adopt()
+    bench.attach(window=8, received=3, held=frozenset(names(0, 1, 2)))
+    assert bench.received == {7: 4}
+    bench.offer(4)
+    assert bench.grant() == {7: [(3, 2), (4, 1)]}
+
+
 def test_a_failure_heard_before_the_crash_is_not_counted_again_when_it_is_told_again() -> None:
     bench = Bench(max_deliveries=2)
     bench.attach()
@@ -310,16 +466,17 @@ def test_leases_of_a_predecessor_are_settled_though_the_producer_died_while_its_
 
 def test_a_durable_consumers_leases_wait_for_its_successor() -> None:
     bench = Bench()
-    bench.edge.attach(7, "buffer.0", 4, Claim(), is_durable=True, now_ns=1)
+    bench.attach(7, "buffer.0", is_durable=True)
     bench.offer(0, 1, 2, 3)
     bench.grant()
     bench.edge.bury(7, None)
     assert bench.edge.in_flight == 4
-    claim = Claim(held=frozenset(names(1)), seen={1: 3})  # 0 and 2 are done with, 3 never arrived
-    bench.edge.attach(8, "buffer.0", 4, claim, is_durable=True, now_ns=1)
+    seen = {1: 3}  # 0 and 2 are done with, 3 never arrived
+    bench.attach(8, "buffer.0", is_durable=True, held=frozenset(names(1)), seen=seen)
     ledger = bench.reader.ledger()
     assert (ledger.delivered, ledger.in_flight, ledger.queued) == (2, 1, 1)
     assert list(bench.edge.replicas) == [8]
+    assert bench.grant() == {8: [(3, 2)]}, "what it held was not announced once more"
 
 
 def test_more_replicas_than_the_journal_has_places_for_are_refused() -> None:
@@ -399,10 +556,10 @@ def test_a_return_of_a_lease_that_was_ended_does_not_end_the_next_one_of_the_sam
     bench = Bench(timeout_ns=100)
     bench.attach()
     bench.offer(0)
-    first = bench.edge.grant(1)[7][0].grant
+    first = bench.lease(1)[7][0].grant
     bench.edge.expire(now_ns=500)
     bench.edge.finish(7, (), 501)  # it wakes, and says so ...
-    second = bench.edge.grant(502)[7][0].grant
+    second = bench.lease(502)[7][0].grant
     bench.edge.finish(7, returned(0, grant=first), 503)  # ... and what it gave back before is read only now
     assert (bench.edge.in_flight, [fact.what for fact in bench.edge.facts]) == (1, ["redelivered", "refused"])
     bench.edge.finish(7, returned(0, grant=second), 504)

@@ -1,18 +1,26 @@
-"""The edges of guests: how many frames they hold together, and what a dead predecessor leaves of them."""
+"""Edges of guests and what a dead predecessor leaves of them; what a producer says when it sleeps."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.journal import adopt_journal
+from detektr.memory.returns import ReturnsWriter, open_returns
 from detektr.nodes.guests import Producer, frames_held
+from detektr.nodes.lease import Claim
 from detektr.nodes.options import WhenFull
 from detektr.nodes.outlet import Outlet
 from detektr.nodes.terms import EdgeOptions
+from detektr.nodes.ways import Way
+from detektr.wire.doorbell import Button, Doorbell
+from detektr.wire.link import Outbox
 
 
 def guest(when_full: WhenFull, mark: int, window: int) -> EdgeOptions:
@@ -66,3 +74,103 @@ def test_a_guest_s_edge_that_was_being_made_when_its_producer_was_killed_is_made
     assert outlet.fanout.edges == {}
     assert list(folder.path.iterdir()) == []
     folder.remove_if_empty()
+
+
+@pytest.fixture
+def folder(shm_dir: Path) -> Iterator[RunFolder]:
+    folder = RunFolder("demo")
+    folder.make()
+    yield folder
+    folder.remove_if_empty()
+
+
+@pytest.fixture
+def outlet(folder: RunFolder) -> Iterator[Outlet]:
+    """Return one with edges to `motion` and `recorder`, where nobody is."""
+    outlet = make_outlet(folder)
+    for consumer in ("motion", "recorder"):
+        outlet.add_edge(consumer, guest("block", 8, 4))
+    yield outlet
+    outlet.close(unlink=True)
+
+
+def wanted(outlet: Outlet) -> list[str]:
+    """Return the edges whose leases are wanted back, as consumers see it."""
+    return [name for name, edge in outlet.fanout.edges.items() if edge.journal[layout.EDGE_WORD_WANTED]]
+
+
+def test_leases_are_wanted_back_while_the_producer_sleeps_and_frames_wait_for_them(outlet: Outlet) -> None:
+    assert not outlet.fall_asleep()
+    assert wanted(outlet) == []
+    outlet.wake()
+    outlet.fanout.edges["motion"].offer(0, 1, 0, 1, b"")
+    assert wanted(outlet) == [], "it is awake"
+    for _ in range(2):
+        outlet.fall_asleep()
+        assert wanted(outlet) == ["motion"]
+        outlet.wake()
+        assert wanted(outlet) == []
+    outlet.fanout.edges["motion"].drop_all("stopped")
+    outlet.fall_asleep()
+    assert wanted(outlet) == []
+
+
+def test_a_producer_that_waits_for_everything_wants_every_lease_back(outlet: Outlet) -> None:
+    outlet.hurry(True)
+    assert wanted(outlet) == ["motion", "recorder"]
+    outlet.wake()
+    outlet.hurry(True)
+    outlet.fall_asleep()
+    assert wanted(outlet) == ["motion", "recorder"]
+    outlet.wake()
+    outlet.hurry(False)
+    outlet.fall_asleep()
+    assert wanted(outlet) == []
+
+
+def test_what_a_predecessor_wanted_when_it_was_killed_is_not_wanted_any_more(folder: RunFolder) -> None:
+    first = make_outlet(folder)
+    first.add_edge("motion", guest("block", 8, 4))
+    first.hurry(True)
+    first.close(unlink=False)
+    second = make_outlet(folder)
+    second.add_edge("motion", guest("block", 8, 4))
+    assert wanted(second) == []
+    second.close(unlink=True)
+
+
+def test_replicas_of_a_predecessor_are_woken_so_that_they_attach_again(folder: RunFolder) -> None:
+    doorbells = [Doorbell(folder.doorbell("motion", number)) for number in range(2)]
+    first = make_outlet(folder)
+    first.add_edge("motion", guest("block", 8, 4))
+    for number in range(3):  # the last one has gone as well
+        edge = first.fanout.edges["motion"]
+        assert edge.attach(7 + number, f"motion.{number}", 1, Claim(), is_durable=False, now_ns=1)
+    first.close(unlink=False)
+    second = make_outlet(folder)
+    second.add_edge("motion", guest("block", 8, 4))
+    second.call_back()
+    assert [os.read(doorbell.fileno(), 9) for doorbell in doorbells] == [b"!", b"!"]
+    for doorbell in doorbells:
+        doorbell.close()
+    second.close(unlink=True)
+
+
+def test_a_lease_given_back_in_time_is_delivered_however_late_that_is_looked_at(folder: RunFolder) -> None:
+    outlet = make_outlet(folder)
+    outlet.add_edge("motion", EdgeOptions(**{**vars(guest("block", 8, 4)), "timeout_ns": 100}))
+    edge = outlet.fanout.edges["motion"]
+    returns = ReturnsWriter(folder.returns("motion.0", "camera.0"), 8)
+    reader = open_returns(returns.segment.path, 0)
+    assert reader is not None
+    outbox = cast(Outbox, Button(folder.doorbell("motion", 0)))
+    outlet._ways.add(7, Way("motion", "motion.0", 1, 1 << 22, outbox, reader))
+    assert edge.attach(7, "motion.0", 4, Claim(), is_durable=False, now_ns=1)
+    edge.offer(0, 1, 0, 1, b"")
+    outlet.pump(1)
+    returns.append(1, 0, 1)
+    outlet.tick(1000)
+    assert (edge.journal[layout.EDGE_WORD_DELIVERED], edge.journal[layout.EDGE_WORD_REFUSED]) == (1, 0)
+    assert edge.is_empty
+    outlet.close(unlink=True)
+    returns.close()

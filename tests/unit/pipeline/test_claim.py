@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,11 @@ def test_claim_sweeps_the_dead_and_keeps_what_a_living_guest_owns(shm_dir: Path)
     guest = NodePage(left.page("guest-1", 0), "guest")
     for name in ("cam.1.ring", "cam.0~buf.edge", "cam.0.page", "roster.json", "guest-1.0.sock"):
         (left.path / name).write_bytes(b"x" * 4096 if name.endswith(".page") else b"x")
+    for name in ("cam.0.bell", "guest-1.0.bell"):
+        os.mkfifo(left.path / name)
     folder, lock = claim_run("demo", ["cam"])
     assert sorted(path.name for path in folder.path.iterdir()) == [
-        "guest-1.0.page", "guest-1.0.sock", "supervisor.lock",
+        "guest-1.0.bell", "guest-1.0.page", "guest-1.0.sock", "supervisor.lock",
     ]  # fmt: skip
     guest.close(unlink=True)
     folder.sweep()

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
-from detektr.memory.journal import adopt_journal, open_journal
+from detektr.memory.journal import adopt_journal
+from detektr.memory.journal_reader import open_journal
 from detektr.nodes.edge import Edge
 from detektr.nodes.lease import Claim
 from detektr.nodes.options import CaptureOptions

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from detektr.memory import layout
+from detektr.memory.journal import Journal
+from detektr.memory.journal_reader import JournalReader, Lease, open_journal
+from tests.property.journal_bytes import new_memory, read_journal
+
+SESSION, ENTRY = 77, 5
+
+
+class Granted:
+    """A journal whose writer leases frames to one replica, and its reader."""
+
+    def __init__(self, cells: int = 4) -> None:
+        self.memory = new_memory(cells, 16)
+        self.journal = Journal(memoryview(self.memory))
+        self.journal.write_replica(ENTRY, SESSION, "motion.0", cells, is_durable=False)
+        self.reader: JournalReader = read_journal(self.memory)
+        self.grant = 0
+
+    def lease(self, *cells: int, owner: int = SESSION) -> None:
+        """Lease a frame in each of these cells; it is named for its grant."""
+        for cell in cells:
+            self.grant += 1
+            self.journal.fill_cell(cell, self.grant, 1, 100 + self.grant, 0, 5, b"frame %d" % self.grant)
+            self.journal.lease_cell(cell, owner, self.grant, 6, 2)
+            self.journal.announce(ENTRY, self.grant, cell)
+
+    def end(self, cell: int) -> None:
+        """Take a lease back."""
+        self.journal[self.journal.word_of(cell, layout.CELL_STATE)] = layout.CELL_FREE
+
+    def read(self, after: int = 0) -> list[Lease]:
+        return self.reader.leases(ENTRY, SESSION, after, self.reader.granted(ENTRY))
+
+    def grants(self, after: int = 0) -> list[int]:
+        return [lease.grant for lease in self.read(after)]
+
+
+def test_a_journal_that_is_not_there_is_none(shm_dir: Path) -> None:
+    assert open_journal(shm_dir / "camera.0~motion.edge", "camera", "motion") is None
+
+
+@pytest.mark.parametrize(
+    ("cell", "session", "key", "sequence"), [(1, 77, 1, 9), (0, 78, 1, 9), (0, 77, 2, 9), (0, 77, 1, 8), (99, 77, 1, 9)]
+)
+def test_a_lease_stands_for_its_own_session_frame_and_cell_only(
+    cell: int, session: int, key: int, sequence: int
+) -> None:
+    memory = new_memory(2, 8)
+    journal = Journal(memoryview(memory))
+    journal.fill_cell(0, 1, 1, 9, 0, 5, b"")
+    reader = read_journal(memory)
+    assert not reader.is_leased(0, 77, 1, 9)
+    journal.lease_cell(0, 77, 1, 5, 1)
+    assert reader.is_leased(0, 77, 1, 9)
+    assert not reader.is_leased(cell, session, key, sequence)
+
+
+# -- what a replica is granted
+
+
+def test_leases_are_read_in_order_each_once_with_all_that_was_announced() -> None:
+    granted = Granted()
+    granted.lease(2, 0)
+    assert granted.read() == [
+        Lease(1, 101, 5, 2, 1, 2, b"frame 1"),
+        Lease(1, 102, 5, 0, 2, 2, b"frame 2"),
+    ]
+    granted.lease(3)
+    assert granted.read(after=2) == [Lease(1, 103, 5, 3, 3, 2, b"frame 3")]
+    assert granted.read(after=3) == []
+
+
+def test_a_lease_that_was_ended_is_skipped_and_so_is_another_one_in_its_cell() -> None:
+    granted = Granted()
+    granted.lease(0, 1, 2)
+    granted.end(1)
+    assert granted.grants() == [1, 3]
+    granted.lease(1)
+    assert granted.grants() == [1, 3, 4]
+    granted.journal.lease_cell(0, SESSION + 1, 1, 6, 3)  # given to another, for whom it is the first one too
+    assert granted.grants() == [3, 4]
+
+
+def test_a_lease_that_is_not_announced_yet_is_not_read() -> None:
+    granted = Granted()
+    granted.lease(0)
+    granted.journal.fill_cell(1, 9, 1, 9, 0, 5, b"")
+    granted.journal.lease_cell(1, SESSION, 2, 6, 1)
+    assert granted.grants() == [1]
+    granted.journal.announce(ENTRY, 2, 1)
+    assert granted.grants() == [1, 2]
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 2])
+@pytest.mark.parametrize("before", [0, 1, 40, 100])
+def test_who_is_further_behind_than_the_ring_has_room_finds_all_leases_in_order(before: int, ahead: int) -> None:
+    count = layout.GRANTS_ROOM + ahead
+    granted = Granted(cells=before + count)
+    granted.lease(*range(before))
+    for cell in range(before):
+        granted.end(cell)
+    cells = sorted(range(before + count), key=lambda cell: (cell % 7, cell))[:count]
+    granted.lease(*cells)
+    assert granted.grants(after=before) == list(range(before + 1, before + count + 1))
+    granted.end(cells[1])
+    assert granted.grants(after=before) == [before + 1, *range(before + 3, before + count + 1)]
+
+
+@pytest.mark.parametrize("more", [layout.GRANTS_ROOM - 3, layout.GRANTS_ROOM, 200])
+def test_leases_are_all_found_though_more_were_announced_between_the_two_looks(more: int) -> None:
+    granted = Granted(cells=10 + more)
+    granted.lease(*range(10))
+    last = granted.reader.granted(ENTRY)
+    granted.lease(*range(10, 10 + more))  # the reader was held up here, by the scheduler or a SIGSTOP
+    found = granted.reader.leases(ENTRY, SESSION, 0, last)
+    assert [lease.grant for lease in found] == list(range(1, 11))
+
+
+@pytest.mark.parametrize("cell", [1, 2, 4, 5, 1 << 20, 1 << 32, (1 << 61) + 1, (1 << 64) - 1])
+def test_a_garbage_cell_number_is_nobody_s_lease(cell: int) -> None:
+    granted = Granted()
+    granted.lease(0)
+    granted.lease(1, owner=SESSION + 1)
+    granted.journal.fill_cell(2, 9, 1, 9, 0, 5, b"queued")
+    granted.journal[granted.journal.word_of(2, layout.CELL_STATE)] = layout.CELL_QUEUED
+    granted.lease(3)
+    granted.journal.announce(ENTRY, 4, cell)
+    assert granted.grants() == [1, 3]
+
+
+def test_a_cell_whose_words_are_garbage_is_nobody_s_lease_or_one_within_the_journal() -> None:
+    granted = Granted()
+    granted.lease(0)
+    granted.journal[granted.journal.word_of(0, layout.CELL_LENGTH)] = (1 << 64) - 1
+    for lease in granted.read():
+        assert len(lease.payload) <= len(granted.memory)
+
+
+def test_who_attaches_begins_behind_what_was_settled_and_reads_nothing_of_the_one_before() -> None:
+    granted = Granted()
+    granted.lease(0, 1)
+    granted.journal.clear_replica(ENTRY)
+    granted.journal.write_replica(ENTRY, 88, "motion.1", 4, is_durable=False)
+    granted.journal.begin_grants(ENTRY, 40)
+    assert (granted.reader.granted_before(ENTRY), granted.reader.granted(ENTRY)) == (40, 40)
+    assert granted.reader.leases(ENTRY, 88, 0, 40) == []
+    granted.journal.fill_cell(2, 9, 1, 9, 0, 5, b"")
+    granted.journal.lease_cell(2, 88, 41, 6, 1)
+    granted.journal.announce(ENTRY, 41, 2)
+    assert (granted.reader.granted_before(ENTRY), granted.reader.granted(ENTRY)) == (40, 41)
+    assert [lease.sequence for lease in granted.reader.leases(ENTRY, 88, 40, 41)] == [9]
+
+
+def test_each_replica_has_a_ring_of_its_own() -> None:
+    journal = Journal(memoryview(memory := new_memory(layout.EDGE_REPLICAS_MAX, 16)))
+    reader = read_journal(memory)
+    for entry in range(layout.EDGE_REPLICAS_MAX):
+        journal.write_replica(entry, 1000 + entry, f"motion.{entry}", 4, is_durable=False)
+        journal.fill_cell(entry, entry, 1, entry, 0, 5, b"")
+        journal.lease_cell(entry, 1000 + entry, 1, 6, 1)
+        journal.announce(entry, 1, entry)
+    for entry in range(layout.EDGE_REPLICAS_MAX):
+        assert reader.entry_of(1000 + entry) == entry
+        assert [lease.sequence for lease in reader.leases(entry, 1000 + entry, 0, 1)] == [entry]
+    assert len(list(journal.records())) == layout.EDGE_REPLICAS_MAX
