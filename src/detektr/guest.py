@@ -297,9 +297,10 @@ class _Attachment:
 
     def sleep(self, limit_ns: int) -> None:
         """Wait until there is something for us, at most so long."""
-        if not self.intake.fall_asleep():
+        if self.intake.fall_asleep():
+            self.intake.flush()
+        else:
             self.link.wait(limit_ns)
-        self.intake.wake()
 
     def close(self) -> None:
         """Leave the edge; nothing of ours stays."""

@@ -109,6 +109,6 @@ def test_what_a_dead_predecessor_left_is_replaced_and_nothing_is_left_at_close(s
 def test_a_link_that_cannot_be_made_is_refused_and_leaves_nothing(shm_dir: Path, missing: str) -> None:
     paths = {"inbox": shm_dir / "motion.0.sock", "doorbell": shm_dir / "motion.0.bell"}
     paths[missing] = shm_dir / "nowhere" / paths[missing].name
-    with pytest.raises(RefusedError, match=r"motion\.0\.sock cannot be made"):
+    with pytest.raises(RefusedError, match=f"{paths[missing].name} cannot be made"):
         Link(paths["inbox"], paths["doorbell"])
     assert list(shm_dir.iterdir()) == []

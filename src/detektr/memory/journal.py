@@ -162,6 +162,18 @@ class Journal:
             self._seen[key] = at
         return at
 
+    def check_payload(self, sequence: int, payload: bytes) -> None:
+        """Refuse what no cell has room for.
+
+        Raises:
+            WireError: the payload is longer than a cell.
+        """
+        if len(payload) > self.payload_bytes_max:
+            raise WireError(
+                f"frame {sequence}: its announcement has {len(payload)} bytes and this edge's cells"
+                f" {self.payload_bytes_max}; run the same detektr, from the same file, everywhere"
+            )
+
     def fill_cell(
         self,
         cell: int,
@@ -182,18 +194,11 @@ class Journal:
             sequence: in its stream.
             lane: which queue it belongs to.
             captured_ns: monotonic time of its capture.
-            payload: what is announced.
+            payload: what is announced; it must fit.
             lease: owner, running number, time and count of deliveries, where it is to be leased at once.
         Returns:
             The number of the state word.
-        Raises:
-            WireError: the payload is longer than a cell.
         """
-        if len(payload) > self.payload_bytes_max:
-            raise WireError(
-                f"frame {sequence}: its announcement has {len(payload)} bytes and this edge's cells"
-                f" {self.payload_bytes_max}; run the same detektr, from the same file, everywhere"
-            )
         at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
         begin = (at + CELL_OWNER) * WORD_BYTES
         frame = _FRAME.pack(*lease, 0, ordinal, key, sequence, lane, captured_ns, len(payload)) + payload

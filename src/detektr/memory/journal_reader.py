@@ -22,6 +22,7 @@ from detektr.memory.layout import (
     EDGE_WORD_REDO_COUNT,
     EDGE_WORD_REPLICAS,
     EDGE_WORD_SEEN,
+    EDGE_WORD_WANTED,
     GRANTS_BASE,
     GRANTS_CELLS,
     GRANTS_COUNT,
@@ -70,11 +71,6 @@ class JournalReader:
         return self._words[layout.EDGE_WORD_STATE]
 
     @property
-    def is_wanted(self) -> bool:
-        """Whether the producer sleeps, and is to be woken when leases come back."""
-        return self._words[layout.EDGE_WORD_WANTED] != 0
-
-    @property
     def is_unlinked(self) -> bool:
         """Whether the journal's name is gone: its producer's run is over."""
         return self._segment.is_unlinked
@@ -99,6 +95,11 @@ class JournalReader:
     def granted(self, entry: int) -> int:
         """Return the running number of the last lease that the replica of an entry was granted."""
         return self._words[EDGE_WORD_GRANTS + entry * GRANTS_WORDS + GRANTS_COUNT]
+
+    def news(self, entry: int) -> tuple[int, bool]:
+        """Return what `granted` does, and whether the producer sleeps and is to be woken when leases come back."""
+        words = self._words
+        return words[EDGE_WORD_GRANTS + entry * GRANTS_WORDS + GRANTS_COUNT], words[EDGE_WORD_WANTED] != 0
 
     def granted_before(self, entry: int) -> int:
         """Return the running number of the last lease that was settled when the replica attached."""

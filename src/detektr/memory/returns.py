@@ -33,6 +33,8 @@ class ReturnsWriter:
         self._room = self._words[layout.RETURNS_WORD_ROOM]
         self.count = self._words[layout.RETURNS_WORD_COUNT]
         self._sleeps = self._words[layout.RETURNS_WORD_SLEEPS]
+        self.is_asleep = self._sleeps & 1 == 1
+        """Whether we have said that we sleep."""
 
     def append(self, key: int, sequence: int, grant: int) -> None:
         """Give one lease back; who looks next sees it. A lease of the same frame that was ended is another one."""
@@ -44,14 +46,10 @@ class ReturnsWriter:
         self.count += 1
         words[layout.RETURNS_WORD_COUNT] = self.count
 
-    @property
-    def is_asleep(self) -> bool:
-        """Whether we have said that we sleep."""
-        return self._sleeps & 1 == 1
-
     def turn_over(self) -> None:
         """Say that we sleep, or, if we have said so, that we are awake."""
         self._sleeps += 1
+        self.is_asleep = not self.is_asleep
         self._words[layout.RETURNS_WORD_SLEEPS] = self._sleeps
 
     def restate(self) -> int:

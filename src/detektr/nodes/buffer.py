@@ -34,10 +34,10 @@ class BufferNode(Node):
                 self._lane_of[cell.key, cell.sequence] = lane
                 self.intakes[lane].held[cell.key, cell.sequence] = None
 
-    def step(self, now_ns: int) -> None:
+    def step(self, now_ns: int) -> bool:
         """Offer what has arrived, inputs in turn, as far as the edges have room."""
         if self.is_stopping and not self.is_final:
-            return  # what is not taken yet goes back upstream when we leave
+            return False  # what is not taken yet goes back upstream when we leave
         fanout, lanes = self.outlet.fanout, len(self.intakes)
         moved = 0
         for turn in range(lanes):
@@ -52,6 +52,7 @@ class BufferNode(Node):
                 moved += 1
         self._first_lane = (self._first_lane + 1) % lanes
         self._moved = moved
+        return moved > 0
 
     def settle(self, names: list[tuple[int, int]]) -> None:
         """Count what was offered, and give frames back upstream."""

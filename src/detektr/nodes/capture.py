@@ -65,7 +65,7 @@ class CaptureNode(Node):
         if self._decoder.failure is not None:
             raise self._decoder.failure
 
-    def step(self, now_ns: int) -> None:
+    def step(self, now_ns: int) -> bool:
         """Offer what is published, as far as the edges have room."""
         fanout, decoder = self.outlet.fanout, self._decoder
         decoder.has_readers = bool(fanout.edges)
@@ -88,6 +88,7 @@ class CaptureNode(Node):
             else:
                 fanout.count_dropped(self._key, frame.sequence, frame.frames, "ring_full")
         self._waiting, self._moved = waiting, moved
+        return moved > 0
 
     def has_work(self) -> bool:
         """Whether the decoder published while the loop went to sleep."""

@@ -6,7 +6,9 @@ A SOCK_SEQPACKET pair: messages stay whole, sending never waits, and when the ot
 from __future__ import annotations
 
 import json
+import select
 import socket
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +16,7 @@ from detektr.events import Event
 
 MESSAGE_BYTES_MAX = 1 << 17
 EVENTS_MAX = 64  # in one message
+FAREWELL_NS = 1_000_000_000
 
 
 class ControlLine:
@@ -38,6 +41,27 @@ class ControlLine:
         """Return an order that has arrived, or None; `is_cut` tells whether the supervisor is gone."""
         self._socket.setblocking(False)
         return self._take()
+
+    def wait_farewell(self) -> None:
+        """Say that we end, and wait until that is heard: then `is_cut` tells whether our files are still wanted.
+
+        The lines of a supervisor that dies are cut one after the other, so one of its other nodes may have been told
+        first, and have ended us before we could know.
+        """
+        self._socket.setblocking(False)
+        try:
+            self._socket.send(json.dumps({"ends": True}).encode())
+        except BlockingIOError:
+            return  # it has not read for long, but lives
+        except OSError:
+            self.is_cut = True
+        poll, deadline_ns = select.poll(), time.monotonic_ns() + FAREWELL_NS
+        poll.register(self._socket, select.POLLIN)
+        while not self.is_cut and (left_ns := deadline_ns - time.monotonic_ns()) > 0:
+            if poll.poll(left_ns / 1e6):
+                order = self.try_order()
+                if order is not None and order.get("order") == "leave":
+                    return
 
     def try_tell(self, message: dict[str, Any]) -> bool:
         """Send now, or say that the line is full or cut, or the message too long."""

@@ -30,6 +30,7 @@ from detektr.nodes.source_kind import is_live
 
 PENDING_MAX = 4  # published and not yet offered; the ring has as many slots to spare
 ROOM_CHECK_S = 0.2
+AHEAD_NS = 100_000  # a source that has the next picture so soon does not let us wait
 NOTE_NS = 100_000_000  # how often the page is told how the source is read, and what was left out of it
 _LEFT_OUT = (layout.PAGE_WORD_THINNED, layout.PAGE_WORD_CORRUPT, layout.PAGE_WORD_STALE)
 UNMAPPED_WITHIN_S = 2.0  # readers look so often whether a ring that they have mapped is gone
@@ -60,7 +61,7 @@ class Decoder(threading.Thread):
         run_id: int,
         make_ring: Callable[[RingFacts], RingWriter],
         has_old_rings: Callable[[], bool],
-        serve: Callable[[], None],
+        serve: Callable[..., None],
         at_end: Callable[[], None],
         reconnect: Reconnect | None = None,
     ) -> None:
@@ -83,7 +84,7 @@ class Decoder(threading.Thread):
         self._sequence = page[layout.PAGE_WORD_NEXT_SEQUENCE]
         self._close_source: Callable[[], None] | None = None
         self._reconnect = reconnect or Reconnect()
-        self._good_since_ns = 0
+        self._good_since_ns = self._idle_since_ns = 0
         self._mode = ""
         self._is_broken = False  # a new time line has begun that no ring stands for yet
         self._is_short = False  # there was no room for the ring that is due
@@ -178,7 +179,7 @@ class Decoder(threading.Thread):
                     _log.info("reading %s: %s %dx%d, %s", source.description, *_size(picture), source.mode)
                 if self.has_readers or not self.is_live:
                     self._publish(picture)
-                now_ns = time.monotonic_ns()
+                now_ns = self._idle_since_ns = time.monotonic_ns()
                 if now_ns - noted_ns > NOTE_NS:
                     noted_ns = now_ns
                     note()
@@ -199,7 +200,9 @@ class Decoder(threading.Thread):
         slot = None if ring is None else self._claim(ring)
         if self.is_stopped.is_set() and slot is None:
             return
-        captured_ns, utc_ns = picture.received_ns or time.monotonic_ns(), picture.utc_ns or time.time_ns()
+        now_ns = time.monotonic_ns()
+        is_ahead = now_ns - self._idle_since_ns < AHEAD_NS
+        captured_ns, utc_ns = picture.received_ns or now_ns, picture.utc_ns or time.time_ns()
         sequence, self._sequence = self._sequence, self._sequence + 1
         epoch, payload = self._page[layout.PAGE_WORD_EPOCH], b""
         if ring is not None and slot is not None:
@@ -225,7 +228,7 @@ class Decoder(threading.Thread):
             ring.publish(slot, sequence)
         self._page.words[layout.PAGE_WORD_NEXT_SEQUENCE] = self._sequence
         self._put(Published(sequence, epoch, -1 if slot is None else slot, captured_ns, payload))
-        self._serve()
+        self._serve(may_leave=is_ahead)
 
     def _claim(self, ring: RingWriter) -> int | None:
         """Take a free slot; a file waits for one, a live source has one at once or not at all."""

@@ -44,7 +44,7 @@ class Edge:
         self.facts: list[Fact] = []
         self.replicas: dict[int, Replica] = {}
         self._backlog = Backlog(options.lanes, options.mark, options.low)
-        self._granted: set[int] = set()
+        self.granted: set[int] = set()  # sessions, since the last `grant`
         self._alone_since_ns = 0
         self._free = [index for index in range(journal.cells - 1, -1, -1) if index not in used]
         self._offered = journal[EDGE_WORD_OFFERED]
@@ -114,6 +114,7 @@ class Edge:
         if not self._free:
             self.count_dropped(key, sequence, 1, "queue_full", payload)
             return "dropped"
+        journal.check_payload(sequence, payload)
         replica = self._ready_replica() if now_ns and not len(backlog) and self.options.max_age_ns is None else None
         ordinal = journal[EDGE_WORD_NEXT_ORDINAL]
         cell = Cell(self._free.pop(), ordinal, key, sequence, lane, captured_ns, payload)
@@ -234,7 +235,7 @@ class Edge:
             if cell.deliveries > 1:
                 journal[layout.EDGE_WORD_REDELIVERED] += 1
             journal.announce(replica.entry, cell.grant, cell.index)
-        granted, self._granted = self._granted, set()
+        granted, self.granted = self.granted, set()
         return granted
 
     def finish(self, session: int, returned: Iterable[Returned], now_ns: int) -> None:
@@ -381,7 +382,7 @@ class Edge:
         replica.grants += 1
         replica.last_ordinal = cell.ordinal
         replica.leases[cell.key, cell.sequence] = cell
-        self._granted.add(replica.session)
+        self.granted.add(replica.session)
         cell.owner, cell.grant, cell.granted_ns = replica.session, replica.grants, now_ns
         cell.deliveries += 1
         return cell.owner, cell.grant, now_ns, cell.deliveries

@@ -60,12 +60,12 @@ class Fanout:
     ) -> None:
         """Offer a frame to every edge, see `Edge.offer`; those that know it from before a restart count it once.
 
-        `tell` is called with each edge and `now_ns` before the next edge's turn, so that its replicas need not wait.
+        `tell` is called with an edge that has leased the frame, and `now_ns`, before the next edge's turn.
         """
         name, needed = (key, sequence), 0
         for edge in self.edges.values():
             needed += edge.offer(lane, key, sequence, captured_ns, payload, now_ns) == "taken"
-            if tell is not None:
+            if edge.granted and tell is not None:
                 tell(edge, now_ns)
         needed += self._needed.get(name, 0)
         if needed:

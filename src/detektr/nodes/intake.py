@@ -71,6 +71,8 @@ class Intake:
         self.leases: deque[Lease] = deque()
         self.held: dict[FrameName, Lease | None] = {}
         self.why = ""
+        self.is_wanted = False
+        """Whether the producer waits for leases to come back, at our last look."""
         self._folder, self._link, self._page, self._seen = folder, link, page, seen
         at = layout.PAGE_WORD_INPUTS + entry * layout.PAGE_INPUT_WORDS
         self._session_word = at + layout.PAGE_INPUT_SESSION
@@ -123,19 +125,12 @@ class Intake:
                 self._is_attached, self._incarnation, self.why = True, message.incarnation, ""
                 _log.info("attached to %s", self.upstream.producer)
 
-    @property
-    def has_news(self) -> bool:
-        """Whether something was granted that we have not received."""
-        journal = self._journal
-        return self._is_attached and journal is not None and journal.granted(self._entry) != self._received
-
     def receive(self) -> bool:
-        """Take what was granted, and say whether something was; leases that were ended meanwhile are skipped."""
-        journal = self._journal
-        if not self._is_attached or journal is None:
-            return False
-        last = journal.granted(self._entry)
-        if last == self._received:
+        """Wake up, take what was granted, and say whether something was; leases ended meanwhile are skipped."""
+        if self._returns.is_asleep:
+            self._returns.turn_over()
+        last, journal = self._look(), self._journal
+        if last == self._received or journal is None:
             return False
         leases = journal.leases(self._entry, self._session, self._received, last)
         if len(leases) != last - self._received:
@@ -150,17 +145,20 @@ class Intake:
                 self._failed_lately = deque(lately, maxlen=self._failed_lately.maxlen)
         return True
 
-    def wake(self) -> None:
-        """Say that we look at what is granted anyway."""
-        if self._returns.is_asleep:
-            self._returns.turn_over()
-
     def fall_asleep(self) -> bool:
         """Say that we wait to be woken; whether there is something for us, or to tell, before that could be seen."""
         if not self._returns.is_asleep:
             self._returns.turn_over()
         fence()
-        return self.has_news or self._is_awaited
+        return self._look() != self._received or self._is_awaited
+
+    def _look(self) -> int:
+        """Return the running number of the last lease granted to us, and note whether the producer waits."""
+        if not self._is_attached or self._journal is None:
+            self.is_wanted = False
+            return self._received
+        last, self.is_wanted = self._journal.news(self._entry)
+        return last
 
     def tick(self, now_ns: int) -> None:
         """Attach, or attach again, where that is due."""
@@ -200,14 +198,9 @@ class Intake:
         return journal is not None and journal.is_leased(lease.cell, self._session, lease.key, lease.sequence)
 
     @property
-    def is_wanted(self) -> bool:
-        """Whether the producer waits for leases to come back."""
-        return self._journal is not None and self._journal.is_wanted
-
-    @property
     def _is_awaited(self) -> bool:
         """Whether the producer is to be woken for what we gave back: it waits, and we run short of work."""
-        return not self._is_told and 2 * len(self.leases) <= self.upstream.window and self.is_wanted
+        return self.is_wanted and not self._is_told and 2 * len(self.leases) <= self.upstream.window
 
     def finish(self, name: FrameName, grant: int = 0) -> None:
         """Give back a frame whose work is done; a producer that waits for it is told at the next `flush`."""

@@ -81,6 +81,7 @@ class Node(ABC):
         ]
         self.lock = threading.Lock()  # whoever holds it owns the edges and the outboxes
         self.is_asleep = self.is_over = False
+        self._is_called = False  # out of its sleep, by another thread
         self.is_stopping = self.is_final = False
         self.stopped_by = 0  # the signal that began the stop
         self.stop_deadline_ns = 0
@@ -98,8 +99,8 @@ class Node(ABC):
         self.outlet.adopt_guests()
 
     @abstractmethod
-    def step(self, now_ns: int) -> None:
-        """Do some work: move what has come, or work on one frame."""
+    def step(self, now_ns: int) -> bool:
+        """Do some work: move what has come, or work on one frame; whether there was some."""
 
     def has_work(self) -> bool:
         """Whether there is something to do that no message will announce."""
@@ -160,23 +161,22 @@ class Node(ABC):
         for fd in watched:
             self.link.watch(fd)
         while not self.is_over:
-            if self.turn():
-                ready = self.link.wait(self._next_tick_ns - time.monotonic_ns())
-                if ready:
-                    self._hear(ready, wakeup)
-                    self._next_tick_ns = 0
+            may_sleep = self.turn()
+            ready = self.link.wait(self._next_tick_ns - time.monotonic_ns() if may_sleep else 0)
+            if ready:
+                self._hear(ready, wakeup)
+                self._next_tick_ns = 0
 
     def turn(self) -> bool:
         """Do what there is to do; whether the loop may sleep now."""
         with self.lock:
-            self.is_asleep = False
+            self.is_asleep = self._is_called = False
             self.outlet.wake()
             now_ns = time.monotonic_ns()
             if self.link.has_mail:
                 self._receive(now_ns)
             has_news = False
             for intake in self.intakes:
-                intake.wake()
                 has_news |= intake.receive()
             has_news |= self._serve(now_ns)
             for intake in self.intakes:
@@ -195,25 +195,31 @@ class Node(ABC):
                 has_news |= intake.fall_asleep()
         return not has_news and not self.has_work()
 
-    def serve(self) -> None:
-        """Do the loop's work for the edges from another thread, which has news, if the loop sleeps; else it will."""
-        if self.is_asleep:
-            with self.lock:
+    def serve(self, *, may_leave: bool = False) -> None:
+        """Do the loop's work for the edges from another thread, which has news, if the loop sleeps; else it will.
+
+        With `may_leave` the other thread has something better to do, and the loop is woken for it instead.
+        """
+        if not self.is_asleep:
+            return
+        if may_leave:
+            if not self._is_called:
+                self._is_called = True
+                self.link.wake()
+            return
+        with self.lock:
+            self._serve(time.monotonic_ns())
+            if self.is_asleep and self.outlet.fall_asleep():
                 self._serve(time.monotonic_ns())
-                if self.is_asleep and self.outlet.fall_asleep():
-                    self._serve(time.monotonic_ns())
 
     def _serve(self, now_ns: int) -> bool:
-        """Work, and move leases; whether some came back."""
-        self.step(now_ns)
-        outlet = self.outlet
-        if not outlet.fanout.edges:  # nobody reads from us, as from most processors; or all guests have left
-            self.settle(outlet.collect())
-            return False
-        has_some = outlet.pump(now_ns)
-        outlet.hurry(self.is_stopping or self.is_waiting())
+        """Work, and move leases; whether there was something to do."""
+        has_moved, outlet = self.step(now_ns), self.outlet
+        if outlet.fanout.edges:  # of most processors nobody reads
+            has_moved |= outlet.pump(now_ns)
+            outlet.hurry(self.is_stopping or self.is_waiting())
         self.settle(outlet.collect())
-        return has_some
+        return has_moved
 
     def close(self) -> None:
         """Leave the edges and take away what is ours, unless a supervisor lives who wants to read it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from detektr.errors import NoRoomError, WireError
 from detektr.events import ConsumerAttached, ConsumerLeft, EdgeResumed, EdgeStalled, Event
@@ -133,7 +133,9 @@ class Outlet:
     def hurry(self, is_hurried: bool) -> None:
         """Say whether we wait for every lease to come back; replicas that sleep on some are woken."""
         if is_hurried and not self._is_hurried:
-            self._want(self.fanout.edges.values())
+            for edge in self.fanout.edges.values():
+                edge.journal[layout.EDGE_WORD_WANTED] = 1
+                self._is_waiting = True
             self._ways.wake(tuple(self._ways))
         self._is_hurried = is_hurried
 
@@ -146,7 +148,10 @@ class Outlet:
 
     def fall_asleep(self) -> bool:
         """Say which edges wait for leases to come back; whether some came back before that could be seen."""
-        self._want([edge for edge in self.fanout.edges.values() if self._is_hurried or edge.queued])
+        for edge in self.fanout.edges.values():
+            if self._is_hurried or edge.queued:
+                edge.journal[layout.EDGE_WORD_WANTED] = 1
+                self._is_waiting = True
         if not self._is_waiting:
             return False
         fence()
@@ -160,7 +165,8 @@ class Outlet:
         """Lease what can be leased, tell the replicas, and take back what was returned; whether something was."""
         edges = tuple(self.fanout.edges.values())
         for edge in edges:  # first, as somebody waits for it; to look what came back can wait
-            self._grant(edge, now_ns)
+            if edge.queued or edge.granted:
+                self._grant(edge, now_ns)
         has_some = False
         for edge in edges:
             if self._harvest(edge, now_ns, may_wait=not self._is_hurried and not edge.queued):
@@ -170,12 +176,6 @@ class Outlet:
 
     def _grant(self, edge: Edge, now_ns: int) -> None:
         self._ways.wake(edge.grant(now_ns))
-
-    def _want(self, edges: Iterable[Edge]) -> None:
-        """Say that we sleep and wait for leases of these edges to come back."""
-        for edge in edges:
-            edge.journal[layout.EDGE_WORD_WANTED] = 1
-            self._is_waiting = True
 
     def _harvest(self, edge: Edge, now_ns: int, *, may_wait: bool = False) -> bool:
         """Take back what replicas have returned; whether there was something.

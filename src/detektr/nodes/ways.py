@@ -67,11 +67,12 @@ class Ways(dict[int, Way]):
 
     def wake(self, sessions: Collection[int]) -> None:
         """Wake those that sleep, so that they look at what they were granted, or at whether we wait."""
-        if not sessions:
-            return
-        fence()
-        for _, way in self.of(sessions):
-            way.wake()
+        if sessions:
+            fence()
+            for session in sessions:
+                way = self.get(session)
+                if way is not None:
+                    way.wake()
 
     def close(self, session: int) -> None:
         """Close one way, if there is one."""

@@ -59,13 +59,13 @@ class WorkerNode(Node):
             Exception: whatever the user's code raised.
         """
 
-    def step(self, now_ns: int) -> None:
+    def step(self, now_ns: int) -> bool:
         """Work on what is there, inputs in turn, for a millisecond or one frame, whichever takes longer."""
         if self.is_stopping and not self.is_final:
-            return  # what is not begun yet goes back upstream when we leave
+            return False  # what is not begun yet goes back upstream when we leave
         end_ns = now_ns + STINT_NS
         intakes, count = self.intakes, len(self.intakes)
-        idle = 0  # intakes that had nothing, one after the other
+        idle, has_worked = 0, False  # intakes that had nothing, one after the other
         while idle < count and now_ns < end_ns and self.may_work():
             intake = intakes[self._turn]
             self._turn = (self._turn + 1) % count
@@ -74,7 +74,8 @@ class WorkerNode(Node):
                 idle += 1
                 continue
             self._work_on(intake, lease, now_ns)
-            idle, now_ns = 0, time.monotonic_ns()
+            idle, has_worked, now_ns = 0, True, time.monotonic_ns()
+        return has_worked
 
     def has_work(self) -> bool:
         """Whether leases wait to be worked on."""

@@ -79,6 +79,8 @@ def run_node(
         if node is not None:
             if has_run and at_end is not None:
                 at_end(node)
+            if control is not None:
+                control.wait_farewell()
             node.close()
     return 0
 

@@ -325,6 +325,8 @@ class Supervisor:
                     self._go(post)
             elif "refused" in message:
                 post.refusal = str(message["refused"])
+            elif message.get("ends"):
+                post.child.try_order({"order": "leave"})
         return bool(messages)
 
     def _take_end(self, post: Post) -> None:

@@ -38,14 +38,17 @@ class Link:
         self._inbox.set(zmq.LINGER, 0)
         self._inbox.set(zmq.RCVHWM, _PENDING_MAX)
         self._inbox.set(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
-        mask = os.umask(0o177)
+        mask, what = os.umask(0o177), f"socket {inbox}"
         try:
             self._inbox.bind(f"ipc://{inbox}")
+            what = f"doorbell {doorbell}"
             self._doorbell = Doorbell(doorbell)
         except (zmq.ZMQError, OSError) as fault:
             self._inbox.close()
             self._context.term()
-            raise RefusedError(f"socket {inbox} cannot be made: {fault.strerror}") from None
+            if isinstance(fault, OSError):  # else the socket's file is somebody else's, if there is one
+                inbox.unlink(missing_ok=True)
+            raise RefusedError(f"{what} cannot be made: {fault.strerror}") from None
         finally:
             os.umask(mask)
         self.has_mail = True

@@ -49,13 +49,11 @@ def test_a_cell_used_again_has_nothing_of_the_frame_before() -> None:
     assert (record.owner, record.grant, record.attempts, record.deliveries, record.payload) == (0, 0, 0, 0, b"short")
 
 
-def test_a_payload_longer_than_a_cell_is_refused_and_leaves_the_next_cell_alone() -> None:
+def test_a_payload_longer_than_a_cell_is_refused() -> None:
     journal = new_journal()
-    journal.fill_cell(1, 5, 1, 5, 0, 5, b"next")
-    journal[journal.word_of(1, layout.CELL_STATE)] = layout.CELL_QUEUED
+    journal.check_payload(4, b"x" * 16)
     with pytest.raises(WireError, match=r"frame 4: its announcement has 17 bytes and this edge's cells 16"):
-        journal.fill_cell(0, 4, 1, 4, 0, 5, b"x" * 17)
-    assert [record.sequence for record in journal.records()] == [5]
+        journal.check_payload(4, b"x" * 17)
 
 
 def test_a_replica_is_found_again_until_it_is_struck_out() -> None:

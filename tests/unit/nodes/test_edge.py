@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from detektr.errors import WireError
 from detektr.memory.journal import Journal
 from detektr.memory.journal_reader import JournalReader, Lease
 from detektr.nodes.edge import STALL_NS, Edge
@@ -564,3 +565,13 @@ def test_a_return_of_a_lease_that_was_ended_does_not_end_the_next_one_of_the_sam
     assert (bench.edge.in_flight, [fact.what for fact in bench.edge.facts]) == (1, ["redelivered", "refused"])
     bench.edge.finish(7, returned(0, grant=second), 504)
     assert bench.edge.is_empty
+
+
+def test_an_announcement_that_no_cell_can_hold_is_refused_and_leases_nothing() -> None:
+    bench = Bench()
+    bench.attach()
+    with pytest.raises(WireError, match="this edge's cells"):
+        bench.edge.offer(0, 1, 0, 1, b"x" * 1000, now_ns=1)
+    assert bench.edge.is_empty
+    bench.offer_now(0)
+    assert bench.edge.in_flight == 1

@@ -201,8 +201,10 @@ def test_what_is_given_back_rings_only_at_a_producer_that_waits(bench: Bench) ->
     bench.intake.flush()
     assert bench.outbox.rings == 0
     bench.journal[layout.EDGE_WORD_WANTED] = 1
+    bench.intake.receive()  # each turn begins with a look
     bench.intake.flush()
     assert bench.given_back() == [(1, 0, 1)]
+    bench.intake.receive()
     bench.intake.flush()
     assert (bench.outbox.rings, bench.outbox.sent) == (1, []), "once, and no message"
 
@@ -241,9 +243,9 @@ def test_with_nothing_to_do_it_sleeps_and_says_so_until_it_wakes(bench: Bench) -
     assert bench.sleeps()
     assert not bench.intake.fall_asleep()
     assert bench.sleeps()
-    bench.intake.wake()
+    bench.intake.receive()
     assert not bench.sleeps()
-    bench.intake.wake()
+    bench.intake.receive()
     assert not bench.sleeps()
 
 
@@ -252,7 +254,7 @@ def test_falling_asleep_finds_what_was_granted_meanwhile(bench: Bench) -> None:
     bench.offer(0)
     bench.edge.grant(1)
     assert bench.intake.fall_asleep()
-    bench.intake.wake()
+    bench.intake.receive()
     bench.intake.receive()
     assert not bench.intake.fall_asleep()
     assert bench.taken() == [(0, 1)]
