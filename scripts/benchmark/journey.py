@@ -1,4 +1,4 @@
-"""where a frame's time goes: each station of its journey, its code in the caches and not, in one process"""
+"""where a frame's time goes: each step of its journey, its code in the caches and not, in one process"""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,36 @@ if TYPE_CHECKING:
 
 EVICTED_BYTES = 24 << 20  # copied between two stations, as the pictures of a camera are
 PICTURE = (48, 64)  # so small that its copy costs nothing beside the stations
+WARM_FRAMES = 50
+CAPTURE, BUFFER, PROCESSOR = "capture", "buffer", "processor"
+STEPS = {
+    CAPTURE: (
+        ("claim a slot", "detektr.nodes.decoder:Decoder._claim"),
+        ("pack what is announced", "detektr.nodes.decoder:pack_descriptor"),
+        ("copy the picture (tiny here)", "detektr.nodes.source.decoded:ArrayPicture.write"),
+        ("publish the slot", "detektr.memory.ring:RingWriter.publish"),
+        ("offer: into the journal, leased", "detektr.nodes.edge:Edge.offer"),
+        ("ring the reader", "detektr.wire.link:Outbox.ring"),
+        ("take back what was returned", "detektr.nodes.outlet:Outlet._harvest"),
+    ),
+    BUFFER: (
+        ("wake: pipe and sockets", "detektr.wire.link:Link.wait"),
+        ("read the lease in the journal", "detektr.nodes.intake:Intake.receive"),
+        ("offer: into the journal, leased", "detektr.nodes.edge:Edge.offer"),
+        ("ring the reader", "detektr.wire.link:Outbox.ring"),
+        ("take back what was returned", "detektr.nodes.outlet:Outlet._harvest"),
+        ("give it back upstream", "detektr.nodes.buffer:BufferNode.settle"),
+        ("fall asleep", "detektr.nodes.intake:Intake.fall_asleep"),
+    ),
+    PROCESSOR: (
+        ("wake: pipe and sockets", "detektr.wire.link:Link.wait"),
+        ("read the lease in the journal", "detektr.nodes.intake:Intake.receive"),
+        ("does the lease stand? begun", "detektr.nodes.intake:Intake.take"),
+        ("the frame: descriptor, ring, slot", "detektr.nodes.processor:FrameReader.open"),
+        ("finished, given back", "detektr.nodes.intake:Intake.finish"),
+        ("fall asleep", "detektr.nodes.intake:Intake.fall_asleep"),
+    ),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +67,7 @@ class Look:
         frame.pixels[0, 0]
 
 
-def pictures() -> Any:
+def pictures() -> Iterator[Any]:
     """Yield one picture; the stations are handed theirs by hand."""
     yield np.zeros((*PICTURE, 3), np.uint8)
 
@@ -72,13 +103,8 @@ class Stations:
         self.decoder.is_stopped.clear()
         self.picture = ArrayPicture(np.zeros((*PICTURE, 3), np.uint8), PictureLayout("bgr24", PICTURE[1], PICTURE[0]))
         while not all(intake.is_attached for node in self.nodes for intake in node.intakes):
-            self.turn_all()
-
-    def turn_all(self) -> None:
-        """Let everybody take a turn."""
-        for node in self.nodes:
-            node.turn()
-            node.link.wait(0)
+            for node in self.nodes:
+                wake(node)
 
     def publish(self) -> None:
         """Hand a picture to the capture's decoder."""
@@ -90,55 +116,98 @@ class Stations:
             node.close()
 
 
+class Stopwatch:
+    """Microseconds of each station and step, frame by frame."""
+
+    def __init__(self) -> None:
+        """Begin with nothing taken."""
+        self.took: dict[tuple[str, str], list[float]] = {}
+        self.station = ""
+
+    def time(self, step: str, act: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        """Do it and note how long it took."""
+        begun_ns = time.perf_counter_ns()
+        answer = act(*args, **named)
+        self.took.setdefault((self.station, step), []).append((time.perf_counter_ns() - begun_ns) / 1e3)
+        return answer
+
+    @contextmanager
+    def watching(self, target: str, step: str) -> Iterator[None]:
+        """Time a function of detektr wherever it is called meanwhile."""
+        from importlib import import_module
+
+        module, _, path = target.partition(":")
+        *owners, name = path.split(".")
+        owner: Any = import_module(module)
+        for part in owners:
+            owner = getattr(owner, part)
+        real = getattr(owner, name)
+
+        def timed(*args: Any, **named: Any) -> Any:
+            return self.time(step, real, *args, **named)
+
+        setattr(owner, name, timed)
+        try:
+            yield
+        finally:
+            setattr(owner, name, real)
+
+    def median(self, station: str, step: str) -> float:
+        """Return the median of a step; 0: it was never done."""
+        return statistics.median(self.took.get((station, step), [0.0]))
+
+
 def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     """Time every station, with its code in the caches and after they were emptied."""
     rows = []
     ballast = np.zeros(EVICTED_BYTES // 2, np.uint8), np.zeros(EVICTED_BYTES // 2, np.uint8)
-    with (
-        tempfile.TemporaryDirectory(prefix="dtk") as folder,
-        tempfile.TemporaryDirectory(prefix="dtk", dir="/dev/shm") as shm,
-    ):
+    shared = tempfile.TemporaryDirectory(prefix="dtk", dir="/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="dtk") as folder, shared as shm:
         os.environ["DETEKTR_SHM_DIR"] = shm
         for consumers in chosen.consumers:
             stations = Stations(Path(folder), consumers)
             try:
-                took = {
-                    is_cold: time_frames(stations, chosen.frames, ballast if is_cold else None)
-                    for is_cold in (False, True)
-                }
+                time_frames(stations, WARM_FRAMES, None, in_steps=False)
+                wholes = [time_frames(stations, chosen.frames, evicted, in_steps=False) for evicted in (None, ballast)]
+                parts = [time_frames(stations, chosen.frames, evicted, in_steps=True) for evicted in (None, ballast)]
             finally:
                 stations.close()
-            for station in took[False]:
-                rows.append(
+            for station, steps in STEPS.items():
+                found = [(f"{station}, all of it", wholes, "whole")]
+                found += [(f"  {name}", parts, name) for name, _ in steps]
+                rows += [
                     {
                         "run": f"us a frame, K={consumers}",
-                        "station": station,
-                        "in the caches": statistics.median(took[False][station]),
-                        "not in them": statistics.median(took[True][station]),
+                        "step": shown,
+                        "in the caches": watches[0].median(station, step),
+                        "not in them": watches[1].median(station, step),
                     }
-                )
+                    for shown, watches, step in found
+                ]
     return rows
 
 
-def time_frames(stations: Stations, frames: int, ballast: Any) -> dict[str, list[float]]:
-    """Return the microseconds of each station for each frame."""
-    took: dict[str, list[float]] = {}
+def time_frames(stations: Stations, frames: int, ballast: Any, *, in_steps: bool) -> Stopwatch:
+    """Return the times of each station; of its steps too, which makes the whole slower by what the watching costs."""
+    watch = Stopwatch()
 
-    def station(name: str, act: Callable[[], object]) -> None:
+    def at(station: str, act: Callable[[], Any]) -> None:
+        watch.station = station
         if ballast is not None:
             np.copyto(*ballast)
-        begun_ns = time.perf_counter_ns()
-        act()
-        took.setdefault(name, []).append((time.perf_counter_ns() - begun_ns) / 1e3)
+        with ExitStack() as watched:
+            for step, target in STEPS[station] if in_steps else ():
+                watched.enter_context(watch.watching(target, step))
+            watch.time("whole", act)
 
     first, *others = stations.lookers
     for _ in range(frames):
-        station("capture: publish, offer, grant, ring", stations.publish)
-        station("buffer: receive, offer, grant, ring", partial(wake, stations.buffer))
-        station("processor: receive, look, give back", partial(wake, first))
+        at(CAPTURE, stations.publish)
+        at(BUFFER, partial(wake, stations.buffer))
+        at(PROCESSOR, partial(wake, first))
         for looker in others:
             wake(looker)
-    return took
+    return watch
 
 
 def wake(node: Node) -> None:

@@ -95,8 +95,12 @@ class CaptureNode(Node):
         return (self._waiting is not None or self._decoder.has_published) and self.outlet.fanout.has_room(0)
 
     def is_waiting(self) -> bool:
-        """Whether the source has ended, or the decoder waits for a slot."""
-        return self._decoder.is_finished or self._decoder.is_waiting
+        """Whether the decoder waits for a slot."""
+        return self._decoder.is_waiting
+
+    def is_ending(self) -> bool:
+        """Whether the source has ended, or is not read any more."""
+        return self.is_stopping or self._decoder.is_finished
 
     def settle(self, names: list[tuple[int, int]]) -> None:
         """Count what was offered and give slots back to the writer; a ring of a past epoch goes with its last frame."""

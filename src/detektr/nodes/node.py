@@ -110,6 +110,10 @@ class Node(ABC):
         """Whether we, or who is before us, can do nothing before leases come back."""
         return any([intake.is_wanted for intake in self.intakes])
 
+    def is_ending(self) -> bool:
+        """Whether nothing more will come, so that we wait for what is here to be finished, and end then."""
+        return self.is_stopping or (bool(self.intakes) and all([intake.is_ended for intake in self.intakes]))
+
     @abstractmethod
     def is_done(self) -> bool:
         """Whether everything is finished, so that the process may end."""
@@ -181,8 +185,8 @@ class Node(ABC):
             has_news |= self._serve(now_ns)
             for intake in self.intakes:
                 intake.flush()
-            # Rung for no frame: something has ended, or somebody waits for us.
-            if now_ns >= self._next_tick_ns or (self.link.is_rung and not has_news):
+            # Rung for no frame: something has ended, or somebody waits for us; or this was the last one.
+            if now_ns >= self._next_tick_ns or (self.link.is_rung and (not has_news or self.is_ending())):
                 self._tick(now_ns)
                 is_whole = all(intake.is_attached for intake in self.intakes)
                 self._next_tick_ns = now_ns + (TICK_NS if is_whole else ATTACH_TICK_NS)
@@ -217,7 +221,7 @@ class Node(ABC):
         has_moved, outlet = self.step(now_ns), self.outlet
         if outlet.fanout.edges:  # of most processors nobody reads
             has_moved |= outlet.pump(now_ns)
-            outlet.hurry(self.is_stopping or self.is_waiting())
+            outlet.hurry(self.is_ending() or self.is_waiting())
         self.settle(outlet.collect())
         return has_moved
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from typing import NamedTuple, cast
 
@@ -17,6 +18,8 @@ from detektr.nodes.source.pace import SECOND_NS, Thinner
 from detektr.nodes.source.timeline import exact
 
 LIVE_THREADS = 1  # of a decoder: cameras share the cores with each other and with who looks at the pictures
+FILE_THREADS_MORE = 4  # than cores: they wait for each other's rows, and work on while we copy
+FILE_THREADS_MAX = 16
 EVEN_PACKETS_MIN = 16  # in even steps, before it is foretold which pictures `fps` will leave out
 SENT_MAX = 256  # packets remembered until their picture comes out; decoders hold back far fewer
 HARDWARE_ERRORS_MAX = 8  # packets refused one after the other until a hardware decoder is given up
@@ -219,7 +222,11 @@ class PictureDecoder:
     def _prepared(self, context: VideoCodecContext) -> VideoCodecContext:
         threads = self._options.decoder_threads
         context.thread_type = "SLICE" if self._is_live else "AUTO"
-        context.thread_count = threads or (LIVE_THREADS if self._is_live else 0)
+        if not threads and self._is_live:
+            threads = LIVE_THREADS
+        elif not threads and not self._options.realtime:  # a file at its own pace waits anyway: FFmpeg's own choice
+            threads = min(len(os.sched_getaffinity(0)) + FILE_THREADS_MORE, FILE_THREADS_MAX)
+        context.thread_count = threads or 0
         context.flags |= _OUTPUT_CORRUPT
         return context
 

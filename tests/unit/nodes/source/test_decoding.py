@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ from detektr.nodes.source.decoding import DecodedFrame, PictureDecoder
 from tests.unit.nodes.source.test_formats import turn_track
 
 FRAMES, RATE, KEY_INTERVAL = 90, 30, 30
+AHEAD = min(len(os.sched_getaffinity(0)) + 4, 16)
 UNREFERRED = {"preset": "medium", "bf": "2", "b-pyramid": "none"}  # two of three pictures are referred to by none
 
 
@@ -182,12 +184,19 @@ def test_turned_file_is_left_to_the_decoder_that_knows_its_turn(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("is_live", "asked", "threads"), [(True, None, 1), (True, 3, 3), (False, None, 0), (False, 2, 2)]
+    ("is_live", "is_paced", "asked", "threads"),
+    [
+        (True, False, None, 1),
+        (True, False, 3, 3),
+        (False, True, None, 0),
+        (False, False, None, AHEAD),
+        (False, False, 2, 2),
+    ],
 )
-def test_threads_are_bounded_for_live_sources(
-    unreferred: Path, *, is_live: bool, asked: int | None, threads: int
+def test_threads_are_few_for_live_sources_and_more_than_cores_for_a_file_at_full_speed(
+    unreferred: Path, *, is_live: bool, is_paced: bool, asked: int | None, threads: int
 ) -> None:
-    decoder = new_decoder(is_live=is_live, decoder_threads=asked)
+    decoder = new_decoder(is_live=is_live, decoder_threads=asked, realtime=is_paced)
     with av.open(str(unreferred)) as container:
         decoder.begin(container.streams.video[0])
         context = container.streams.video[0].codec_context
