@@ -196,7 +196,7 @@ class Frame:
                 f"frame {self.id}: its lease is over and its slot may hold another picture; copy what you keep"
                 " (frame.bgr, frame.pixels.copy()) before process() returns"
             )
-        return self._slot
+        return self._slot[:]  # a view: who gives it another shape spoils nobody else's
 
     def _luma(self) -> Bytes:
         layout, shift = self.layout, self.layout.luma_shift

@@ -48,7 +48,6 @@ from detektr.memory.layout import (
 from detektr.memory.segment import Segment, create_segment, open_segment
 
 NO_LEASE = (0, 0, 0, 0)
-_SNAPSHOT_TRIES = 1000
 _REDO_BYTE = EDGE_WORD_REDO * WORD_BYTES
 _RECORDS = [struct.Struct(f"={length}Q") for length in range(2 * EDGE_REDO_PAIRS_MAX + 1)]
 _FRAME = struct.Struct(f"={CELL_PAYLOAD - CELL_OWNER}Q")

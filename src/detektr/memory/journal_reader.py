@@ -96,10 +96,9 @@ class JournalReader:
         """Return the running number of the last lease that the replica of an entry was granted."""
         return self._words[EDGE_WORD_GRANTS + entry * GRANTS_WORDS + GRANTS_COUNT]
 
-    def news(self, entry: int) -> tuple[int, bool]:
-        """Return what `granted` does, and whether the producer sleeps and is to be woken when leases come back."""
-        words = self._words
-        return words[EDGE_WORD_GRANTS + entry * GRANTS_WORDS + GRANTS_COUNT], words[EDGE_WORD_WANTED] != 0
+    def news(self, entry: int) -> tuple[int, int]:
+        """Return what `granted` does, and what the producer waits for: 0, WANTED or WANTED_ALL."""
+        return self.granted(entry), self._words[EDGE_WORD_WANTED]
 
     def granted_before(self, entry: int) -> int:
         """Return the running number of the last lease that was settled when the replica attached."""
@@ -145,7 +144,11 @@ class JournalReader:
         if state != CELL_LEASED or owner != session or number != grant:
             return None
         # Once more, in this order: if the lease was ended while we read, the rest may be of another frame.
-        if words[at + CELL_STATE] != CELL_LEASED or words[at + CELL_GRANT] != grant:
+        if (
+            words[at + CELL_STATE] != CELL_LEASED
+            or words[at + CELL_GRANT] != grant
+            or words[at + CELL_OWNER] != session
+        ):
             return None
         return Lease(key, sequence, captured_ns, cell, grant, delivery, payload)
 

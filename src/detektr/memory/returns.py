@@ -75,9 +75,9 @@ class ReturnsReader:
         self._count = count
 
     @property
-    def pending(self) -> int:
-        """How many leases were given back since the last `take`."""
-        return self._words[layout.RETURNS_WORD_COUNT] - self._count
+    def has_news(self) -> bool:
+        """Whether something was given back since the last `take`."""
+        return self._words[layout.RETURNS_WORD_COUNT] != self._count
 
     @property
     def sleeps(self) -> int:

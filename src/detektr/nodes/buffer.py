@@ -54,6 +54,13 @@ class BufferNode(Node):
         self._moved = moved
         return moved > 0
 
+    def has_work(self) -> bool:
+        """Whether what has arrived has found room since it was looked for."""
+        if self.is_stopping and not self.is_final:
+            return False
+        fanout = self.outlet.fanout
+        return any([intake.leases and fanout.has_room(lane) for lane, intake in enumerate(self.intakes)])
+
     def settle(self, names: list[tuple[int, int]]) -> None:
         """Count what was offered, and give frames back upstream."""
         if self._moved:

@@ -274,7 +274,7 @@ class Decoder(threading.Thread):
                     raise
                 self._alone_since_s = (self._alone_since_s or time.monotonic()) if is_alone else 0.0
             else:
-                self._is_short, self._alone_since_s = False, 0.0
+                self._is_short, self._alone_since_s, self.is_waiting = False, 0.0, False
                 nbytes, size = ring.nbytes / (1 << 20), _size(picture)
                 _log.info("epoch %d: %s %dx%d, %d slots, %.1f MiB", epoch, *size, ring.slots, nbytes)
                 return ring
@@ -284,7 +284,10 @@ class Decoder(threading.Thread):
             self.has_first.set()
             if self.is_live:
                 break
+            self.is_waiting = True
+            self._serve()
             self.room.wait(ROOM_CHECK_S)
+        self.is_waiting = False
         return None
 
 

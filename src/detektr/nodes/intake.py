@@ -71,8 +71,8 @@ class Intake:
         self.leases: deque[Lease] = deque()
         self.held: dict[FrameName, Lease | None] = {}
         self.why = ""
-        self.is_wanted = False
-        """Whether the producer waits for leases to come back, at our last look."""
+        self.wanted = 0
+        """Whether the producer waits for leases to come back, at our last look: 0, WANTED, or WANTED_ALL."""
         self._folder, self._link, self._page, self._seen = folder, link, page, seen
         at = layout.PAGE_WORD_INPUTS + entry * layout.PAGE_INPUT_WORDS
         self._session_word = at + layout.PAGE_INPUT_SESSION
@@ -155,9 +155,9 @@ class Intake:
     def _look(self) -> int:
         """Return the running number of the last lease granted to us, and note whether the producer waits."""
         if not self._is_attached or self._journal is None:
-            self.is_wanted = False
+            self.wanted = 0
             return self._received
-        last, self.is_wanted = self._journal.news(self._entry)
+        last, self.wanted = self._journal.news(self._entry)
         return last
 
     def tick(self, now_ns: int) -> None:
@@ -199,8 +199,10 @@ class Intake:
 
     @property
     def _is_awaited(self) -> bool:
-        """Whether the producer is to be woken for what we gave back: it waits, and we run short of work."""
-        return self.is_wanted and not self._is_told and 2 * len(self.leases) <= self.upstream.window
+        """Whether the producer is to be woken for what we gave back: it wants all of it, or we run short of work."""
+        if not self.wanted or self._is_told:
+            return False
+        return self.wanted == layout.WANTED_ALL or 2 * len(self.leases) <= self.upstream.window
 
     def finish(self, name: FrameName, grant: int = 0) -> None:
         """Give back a frame whose work is done; a producer that waits for it is told at the next `flush`."""
@@ -232,6 +234,8 @@ class Intake:
                 outbox.try_send(Failure(self.upstream.consumer, self._session, tuple(self._failed)))
             self._failed_lately.extend(self._failed)
             self._failed.clear()
+        if not self._is_told:
+            self._look()  # again: the work may have taken long
         if self._is_awaited and outbox is not None:  # without a fence: who misses it sees it when it falls asleep
             self._is_told = True
             outbox.ring()

@@ -108,7 +108,7 @@ class Node(ABC):
 
     def is_waiting(self) -> bool:
         """Whether we, or who is before us, can do nothing before leases come back."""
-        return any([intake.is_wanted for intake in self.intakes])
+        return any([intake.wanted for intake in self.intakes])
 
     def is_ending(self) -> bool:
         """Whether nothing more will come, so that we wait for what is here to be finished, and end then."""
@@ -185,19 +185,28 @@ class Node(ABC):
             has_news |= self._serve(now_ns)
             for intake in self.intakes:
                 intake.flush()
-            # Rung for no frame: something has ended, or somebody waits for us; or this was the last one.
-            if now_ns >= self._next_tick_ns or (self.link.is_rung and (not has_news or self.is_ending())):
+            is_rung, is_ending = self.link.is_rung, self.is_ending()
+            # Rung for no frame: something has ended, or somebody waits for us. At the end any news may be the last.
+            is_due = (is_rung and not has_news) or (is_ending and (is_rung or has_news))
+            if is_due or now_ns >= self._next_tick_ns:
                 self._tick(now_ns)
                 is_whole = all(intake.is_attached for intake in self.intakes)
                 self._next_tick_ns = now_ns + (TICK_NS if is_whole else ATTACH_TICK_NS)
                 self.is_over = self._has_ended(now_ns)
-                if self.is_over:
-                    return False
+                return False  # what the tick has changed is for another turn
             self.is_asleep = True
-            has_news = self.outlet.fall_asleep()
-            for intake in self.intakes:
-                has_news |= intake.fall_asleep()
+            has_news = self._fall_asleep()
+            if self.is_ending() and not is_ending:
+                has_news, self._next_tick_ns = True, 0
         return not has_news and not self.has_work()
+
+    def _fall_asleep(self) -> bool:
+        """Tell those before and after us that we sleep; whether there is news that they could not know to ring for."""
+        has_news = self.outlet.fall_asleep()
+        for intake in self.intakes:
+            has_news |= intake.fall_asleep()
+        has_edges = bool(self.outlet.fanout.edges)
+        return has_news or (has_edges and not self.outlet.is_hurried and self.is_waiting())
 
     def serve(self, *, may_leave: bool = False) -> None:
         """Do the loop's work for the edges from another thread, which has news, if the loop sleeps; else it will.

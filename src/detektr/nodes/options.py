@@ -154,7 +154,7 @@ class CaptureOptions(_NodeOptions):
     hwaccel: Literal["auto", "cuda", "qsv", "none"] = "none"
     """Decode by hardware; where that fails it is done in software, and the status says why."""
     decoder_threads: Annotated[int, Ge(1), Le(64)] | None = None
-    """Threads of the decoder; unless told otherwise one for a live source, a few more than there are cores for a file."""
+    """Threads of the decoder; else one for a live source, and for a file at full speed two more than cores."""
     format: PixelFormat | None = None
     """Pixel format in the ring (an FFmpeg name); the decoder's own unless told otherwise."""
     width: Annotated[int, Ge(2), Le(16384)] | None = None

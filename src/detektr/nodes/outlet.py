@@ -26,8 +26,6 @@ from detektr.wire.doorbell import Button
 from detektr.wire.link import Link
 from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Welcome
 
-FEW_LEASES = 4
-WARM_NS = 5_000_000
 _REPLICA = re.compile(r"^([A-Za-z][A-Za-z0-9_-]{0,31})\.([0-9]{1,3})\Z")
 _log = logging.getLogger(__name__)
 
@@ -60,7 +58,7 @@ class Outlet:
         self._account = Account(producer.name, report, identify, save_letter)
         self._segments: dict[str, Segment] = {}
         self._ways = Ways(link)
-        self._is_hurried = self._is_waiting = False
+        self.is_hurried = self._has_asked = False
         self._pages: dict[str, PageReader] = {}
 
     def add_edge(self, consumer: str, options: EdgeOptions) -> None:
@@ -132,30 +130,33 @@ class Outlet:
 
     def hurry(self, is_hurried: bool) -> None:
         """Say whether we wait for every lease to come back; replicas that sleep on some are woken."""
-        if is_hurried and not self._is_hurried:
+        is_new, self.is_hurried = is_hurried and not self.is_hurried, is_hurried
+        if is_new:
             for edge in self.fanout.edges.values():
-                edge.journal[layout.EDGE_WORD_WANTED] = 1
-                self._is_waiting = True
+                self._ask(edge)
             self._ways.wake(tuple(self._ways))
-        self._is_hurried = is_hurried
 
     def wake(self) -> None:
         """Say that we look at what is returned anyway."""
-        if self._is_waiting:
-            self._is_waiting = False
+        if self._has_asked:
+            self._has_asked = False
             for edge in self.fanout.edges.values():
                 edge.journal[layout.EDGE_WORD_WANTED] = 0
 
     def fall_asleep(self) -> bool:
         """Say which edges wait for leases to come back; whether some came back before that could be seen."""
         for edge in self.fanout.edges.values():
-            if self._is_hurried or edge.queued:
-                edge.journal[layout.EDGE_WORD_WANTED] = 1
-                self._is_waiting = True
-        if not self._is_waiting:
+            if self.is_hurried or edge.queued:
+                self._ask(edge)
+        if not self._has_asked:
             return False
         fence()
         return self._ways.has_news
+
+    def _ask(self, edge: Edge) -> None:
+        """Say that we sleep until leases of an edge come back."""
+        edge.journal[layout.EDGE_WORD_WANTED] = layout.WANTED_ALL if self.is_hurried else layout.WANTED
+        self._has_asked = True
 
     def offer(self, lane: int, key: int, sequence: int, captured_ns: int, payload: bytes, now_ns: int) -> None:
         """Offer a frame to every edge, and wake who gets it at once; see `Edge.offer`."""
@@ -169,7 +170,7 @@ class Outlet:
                 self._grant(edge, now_ns)
         has_some = False
         for edge in edges:
-            if self._harvest(edge, now_ns, may_wait=not self._is_hurried and not edge.queued):
+            if self._harvest(edge, now_ns):
                 has_some = True
                 self._grant(edge, now_ns)
         return has_some
@@ -177,19 +178,13 @@ class Outlet:
     def _grant(self, edge: Edge, now_ns: int) -> None:
         self._ways.wake(edge.grant(now_ns))
 
-    def _harvest(self, edge: Edge, now_ns: int, *, may_wait: bool = False) -> bool:
-        """Take back what replicas have returned; whether there was something.
-
-        With `may_wait` nobody needs it yet: a few are taken at once, unless they come so fast that their slots are
-        still in the caches.
-        """
+    def _harvest(self, edge: Edge, now_ns: int) -> bool:
+        """Take back what replicas have returned; whether there was something."""
         has_some = False
         for session, way in self._ways.of(edge.replicas):
-            pending = way.returns.pending
-            if not pending or (may_wait and pending < FEW_LEASES and now_ns - way.looked_ns > WARM_NS):
+            if not way.returns.has_news:
                 continue
             has_some = True
-            way.looked_ns = now_ns
             try:
                 returned = way.returns.take()
             except WireError as fault:

@@ -24,11 +24,9 @@ class Way:
     outbox: Outbox
     returns: ReturnsReader
     pidfd: int = -1
-    """Can be read when that process ends; -1: it lives where we cannot see it, and is looked for at each tick."""
+    """Can be read when that process ends; -1: there is none here. It only says when to look: the page's lock tells."""
     woken: int = 0
     """The sleep out of which it was woken last."""
-    looked_ns: int = 0
-    """When it was looked last what it has given back."""
 
     def wake(self) -> None:
         """Wake the replica if it sleeps, once a sleep; what it is to see must have been written before."""
@@ -85,4 +83,4 @@ class Ways(dict[int, Way]):
     @property
     def has_news(self) -> bool:
         """Whether something was given back."""
-        return any([way.returns.pending for way in self.values()])
+        return any([way.returns.has_news for way in self.values()])

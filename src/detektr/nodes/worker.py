@@ -82,6 +82,10 @@ class WorkerNode(Node):
         is_alone = self.is_stopping and not self.is_final
         return not is_alone and any([intake.leases for intake in self.intakes]) and self.may_work()
 
+    def is_waiting(self) -> bool:
+        """Whether there is no room for what the work gives: what is before us does not wait for our own edges."""
+        return not self.may_work()
+
     def may_work(self) -> bool:
         """Whether there is room for what the work gives."""
         return True

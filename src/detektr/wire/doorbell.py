@@ -23,7 +23,11 @@ class Doorbell:
         path.unlink(missing_ok=True)
         os.mkfifo(path, 0o600)
         # Open for writing too: with no other writer the pipe would seem ended, and wake for ever.
-        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            path.unlink()
+            raise
         self._lock, self._is_closed = threading.Lock(), False
 
     def fileno(self) -> int:

@@ -273,6 +273,20 @@ def test_falling_asleep_finds_that_the_producer_waits_for_what_was_given_back(be
     assert not bench.intake.fall_asleep(), "it has been told"
 
 
+def test_a_producer_that_wants_all_is_told_though_most_of_the_window_waits_one_that_wants_credit_is_not(
+    bench: Bench,
+) -> None:
+    bench.offer(0, 1, 2, 3)
+    bench.grant()
+    bench.intake.finish((1, 0), bench.take().grant)
+    bench.journal[layout.EDGE_WORD_WANTED] = layout.WANTED
+    bench.intake.flush()
+    assert bench.outbox.rings == 0
+    bench.journal[layout.EDGE_WORD_WANTED] = layout.WANTED_ALL
+    bench.intake.flush()
+    assert bench.outbox.rings == 1
+
+
 # -- attaching
 
 

@@ -46,7 +46,8 @@ def empty():
     return iter(())
 
 def yields(what):
-    yield {"float": np.zeros((4, 4, 3)), "four": np.zeros((4, 4, 4), np.uint8), "text": "hello", "none": None}[what]
+    things = {"float": np.zeros((4, 4, 3)), "four": np.zeros((4, 4, 4), np.uint8), "number": np.array(5, np.uint8)}
+    yield {**things, "text": "hello", "none": None}[what]
 
 def raises():
     yield np.zeros((4, 4), np.uint8)
@@ -283,6 +284,7 @@ def test_source_that_fails_says_what_why_and_the_cure(folder: Path, source: str,
     [
         ("float", "a numpy float64 array of shape (4, 4, 3)"),
         ("four", "a numpy uint8 array of shape (4, 4, 4)"),
+        ("number", "a numpy uint8 array of shape ()"),
         ("text", "str 'hello'"),
         ("none", "NoneType None"),
     ],

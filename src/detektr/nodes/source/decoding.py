@@ -18,7 +18,7 @@ from detektr.nodes.source.pace import SECOND_NS, Thinner
 from detektr.nodes.source.timeline import exact
 
 LIVE_THREADS = 1  # of a decoder: cameras share the cores with each other and with who looks at the pictures
-FILE_THREADS_MORE = 4  # than cores: they wait for each other's rows, and work on while we copy
+FILE_THREADS_MORE = 2  # than cores: they wait for each other's rows, and work on while we copy; each holds pictures
 FILE_THREADS_MAX = 16
 EVEN_PACKETS_MIN = 16  # in even steps, before it is foretold which pictures `fps` will leave out
 SENT_MAX = 256  # packets remembered until their picture comes out; decoders hold back far fewer

@@ -49,7 +49,7 @@ class GeneratorSource:
         self._pacer = Pacer() if options.realtime else None
         self._closed = threading.Event()
         self._is_plain = self._thinner is None and self._pacer is None and not self._fitting.is_asked
-        self._shape: tuple[int, ...] = ()
+        self._shape: tuple[int, ...] | None = None
         self._layout: PictureLayout | None = None  # of arrays of that shape
         self._factory = self._find(folder)
         self._product = self._build()

@@ -14,7 +14,7 @@ from detektr.nodes.source.decoding import DecodedFrame, PictureDecoder
 from tests.unit.nodes.source.test_formats import turn_track
 
 FRAMES, RATE, KEY_INTERVAL = 90, 30, 30
-AHEAD = min(len(os.sched_getaffinity(0)) + 4, 16)
+AHEAD = min(len(os.sched_getaffinity(0)) + 2, 16)
 UNREFERRED = {"preset": "medium", "bf": "2", "b-pyramid": "none"}  # two of three pictures are referred to by none
 
 
