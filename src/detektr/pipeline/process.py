@@ -20,6 +20,7 @@ LOG_READ_BYTES = 1 << 16
 MESSAGES_READ_MAX = 64  # at one look, so that a talkative child does not keep out the others
 # One core a process unless told otherwise: numpy's own threads in every process fight over the machine.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+_OF_CAPTURES = {"MALLOC_ARENA_MAX": "2"}  # a decoder's threads share what one of them has freed
 
 
 class ChildProcess:
@@ -49,7 +50,7 @@ class ChildProcess:
                 stdout=log_end,  # what the user's code prints is log; our own stdout belongs to the table
                 stderr=log_end,
                 pass_fds=[theirs.fileno()],
-                env={**_ENVIRONMENT, **os.environ},
+                env={**_ENVIRONMENT, **(_OF_CAPTURES if spec.options.kind == "capture" else {}), **os.environ},
                 cwd=spec.folder,  # what a node writes lies beside its file, from wherever that is run
                 process_group=0,  # a terminal's Ctrl-C is for the supervisor alone
             )
