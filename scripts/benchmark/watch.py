@@ -134,8 +134,10 @@ def family() -> list[int]:
 
 def _name(command: list[str], folder: str) -> str:
     """Return how a process is shown: the node of detektr that it is, or what it was told beside the run's folder."""
-    if "detektr.pipeline.entry" in command:
-        return command[command.index("detektr.pipeline.entry") + 1]
+    if command and command[0].startswith("detektr "):
+        return command[0].split()[1]
+    if "detektr.pipeline.forkserver" in command:
+        return "fork server"
     if "detektr" in command:
         return "up"
     return " ".join(Path(word).name for word in command[1:] if not word.startswith(folder))[-40:]

@@ -11,8 +11,10 @@ from typing import NamedTuple
 from detektr.errors import WireError
 
 _HEAD = struct.Struct("=7Qq?BB")  # the fields in their order, whether there is a pts, and how long the names are
+_HEAD_BYTES = _HEAD.size
 _NAME_BYTES_MAX = 32
-DESCRIPTOR_BYTES_MAX = _HEAD.size + 2 * _NAME_BYTES_MAX
+DESCRIPTOR_BYTES_MAX = _HEAD_BYTES + 2 * _NAME_BYTES_MAX
+_new = tuple.__new__  # of a named tuple, without the function in between: on every frame's way
 
 
 @functools.lru_cache(maxsize=1024)
@@ -63,8 +65,10 @@ class Descriptor(NamedTuple):
 
 def pack_descriptor(descriptor: Descriptor) -> bytes:
     """Return the descriptor as bytes, at most `DESCRIPTOR_BYTES_MAX` of them."""
-    names, pts = _names(descriptor.node, descriptor.camera), descriptor.pts
-    return _HEAD.pack(*descriptor[2:9], pts or 0, pts is not None, *map(len, names)) + names[0] + names[1]
+    node, camera, run, epoch, slot, generation, sequence, captured_ns, utc_ns, pts = descriptor
+    names, node_bytes, camera_bytes = _names(node, camera)
+    numbers = run, epoch, slot, generation, sequence, captured_ns, utc_ns
+    return _HEAD.pack(*numbers, pts or 0, pts is not None, node_bytes, camera_bytes) + names
 
 
 def unpack_descriptor(payload: bytes) -> Descriptor:
@@ -73,24 +77,30 @@ def unpack_descriptor(payload: bytes) -> Descriptor:
     Raises:
         WireError: the bytes are not a descriptor; says what is wrong with them.
     """
-    if len(payload) < _HEAD.size:
-        raise WireError(f"descriptor of {len(payload)} bytes; even without names it has {_HEAD.size}")
-    *numbers, pts, has_pts, node_bytes, camera_bytes = _HEAD.unpack_from(payload)
-    end = _HEAD.size + node_bytes
-    if end + camera_bytes != len(payload) or not (0 < node_bytes <= _NAME_BYTES_MAX >= camera_bytes > 0):
-        raise WireError(f"descriptor of {len(payload)} bytes, with names of {node_bytes} and {camera_bytes} bytes")
-    node, camera = _name(payload[_HEAD.size : end]), _name(payload[end:])
-    return Descriptor._make((node, camera, *numbers, pts if has_pts else None))
+    if len(payload) < _HEAD_BYTES:
+        raise WireError(f"descriptor of {len(payload)} bytes; even without names it has {_HEAD_BYTES}")
+    run, epoch, slot, generation, sequence, captured_ns, utc_ns, pts, has_pts, node_bytes, camera_bytes = (
+        _HEAD.unpack_from(payload)
+    )
+    node, camera = _split(payload[_HEAD_BYTES:], node_bytes, camera_bytes)
+    numbers = run, epoch, slot, generation, sequence, captured_ns, utc_ns
+    return _new(Descriptor, (node, camera, *numbers, pts if has_pts else None))
 
 
 @functools.lru_cache(maxsize=1024)
-def _names(node: str, camera: str) -> tuple[bytes, bytes]:
-    return node.encode(), camera.encode()
+def _names(node: str, camera: str) -> tuple[bytes, int, int]:
+    """Return both names as they are packed, and how many bytes each has."""
+    first, second = node.encode(), camera.encode()
+    return first + second, len(first), len(second)
 
 
 @functools.lru_cache(maxsize=1024)
-def _name(text: bytes) -> str:
+def _split(names: bytes, node_bytes: int, camera_bytes: int) -> tuple[str, str]:
+    """Return the names of node and camera."""
+    if node_bytes + camera_bytes != len(names) or not 0 < node_bytes <= _NAME_BYTES_MAX >= camera_bytes > 0:
+        count = _HEAD_BYTES + len(names)
+        raise WireError(f"descriptor of {count} bytes, with names of {node_bytes} and {camera_bytes} bytes")
     try:
-        return text.decode()
+        return names[:node_bytes].decode(), names[node_bytes:].decode()
     except UnicodeDecodeError:
-        raise WireError(f"descriptor with a name that is no text: {text!r}") from None
+        raise WireError(f"descriptor with a name that is no text: {names!r}") from None

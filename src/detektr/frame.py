@@ -196,7 +196,7 @@ class Frame:
                 f"frame {self.id}: its lease is over and its slot may hold another picture; copy what you keep"
                 " (frame.bgr, frame.pixels.copy()) before process() returns"
             )
-        return self._slot[:]  # a view: who gives it another shape spoils nobody else's
+        return self._slot
 
     def _luma(self) -> Bytes:
         layout, shift = self.layout, self.layout.luma_shift
@@ -227,18 +227,11 @@ def shaped(flat: Bytes, layout: PictureLayout) -> Array:
     """Return a 1-D array of `layout.nbytes` bytes in the shape that OpenCV expects of its format.
 
     Returns:
-        A view, uint8 or (more than 8 bits) uint16: (H, W) grey; (H, W, 3) bgr24, rgb24; (H, W, 4) bgra, rgba;
+        A new view, uint8 or (more than 8 bits) uint16: (H, W) grey; (H, W, 3) bgr24, rgb24; (H, W, 4) bgra, rgba;
         (H, W, 2) yuyv422 of even width; (H * 3 // 2, W) yuv420p, nv12 and their like of even sizes; else 1-D.
     """
-    width, height = layout.width, layout.height
-    if len(layout.planes) == 1 and layout.format != "yuyv422":
-        return plane_views(flat, layout)[0]
     samples: Array = flat.view("<u2") if layout.sample_bytes == 2 else flat
-    if layout.format == "yuyv422" and width % 2 == 0:
-        return samples.reshape(height, width, 2)
-    if samples.size * 2 == width * height * 3 and width % 2 == height % 2 == 0:
-        return samples.reshape(height * 3 // 2, width)
-    return samples
+    return samples.reshape(layout.shape)
 
 
 def plane_rows(plane: VideoPlane, rows: int, row_bytes: int) -> Bytes:

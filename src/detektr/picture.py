@@ -113,7 +113,7 @@ class PictureLayout:
             if not 1 <= side <= SIDE_PIXELS_MAX:
                 raise ValueError(f"picture {name} {side} is out of range; expected 1 to {SIDE_PIXELS_MAX} pixels")
 
-    @property
+    @cached_property
     def sample_bytes(self) -> int:
         """Bytes of one sample: 1, or 2 (little-endian) for more than 8 bits."""
         return FORMATS[self.format].sample_bytes
@@ -138,6 +138,20 @@ class PictureLayout:
             planes.append(plane)
             offset += plane.row_bytes * plane.rows
         return tuple(planes)
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Shape, in samples, that OpenCV expects of the format; see `detektr.frame.shaped`."""
+        width, height = self.width, self.height
+        if self.format == "yuyv422" and width % 2 == 0:
+            return height, width, 2
+        if len(self.planes) == 1 and self.format != "yuyv422":
+            channels = self.planes[0].channels
+            return (height, width) if channels == 1 else (height, width, channels)
+        count = self.nbytes // self.sample_bytes
+        if count * 2 == width * height * 3 and width % 2 == height % 2 == 0:
+            return height * 3 // 2, width
+        return (count,)
 
     @cached_property
     def nbytes(self) -> int:

@@ -273,7 +273,7 @@ class EdgeMachine(RuleBasedStateMachine):
             self.flush(name, arrives)
 
     def still_holds(self, consumer: Consumer, lease: Lease) -> bool:
-        return self.reader.is_leased(lease.cell, consumer.session, lease.key, lease.sequence)
+        return self.reader.is_leased(lease.cell, consumer.session, lease.grant)
 
     @rule(name=names, arrives=st.booleans())
     def flush(self, name: str, arrives: bool = True) -> None:

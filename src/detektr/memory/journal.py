@@ -22,6 +22,7 @@ from detektr.memory.layout import (
     CELL_LEASED,
     CELL_OWNER,
     CELL_PAYLOAD,
+    CELL_QUEUED,
     CELL_STATE,
     EDGE_REDO_PAIRS_MAX,
     EDGE_REPLICAS_MAX,
@@ -29,6 +30,7 @@ from detektr.memory.layout import (
     EDGE_WORD_CHANGE,
     EDGE_WORD_FIRST_CELL,
     EDGE_WORD_GRANTS,
+    EDGE_WORD_OFFERED,
     EDGE_WORD_REDO,
     EDGE_WORD_REDO_COUNT,
     EDGE_WORD_REPLICAS,
@@ -51,6 +53,8 @@ NO_LEASE = (0, 0, 0, 0)
 _REDO_BYTE = EDGE_WORD_REDO * WORD_BYTES
 _RECORDS = [struct.Struct(f"={length}Q") for length in range(2 * EDGE_REDO_PAIRS_MAX + 1)]
 _FRAME = struct.Struct(f"={CELL_PAYLOAD - CELL_OWNER}Q")
+_OFFER = struct.Struct("=6Q")  # the redo record of an offer: three pairs
+_OFFER_END = _REDO_BYTE + _OFFER.size
 
 
 class CellRecord(NamedTuple):
@@ -161,19 +165,14 @@ class Journal:
             self._seen[key] = at
         return at
 
-    def check_payload(self, sequence: int, payload: bytes) -> None:
-        """Refuse what no cell has room for.
+    def too_long(self, sequence: int, payload: bytes) -> WireError:
+        """Return the error of a payload that no cell has room for, longer than `payload_bytes_max`."""
+        return WireError(
+            f"frame {sequence}: its announcement has {len(payload)} bytes and this edge's cells"
+            f" {self.payload_bytes_max}; run the same detektr, from the same file, everywhere"
+        )
 
-        Raises:
-            WireError: the payload is longer than a cell.
-        """
-        if len(payload) > self.payload_bytes_max:
-            raise WireError(
-                f"frame {sequence}: its announcement has {len(payload)} bytes and this edge's cells"
-                f" {self.payload_bytes_max}; run the same detektr, from the same file, everywhere"
-            )
-
-    def fill_cell(
+    def offer(
         self,
         cell: int,
         ordinal: int,
@@ -182,27 +181,36 @@ class Journal:
         lane: int,
         captured_ns: int,
         payload: bytes,
+        offered: int,
         lease: tuple[int, int, int, int] = NO_LEASE,
-    ) -> int:
-        """Write a frame into a free cell; it counts as nothing until its state word says otherwise.
+    ) -> None:
+        """Write a frame into a free cell and count it, in one change. On every frame's way: spelled out, not `apply`.
 
         Args:
             cell: where.
             ordinal: its place in the order of offers.
             key: of its stream.
-            sequence: in its stream.
+            sequence: in its stream; the edge expects the next one from now on.
             lane: which queue it belongs to.
             captured_ns: monotonic time of its capture.
             payload: what is announced; it must fit.
-            lease: owner, running number, time and count of deliveries, where it is to be leased at once.
-        Returns:
-            The number of the state word.
+            offered: frames offered to this edge, this one included.
+            lease: owner, running number, time and count of deliveries, where it is leased at once; else it is queued.
         """
+        words, raw, seen = self._words, self._bytes, self.seen_word(key)
         at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
+        state = CELL_QUEUED if lease is NO_LEASE else CELL_LEASED
         begin = (at + CELL_OWNER) * WORD_BYTES
         frame = _FRAME.pack(*lease, 0, ordinal, key, sequence, lane, captured_ns, len(payload)) + payload
-        self._bytes[begin : begin + len(frame)] = frame
-        return at + CELL_STATE
+        raw[begin : begin + len(frame)] = frame  # it counts as nothing until its state word says otherwise
+        words[EDGE_WORD_CHANGE] += 1
+        raw[_REDO_BYTE:_OFFER_END] = _OFFER.pack(seen, sequence + 1, EDGE_WORD_OFFERED, offered, at, state)
+        words[EDGE_WORD_REDO_COUNT] = 3
+        words[seen] = sequence + 1
+        words[EDGE_WORD_OFFERED] = offered
+        words[at] = state
+        words[EDGE_WORD_CHANGE] += 1
+        words[EDGE_WORD_REDO_COUNT] = 0
 
     def lease_cell(self, cell: int, owner: int, grant: int, granted_ns: int, deliveries: int) -> None:
         """Turn a queued cell into a leased one, or hand a leased one to another owner."""
@@ -293,4 +301,4 @@ def apply_redo(words: memoryview | list[int]) -> None:
         words[words[at]] = words[at + 1]
 
 
-assert EDGE_WORD_REDO + 2 * EDGE_REDO_PAIRS_MAX <= layout.EDGE_WORD_OFFERED
+assert EDGE_WORD_REDO + 2 * EDGE_REDO_PAIRS_MAX <= EDGE_WORD_OFFERED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from detektr.ledger import DROP_REASONS, EdgeLedger
 from detektr.memory import layout
 from detektr.memory.journal import apply_redo
 from detektr.memory.layout import (
+    CELL_DELIVERIES,
     CELL_GRANT,
     CELL_LEASED,
     CELL_OWNER,
@@ -35,6 +37,8 @@ from detektr.memory.layout import (
 from detektr.memory.segment import Segment, open_segment
 
 _SNAPSHOT_TRIES = 1000
+_FRAME = struct.Struct(f"={CELL_PAYLOAD - CELL_DELIVERIES}Q")
+_new = tuple.__new__  # of a named tuple, without the function in between: on every frame's way
 
 
 class Lease(NamedTuple):
@@ -75,16 +79,14 @@ class JournalReader:
         """Whether the journal's name is gone: its producer's run is over."""
         return self._segment.is_unlinked
 
-    def is_leased(self, cell: int, session: int, key: int, sequence: int) -> bool:
-        """Whether `session` still holds the lease on a frame that was granted to it in `cell`."""
-        at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
-        words = self._words
-        return bool(
+    def is_leased(self, cell: int, session: int, grant: int) -> bool:
+        """Whether `session` still holds the lease with this running number, which was granted to it in `cell`."""
+        at, words = EDGE_WORD_FIRST_CELL + cell * self._cell_words, self._words
+        return (
             at < self._end
+            and words[at + CELL_GRANT] == grant
             and words[at + CELL_STATE] == CELL_LEASED
             and words[at + CELL_OWNER] == session
-            and words[at + layout.CELL_SEQUENCE] == sequence
-            and words[at + layout.CELL_KEY] == key
         )
 
     def entry_of(self, session: int) -> int | None:
@@ -98,7 +100,8 @@ class JournalReader:
 
     def news(self, entry: int) -> tuple[int, int]:
         """Return what `granted` does, and what the producer waits for: 0, WANTED or WANTED_ALL."""
-        return self.granted(entry), self._words[EDGE_WORD_WANTED]
+        words = self._words
+        return words[EDGE_WORD_GRANTS + entry * GRANTS_WORDS + GRANTS_COUNT], words[EDGE_WORD_WANTED]
 
     def granted_before(self, entry: int) -> int:
         """Return the running number of the last lease that was settled when the replica attached."""
@@ -136,21 +139,19 @@ class JournalReader:
         at, words = EDGE_WORD_FIRST_CELL + cell * self._cell_words, self._words
         if at >= self._end:
             return None
-        state, owner, number, _, delivery, _, _, key, sequence, _, captured_ns, length = words[
-            at : at + CELL_PAYLOAD
-        ].tolist()
+        delivery, _, _, key, sequence, _, captured_ns, length = _FRAME.unpack_from(
+            self._bytes, (at + CELL_DELIVERIES) * WORD_BYTES
+        )
         begin = (at + CELL_PAYLOAD) * WORD_BYTES
         payload = self._bytes[begin : begin + length].tobytes()
-        if state != CELL_LEASED or owner != session or number != grant:
-            return None
-        # Once more, in this order: if the lease was ended while we read, the rest may be of another frame.
+        # Afterwards, in this order: if the lease was ended while we read, what we read may be of another frame.
         if (
             words[at + CELL_STATE] != CELL_LEASED
             or words[at + CELL_GRANT] != grant
             or words[at + CELL_OWNER] != session
         ):
             return None
-        return Lease(key, sequence, captured_ns, cell, grant, delivery, payload)
+        return _new(Lease, (key, sequence, captured_ns, cell, grant, delivery, payload))
 
     def ledger(self) -> EdgeLedger:
         """Return the counts of one moment; their sum holds whenever the edge's writer is alive, stopped or dead."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 WORD_BYTES = 8
 PAGE_BYTES = 4096
-VERSION = 3  # of every layout here; who meets another says so
+VERSION = 4  # of every layout here; who meets another says so
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC = 0x676E69722E6B7464  # "dtk.ring"
@@ -53,7 +53,6 @@ EDGE_WORD_DELIVERED = 65
 EDGE_WORD_DEAD_LETTERED = 66
 EDGE_WORD_REDELIVERED = 67
 EDGE_WORD_REFUSED = 68
-EDGE_WORD_NEXT_ORDINAL = 69
 EDGE_WORD_ATTACHED = 70
 EDGE_WORD_STALLED_SINCE_NS = 71
 EDGE_WORD_MARK = 72

@@ -11,9 +11,11 @@ import msgpack
 
 from detektr.errors import WireError
 from detektr.memory import layout
+from detektr.memory.layout import RING_SLOT_GENERATION, RING_SLOT_HEADER_WORDS, RING_SLOT_SEQUENCE
 from detektr.memory.segment import Segment, create_segment, open_segment
 from detektr.picture import PictureLayout
 
+_FIRST_GENERATION = layout.RING_SLOT_HEADERS_BYTE // layout.WORD_BYTES + RING_SLOT_GENERATION
 _NO_WORDS = memoryview(b"").cast("Q")
 
 
@@ -46,8 +48,7 @@ class RingWriter:
         self._stride = layout.whole_pages(facts.picture.nbytes)
         self._first = layout.first_slot_byte(slots)
         self._headers = [
-            layout.RING_SLOT_HEADERS_BYTE // layout.WORD_BYTES + slot * layout.RING_SLOT_HEADER_WORDS
-            for slot in range(slots)
+            layout.RING_SLOT_HEADERS_BYTE // layout.WORD_BYTES + slot * RING_SLOT_HEADER_WORDS for slot in range(slots)
         ]
         self._free = list(range(slots - 1, -1, -1))
 
@@ -76,20 +77,20 @@ class RingWriter:
             slot = self._free.pop()
         except IndexError:
             return None
-        word = self._headers[slot] + layout.RING_SLOT_GENERATION
+        word = self._headers[slot] + RING_SLOT_GENERATION
         self._words[word] = (self._words[word] + 1) | 1  # odd already: it was claimed before, and never published
         return slot
 
     def generation(self, slot: int) -> int:
         """Return the generation that a claimed slot will have when it is published, as its descriptor must say."""
-        return self._words[self._headers[slot] + layout.RING_SLOT_GENERATION] + 1
+        return self._words[self._headers[slot] + RING_SLOT_GENERATION] + 1
 
     def publish(self, slot: int, sequence: int) -> int:
         """Declare a claimed slot's picture complete; returns its generation."""
         header, words = self._headers[slot], self._words
-        words[header + layout.RING_SLOT_SEQUENCE] = sequence
-        generation = words[header + layout.RING_SLOT_GENERATION] + 1
-        words[header + layout.RING_SLOT_GENERATION] = generation
+        words[header + RING_SLOT_SEQUENCE] = sequence
+        generation = words[header + RING_SLOT_GENERATION] + 1
+        words[header + RING_SLOT_GENERATION] = generation
         return generation
 
     def release(self, slot: int) -> None:
@@ -156,8 +157,7 @@ class RingReader:
         """Whether the slot still holds, complete, the picture that was announced with `generation`."""
         if not 0 <= slot < self.slots:
             return False
-        header = layout.RING_SLOT_HEADERS_BYTE // layout.WORD_BYTES + slot * layout.RING_SLOT_HEADER_WORDS
-        return bool(self._words[header + layout.RING_SLOT_GENERATION] == generation)
+        return self._words[_FIRST_GENERATION + slot * RING_SLOT_HEADER_WORDS] == generation
 
     @property
     def is_unlinked(self) -> bool:

@@ -23,10 +23,8 @@ class Backlog:
         self._is_full = [False] * lanes
         self._mark, self._low, self._last = mark, low, lanes - 1
         self._turn = 0
-
-    def __len__(self) -> int:
-        """Return how many frames wait."""
-        return sum(map(len, self._queues)) if self._last else len(self._queues[0])
+        self.count = 0
+        """How many frames wait."""
 
     def __iter__(self) -> Iterator[Cell]:
         """Return every frame that waits, lane by lane."""
@@ -49,6 +47,7 @@ class Backlog:
         lane = self.lane(cell.lane)
         queue = self._queues[lane]
         queue.append(cell)
+        self.count += 1
         if len(queue) >= self._mark:
             self._is_full[lane] = True
 
@@ -58,11 +57,15 @@ class Backlog:
         while place < len(queue) and queue[place].ordinal < cell.ordinal:
             place += 1
         queue.insert(place, cell)
+        self.count += 1
 
     def take_oldest(self, lane: int) -> Cell | None:
         """Take the oldest frame of one lane; None: it is empty. Its mark stays reached: this makes room for another."""
         queue = self._queues[lane]
-        return queue.popleft() if queue else None
+        if not queue:
+            return None
+        self.count -= 1
+        return queue.popleft()
 
     def take(self) -> Cell | None:
         """Take the next frame, lanes in turn; None: nothing waits."""
@@ -73,6 +76,7 @@ class Backlog:
             queue = self._queues[lane]
             if queue:
                 cell = queue.popleft()
+                self.count -= 1
                 if self._is_full[lane] and len(queue) <= self._low:
                     self._is_full[lane] = False
                 return cell

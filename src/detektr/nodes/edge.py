@@ -17,7 +17,6 @@ from detektr.memory.layout import (
     CELL_LEASED,
     CELL_QUEUED,
     CELL_STATE,
-    EDGE_WORD_NEXT_ORDINAL,
     EDGE_WORD_OFFERED,
 )
 from detektr.nodes.backlog import Backlog
@@ -26,6 +25,7 @@ from detektr.nodes.terms import EdgeOptions, Fact
 
 _DROPPED = {reason: layout.EDGE_WORD_DROPPED + place for place, reason in enumerate(DROP_REASONS)}
 _SETTLE_MAX = layout.EDGE_REDO_PAIRS_MAX - 1  # cells freed in one change, beside the counter
+LEASES_IDLE = 4  # returned or not: so few are looked at together with later ones
 STALL_NS = 300_000_000  # told within a second, with the time between two looks
 
 Offer = Literal["taken", "dropped", "known"]
@@ -48,6 +48,7 @@ class Edge:
         self._alone_since_ns = 0
         self._free = [index for index in range(journal.cells - 1, -1, -1) if index not in used]
         self._offered = journal[EDGE_WORD_OFFERED]
+        self._next_ordinal = records[-1].ordinal + 1 if records else 1
         for record in journal.replicas():
             replica = Replica(record.entry, record.session, record.name, record.window, is_durable=record.is_durable)
             self.replicas[record.session] = replica
@@ -59,7 +60,7 @@ class Edge:
     @property
     def queued(self) -> int:
         """Frames that wait for a replica."""
-        return len(self._backlog)
+        return self._backlog.count
 
     @property
     def in_flight(self) -> int:
@@ -70,6 +71,16 @@ class Edge:
     def is_empty(self) -> bool:
         """Whether nothing is queued or leased."""
         return not self.queued and not self.in_flight
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it matters what came back: leases are many, or several replicas are to get the same share."""
+        if len(self.replicas) != 1:
+            return True
+        for replica in self.replicas.values():
+            leases = len(replica.leases)
+            return leases >= LEASES_IDLE or 2 * leases > replica.window
+        return True
 
     def has_room(self, lane: int) -> bool:
         """Whether a frame may be offered now; an edge that drops always has room, one that blocks up to its mark."""
@@ -95,44 +106,20 @@ class Edge:
                 waits for the next `grant`.
         """
         journal, backlog = self.journal, self._backlog
-        seen_word = journal.seen_word(key)
-        if sequence < journal[seen_word]:
+        if sequence < journal.seen(key):
             return "known"
-        if self.is_given_up:
-            self.count_dropped(key, sequence, 1, "gone")
-            return "dropped"
+        if len(payload) > journal.payload_bytes_max:
+            raise journal.too_long(sequence, payload)
         lane = backlog.lane(lane)  # a guest has one queue for all lanes
-        if self.options.when_full == "drop-oldest":
-            while backlog.has_reached(lane) or not self._free:
-                oldest = backlog.take_oldest(lane)
-                if oldest is None:
-                    break
-                self._drop(oldest, "queue_full")
-        elif backlog.is_full(lane):
-            self.count_dropped(key, sequence, 1, "queue_full", payload)
+        is_prompt = now_ns and not backlog.count and not self.is_given_up and self.options.max_age_ns is None
+        replica = self._ready_replica() if is_prompt else None
+        if (replica is None or not self._free) and not self._make_room(lane, key, sequence, payload):
             return "dropped"
-        if not self._free:
-            self.count_dropped(key, sequence, 1, "queue_full", payload)
-            return "dropped"
-        journal.check_payload(sequence, payload)
-        replica = self._ready_replica() if now_ns and not len(backlog) and self.options.max_age_ns is None else None
-        ordinal = journal[EDGE_WORD_NEXT_ORDINAL]
+        ordinal, self._next_ordinal = self._next_ordinal, self._next_ordinal + 1
         cell = Cell(self._free.pop(), ordinal, key, sequence, lane, captured_ns, payload)
         lease = NO_LEASE if replica is None else self._lease(cell, replica, now_ns)
-        state_word = journal.fill_cell(cell.index, ordinal, key, sequence, lane, captured_ns, payload, lease)
         self._offered += 1
-        journal.apply(
-            (
-                seen_word,
-                sequence + 1,
-                EDGE_WORD_OFFERED,
-                self._offered,
-                EDGE_WORD_NEXT_ORDINAL,
-                ordinal + 1,
-                state_word,
-                CELL_QUEUED if replica is None else CELL_LEASED,
-            )
-        )
+        journal.offer(cell.index, ordinal, key, sequence, lane, captured_ns, payload, self._offered, lease)
         if replica is None:
             backlog.append(cell)
         else:
@@ -227,7 +214,7 @@ class Edge:
             The sessions that were granted something since the last call, here or by `offer`.
         """
         journal = self.journal
-        while len(self._backlog) and (replica := self._ready_replica()) is not None:
+        while self._backlog.count and (replica := self._ready_replica()) is not None:
             cell = self._next_cell(now_ns)
             if cell is None:
                 break
@@ -282,6 +269,11 @@ class Edge:
                 self._requeue(others, "behind a lease that timed out", is_attempt=False)
                 self._requeue([head], f"took longer than {limit_ns / 1e9:g} s", is_attempt=True)
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody could take a frame when `note_stall` last looked."""
+        return self._alone_since_ns > 0
+
     def note_stall(self, now_ns: int) -> bool | None:
         """Say that the edge has stalled (True: frames, and nobody to take them) or resumed (False); None: as before."""
         if any(replica.is_present and not replica.is_suspended for replica in self.replicas.values()):
@@ -308,6 +300,25 @@ class Edge:
             self._drop(waiting, reason)
 
     # -- within -----------------------------------------------------------------------------------------------------
+
+    def _make_room(self, lane: int, key: int, sequence: int, payload: bytes) -> bool:
+        """See to it that a frame may be queued, as the policy says; False: it was dropped itself, and counted."""
+        backlog, is_full = self._backlog, False
+        if self.is_given_up:
+            self.count_dropped(key, sequence, 1, "gone")
+            return False
+        if self.options.when_full == "drop-oldest":
+            while backlog.has_reached(lane) or not self._free:
+                oldest = backlog.take_oldest(lane)
+                if oldest is None:
+                    break
+                self._drop(oldest, "queue_full")
+        else:
+            is_full = backlog.is_full(lane)
+        if is_full or not self._free:
+            self.count_dropped(key, sequence, 1, "queue_full", payload)
+            return False
+        return True
 
     def _adopt_cells(self, records: list[CellRecord]) -> None:
         for record in records:

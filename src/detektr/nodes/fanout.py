@@ -56,17 +56,19 @@ class Fanout:
         captured_ns: int,
         payload: bytes,
         now_ns: int = 0,
-        tell: Callable[[Edge, int], None] | None = None,
+        wake: Callable[[set[int]], None] | None = None,
     ) -> None:
         """Offer a frame to every edge, see `Edge.offer`; those that know it from before a restart count it once.
 
-        `tell` is called with an edge that has leased the frame, and `now_ns`, before the next edge's turn.
+        `wake` is called with the sessions that an edge has leased the frame to, before the next edge's turn.
         """
         name, needed = (key, sequence), 0
         for edge in self.edges.values():
-            needed += edge.offer(lane, key, sequence, captured_ns, payload, now_ns) == "taken"
-            if edge.granted and tell is not None:
-                tell(edge, now_ns)
+            if edge.offer(lane, key, sequence, captured_ns, payload, now_ns) == "taken":
+                needed += 1
+                if wake is not None and edge.granted:
+                    wake(edge.granted)
+                    edge.granted.clear()
         needed += self._needed.get(name, 0)
         if needed:
             self._needed[name] = needed

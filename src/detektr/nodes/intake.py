@@ -100,7 +100,8 @@ class Intake:
     @property
     def is_ended(self) -> bool:
         """Whether everything was delivered and nothing more will come."""
-        return self._journal is not None and self._journal.state == layout.EDGE_ENDED and not self.held
+        journal = self._journal
+        return journal is not None and not self.held and journal.state == layout.EDGE_ENDED
 
     def ledger(self) -> EdgeLedger | None:
         """Return the edge's ledger as it is now; None: there is no edge yet."""
@@ -195,7 +196,7 @@ class Intake:
     def still_holds(self, lease: Lease) -> bool:
         """Whether the lease stands: it was not revoked, and the frame not given to another."""
         journal = self._journal
-        return journal is not None and journal.is_leased(lease.cell, self._session, lease.key, lease.sequence)
+        return journal is not None and journal.is_leased(lease.cell, self._session, lease.grant)
 
     @property
     def _is_awaited(self) -> bool:
@@ -236,9 +237,9 @@ class Intake:
             self._failed.clear()
         if not self._is_told:
             self._look()  # again: the work may have taken long
-        if self._is_awaited and outbox is not None:  # without a fence: who misses it sees it when it falls asleep
-            self._is_told = True
-            outbox.ring()
+            if self._is_awaited and outbox is not None:  # without a fence: who misses it sees it when it falls asleep
+                self._is_told = True
+                outbox.ring()
 
     def close(self) -> None:
         """Tell what is given back, leave the edge and close."""

@@ -31,7 +31,8 @@ from detektr.nodes.spec import NodeSpec
 from detektr.wire.link import Link
 from detektr.wire.message import Failure, Refusal, Welcome
 
-TICK_NS = 500_000_000  # a look at everything that nobody rings for ...
+TICK_NS = 1_000_000_000  # a look at everything that nobody rings for ...
+ALONE_TICK_NS = 300_000_000  # ... while frames wait and nobody is there to take them ...
 ATTACH_TICK_NS = 50_000_000  # ... and while a producer is missing
 EVENTS_PENDING_MAX = 4096
 _TO_CONSUMER = (Welcome, Refusal)
@@ -112,7 +113,12 @@ class Node(ABC):
 
     def is_ending(self) -> bool:
         """Whether nothing more will come, so that we wait for what is here to be finished, and end then."""
-        return self.is_stopping or (bool(self.intakes) and all([intake.is_ended for intake in self.intakes]))
+        if self.is_stopping:
+            return True
+        for intake in self.intakes:  # at each turn: a loop, not a generator
+            if not intake.is_ended:
+                return False
+        return bool(self.intakes)
 
     @abstractmethod
     def is_done(self) -> bool:
@@ -182,16 +188,15 @@ class Node(ABC):
             has_news = False
             for intake in self.intakes:
                 has_news |= intake.receive()
-            has_news |= self._serve(now_ns)
+            is_rung, is_ending = self.link.is_rung, self.is_ending()
+            has_news |= self._serve(now_ns, is_ending=is_ending)
             for intake in self.intakes:
                 intake.flush()
-            is_rung, is_ending = self.link.is_rung, self.is_ending()
             # Rung for no frame: something has ended, or somebody waits for us. At the end any news may be the last.
             is_due = (is_rung and not has_news) or (is_ending and (is_rung or has_news))
             if is_due or now_ns >= self._next_tick_ns:
                 self._tick(now_ns)
-                is_whole = all(intake.is_attached for intake in self.intakes)
-                self._next_tick_ns = now_ns + (TICK_NS if is_whole else ATTACH_TICK_NS)
+                self._next_tick_ns = now_ns + self._tick_ns()
                 self.is_over = self._has_ended(now_ns)
                 return False  # what the tick has changed is for another turn
             self.is_asleep = True
@@ -199,6 +204,12 @@ class Node(ABC):
             if self.is_ending() and not is_ending:
                 has_news, self._next_tick_ns = True, 0
         return not has_news and not self.has_work()
+
+    def _tick_ns(self) -> int:
+        """Return when to look next at what nobody rings for."""
+        if not all(intake.is_attached for intake in self.intakes):
+            return ATTACH_TICK_NS
+        return ALONE_TICK_NS if self.outlet.is_alone else TICK_NS
 
     def _fall_asleep(self) -> bool:
         """Tell those before and after us that we sleep; whether there is news that they could not know to ring for."""
@@ -221,16 +232,16 @@ class Node(ABC):
                 self.link.wake()
             return
         with self.lock:
-            self._serve(time.monotonic_ns())
+            self._serve(time.monotonic_ns(), is_ending=self.is_ending())
             if self.is_asleep and self.outlet.fall_asleep():
-                self._serve(time.monotonic_ns())
+                self._serve(time.monotonic_ns(), is_ending=self.is_ending())
 
-    def _serve(self, now_ns: int) -> bool:
+    def _serve(self, now_ns: int, *, is_ending: bool) -> bool:
         """Work, and move leases; whether there was something to do."""
         has_moved, outlet = self.step(now_ns), self.outlet
         if outlet.fanout.edges:  # of most processors nobody reads
+            outlet.hurry(is_ending or self.is_waiting())
             has_moved |= outlet.pump(now_ns)
-            outlet.hurry(self.is_ending() or self.is_waiting())
         self.settle(outlet.collect())
         return has_moved
 

@@ -160,17 +160,15 @@ class Outlet:
 
     def offer(self, lane: int, key: int, sequence: int, captured_ns: int, payload: bytes, now_ns: int) -> None:
         """Offer a frame to every edge, and wake who gets it at once; see `Edge.offer`."""
-        self.fanout.offer(lane, key, sequence, captured_ns, payload, now_ns, self._grant)
+        self.fanout.offer(lane, key, sequence, captured_ns, payload, now_ns, self._ways.wake)
 
     def pump(self, now_ns: int) -> bool:
         """Lease what can be leased, tell the replicas, and take back what was returned; whether something was."""
-        edges = tuple(self.fanout.edges.values())
-        for edge in edges:  # first, as somebody waits for it; to look what came back can wait
-            if edge.queued or edge.granted:
-                self._grant(edge, now_ns)
         has_some = False
-        for edge in edges:
-            if self._harvest(edge, now_ns):
+        for edge in tuple(self.fanout.edges.values()):
+            if edge.queued or edge.granted:  # first, as somebody waits for it; to look what came back can wait
+                self._grant(edge, now_ns)
+            if (self.is_hurried or edge.is_short) and self._harvest(edge, now_ns):
                 has_some = True
                 self._grant(edge, now_ns)
         return has_some
@@ -219,6 +217,11 @@ class Outlet:
                 self._report(EdgeResumed(self.producer.name, edge.consumer))
             if edge.options.is_guest and not edge.replicas:
                 self._remove_guest(edge.consumer)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether an edge holds frames and, at the last tick, nobody could take them."""
+        return any(edge.is_alone and not edge.is_empty for edge in self.fanout.edges.values())
 
     def try_end(self) -> bool:
         """Tell consumers that nothing more will come, once every edge is empty; False: not yet."""

@@ -1,4 +1,4 @@
-"""Where a node's process begins: started by a supervisor, or by hand in a terminal, a container or a unit."""
+"""Where a node's work begins: forked for a supervisor, or started by hand in a terminal, a container or a unit."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ def run_node(
     return 0
 
 
-def main() -> None:
-    """Begin as a supervisor's child: the line's descriptor is the first argument, the spec comes over the line."""
-    control = ControlLine(int(sys.argv[2]))
+def serve(line_fd: int) -> None:
+    """Be a supervisor's child: the spec comes over the line, whose descriptor this is."""
+    control = ControlLine(line_fd)
     order = control.wait_order()
     if order is None:
-        return
+        leave(0)
     spec = NodeSpec.from_json(order["spec"])
     sys.setswitchinterval(1e-4)
     setup_log(f"{spec.node}.{spec.replica}")
@@ -103,7 +103,3 @@ def leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-if __name__ == "__main__":
-    main()

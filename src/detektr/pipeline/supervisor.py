@@ -19,7 +19,7 @@ from detektr.nodes.spec import NodeSpec
 from detektr.pipeline.heir import end_edges
 from detektr.pipeline.logbook import Logbook
 from detektr.pipeline.post import Post, consumers_given_up, worst
-from detektr.pipeline.process import ChildProcess
+from detektr.pipeline.process import ChildProcess, ForkServer
 from detektr.pipeline.reading import RunReader
 from detektr.pipeline.restart import describe_exit
 from detektr.pipeline.signals import SignalPipe
@@ -73,6 +73,7 @@ class Supervisor:
         self._folder, self._logbook, self._signals = folder, logbook, signals
         self._look, self._change = look, change
         self._reader = RunReader(folder)
+        self._forks = ForkServer(specs)
         self._selector = selectors.DefaultSelector()
         self._selector.register(signals.fd, selectors.EVENT_READ, ("signal", None))
         self._next_look_ns = self._next_record_ns = 0
@@ -104,6 +105,14 @@ class Supervisor:
         return nodes
 
     # -- the run's course -------------------------------------------------------------------------------------------
+
+    def warm_up(self) -> None:
+        """Have imported what the processes need, while the caller goes on.
+
+        Raises:
+            RefusedError: the machine starts no more processes.
+        """
+        self._forks.start()
 
     def start(self) -> None:
         """Start every process; none of them lets frames flow yet.
@@ -168,6 +177,7 @@ class Supervisor:
                 self._turn()
             for post in left:
                 _log.critical("%s: process %s was killed and has not ended: a device holds it", post.name, post.pid)
+        self._forks.close()
         self._reader.close()
         self._selector.close()
 
@@ -240,6 +250,7 @@ class Supervisor:
                 self._condemn(post, "killed: not ready before the end")
 
     def _look_around(self, now_ns: int) -> None:
+        self._forks.reap()
         ledgers, pages = self._reader.read()
         posts = {post.name: post for post in self.posts}
         for page in pages:
@@ -271,7 +282,7 @@ class Supervisor:
 
     def _start(self, post: Post) -> None:
         post.restart_at_ns = post.ready_ns = post.refusal = post.verdict = None
-        child = post.child = ChildProcess(post.spec)
+        child = post.child = ChildProcess(post.spec, self._forks)
         post.started_ns = time.monotonic_ns()
         watched = (("control", child.control_fd), ("log", child.log_fd), ("end", child.end_fd))
         for what, fd in watched:

@@ -116,8 +116,9 @@ class _Run:
         """
         name, supervisor = self.pipeline.options.name, self.supervisor
         _log.info("starting %d processes", len(supervisor.posts))
+        supervisor.warm_up()
+        self._open_telemetry()  # meanwhile
         supervisor.start()
-        self._open_telemetry()  # while the processes start
         refusals = supervisor.wait_ready()
         if refusals:
             raise _refusal(self.pipeline, refusals)

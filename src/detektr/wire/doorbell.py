@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 RING = b"!"
-_READ_BYTES = 4096
+_READ_BYTES = 256  # small enough for Python's own pools; where there are more rings the next wait returns at once
 
 
 class Doorbell:

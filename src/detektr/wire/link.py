@@ -20,6 +20,7 @@ from detektr.wire.message import Message
 
 _PENDING_MAX = 4096  # messages on their way to one peer
 _RECONNECT_MS = 20
+_READY_MAX = 16  # descriptors told of at once; the more, the larger a piece of memory is fetched at each wake
 
 
 class Link:
@@ -74,7 +75,7 @@ class Link:
         """Sleep until a message, a ring or a watched descriptor is there; returns the descriptors that can be read."""
         others = []
         self.is_rung = False
-        for fd, _ in self._poll.poll(0 if self.has_mail or timeout_ns < 0 else timeout_ns / 1e9):
+        for fd, _ in self._poll.poll(0 if self.has_mail or timeout_ns < 0 else timeout_ns / 1e9, _READY_MAX):
             if fd == self._bell_fd:
                 self._doorbell.quiet()
                 self.is_rung = True

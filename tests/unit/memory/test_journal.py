@@ -23,8 +23,7 @@ def test_bytes_that_are_no_journal_are_refused() -> None:
 def test_records_come_oldest_first_with_all_that_was_written() -> None:
     journal = new_journal()
     for cell, ordinal in ((2, 9), (0, 10), (3, 8)):
-        journal.fill_cell(cell, ordinal, 1, ordinal, 0, 5, b"payload %d" % ordinal)
-        journal[journal.word_of(cell, layout.CELL_STATE)] = layout.CELL_QUEUED
+        journal.offer(cell, ordinal, 1, ordinal, 0, 5, b"payload %d" % ordinal, ordinal)
     journal.lease_cell(0, 77, 3, 6, 2)
     records = list(journal.records())
     assert [record.ordinal for record in records] == [8, 9, 10]
@@ -41,19 +40,23 @@ def test_records_come_oldest_first_with_all_that_was_written() -> None:
 
 def test_a_cell_used_again_has_nothing_of_the_frame_before() -> None:
     journal = new_journal()
-    journal.fill_cell(0, 1, 1, 1, 1, 5, b"long payload")
+    journal.offer(0, 1, 1, 1, 1, 5, b"long payload", 1)
     journal.lease_cell(0, 77, 3, 6, 2)
-    journal.fill_cell(0, 2, 2, 2, 0, 6, b"short")
-    journal[journal.word_of(0, layout.CELL_STATE)] = layout.CELL_QUEUED
+    journal.offer(0, 2, 2, 2, 0, 6, b"short", 2)
     (record,) = journal.records()
     assert (record.owner, record.grant, record.attempts, record.deliveries, record.payload) == (0, 0, 0, 0, b"short")
 
 
-def test_a_payload_longer_than_a_cell_is_refused() -> None:
-    journal = new_journal()
-    journal.check_payload(4, b"x" * 16)
-    with pytest.raises(WireError, match=r"frame 4: its announcement has 17 bytes and this edge's cells 16"):
-        journal.check_payload(4, b"x" * 17)
+def test_a_frame_is_offered_in_one_change_queued_or_leased_and_counted() -> None:
+    journal = Journal(memoryview(memory := new_memory(4, 16)))
+    reader = read_journal(memory)
+    journal.offer(0, 1, 9, 3, 0, 5, b"first", 1)
+    journal.offer(2, 2, 9, 4, 0, 6, b"second", 2, (77, 1, 8, 1))
+    ledger = reader.ledger()
+    assert (ledger.offered, ledger.queued, ledger.in_flight, journal.seen(9)) == (2, 1, 1, 5)
+    first, second = journal.records()
+    assert first == (0, layout.CELL_QUEUED, 0, 0, 0, 0, 0, 1, 9, 3, 0, 5, b"first")
+    assert second == (2, layout.CELL_LEASED, 77, 1, 8, 1, 0, 2, 9, 4, 0, 6, b"second")
 
 
 def test_a_replica_is_found_again_until_it_is_struck_out() -> None:

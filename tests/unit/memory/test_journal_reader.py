@@ -26,8 +26,8 @@ class Granted:
         """Lease a frame in each of these cells; it is named for its grant."""
         for cell in cells:
             self.grant += 1
-            self.journal.fill_cell(cell, self.grant, 1, 100 + self.grant, 0, 5, b"frame %d" % self.grant)
-            self.journal.lease_cell(cell, owner, self.grant, 6, 2)
+            payload, lease = b"frame %d" % self.grant, (owner, self.grant, 6, 2)
+            self.journal.offer(cell, self.grant, 1, 100 + self.grant, 0, 5, payload, self.grant, lease)
             self.journal.announce(ENTRY, self.grant, cell)
 
     def end(self, cell: int) -> None:
@@ -45,20 +45,16 @@ def test_a_journal_that_is_not_there_is_none(shm_dir: Path) -> None:
     assert open_journal(shm_dir / "camera.0~motion.edge", "camera", "motion") is None
 
 
-@pytest.mark.parametrize(
-    ("cell", "session", "key", "sequence"), [(1, 77, 1, 9), (0, 78, 1, 9), (0, 77, 2, 9), (0, 77, 1, 8), (99, 77, 1, 9)]
-)
-def test_a_lease_stands_for_its_own_session_frame_and_cell_only(
-    cell: int, session: int, key: int, sequence: int
-) -> None:
+@pytest.mark.parametrize(("cell", "session", "grant"), [(1, 77, 5), (0, 78, 5), (0, 77, 4), (99, 77, 5)])
+def test_a_lease_stands_for_its_own_session_number_and_cell_only(cell: int, session: int, grant: int) -> None:
     memory = new_memory(2, 8)
     journal = Journal(memoryview(memory))
-    journal.fill_cell(0, 1, 1, 9, 0, 5, b"")
+    journal.offer(0, 1, 1, 9, 0, 5, b"", 1)
     reader = read_journal(memory)
-    assert not reader.is_leased(0, 77, 1, 9)
-    journal.lease_cell(0, 77, 1, 5, 1)
-    assert reader.is_leased(0, 77, 1, 9)
-    assert not reader.is_leased(cell, session, key, sequence)
+    assert not reader.is_leased(0, 77, 5)
+    journal.lease_cell(0, 77, 5, 1, 1)
+    assert reader.is_leased(0, 77, 5)
+    assert not reader.is_leased(cell, session, grant)
 
 
 # -- what a replica is granted
@@ -90,7 +86,7 @@ def test_a_lease_that_was_ended_is_skipped_and_so_is_another_one_in_its_cell() -
 def test_a_lease_that_is_not_announced_yet_is_not_read() -> None:
     granted = Granted()
     granted.lease(0)
-    granted.journal.fill_cell(1, 9, 1, 9, 0, 5, b"")
+    granted.journal.offer(1, 9, 1, 9, 0, 5, b"", 2)
     granted.journal.lease_cell(1, SESSION, 2, 6, 1)
     assert granted.grants() == [1]
     granted.journal.announce(ENTRY, 2, 1)
@@ -127,8 +123,7 @@ def test_a_garbage_cell_number_is_nobody_s_lease(cell: int) -> None:
     granted = Granted()
     granted.lease(0)
     granted.lease(1, owner=SESSION + 1)
-    granted.journal.fill_cell(2, 9, 1, 9, 0, 5, b"queued")
-    granted.journal[granted.journal.word_of(2, layout.CELL_STATE)] = layout.CELL_QUEUED
+    granted.journal.offer(2, 9, 1, 9, 0, 5, b"queued", 3)
     granted.lease(3)
     granted.journal.announce(ENTRY, 4, cell)
     assert granted.grants() == [1, 3]
@@ -150,7 +145,7 @@ def test_who_attaches_begins_behind_what_was_settled_and_reads_nothing_of_the_on
     granted.journal.begin_grants(ENTRY, 40)
     assert (granted.reader.granted_before(ENTRY), granted.reader.granted(ENTRY)) == (40, 40)
     assert granted.reader.leases(ENTRY, 88, 0, 40) == []
-    granted.journal.fill_cell(2, 9, 1, 9, 0, 5, b"")
+    granted.journal.offer(2, 9, 1, 9, 0, 5, b"", 3)
     granted.journal.lease_cell(2, 88, 41, 6, 1)
     granted.journal.announce(ENTRY, 41, 2)
     assert (granted.reader.granted_before(ENTRY), granted.reader.granted(ENTRY)) == (40, 41)
@@ -162,7 +157,7 @@ def test_each_replica_has_a_ring_of_its_own() -> None:
     reader = read_journal(memory)
     for entry in range(layout.EDGE_REPLICAS_MAX):
         journal.write_replica(entry, 1000 + entry, f"motion.{entry}", 4, is_durable=False)
-        journal.fill_cell(entry, entry, 1, entry, 0, 5, b"")
+        journal.offer(entry, entry, 1, entry, 0, 5, b"", entry + 1)
         journal.lease_cell(entry, 1000 + entry, 1, 6, 1)
         journal.announce(entry, 1, entry)
     for entry in range(layout.EDGE_REPLICAS_MAX):
