@@ -1,4 +1,4 @@
-"""where a frame's time goes: each step of its journey, its code in the caches and not, in one process"""
+"""where a frame's time goes: each step of its journey, fresh in the core, after a copy and after a pause, in one process"""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from detektr.nodes.node import Node
 
 EVICTED_BYTES = 24 << 20  # copied between two stations, as the pictures of a camera are
+PAUSE_S = 1 / 30  # between two frames of a camera
+PAUSED_FRAMES = 100
 PICTURE = (48, 64)  # so small that its copy costs nothing beside the stations
 WARM_FRAMES = 50
 CAPTURE, BUFFER, PROCESSOR = "capture", "buffer", "processor"
@@ -158,18 +160,23 @@ class Stopwatch:
 
 
 def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time every station, with its code in the caches and after they were emptied."""
+    """Time every station: at once, after a copy that empties the caches, and after a camera's pause."""
     rows = []
     ballast = np.zeros(EVICTED_BYTES // 2, np.uint8), np.zeros(EVICTED_BYTES // 2, np.uint8)
+    befores: dict[str, tuple[Callable[[], Any], int]] = {
+        "at once": (lambda: None, chosen.frames),
+        "after a copy": (partial(np.copyto, *ballast), chosen.frames),
+        "after a pause": (partial(time.sleep, PAUSE_S), min(chosen.frames, PAUSED_FRAMES)),
+    }
     shared = tempfile.TemporaryDirectory(prefix="dtk", dir="/dev/shm")
     with tempfile.TemporaryDirectory(prefix="dtk") as folder, shared as shm:
         os.environ["DETEKTR_SHM_DIR"] = shm
         for consumers in chosen.consumers:
             stations = Stations(Path(folder), consumers)
             try:
-                time_frames(stations, WARM_FRAMES, None, in_steps=False)
-                wholes = [time_frames(stations, chosen.frames, evicted, in_steps=False) for evicted in (None, ballast)]
-                parts = [time_frames(stations, chosen.frames, evicted, in_steps=True) for evicted in (None, ballast)]
+                time_frames(stations, WARM_FRAMES, befores["at once"][0], in_steps=False)
+                wholes = [time_frames(stations, frames, before, in_steps=False) for before, frames in befores.values()]
+                parts = [time_frames(stations, frames, before, in_steps=True) for before, frames in befores.values()]
             finally:
                 stations.close()
             for station, steps in STEPS.items():
@@ -179,22 +186,20 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
                     {
                         "run": f"us a frame, K={consumers}",
                         "step": shown,
-                        "in the caches": watches[0].median(station, step),
-                        "not in them": watches[1].median(station, step),
+                        **{name: watch.median(station, step) for name, watch in zip(befores, watches, strict=True)},
                     }
                     for shown, watches, step in found
                 ]
     return rows
 
 
-def time_frames(stations: Stations, frames: int, ballast: Any, *, in_steps: bool) -> Stopwatch:
+def time_frames(stations: Stations, frames: int, before: Callable[[], Any], *, in_steps: bool) -> Stopwatch:
     """Return the times of each station; of its steps too, which makes the whole slower by what the watching costs."""
     watch = Stopwatch()
 
     def at(station: str, act: Callable[[], Any]) -> None:
         watch.station = station
-        if ballast is not None:
-            np.copyto(*ballast)
+        before()
         with ExitStack() as watched:
             for step, target in STEPS[station] if in_steps else ():
                 watched.enter_context(watch.watching(target, step))

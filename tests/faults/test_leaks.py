@@ -20,6 +20,7 @@ QUICK = {"restart": RESTART, "drain": "20s"}
 SETTLED_S = 10.0
 POLL_S = 0.05
 WAYS_IN_CHANGE = 2  # descriptors
+READ_BY_UP = 7  # the pages of four processes and the journals of three edges
 
 
 def graph(tmp_path: Path, **source: Any) -> dict[str, Any]:
@@ -65,6 +66,7 @@ def assert_nothing_grows(tmp_path: Path, times: int) -> None:
     with RunningPipeline(tmp_path, "leaks", graph(tmp_path, rate=500)) as run:
         run.wait_delivered("buffer", "check", 50)
         survivors = ("buffer", "events")
+        run.wait(lambda: holdings(run, survivors)["up"][1] >= READ_BY_UP, what="the supervisor's first look at all")
         kill_in_turn(run, ("check", "camera"), 4)  # the first deaths map what stays mapped
         folder = RunFolder("leaks").path
 

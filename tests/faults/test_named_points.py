@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from detektr.memory import layout
 from detektr.testing.checked import Note, read_notes, wrong_pixels
 from detektr.testing.running import RunningPipeline
 
@@ -34,12 +35,19 @@ class Point:
     condition: str = "True"
 
 
-NOT_WRITTEN = Point("a change not yet written down", f"{JOURNAL}.apply", "inside", 31, "result == -1")
-NOT_DECLARED = Point("a change written down and not declared", f"{JOURNAL}.apply", "inside", 30, "result == -1")
-DECLARED = Point("a change declared and not begun", f"{JOURNAL}.apply", "inside", condition="result == 0")
-BEGUN = Point("in the middle of a change", f"{JOURNAL}.apply", "inside", condition="result == 2")
-APPLIED = Point("a change applied and not struck out", f"{JOURNAL}.apply", "inside", condition="result == 5")
-IN_CHANGES = (NOT_WRITTEN, NOT_DECLARED, DECLARED, BEGUN, APPLIED)
+def in_changes(method: str, what: str, before: int, calls: int) -> tuple[Point, ...]:
+    """Points between the stores of a change; `before` of them come before the one that declares it."""
+    target, strikes_out = f"{JOURNAL}.{method}", f"result > 0 and arguments[0] == {layout.EDGE_WORD_CHANGE}"
+    return (
+        Point(f"{what}, not yet written down", target, "inside", calls * before + 1, "result == -1"),
+        Point(f"{what}, written down and not declared", target, "inside", calls * before, "result == -1"),
+        Point(f"{what}, declared and not begun", target, "inside", calls, "result == 0"),
+        Point(f"in the middle of {what}", target, "inside", calls, "result == 2"),
+        Point(f"{what}, applied and not struck out", target, "inside", calls, strikes_out),
+    )
+
+
+IN_CHANGES = (*in_changes("offer", "an offer", 3, 20), *in_changes("apply", "a settlement", 2, 8))
 
 CAPTURE = (
     Point("between claim and publish", f"{RING}.publish", "before"),

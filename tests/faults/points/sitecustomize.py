@@ -1,9 +1,10 @@
 """Kills processes of a pipeline at named points, one in each life; on PYTHONPATH in test_named_points.py alone.
 
-Python imports this at its start, before anything of ours; so the product needs no seam. FAULT_POINTS is JSON: `fired`,
-a folder with a file for each process that gets a byte for each kill, and `points`: for each process (`buffer.0`) a list
-of `target` (module:Class.method), `when` (before, after, or inside: at a store of Journal.apply) and `call`: at which
-of the calls that fulfil `condition`, an expression of self, arguments and result, the process dies.
+Python imports this at its start, before anything of ours; so the product needs no seam. The process that nodes are
+forked from arms each of them as it begins. FAULT_POINTS is JSON: `fired`, a folder with a file for each process that
+gets a byte for each kill, and `points`: for each process (`buffer.0`) a list of `target` (module:Class.method), `when`
+(before, after, or inside: at a store of a method that changes a journal) and `call`: at which of the calls that fulfil
+`condition`, an expression of self, arguments and result, the process dies.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class Point:
         setattr(self.owner, self.method, trapped)
 
     def arm_stores(self) -> None:
-        """Count the stores of a journal's changes: those of `apply` alone, each in its order."""
-        real_init, real_apply, point = self.owner.__init__, self.owner.apply, self
+        """Count the stores of a journal's changes: those of one method alone, each in its order."""
+        real_init, real_method, point = self.owner.__init__, getattr(self.owner, self.method), self
         change: dict[str, int | None] = {"store": None}
 
         def init(journal: Any, memory: memoryview) -> None:
@@ -54,12 +55,14 @@ class Point:
             journal._words = Stores(journal._words, point, change)
             journal._bytes = Stores(journal._bytes, point, change)
 
-        def apply(journal: Any, pairs: Any) -> None:
-            change["store"] = -1 if len(pairs) > 2 else None
-            real_apply(journal, pairs)
+        def watched(journal: Any, *arguments: Any) -> None:
+            is_change = point.method == "offer" or len(arguments[0]) > 2  # of words that are applied, two or more
+            change["store"] = -1 if is_change else None
+            real_method(journal, *arguments)
             change["store"] = None
 
-        self.owner.__init__, self.owner.apply = init, apply
+        self.owner.__init__ = init
+        setattr(self.owner, self.method, watched)
 
     def look(self, owner: Any, arguments: Any, result: Any) -> None:
         """Count a passage that fulfils the condition; die at the chosen one."""
@@ -78,7 +81,7 @@ class Point:
 class Stores:
     """A journal's words, or its bytes. A change's declaring store is number 0, those before it -1, those after from 1.
 
-    Before it there are two: that a change is coming, and what it is.
+    Before it there are two: that a change is coming, and what it is; of an offer, its frame comes first.
     """
 
     def __init__(self, words: memoryview, point: Point, change: dict[str, int | None]) -> None:
@@ -99,15 +102,14 @@ class Stores:
         elif store >= 0:
             store += 1
         self._change["store"] = store
-        self._point.look(self, (), store)
+        self._point.look(self, (word,), store)
 
     def release(self) -> None:
         self._words.release()
 
 
-def _begin() -> None:
+def _arm(process: str) -> None:
     told = json.loads(os.environ["FAULT_POINTS"])
-    process = (sys.orig_argv[-2:-1] or [""])[0]
     fired = Path(told["fired"]) / process
     life = fired.stat().st_size if fired.is_file() else 0
     for point in [Point(one, fired) for one in told["points"].get(process, [])[life : life + 1]]:
@@ -117,4 +119,17 @@ def _begin() -> None:
             point.arm()
 
 
-_begin()
+def _arm_what_is_forked() -> None:
+    from detektr.pipeline import entry
+
+    real_serve = entry.serve
+
+    def serve(line_fd: int) -> None:
+        _arm(sys.argv[0])  # the node's name by then
+        real_serve(line_fd)
+
+    entry.serve = serve
+
+
+if "detektr.pipeline.forkserver" in sys.orig_argv:
+    _arm_what_is_forked()
