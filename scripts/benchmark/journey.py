@@ -1,4 +1,4 @@
-"""where a frame's time goes: each step of its journey, fresh in the core, after a copy and after a pause, in one process"""
+"""where a frame's time goes: each step of its journey, at once, after a copy and after a pause, in one process"""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CAPTURE, BUFFER, PROCESSOR = "capture", "buffer", "processor"
 STEPS = {
     CAPTURE: (
         ("claim a slot", "detektr.nodes.decoder:Decoder._claim"),
-        ("pack what is announced", "detektr.nodes.decoder:pack_descriptor"),
+        ("pack what is announced", "detektr.nodes.decoder:pack_fields"),
         ("copy the picture (tiny here)", "detektr.nodes.source.decoded:ArrayPicture.write"),
         ("publish the slot", "detektr.memory.ring:RingWriter.publish"),
         ("offer: into the journal, leased", "detektr.nodes.edge:Edge.offer"),

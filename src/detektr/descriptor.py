@@ -65,7 +65,22 @@ class Descriptor(NamedTuple):
 
 def pack_descriptor(descriptor: Descriptor) -> bytes:
     """Return the descriptor as bytes, at most `DESCRIPTOR_BYTES_MAX` of them."""
-    node, camera, run, epoch, slot, generation, sequence, captured_ns, utc_ns, pts = descriptor
+    return pack_fields(*descriptor)
+
+
+def pack_fields(
+    node: str,
+    camera: str,
+    run: int,
+    epoch: int,
+    slot: int,
+    generation: int,
+    sequence: int,
+    captured_ns: int,
+    utc_ns: int,
+    pts: int | None,
+) -> bytes:
+    """Return what `pack_descriptor` does of a descriptor with these fields."""
     names, node_bytes, camera_bytes = _names(node, camera)
     numbers = run, epoch, slot, generation, sequence, captured_ns, utc_ns
     return _HEAD.pack(*numbers, pts or 0, pts is not None, node_bytes, camera_bytes) + names

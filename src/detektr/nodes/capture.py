@@ -71,7 +71,7 @@ class CaptureNode(Node):
         decoder.has_readers = bool(fanout.edges)
         moved, waiting = 0, self._waiting
         while True:
-            frame = waiting or (decoder.take() if decoder.has_published else None)
+            frame = waiting or decoder.take()
             waiting = None
             if frame is None:
                 break

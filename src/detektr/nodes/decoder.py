@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from detektr.descriptor import Descriptor, pack_descriptor
+from detektr.descriptor import pack_fields
 from detektr.errors import DetektrError, NoRoomError, SourceError
 from detektr.memory import layout
 from detektr.memory.page import NodePage
@@ -88,6 +88,7 @@ class Decoder(threading.Thread):
         self._mode = ""
         self._is_broken = False  # a new time line has begun that no ring stands for yet
         self._is_short = False  # there was no room for the ring that is due
+        self._has_begun = False  # to publish
         self._alone_since_s = 0.0  # since when no older ring stands in its way
 
     def run(self) -> None:
@@ -140,14 +141,19 @@ class Decoder(threading.Thread):
 
     def take(self) -> Published | None:
         """Take the oldest that is published; None: nothing is."""
+        if not self._published:
+            return None
         with self._order:
             return self._published.popleft() if self._published else None
 
     def _put(self, frame: Published) -> None:
         """Publish; frames without a slot that follow each other are one entry, however long nobody takes it."""
+        if frame.payload:
+            self._published.append(frame)
+            return
         with self._order:
             last = self._published[-1] if self._published else None
-            if last is not None and not last.payload and not frame.payload:
+            if last is not None and not last.payload:
                 self._published[-1] = frame._replace(frames=last.frames + 1)
             else:
                 self._published.append(frame)
@@ -194,35 +200,34 @@ class Decoder(threading.Thread):
         if facts != (picture.layout, picture.time_base):
             ring = self._ring = self._begin_epoch(picture)
             self._is_broken = False
-        if not self.go.is_set():
+        if not self._has_begun:
             self.has_first.set()
             self.go.wait()
+            self._has_begun = True
         slot = None if ring is None else self._claim(ring)
-        if self.is_stopped.is_set() and slot is None:
+        if slot is None and self.is_stopped.is_set():
             return
         now_ns = time.monotonic_ns()
         is_ahead = now_ns - self._idle_since_ns < AHEAD_NS
         captured_ns, utc_ns = picture.received_ns or now_ns, picture.utc_ns or time.time_ns()
         sequence, self._sequence = self._sequence, self._sequence + 1
-        epoch, payload = self._page[layout.PAGE_WORD_EPOCH], b""
+        epoch, payload = self._page.words[layout.PAGE_WORD_EPOCH], b""
         if ring is not None and slot is not None:
             view = self._slots.get(slot)
             if view is None:
                 view = self._slots[slot] = np.frombuffer(ring.memory(slot), np.uint8)
             # All that can be done before the copy is: it empties the caches, and somebody waits for what comes after.
-            payload = pack_descriptor(
-                Descriptor(
-                    self._node,
-                    ring.facts.camera,
-                    self._run_id,
-                    epoch,
-                    slot,
-                    ring.generation(slot),
-                    sequence,
-                    captured_ns,
-                    utc_ns,
-                    picture.pts,
-                )
+            payload = pack_fields(
+                self._node,
+                ring.facts.camera,
+                self._run_id,
+                epoch,
+                slot,
+                ring.generation(slot),
+                sequence,
+                captured_ns,
+                utc_ns,
+                picture.pts,
             )
             picture.write(view)
             ring.publish(slot, sequence)

@@ -25,7 +25,6 @@ from detektr.pipeline.restart import describe_exit
 from detektr.pipeline.signals import SignalPipe
 from detektr.telemetry.log import mask
 
-LOOK_NS = 1_000_000_000
 RECORD_NS = 60_000_000_000  # how often the ledgers go into the audit trail
 REFUSAL_NS = 5_000_000_000  # after a first refusal the others may still say theirs for so long
 CUT_NS = 3_000_000_000  # from the drain's end until whoever is left is killed
@@ -50,6 +49,7 @@ class Supervisor:
         signals: SignalPipe,
         *,
         look: Look,
+        look_ns: int,
         change: Callable[[], None],
     ) -> None:
         """Begin without processes.
@@ -59,7 +59,8 @@ class Supervisor:
             folder: the run's; its lock is held by the caller.
             logbook: takes what the processes write.
             signals: those that end the run.
-            look: is shown ledgers and pages once a second.
+            look: is shown ledgers and pages ...
+            look_ns: ... so often, in nanoseconds.
             change: is told when the state of a process has changed.
         """
         self.posts = [Post(spec) for spec in specs]
@@ -71,7 +72,7 @@ class Supervisor:
         self._has_given_up = False
         self._refusals: list[tuple[Post, str]] = []
         self._folder, self._logbook, self._signals = folder, logbook, signals
-        self._look, self._change = look, change
+        self._look, self._look_ns, self._change = look, look_ns, change
         self._reader = RunReader(folder)
         self._forks = ForkServer(specs)
         self._selector = selectors.DefaultSelector()
@@ -227,7 +228,7 @@ class Supervisor:
             if post.child is not None and post.ready_ns is None and now_ns >= limit_ns:
                 self._condemn(post, f"killed: not ready within {post.spec.options.start_timeout}")
         if now_ns >= self._next_look_ns:
-            self._next_look_ns = now_ns + LOOK_NS
+            self._next_look_ns = now_ns + self._look_ns
             self._look_around(now_ns)
 
     def _end_phase(self, now_ns: int) -> None:
@@ -263,9 +264,9 @@ class Supervisor:
                 if now_ns - page.working_since_ns > limit_ns:
                     self._condemn(post, f"killed: one frame took longer than {HUNG_TIMEOUTS} x {options.timeout}")
         if self.phase in ("running", "draining"):
-            edges = [edge.as_record() for edge in merge(ledgers)]
             if now_ns >= self._next_record_ns:
                 self._next_record_ns = now_ns + RECORD_NS
+                edges = [edge.as_record() for edge in merge(ledgers)]
                 self.record({"event": "LedgerRead", "node": "", "edges": edges})
             self._look(ledgers, pages)
 

@@ -29,6 +29,8 @@ from detektr.pipeline.table import Flow, summary
 from detektr.telemetry.log import mask, register_secret, setup_log
 from detektr.telemetry.report import build_report, ledger_table, undelivered
 
+LOOK_LIVE_NS = 1_000_000_000  # the table in a terminal
+LOOK_NS = 2_000_000_000
 SUMMARY_NS = 10_000_000_000
 AUDIT_CLOSE_S = 2.0
 SHOW_CLOSE_S = 1.0
@@ -99,7 +101,15 @@ class _Run:
             secrets=tuple(pipeline.secrets),
             is_audited=pipeline.options.audit.to != "none",
         )
-        self.supervisor = Supervisor(specs, folder, self._logbook, signals, look=self._show, change=self._write_roster)
+        self.supervisor = Supervisor(
+            specs,
+            folder,
+            self._logbook,
+            signals,
+            look=self._show,
+            look_ns=LOOK_LIVE_NS if self._screen.is_live else LOOK_NS,
+            change=self._write_roster,
+        )
         self._flow = Flow()
         self._begun_ns, self._begun_utc_ns = time.monotonic_ns(), time.time_ns()
         self._next_summary_ns = 0

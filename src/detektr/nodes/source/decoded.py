@@ -40,7 +40,7 @@ class DecodedPicture(NamedTuple):
         planes = self.frame.planes
         for index, (offset, row_bytes, rows, _) in enumerate(self.layout.planes):
             target = slot[offset : offset + row_bytes * rows].reshape(rows, row_bytes)
-            np.copyto(target, plane_rows(planes[index], rows, row_bytes))
+            target[...] = plane_rows(planes[index], rows, row_bytes)
 
 
 class ArrayPicture(NamedTuple):
@@ -56,7 +56,7 @@ class ArrayPicture(NamedTuple):
 
     def write(self, slot: npt.NDArray[np.uint8]) -> None:
         """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
-        np.copyto(slot.reshape(self.pixels.shape), self.pixels)
+        slot.reshape(self.pixels.shape)[...] = self.pixels
 
 
 class Fitting:
