@@ -107,6 +107,9 @@ class Stations:
         while not all(intake.is_attached for node in self.nodes for intake in node.intakes):
             for node in self.nodes:
                 wake(node)
+        for node in self.nodes:
+            while not node.is_asleep:
+                wake(node)
 
     def publish(self) -> None:
         """Hand a picture to the capture's decoder."""

@@ -16,7 +16,7 @@ from detektr.testing.running import RunningPipeline
 if TYPE_CHECKING:
     from tests.conftest import RunDetektr, WaitUntil
 
-QUICK = {"restart": {"backoff": "20ms..100ms", "limit": "9 in 1m"}, "drain": "5s"}
+QUICK = {"restart": {"backoff": "20ms..300ms", "limit": "99 in 1m"}, "drain": "5s"}
 CODE = """
 import subprocess, sys, time
 import numpy as np
@@ -32,6 +32,15 @@ class Draws:
 
 class LeavesOneBehind(Draws):
     def open(self): subprocess.Popen(["sleep", "600"])
+
+class StartsHelpers(Draws):
+    def process(self, frame):
+        if frame.sequence % 20 == 0:
+            subprocess.run("sleep 0.01 & setsid true & exit", shell=True)
+
+class Exits:
+    def __init__(self): sys.exit("there is no GPU here")
+    def process(self, frame): pass
 """
 
 
@@ -109,6 +118,52 @@ def test_what_a_dead_node_left_behind_is_ended_and_is_no_zombie(run: RunningPipe
     (left,) = worker.children()
     worker.kill()
     wait_until(lambda: not left.is_running(), what="what it had started to be ended and reaped")
+
+
+@pytest.mark.parametrize("run", [{"use": "mine:StartsHelpers"}], indirect=True)
+def test_what_living_nodes_start_and_leave_does_not_pile_up_as_zombies(run: RunningPipeline) -> None:
+    supervisor = supervisor_of(run)
+    seen: set[int] = set()
+
+    def zombies() -> set[int]:
+        children = supervisor.children()
+        return {child.pid for child in children if child.status() == psutil.STATUS_ZOMBIE}
+
+    run.wait(lambda: len(seen) >= 5 or seen.update(zombies()), what="helpers that have ended")
+    run.wait(lambda: not seen & zombies(), what="those helpers to be reaped")
+    assert run.end()["unaccounted"] == 0
+
+
+def test_a_fork_server_that_does_not_answer_is_replaced(run: RunningPipeline) -> None:
+    server = server_of(run)
+    server.suspend()
+    killed = run.kill("work")
+    run.wait(lambda: len(run.pids("work")) == 2 and killed not in run.pids("work"), what="two workers again")
+    assert server_of(run).pid != server.pid
+    assert run.end()["unaccounted"] == 0
+
+
+def test_a_node_whose_folder_is_gone_is_tried_again_and_the_others_go_on(run: RunningPipeline, tmp_path: Path) -> None:
+    folder = tmp_path.with_name("gone")
+    tmp_path.rename(folder)
+    try:
+        run.kill("work")
+        run.wait(lambda: run.status()["nodes"]["work"]["state"] == "restarting", what="a start that fails")
+        delivered = run.edge("buf", "work")["delivered"]
+        run.wait(lambda: run.edge("buf", "work")["delivered"] > delivered + 20, what="frames of the other")
+    finally:
+        folder.rename(tmp_path)
+    run.wait(lambda: len(run.pids("work")) == 2, what="two workers again")
+    assert f"{tmp_path}: No such file or directory" in run.tail(1000)
+    assert run.end()["unaccounted"] == 0
+
+
+def test_a_node_that_exits_with_a_text_is_heard(tmp_path: Path, run_detektr: RunDetektr) -> None:
+    pipeline = RunningPipeline(tmp_path, "forks", graph("mine:Exits"))
+    done = run_detektr("pipeline", "up", str(pipeline.file))
+    assert done.returncode == 2
+    assert "there is no GPU here" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_fork_server_and_its_nodes_end_with_the_supervisor(run: RunningPipeline, wait_until: WaitUntil) -> None:

@@ -33,7 +33,7 @@ ROOM_CHECK_S = 0.2
 AHEAD_NS = 100_000  # a source that has the next picture so soon does not let us wait
 NOTE_NS = 100_000_000  # how often the page is told how the source is read, and what was left out of it
 _LEFT_OUT = (layout.PAGE_WORD_THINNED, layout.PAGE_WORD_CORRUPT, layout.PAGE_WORD_STALE)
-UNMAPPED_WITHIN_S = 2.0  # readers look so often whether a ring that they have mapped is gone
+UNMAPPED_WITHIN_S = 3.0  # readers look so often whether a ring that they have mapped is gone
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +68,7 @@ class Decoder(threading.Thread):
         """Prepare; `start` begins to read and `go` lets frames be published, each followed by a call of `serve`."""
         super().__init__(name="decoder", daemon=True)
         self._published: deque[Published] = deque()
-        self._order = threading.Lock()  # of `_published`: its last entry may grow while the loop takes the first
+        self._order = threading.Lock()  # of `_published`: its last entry may grow while the loop takes it
         self.go, self.has_first, self.room, self.is_stopped = (threading.Event() for _ in range(4))
         self.failure: Exception | None = None
         self.is_finished = False
@@ -137,7 +137,7 @@ class Decoder(threading.Thread):
     def coming(self) -> tuple[Published, ...]:
         """Return what is published and not yet taken, oldest first."""
         with self._order:
-            return tuple(self._published)
+            return tuple(self._published.copy())  # at one stroke: whoever publishes does not wait for us
 
     def take(self) -> Published | None:
         """Take the oldest that is published; None: nothing is."""

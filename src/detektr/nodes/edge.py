@@ -25,7 +25,7 @@ from detektr.nodes.terms import EdgeOptions, Fact
 
 _DROPPED = {reason: layout.EDGE_WORD_DROPPED + place for place, reason in enumerate(DROP_REASONS)}
 _SETTLE_MAX = layout.EDGE_REDO_PAIRS_MAX - 1  # cells freed in one change, beside the counter
-LEASES_IDLE = 4  # returned or not: so few are looked at together with later ones
+LEASES_MANY = 4  # returned or not: so many are looked at; fewer together with later ones
 STALL_NS = 300_000_000  # told within a second, with the time between two looks
 
 Offer = Literal["taken", "dropped", "known"]
@@ -79,7 +79,7 @@ class Edge:
             return True
         for replica in self.replicas.values():
             leases = len(replica.leases)
-            return leases >= LEASES_IDLE or 2 * leases > replica.window
+            return leases >= LEASES_MANY or 2 * leases > replica.window
         return True
 
     def has_room(self, lane: int) -> bool:

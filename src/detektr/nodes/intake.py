@@ -98,6 +98,12 @@ class Intake:
         return self._is_attached
 
     @property
+    def is_outlived(self) -> bool:
+        """Whether the producer that we are attached to has a successor, which waits for us."""
+        journal = self._journal
+        return self._is_attached and journal is not None and journal.incarnation != self._incarnation
+
+    @property
     def is_ended(self) -> bool:
         """Whether everything was delivered and nothing more will come."""
         journal = self._journal
@@ -166,7 +172,7 @@ class Intake:
         journal = self._journal
         if journal is not None and (journal.is_unlinked or journal.state == layout.EDGE_CLOSED) and not self.is_ended:
             self._leave(f"{self.upstream.producer} has left")
-        elif self._is_attached and journal is not None and journal.incarnation != self._incarnation:
+        elif self.is_outlived:
             _log.info("%s was restarted: attaching again", self.upstream.producer)
             self._is_attached = False
             self._sent_ns = 0

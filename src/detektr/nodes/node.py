@@ -193,7 +193,9 @@ class Node(ABC):
             for intake in self.intakes:
                 intake.flush()
             # Rung for no frame: something has ended, or somebody waits for us. At the end any news may be the last.
-            is_due = (is_rung and not has_news) or (is_ending and (is_rung or has_news))
+            is_due = (is_ending and (is_rung or has_news)) or (
+                is_rung and (not has_news or any([intake.is_outlived for intake in self.intakes]))
+            )
             if is_due or now_ns >= self._next_tick_ns:
                 self._tick(now_ns)
                 self._next_tick_ns = now_ns + self._tick_ns()

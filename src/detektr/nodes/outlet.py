@@ -145,13 +145,13 @@ class Outlet:
 
     def fall_asleep(self) -> bool:
         """Say which edges wait for leases to come back; whether some came back before that could be seen."""
-        for edge in self.fanout.edges.values():
-            if self.is_hurried or edge.queued:
-                self._ask(edge)
-        if not self._has_asked:
+        waiting = [edge for edge in self.fanout.edges.values() if self.is_hurried or edge.queued]
+        if not waiting:
             return False
+        for edge in waiting:
+            self._ask(edge)
         fence()
-        return self._ways.has_news
+        return any([self._ways.has_news(edge.replicas) for edge in waiting])  # of the others it can wait
 
     def _ask(self, edge: Edge) -> None:
         """Say that we sleep until leases of an edge come back."""
@@ -168,7 +168,7 @@ class Outlet:
         for edge in tuple(self.fanout.edges.values()):
             if edge.queued or edge.granted:  # first, as somebody waits for it; to look what came back can wait
                 self._grant(edge, now_ns)
-            if (self.is_hurried or edge.is_short) and self._harvest(edge, now_ns):
+            if (self.is_hurried or edge.queued or edge.is_short) and self._harvest(edge, now_ns):
                 has_some = True
                 self._grant(edge, now_ns)
         return has_some

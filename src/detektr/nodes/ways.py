@@ -80,7 +80,6 @@ class Ways(dict[int, Way]):
                 self._link.unwatch(way.pidfd)
             way.close()
 
-    @property
-    def has_news(self) -> bool:
-        """Whether something was given back."""
-        return any([way.returns.has_news for way in self.values()])
+    def has_news(self, sessions: Iterable[int]) -> bool:
+        """Whether one of these sessions has given something back."""
+        return any([way.returns.has_news for _, way in self.of(sessions)])

@@ -14,6 +14,7 @@ import json
 import os
 import socket
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -62,9 +63,10 @@ def _fork(request: dict[str, Any], fds: Sequence[int], door: socket.socket, serv
     except OSError as fault:
         os.close(reading)
         os.close(writing)
-        return {"fault": fault.strerror}
+        return {"fault": fault.strerror, "errno": fault.errno}
     if middle == 0:
         try:
+            os.chdir(request["folder"])  # what a node writes lies beside its file, from wherever that is run
             pid = os.fork()
             if pid == 0:
                 for fd in (door.fileno(), reading, writing):
@@ -73,7 +75,8 @@ def _fork(request: dict[str, Any], fds: Sequence[int], door: socket.socket, serv
             os.setpgid(pid, pid)  # here too: the supervisor may want to end the group before its leader has run
             os.write(writing, json.dumps({"pid": pid}).encode())
         except OSError as fault:
-            os.write(writing, json.dumps({"fault": fault.strerror}).encode())
+            what = f"{fault.filename}: {fault.strerror}" if fault.filename else fault.strerror
+            os.write(writing, json.dumps({"fault": what, "errno": fault.errno}).encode())
         finally:
             os._exit(0)
     os.close(writing)
@@ -85,6 +88,7 @@ def _fork(request: dict[str, Any], fds: Sequence[int], door: socket.socket, serv
 
 def _become(request: dict[str, Any], line_fd: int, log_fd: int, serve: Any) -> NoReturn:
     """Be the node that was asked for, to its end."""
+    code = 1
     try:
         os.setpgid(0, 0)  # a terminal's Ctrl-C is for the supervisor alone
         nothing = os.open(os.devnull, os.O_RDONLY)
@@ -95,16 +99,21 @@ def _become(request: dict[str, Any], line_fd: int, log_fd: int, serve: Any) -> N
         os.close(log_fd)
         sys.argv[:] = [request["name"]]
         setproctitle(f"detektr {request['name']}")  # as ps and top show it
-        if request["kind"] == "capture":  # a decoder's threads share what one of them has freed
-            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _CAPTURE_ARENAS)
+        if request["kind"] == "capture" and "MALLOC_ARENA_MAX" not in os.environ:
+            mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's
+            if mallopt is not None:
+                mallopt(_M_ARENA_MAX, _CAPTURE_ARENAS)  # a decoder's threads share what one of them has freed
         if "numpy.random" in sys.modules:  # else all replicas would draw the same numbers
             sys.modules["numpy.random"].seed()
-        os.chdir(request["folder"])  # what a node writes lies beside its file, from wherever that is run
         serve(line_fd)
-    except OSError as fault:
-        print(f"{request['name']}: cannot be started in {request['folder']}: {fault.strerror}", file=sys.stderr)
+    except SystemExit as end:  # the user's code: as the interpreter takes it
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except BaseException:  # a defect of ours; it goes to the node's log
+        traceback.print_exc()
     finally:
-        os._exit(1)
+        os._exit(code)
 
 
 if __name__ == "__main__":

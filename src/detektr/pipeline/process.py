@@ -1,16 +1,20 @@
-"""One child process: its control line, its log pipe, and the kernel's word on its end. Nothing here ever waits long."""
+"""One child process: its control line, its log pipe, and the kernel's word on its end; and what it is forked from.
+
+Nothing here waits, but for the fork server's answer: milliseconds, and the time of its imports for the first one.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from detektr.errors import RefusedError
@@ -21,33 +25,35 @@ from detektr.nodes.spec import NodeSpec
 
 LOG_READ_BYTES = 1 << 16
 MESSAGES_READ_MAX = 64  # at one look, so that a talkative child does not keep out the others
-ANSWER_S = 60.0  # the fork server imports before it answers for the first time
+FIRST_ANSWER_S = 60.0  # after its imports
+ANSWER_S = 5.0
+END_S = 1.0
 # One core a process unless told otherwise: numpy's own threads in every process fight over the machine.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 _PR_SET_CHILD_SUBREAPER = 36
-_FEWER = "end other processes or raise the limits (ulimit -u, -n)"
+_SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 class ForkServer:
     """The supervisor's side of the process that its nodes are forked from; another is started should it be killed."""
 
-    def __init__(self, specs: Iterable[NodeSpec]) -> None:
+    def __init__(self, specs: Sequence[NodeSpec]) -> None:
         """Take what will run, so that it imports what that needs."""
-        self._modules = modules_of(specs)
+        self._modules, self._folder = modules_of(specs), specs[0].folder if specs else "."
         self._popen: subprocess.Popen[bytes] | None = None
         self._door: socket.socket | None = None
-        self._groups: set[int] = set()
 
     def start(self) -> None:
-        """Start it; it imports while we go on.
+        """Start it; it imports while we go on. From now on orphans of this process's descendants are its own.
 
         Raises:
             RefusedError: the machine starts no more processes.
         """
-        # Orphans come to us: the nodes, and what they start and leave behind.
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        # The nodes are such orphans, and what they start and leave behind.
+        if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+            raise RefusedError(f"this process cannot take orphans in: {os.strerror(ctypes.get_errno())}")
         self._door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._door.settimeout(ANSWER_S)
+        self._door.settimeout(FIRST_ANSWER_S)
         command = [sys.executable, "-P", "-m", "detektr.pipeline.forkserver", str(theirs.fileno()), *self._modules]
         try:
             self._popen = subprocess.Popen(
@@ -56,64 +62,64 @@ class ForkServer:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env={**_ENVIRONMENT, **os.environ},
+                cwd=self._folder,  # where a relative PYTHONPATH begins
                 process_group=0,  # a terminal's Ctrl-C is for the supervisor alone
             )
         except OSError as fault:
             self._door.close()
             self._door = None
-            raise RefusedError(f"no process can be started: {fault.strerror}; {_FEWER}") from None
+            raise RefusedError(f"no process can be started: {_why(fault.strerror, fault.errno)}") from None
         finally:
             theirs.close()
 
-    def fork(self, spec: NodeSpec, line_fd: int, log_fd: int) -> int:
-        """Fork a process for a node and hand it its ends of control line and log; returns its number.
+    def try_fork(self, spec: NodeSpec, line_fd: int, log_fd: int) -> int | None:
+        """Fork a process for a node and hand it its ends of control line and log.
 
+        Returns:
+            Its number; None: the server does not answer. Then it may have forked all the same: hang up that line.
         Raises:
-            RefusedError: the machine starts no more processes, or the server does not come up.
+            RefusedError: the machine starts no more processes, or the folder is gone.
         """
-        name = f"{spec.node}.{spec.replica}"
-        request = {"name": name, "kind": spec.options.kind, "folder": spec.folder}
-        answer = self._ask(request, (line_fd, log_fd)) or self._ask(request, (line_fd, log_fd))
-        if "pid" not in answer:
-            why = answer.get("fault", "the process that nodes are forked from ends at once; it says why")
-            raise RefusedError(f"node {spec.node}: its process cannot be started: {why}; {_FEWER}")
-        pid = int(answer["pid"])
-        self._groups.discard(pid)
-        return pid
-
-    def _ask(self, request: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
-        """Ask for a process; empty: the server was not there, or went."""
         if self._door is None:
             self.start()
         assert self._door is not None
+        request = {"name": f"{spec.node}.{spec.replica}", "kind": spec.options.kind, "folder": spec.folder}
         try:
-            socket.send_fds(self._door, [json.dumps(request).encode()], fds)
+            socket.send_fds(self._door, [json.dumps(request).encode()], (line_fd, log_fd))
             answer = self._door.recv(4096)
         except OSError:
             answer = b""
         if not answer:
             self._end()
-        return dict(json.loads(answer)) if answer else {}
+            return None
+        self._door.settimeout(ANSWER_S)
+        told: dict[str, Any] = json.loads(answer)
+        if "pid" not in told:
+            why = _why(told["fault"], told.get("errno"))
+            raise RefusedError(f"node {spec.node}: its process cannot be started: {why}")
+        return int(told["pid"])
 
-    def expect(self, group: int) -> None:
-        """Note that what is left of a process group was killed, and will have to be reaped."""
-        self._groups.add(group)
+    def reap(self, own: Collection[int]) -> None:
+        """Reap what nodes had started and left behind; a server that is dead is replaced, to be there when needed.
 
-    def reap(self) -> None:
-        """Reap what nodes had started, left behind, and was ended with them; and the server, should it be dead."""
+        Args:
+            own: processes whose end somebody else waits for.
+        """
         if self._popen is not None and self._popen.poll() is not None:
             self._end()
-        for group in tuple(self._groups):
-            try:
-                while os.waitid(os.P_PGID, group, os.WEXITED | os.WNOHANG) is not None:
-                    continue
-            except ChildProcessError:  # none is left
-                self._groups.discard(group)
+            with contextlib.suppress(RefusedError):  # who needs it tries again
+                self.start()
+        server = None if self._popen is None else self._popen.pid
+        with contextlib.suppress(ChildProcessError):  # there are no children
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if ended.si_pid in own or ended.si_pid == server:
+                    return  # its turn comes
+                os.waitpid(ended.si_pid, 0)
 
     def close(self) -> None:
         """Let it end; what was forked lives on."""
-        self.reap()
         self._end()
+        self.reap(())
 
     def _end(self) -> None:
         if self._door is not None:
@@ -121,8 +127,13 @@ class ForkServer:
             self._door = None
         if self._popen is not None:
             self._popen.kill()  # it holds nothing
-            self._popen.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # held by a device
+                self._popen.wait(END_S)
             self._popen = None
+
+
+def _why(what: str | None, number: int | None) -> str:
+    return f"{what}; end other processes or raise the limits (ulimit -u, -n)" if number in _SCARCE else str(what)
 
 
 def modules_of(specs: Iterable[NodeSpec]) -> list[str]:
@@ -151,22 +162,32 @@ class ChildProcess:
                 f"node {spec.node}: its options are {len(order)} bytes, at most {MESSAGE_BYTES_MAX} can be handed over;"
                 " put long values into a file and name it in `with`"
             )
-        self._server = server
+        if not (self._try_fork(spec, server) or self._try_fork(spec, server)):
+            raise RefusedError(
+                f"node {spec.node}: its process cannot be started: what nodes are forked from ends, or does not answer;"
+                " where it ends, it has said why"
+            )
+        self.control_fd, self.log_fd, self.end_fd = self._line.fileno(), self._log, os.pidfd_open(self.pid)
+        with contextlib.suppress(OSError):  # it has ended already, which we shall be told
+            self._line.send(order)
+
+    def _try_fork(self, spec: NodeSpec, server: ForkServer) -> bool:
+        """Fork with a line and a log of its own; who was forked and not told of finds its line cut, and leaves."""
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._line.setblocking(False)
         self._log, log_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(log_end, True)
+        pid = None
         try:
-            self.pid = server.fork(spec, theirs.fileno(), log_end)
-        except RefusedError:
-            self._line.close()
-            os.close(self._log)
-            raise
+            pid = server.try_fork(spec, theirs.fileno(), log_end)
         finally:
             theirs.close()
             os.close(log_end)
-        self.control_fd, self.log_fd, self.end_fd = self._line.fileno(), self._log, os.pidfd_open(self.pid)
-        self._line.send(order)
+            if pid is None:
+                self._line.close()
+                os.close(self._log)
+        self.pid = pid or 0
+        return pid is not None
 
     def try_order(self, order: Mapping[str, Any]) -> bool:
         """Send an order now; False: the line is full or cut."""
@@ -218,7 +239,6 @@ class ChildProcess:
             return None
         self.kill()  # while its number cannot be another's yet
         _, status = os.waitpid(self.pid, 0)
-        self._server.expect(self.pid)
         return os.waitstatus_to_exitcode(status)
 
     def close(self) -> None:

@@ -251,7 +251,7 @@ class Supervisor:
                 self._condemn(post, "killed: not ready before the end")
 
     def _look_around(self, now_ns: int) -> None:
-        self._forks.reap()
+        self._forks.reap([post.pid for post in self.posts if post.pid is not None])
         ledgers, pages = self._reader.read()
         posts = {post.name: post for post in self.posts}
         for page in pages:

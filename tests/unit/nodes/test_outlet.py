@@ -156,6 +156,63 @@ def test_replicas_of_a_predecessor_are_woken_so_that_they_attach_again(folder: R
     second.close(unlink=True)
 
 
+class Reading:
+    """An outlet whose edge to `recorder` has one replica, which gives back what it is leased when told to."""
+
+    def __init__(self, outlet: Outlet, folder: RunFolder, window: int = 4) -> None:
+        self.outlet, self.edge = outlet, outlet.fanout.edges["recorder"]
+        self.returns = ReturnsWriter(folder.returns("recorder.0", "camera.0"), 64)
+        reader = open_returns(self.returns.segment.path, 0)
+        assert reader is not None
+        outbox = cast(Outbox, Button(folder.doorbell("recorder", 0)))
+        outlet._ways.add(7, Way("recorder", "recorder.0", 1, 1 << 22, outbox, reader))
+        assert self.edge.attach(7, "recorder.0", window, Claim(), is_durable=False, now_ns=1)
+        self.sequence = 0
+
+    def lease_and_return(self) -> bool:
+        """Lease one frame, let it come back, and say whether it was taken back when the producer next worked."""
+        self.edge.offer(0, 1, self.sequence, 1, b"", 1)
+        self.returns.append(1, self.sequence, self.sequence + 1)
+        self.sequence += 1
+        return self.outlet.pump(1)
+
+
+@pytest.fixture
+def reading(outlet: Outlet, folder: RunFolder) -> Iterator[Reading]:
+    reading = Reading(outlet, folder)
+    yield reading
+    reading.returns.close()
+
+
+def test_what_came_back_is_looked_at_together_once_leases_are_many(reading: Reading) -> None:
+    assert [reading.lease_and_return() for _ in range(6)] == [False, False, True, False, False, True]
+    reading.edge.replicas[7].window = 1
+    assert [reading.lease_and_return() for _ in range(3)] == [True, True, True]
+
+
+def test_what_came_back_is_looked_at_at_once_where_somebody_waits_for_it(reading: Reading) -> None:
+    assert not reading.lease_and_return()
+    reading.outlet.hurry(True)
+    assert reading.outlet.pump(1)
+    reading.outlet.hurry(False)
+    assert not reading.lease_and_return()
+    reading.edge.replicas[7].is_suspended = True  # its time was over; what it says now is a sign of life
+    reading.edge.offer(0, 1, 99, 1, b"")
+    assert reading.outlet.pump(1)
+    assert (reading.edge.queued, reading.edge.in_flight) == (0, 1)
+
+
+def test_a_producer_sleeps_though_something_came_back_that_nobody_waits_for(outlet: Outlet, folder: RunFolder) -> None:
+    reading = Reading(outlet, folder)
+    outlet.fanout.edges["motion"].offer(0, 1, 0, 1, b"")  # waits there: nobody reads
+    assert not reading.lease_and_return()
+    assert not outlet.fall_asleep()
+    reading.edge.replicas[7].is_suspended = True
+    reading.edge.offer(0, 1, 99, 1, b"")
+    assert outlet.fall_asleep(), "now it is waited for"
+    reading.returns.close()
+
+
 def test_a_lease_given_back_in_time_is_delivered_however_late_that_is_looked_at(folder: RunFolder) -> None:
     outlet = make_outlet(folder)
     outlet.add_edge("motion", EdgeOptions(**{**vars(guest("block", 8, 4)), "timeout_ns": 100}))

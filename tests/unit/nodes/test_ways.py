@@ -128,12 +128,12 @@ def test_waking_one_that_has_died_asleep_does_nothing(ways: Ways, replicas: list
 
 
 def test_there_is_news_once_somebody_gave_something_back_until_it_is_taken(ways: Ways, replicas: list[Replica]) -> None:
-    seen = [ways.has_news]
+    seen = [ways.has_news([7, 8, 9])]
     replicas[1].returns.append(1, 0, 1)
-    seen.append(ways.has_news)
+    seen += [ways.has_news([7, 8, 9]), ways.has_news([7]), ways.has_news([])]
     assert ways[8].returns.take() == [(1, 0, 1)]
-    seen.append(ways.has_news)
-    assert seen == [False, True, False]
+    seen.append(ways.has_news([7, 8, 9]))
+    assert seen == [False, True, False, False, False]
 
 
 def test_the_end_of_a_replica_s_process_is_watched_for_as_long_as_there_is_a_way(ways: Ways, poll: Poll) -> None:
