@@ -84,6 +84,16 @@ def nodes_of(run: RunningPipeline) -> list[psutil.Process]:
     return [psutil.Process(pid) for node in ("cam", "buf", "work") for pid in run.pids(node)]
 
 
+def wait_for_both(run: RunningPipeline, killed: int) -> None:
+    """Wait until there are two workers again, the killed one not among them."""
+
+    def are_there() -> bool:
+        pids = run.pids("work")  # once: it may change between two looks
+        return len(pids) == 2 and killed not in pids
+
+    run.wait(are_there, what="two workers again")
+
+
 def test_nodes_are_the_supervisor_s_own_each_named_and_in_a_group_of_its_own(run: RunningPipeline) -> None:
     nodes = nodes_of(run)
     assert {node.ppid() for node in nodes} == {supervisor_of(run).pid}
@@ -105,7 +115,7 @@ def test_a_killed_fork_server_is_replaced_when_a_node_is_to_be_started_again(run
     server.kill()
     run.wait_delivered("buf", "work", run.edge("buf", "work")["delivered"] + 20)
     killed = run.kill("work")
-    run.wait(lambda: len(run.pids("work")) == 2 and killed not in run.pids("work"), what="two workers again")
+    wait_for_both(run, killed)
     assert server_of(run).pid != server.pid
     report = run.end()
     assert report["unaccounted"] == 0
@@ -138,7 +148,7 @@ def test_a_fork_server_that_does_not_answer_is_replaced(run: RunningPipeline) ->
     server = server_of(run)
     server.suspend()
     killed = run.kill("work")
-    run.wait(lambda: len(run.pids("work")) == 2 and killed not in run.pids("work"), what="two workers again")
+    wait_for_both(run, killed)
     assert server_of(run).pid != server.pid
     assert run.end()["unaccounted"] == 0
 
