@@ -103,6 +103,7 @@ class Stations:
         self.decoder.stop()
         self.decoder.join()
         self.decoder.is_stopped.clear()
+        self.decoder.is_finished = False  # else everybody would hurry, as at the end of a run
         self.picture = ArrayPicture(np.zeros((*PICTURE, 3), np.uint8), PictureLayout("bgr24", PICTURE[1], PICTURE[0]))
         while not all(intake.is_attached for node in self.nodes for intake in node.intakes):
             for node in self.nodes:

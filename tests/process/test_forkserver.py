@@ -158,7 +158,8 @@ def test_a_node_whose_folder_is_gone_is_tried_again_and_the_others_go_on(run: Ru
     tmp_path.rename(folder)
     try:
         run.kill("work")
-        run.wait(lambda: f"{tmp_path}: No such file or directory" in run.tail(1000), what="a start that fails")
+        log, told = folder / run.log.name, f"{tmp_path}: No such file or directory"
+        run.wait(lambda: told in log.read_text(), what="a start that fails")
         delivered = run.edge("buf", "work")["delivered"]
         run.wait(lambda: run.edge("buf", "work")["delivered"] > delivered + 20, what="frames of the other")
     finally:
