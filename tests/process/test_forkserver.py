@@ -139,7 +139,11 @@ def test_what_living_nodes_start_and_leave_does_not_pile_up_as_zombies(run: Runn
         children = supervisor.children()
         return {child.pid for child in children if child.status() == psutil.STATUS_ZOMBIE}
 
-    run.wait(lambda: len(seen) >= 5 or seen.update(zombies()), what="helpers that have ended")
+    def are_many() -> bool:
+        seen.update(zombies())
+        return len(seen) >= 5
+
+    run.wait(are_many, what="helpers that have ended")
     run.wait(lambda: not seen & zombies(), what="those helpers to be reaped")
     assert run.end()["unaccounted"] == 0
 
