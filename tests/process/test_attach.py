@@ -19,6 +19,7 @@ import pytest
 
 import detektr
 from detektr.errors import LeaseOverError, RefusedError
+from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.returns import open_returns
 from detektr.nodes.guests import Producer
@@ -344,10 +345,10 @@ def test_a_guest_sleeps_though_its_producer_waits_for_leases_that_it_does_not_ha
         outlet.fall_asleep()
         returns = open_returns(quiet.folder.returns("guest-1.0", "cam.0"), 1)
         assert returns is not None
-        before = returns.sleeps
+        before = returns.words[layout.RETURNS_WORD_SLEEPS]
         with pytest.raises(TimeoutError):
             next(frames)
-        slept = returns.sleeps - before
+        slept = returns.words[layout.RETURNS_WORD_SLEEPS] - before
         returns.close()
     quiet.hear()
     assert slept < 100, "it woke itself again and again"

@@ -340,7 +340,7 @@ class EdgeMachine(RuleBasedStateMachine):
         for consumer in self.consumers.values():
             if consumer.is_let_in:
                 self.check_announced(consumer)
-        for queue in edge._backlog._queues:
+        for queue in edge.backlog._queues:
             assert sum(not cell.deliveries for cell in queue) <= options.mark
             assert [cell.ordinal for cell in queue] == sorted(cell.ordinal for cell in queue)
         if options.when_full == "block":

@@ -197,7 +197,9 @@ class Journal:
             offered: frames offered to this edge, this one included.
             lease: owner, running number, time and count of deliveries, where it is leased at once; else it is queued.
         """
-        words, raw, seen = self._words, self._bytes, self.seen_word(key)
+        words, raw, seen = self._words, self._bytes, self._seen.get(key)
+        if seen is None:
+            seen = self.seen_word(key)
         at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
         state = CELL_QUEUED if lease is NO_LEASE else CELL_LEASED
         begin = (at + CELL_OWNER) * WORD_BYTES

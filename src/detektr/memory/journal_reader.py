@@ -24,7 +24,6 @@ from detektr.memory.layout import (
     EDGE_WORD_REDO_COUNT,
     EDGE_WORD_REPLICAS,
     EDGE_WORD_SEEN,
-    EDGE_WORD_WANTED,
     GRANTS_BASE,
     GRANTS_CELLS,
     GRANTS_COUNT,
@@ -54,25 +53,25 @@ class Lease(NamedTuple):
 
 
 class JournalReader:
-    """Anybody's read-only look at an edge: its ledger, what a replica is granted, and whether a lease still stands."""
+    """See the module's first lines; `words` is the journal itself, read-only."""
 
     def __init__(self, segment: Segment, producer: str, consumer: str) -> None:
         """Read the mapped journal of the edge `producer` -> `consumer`."""
         self.producer, self.consumer = producer, consumer
         self._segment = segment
-        self._words, self._bytes = segment.words, segment.bytes
-        self._cell_words = self._words[layout.EDGE_WORD_CELL_WORDS]
-        self._end = EDGE_WORD_FIRST_CELL + self._words[layout.EDGE_WORD_CELLS] * self._cell_words
+        self.words, self._bytes = segment.words, segment.bytes
+        self._cell_words = self.words[layout.EDGE_WORD_CELL_WORDS]
+        self._end = EDGE_WORD_FIRST_CELL + self.words[layout.EDGE_WORD_CELLS] * self._cell_words
 
     @property
     def incarnation(self) -> int:
         """Lives of the producer; when it grows, consumers attach again."""
-        return self._words[layout.EDGE_WORD_INCARNATION]
+        return self.words[layout.EDGE_WORD_INCARNATION]
 
     @property
     def state(self) -> int:
         """EDGE_OPEN, EDGE_ENDED (all was delivered, nothing more will come) or EDGE_CLOSED (the producer left)."""
-        return self._words[layout.EDGE_WORD_STATE]
+        return self.words[layout.EDGE_WORD_STATE]
 
     @property
     def is_unlinked(self) -> bool:
@@ -81,7 +80,7 @@ class JournalReader:
 
     def is_leased(self, cell: int, session: int, grant: int) -> bool:
         """Whether `session` still holds the lease with this running number, which was granted to it in `cell`."""
-        at, words = EDGE_WORD_FIRST_CELL + cell * self._cell_words, self._words
+        at, words = EDGE_WORD_FIRST_CELL + cell * self._cell_words, self.words
         return (
             at < self._end
             and words[at + CELL_GRANT] == grant
@@ -91,21 +90,21 @@ class JournalReader:
 
     def entry_of(self, session: int) -> int | None:
         """Return where the producer has this session written down as attached; None: it has not."""
-        sessions = self._words[EDGE_WORD_REPLICAS + REPLICA_SESSION : EDGE_WORD_GRANTS : REPLICA_WORDS].tolist()
+        sessions = self.words[EDGE_WORD_REPLICAS + REPLICA_SESSION : EDGE_WORD_GRANTS : REPLICA_WORDS].tolist()
         return sessions.index(session) if session in sessions else None
 
     def granted(self, entry: int) -> int:
         """Return the running number of the last lease that the replica of an entry was granted."""
-        return self._words[EDGE_WORD_GRANTS + entry * GRANTS_WORDS + GRANTS_COUNT]
+        return self.words[self.granted_word(entry)]
 
-    def news(self, entry: int) -> tuple[int, int]:
-        """Return what `granted` does, and what the producer waits for: 0, WANTED or WANTED_ALL."""
-        words = self._words
-        return words[EDGE_WORD_GRANTS + entry * GRANTS_WORDS + GRANTS_COUNT], words[EDGE_WORD_WANTED]
+    @staticmethod
+    def granted_word(entry: int) -> int:
+        """Return which of `words` is what `granted` returns: for who looks at it at every frame."""
+        return EDGE_WORD_GRANTS + entry * GRANTS_WORDS + GRANTS_COUNT
 
     def granted_before(self, entry: int) -> int:
         """Return the running number of the last lease that was settled when the replica attached."""
-        return self._words[EDGE_WORD_GRANTS + entry * GRANTS_WORDS + GRANTS_BASE]
+        return self.words[EDGE_WORD_GRANTS + entry * GRANTS_WORDS + GRANTS_BASE]
 
     def leases(self, entry: int, session: int, after: int, last: int) -> list[Lease]:
         """Return the leases that a session was granted and still has, in order.
@@ -116,7 +115,7 @@ class JournalReader:
             after: running number of the last one that is known.
             last: running number of the last one that is wanted: `granted`.
         """
-        words, at = self._words, EDGE_WORD_GRANTS + entry * GRANTS_WORDS
+        words, at = self.words, EDGE_WORD_GRANTS + entry * GRANTS_WORDS
         leases = []
         if last - after < GRANTS_ROOM:
             for grant in range(after + 1, last + 1):
@@ -127,7 +126,7 @@ class JournalReader:
         return leases if words[at + GRANTS_COUNT] - after < GRANTS_ROOM else self._all_leases(session, after, last)
 
     def _all_leases(self, session: int, after: int, last: int) -> list[Lease]:
-        words, end, step = self._words, self._end, self._cell_words
+        words, end, step = self.words, self._end, self._cell_words
         owners = words[EDGE_WORD_FIRST_CELL + CELL_OWNER : end : step].tolist()
         grants = words[EDGE_WORD_FIRST_CELL + CELL_GRANT : end : step].tolist()
         mine = sorted((grant, cell) for cell, grant in enumerate(grants) if owners[cell] == session)
@@ -136,7 +135,7 @@ class JournalReader:
 
     def _lease(self, cell: int, session: int, grant: int) -> Lease | None:
         """Read what is leased in a cell; None: that lease is over, or was never announced there."""
-        at, words = EDGE_WORD_FIRST_CELL + cell * self._cell_words, self._words
+        at, words = EDGE_WORD_FIRST_CELL + cell * self._cell_words, self.words
         if at >= self._end:
             return None
         delivery, _, _, key, sequence, _, captured_ns, length = _FRAME.unpack_from(
@@ -155,7 +154,7 @@ class JournalReader:
 
     def ledger(self) -> EdgeLedger:
         """Return the counts of one moment; their sum holds whenever the edge's writer is alive, stopped or dead."""
-        words = self._words
+        words = self.words
         for tried in range(_SNAPSHOT_TRIES):
             change = words[EDGE_WORD_CHANGE]
             if change & 1 == 0:

@@ -65,24 +65,22 @@ class ReturnsWriter:
 
 
 class ReturnsReader:
-    """The producer's end: leases in the order in which they were given back, each once."""
+    """The producer's end: leases in the order in which they were given back, each once.
+
+    In `words` stands which sleep of its writer this is, too: odd while it sleeps.
+    """
 
     def __init__(self, segment: Segment, count: int) -> None:
         """Read a mapped file from the `count`-th name on."""
         self.segment = segment
-        self._words = segment.words
+        self.words = segment.words
         self._room = segment.words[layout.RETURNS_WORD_ROOM]
         self._count = count
 
     @property
     def has_news(self) -> bool:
         """Whether something was given back since the last `take`."""
-        return self._words[layout.RETURNS_WORD_COUNT] != self._count
-
-    @property
-    def sleeps(self) -> int:
-        """Which sleep of its writer this is: odd while it sleeps."""
-        return self._words[layout.RETURNS_WORD_SLEEPS]
+        return self.words[layout.RETURNS_WORD_COUNT] != self._count
 
     def take(self) -> list[Returned]:
         """Return what was given back since the last call.
@@ -90,7 +88,7 @@ class ReturnsReader:
         Raises:
             WireError: more than there is room for: its writer is not one of ours.
         """
-        words, begin = self._words, self._count
+        words, begin = self.words, self._count
         end = words[layout.RETURNS_WORD_COUNT]
         if end == begin:
             return []
@@ -108,7 +106,7 @@ class ReturnsReader:
 
     def close(self) -> None:
         """Unmap the file."""
-        self._words = self._words[:0]
+        self.words = self.words[:0]
         self.segment.close()
 
 

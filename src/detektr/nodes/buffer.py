@@ -48,7 +48,7 @@ class BufferNode(Node):
                 name = lease.key, lease.sequence
                 if name not in self._lane_of:  # else: granted once more, and still held from before
                     self._lane_of[name] = lane
-                    self.outlet.offer(lane, lease.key, lease.sequence, lease.captured_ns, lease.payload, now_ns)
+                    fanout.offer(lane, lease.key, lease.sequence, lease.captured_ns, lease.payload, now_ns)
                 moved += 1
         self._first_lane = (self._first_lane + 1) % lanes
         self._moved = moved
@@ -58,8 +58,10 @@ class BufferNode(Node):
         """Whether what has arrived has found room since it was looked for."""
         if self.is_stopping and not self.is_final:
             return False
-        fanout = self.outlet.fanout
-        return any([intake.leases and fanout.has_room(lane) for lane, intake in enumerate(self.intakes)])
+        for lane, intake in enumerate(self.intakes):  # on every frame's way: a loop, not a generator
+            if intake.leases and self.outlet.fanout.has_room(lane):
+                return True
+        return False
 
     def settle(self, names: list[tuple[int, int]]) -> None:
         """Count what was offered, and give frames back upstream."""

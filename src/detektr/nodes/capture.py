@@ -83,7 +83,7 @@ class CaptureNode(Node):
             elif frame.payload:
                 self._slots[frame.sequence] = frame.epoch, frame.slot
                 self._left[frame.epoch] = self._left.get(frame.epoch, 0) + 1
-                self.outlet.offer(0, self._key, frame.sequence, frame.captured_ns, frame.payload, now_ns)
+                fanout.offer(0, self._key, frame.sequence, frame.captured_ns, frame.payload, now_ns)
                 moved += 1
             else:
                 fanout.count_dropped(self._key, frame.sequence, frame.frames, "ring_full")

@@ -43,7 +43,7 @@ class Edge:
         self.settled: list[FrameName] = []
         self.facts: list[Fact] = []
         self.replicas: dict[int, Replica] = {}
-        self._backlog = Backlog(options.lanes, options.mark, options.low)
+        self.backlog = Backlog(options.lanes, options.mark, options.low)
         self.granted: set[int] = set()  # sessions, since the last `grant`
         self._alone_since_ns = 0
         self._free = [index for index in range(journal.cells - 1, -1, -1) if index not in used]
@@ -60,7 +60,7 @@ class Edge:
     @property
     def queued(self) -> int:
         """Frames that wait for a replica."""
-        return self._backlog.count
+        return self.backlog.count
 
     @property
     def in_flight(self) -> int:
@@ -74,8 +74,8 @@ class Edge:
 
     @property
     def is_short(self) -> bool:
-        """Whether it matters what came back: leases are many, or several replicas are to get the same share."""
-        if len(self.replicas) != 1:
+        """Whether it matters what came back: frames wait, leases are many, or several replicas are to share alike."""
+        if self.backlog.count or len(self.replicas) != 1:
             return True
         for replica in self.replicas.values():
             leases = len(replica.leases)
@@ -86,12 +86,13 @@ class Edge:
         """Whether a frame may be offered now; an edge that drops always has room, one that blocks up to its mark."""
         if self.options.when_full != "block" or self.is_given_up:
             return True
-        return bool(self._free) and not self._backlog.is_full(self._backlog.lane(lane))
+        backlog = self.backlog
+        return bool(self._free) and (not backlog.count or not backlog.is_full(backlog.lane(lane)))
 
     def holds(self) -> list[Cell]:
         """Return every frame that is queued or leased, in no order."""
         leased = [cell for replica in self.replicas.values() for cell in replica.leases.values()]
-        return [*self._backlog, *leased]
+        return [*self.backlog, *leased]
 
     def offer(self, lane: int, key: int, sequence: int, captured_ns: int, payload: bytes, now_ns: int = 0) -> Offer:
         """Take one frame, or drop one as the policy says; `known`: it was offered before (a predecessor took it).
@@ -105,12 +106,13 @@ class Edge:
             now_ns: the monotonic time: the frame is leased at once where nothing waits and a replica has credit; 0: it
                 waits for the next `grant`.
         """
-        journal, backlog = self.journal, self._backlog
+        journal, backlog = self.journal, self.backlog
         if sequence < journal.seen(key):
             return "known"
         if len(payload) > journal.payload_bytes_max:
             raise journal.too_long(sequence, payload)
-        lane = backlog.lane(lane)  # a guest has one queue for all lanes
+        if lane:
+            lane = backlog.lane(lane)  # a guest has one queue for all lanes
         is_prompt = now_ns and not backlog.count and not self.is_given_up and self.options.max_age_ns is None
         replica = self._ready_replica() if is_prompt else None
         if (replica is None or not self._free) and not self._make_room(lane, key, sequence, payload):
@@ -214,7 +216,7 @@ class Edge:
             The sessions that were granted something since the last call, here or by `offer`.
         """
         journal = self.journal
-        while self._backlog.count and (replica := self._ready_replica()) is not None:
+        while self.backlog.count and (replica := self._ready_replica()) is not None:
             cell = self._next_cell(now_ns)
             if cell is None:
                 break
@@ -296,14 +298,14 @@ class Edge:
         """Drop what is queued and what is leased: the end of a drain whose time is over."""
         for cell in [cell for replica in self.replicas.values() for cell in replica.leases.values()]:
             self._drop(cell, reason)
-        while (waiting := self._backlog.take()) is not None:
+        while (waiting := self.backlog.take()) is not None:
             self._drop(waiting, reason)
 
     # -- within -----------------------------------------------------------------------------------------------------
 
     def _make_room(self, lane: int, key: int, sequence: int, payload: bytes) -> bool:
         """See to it that a frame may be queued, as the policy says; False: it was dropped itself, and counted."""
-        backlog, is_full = self._backlog, False
+        backlog, is_full = self.backlog, False
         if self.is_given_up:
             self.count_dropped(key, sequence, 1, "gone")
             return False
@@ -341,7 +343,7 @@ class Edge:
             else:
                 if record.state == CELL_LEASED:
                     self.journal[self.journal.word_of(cell.index, CELL_STATE)] = CELL_QUEUED
-                self._backlog.append(cell)
+                self.backlog.append(cell)
 
     def _succeed(self, old: Replica, new: Replica, claim: Claim) -> None:
         """Settle what a predecessor of the same name left."""
@@ -401,7 +403,7 @@ class Edge:
     def _next_cell(self, now_ns: int) -> Cell | None:
         """Take the next queued frame, lanes in turn; the ones that are too old are dropped on the way."""
         limit_ns = self.options.max_age_ns
-        while (cell := self._backlog.take()) is not None:
+        while (cell := self.backlog.take()) is not None:
             if limit_ns is None or now_ns - cell.captured_ns <= limit_ns:
                 return cell
             self._drop(cell, "too_old")
@@ -449,7 +451,7 @@ class Edge:
                     CELL_QUEUED,
                 )
             )
-            self._backlog.put_back(cell)
+            self.backlog.put_back(cell)
             if is_attempt:
                 self.facts.append(Fact("redelivered", cell.sequence, reason, cell.attempts, cell.payload))
 

@@ -11,11 +11,17 @@ from detektr.nodes.lease import FrameName
 class Fanout:
     """Which frames are still needed, by how many edges. No sockets, no clock."""
 
-    def __init__(self) -> None:
-        """Begin without edges."""
+    def __init__(self, wake: Callable[[set[int]], None]) -> None:
+        """Begin without edges.
+
+        Args:
+            wake: is called with the sessions that an edge has leased a frame to, before the next edge's turn.
+        """
         self.edges: dict[str, Edge] = {}
+        self.released: list[FrameName] = []
+        """Frames that no edge has taken, since the last `collect`."""
         self._needed: dict[FrameName, int] = {}
-        self._released: list[FrameName] = []
+        self._wake = wake
 
     def add(self, edge: Edge) -> None:
         """Let an edge in; the frames that its journal holds are needed from now on."""
@@ -56,24 +62,20 @@ class Fanout:
         captured_ns: int,
         payload: bytes,
         now_ns: int = 0,
-        wake: Callable[[set[int]], None] | None = None,
     ) -> None:
-        """Offer a frame to every edge, see `Edge.offer`; those that know it from before a restart count it once.
-
-        `wake` is called with the sessions that an edge has leased the frame to, before the next edge's turn.
-        """
+        """Offer a frame to every edge, see `Edge.offer`; those that know it from before a restart count it once."""
         name, needed = (key, sequence), 0
         for edge in self.edges.values():
             if edge.offer(lane, key, sequence, captured_ns, payload, now_ns) == "taken":
                 needed += 1
-                if wake is not None and edge.granted:
-                    wake(edge.granted)
+                if edge.granted:
+                    self._wake(edge.granted)
                     edge.granted.clear()
         needed += self._needed.get(name, 0)
         if needed:
             self._needed[name] = needed
         else:
-            self._released.append(name)
+            self.released.append(name)
 
     def count_dropped(self, key: int, last_sequence: int, count: int, reason: str) -> None:
         """Count frames that never had pixels to offer on every edge that has not heard of them."""
@@ -102,7 +104,7 @@ class Fanout:
                 for name in edge.settled:
                     self._settle(name)
                 edge.settled.clear()
-        released, self._released = self._released, []
+        released, self.released = self.released, []
         return released
 
     @property
@@ -116,4 +118,4 @@ class Fanout:
             self._needed[name] = left
         else:
             self._needed.pop(name, None)
-            self._released.append(name)
+            self.released.append(name)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
+from detektr.memory.layout import EDGE_WORD_INCARNATION, EDGE_WORD_WANTED, WANTED_ALL
 from detektr.memory.journal_reader import JournalReader, Lease, open_journal
 from detektr.memory.page import NodePage
 from detektr.memory.returns import ReturnsWriter
@@ -73,13 +74,15 @@ class Intake:
         self.why = ""
         self.wanted = 0
         """Whether the producer waits for leases to come back, at our last look: 0, WANTED, or WANTED_ALL."""
+        self.is_outlived = False
+        """Whether, at our last look, the producer that we are attached to had a successor, which waits for us."""
         self._folder, self._link, self._page, self._seen = folder, link, page, seen
         at = layout.PAGE_WORD_INPUTS + entry * layout.PAGE_INPUT_WORDS
         self._session_word = at + layout.PAGE_INPUT_SESSION
         self._working_word = at + layout.PAGE_INPUT_WORKING
         self._finished_word = at + layout.PAGE_INPUT_FINISHED
         self._previous = page[self._session_word], page[self._working_word], page[self._finished_word]
-        self._session = self._round = self._received = self._incarnation = self._entry = 0
+        self._session = self._round = self._received = self._incarnation = self._entry = self._granted_word = 0
         self._sent_ns = 0
         self._is_attached = False
         self._journal: JournalReader | None = None
@@ -98,16 +101,10 @@ class Intake:
         return self._is_attached
 
     @property
-    def is_outlived(self) -> bool:
-        """Whether the producer that we are attached to has a successor, which waits for us."""
-        journal = self._journal
-        return self._is_attached and journal is not None and journal.incarnation != self._incarnation
-
-    @property
     def is_ended(self) -> bool:
         """Whether everything was delivered and nothing more will come."""
         journal = self._journal
-        return journal is not None and not self.held and journal.state == layout.EDGE_ENDED
+        return not self.held and journal is not None and journal.words[layout.EDGE_WORD_STATE] == layout.EDGE_ENDED
 
     def ledger(self) -> EdgeLedger | None:
         """Return the edge's ledger as it is now; None: there is no edge yet."""
@@ -129,6 +126,7 @@ class Intake:
             entry = None if journal is None else journal.entry_of(self._session)
             if journal is not None and entry is not None:
                 self._entry, self._received = entry, journal.granted_before(entry)
+                self._granted_word = journal.granted_word(entry)
                 self._is_attached, self._incarnation, self.why = True, message.incarnation, ""
                 _log.info("attached to %s", self.upstream.producer)
 
@@ -157,19 +155,23 @@ class Intake:
         if not self._returns.is_asleep:
             self._returns.turn_over()
         fence()
-        return self._look() != self._received or self._is_awaited
+        return self._look() != self._received or (self.wanted > 0 and self._is_awaited)
 
     def _look(self) -> int:
-        """Return the running number of the last lease granted to us, and note whether the producer waits."""
-        if not self._is_attached or self._journal is None:
-            self.wanted = 0
+        """Return the running number of the last lease granted to us; note whether the producer waits, and lives."""
+        journal = self._journal
+        if not self._is_attached or journal is None:
+            self.wanted, self.is_outlived = 0, False
             return self._received
-        last, self.wanted = self._journal.news(self._entry)
-        return last
+        words = journal.words
+        self.wanted = words[EDGE_WORD_WANTED]
+        self.is_outlived = words[EDGE_WORD_INCARNATION] != self._incarnation
+        return words[self._granted_word]
 
     def tick(self, now_ns: int) -> None:
         """Attach, or attach again, where that is due."""
         journal = self._journal
+        self._look()
         if journal is not None and (journal.is_unlinked or journal.state == layout.EDGE_CLOSED) and not self.is_ended:
             self._leave(f"{self.upstream.producer} has left")
         elif self.is_outlived:
@@ -206,10 +208,8 @@ class Intake:
 
     @property
     def _is_awaited(self) -> bool:
-        """Whether the producer is to be woken for what we gave back: it wants all of it, or we run short of work."""
-        if not self.wanted or self._is_told:
-            return False
-        return self.wanted == layout.WANTED_ALL or 2 * len(self.leases) <= self.upstream.window
+        """Whether a producer that waits is to be woken: it wants all that we gave back, or we run short of work."""
+        return not self._is_told and (self.wanted == WANTED_ALL or 2 * len(self.leases) <= self.upstream.window)
 
     def finish(self, name: FrameName, grant: int = 0) -> None:
         """Give back a frame whose work is done; a producer that waits for it is told at the next `flush`."""
@@ -243,7 +243,8 @@ class Intake:
             self._failed.clear()
         if not self._is_told:
             self._look()  # again: the work may have taken long
-            if self._is_awaited and outbox is not None:  # without a fence: who misses it sees it when it falls asleep
+            # Without a fence: who misses it sees it when it falls asleep.
+            if self.wanted and self._is_awaited and outbox is not None:
                 self._is_told = True
                 outbox.ring()
 

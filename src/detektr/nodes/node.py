@@ -109,13 +109,16 @@ class Node(ABC):
 
     def is_waiting(self) -> bool:
         """Whether we, or who is before us, can do nothing before leases come back."""
-        return any([intake.wanted for intake in self.intakes])
+        for intake in self.intakes:  # at each turn, here and below: loops, not generators
+            if intake.wanted:
+                return True
+        return False
 
     def is_ending(self) -> bool:
         """Whether nothing more will come, so that we wait for what is here to be finished, and end then."""
         if self.is_stopping:
             return True
-        for intake in self.intakes:  # at each turn: a loop, not a generator
+        for intake in self.intakes:
             if not intake.is_ended:
                 return False
         return bool(self.intakes)
@@ -181,21 +184,24 @@ class Node(ABC):
         """Do what there is to do; whether the loop may sleep now."""
         with self.lock:
             self.is_asleep = self._is_called = False
-            self.outlet.wake()
+            if self.outlet.has_asked:
+                self.outlet.wake()
             now_ns = time.monotonic_ns()
             if self.link.has_mail:
                 self._receive(now_ns)
-            has_news = False
+            has_news = is_outlived = False
             for intake in self.intakes:
-                has_news |= intake.receive()
+                if intake.receive():
+                    has_news = True
+                if intake.is_outlived:
+                    is_outlived = True
             is_rung, is_ending = self.link.is_rung, self.is_ending()
-            has_news |= self._serve(now_ns, is_ending=is_ending)
+            if self._serve(now_ns, is_ending=is_ending):
+                has_news = True
             for intake in self.intakes:
                 intake.flush()
             # Rung for no frame: something has ended, or somebody waits for us. At the end any news may be the last.
-            is_due = (is_ending and (is_rung or has_news)) or (
-                is_rung and (not has_news or any([intake.is_outlived for intake in self.intakes]))
-            )
+            is_due = (is_rung and (not has_news or is_outlived)) or (is_ending and (is_rung or has_news))
             if is_due or now_ns >= self._next_tick_ns:
                 self._tick(now_ns)
                 self._next_tick_ns = now_ns + self._tick_ns()
@@ -215,11 +221,13 @@ class Node(ABC):
 
     def _fall_asleep(self) -> bool:
         """Tell those before and after us that we sleep; whether there is news that they could not know to ring for."""
-        has_news = self.outlet.fall_asleep()
+        outlet = self.outlet
+        has_edges = bool(outlet.fanout.edges)  # of most processors nobody reads
+        has_news = has_edges and outlet.fall_asleep()
         for intake in self.intakes:
-            has_news |= intake.fall_asleep()
-        has_edges = bool(self.outlet.fanout.edges)
-        return has_news or (has_edges and not self.outlet.is_hurried and self.is_waiting())
+            if intake.fall_asleep():
+                has_news = True
+        return has_news or (has_edges and not outlet.is_hurried and self.is_waiting())
 
     def serve(self, *, may_leave: bool = False) -> None:
         """Do the loop's work for the edges from another thread, which has news, if the loop sleeps; else it will.
@@ -241,8 +249,10 @@ class Node(ABC):
     def _serve(self, now_ns: int, *, is_ending: bool) -> bool:
         """Work, and move leases; whether there was something to do."""
         has_moved, outlet = self.step(now_ns), self.outlet
-        if outlet.fanout.edges:  # of most processors nobody reads
-            outlet.hurry(is_ending or self.is_waiting())
+        if outlet.fanout.edges:
+            is_hurried = is_ending or self.is_waiting()
+            if is_hurried != outlet.is_hurried:
+                outlet.hurry(is_hurried)
             has_moved |= outlet.pump(now_ns)
         self.settle(outlet.collect())
         return has_moved

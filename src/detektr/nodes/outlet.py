@@ -53,12 +53,13 @@ class Outlet:
             identify: reads a frame's id out of an edge's payload.
             save_letter: keeps a dead-lettered frame and the reason; returns where.
         """
-        self.producer, self.fanout = producer, Fanout()
+        self.producer = producer
         self._folder, self._link, self._report = folder, link, report
         self._account = Account(producer.name, report, identify, save_letter)
         self._segments: dict[str, Segment] = {}
         self._ways = Ways(link)
-        self.is_hurried = self._has_asked = False
+        self.fanout = Fanout(self._ways.wake)
+        self.is_hurried = self.has_asked = False
         self._pages: dict[str, PageReader] = {}
 
     def add_edge(self, consumer: str, options: EdgeOptions) -> None:
@@ -129,46 +130,46 @@ class Outlet:
                 self._forget(message.session, replica.name, message.consumer, "left")
 
     def hurry(self, is_hurried: bool) -> None:
-        """Say whether we wait for every lease to come back; replicas that sleep on some are woken."""
-        is_new, self.is_hurried = is_hurried and not self.is_hurried, is_hurried
-        if is_new:
+        """Say that from now on we wait for every lease to come back (replicas that sleep on some are woken), or do not."""
+        self.is_hurried = is_hurried
+        if is_hurried:
             for edge in self.fanout.edges.values():
                 self._ask(edge)
             self._ways.wake(tuple(self._ways))
 
     def wake(self) -> None:
-        """Say that we look at what is returned anyway."""
-        if self._has_asked:
-            self._has_asked = False
-            for edge in self.fanout.edges.values():
-                edge.journal[layout.EDGE_WORD_WANTED] = 0
+        """Say that we look at what is returned anyway; to be called if `has_asked`."""
+        self.has_asked = False
+        for edge in self.fanout.edges.values():
+            edge.journal[layout.EDGE_WORD_WANTED] = 0
 
     def fall_asleep(self) -> bool:
         """Say which edges wait for leases to come back; whether some came back before that could be seen."""
+        is_waiting = self.is_hurried
+        for edge in self.fanout.edges.values():  # of those that do not wait it can wait
+            if edge.backlog.count:
+                is_waiting = True
+        return is_waiting and self._ask_all()
+
+    def _ask_all(self) -> bool:
         waiting = [edge for edge in self.fanout.edges.values() if self.is_hurried or edge.queued]
-        if not waiting:
-            return False
         for edge in waiting:
             self._ask(edge)
         fence()
-        return any([self._ways.has_news(edge.replicas) for edge in waiting])  # of the others it can wait
+        return any([self._ways.has_news(edge.replicas) for edge in waiting])
 
     def _ask(self, edge: Edge) -> None:
         """Say that we sleep until leases of an edge come back."""
         edge.journal[layout.EDGE_WORD_WANTED] = layout.WANTED_ALL if self.is_hurried else layout.WANTED
-        self._has_asked = True
-
-    def offer(self, lane: int, key: int, sequence: int, captured_ns: int, payload: bytes, now_ns: int) -> None:
-        """Offer a frame to every edge, and wake who gets it at once; see `Edge.offer`."""
-        self.fanout.offer(lane, key, sequence, captured_ns, payload, now_ns, self._ways.wake)
+        self.has_asked = True
 
     def pump(self, now_ns: int) -> bool:
         """Lease what can be leased, tell the replicas, and take back what was returned; whether something was."""
         has_some = False
         for edge in tuple(self.fanout.edges.values()):
-            if edge.queued or edge.granted:  # first, as somebody waits for it; to look what came back can wait
+            if edge.granted or edge.backlog.count:  # first, as somebody waits for it; to look what came back can wait
                 self._grant(edge, now_ns)
-            if (self.is_hurried or edge.queued or edge.is_short) and self._harvest(edge, now_ns):
+            if (self.is_hurried or edge.is_short) and self._harvest(edge, now_ns):
                 has_some = True
                 self._grant(edge, now_ns)
         return has_some
@@ -195,10 +196,14 @@ class Outlet:
 
     def collect(self) -> list[FrameName]:
         """Tell what became of frames, then return those that no edge needs any more; their slots may be reused now."""
-        for edge in self.fanout.edges.values():
+        fanout = self.fanout
+        has_some = bool(fanout.released)
+        for edge in fanout.edges.values():
             if edge.facts:
                 self._account.tell(edge)
-        return self.fanout.collect()
+            if edge.settled:
+                has_some = True
+        return fanout.collect() if has_some else []
 
     def tick(self, now_ns: int) -> None:
         """Look who is alive, whose time is over, and which edges nobody reads."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from detektr.memory.layout import RETURNS_WORD_SLEEPS
 from detektr.memory.returns import ReturnsReader
 from detektr.memory.segment import fence
 from detektr.wire.link import Link, Outbox
@@ -30,7 +31,7 @@ class Way:
 
     def wake(self) -> None:
         """Wake the replica if it sleeps, once a sleep; what it is to see must have been written before."""
-        sleeps = self.returns.sleeps
+        sleeps = self.returns.words[RETURNS_WORD_SLEEPS]
         if sleeps & 1 and sleeps != self.woken:
             self.woken = sleeps
             self.outbox.ring()

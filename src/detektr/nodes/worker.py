@@ -80,7 +80,11 @@ class WorkerNode(Node):
     def has_work(self) -> bool:
         """Whether leases wait to be worked on."""
         is_alone = self.is_stopping and not self.is_final
-        return not is_alone and any([intake.leases for intake in self.intakes]) and self.may_work()
+        if not is_alone:
+            for intake in self.intakes:  # at each turn: a loop, not a generator
+                if intake.leases:
+                    return self.may_work()
+        return False
 
     def is_waiting(self) -> bool:
         """Whether there is no room for what the work gives: what is before us does not wait for our own edges."""

@@ -73,7 +73,7 @@ class Link:
 
     def wait(self, timeout_ns: int) -> list[int]:
         """Sleep until a message, a ring or a watched descriptor is there; returns the descriptors that can be read."""
-        others = []
+        others: list[int] = []
         self.is_rung = False
         for fd, _ in self._poll.poll(0 if self.has_mail or timeout_ns < 0 else timeout_ns / 1e9, _READY_MAX):
             if fd == self._bell_fd:
@@ -126,6 +126,8 @@ class Outbox:
     def __init__(self, socket: zmq.Socket[bytes], inbox: Path, doorbell: Path) -> None:
         """Connect `socket`, which belongs to the outbox from now on."""
         self._socket, self._button = socket, Button(doorbell)
+        self.ring = self._button.ring
+        """Wakes the peer, so that it looks at what lies in shared memory."""
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.SNDHWM, _PENDING_MAX)
         socket.set(zmq.RECONNECT_IVL, _RECONNECT_MS)
@@ -138,10 +140,6 @@ class Outbox:
         except zmq.Again:
             return False
         return True
-
-    def ring(self) -> None:
-        """Wake the peer, so that it looks at what lies in shared memory."""
-        self._button.ring()
 
     def close(self, linger_ms: int = 0) -> None:
         """Close; what is still on its way is given `linger_ms` to arrive."""

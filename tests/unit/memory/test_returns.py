@@ -72,25 +72,25 @@ def test_sleeps_is_odd_exactly_while_its_writer_sleeps_and_each_sleep_has_its_ow
     for is_asleep in (False, True, False, True, False):
         if is_asleep != writer.is_asleep:
             writer.turn_over()
-        assert (writer.is_asleep, reader.sleeps % 2 == 1) == (is_asleep, is_asleep)
-        seen.append(reader.sleeps)
+        assert (writer.is_asleep, reader.words[layout.RETURNS_WORD_SLEEPS] % 2 == 1) == (is_asleep, is_asleep)
+        seen.append(reader.words[layout.RETURNS_WORD_SLEEPS])
     assert seen == sorted(set(seen))
     writer.append(7, 0, 1)
-    assert (reader.sleeps, reader.take()) == (seen[-1], [(7, 0, 1)])
+    assert (reader.words[layout.RETURNS_WORD_SLEEPS], reader.take()) == (seen[-1], [(7, 0, 1)])
 
 
 def test_a_successor_of_one_that_died_asleep_goes_on_counting_its_sleeps(
     writer: ReturnsWriter, reader: ReturnsReader
 ) -> None:
     writer.turn_over()
-    asleep = reader.sleeps
+    asleep = reader.words[layout.RETURNS_WORD_SLEEPS]
     successor = ReturnsWriter(writer.segment.path, 300)
-    assert (successor.is_asleep, reader.sleeps) == (True, asleep)
+    assert (successor.is_asleep, reader.words[layout.RETURNS_WORD_SLEEPS]) == (True, asleep)
     successor.turn_over()
-    assert (successor.is_asleep, reader.sleeps % 2) == (False, 0)
+    assert (successor.is_asleep, reader.words[layout.RETURNS_WORD_SLEEPS] % 2) == (False, 0)
     successor.turn_over()
-    assert reader.sleeps % 2 == 1
-    assert reader.sleeps > asleep
+    assert reader.words[layout.RETURNS_WORD_SLEEPS] % 2 == 1
+    assert reader.words[layout.RETURNS_WORD_SLEEPS] > asleep
     successor.close()
 
 

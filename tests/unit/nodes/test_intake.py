@@ -131,7 +131,7 @@ class Bench:
         """Say what the returns tell the producer."""
         returns = open_returns(self.returns, self.read)
         assert returns is not None
-        sleeps = returns.sleeps
+        sleeps = returns.words[layout.RETURNS_WORD_SLEEPS]
         returns.close()
         return sleeps % 2 == 1
 
