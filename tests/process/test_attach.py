@@ -24,6 +24,7 @@ from detektr.memory.folder import RunFolder
 from detektr.memory.returns import open_returns
 from detektr.nodes.guests import Producer
 from detektr.nodes.outlet import Outlet
+from detektr.nodes.terms import Haste
 from detektr.pipeline.roster import read_status
 from detektr.testing.running import RunningPipeline
 from detektr.wire.link import Link
@@ -339,7 +340,7 @@ def test_a_guest_sleeps_though_its_producer_waits_for_leases_that_it_does_not_ha
         assert lease is not None
         intake.finish((1, 0), lease.grant)
         intake.flush()  # the producer is awake, and is not told
-        outlet.hurry(True)  # as a buffer does whose own producer waits
+        outlet.hurry(Haste.ALL)  # as a buffer does whose own producer waits
         outlet.pump(time.monotonic_ns())
         assert outlet.fanout.is_empty
         outlet.fall_asleep()

@@ -61,7 +61,7 @@ EDGE_WORD_POLICY = 74  # place in options.WhenFull
 EDGE_WORD_IS_GUEST = 75
 EDGE_WORD_MAX_DELIVERIES = 76
 EDGE_WORD_TIMEOUT_NS = 77  # 0: none
-EDGE_WORD_WANTED = 78  # not 0: the producer sleeps, and is to be woken when leases come back ...
+EDGE_WORD_WANTED = 78  # what the producer wants of leases that come back; 0: nothing, it looks now and then
 EDGE_WORD_DROPPED = 80  # one word a reason, in the order of ledger.DROP_REASONS
 EDGE_WORD_SEEN = 96  # (stream key, next sequence) pairs
 EDGE_SEEN_MAX = 128
@@ -96,7 +96,8 @@ CELL_LENGTH = 11  # bytes of payload
 CELL_PAYLOAD = 12
 CELL_FREE, CELL_QUEUED, CELL_LEASED = 0, 1, 2
 EDGE_OPEN, EDGE_ENDED, EDGE_CLOSED = 0, 1, 2
-WANTED, WANTED_ALL = 1, 2  # ... where it needs credit; ... of whatever lease it is
+WANTED, WANTED_ALL = 1, 2  # it sleeps and is to be woken: by who has little work left; by whoever gives back
+WANTED_SOON = 3  # it looks often and is not to be woken; who passes its frames on is to see that they come back soon
 
 # page: one process of a node --------------------------------------------------------------------------------------
 PAGE_MAGIC = 0x656761702E6B7464  # "dtk.page"

@@ -16,6 +16,7 @@ from detektr.nodes.node import Node
 from detektr.nodes.options import CaptureOptions, WhenFull
 from detektr.nodes.source_kind import is_live
 from detektr.nodes.spec import NodeSpec
+from detektr.nodes.terms import Haste
 
 
 class CaptureNode(Node):
@@ -94,9 +95,11 @@ class CaptureNode(Node):
         """Whether the decoder published while the loop went to sleep."""
         return (self._waiting is not None or self._decoder.has_published) and self.outlet.fanout.has_room(0)
 
-    def is_waiting(self) -> bool:
-        """Whether the decoder waits for a slot."""
-        return self._decoder.is_waiting
+    def haste(self) -> Haste:
+        """All, where the decoder waits for a slot; its own, where its source does not let it wait."""
+        if self._decoder.is_waiting:
+            return Haste.ALL
+        return Haste.OWN if self._decoder.is_ahead else Haste.NONE
 
     def is_ending(self) -> bool:
         """Whether the source has ended, or is not read any more."""

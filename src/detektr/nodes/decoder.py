@@ -61,7 +61,7 @@ class Decoder(threading.Thread):
         run_id: int,
         make_ring: Callable[[RingFacts], RingWriter],
         has_old_rings: Callable[[], bool],
-        serve: Callable[..., None],
+        serve: Callable[[], None],
         at_end: Callable[[], None],
         reconnect: Reconnect | None = None,
     ) -> None:
@@ -73,6 +73,7 @@ class Decoder(threading.Thread):
         self.failure: Exception | None = None
         self.is_finished = False
         self.is_waiting = False  # for a slot
+        self.is_ahead = False  # the source had the last picture at hand
         self.is_live = is_live(options.source)
         self.has_readers = False
         self.trouble = ("connecting", "opening") if self.is_live else None  # state and why; None: pictures come
@@ -208,7 +209,7 @@ class Decoder(threading.Thread):
         if slot is None and self.is_stopped.is_set():
             return
         now_ns = time.monotonic_ns()
-        is_ahead = now_ns - self._idle_since_ns < AHEAD_NS
+        self.is_ahead = now_ns - self._idle_since_ns < AHEAD_NS
         captured_ns, utc_ns = picture.received_ns or now_ns, picture.utc_ns or time.time_ns()
         sequence, self._sequence = self._sequence, self._sequence + 1
         epoch, payload = self._page.words[layout.PAGE_WORD_EPOCH], b""
@@ -233,7 +234,7 @@ class Decoder(threading.Thread):
             ring.publish(slot, sequence)
         self._page.words[layout.PAGE_WORD_NEXT_SEQUENCE] = self._sequence
         self._put(Published(sequence, epoch, -1 if slot is None else slot, captured_ns, payload))
-        self._serve(may_leave=is_ahead)
+        self._serve()
 
     def _claim(self, ring: RingWriter) -> int | None:
         """Take a free slot; a file waits for one, a live source has one at once or not at all."""

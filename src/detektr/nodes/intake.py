@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
-from detektr.memory.layout import EDGE_WORD_INCARNATION, EDGE_WORD_WANTED, WANTED_ALL
+from detektr.memory.layout import EDGE_WORD_INCARNATION, EDGE_WORD_WANTED, WANTED_ALL, WANTED_SOON
 from detektr.memory.journal_reader import JournalReader, Lease, open_journal
 from detektr.memory.page import NodePage
 from detektr.memory.returns import ReturnsWriter
@@ -73,7 +73,7 @@ class Intake:
         self.held: dict[FrameName, Lease | None] = {}
         self.why = ""
         self.wanted = 0
-        """Whether the producer waits for leases to come back, at our last look: 0, WANTED, or WANTED_ALL."""
+        """What the producer wanted of leases that come back at our last look: 0, or one of `layout.WANTED`."""
         self.is_outlived = False
         """Whether, at our last look, the producer that we are attached to had a successor, which waits for us."""
         self._folder, self._link, self._page, self._seen = folder, link, page, seen
@@ -209,7 +209,9 @@ class Intake:
     @property
     def _is_awaited(self) -> bool:
         """Whether a producer that waits is to be woken: it wants all that we gave back, or we run short of work."""
-        return not self._is_told and (self.wanted == WANTED_ALL or 2 * len(self.leases) <= self.upstream.window)
+        if self._is_told or self.wanted == WANTED_SOON:
+            return False
+        return self.wanted == WANTED_ALL or 2 * len(self.leases) <= self.upstream.window
 
     def finish(self, name: FrameName, grant: int = 0) -> None:
         """Give back a frame whose work is done; a producer that waits for it is told at the next `flush`."""

@@ -19,6 +19,7 @@ from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder, state_root
 from detektr.memory.journal_reader import open_journal
+from detektr.memory.layout import WANTED_SOON
 from detektr.memory.page import take_page
 from detektr.memory.ring import open_ring
 from detektr.nodes.control import EVENTS_MAX, ControlLine
@@ -28,6 +29,7 @@ from detektr.nodes.intake import Intake
 from detektr.nodes.options import WhenFull
 from detektr.nodes.outlet import Outlet
 from detektr.nodes.spec import NodeSpec
+from detektr.nodes.terms import Haste
 from detektr.wire.link import Link
 from detektr.wire.message import Failure, Refusal, Welcome
 
@@ -82,7 +84,6 @@ class Node(ABC):
         ]
         self.lock = threading.Lock()  # whoever holds it owns the edges and the outboxes
         self.is_asleep = self.is_over = False
-        self._is_called = False  # out of its sleep, by another thread
         self.is_stopping = self.is_final = False
         self.stopped_by = 0  # the signal that began the stop
         self.stop_deadline_ns = 0
@@ -107,12 +108,15 @@ class Node(ABC):
         """Whether there is something to do that no message will announce."""
         return False
 
-    def is_waiting(self) -> bool:
-        """Whether we, or who is before us, can do nothing before leases come back."""
+    def haste(self) -> Haste:
+        """How much we, or who is before us, want leases back."""
+        haste = Haste.NONE
         for intake in self.intakes:  # at each turn, here and below: loops, not generators
-            if intake.wanted:
-                return True
-        return False
+            if intake.wanted == WANTED_SOON:
+                haste = Haste.PASSED_ON
+            elif intake.wanted:
+                return Haste.ALL
+        return haste
 
     def is_ending(self) -> bool:
         """Whether nothing more will come, so that we wait for what is here to be finished, and end then."""
@@ -183,7 +187,7 @@ class Node(ABC):
     def turn(self) -> bool:
         """Do what there is to do; whether the loop may sleep now."""
         with self.lock:
-            self.is_asleep = self._is_called = False
+            self.is_asleep = False
             if self.outlet.has_asked:
                 self.outlet.wake()
             now_ns = time.monotonic_ns()
@@ -227,19 +231,11 @@ class Node(ABC):
         for intake in self.intakes:
             if intake.fall_asleep():
                 has_news = True
-        return has_news or (has_edges and not outlet.is_hurried and self.is_waiting())
+        return has_news or (has_edges and outlet.haste is not Haste.ALL and self.haste() is not outlet.haste)
 
-    def serve(self, *, may_leave: bool = False) -> None:
-        """Do the loop's work for the edges from another thread, which has news, if the loop sleeps; else it will.
-
-        With `may_leave` the other thread has something better to do, and the loop is woken for it instead.
-        """
+    def serve(self) -> None:
+        """Do the loop's work for the edges from another thread, which has news, if the loop sleeps; else it will."""
         if not self.is_asleep:
-            return
-        if may_leave:
-            if not self._is_called:
-                self._is_called = True
-                self.link.wake()
             return
         with self.lock:
             self._serve(time.monotonic_ns(), is_ending=self.is_ending())
@@ -250,9 +246,9 @@ class Node(ABC):
         """Work, and move leases; whether there was something to do."""
         has_moved, outlet = self.step(now_ns), self.outlet
         if outlet.fanout.edges:
-            is_hurried = is_ending or self.is_waiting()
-            if is_hurried != outlet.is_hurried:
-                outlet.hurry(is_hurried)
+            haste = Haste.ALL if is_ending else self.haste()
+            if haste is not outlet.haste:
+                outlet.hurry(haste)
             has_moved |= outlet.pump(now_ns)
         self.settle(outlet.collect())
         return has_moved

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from detektr.errors import NoRoomError, WireError
 from detektr.events import ConsumerAttached, ConsumerLeft, EdgeResumed, EdgeStalled, Event
@@ -20,7 +20,7 @@ from detektr.nodes.edge import Edge
 from detektr.nodes.fanout import Fanout
 from detektr.nodes.guests import POLICIES, Producer
 from detektr.nodes.lease import Claim, FrameName
-from detektr.nodes.terms import EdgeOptions
+from detektr.nodes.terms import EdgeOptions, Haste
 from detektr.nodes.ways import Way, Ways
 from detektr.wire.doorbell import Button
 from detektr.wire.link import Link
@@ -59,7 +59,7 @@ class Outlet:
         self._segments: dict[str, Segment] = {}
         self._ways = Ways(link)
         self.fanout = Fanout(self._ways.wake)
-        self.is_hurried = self.has_asked = False
+        self.haste, self.has_asked = Haste.NONE, False
         self._pages: dict[str, PageReader] = {}
 
     def add_edge(self, consumer: str, options: EdgeOptions) -> None:
@@ -74,10 +74,10 @@ class Outlet:
         journal[layout.EDGE_WORD_IS_GUEST] = options.is_guest
         journal[layout.EDGE_WORD_MAX_DELIVERIES] = options.max_deliveries
         journal[layout.EDGE_WORD_TIMEOUT_NS] = options.timeout_ns or 0
-        journal[layout.EDGE_WORD_WANTED] = 0
         journal[layout.EDGE_WORD_WINDOW] = options.window_total  # last: without it the words above are not all there
         self._segments[consumer] = segment
         self.fanout.add(Edge(consumer, options, journal))
+        self.wake()
 
     def adopt_guests(self) -> None:
         """Take over the edges of guests that a dead predecessor had."""
@@ -129,38 +129,47 @@ class Outlet:
                 edge.detach(message.session)
                 self._forget(message.session, replica.name, message.consumer, "left")
 
-    def hurry(self, is_hurried: bool) -> None:
-        """Say that from now on we wait for every lease to come back (replicas that sleep on some are woken), or do not."""
-        self.is_hurried = is_hurried
-        if is_hurried:
-            for edge in self.fanout.edges.values():
-                self._ask(edge)
+    def hurry(self, haste: Haste) -> None:
+        """Say how much we want leases back from now on; where we wait for all, replicas that sleep on some are woken."""
+        self.haste = haste
+        self.wake()
+        if haste is Haste.ALL:
+            self._ask(self.fanout.edges.values())
             self._ways.wake(tuple(self._ways))
 
     def wake(self) -> None:
         """Say that we look at what is returned anyway; to be called if `has_asked`."""
         self.has_asked = False
+        wanted = layout.WANTED_SOON if self.haste is Haste.OWN else 0
         for edge in self.fanout.edges.values():
-            edge.journal[layout.EDGE_WORD_WANTED] = 0
+            edge.journal[layout.EDGE_WORD_WANTED] = wanted
 
     def fall_asleep(self) -> bool:
         """Say which edges wait for leases to come back; whether some came back before that could be seen."""
-        is_waiting = self.is_hurried
-        for edge in self.fanout.edges.values():  # of those that do not wait it can wait
+        is_waiting = self.haste is Haste.ALL or self.haste is Haste.PASSED_ON
+        for edge in self.fanout.edges.values():
             if edge.backlog.count:
                 is_waiting = True
-        return is_waiting and self._ask_all()
-
-    def _ask_all(self) -> bool:
-        waiting = [edge for edge in self.fanout.edges.values() if self.is_hurried or edge.queued]
-        for edge in waiting:
-            self._ask(edge)
+        if not is_waiting:
+            return False
+        waiting = self._waiting()
+        self._ask(waiting)
         fence()
         return any([self._ways.has_news(edge.replicas) for edge in waiting])
 
-    def _ask(self, edge: Edge) -> None:
-        """Say that we sleep until leases of an edge come back."""
-        edge.journal[layout.EDGE_WORD_WANTED] = layout.WANTED_ALL if self.is_hurried else layout.WANTED
+    def _waiting(self) -> list[Edge]:
+        """Return the edges whose leases somebody waits for."""
+        edges = list(self.fanout.edges.values())
+        if self.haste is Haste.ALL:
+            return edges
+        last = edges[-1:] if self.haste is Haste.PASSED_ON else []
+        return [edge for edge in edges if edge.backlog.count or edge in last]
+
+    def _ask(self, edges: Iterable[Edge]) -> None:
+        """Say that we sleep until leases of these edges come back."""
+        is_all = self.haste is Haste.ALL or self.haste is Haste.PASSED_ON
+        for edge in edges:
+            edge.journal[layout.EDGE_WORD_WANTED] = layout.WANTED_ALL if is_all else layout.WANTED
         self.has_asked = True
 
     def pump(self, now_ns: int) -> bool:
@@ -169,7 +178,7 @@ class Outlet:
         for edge in tuple(self.fanout.edges.values()):
             if edge.granted or edge.backlog.count:  # first, as somebody waits for it; to look what came back can wait
                 self._grant(edge, now_ns)
-            if (self.is_hurried or edge.is_short) and self._harvest(edge, now_ns):
+            if (self.haste is not Haste.NONE or edge.is_short) and self._harvest(edge, now_ns):
                 has_some = True
                 self._grant(edge, now_ns)
         return has_some

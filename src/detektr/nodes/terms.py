@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import NamedTuple
 
 from detektr.nodes.options import WhenFull
@@ -32,6 +33,19 @@ class EdgeOptions:
     def cells(self) -> int:
         """Most frames that the edge ever holds."""
         return self.lanes * self.mark + self.window_total
+
+
+class Haste(Enum):
+    """How much a producer wants its leases back."""
+
+    NONE = auto()
+    """It looks when several are out, or once a second."""
+    OWN = auto()
+    """It has a frame at hand all the time, looks at each, and would rather fill slots that are still in the caches."""
+    PASSED_ON = auto()
+    """Who is before it has `OWN`: the consumer that it serves last wakes it, and then it looks at all."""
+    ALL = auto()
+    """It, or who is before it, can do nothing before they come back: each that does wakes it."""
 
 
 class Fact(NamedTuple):

@@ -21,6 +21,7 @@ from detektr.nodes.intake import Intake
 from detektr.nodes.lease import HOPELESS
 from detektr.nodes.node import Node
 from detektr.nodes.options import ProcessorOptions, SinkOptions
+from detektr.nodes.terms import Haste
 
 WHY_CHARS_MAX = 8000
 STINT_NS = 1_000_000  # so long the loop's other duties wait for quick work
@@ -86,9 +87,9 @@ class WorkerNode(Node):
                     return self.may_work()
         return False
 
-    def is_waiting(self) -> bool:
-        """Whether there is no room for what the work gives: what is before us does not wait for our own edges."""
-        return not self.may_work()
+    def haste(self) -> Haste:
+        """All, where there is no room for what the work gives; what is before us does not wait for our own edges."""
+        return Haste.NONE if self.may_work() else Haste.ALL
 
     def may_work(self) -> bool:
         """Whether there is room for what the work gives."""

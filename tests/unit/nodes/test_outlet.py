@@ -17,7 +17,7 @@ from detektr.nodes.guests import Producer, frames_held
 from detektr.nodes.lease import Claim
 from detektr.nodes.options import WhenFull
 from detektr.nodes.outlet import Outlet
-from detektr.nodes.terms import EdgeOptions
+from detektr.nodes.terms import EdgeOptions, Haste
 from detektr.nodes.ways import Way
 from detektr.wire.doorbell import Button, Doorbell
 from detektr.wire.link import Outbox
@@ -116,14 +116,14 @@ def test_leases_are_wanted_back_while_the_producer_sleeps_and_frames_wait_for_th
 
 
 def test_a_producer_that_waits_for_everything_wants_every_lease_back(outlet: Outlet) -> None:
-    outlet.hurry(True)
+    outlet.hurry(Haste.ALL)
     assert wanted(outlet) == ["motion", "recorder"]
     outlet.wake()
-    outlet.hurry(True)
+    outlet.hurry(Haste.ALL)
     outlet.fall_asleep()
     assert wanted(outlet) == ["motion", "recorder"]
     outlet.wake()
-    outlet.hurry(False)
+    outlet.hurry(Haste.NONE)
     outlet.fall_asleep()
     assert wanted(outlet) == []
 
@@ -131,7 +131,7 @@ def test_a_producer_that_waits_for_everything_wants_every_lease_back(outlet: Out
 def test_what_a_predecessor_wanted_when_it_was_killed_is_not_wanted_any_more(folder: RunFolder) -> None:
     first = make_outlet(folder)
     first.add_edge("motion", guest("block", 8, 4))
-    first.hurry(True)
+    first.hurry(Haste.ALL)
     first.close(unlink=False)
     second = make_outlet(folder)
     second.add_edge("motion", guest("block", 8, 4))
@@ -192,9 +192,9 @@ def test_what_came_back_is_looked_at_together_once_leases_are_many(reading: Read
 
 def test_what_came_back_is_looked_at_at_once_where_somebody_waits_for_it(reading: Reading) -> None:
     assert not reading.lease_and_return()
-    reading.outlet.hurry(True)
+    reading.outlet.hurry(Haste.ALL)
     assert reading.outlet.pump(1)
-    reading.outlet.hurry(False)
+    reading.outlet.hurry(Haste.NONE)
     assert not reading.lease_and_return()
     reading.edge.replicas[7].is_suspended = True  # its time was over; what it says now is a sign of life
     reading.edge.offer(0, 1, 99, 1, b"")
