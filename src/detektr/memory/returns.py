@@ -96,7 +96,11 @@ class ReturnsReader:
             raise WireError(f"{self.segment.path.name} says {end} frames were given back; {begin} were read so far")
         first, last = begin % self._room, (end - 1) % self._room
         at, room = layout.RETURNS_WORD_ENTRIES, self._room
-        if first <= last:
+        if first == last:
+            at += first * _ENTRY_WORDS
+            self._count = end
+            return [(words[at], words[at + 1], words[at + 2])]
+        if first < last:
             flat = words[at + first * _ENTRY_WORDS : at + (last + 1) * _ENTRY_WORDS].tolist()
         else:
             flat = words[at + first * _ENTRY_WORDS : at + room * _ENTRY_WORDS].tolist()

@@ -11,17 +11,14 @@ from detektr.nodes.lease import FrameName
 class Fanout:
     """Which frames are still needed, by how many edges. No sockets, no clock."""
 
-    def __init__(self, wake: Callable[[set[int]], None]) -> None:
-        """Begin without edges.
-
-        Args:
-            wake: is called with the sessions that an edge has leased a frame to, before the next edge's turn.
-        """
+    def __init__(self) -> None:
+        """Begin without edges."""
+        self.wake: Callable[[set[int]], None] | None = None
+        """Called with the sessions that an edge has leased a frame to, before the next edge's turn; None: they wait."""
         self.edges: dict[str, Edge] = {}
         self.released: list[FrameName] = []
         """Frames that no edge has taken, since the last `collect`."""
         self._needed: dict[FrameName, int] = {}
-        self._wake = wake
 
     def add(self, edge: Edge) -> None:
         """Let an edge in; the frames that its journal holds are needed from now on."""
@@ -68,8 +65,8 @@ class Fanout:
         for edge in self.edges.values():
             if edge.offer(lane, key, sequence, captured_ns, payload, now_ns) == "taken":
                 needed += 1
-                if edge.granted:
-                    self._wake(edge.granted)
+                if edge.granted and self.wake is not None:
+                    self.wake(edge.granted)
                     edge.granted.clear()
         needed += self._needed.get(name, 0)
         if needed:

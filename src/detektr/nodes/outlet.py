@@ -58,7 +58,8 @@ class Outlet:
         self._account = Account(producer.name, report, identify, save_letter)
         self._segments: dict[str, Segment] = {}
         self._ways = Ways(link)
-        self.fanout = Fanout(self._ways.wake)
+        self.fanout = Fanout()
+        self.fanout.wake = self._ways.wake
         self.haste, self.has_asked = Haste.NONE, False
         self._pages: dict[str, PageReader] = {}
 
@@ -132,6 +133,8 @@ class Outlet:
     def hurry(self, haste: Haste) -> None:
         """Say how much we want leases back from now on; where we wait for all, replicas that sleep on some are woken."""
         self.haste = haste
+        # Where frames follow each other, who is woken for the first would run in the way of the offers to the others.
+        self.fanout.wake = None if haste is Haste.PASSED_ON else self._ways.wake
         self.wake()
         if haste is Haste.ALL:
             self._ask(self.fanout.edges.values())
@@ -180,7 +183,8 @@ class Outlet:
                 self._grant(edge, now_ns)
             if (self.haste is not Haste.NONE or edge.is_short) and self._harvest(edge, now_ns):
                 has_some = True
-                self._grant(edge, now_ns)
+                if edge.backlog.count:
+                    self._grant(edge, now_ns)
         return has_some
 
     def _grant(self, edge: Edge, now_ns: int) -> None:
@@ -189,8 +193,9 @@ class Outlet:
     def _harvest(self, edge: Edge, now_ns: int) -> bool:
         """Take back what replicas have returned; whether there was something."""
         has_some = False
-        for session, way in self._ways.of(edge.replicas):
-            if not way.returns.has_news:
+        for session in tuple(edge.replicas):
+            way = self._ways.get(session)
+            if way is None or not way.returns.has_news:
                 continue
             has_some = True
             try:

@@ -21,7 +21,7 @@ def new_edge(consumer: str, memory: bytearray | None = None, **options: Any) -> 
 
 
 def new_fanout(*edges: Edge) -> Fanout:
-    fanout = Fanout(lambda sessions: None)
+    fanout = Fanout()
     for edge in edges:
         fanout.add(edge)
     return fanout
@@ -55,7 +55,7 @@ def test_one_full_blocking_edge_holds_up_the_others_and_a_dropping_one_does_not(
 
 
 def test_without_edges_there_is_nobody_to_offer_to() -> None:
-    assert not Fanout(lambda sessions: None).has_room(0)
+    assert not Fanout().has_room(0)
 
 
 def test_a_frame_that_every_edge_drops_is_released_at_once() -> None:
