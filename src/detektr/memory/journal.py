@@ -224,6 +224,14 @@ class Journal:
         words[at + CELL_OWNER] = owner
         words[at + CELL_STATE] = CELL_LEASED
 
+    def free(self, cells: Sequence[int], counter: int) -> None:
+        """Empty these cells and count them in the header word `counter`, as one change of `apply`."""
+        step = self._cell_words
+        change = [counter, self._words[counter] + len(cells)]
+        for cell in cells:
+            change += (EDGE_WORD_FIRST_CELL + cell * step + CELL_STATE, CELL_FREE)
+        self.apply(change)
+
     def announce(self, entry: int, grant: int, cell: int) -> None:
         """Tell a replica of a lease: who looks next sees it."""
         at, words = EDGE_WORD_GRANTS + entry * GRANTS_WORDS, self._words

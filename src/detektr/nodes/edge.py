@@ -13,7 +13,6 @@ from detektr.ledger import DROP_REASONS
 from detektr.memory import layout
 from detektr.memory.journal import NO_LEASE, CellRecord, Journal
 from detektr.memory.layout import (
-    CELL_FREE,
     CELL_LEASED,
     CELL_QUEUED,
     CELL_STATE,
@@ -419,13 +418,9 @@ class Edge:
 
     def _settle(self, cells: list[Cell], counter: int) -> None:
         """Let frames leave the edge, each counted once in `counter`."""
-        journal = self.journal
         for begin in range(0, len(cells), _SETTLE_MAX):
             batch = cells[begin : begin + _SETTLE_MAX]
-            change = [counter, journal[counter] + len(batch)]
-            for cell in batch:
-                change += (journal.word_of(cell.index, CELL_STATE), CELL_FREE)
-            journal.apply(change)
+            self.journal.free([cell.index for cell in batch], counter)
             for cell in batch:
                 self._release(cell)
                 self._free.append(cell.index)

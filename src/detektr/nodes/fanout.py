@@ -30,9 +30,7 @@ class Fanout:
     def remove(self, consumer: str) -> None:
         """Let an edge go; what it still held is no longer needed by it."""
         edge = self.edges.pop(consumer)
-        names = [(cell.key, cell.sequence) for cell in edge.holds()]
-        for name in (*edge.settled, *names):
-            self._settle(name)
+        self._settle([*edge.settled, *[(cell.key, cell.sequence) for cell in edge.holds()]])
 
     def catch_up(self) -> None:
         """Offer what some edge holds to those that a predecessor did not come to before it died."""
@@ -98,8 +96,7 @@ class Fanout:
         """Return the frames that no edge needs any more, since the last call."""
         for edge in self.edges.values():
             if edge.settled:
-                for name in edge.settled:
-                    self._settle(name)
+                self._settle(edge.settled)
                 edge.settled.clear()
         released, self.released = self.released, []
         return released
@@ -109,10 +106,12 @@ class Fanout:
         """Whether no edge holds anything."""
         return all(edge.is_empty for edge in self.edges.values())
 
-    def _settle(self, name: FrameName) -> None:
-        left = self._needed.get(name, 0) - 1
-        if left > 0:
-            self._needed[name] = left
-        else:
-            self._needed.pop(name, None)
-            self.released.append(name)
+    def _settle(self, names: list[FrameName]) -> None:
+        needed = self._needed
+        for name in names:
+            left = needed.get(name, 0) - 1
+            if left > 0:
+                needed[name] = left
+            else:
+                needed.pop(name, None)
+                self.released.append(name)
