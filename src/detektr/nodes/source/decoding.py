@@ -18,8 +18,9 @@ from detektr.nodes.source.pace import SECOND_NS, Thinner
 from detektr.nodes.source.timeline import exact
 
 LIVE_THREADS = 1  # of a decoder: cameras share the cores with each other and with who looks at the pictures
-FILE_THREADS_MORE = 2  # than cores: they wait for each other's rows, and work on while we copy; each holds pictures
 FILE_THREADS_MAX = 16
+FILE_THREADS_MORE = 2, 6  # than cores: they wait for each other's rows, and work on while we copy; the more the better,
+FILE_AHEAD_PIXELS = 17_000_000  # ... but each holds two pictures: so much for those beyond the cores (two at the least)
 EVEN_PACKETS_MIN = 16  # in even steps, before it is foretold which pictures `fps` will leave out
 SENT_MAX = 256  # packets remembered until their picture comes out; decoders hold back far fewer
 HARDWARE_ERRORS_MAX = 8  # packets refused one after the other until a hardware decoder is given up
@@ -225,7 +226,7 @@ class PictureDecoder:
         if not threads and self._is_live:
             threads = LIVE_THREADS
         elif not threads and not self._options.realtime:  # a file at its own pace waits anyway: FFmpeg's own choice
-            threads = min(len(os.sched_getaffinity(0)) + FILE_THREADS_MORE, FILE_THREADS_MAX)
+            threads = file_threads(context.width * context.height, len(os.sched_getaffinity(0)))
         context.thread_count = threads or 0
         context.flags |= _OUTPUT_CORRUPT
         return context
@@ -248,6 +249,13 @@ class PictureDecoder:
             self._why_software = ""
             return
         self._why_software = "; ".join(reasons)
+
+
+def file_threads(pixels: int, cores: int) -> int:
+    """Return how many threads decode a file at full speed, by the size of its pictures."""
+    least, most = FILE_THREADS_MORE
+    more = max(least, min(most, FILE_AHEAD_PIXELS // max(2 * pixels, 1)))
+    return min(cores + more, FILE_THREADS_MAX)
 
 
 def _told(moment: Fraction | None, received_ns: int | None) -> Fraction:

@@ -10,11 +10,11 @@ import av
 import pytest
 
 from detektr.nodes.options import CaptureOptions
-from detektr.nodes.source.decoding import DecodedFrame, PictureDecoder
+from detektr.nodes.source.decoding import DecodedFrame, PictureDecoder, file_threads
 from tests.unit.nodes.source.test_formats import turn_track
 
 FRAMES, RATE, KEY_INTERVAL = 90, 30, 30
-AHEAD = min(len(os.sched_getaffinity(0)) + 2, 16)
+AHEAD = min(len(os.sched_getaffinity(0)) + 6, 16)
 UNREFERRED = {"preset": "medium", "bf": "2", "b-pyramid": "none"}  # two of three pictures are referred to by none
 
 
@@ -202,6 +202,16 @@ def test_threads_are_few_for_live_sources_and_more_than_cores_for_a_file_at_full
         context = container.streams.video[0].codec_context
         assert context.thread_count == threads
         assert (context.thread_type == av.codec.context.ThreadType.SLICE) is is_live
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "cores", "threads"),
+    [(640, 360, 2, 8), (1280, 720, 2, 8), (1920, 1080, 2, 6), (3840, 2160, 2, 4), (0, 0, 2, 8), (640, 360, 64, 16)],
+)
+def test_the_larger_the_pictures_the_fewer_threads_decode_ahead(
+    width: int, height: int, cores: int, threads: int
+) -> None:
+    assert file_threads(width * height, cores) == threads
 
 
 def has_device() -> bool:
