@@ -58,10 +58,8 @@ class BufferNode(Node):
         """Whether what has arrived has found room since it was looked for."""
         if self.is_stopping and not self.is_final:
             return False
-        for lane, intake in enumerate(self.intakes):  # on every frame's way: a loop, not a generator
-            if intake.leases and self.outlet.fanout.has_room(lane):
-                return True
-        return False
+        fanout = self.outlet.fanout
+        return any([intake.leases and fanout.has_room(lane) for lane, intake in enumerate(self.intakes)])
 
     def settle(self, names: list[tuple[int, int]]) -> None:
         """Count what was offered, and give frames back upstream."""

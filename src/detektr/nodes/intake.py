@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
-from detektr.memory.layout import EDGE_WORD_INCARNATION, EDGE_WORD_WANTED, WANTED_ALL, WANTED_SOON
 from detektr.memory.journal_reader import JournalReader, Lease, open_journal
+from detektr.memory.layout import EDGE_WORD_INCARNATION, EDGE_WORD_WANTED, WANTED_ALL, WANTED_SOON
 from detektr.memory.page import NodePage
 from detektr.memory.returns import ReturnsWriter
 from detektr.memory.segment import fence

@@ -131,7 +131,7 @@ class Outlet:
                 self._forget(message.session, replica.name, message.consumer, "left")
 
     def hurry(self, haste: Haste) -> None:
-        """Say how much we want leases back from now on; where we wait for all, replicas that sleep on some are woken."""
+        """Say how much we want leases back from now on; if it is all, replicas that sleep on some are woken."""
         self.haste = haste
         # Where frames follow each other, who is woken for the first would run in the way of the offers to the others.
         self.fanout.wake = None if haste is Haste.PASSED_ON else self._ways.wake

@@ -128,6 +128,36 @@ def test_a_producer_that_waits_for_everything_wants_every_lease_back(outlet: Out
     assert wanted(outlet) == []
 
 
+def test_a_producer_that_is_ahead_says_so_on_every_edge_and_is_woken_by_nobody(outlet: Outlet) -> None:
+    def words() -> list[int]:
+        return [edge.journal[layout.EDGE_WORD_WANTED] for edge in outlet.fanout.edges.values()]
+
+    outlet.hurry(Haste.OWN)
+    assert words() == [layout.WANTED_SOON] * 2
+    assert not outlet.fall_asleep()
+    outlet.wake()
+    assert words() == [layout.WANTED_SOON] * 2
+    outlet.add_edge("late", guest("block", 8, 4))
+    assert words() == [layout.WANTED_SOON] * 3
+    outlet.fanout.edges["motion"].offer(0, 1, 0, 1, b"")
+    outlet.fall_asleep()
+    assert words() == [layout.WANTED, layout.WANTED_SOON, layout.WANTED_SOON], "it waits for credit there"
+    outlet.hurry(Haste.NONE)
+    assert words() == [0, 0, 0]
+
+
+def test_who_passes_frames_on_for_one_that_is_ahead_is_woken_by_the_consumer_that_it_serves_last(
+    outlet: Outlet,
+) -> None:
+    outlet.hurry(Haste.PASSED_ON)
+    assert wanted(outlet) == [], "it is awake"
+    outlet.fall_asleep()
+    assert wanted(outlet) == ["recorder"]
+    assert outlet.fanout.edges["recorder"].journal[layout.EDGE_WORD_WANTED] == layout.WANTED_ALL
+    outlet.wake()
+    assert wanted(outlet) == []
+
+
 def test_what_a_predecessor_wanted_when_it_was_killed_is_not_wanted_any_more(folder: RunFolder) -> None:
     first = make_outlet(folder)
     first.add_edge("motion", guest("block", 8, 4))
@@ -231,3 +261,30 @@ def test_a_lease_given_back_in_time_is_delivered_however_late_that_is_looked_at(
     assert edge.is_empty
     outlet.close(unlink=True)
     returns.close()
+
+
+@pytest.mark.parametrize("haste", [Haste.OWN, Haste.PASSED_ON, Haste.ALL])
+def test_what_came_back_is_looked_at_every_time_where_there_is_haste(reading: Reading, haste: Haste) -> None:
+    reading.outlet.hurry(haste)
+    assert [reading.lease_and_return() for _ in range(3)] == [True, True, True]
+
+
+@pytest.mark.parametrize(("haste", "at_once"), [(Haste.NONE, 1), (Haste.OWN, 1), (Haste.PASSED_ON, 0)])
+def test_who_is_leased_a_frame_is_woken_at_once_or_where_frames_follow_each_other_when_all_have_it(
+    reading: Reading, folder: RunFolder, haste: Haste, at_once: int
+) -> None:
+    doorbell = Doorbell(folder.doorbell("recorder", 0))
+
+    def rings() -> int:
+        try:
+            return len(os.read(doorbell.fileno(), 9))
+        except BlockingIOError:
+            return 0
+
+    reading.outlet.hurry(haste)
+    reading.returns.turn_over()  # it sleeps
+    reading.outlet.fanout.offer(0, 1, 0, 1, b"", 1)
+    assert rings() == at_once
+    reading.outlet.pump(1)
+    assert rings() == 1 - at_once
+    doorbell.close()

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from detektr.frame import plane_rows
 from detektr.nodes.options import CaptureOptions
+from detektr.nodes.source.copying import copy
 from detektr.nodes.source.upright import Upright
 from detektr.picture import FORMATS, MATRICES, PictureLayout, format_name
 
@@ -35,12 +36,12 @@ class DecodedPicture(NamedTuple):
     received_ns: int | None = None
     is_break: bool = False
 
-    def write(self, slot: npt.NDArray[np.uint8]) -> None:
-        """Copy the planes, once each, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
+    def write(self, slot: npt.NDArray[np.uint8], *, is_hurried: bool = False) -> None:
+        """Copy the planes, once each, into a writeable 1-D uint8 array of `layout.nbytes` bytes; see `copy`."""
         planes = self.frame.planes
         for index, (offset, row_bytes, rows, _) in enumerate(self.layout.planes):
             target = slot[offset : offset + row_bytes * rows].reshape(rows, row_bytes)
-            target[...] = plane_rows(planes[index], rows, row_bytes)
+            copy(target, plane_rows(planes[index], rows, row_bytes), is_hurried=is_hurried)
 
 
 class ArrayPicture(NamedTuple):
@@ -54,9 +55,9 @@ class ArrayPicture(NamedTuple):
     received_ns: None = None
     is_break: bool = False
 
-    def write(self, slot: npt.NDArray[np.uint8]) -> None:
-        """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
-        slot.reshape(self.pixels.shape)[...] = self.pixels
+    def write(self, slot: npt.NDArray[np.uint8], *, is_hurried: bool = False) -> None:
+        """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes; see `copy`."""
+        copy(slot.reshape(self.pixels.shape), self.pixels, is_hurried=is_hurried)
 
 
 class Fitting:

@@ -1,0 +1,124 @@
+"""Copies in parts: all of it arrives, whoever copies it, and nobody waits for help that does not come."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detektr.nodes.source import copying
+from detektr.nodes.source.copying import ALONE_COPIES, LOOK_COPIES, PART_BYTES, Helper, copy
+
+HUGE, LARGE, SMALL = (2160, 3840), (1080, 1920, 3), (480, 640, 3)
+
+
+def picture(shape: tuple[int, ...], seed: int = 0) -> copying.Bytes:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+class Parts:
+    """Stands in for the helper of this process and counts what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def copy(self, target: copying.Bytes, source: copying.Bytes) -> None:
+        self.asked += 1
+        target[...] = source
+
+
+@pytest.mark.parametrize("is_hurried", [False, True])
+@pytest.mark.parametrize("shape", [HUGE, LARGE, SMALL, (1, PART_BYTES * 9), (PART_BYTES * 9, 1), (3, 3_000_001)])
+def test_a_copy_is_the_same_picture_whatever_its_shape(shape: tuple[int, ...], *, is_hurried: bool) -> None:
+    source, target = picture(shape), np.zeros(shape, np.uint8)
+    copy(target, source, is_hurried=is_hurried)
+    assert np.array_equal(target, source)
+
+
+@pytest.mark.parametrize(
+    "turned", [lambda array: array[::-1], lambda array: array[:, ::-1], lambda array: array[:, :-7]]
+)
+def test_a_copy_of_any_strides_is_the_same_picture(turned: Any) -> None:
+    source = turned(picture(HUGE))
+    target = np.zeros(source.shape, np.uint8)
+    copy(target, source, is_hurried=True)
+    assert np.array_equal(target, source)
+
+
+@pytest.mark.parametrize(
+    ("shape", "is_hurried", "asked"),
+    [(HUGE, False, 1), (HUGE, True, 1), (LARGE, False, 0), (LARGE, True, 1), (SMALL, True, 0)],
+)
+def test_help_is_asked_for_where_it_comes_in_time(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], *, is_hurried: bool, asked: int
+) -> None:
+    parts = Parts()
+    monkeypatch.setattr(copying, "_helper", lambda: parts)
+    monkeypatch.setattr(copying, "_cores", lambda: 2)
+    copy(np.zeros(shape, np.uint8), picture(shape), is_hurried=is_hurried)
+    assert parts.asked == asked
+
+
+def test_nobody_is_asked_on_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = Parts()
+    monkeypatch.setattr(copying, "_helper", lambda: parts)
+    monkeypatch.setattr(copying, "_cores", lambda: 1)
+    copy(np.zeros(HUGE, np.uint8), picture(HUGE), is_hurried=True)
+    assert parts.asked == 0
+
+
+def test_a_helper_that_never_comes_is_not_waited_for() -> None:
+    source, target = picture(LARGE), np.zeros(LARGE, np.uint8)
+    Helper().copy(target, source)  # not started
+    assert np.array_equal(target, source)
+
+
+def test_a_copy_is_over_only_when_the_helper_s_part_is() -> None:
+    source, target = picture(LARGE), np.zeros(LARGE, np.uint8)
+    is_begun, may_end = threading.Event(), threading.Event()
+
+    class Late(np.ndarray[Any, np.dtype[np.uint8]]):
+        """The part that the helper takes, the last one: written when it is let."""
+
+        def __setitem__(self, where: Any, value: Any) -> None:
+            is_begun.set()
+            may_end.wait()
+            super().__setitem__(where, value)
+
+    helper = Helper()
+    rows = PART_BYTES * LARGE[0] // source.nbytes
+    helper._parts.append((target[-rows:].view(Late), source[-rows:]))
+    helper._bell.release()
+    helper.start()
+    is_begun.wait()
+    asking = threading.Thread(target=helper.copy, args=(target[:-rows], source[:-rows]))
+    asking.start()
+    while helper._parts:  # the others are copied by who asked
+        asking.join(timeout=0.01)
+    assert asking.is_alive()
+    assert not target[-rows:].any()
+    may_end.set()
+    asking.join()
+    assert np.array_equal(target, source)
+
+
+def test_who_is_preempted_often_copies_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = 0
+    monkeypatch.setattr(copying, "preempted", lambda: times)
+    helper, shared = Helper(), list[bool]()
+    monkeypatch.setattr(helper._bell, "release", lambda: shared.append(True))
+    source, target = picture((64, 64)), np.zeros((64, 64), np.uint8)
+
+    def copies(count: int) -> int:
+        before = len(shared)
+        for _ in range(count):
+            helper.copy(target, source)
+        return len(shared) - before
+
+    times = LOOK_COPIES // 2 + 1
+    assert copies(LOOK_COPIES) == LOOK_COPIES - 1, "until it looked"
+    assert copies(ALONE_COPIES - 1) == 0
+    times += ALONE_COPIES // 2
+    assert copies(LOOK_COPIES) == LOOK_COPIES, "the cores were not short meanwhile"
