@@ -38,7 +38,7 @@ from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Welc
 QUICK = {"restart": {"backoff": "20ms..100ms", "limit": "99 in 1m"}, "drain": "20s"}
 SOCKETS = ("camera.0", "buffer.0", "check.0", "check.1", "events.0")
 UNPICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
-RSS_GROWTH_BYTES_MAX = 160 << 20
+RSS_GROWTH_BYTES_MAX = 64 << 20
 
 
 def graph(tmp_path: Path, count: int = 0, rate: float = 400) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def test_50_killed_supervisors_leave_nothing_within_5_s_and_the_next_one_starts(
 
 
 def assert_buffer_deaths_lose_nothing(tmp_path: Path, frames: int, kills: int) -> None:
-    with RunningPipeline(tmp_path, "buffers", graph(tmp_path, count=frames)) as run:
+    with RunningPipeline(tmp_path, "buffers", graph(tmp_path, count=frames, rate=1500)) as run:  # it outlives the kills
         step = frames // (kills + 2)
         for number in range(kills):
             run.wait_delivered("buffer", "check", (number + 1) * step, within_s=60)

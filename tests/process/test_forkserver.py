@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,8 +137,12 @@ def test_what_living_nodes_start_and_leave_does_not_pile_up_as_zombies(run: Runn
     seen: set[int] = set()
 
     def zombies() -> set[int]:
-        children = supervisor.children()
-        return {child.pid for child in children if child.status() == psutil.STATUS_ZOMBIE}
+        found = set()
+        for child in supervisor.children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # reaped since they were listed
+                if child.status() == psutil.STATUS_ZOMBIE:
+                    found.add(child.pid)
+        return found
 
     def are_many() -> bool:
         seen.update(zombies())

@@ -312,9 +312,10 @@ class Node(ABC):
 
     def _receive(self, now_ns: int) -> None:
         for message in self.link.receive():
+            if isinstance(message, WireError):  # not raised: it would hold this frame, and the frame its bytes
+                self._refuse(message)
+                continue
             try:
-                if isinstance(message, WireError):
-                    raise message
                 if not isinstance(message, Failure):  # the others change who is attached
                     self._next_tick_ns = 0
                 if isinstance(message, _TO_CONSUMER):
@@ -326,10 +327,13 @@ class Node(ABC):
                 else:
                     self.outlet.handle(message, now_ns)
             except WireError as fault:
-                self.page[layout.PAGE_WORD_WIRE_ERRORS] += 1
-                if self.page[layout.PAGE_WORD_WIRE_ERRORS].bit_count() == 1:  # 1, 2, 4, 8, ... of them
-                    _log.warning("message refused: %s", fault)
-                self.report(MessageRefused(self.page.path.stem, str(fault)))
+                self._refuse(fault)
+
+    def _refuse(self, fault: WireError) -> None:
+        self.page[layout.PAGE_WORD_WIRE_ERRORS] += 1
+        if self.page[layout.PAGE_WORD_WIRE_ERRORS].bit_count() == 1:  # 1, 2, 4, 8, ... of them
+            _log.warning("message refused: %s", fault)
+        self.report(MessageRefused(self.page.path.stem, str(fault)))
 
     def _tick(self, now_ns: int) -> None:
         for intake in self.intakes:
