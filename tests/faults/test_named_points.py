@@ -21,7 +21,7 @@ QUICK = {"restart": {"backoff": "10ms..50ms", "limit": "99 in 1m"}, "drain": "20
 EDGE, FANOUT, JOURNAL = "detektr.nodes.edge:Edge", "detektr.nodes.fanout:Fanout", "detektr.memory.journal:Journal"
 INTAKE, RING = "detektr.nodes.intake:Intake", "detektr.memory.ring:RingWriter"
 RETURNS, READER = "detektr.memory.returns:ReturnsWriter", "detektr.memory.journal_reader:JournalReader"
-WAY, BELL = "detektr.nodes.ways:Way", "detektr.wire.doorbell:Doorbell"
+WAY, LINK = "detektr.nodes.ways:Way", "detektr.wire.link:Link"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ BUFFER = (
     Point("between grant and send", f"{EDGE}.grant", "after", condition="result"),
     Point("granted, and told one consumer", f"{WAY}.wake", "after"),
     Point("asleep, as it has said", f"{INTAKE}.fall_asleep", "after", call=5),
-    Point("woken, and nothing looked at", f"{BELL}.quiet", "after", call=5),
+    Point("woken, and nothing looked at", f"{LINK}.wait", "after", call=5, condition="self.is_rung"),
     Point("its queue full, its producer waits", f"{FANOUT}.has_room", "after", condition="not result", call=5),
 )
 DROPPING = (

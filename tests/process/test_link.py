@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import threading
@@ -44,6 +45,30 @@ def test_a_ring_ends_a_wait_and_is_taken_note_of_once(link: Link, outbox: Outbox
     assert not link.is_rung
     outbox.ring()
     assert link.wait(0) == []
+    assert link.is_rung
+
+
+def test_every_ring_is_heard_however_many_lie_there_already(link: Link, outbox: Outbox) -> None:
+    deaf = 0
+    for _ in range(3 * 65536):  # three times as many as the pipe holds
+        outbox.ring()
+        link.wait(0)
+        deaf += not link.is_rung
+    assert deaf <= 1, "ZeroMQ's descriptor may wake first"
+
+
+def test_a_pipe_that_somebody_has_filled_is_emptied_when_a_wait_has_come_to_its_end(
+    link: Link, outbox: Outbox, shm_dir: Path
+) -> None:
+    fd = os.open(shm_dir / "motion.0.bell", os.O_WRONLY | os.O_NONBLOCK)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(fd, b"!" * 4096)
+    os.close(fd)
+    link.wait(0)
+    link.wait(1_000_000)
+    outbox.ring()
+    link.wait(0)
     assert link.is_rung
 
 

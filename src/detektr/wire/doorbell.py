@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 RING = b"!"
-_READ_BYTES = 256  # small enough for Python's own pools; where there are more rings the next wait returns at once
+_READ_BYTES = 1 << 16  # what a pipe holds
 
 
 class Doorbell:
@@ -41,7 +41,7 @@ class Doorbell:
                 os.write(self._fd, RING)
 
     def quiet(self) -> None:
-        """Take note of every ring so far."""
+        """Take every ring so far out of the pipe, so that it never fills up."""
         try:
             os.read(self._fd, _READ_BYTES)
         except BlockingIOError:  # nobody has

@@ -20,6 +20,7 @@ from detektr.wire.message import Message
 
 _PENDING_MAX = 4096  # messages on their way to one peer
 _RECONNECT_MS = 20
+_RINGS_MAX = 256  # that may lie in the doorbell's pipe, of each who rings; all of them together must fit in
 _READY_MAX = 16  # descriptors told of at once; the more, the larger a piece of memory is fetched at each wake
 
 
@@ -55,12 +56,14 @@ class Link:
         self.has_mail = True
         """Whether the inbox may hold messages; they are not looked for otherwise."""
         self.is_rung = False
-        """Whether the doorbell rang during the last `wait`."""
+        """Whether the doorbell rang during the last `wait`, or may have: it ended as its time was over."""
         # ZeroMQ's descriptor can be read when something has changed; what, `receive` finds out.
         self._inbox_fd, self._bell_fd = int(self._inbox.get(zmq.FD)), self._doorbell.fileno()
         self._poll = select.epoll()  # remembers what it waits for: poll would tell the kernel anew each time
         self.watch(self._inbox_fd)
-        self.watch(self._bell_fd)
+        # Each ring counts, also while earlier ones lie there: to read them every time would be a call more at each wake.
+        self._poll.register(self._bell_fd, select.EPOLLIN | select.EPOLLET)
+        self._rings = 0
 
     def watch(self, fd: int) -> None:
         """Let `wait` also wake when `fd` can be read."""
@@ -75,14 +78,19 @@ class Link:
         """Sleep until a message, a ring or a watched descriptor is there; returns the descriptors that can be read."""
         others: list[int] = []
         self.is_rung = False
-        for fd, _ in self._poll.poll(0 if self.has_mail or timeout_ns < 0 else timeout_ns / 1e9, _READY_MAX):
+        ready = self._poll.poll(0 if self.has_mail or timeout_ns < 0 else timeout_ns / 1e9, _READY_MAX)
+        for fd, _ in ready:
             if fd == self._bell_fd:
-                self._doorbell.quiet()
                 self.is_rung = True
             elif fd == self._inbox_fd:
                 self.has_mail = True
             else:
                 others.append(fd)
+        if self.is_rung:
+            self._rings += 1
+        if self._rings > _RINGS_MAX or (not ready and timeout_ns > 0):
+            self._doorbell.quiet()
+            self._rings, self.is_rung = 0, True  # one that came since would not be heard any more
         return others
 
     def wake(self) -> None:
