@@ -61,7 +61,7 @@ class Link:
         self._inbox_fd, self._bell_fd = int(self._inbox.get(zmq.FD)), self._doorbell.fileno()
         self._poll = select.epoll()  # remembers what it waits for: poll would tell the kernel anew each time
         self.watch(self._inbox_fd)
-        # Each ring counts, also while earlier ones lie there: to read them every time would be a call more at each wake.
+        # Each ring counts, also while earlier ones lie there: to read them all the time is a call more at each wake.
         self._poll.register(self._bell_fd, select.EPOLLIN | select.EPOLLET)
         self._rings = 0
 
