@@ -98,6 +98,7 @@ CELL_FREE, CELL_QUEUED, CELL_LEASED = 0, 1, 2
 EDGE_OPEN, EDGE_ENDED, EDGE_CLOSED = 0, 1, 2
 WANTED, WANTED_ALL = 1, 2  # it sleeps and is to be woken: by who has little work left; by whoever gives back
 WANTED_SOON = 3  # it looks often and is not to be woken; who passes its frames on is to see that they come back soon
+WANTED_EACH = 4  # it sleeps and does so: whoever gives back wakes it, but it waits for nobody
 
 # page: one process of a node --------------------------------------------------------------------------------------
 PAGE_MAGIC = 0x656761702E6B7464  # "dtk.page"

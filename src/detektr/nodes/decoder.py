@@ -30,7 +30,8 @@ from detektr.nodes.source_kind import is_live
 
 PENDING_MAX = 4  # published and not yet offered; the ring has as many slots to spare
 ROOM_CHECK_S = 0.2
-AHEAD_NS = 100_000  # a source that has the next picture so soon does not let us wait
+AHEAD_NS = 100_000  # a source that has the next picture so soon does not let us wait ...
+AHEAD_ENDS_NS = 100_000_000  # ... and one that has given none for so long does
 NOTE_NS = 100_000_000  # how often the page is told how the source is read, and what was left out of it
 _LEFT_OUT = (layout.PAGE_WORD_THINNED, layout.PAGE_WORD_CORRUPT, layout.PAGE_WORD_STALE)
 UNMAPPED_WITHIN_S = 3.0  # readers look so often whether a ring that they have mapped is gone
@@ -73,7 +74,7 @@ class Decoder(threading.Thread):
         self.failure: Exception | None = None
         self.is_finished = False
         self.is_waiting = False  # for a slot
-        self.is_ahead = False  # the source had the last picture at hand
+        self._is_ahead = False  # the source had the last picture at hand
         self.is_live = is_live(options.source)
         self.has_readers = False
         self.trouble = ("connecting", "opening") if self.is_live else None  # state and why; None: pictures come
@@ -129,6 +130,11 @@ class Decoder(threading.Thread):
         close = self._close_source  # read once: the thread takes it away
         if close is not None:
             close()
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the source has had the next picture at hand each time, up to now."""
+        return self._is_ahead and time.monotonic_ns() - self._idle_since_ns < AHEAD_ENDS_NS
 
     @property
     def has_published(self) -> bool:
@@ -205,11 +211,11 @@ class Decoder(threading.Thread):
             self.has_first.set()
             self.go.wait()
             self._has_begun = True
+        self._is_ahead = time.monotonic_ns() - self._idle_since_ns < AHEAD_NS
         slot = None if ring is None else self._claim(ring)
         if slot is None and self.is_stopped.is_set():
             return
         now_ns = time.monotonic_ns()
-        self.is_ahead = now_ns - self._idle_since_ns < AHEAD_NS
         captured_ns, utc_ns = picture.received_ns or now_ns, picture.utc_ns or time.time_ns()
         sequence, self._sequence = self._sequence, self._sequence + 1
         epoch, payload = self._page.words[layout.PAGE_WORD_EPOCH], b""
@@ -230,7 +236,7 @@ class Decoder(threading.Thread):
                 utc_ns,
                 picture.pts,
             )
-            picture.write(view, is_hurried=self.is_ahead)
+            picture.write(view, is_hurried=self._is_ahead)
             ring.publish(slot, sequence)
         self._page.words[layout.PAGE_WORD_NEXT_SEQUENCE] = self._sequence
         self._put(Published(sequence, epoch, -1 if slot is None else slot, captured_ns, payload))

@@ -16,8 +16,7 @@ class Fanout:
         self.wake: Callable[[set[int]], None] | None = None
         """Called with the sessions that an edge has leased a frame to, before the next edge's turn; None: they wait."""
         self.edges: dict[str, Edge] = {}
-        self.released: list[FrameName] = []
-        """Frames that no edge has taken, since the last `collect`."""
+        self._released: list[FrameName] = []
         self._needed: dict[FrameName, int] = {}
 
     def add(self, edge: Edge) -> None:
@@ -70,7 +69,7 @@ class Fanout:
         if needed:
             self._needed[name] = needed
         else:
-            self.released.append(name)
+            self._released.append(name)
 
     def count_dropped(self, key: int, last_sequence: int, count: int, reason: str) -> None:
         """Count frames that never had pixels to offer on every edge that has not heard of them."""
@@ -98,7 +97,7 @@ class Fanout:
             if edge.settled:
                 self._settle(edge.settled)
                 edge.settled.clear()
-        released, self.released = self.released, []
+        released, self._released = self._released, []
         return released
 
     @property
@@ -114,4 +113,4 @@ class Fanout:
                 needed[name] = left
             else:
                 needed.pop(name, None)
-                self.released.append(name)
+                self._released.append(name)

@@ -12,7 +12,7 @@ from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.journal_reader import JournalReader, Lease, open_journal
-from detektr.memory.layout import EDGE_WORD_INCARNATION, EDGE_WORD_WANTED, WANTED_ALL, WANTED_SOON
+from detektr.memory.layout import EDGE_WORD_INCARNATION, EDGE_WORD_WANTED, WANTED, WANTED_SOON
 from detektr.memory.page import NodePage
 from detektr.memory.returns import ReturnsWriter
 from detektr.memory.segment import fence
@@ -73,7 +73,7 @@ class Intake:
         self.held: dict[FrameName, Lease | None] = {}
         self.why = ""
         self.wanted = 0
-        """What the producer wanted of leases that come back at our last look: 0, or one of `layout.WANTED`."""
+        """What the producer wanted of leases that come back at our last look: 0, or one of the words of `layout`."""
         self.is_outlived = False
         """Whether, at our last look, the producer that we are attached to had a successor, which waits for us."""
         self._folder, self._link, self._page, self._seen = folder, link, page, seen
@@ -155,7 +155,7 @@ class Intake:
         if not self._returns.is_asleep:
             self._returns.turn_over()
         fence()
-        return self._look() != self._received or (self.wanted > 0 and self._is_awaited)
+        return self._look() != self._received or self._is_awaited
 
     def _look(self) -> int:
         """Return the running number of the last lease granted to us; note whether the producer waits, and lives."""
@@ -208,10 +208,10 @@ class Intake:
 
     @property
     def _is_awaited(self) -> bool:
-        """Whether a producer that waits is to be woken: it wants all that we gave back, or we run short of work."""
-        if self._is_told or self.wanted == WANTED_SOON:
+        """Whether the producer is to be woken for what we gave back: whatever it is, or where we run short of work."""
+        if self.wanted in (0, WANTED_SOON) or self._is_told:
             return False
-        return self.wanted == WANTED_ALL or 2 * len(self.leases) <= self.upstream.window
+        return self.wanted != WANTED or 2 * len(self.leases) <= self.upstream.window
 
     def finish(self, name: FrameName, grant: int = 0) -> None:
         """Give back a frame whose work is done; a producer that waits for it is told at the next `flush`."""
@@ -246,7 +246,7 @@ class Intake:
         if not self._is_told:
             self._look()  # again: the work may have taken long
             # Without a fence: who misses it sees it when it falls asleep.
-            if self.wanted and self._is_awaited and outbox is not None:
+            if self._is_awaited and outbox is not None:
                 self._is_told = True
                 outbox.ring()
 

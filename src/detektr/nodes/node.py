@@ -19,7 +19,7 @@ from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder, state_root
 from detektr.memory.journal_reader import open_journal
-from detektr.memory.layout import WANTED_SOON
+from detektr.memory.layout import WANTED_EACH, WANTED_SOON
 from detektr.memory.page import take_page
 from detektr.memory.ring import open_ring
 from detektr.nodes.control import EVENTS_MAX, ControlLine
@@ -112,7 +112,7 @@ class Node(ABC):
         """How much we, or who is before us, want leases back."""
         haste = Haste.NONE
         for intake in self.intakes:  # at each turn, here and below: loops, not generators
-            if intake.wanted == WANTED_SOON:
+            if intake.wanted in (WANTED_SOON, WANTED_EACH):
                 haste = Haste.PASSED_ON
             elif intake.wanted:
                 return Haste.ALL
@@ -239,7 +239,7 @@ class Node(ABC):
             return
         with self.lock:
             self._serve(time.monotonic_ns(), is_ending=self.is_ending())
-            if self.is_asleep and self.outlet.fall_asleep():
+            while self.is_asleep and (self.outlet.fall_asleep() or self.has_work()):
                 self._serve(time.monotonic_ns(), is_ending=self.is_ending())
 
     def _serve(self, now_ns: int, *, is_ending: bool) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from detektr.errors import NoRoomError, WireError
 from detektr.events import ConsumerAttached, ConsumerLeft, EdgeResumed, EdgeStalled, Event
@@ -137,11 +137,11 @@ class Outlet:
         self.fanout.wake = None if haste is Haste.PASSED_ON else self._ways.wake
         self.wake()
         if haste is Haste.ALL:
-            self._ask(self.fanout.edges.values())
+            self._ask()
             self._ways.wake(tuple(self._ways))
 
     def wake(self) -> None:
-        """Say that we look at what is returned anyway; to be called if `has_asked`."""
+        """Say that we look at what is returned anyway; where nothing was asked for it is so already."""
         self.has_asked = False
         wanted = layout.WANTED_SOON if self.haste is Haste.OWN else 0
         for edge in self.fanout.edges.values():
@@ -155,25 +155,27 @@ class Outlet:
                 is_waiting = True
         if not is_waiting:
             return False
-        waiting = self._waiting()
-        self._ask(waiting)
+        waiting = self._ask()
         fence()
         return any([self._ways.has_news(edge.replicas) for edge in waiting])
 
-    def _waiting(self) -> list[Edge]:
-        """Return the edges whose leases somebody waits for."""
-        edges = list(self.fanout.edges.values())
-        if self.haste is Haste.ALL:
-            return edges
-        last = edges[-1:] if self.haste is Haste.PASSED_ON else []
-        return [edge for edge in edges if edge.backlog.count or edge in last]
-
-    def _ask(self, edges: Iterable[Edge]) -> None:
-        """Say that we sleep until leases of these edges come back."""
-        is_all = self.haste is Haste.ALL or self.haste is Haste.PASSED_ON
+    def _ask(self) -> list[Edge]:
+        """Say that we sleep until leases come back; returns the edges that are waited for."""
+        edges, last = list(self.fanout.edges.values()), None
+        if self.haste is Haste.PASSED_ON:  # a guest may look on for hours, and who has not come gives nothing back
+            last = next((edge for edge in reversed(edges) if edge.replicas and not edge.options.is_guest), None)
+        waiting = []
         for edge in edges:
-            edge.journal[layout.EDGE_WORD_WANTED] = layout.WANTED_ALL if is_all else layout.WANTED
+            wanted = layout.WANTED if edge.backlog.count else 0
+            if self.haste is Haste.ALL:
+                wanted = layout.WANTED_ALL
+            elif edge is last:
+                wanted = layout.WANTED_EACH
+            if wanted:
+                edge.journal[layout.EDGE_WORD_WANTED] = wanted
+                waiting.append(edge)
         self.has_asked = True
+        return waiting
 
     def pump(self, now_ns: int) -> bool:
         """Lease what can be leased, tell the replicas, and take back what was returned; whether something was."""
@@ -210,14 +212,10 @@ class Outlet:
 
     def collect(self) -> list[FrameName]:
         """Tell what became of frames, then return those that no edge needs any more; their slots may be reused now."""
-        fanout = self.fanout
-        has_some = bool(fanout.released)
-        for edge in fanout.edges.values():
+        for edge in self.fanout.edges.values():
             if edge.facts:
                 self._account.tell(edge)
-            if edge.settled:
-                has_some = True
-        return fanout.collect() if has_some else []
+        return self.fanout.collect()
 
     def tick(self, now_ns: int) -> None:
         """Look who is alive, whose time is over, and which edges nobody reads."""
@@ -247,6 +245,7 @@ class Outlet:
         if not self.fanout.is_empty:
             return False
         for edge in self.fanout.edges.values():
+            edge.journal[layout.EDGE_WORD_WANTED] = 0
             edge.journal[layout.EDGE_WORD_STATE] = layout.EDGE_ENDED
         self._ways.wake(tuple(self._ways))
         return True

@@ -60,10 +60,6 @@ class Ways(dict[int, Way]):
             way.pidfd = os.pidfd_open(way.pid)
             self._link.watch(way.pidfd)
 
-    def of(self, sessions: Iterable[int]) -> list[tuple[int, Way]]:
-        """Return the ways of those sessions that have one."""
-        return [(session, self[session]) for session in sessions if session in self]
-
     def wake(self, sessions: Collection[int]) -> None:
         """Wake those that sleep, so that they look at what they were granted, or at whether we wait."""
         if sessions:
@@ -83,4 +79,4 @@ class Ways(dict[int, Way]):
 
     def has_news(self, sessions: Iterable[int]) -> bool:
         """Whether one of these sessions has given something back."""
-        return any([way.returns.has_news for _, way in self.of(sessions)])
+        return any([session in self and self[session].returns.has_news for session in sessions])

@@ -20,7 +20,7 @@ from detektr.wire.message import Message
 
 _PENDING_MAX = 4096  # messages on their way to one peer
 _RECONNECT_MS = 20
-_RINGS_MAX = 256  # that may lie in the doorbell's pipe, of each who rings; all of them together must fit in
+_RINGS_MAX = 32  # wakes, until what was rung is taken out of the doorbell's pipe: it must not fill up
 _READY_MAX = 16  # descriptors told of at once; the more, the larger a piece of memory is fetched at each wake
 
 
@@ -63,7 +63,10 @@ class Link:
         self.watch(self._inbox_fd)
         # Each ring counts, also while earlier ones lie there: to read them all the time is a call more at each wake.
         self._poll.register(self._bell_fd, select.EPOLLIN | select.EPOLLET)
-        self._rings = 0
+        self._rings, self._rings_max = 0, _RINGS_MAX
+        if not self._hears_each_ring():
+            self._poll.modify(self._bell_fd, select.EPOLLIN)
+            self._rings_max = 0
 
     def watch(self, fd: int) -> None:
         """Let `wait` also wake when `fd` can be read."""
@@ -88,10 +91,17 @@ class Link:
                 others.append(fd)
         if self.is_rung:
             self._rings += 1
-        if self._rings > _RINGS_MAX or (not ready and timeout_ns > 0):
+        if self._rings > self._rings_max or (not ready and timeout_ns > 0):
             self._doorbell.quiet()
             self._rings, self.is_rung = 0, True  # one that came since would not be heard any more
         return others
+
+    def _hears_each_ring(self) -> bool:
+        """Whether this kernel tells of a ring while an earlier one lies in the pipe: Linux 5.5 to 5.13 did not."""
+        self._doorbell.ring()
+        self._poll.poll(0)
+        self._doorbell.ring()
+        return any(fd == self._bell_fd for fd, _ in self._poll.poll(0))
 
     def wake(self) -> None:
         """Let `wait` return, from another thread."""

@@ -1,15 +1,18 @@
-"""How much leases are wanted back, by what those before us want."""
+"""How much leases are wanted back, and that nobody falls asleep over it."""
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from detektr.memory.layout import WANTED, WANTED_ALL, WANTED_SOON
+from detektr.memory.layout import WANTED, WANTED_ALL, WANTED_EACH, WANTED_SOON
+from detektr.nodes.capture import CaptureNode
 from detektr.nodes.node import Node
 from detektr.nodes.terms import Haste
+from detektr.nodes.worker import WorkerNode
 
 
 @pytest.mark.parametrize(
@@ -19,6 +22,7 @@ from detektr.nodes.terms import Haste
         ([0, 0], Haste.NONE),
         ([WANTED_SOON], Haste.PASSED_ON),
         ([0, WANTED_SOON], Haste.PASSED_ON),
+        ([WANTED_EACH], Haste.PASSED_ON),
         ([WANTED], Haste.ALL),
         ([WANTED_ALL], Haste.ALL),
         ([WANTED_SOON, WANTED_ALL], Haste.ALL),
@@ -28,3 +32,65 @@ from detektr.nodes.terms import Haste
 def test_the_most_urgent_of_those_before_us_counts(wanted: list[int], haste: Haste) -> None:
     node: Any = SimpleNamespace(intakes=[SimpleNamespace(wanted=one) for one in wanted])
     assert Node.haste(node) is haste
+
+
+@pytest.mark.parametrize(
+    ("is_waiting", "is_ahead", "haste"),
+    [
+        (False, False, Haste.NONE),
+        (False, True, Haste.OWN),
+        (True, False, Haste.ALL),
+        (True, True, Haste.ALL),
+    ],
+)
+def test_a_capture_wants_its_slots_as_its_decoder_does(*, is_waiting: bool, is_ahead: bool, haste: Haste) -> None:
+    node: Any = SimpleNamespace(_decoder=SimpleNamespace(is_waiting=is_waiting, is_ahead=is_ahead))
+    assert CaptureNode.haste(node) is haste
+
+
+@pytest.mark.parametrize(("may_work", "haste"), [(True, Haste.NONE), (False, Haste.ALL)])
+def test_a_worker_waits_for_its_own_readers_alone(*, may_work: bool, haste: Haste) -> None:
+    node: Any = SimpleNamespace(may_work=lambda: may_work, intakes=[SimpleNamespace(wanted=WANTED_ALL)])
+    assert WorkerNode.haste(node) is haste
+
+
+@pytest.mark.parametrize(
+    ("told", "found", "has_news"),
+    [
+        (Haste.NONE, Haste.NONE, False),
+        (Haste.NONE, Haste.PASSED_ON, True),
+        (Haste.OWN, Haste.ALL, True),
+        (Haste.ALL, Haste.NONE, False),  # the next turn lets go
+    ],
+)
+def test_a_node_does_not_fall_asleep_before_it_has_said_how_much_it_wants(
+    told: Haste, found: Haste, *, has_news: bool
+) -> None:
+    outlet = SimpleNamespace(fanout=SimpleNamespace(edges={"motion": None}), haste=told, fall_asleep=lambda: False)
+    node: Any = SimpleNamespace(outlet=outlet, intakes=[], haste=lambda: found)
+    assert Node._fall_asleep(node) is has_news
+
+
+@pytest.mark.parametrize(
+    ("returned", "has_work", "served"),
+    [
+        ([False], [False], 1),
+        ([True, False], [False], 2),
+        ([False, False], [True, False], 2),
+        ([True, True, False], [False], 3),
+    ],
+)
+def test_another_thread_serves_until_there_is_nothing_to_do_and_everybody_knows_that_we_sleep(
+    returned: list[bool], has_work: list[bool], served: int
+) -> None:
+    times: list[bool] = []
+    node: Any = SimpleNamespace(
+        is_asleep=True, lock=threading.Lock(), is_ending=lambda: False,
+        outlet=SimpleNamespace(fall_asleep=lambda: returned.pop(0)), has_work=lambda: has_work.pop(0),
+        _serve=lambda now_ns, *, is_ending: times.append(is_ending),
+    )  # fmt: skip
+    Node.serve(node)
+    assert len(times) == served
+    node.is_asleep = False
+    Node.serve(node)
+    assert len(times) == served, "the loop is awake and does it itself"

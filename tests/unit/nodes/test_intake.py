@@ -273,8 +273,9 @@ def test_falling_asleep_finds_that_the_producer_waits_for_what_was_given_back(be
     assert not bench.intake.fall_asleep(), "it has been told"
 
 
+@pytest.mark.parametrize("each", [layout.WANTED_ALL, layout.WANTED_EACH])
 def test_a_producer_that_wants_all_is_told_though_most_of_the_window_waits_one_that_wants_credit_is_not(
-    bench: Bench,
+    bench: Bench, each: int
 ) -> None:
     bench.offer(0, 1, 2, 3)
     bench.grant()
@@ -282,7 +283,7 @@ def test_a_producer_that_wants_all_is_told_though_most_of_the_window_waits_one_t
     bench.journal[layout.EDGE_WORD_WANTED] = layout.WANTED
     bench.intake.flush()
     assert bench.outbox.rings == 0
-    bench.journal[layout.EDGE_WORD_WANTED] = layout.WANTED_ALL
+    bench.journal[layout.EDGE_WORD_WANTED] = each
     bench.intake.flush()
     assert bench.outbox.rings == 1
 

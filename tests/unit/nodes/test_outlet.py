@@ -152,10 +152,21 @@ def test_who_passes_frames_on_for_one_that_is_ahead_is_woken_by_the_consumer_tha
     outlet.hurry(Haste.PASSED_ON)
     assert wanted(outlet) == [], "it is awake"
     outlet.fall_asleep()
-    assert wanted(outlet) == ["recorder"]
-    assert outlet.fanout.edges["recorder"].journal[layout.EDGE_WORD_WANTED] == layout.WANTED_ALL
+    assert wanted(outlet) == [], "nobody is there"
+    for session, edge in enumerate(outlet.fanout.edges.values()):
+        assert edge.attach(7 + session, f"{edge.consumer}.0", 4, Claim(), is_durable=False, now_ns=1)
+    outlet.add_edge("guest", EdgeOptions(**{**vars(guest("block", 8, 4)), "is_guest": True}))
+    assert outlet.fanout.edges["guest"].attach(11, "guest.0", 4, Claim(), is_durable=False, now_ns=1)
+    outlet.add_edge("late", guest("block", 8, 4))
+    outlet.fall_asleep()
+    assert wanted(outlet) == ["recorder"], "a guest looks on, and late has not come"
+    recorder, motion = (outlet.fanout.edges[name].journal for name in ("recorder", "motion"))
+    assert recorder[layout.EDGE_WORD_WANTED] == layout.WANTED_EACH
     outlet.wake()
     assert wanted(outlet) == []
+    outlet.fanout.edges["motion"].offer(0, 1, 0, 1, b"")
+    outlet.fall_asleep()
+    assert motion[layout.EDGE_WORD_WANTED] == layout.WANTED, "for credit, not at each return"
 
 
 def test_what_a_predecessor_wanted_when_it_was_killed_is_not_wanted_any_more(folder: RunFolder) -> None:

@@ -169,4 +169,3 @@ def test_a_way_that_was_closed_is_gone_and_closing_it_or_waking_it_again_does_no
     assert list(ways) == [8]
     ways.wake({7, 8})
     assert [replica.rings() for replica in replicas] == [0, 0]
-    assert [session for session, _ in ways.of([7, 8, 9])] == [8]

@@ -9,10 +9,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-import numpy as np
-import numpy.typing as npt
+from detektr.frame import Bytes
 
-Bytes = npt.NDArray[np.uint8]
 HUGE_BYTES = 7 << 20  # of a plane: 4K; help is always worth waking somebody
 LARGE_BYTES = 4 << 20  # 1080p in three bytes a pixel; only where one copy follows the other: else the helper comes late
 PART_BYTES = 1 << 20
@@ -21,7 +19,7 @@ ALONE_COPIES = 1024  # ... and for so many copies nobody helps when they are
 
 
 def copy(target: Bytes, source: Bytes, *, is_hurried: bool) -> None:
-    """Copy one plane of a picture; for one thread of the process at a time.
+    """Copy one plane of a picture.
 
     Args:
         target: writeable, of the shape of `source`.
@@ -37,8 +35,8 @@ def copy(target: Bytes, source: Bytes, *, is_hurried: bool) -> None:
 class Helper(threading.Thread):
     """Takes parts of a copy from its end while who asked takes them from its beginning, until they meet.
 
-    Who asked waits for the one part that the helper is at, never for the helper to come. Where he is preempted more
-    often than at every second copy, others want the cores too, and he copies alone for a while.
+    Who asked waits for the part that the helper is at, not for it to be woken. Where he is preempted more often than at
+    every second copy, others want the cores too, and he copies alone for a while.
     """
 
     def __init__(self) -> None:
@@ -46,36 +44,48 @@ class Helper(threading.Thread):
         super().__init__(name="copying", daemon=True)
         self._parts: deque[tuple[Bytes, Bytes]] = deque()
         self._bell = threading.Semaphore(0)
-        self._at_work = threading.Lock()
+        self._asked, self._at_work = threading.Lock(), threading.Lock()
+        self._fault: Exception | None = None
         self._is_alone = False
         self._copies, self._preempted = 0, preempted()
 
     def copy(self, target: Bytes, source: Bytes) -> None:
         """Copy an array, in parts if there is a core to spare; returns when all of it is copied."""
-        self._copies += 1
-        if self._copies >= (ALONE_COPIES if self._is_alone else LOOK_COPIES):
-            self._look()
-        if self._is_alone:
+        if self._is_busy() or not self._asked.acquire(blocking=False):  # by another thread: it helps one at a time
             target[...] = source
             return
-        rows = max(1, PART_BYTES * len(source) // source.nbytes)
-        self._parts.extend((target[row : row + rows], source[row : row + rows]) for row in range(0, len(source), rows))
-        self._bell.release()
-        _copy_parts(self._parts.popleft)
-        with self._at_work:
-            return
+        try:
+            rows = max(1, PART_BYTES * len(source) // source.nbytes)
+            for row in range(0, len(source), rows):
+                self._parts.append((target[row : row + rows], source[row : row + rows]))
+            self._bell.release()
+            _copy_parts(self._parts.popleft)
+        finally:
+            self._parts.clear()
+            with self._at_work:
+                fault, self._fault = self._fault, None
+            self._asked.release()
+        if fault is not None:
+            raise fault
 
     def run(self) -> None:
         """Help whenever somebody asks."""
         while True:
             self._bell.acquire()
             with self._at_work:
-                _copy_parts(self._parts.pop)
+                try:
+                    _copy_parts(self._parts.pop)
+                except Exception as fault:  # theirs, who wait for it
+                    self._fault = fault
 
-    def _look(self) -> None:
-        so_far = preempted()
-        self._is_alone = 2 * (so_far - self._preempted) > self._copies
-        self._copies, self._preempted = 0, so_far
+    def _is_busy(self) -> bool:
+        """Whether, as far as was seen lately, the cores are wanted by others."""
+        self._copies += 1
+        if self._copies >= (ALONE_COPIES if self._is_alone else LOOK_COPIES):
+            so_far = preempted()
+            self._is_alone = 2 * (so_far - self._preempted) > self._copies
+            self._copies, self._preempted = 0, so_far
+        return self._is_alone
 
 
 def preempted() -> int:

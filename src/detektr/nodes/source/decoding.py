@@ -19,8 +19,11 @@ from detektr.nodes.source.timeline import exact
 
 LIVE_THREADS = 1  # of a decoder: cameras share the cores with each other and with who looks at the pictures
 FILE_THREADS_MAX = 16
-FILE_THREADS_MORE = 2, 6  # than cores: they wait for each other's rows, and work on while we copy; the more the better,
-FILE_AHEAD_PIXELS = 17_000_000  # ... but each holds two pictures: so much for those beyond the cores (two at the least)
+FILE_THREADS_MORE = (
+    6  # than cores: they wait for each other's rows, and work on while we copy; the more the better, ...
+)
+FILE_THREADS_MORE_LEAST = 2
+FILE_AHEAD_PIXELS = 17_000_000  # ... but each holds two pictures: so much for those beyond the cores
 EVEN_PACKETS_MIN = 16  # in even steps, before it is foretold which pictures `fps` will leave out
 SENT_MAX = 256  # packets remembered until their picture comes out; decoders hold back far fewer
 HARDWARE_ERRORS_MAX = 8  # packets refused one after the other until a hardware decoder is given up
@@ -253,8 +256,7 @@ class PictureDecoder:
 
 def file_threads(pixels: int, cores: int) -> int:
     """Return how many threads decode a file at full speed, by the size of its pictures."""
-    least, most = FILE_THREADS_MORE
-    more = max(least, min(most, FILE_AHEAD_PIXELS // max(2 * pixels, 1)))
+    more = max(FILE_THREADS_MORE_LEAST, min(FILE_THREADS_MORE, FILE_AHEAD_PIXELS // max(2 * pixels, 1)))
     return min(cores + more, FILE_THREADS_MAX)
 
 

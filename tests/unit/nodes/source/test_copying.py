@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from detektr.frame import Bytes
 from detektr.nodes.source import copying
 from detektr.nodes.source.copying import ALONE_COPIES, LOOK_COPIES, PART_BYTES, Helper, copy
 
 HUGE, LARGE, SMALL = (2160, 3840), (1080, 1920, 3), (480, 640, 3)
 
 
-def picture(shape: tuple[int, ...], seed: int = 0) -> copying.Bytes:
+def picture(shape: tuple[int, ...], seed: int = 0) -> Bytes:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
@@ -24,7 +25,7 @@ class Parts:
     def __init__(self) -> None:
         self.asked = 0
 
-    def copy(self, target: copying.Bytes, source: copying.Bytes) -> None:
+    def copy(self, target: Bytes, source: Bytes) -> None:
         self.asked += 1
         target[...] = source
 
@@ -95,13 +96,50 @@ def test_a_copy_is_over_only_when_the_helper_s_part_is() -> None:
     is_begun.wait()
     asking = threading.Thread(target=helper.copy, args=(target[:-rows], source[:-rows]))
     asking.start()
-    while helper._parts:  # the others are copied by who asked
+    while not np.array_equal(target[:-rows], source[:-rows]):  # what who asked copies
         asking.join(timeout=0.01)
+    asking.join(timeout=0.1)
     assert asking.is_alive()
     assert not target[-rows:].any()
     may_end.set()
     asking.join()
     assert np.array_equal(target, source)
+
+
+def test_a_part_that_the_helper_cannot_copy_is_the_asker_s_fault_too() -> None:
+    class Broken(np.ndarray[Any, np.dtype[np.uint8]]):
+        def __setitem__(self, where: Any, value: Any) -> None:
+            raise MemoryError("no room")
+
+    source, target = picture(LARGE), np.zeros(LARGE, np.uint8)
+    helper = Helper()
+    helper.start()
+    with pytest.raises(MemoryError, match="no room"):
+        helper.copy(target.view(Broken), source)
+    assert not helper._parts
+    helper.copy(target, source)
+    assert np.array_equal(target, source)
+    assert helper.is_alive()
+
+
+def test_two_who_ask_at_once_get_their_own_pictures() -> None:
+    helper, wrong = Helper(), list[int]()
+    helper.start()
+
+    def ask(seed: int) -> None:
+        source, target = picture(LARGE, seed), np.zeros(LARGE, np.uint8)
+        for _ in range(20):
+            target[...] = 0
+            helper.copy(target, source)
+            if not np.array_equal(target, source):
+                wrong.append(seed)
+
+    asking = [threading.Thread(target=ask, args=(seed,)) for seed in range(3)]
+    for one in asking:
+        one.start()
+    for one in asking:
+        one.join()
+    assert wrong == []
 
 
 def test_who_is_preempted_often_copies_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
