@@ -19,11 +19,9 @@ from detektr.nodes.source.timeline import exact
 
 LIVE_THREADS = 1  # of a decoder: cameras share the cores with each other and with who looks at the pictures
 FILE_THREADS_MAX = 16
-FILE_THREADS_MORE = (
-    6  # than cores: they wait for each other's rows, and work on while we copy; the more the better, ...
-)
-FILE_THREADS_MORE_LEAST = 2
-FILE_AHEAD_PIXELS = 17_000_000  # ... but each holds two pictures: so much for those beyond the cores
+# More than cores, as they wait for each other's rows and work on while we copy; but each holds two pictures.
+FILE_THREADS_MORE, FILE_THREADS_MORE_LEAST = 6, 2
+FILE_AHEAD_PIXELS = 17_000_000  # of all that those beyond the cores hold
 EVEN_PACKETS_MIN = 16  # in even steps, before it is foretold which pictures `fps` will leave out
 SENT_MAX = 256  # packets remembered until their picture comes out; decoders hold back far fewer
 HARDWARE_ERRORS_MAX = 8  # packets refused one after the other until a hardware decoder is given up
