@@ -340,10 +340,10 @@ def test_a_guest_sleeps_though_its_producer_waits_for_leases_that_it_does_not_ha
         assert lease is not None
         intake.finish((1, 0), lease.grant)
         intake.flush()  # the producer is awake, and is not told
-        outlet.hurry(Haste.ALL)  # as a buffer does whose own producer waits
+        outlet.recall.hurry(Haste.ALL)  # as a buffer does whose own producer waits
         outlet.pump(time.monotonic_ns())
         assert outlet.fanout.is_empty
-        outlet.fall_asleep()
+        outlet.recall.fall_asleep()
         returns = open_returns(quiet.folder.returns("guest-1.0", "cam.0"), 1)
         assert returns is not None
         before = returns.words[layout.RETURNS_WORD_SLEEPS]

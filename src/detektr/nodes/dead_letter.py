@@ -8,7 +8,9 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from detektr.descriptor import Descriptor
+from detektr.descriptor import Descriptor, unpack_descriptor
+from detektr.memory.folder import RunFolder, state_root
+from detektr.memory.ring import open_ring
 from detektr.picture import PictureLayout
 
 LETTERS_MAX = 100
@@ -83,6 +85,30 @@ def save_dead_letter(
         raise
     _keep_newest(folder, letters_max)
     return letter
+
+
+def save_frame(folder: RunFolder, payload: bytes, why: str) -> str:
+    """Save the frame that was announced with `payload`, if its slot still holds it.
+
+    Args:
+        folder: of the run, where its ring is.
+        payload: its descriptor.
+        why: the reason.
+    Returns:
+        Where, or why it was saved nowhere.
+    """
+    descriptor = unpack_descriptor(payload)
+    ring = open_ring(folder.ring(descriptor.node, descriptor.epoch))
+    if ring is None:
+        return "nowhere: its ring is gone"
+    try:
+        picture = bytes(ring.memory(descriptor.slot))
+        if ring.facts.run != descriptor.run or not ring.holds(descriptor.slot, descriptor.generation):
+            return "nowhere: its slot holds another frame by now"
+        letters = state_root() / folder.pipeline / "dead-letters"
+        return str(save_dead_letter(letters, descriptor, ring.facts.picture, picture, why))
+    finally:
+        ring.close()
 
 
 def _write_new(path: Path, content: bytes) -> None:

@@ -9,7 +9,6 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from pathlib import Path
 from types import FrameType
 
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX, unpack_descriptor
@@ -17,13 +16,12 @@ from detektr.errors import WireError
 from detektr.events import Event, MessageRefused, NodeStateChanged
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
-from detektr.memory.folder import RunFolder, state_root
+from detektr.memory.folder import RunFolder
 from detektr.memory.journal_reader import open_journal
 from detektr.memory.layout import WANTED_EACH, WANTED_SOON
 from detektr.memory.page import take_page
-from detektr.memory.ring import open_ring
 from detektr.nodes.control import EVENTS_MAX, ControlLine
-from detektr.nodes.dead_letter import save_dead_letter
+from detektr.nodes.dead_letter import save_frame
 from detektr.nodes.guests import Producer
 from detektr.nodes.intake import Intake
 from detektr.nodes.options import WhenFull
@@ -188,8 +186,8 @@ class Node(ABC):
         """Do what there is to do; whether the loop may sleep now."""
         with self.lock:
             self.is_asleep = False
-            if self.outlet.has_asked:
-                self.outlet.wake()
+            if self.outlet.recall.has_asked:
+                self.outlet.recall.wake()
             now_ns = time.monotonic_ns()
             if self.link.has_mail:
                 self._receive(now_ns)
@@ -225,13 +223,13 @@ class Node(ABC):
 
     def _fall_asleep(self) -> bool:
         """Tell those before and after us that we sleep; whether there is news that they could not know to ring for."""
-        outlet = self.outlet
-        has_edges = bool(outlet.fanout.edges)  # of most processors nobody reads
-        has_news = has_edges and outlet.fall_asleep()
+        recall = self.outlet.recall
+        has_edges = bool(self.outlet.fanout.edges)  # of most processors nobody reads
+        has_news = has_edges and recall.fall_asleep()
         for intake in self.intakes:
             if intake.fall_asleep():
                 has_news = True
-        return has_news or (has_edges and outlet.haste is not Haste.ALL and self.haste() is not outlet.haste)
+        return has_news or (has_edges and recall.haste is not Haste.ALL and self.haste() is not recall.haste)
 
     def serve(self) -> None:
         """Do the loop's work for the edges from another thread, which has news, if the loop sleeps; else it will."""
@@ -239,7 +237,7 @@ class Node(ABC):
             return
         with self.lock:
             self._serve(time.monotonic_ns(), is_ending=self.is_ending())
-            while self.is_asleep and (self.outlet.fall_asleep() or self.has_work()):
+            while self.is_asleep and (self.outlet.recall.fall_asleep() or self.has_work()):
                 self._serve(time.monotonic_ns(), is_ending=self.is_ending())
 
     def _serve(self, now_ns: int, *, is_ending: bool) -> bool:
@@ -247,8 +245,8 @@ class Node(ABC):
         has_moved, outlet = self.step(now_ns), self.outlet
         if outlet.fanout.edges:
             haste = Haste.ALL if is_ending else self.haste()
-            if haste is not outlet.haste:
-                outlet.hurry(haste)
+            if haste is not outlet.recall.haste:
+                outlet.recall.hurry(haste)
             has_moved |= outlet.pump(now_ns)
         self.settle(outlet.collect())
         return has_moved
@@ -296,19 +294,7 @@ class Node(ABC):
 
     def save_letter(self, payload: bytes, why: str) -> str:
         """Keep a dead-lettered frame's picture and the reason; returns where."""
-        descriptor = unpack_descriptor(payload)
-        ring = open_ring(self.folder.ring(descriptor.node, descriptor.epoch))
-        if ring is None:
-            return "nowhere: its ring is gone"
-        try:
-            picture = bytes(ring.memory(descriptor.slot))
-            if ring.facts.run != descriptor.run or not ring.holds(descriptor.slot, descriptor.generation):
-                return "nowhere: its slot holds another frame by now"
-            letters = state_root() / self.spec.pipeline / "dead-letters"
-            path: Path = save_dead_letter(letters, descriptor, ring.facts.picture, picture, why)
-        finally:
-            ring.close()
-        return str(path)
+        return save_frame(self.folder, payload, why)
 
     def _receive(self, now_ns: int) -> None:
         for message in self.link.receive():

@@ -14,12 +14,13 @@ from detektr.memory.folder import RunFolder
 from detektr.memory.journal import adopt_journal
 from detektr.memory.page import PageReader, open_page
 from detektr.memory.returns import open_returns
-from detektr.memory.segment import Segment, fence
+from detektr.memory.segment import Segment
 from detektr.nodes.account import Account
 from detektr.nodes.edge import Edge
 from detektr.nodes.fanout import Fanout
 from detektr.nodes.guests import POLICIES, Producer
 from detektr.nodes.lease import Claim, FrameName
+from detektr.nodes.recall import Recall
 from detektr.nodes.terms import EdgeOptions, Haste
 from detektr.nodes.ways import Way, Ways
 from detektr.wire.doorbell import Button
@@ -59,8 +60,7 @@ class Outlet:
         self._segments: dict[str, Segment] = {}
         self._ways = Ways(link)
         self.fanout = Fanout()
-        self.fanout.wake = self._ways.wake
-        self.haste, self.has_asked = Haste.NONE, False
+        self.recall = Recall(self.fanout, self._ways)
         self._pages: dict[str, PageReader] = {}
 
     def add_edge(self, consumer: str, options: EdgeOptions) -> None:
@@ -78,7 +78,7 @@ class Outlet:
         journal[layout.EDGE_WORD_WINDOW] = options.window_total  # last: without it the words above are not all there
         self._segments[consumer] = segment
         self.fanout.add(Edge(consumer, options, journal))
-        self.wake()
+        self.recall.wake()
 
     def adopt_guests(self) -> None:
         """Take over the edges of guests that a dead predecessor had."""
@@ -130,60 +130,13 @@ class Outlet:
                 edge.detach(message.session)
                 self._forget(message.session, replica.name, message.consumer, "left")
 
-    def hurry(self, haste: Haste) -> None:
-        """Say how much we want leases back from now on; if it is all, replicas that sleep on some are woken."""
-        self.haste = haste
-        # Where frames follow each other, who is woken for the first would run in the way of the offers to the others.
-        self.fanout.wake = None if haste is Haste.PASSED_ON else self._ways.wake
-        self.wake()
-        if haste is Haste.ALL:
-            self._ask()
-            self._ways.wake(tuple(self._ways))
-
-    def wake(self) -> None:
-        """Say that we look at what is returned anyway; where nothing was asked for it is so already."""
-        self.has_asked = False
-        wanted = layout.WANTED_SOON if self.haste is Haste.OWN else 0
-        for edge in self.fanout.edges.values():
-            edge.journal[layout.EDGE_WORD_WANTED] = wanted
-
-    def fall_asleep(self) -> bool:
-        """Say which edges wait for leases to come back; whether some came back before that could be seen."""
-        is_waiting = self.haste is Haste.ALL or self.haste is Haste.PASSED_ON
-        for edge in self.fanout.edges.values():
-            if edge.backlog.count:
-                is_waiting = True
-        if not is_waiting:
-            return False
-        waiting = self._ask()
-        fence()
-        return any([self._ways.has_news(edge.replicas) for edge in waiting])
-
-    def _ask(self) -> list[Edge]:
-        """Say that we sleep until leases come back; returns the edges that are waited for."""
-        edges, last = list(self.fanout.edges.values()), None
-        if self.haste is Haste.PASSED_ON:  # a guest may look on for hours, and who has not come gives nothing back
-            last = next((edge for edge in reversed(edges) if edge.replicas and not edge.options.is_guest), None)
-        waiting = []
-        for edge in edges:
-            wanted = layout.WANTED if edge.backlog.count else 0
-            if self.haste is Haste.ALL:
-                wanted = layout.WANTED_ALL
-            elif edge is last:
-                wanted = layout.WANTED_EACH
-            if wanted:
-                edge.journal[layout.EDGE_WORD_WANTED] = wanted
-                waiting.append(edge)
-        self.has_asked = True
-        return waiting
-
     def pump(self, now_ns: int) -> bool:
         """Lease what can be leased, tell the replicas, and take back what was returned; whether something was."""
         has_some = False
         for edge in tuple(self.fanout.edges.values()):
             if edge.granted or edge.backlog.count:  # first, as somebody waits for it; to look what came back can wait
                 self._grant(edge, now_ns)
-            if (self.haste is not Haste.NONE or edge.is_short) and self._harvest(edge, now_ns):
+            if (self.recall.haste is not Haste.NONE or edge.is_short) and self._harvest(edge, now_ns):
                 has_some = True
                 if edge.backlog.count:
                     self._grant(edge, now_ns)

@@ -66,7 +66,8 @@ def test_a_worker_waits_for_its_own_readers_alone(*, may_work: bool, haste: Hast
 def test_a_node_does_not_fall_asleep_before_it_has_said_how_much_it_wants(
     told: Haste, found: Haste, *, has_news: bool
 ) -> None:
-    outlet = SimpleNamespace(fanout=SimpleNamespace(edges={"motion": None}), haste=told, fall_asleep=lambda: False)
+    recall = SimpleNamespace(haste=told, fall_asleep=lambda: False)
+    outlet = SimpleNamespace(fanout=SimpleNamespace(edges={"motion": None}), recall=recall)
     node: Any = SimpleNamespace(outlet=outlet, intakes=[], haste=lambda: found)
     assert Node._fall_asleep(node) is has_news
 
@@ -86,7 +87,8 @@ def test_another_thread_serves_until_there_is_nothing_to_do_and_everybody_knows_
     times: list[bool] = []
     node: Any = SimpleNamespace(
         is_asleep=True, lock=threading.Lock(), is_ending=lambda: False,
-        outlet=SimpleNamespace(fall_asleep=lambda: returned.pop(0)), has_work=lambda: has_work.pop(0),
+        outlet=SimpleNamespace(recall=SimpleNamespace(fall_asleep=lambda: returned.pop(0))),
+        has_work=lambda: has_work.pop(0),
         _serve=lambda now_ns, *, is_ending: times.append(is_ending),
     )  # fmt: skip
     Node.serve(node)

@@ -100,31 +100,31 @@ def wanted(outlet: Outlet) -> list[str]:
 
 
 def test_leases_are_wanted_back_while_the_producer_sleeps_and_frames_wait_for_them(outlet: Outlet) -> None:
-    assert not outlet.fall_asleep()
+    assert not outlet.recall.fall_asleep()
     assert wanted(outlet) == []
-    outlet.wake()
+    outlet.recall.wake()
     outlet.fanout.edges["motion"].offer(0, 1, 0, 1, b"")
     assert wanted(outlet) == [], "it is awake"
     for _ in range(2):
-        outlet.fall_asleep()
+        outlet.recall.fall_asleep()
         assert wanted(outlet) == ["motion"]
-        outlet.wake()
+        outlet.recall.wake()
         assert wanted(outlet) == []
     outlet.fanout.edges["motion"].drop_all("stopped")
-    outlet.fall_asleep()
+    outlet.recall.fall_asleep()
     assert wanted(outlet) == []
 
 
 def test_a_producer_that_waits_for_everything_wants_every_lease_back(outlet: Outlet) -> None:
-    outlet.hurry(Haste.ALL)
+    outlet.recall.hurry(Haste.ALL)
     assert wanted(outlet) == ["motion", "recorder"]
-    outlet.wake()
-    outlet.hurry(Haste.ALL)
-    outlet.fall_asleep()
+    outlet.recall.wake()
+    outlet.recall.hurry(Haste.ALL)
+    outlet.recall.fall_asleep()
     assert wanted(outlet) == ["motion", "recorder"]
-    outlet.wake()
-    outlet.hurry(Haste.NONE)
-    outlet.fall_asleep()
+    outlet.recall.wake()
+    outlet.recall.hurry(Haste.NONE)
+    outlet.recall.fall_asleep()
     assert wanted(outlet) == []
 
 
@@ -132,47 +132,47 @@ def test_a_producer_that_is_ahead_says_so_on_every_edge_and_is_woken_by_nobody(o
     def words() -> list[int]:
         return [edge.journal[layout.EDGE_WORD_WANTED] for edge in outlet.fanout.edges.values()]
 
-    outlet.hurry(Haste.OWN)
+    outlet.recall.hurry(Haste.OWN)
     assert words() == [layout.WANTED_SOON] * 2
-    assert not outlet.fall_asleep()
-    outlet.wake()
+    assert not outlet.recall.fall_asleep()
+    outlet.recall.wake()
     assert words() == [layout.WANTED_SOON] * 2
     outlet.add_edge("late", guest("block", 8, 4))
     assert words() == [layout.WANTED_SOON] * 3
     outlet.fanout.edges["motion"].offer(0, 1, 0, 1, b"")
-    outlet.fall_asleep()
+    outlet.recall.fall_asleep()
     assert words() == [layout.WANTED, layout.WANTED_SOON, layout.WANTED_SOON], "it waits for credit there"
-    outlet.hurry(Haste.NONE)
+    outlet.recall.hurry(Haste.NONE)
     assert words() == [0, 0, 0]
 
 
 def test_who_passes_frames_on_for_one_that_is_ahead_is_woken_by_the_consumer_that_it_serves_last(
     outlet: Outlet,
 ) -> None:
-    outlet.hurry(Haste.PASSED_ON)
+    outlet.recall.hurry(Haste.PASSED_ON)
     assert wanted(outlet) == [], "it is awake"
-    outlet.fall_asleep()
+    outlet.recall.fall_asleep()
     assert wanted(outlet) == [], "nobody is there"
     for session, edge in enumerate(outlet.fanout.edges.values()):
         assert edge.attach(7 + session, f"{edge.consumer}.0", 4, Claim(), is_durable=False, now_ns=1)
     outlet.add_edge("guest", EdgeOptions(**{**vars(guest("block", 8, 4)), "is_guest": True}))
     assert outlet.fanout.edges["guest"].attach(11, "guest.0", 4, Claim(), is_durable=False, now_ns=1)
     outlet.add_edge("late", guest("block", 8, 4))
-    outlet.fall_asleep()
+    outlet.recall.fall_asleep()
     assert wanted(outlet) == ["recorder"], "a guest looks on, and late has not come"
     recorder, motion = (outlet.fanout.edges[name].journal for name in ("recorder", "motion"))
     assert recorder[layout.EDGE_WORD_WANTED] == layout.WANTED_EACH
-    outlet.wake()
+    outlet.recall.wake()
     assert wanted(outlet) == []
     outlet.fanout.edges["motion"].offer(0, 1, 0, 1, b"")
-    outlet.fall_asleep()
+    outlet.recall.fall_asleep()
     assert motion[layout.EDGE_WORD_WANTED] == layout.WANTED, "for credit, not at each return"
 
 
 def test_what_a_predecessor_wanted_when_it_was_killed_is_not_wanted_any_more(folder: RunFolder) -> None:
     first = make_outlet(folder)
     first.add_edge("motion", guest("block", 8, 4))
-    first.hurry(Haste.ALL)
+    first.recall.hurry(Haste.ALL)
     first.close(unlink=False)
     second = make_outlet(folder)
     second.add_edge("motion", guest("block", 8, 4))
@@ -233,9 +233,9 @@ def test_what_came_back_is_looked_at_together_once_leases_are_many(reading: Read
 
 def test_what_came_back_is_looked_at_at_once_where_somebody_waits_for_it(reading: Reading) -> None:
     assert not reading.lease_and_return()
-    reading.outlet.hurry(Haste.ALL)
+    reading.outlet.recall.hurry(Haste.ALL)
     assert reading.outlet.pump(1)
-    reading.outlet.hurry(Haste.NONE)
+    reading.outlet.recall.hurry(Haste.NONE)
     assert not reading.lease_and_return()
     reading.edge.replicas[7].is_suspended = True  # its time was over; what it says now is a sign of life
     reading.edge.offer(0, 1, 99, 1, b"")
@@ -247,10 +247,10 @@ def test_a_producer_sleeps_though_something_came_back_that_nobody_waits_for(outl
     reading = Reading(outlet, folder)
     outlet.fanout.edges["motion"].offer(0, 1, 0, 1, b"")  # waits there: nobody reads
     assert not reading.lease_and_return()
-    assert not outlet.fall_asleep()
+    assert not outlet.recall.fall_asleep()
     reading.edge.replicas[7].is_suspended = True
     reading.edge.offer(0, 1, 99, 1, b"")
-    assert outlet.fall_asleep(), "now it is waited for"
+    assert outlet.recall.fall_asleep(), "now it is waited for"
     reading.returns.close()
 
 
@@ -276,7 +276,7 @@ def test_a_lease_given_back_in_time_is_delivered_however_late_that_is_looked_at(
 
 @pytest.mark.parametrize("haste", [Haste.OWN, Haste.PASSED_ON, Haste.ALL])
 def test_what_came_back_is_looked_at_every_time_where_there_is_haste(reading: Reading, haste: Haste) -> None:
-    reading.outlet.hurry(haste)
+    reading.outlet.recall.hurry(haste)
     assert [reading.lease_and_return() for _ in range(3)] == [True, True, True]
 
 
@@ -292,7 +292,7 @@ def test_who_is_leased_a_frame_is_woken_at_once_or_where_frames_follow_each_othe
         except BlockingIOError:
             return 0
 
-    reading.outlet.hurry(haste)
+    reading.outlet.recall.hurry(haste)
     reading.returns.turn_over()  # it sleeps
     reading.outlet.fanout.offer(0, 1, 0, 1, b"", 1)
     assert rings() == at_once
