@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
+from machine import is_compiled
 
 if TYPE_CHECKING:
     from detektr.nodes.node import Node
@@ -59,6 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what this run can be told."""
     parser.add_argument("--frames", type=int, default=400)
     parser.add_argument("--consumers", type=int, nargs="+", default=[1, 4])
+    parser.add_argument(
+        "--interpreted", action="store_true", help="only from the Python files: no clock can be put into compiled code"
+    )
 
 
 class Look:
@@ -164,7 +171,27 @@ class Stopwatch:
 
 
 def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time every station: at once, after a copy that empties the caches, and after a camera's pause."""
+    """Time every station: at once, after a copy that empties the caches, and after a camera's pause.
+
+    As detektr is installed, and in another process from its Python files, of which the steps can be timed too.
+    """
+    if chosen.interpreted:
+        from detektr.testing.interpreted import Sources
+
+        sys.meta_path.insert(0, Sources())
+        return time_stations(chosen, "from the Python files", in_steps=True)
+    if not is_compiled():
+        return time_stations(chosen, "from the Python files", in_steps=True)
+    rows = time_stations(chosen, "compiled", in_steps=False)
+    with tempfile.NamedTemporaryFile(prefix="dtk", suffix=".json") as file:
+        told = ["--frames", str(chosen.frames), "--consumers", *map(str, chosen.consumers), "--json", file.name]
+        command = [sys.executable, str(Path(__file__).parent), "journey", "--interpreted", *told]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return [*rows, *json.load(file)["rows"]]
+
+
+def time_stations(chosen: argparse.Namespace, how: str, *, in_steps: bool) -> list[dict[str, Any]]:
+    """Time every station, and its steps too where they are wanted."""
     rows = []
     ballast = np.zeros(EVICTED_BYTES // 2, np.uint8), np.zeros(EVICTED_BYTES // 2, np.uint8)
     befores: dict[str, tuple[Callable[[], Any], int]] = {
@@ -180,15 +207,18 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
             try:
                 time_frames(stations, WARM_FRAMES, befores["at once"][0], in_steps=False)
                 wholes = [time_frames(stations, frames, before, in_steps=False) for before, frames in befores.values()]
-                parts = [time_frames(stations, frames, before, in_steps=True) for before, frames in befores.values()]
+                parts = [
+                    time_frames(stations, frames if in_steps else 0, before, in_steps=True)
+                    for before, frames in befores.values()
+                ]
             finally:
                 stations.close()
             for station, steps in STEPS.items():
                 found = [(f"{station}, all of it", wholes, "whole")]
-                found += [(f"  {name}", parts, name) for name, _ in steps]
+                found += [(f"  {name}", parts, name) for name, _ in (steps if in_steps else ())]
                 rows += [
                     {
-                        "run": f"us a frame, K={consumers}",
+                        "run": f"us a frame, K={consumers}, {how}",
                         "step": shown,
                         **{name: watch.median(station, step) for name, watch in zip(befores, watches, strict=True)},
                     }

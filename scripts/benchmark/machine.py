@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 from pathlib import Path
@@ -10,7 +11,7 @@ GIB = 1 << 30
 
 
 def describe_machine() -> dict[str, str]:
-    """Return cores, model, memory, kernel, Python and what else runs here just now."""
+    """Return cores, model, memory, kernel, Python, what else runs here just now, and how detektr is installed."""
     words = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     memory = [line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal")]
     return {
@@ -20,7 +21,14 @@ def describe_machine() -> dict[str, str]:
         "Linux": platform.release(),
         "Python": platform.python_version(),
         "load": f"{os.getloadavg()[0]:.1f}",
+        "detektr": "compiled" if is_compiled() else "from its Python files",
     }
+
+
+def is_compiled() -> bool:
+    """Whether what every frame passes is imported from what was compiled of it."""
+    spec = importlib.util.find_spec("detektr.descriptor")
+    return spec is not None and not str(spec.origin).endswith(".py")
 
 
 def _lines(path: str) -> list[str]:

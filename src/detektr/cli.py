@@ -101,9 +101,12 @@ def _say(text: str, code: int) -> int:
 def _show_version(is_asked: bool) -> None:
     if is_asked:
         from importlib.metadata import PackageNotFoundError, version
+        from importlib.util import find_spec
 
+        spec = find_spec("detektr.descriptor")
+        is_compiled = spec is not None and not str(spec.origin).endswith(".py")
         try:
-            print(f"detektr {version('detektr')}")
+            print(f"detektr {version('detektr')}, {'compiled' if is_compiled else 'from its Python files'}")
         except PackageNotFoundError:
             print("detektr (from its source: not installed, so it has no version)")
         raise typer.Exit

@@ -49,7 +49,7 @@ from detektr.memory.layout import (
 )
 from detektr.memory.segment import Segment, create_segment, open_segment
 
-NO_LEASE = (0, 0, 0, 0)
+_NO_LEASE = (0, 0, 0, 0)
 _REDO_BYTE = EDGE_WORD_REDO * WORD_BYTES
 _RECORDS = [struct.Struct(f"={length}Q") for length in range(2 * EDGE_REDO_PAIRS_MAX + 1)]
 _FRAME = struct.Struct(f"={CELL_PAYLOAD - CELL_OWNER}Q")
@@ -182,7 +182,7 @@ class Journal:
         captured_ns: int,
         payload: bytes,
         offered: int,
-        lease: tuple[int, int, int, int] = NO_LEASE,
+        lease: tuple[int, int, int, int] | None = None,
     ) -> None:
         """Write a frame into a free cell and count it, in one change. On every frame's way: spelled out, not `apply`.
 
@@ -201,9 +201,9 @@ class Journal:
         if seen is None:
             seen = self.seen_word(key)
         at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
-        state = CELL_QUEUED if lease is NO_LEASE else CELL_LEASED
+        state = CELL_QUEUED if lease is None else CELL_LEASED
         begin = (at + CELL_OWNER) * WORD_BYTES
-        frame = _FRAME.pack(*lease, 0, ordinal, key, sequence, lane, captured_ns, len(payload)) + payload
+        frame = _FRAME.pack(*(lease or _NO_LEASE), 0, ordinal, key, sequence, lane, captured_ns, len(payload)) + payload
         raw[begin : begin + len(frame)] = frame  # it counts as nothing until its state word says otherwise
         words[EDGE_WORD_CHANGE] += 1
         raw[_REDO_BYTE:_OFFER_END] = _OFFER.pack(seen, sequence + 1, EDGE_WORD_OFFERED, offered, at, state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 
 from detektr.nodes.lease import Cell
 
@@ -28,7 +29,7 @@ class Backlog:
 
     def __iter__(self) -> Iterator[Cell]:
         """Return every frame that waits, lane by lane."""
-        return (cell for queue in self._queues for cell in queue)
+        return chain.from_iterable(self._queues)
 
     def lane(self, number: int) -> int:
         """Return the lane for an input's number; an edge with one lane has it for all inputs."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import ClassVar
+
 from detektr.memory import layout
 from detektr.nodes.control import ControlLine
+from detektr.nodes.guests import Producer
 from detektr.nodes.node import Node
 from detektr.nodes.options import BufferOptions
 from detektr.nodes.spec import NodeSpec
@@ -12,17 +16,26 @@ from detektr.nodes.spec import NodeSpec
 class BufferNode(Node):
     """Moves leases from its intakes to its edges. An intake's number is the lane of its frames."""
 
-    kind = "buffer"
+    kind: ClassVar[str] = "buffer"
 
     def __init__(self, spec: NodeSpec, control: ControlLine | None = None) -> None:
         """See `Node`."""
-        assert isinstance(spec.options, BufferOptions)
-        self.max_age_ns = spec.options.max_age_ns
-        self.guest_policy = spec.options.when_full
-        self.lanes = max(1, len(spec.upstreams))
         super().__init__(spec, control)
         self._lane_of: dict[tuple[int, int], int] = {}
         self._first_lane = self._moved = 0
+
+    def producer(self, spec: NodeSpec) -> Producer:
+        """Return what we are to those who read from us; a guest waits, and drops, as our edges do."""
+        options = spec.options
+        assert isinstance(options, BufferOptions)
+        return replace(
+            super().producer(spec),
+            guest_frames=options.guests,
+            guest_policy=options.when_full,
+            guest_mark=options.high_water_mark,
+            max_age_ns=options.max_age_ns,
+            lanes=max(1, len(spec.upstreams)),
+        )
 
     def prepare(self) -> None:
         """Make or adopt the edges; what their journals hold is still leased from upstream."""

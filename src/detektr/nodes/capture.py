@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 from detektr.descriptor import stream_key, unpack_descriptor
 from detektr.errors import RefusedError
@@ -12,6 +14,7 @@ from detektr.memory import layout
 from detektr.memory.ring import RingFacts, RingWriter
 from detektr.nodes.control import ControlLine
 from detektr.nodes.decoder import Decoder, Published
+from detektr.nodes.guests import Producer
 from detektr.nodes.node import Node
 from detektr.nodes.options import CaptureOptions, WhenFull
 from detektr.nodes.source_kind import is_live
@@ -22,14 +25,12 @@ from detektr.nodes.terms import Haste
 class CaptureNode(Node):
     """The writer of a camera's rings, one epoch after the other."""
 
-    kind = "capture"
+    kind: ClassVar[str] = "capture"
 
     def __init__(self, spec: NodeSpec, control: ControlLine | None = None) -> None:
         """See `Node`; a run's number and its sequences go on where a dead predecessor left them."""
-        assert isinstance(spec.options, CaptureOptions)
-        policy: WhenFull = "drop-oldest" if is_live(spec.options.source) else "block"
-        self.guest_policy = spec.options.when_full or policy
         super().__init__(spec, control)
+        assert isinstance(spec.options, CaptureOptions)
         run = self.page[layout.PAGE_WORD_RUN] or int.from_bytes(os.urandom(4), "big") | 1
         self.page[layout.PAGE_WORD_RUN] = run
         self._key = stream_key(spec.node, run)
@@ -42,6 +43,13 @@ class CaptureNode(Node):
         self._decoder = Decoder(
             spec.node, spec.options, Path(spec.folder), self.page, run, *rings, self.serve, self.link.wake
         )
+
+    def producer(self, spec: NodeSpec) -> Producer:
+        """Return what we are to those who read from us; a camera does not wait for guests, a file does."""
+        options = spec.options
+        assert isinstance(options, CaptureOptions)
+        policy: WhenFull = "drop-oldest" if is_live(options.source) else "block"
+        return replace(super().producer(spec), guest_frames=options.guests, guest_policy=options.when_full or policy)
 
     def prepare(self) -> None:
         """Adopt what a predecessor left, open the source and, unless it is live, reserve its ring.

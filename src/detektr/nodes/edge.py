@@ -11,7 +11,7 @@ from typing import Literal
 
 from detektr.ledger import DROP_REASONS
 from detektr.memory import layout
-from detektr.memory.journal import NO_LEASE, CellRecord, Journal
+from detektr.memory.journal import CellRecord, Journal
 from detektr.memory.layout import (
     CELL_LEASED,
     CELL_QUEUED,
@@ -118,7 +118,7 @@ class Edge:
             return "dropped"
         ordinal, self._next_ordinal = self._next_ordinal, self._next_ordinal + 1
         cell = Cell(self._free.pop(), ordinal, key, sequence, lane, captured_ns, payload)
-        lease = NO_LEASE if replica is None else self._lease(cell, replica, now_ns)
+        lease = None if replica is None else self._lease(cell, replica, now_ns)
         self._offered += 1
         journal.offer(cell.index, ordinal, key, sequence, lane, captured_ns, payload, self._offered, lease)
         if replica is None:

@@ -19,10 +19,10 @@ class Producer:
 
     node: str
     replica: int
-    guest_frames: int
-    guest_policy: WhenFull
-    guest_mark: int
     payload_bytes: int
+    guest_frames: int = 0
+    guest_policy: WhenFull = "drop-oldest"
+    guest_mark: int = 0
     max_age_ns: int | None = None
     lanes: int = 1
 

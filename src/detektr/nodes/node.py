@@ -10,6 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from types import FrameType
+from typing import ClassVar
 
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX, unpack_descriptor
 from detektr.errors import WireError
@@ -24,7 +25,6 @@ from detektr.nodes.control import EVENTS_MAX, ControlLine
 from detektr.nodes.dead_letter import save_frame
 from detektr.nodes.guests import Producer
 from detektr.nodes.intake import Intake
-from detektr.nodes.options import WhenFull
 from detektr.nodes.outlet import Outlet
 from detektr.nodes.spec import NodeSpec
 from detektr.nodes.terms import Haste
@@ -42,12 +42,7 @@ _log = logging.getLogger(__name__)
 class Node(ABC):
     """One process of a node. `prepare` may refuse, `run` works until the end, `close` leaves nothing behind."""
 
-    kind: str
-    payload_bytes = DESCRIPTOR_BYTES_MAX
-    guest_policy: WhenFull = "drop-oldest"
-    guest_frames = 0
-    max_age_ns: int | None = None
-    lanes = 1
+    kind: ClassVar[str]
 
     def __init__(self, spec: NodeSpec, control: ControlLine | None = None) -> None:
         """Take the node's name: lock its page and bind its socket.
@@ -60,16 +55,7 @@ class Node(ABC):
         self.page = take_page(self.folder, spec.node, spec.replica, self.kind)
         self.link = Link(self.folder.inbox(spec.node, spec.replica), self.folder.doorbell(spec.node, spec.replica))
         self.outlet = Outlet(
-            Producer(
-                node=spec.node,
-                replica=spec.replica,
-                guest_frames=getattr(spec.options, "guests", self.guest_frames),
-                guest_policy=self.guest_policy,
-                guest_mark=getattr(spec.options, "high_water_mark", 0),
-                payload_bytes=self.payload_bytes,
-                max_age_ns=self.max_age_ns,
-                lanes=self.lanes,
-            ),
+            self.producer(spec),
             self.folder,
             self.link,
             self.report,
@@ -85,12 +71,15 @@ class Node(ABC):
         self.is_stopping = self.is_final = False
         self.stopped_by = 0  # the signal that began the stop
         self.stop_deadline_ns = 0
-        self._signals: deque[int] = deque()
         self._events: deque[Event] = deque(maxlen=EVENTS_PENDING_MAX)
         self._state = ("", "")
         self._next_tick_ns = 0
 
     # -- what kinds of nodes do -------------------------------------------------------------------------------------
+
+    def producer(self, spec: NodeSpec) -> Producer:
+        """Return what we are to those who read from us."""
+        return Producer(node=spec.node, replica=spec.replica, payload_bytes=DESCRIPTOR_BYTES_MAX)
 
     def prepare(self) -> None:
         """Do what may be refused before anything flows: import, construct, open, reserve."""
@@ -361,8 +350,7 @@ class Node(ABC):
             if fd not in (wakeup, -1 if self.control is None else self.control.fileno()):
                 self.link.unwatch(fd)  # a consumer's process has ended: the tick will see whose
         if wakeup in ready:
-            os.read(wakeup, 4096)
-            self._obey_signals()
+            self._obey_signals(os.read(wakeup, 4096))
         if self.control is not None and self.control.fileno() in ready:
             order = self.control.try_order()
             if order is not None and order.get("order") == "stop":
@@ -379,16 +367,17 @@ class Node(ABC):
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
-        def note(number: int, frame: FrameType | None) -> None:
-            self._signals.append(number)  # no more than that: it interrupts the loop anywhere, locks in its hands
+        def leave_it(number: int, frame: FrameType | None) -> None:
+            """Do nothing, anywhere in the loop: its number is in the pipe."""
 
-        signal.signal(signal.SIGTERM, note)
-        signal.signal(signal.SIGINT, note)
+        signal.signal(signal.SIGTERM, leave_it)
+        signal.signal(signal.SIGINT, leave_it)
         return reading
 
-    def _obey_signals(self) -> None:
-        while self._signals:
-            number = self._signals.popleft()
+    def _obey_signals(self, numbers: bytes) -> None:
+        for number in numbers:
+            if number not in (signal.SIGTERM, signal.SIGINT):
+                continue  # the user's code listens to another one
             # Who says it twice does not want to wait for the drain.
             self.stop(is_final=False, within_ns=0 if self.stopped_by else None)
             self.stopped_by = self.stopped_by or number

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,10 +19,13 @@ from detektr.memory.journal_reader import Lease
 from detektr.memory.ring import RingReader, open_ring
 from detektr.nodes.control import ControlLine
 from detektr.nodes.event_stream import EventStream, identify_event
+from detektr.nodes.guests import Producer
 from detektr.nodes.intake import Intake
-from detektr.nodes.options import ProcessorOptions, WhenFull
+from detektr.nodes.options import ProcessorOptions
 from detektr.nodes.spec import NodeSpec
 from detektr.nodes.worker import WorkerNode
+
+GUEST_EVENTS = 1024  # kept for guests: a few MiB, and only once one comes
 
 
 class FrameReader:
@@ -87,24 +92,31 @@ class FrameReader:
 class ProcessorNode(WorkerNode):
     """One replica of a processor."""
 
-    kind = "processor"
-    method = "process"
-    guest_policy: WhenFull = "block"
-    guest_frames = 1024  # events: a few MiB, and only once a guest comes
+    kind: ClassVar[str] = "processor"
+    method: ClassVar[str] = "process"
 
     def __init__(self, spec: NodeSpec, control: ControlLine | None = None) -> None:
         """See `Node`."""
-        assert isinstance(spec.options, ProcessorOptions)
-        self.payload_bytes = spec.options.event_bytes
         super().__init__(spec, control)
         self._frames = FrameReader(self.folder)
+
+    def producer(self, spec: NodeSpec) -> Producer:
+        """Return what we are to those who read our events."""
+        options = spec.options
+        assert isinstance(options, ProcessorOptions)
+        return replace(
+            super().producer(spec),
+            payload_bytes=options.event_bytes,
+            guest_frames=GUEST_EVENTS,
+            guest_policy="block",
+        )
 
     def prepare(self) -> None:
         """Import the user's code, and go on counting events where a predecessor left off."""
         super().prepare()
         run = self.page[layout.PAGE_WORD_RUN] or int.from_bytes(os.urandom(4), "big") | 1
         self.page[layout.PAGE_WORD_RUN] = run
-        self._events_out = EventStream(self.spec.node, self.spec.replica, run, self.payload_bytes)
+        self._events_out = EventStream(self.spec.node, self.spec.replica, run, self.outlet.producer.payload_bytes)
         # The furthest: the frame that a predecessor died on is worked on again, so an edge that it did not come to
         # misses nothing; below the furthest, another frame's events would be taken for ones that are known.
         edges = self.outlet.fanout.edges.values()

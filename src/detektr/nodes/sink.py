@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from detektr.memory.journal_reader import Lease
 from detektr.nodes.event_stream import identify_event, unpack_event
 from detektr.nodes.intake import Intake
@@ -11,8 +13,8 @@ from detektr.nodes.worker import WorkerNode
 class SinkNode(WorkerNode):
     """The one process of a sink."""
 
-    kind = "sink"
-    method = "write"
+    kind: ClassVar[str] = "sink"
+    method: ClassVar[str] = "write"
 
     def describe(self, lease: Lease) -> str:
         """Return the id of the frame that the event is about."""

@@ -12,7 +12,7 @@ import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from detektr.errors import OverwrittenError, RefusedError, ResultError
 from detektr.memory import layout
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 class WorkerNode(Node):
     """Takes leases from its intakes in turn and works on each in place."""
 
-    method: str
+    method: ClassVar[str]
 
     def prepare(self) -> None:
         """Import and construct the user's code, and let it open what it needs."""

@@ -132,4 +132,7 @@ def _arm_what_is_forked() -> None:
 
 
 if "detektr.pipeline.forkserver" in sys.orig_argv:
+    from detektr.testing.interpreted import Sources
+
+    sys.meta_path.insert(0, Sources())  # no trap can be put into what was compiled
     _arm_what_is_forked()

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from detektr.memory.layout import WANTED, WANTED_ALL, WANTED_EACH, WANTED_SOON
-from detektr.nodes.capture import CaptureNode
-from detektr.nodes.node import Node
 from detektr.nodes.terms import Haste
-from detektr.nodes.worker import WorkerNode
+from detektr.testing.interpreted import interpreted
+
+_node, _capture, _worker = interpreted("detektr.nodes.node", "detektr.nodes.capture", "detektr.nodes.worker")
+Node, CaptureNode, WorkerNode = _node.Node, _capture.CaptureNode, _worker.WorkerNode  # tried on stand-ins
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,7 +56,7 @@ def test_an_adopted_guest_s_edge_is_as_its_predecessor_made_it(shm_dir: Path) ->
     folder = RunFolder("demo")
     folder.make()
     first = make_outlet(folder)
-    first.add_edge("beat", EdgeOptions(**{**vars(guest("block", 8, 4)), "max_deliveries": 2, "is_guest": True}))
+    first.add_edge("beat", EdgeOptions(**{**asdict(guest("block", 8, 4)), "max_deliveries": 2, "is_guest": True}))
     first.close(unlink=False)
     second = make_outlet(folder)
     second.adopt_guests()
@@ -155,7 +156,7 @@ def test_who_passes_frames_on_for_one_that_is_ahead_is_woken_by_the_consumer_tha
     assert wanted(outlet) == [], "nobody is there"
     for session, edge in enumerate(outlet.fanout.edges.values()):
         assert edge.attach(7 + session, f"{edge.consumer}.0", 4, Claim(), is_durable=False, now_ns=1)
-    outlet.add_edge("guest", EdgeOptions(**{**vars(guest("block", 8, 4)), "is_guest": True}))
+    outlet.add_edge("guest", EdgeOptions(**{**asdict(guest("block", 8, 4)), "is_guest": True}))
     assert outlet.fanout.edges["guest"].attach(11, "guest.0", 4, Claim(), is_durable=False, now_ns=1)
     outlet.add_edge("late", guest("block", 8, 4))
     outlet.recall.fall_asleep()
@@ -256,7 +257,7 @@ def test_a_producer_sleeps_though_something_came_back_that_nobody_waits_for(outl
 
 def test_a_lease_given_back_in_time_is_delivered_however_late_that_is_looked_at(folder: RunFolder) -> None:
     outlet = make_outlet(folder)
-    outlet.add_edge("motion", EdgeOptions(**{**vars(guest("block", 8, 4)), "timeout_ns": 100}))
+    outlet.add_edge("motion", EdgeOptions(**{**asdict(guest("block", 8, 4)), "timeout_ns": 100}))
     edge = outlet.fanout.edges["motion"]
     returns = ReturnsWriter(folder.returns("motion.0", "camera.0"), 8)
     reader = open_returns(returns.segment.path, 0)

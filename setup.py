@@ -1,0 +1,64 @@
+"""How detektr is built: the rooms that every frame passes are compiled by mypyc; everything else is in pyproject.toml.
+
+Where no C compiler is, or with DETEKTR_COMPILE=0, the same files run as they are: slower, and otherwise the same.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import BaseError
+
+GROUP = "detektr_compiled"  # one library holds them all, so that they call each other directly
+COMPILED = {
+    "": ["descriptor"],
+    "memory/": ["layout", "journal", "journal_reader", "returns", "ring"],
+    "nodes/": [
+        "lease", "backlog", "terms", "edge", "fanout", "ways", "recall", "outlet", "intake",
+        "node", "buffer", "capture", "worker", "processor", "sink",
+    ],
+}  # fmt: skip
+"""Who holds numbers and decides at every frame. Not what speaks to one outside thing: there the call itself counts."""
+
+
+class BuildAllOrNothing(build_ext):
+    """Builds every extension, or says why not and leaves none: half of them would not find the other half."""
+
+    def run(self) -> None:
+        """Build, unless there is no compiler or it fails."""
+        try:
+            super().run()
+        except BaseError as fault:
+            self.warn(f"not compiled: {fault}. detektr runs from its Python files, slower; with a C compiler and")
+            self.warn("Python's headers (on Debian: apt-get install gcc python3-dev) install it once more")
+            self.extensions.clear()
+            remove_compiled()
+
+
+def remove_compiled() -> None:
+    """Take away what an earlier build left beside the sources: it would be imported in their place."""
+    for path in Path("src").rglob("*.so"):
+        path.unlink()
+
+
+def extensions() -> list[Extension]:
+    """Return what is to be compiled; nothing where only the project's description is asked for."""
+    if os.environ.get("DETEKTR_COMPILE") == "0":
+        remove_compiled()
+        return []
+    if not {"build_ext", "bdist_wheel", "editable_wheel"} & set(sys.argv):
+        return []
+    from mypyc.build import mypycify
+
+    os.environ["MYPYPATH"] = "src"
+    # scripts/check is who is strict; here what detektr depends on is not even installed.
+    told = ["--config-file=", "--explicit-package-bases", "--ignore-missing-imports"]
+    files = [f"src/detektr/{folder}{name}.py" for folder, names in COMPILED.items() for name in names]
+    return mypycify([*told, *files], opt_level="2", debug_level="0", group_name=GROUP)
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildAllOrNothing})
