@@ -11,7 +11,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import BaseError
+from setuptools.errors import BaseError, CompileError, LinkError
 
 GROUP = "detektr_compiled"  # one library holds them all, so that they call each other directly
 COMPILED = {
@@ -32,8 +32,8 @@ class BuildAllOrNothing(build_ext):
         """Build, unless there is no compiler or it fails."""
         try:
             super().run()
-        except BaseError as fault:
-            self.warn(f"not compiled: {fault}. detektr runs from its Python files, slower; with a C compiler and")
+        except (BaseError, CompileError, LinkError) as fault:
+            self.warn(f"not compiled: {fault!s:.200}. detektr runs from its Python files, slower; with a C compiler and")
             self.warn("Python's headers (on Debian: apt-get install gcc python3-dev) install it once more")
             self.extensions.clear()
             remove_compiled()
