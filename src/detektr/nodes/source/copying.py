@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import functools
 import os
-import resource
 import threading
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter_ns
 
 from detektr.frame import Bytes
 
 HUGE_BYTES = 7 << 20  # of a plane: 4K; help is always worth waking somebody
 LARGE_BYTES = 4 << 20  # 1080p in three bytes a pixel; only where one copy follows the other: else the helper comes late
 PART_BYTES = 1 << 20
-LOOK_COPIES = 32  # so often it is looked whether the cores are short ...
-ALONE_COPIES = 1024  # ... and for so many copies nobody helps when they are
+TRIAL_COPIES = 32  # so many with help, then so many without ...
+CYCLE_COPIES = 1024  # ... and up to so many as it was faster; then both are tried again
+PACED = 1.02  # times that differ by less are the same
 
 
 def copy(target: Bytes, source: Bytes, *, is_hurried: bool) -> None:
@@ -35,8 +36,8 @@ def copy(target: Bytes, source: Bytes, *, is_hurried: bool) -> None:
 class Helper(threading.Thread):
     """Takes parts of a copy from its end while who asked takes them from its beginning, until they meet.
 
-    Who asked waits for the part that the helper is at, not for it to be woken. Where he is preempted more often than at
-    every second copy, others want the cores too, and he copies alone for a while.
+    Who asked waits for the part that the helper is at, not for it to be woken. Whether help pays depends on who else
+    wants the cores, so it is tried: what counts is how fast copies follow each other.
     """
 
     def __init__(self) -> None:
@@ -46,12 +47,12 @@ class Helper(threading.Thread):
         self._bell = threading.Semaphore(0)
         self._asked, self._at_work = threading.Lock(), threading.Lock()
         self._fault: Exception | None = None
-        self._is_alone = False
-        self._copies, self._preempted = 0, preempted()
+        self._pays = True
+        self._copies = self._since_ns = self._helped_ns = 0
 
     def copy(self, target: Bytes, source: Bytes) -> None:
-        """Copy an array, in parts if there is a core to spare; returns when all of it is copied."""
-        if self._is_busy() or not self._asked.acquire(blocking=False):  # by another thread: it helps one at a time
+        """Copy an array, in parts where that pays; returns when all of it is copied."""
+        if not self._is_shared() or not self._asked.acquire(blocking=False):  # by another thread: it helps one at a time
             target[...] = source
             return
         try:
@@ -78,19 +79,17 @@ class Helper(threading.Thread):
                 except Exception as fault:  # theirs, who wait for it
                     self._fault = fault
 
-    def _is_busy(self) -> bool:
-        """Whether, as far as was seen lately, the cores are wanted by others."""
-        self._copies += 1
-        if self._copies >= (ALONE_COPIES if self._is_alone else LOOK_COPIES):
-            so_far = preempted()
-            self._is_alone = 2 * (so_far - self._preempted) > self._copies
-            self._copies, self._preempted = 0, so_far
-        return self._is_alone
-
-
-def preempted() -> int:
-    """Return how often this thread had to leave its core to somebody else."""
-    return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
+    def _is_shared(self) -> bool:
+        """Whether the next copy is made in parts, as a trial or as the last two trials said."""
+        place, self._copies = self._copies % CYCLE_COPIES, self._copies + 1
+        if place in (0, TRIAL_COPIES, 2 * TRIAL_COPIES):
+            now_ns = perf_counter_ns()
+            took_ns, self._since_ns = now_ns - self._since_ns, now_ns
+            if place == TRIAL_COPIES:
+                self._helped_ns = took_ns
+            elif place:  # a source at its own pace takes the same time both ways, with less of it in the copy
+                self._pays = self._helped_ns <= took_ns * PACED
+        return self._pays if place >= 2 * TRIAL_COPIES else place < TRIAL_COPIES
 
 
 def _copy_parts(take: Callable[[], tuple[Bytes, Bytes]]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from detektr.frame import Bytes
 from detektr.nodes.source import copying
-from detektr.nodes.source.copying import ALONE_COPIES, LOOK_COPIES, PART_BYTES, Helper, copy
+from detektr.nodes.source.copying import CYCLE_COPIES, PART_BYTES, TRIAL_COPIES, Helper, copy
 
 HUGE, LARGE, SMALL = (2160, 3840), (1080, 1920, 3), (480, 640, 3)
 
@@ -142,21 +142,29 @@ def test_two_who_ask_at_once_get_their_own_pictures() -> None:
     assert wrong == []
 
 
-def test_who_is_preempted_often_copies_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = 0
-    monkeypatch.setattr(copying, "preempted", lambda: times)
+@pytest.mark.parametrize(("helped_us", "alone_us", "pays"), [(90, 100, True), (101, 100, True), (110, 100, False)])
+def test_both_ways_are_tried_and_the_faster_one_is_kept_until_both_are_tried_again(
+    monkeypatch: pytest.MonkeyPatch, helped_us: int, alone_us: int, *, pays: bool
+) -> None:
+    now_ns = 0
+    monkeypatch.setattr(copying, "perf_counter_ns", lambda: now_ns)
     helper, shared = Helper(), list[bool]()
     monkeypatch.setattr(helper._bell, "release", lambda: shared.append(True))
     source, target = picture((64, 64)), np.zeros((64, 64), np.uint8)
 
-    def copies(count: int) -> int:
+    def copies(count: int, each_us: int) -> int:
+        nonlocal now_ns
         before = len(shared)
         for _ in range(count):
             helper.copy(target, source)
+            now_ns += each_us * 1000
         return len(shared) - before
 
-    times = LOOK_COPIES // 2 + 1
-    assert copies(LOOK_COPIES) == LOOK_COPIES - 1, "until it looked"
-    assert copies(ALONE_COPIES - 1) == 0
-    times += ALONE_COPIES // 2
-    assert copies(LOOK_COPIES) == LOOK_COPIES, "the cores were not short meanwhile"
+    rest = CYCLE_COPIES - 2 * TRIAL_COPIES
+    for _ in range(2):
+        assert copies(TRIAL_COPIES, helped_us) == TRIAL_COPIES
+        assert copies(TRIAL_COPIES, alone_us) == 0
+        assert copies(rest, 100) == (rest if pays else 0)
+    assert copies(TRIAL_COPIES, alone_us) == TRIAL_COPIES
+    assert copies(TRIAL_COPIES, helped_us) == 0
+    assert copies(rest, 100) == (rest if alone_us * 100 <= helped_us * 102 else 0), "the others need the cores now"
