@@ -33,8 +33,10 @@ class BuildAllOrNothing(build_ext):
         try:
             super().run()
         except (BaseError, CompileError, LinkError) as fault:
-            self.warn(f"not compiled: {fault!s:.200}. detektr runs from its Python files, slower; with a C compiler and")
-            self.warn("Python's headers (on Debian: apt-get install gcc python3-dev) install it once more")
+            self.warn(f"not compiled: {fault!s:.200}. detektr runs from its Python files, slower; to change that: a C")
+            self.warn(
+                "compiler and Python's headers (on Debian: apt-get install gcc python3-dev), and install once more"
+            )
             self.extensions.clear()
             remove_compiled()
 

@@ -52,7 +52,7 @@ class Helper(threading.Thread):
 
     def copy(self, target: Bytes, source: Bytes) -> None:
         """Copy an array, in parts where that pays; returns when all of it is copied."""
-        if not self._is_shared() or not self._asked.acquire(blocking=False):  # by another thread: it helps one at a time
+        if not self._is_shared() or not self._asked.acquire(blocking=False):  # it helps one at a time
             target[...] = source
             return
         try:
