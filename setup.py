@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from sysconfig import get_config_var
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CompileError, LinkError
 
+SOURCES = Path(__file__).parent / "src"
 GROUP = "detektr_compiled"  # one library holds them all, so that they call each other directly
 COMPILED = {
     "": ["descriptor"],
@@ -30,6 +32,7 @@ class BuildAllOrNothing(build_ext):
 
     def run(self) -> None:
         """Build, unless there is no compiler or it fails."""
+        remove_compiled(Path(self.build_lib))  # of an earlier build, of which others may have been compiled
         try:
             super().run()
         except (BaseError, CompileError, LinkError) as fault:
@@ -38,21 +41,24 @@ class BuildAllOrNothing(build_ext):
                 "compiler and Python's headers (on Debian: apt-get install gcc python3-dev), and install once more"
             )
             self.extensions.clear()
-            remove_compiled()
+            remove_compiled(Path(self.build_lib))
+            if self.inplace or self.editable_mode:
+                remove_compiled(SOURCES)
 
 
-def remove_compiled() -> None:
-    """Take away what an earlier build left beside the sources: it would be imported in their place."""
-    for path in Path("src").rglob("*.so"):
+def remove_compiled(folder: Path) -> None:
+    """Take away what an earlier build left beside Python files: it would be imported in their place."""
+    for path in folder.rglob(f"*{get_config_var('EXT_SUFFIX')}"):
         path.unlink()
 
 
 def extensions() -> list[Extension]:
     """Return what is to be compiled; nothing where only the project's description is asked for."""
-    if os.environ.get("DETEKTR_COMPILE") == "0":
-        remove_compiled()
-        return []
     if not {"build_ext", "bdist_wheel", "editable_wheel"} & set(sys.argv):
+        return []
+    if {"build_ext", "editable_wheel"} & set(sys.argv):
+        remove_compiled(SOURCES)
+    if os.environ.get("DETEKTR_COMPILE") == "0":
         return []
     from mypyc.build import mypycify
 
@@ -60,7 +66,11 @@ def extensions() -> list[Extension]:
     # scripts/check is who is strict; of what detektr depends on only numpy, with its types, is here for certain.
     told = ["--config-file=", "--explicit-package-bases", "--ignore-missing-imports", "--follow-imports=silent"]
     files = [f"src/detektr/{folder}{name}.py" for folder, names in COMPILED.items() for name in names]
-    return mypycify([*told, *files], opt_level="s", debug_level="0", group_name=GROUP)
+    try:
+        return mypycify([*told, *files], opt_level="s", debug_level="0", group_name=GROUP)
+    except SystemExit:  # it has said why
+        print("warning: not compiled: mypyc refused; detektr runs from its Python files, slower", file=sys.stderr)
+        return []
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": BuildAllOrNothing})

@@ -70,7 +70,7 @@ class MakeClip(Protocol):
 def pytest_sessionstart() -> None:
     """Refuse to test what was compiled of files that have changed since: it would run in their place."""
     for library in (Path(__file__).parents[1] / "src").rglob("*.so"):
-        file = Path(str(library).partition(".cpython-")[0] + ".py")
+        file = library.with_name(library.name.partition(".")[0] + ".py")
         if file.exists() and file.stat().st_mtime > library.stat().st_mtime:
             pytest.exit(f"{file} has changed since it was compiled; run scripts/environment dev", returncode=2)
 

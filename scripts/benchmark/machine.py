@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 GIB = 1 << 30
@@ -28,7 +29,7 @@ def describe_machine() -> dict[str, str]:
 def is_compiled() -> bool:
     """Whether what every frame passes is imported from what was compiled of it."""
     spec = importlib.util.find_spec("detektr.descriptor")
-    return spec is not None and not str(spec.origin).endswith(".py")
+    return spec is not None and str(spec.origin).endswith(tuple(EXTENSION_SUFFIXES))
 
 
 def _lines(path: str) -> list[str]:

@@ -100,11 +100,12 @@ def _say(text: str, code: int) -> int:
 
 def _show_version(is_asked: bool) -> None:
     if is_asked:
+        from importlib.machinery import EXTENSION_SUFFIXES
         from importlib.metadata import PackageNotFoundError, version
         from importlib.util import find_spec
 
         spec = find_spec("detektr.descriptor")
-        is_compiled = spec is not None and not str(spec.origin).endswith(".py")
+        is_compiled = spec is not None and str(spec.origin).endswith(tuple(EXTENSION_SUFFIXES))
         try:
             print(f"detektr {version('detektr')}, {'compiled' if is_compiled else 'from its Python files'}")
         except PackageNotFoundError:

@@ -27,7 +27,7 @@ from detektr.nodes.options import WhenFull
 from detektr.nodes.terms import EdgeOptions
 from detektr.testing.dying_memory import Died, DyingMemory
 from tests.property.consumer import Consumer, Page, Returned, Welcome, name_of
-from tests.property.journal_bytes import read_journal
+from tests.property.journal_bytes import new_memory, read_journal
 
 T = TypeVar("T")
 STREAMS = (11, 12, 13)
@@ -403,9 +403,21 @@ def test_long_histories_keep_every_frame_accounted_for(seed: int, room: int, mon
     """
     for module in (journals, journal_reader):
         monkeypatch.setattr(module, "GRANTS_ROOM", room)
+    assert len(grant_words(layout.GRANTS_ROOM + 1)) == room, "compiled code took no notice"
     for number in range(3 * settings().max_examples):
         chance = random.Random(1000 * seed + number)
         run_history(chance, steps=250)
+
+
+def grant_words(grants: int) -> set[int]:
+    """Return the words that a journal writes so many announcements into, beside their count."""
+    memory = memoryview(new_memory(1, 8))
+    journal, words, found = Journal(memory), memory.cast("Q"), set[int]()
+    begin = layout.EDGE_WORD_GRANTS + layout.GRANTS_CELLS
+    for grant in range(1, grants + 1):
+        journal.announce(0, grant, grant)
+        found |= {word for word in range(begin, begin + layout.GRANTS_WORDS) if words[word] == grant}
+    return found
 
 
 def run_history(chance: random.Random, steps: int) -> None:

@@ -30,9 +30,7 @@ class BufferNode(Node):
         assert isinstance(options, BufferOptions)
         return replace(
             super().producer(spec),
-            guest_frames=options.guests,
             guest_policy=options.when_full,
-            guest_mark=options.high_water_mark,
             max_age_ns=options.max_age_ns,
             lanes=max(1, len(spec.upstreams)),
         )

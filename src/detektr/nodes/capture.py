@@ -49,7 +49,7 @@ class CaptureNode(Node):
         options = spec.options
         assert isinstance(options, CaptureOptions)
         policy: WhenFull = "drop-oldest" if is_live(options.source) else "block"
-        return replace(super().producer(spec), guest_frames=options.guests, guest_policy=options.when_full or policy)
+        return replace(super().producer(spec), guest_policy=options.when_full or policy)
 
     def prepare(self) -> None:
         """Adopt what a predecessor left, open the source and, unless it is live, reserve its ring.

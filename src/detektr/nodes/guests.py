@@ -20,9 +20,9 @@ class Producer:
     node: str
     replica: int
     payload_bytes: int
-    guest_frames: int = 0
-    guest_policy: WhenFull = "drop-oldest"
-    guest_mark: int = 0
+    guest_frames: int
+    guest_policy: WhenFull
+    guest_mark: int
     max_age_ns: int | None = None
     lanes: int = 1
 

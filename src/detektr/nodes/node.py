@@ -79,7 +79,14 @@ class Node(ABC):
 
     def producer(self, spec: NodeSpec) -> Producer:
         """Return what we are to those who read from us."""
-        return Producer(node=spec.node, replica=spec.replica, payload_bytes=DESCRIPTOR_BYTES_MAX)
+        return Producer(
+            node=spec.node,
+            replica=spec.replica,
+            payload_bytes=DESCRIPTOR_BYTES_MAX,
+            guest_frames=getattr(spec.options, "guests", 0),
+            guest_policy="drop-oldest",
+            guest_mark=getattr(spec.options, "high_water_mark", 0),
+        )
 
     def prepare(self) -> None:
         """Do what may be refused before anything flows: import, construct, open, reserve."""

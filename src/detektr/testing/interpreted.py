@@ -33,7 +33,8 @@ def interpreted(*names: str) -> list[ModuleType]:
         for name, module in kept.items():
             folder, _, last = name.rpartition(".")
             sys.modules.pop(name, None)
-            vars(sys.modules[folder]).pop(last, None)  # where `from folder import last` looks
+            if folder in sys.modules:  # else the import has failed before it came to that
+                vars(sys.modules[folder]).pop(last, None)  # where `from folder import last` looks
             if module is not None:
                 sys.modules[name] = module
                 setattr(sys.modules[folder], last, module)

@@ -1,4 +1,4 @@
-"""Copying large pictures with the help of a second thread, as long as there is a core to spare for it."""
+"""Copying large pictures with the help of a second thread, where copies follow each other faster so."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from statistics import median
 from time import perf_counter_ns
 
 from detektr.frame import Bytes
 
-HUGE_BYTES = 7 << 20  # of a plane: 4K; help is always worth waking somebody
+HUGE_BYTES = 7 << 20  # of a plane: 4K; worth waking somebody at any pace
 LARGE_BYTES = 4 << 20  # 1080p in three bytes a pixel; only where one copy follows the other: else the helper comes late
 PART_BYTES = 1 << 20
 TRIAL_COPIES = 32  # so many with help, then so many without ...
 CYCLE_COPIES = 1024  # ... and up to so many as it was faster; then both are tried again
-PACED = 1.02  # times that differ by less are the same
+SAME = 1.02  # gaps whose medians differ by less than this factor are the same: a source at its own pace has such
 
 
 def copy(target: Bytes, source: Bytes, *, is_hurried: bool) -> None:
@@ -48,7 +49,9 @@ class Helper(threading.Thread):
         self._asked, self._at_work = threading.Lock(), threading.Lock()
         self._fault: Exception | None = None
         self._pays = True
-        self._copies = self._since_ns = self._helped_ns = 0
+        self._copies = self._since_ns = 0
+        self._gaps_ns: list[int] = []  # between the copies of a trial
+        self._helped_ns = 0.0
 
     def copy(self, target: Bytes, source: Bytes) -> None:
         """Copy an array, in parts where that pays; returns when all of it is copied."""
@@ -82,13 +85,18 @@ class Helper(threading.Thread):
     def _is_shared(self) -> bool:
         """Whether the next copy is made in parts, as a trial or as the last two trials said."""
         place, self._copies = self._copies % CYCLE_COPIES, self._copies + 1
-        if place in (0, TRIAL_COPIES, 2 * TRIAL_COPIES):
-            now_ns = perf_counter_ns()
-            took_ns, self._since_ns = now_ns - self._since_ns, now_ns
+        if place > 2 * TRIAL_COPIES:
+            return self._pays
+        now_ns = perf_counter_ns()
+        if place:
+            self._gaps_ns.append(now_ns - self._since_ns)
+        self._since_ns = now_ns
+        if place in (TRIAL_COPIES, 2 * TRIAL_COPIES):  # the median: a source that stops for a while decides nothing
+            gap_ns, self._gaps_ns = median(self._gaps_ns), []
             if place == TRIAL_COPIES:
-                self._helped_ns = took_ns
-            elif place:  # a source at its own pace takes the same time both ways, with less of it in the copy
-                self._pays = self._helped_ns <= took_ns * PACED
+                self._helped_ns = gap_ns
+            else:
+                self._pays = self._helped_ns <= gap_ns * SAME
         return self._pays if place >= 2 * TRIAL_COPIES else place < TRIAL_COPIES
 
 
