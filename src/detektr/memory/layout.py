@@ -18,7 +18,7 @@ from typing import Final
 
 WORD_BYTES: Final = 8
 PAGE_BYTES: Final = 4096
-VERSION: Final = 4  # of every layout here; who meets another says so
+VERSION: Final = 5  # of every layout here; who meets another says so
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC: Final = 0x676E69722E6B7464  # "dtk.ring"
@@ -63,7 +63,7 @@ EDGE_WORD_POLICY: Final = 74  # place in options.WhenFull
 EDGE_WORD_IS_GUEST: Final = 75
 EDGE_WORD_MAX_DELIVERIES: Final = 76
 EDGE_WORD_TIMEOUT_NS: Final = 77  # 0: none
-EDGE_WORD_WANTED: Final = 78  # what the producer wants of leases that come back; 0: nothing, it looks now and then
+EDGE_WORD_WANTED: Final = 78  # by whom the producer is to be woken with leases that come back; 0: it looks now and then
 EDGE_WORD_DROPPED: Final = 80  # one word a reason, in the order of ledger.DROP_REASONS
 EDGE_WORD_SEEN: Final = 96  # (stream key, next sequence) pairs
 EDGE_SEEN_MAX: Final = 128
@@ -102,10 +102,13 @@ CELL_LEASED: Final = 2
 EDGE_OPEN: Final = 0
 EDGE_ENDED: Final = 1
 EDGE_CLOSED: Final = 2
-WANTED: Final = 1  # it sleeps and is to be woken by who has little work left
-WANTED_ALL: Final = 2  # ... by whoever gives back
-WANTED_SOON: Final = 3  # it looks often and is not to be woken; who passes frames on sees that they come back soon
-WANTED_EACH: Final = 4  # it sleeps and does so: whoever gives back wakes it, but it waits for nobody
+# Who is to wake it; with WANTED_AWAKE nobody, as it looks itself: what it wants stands, so that who looks then knows.
+WANTED: Final = 1  # who has little work left
+WANTED_ALL: Final = 2  # whoever gives back: it can do nothing before
+WANTED_EACH: Final = (
+    3  # whoever gives back, but it waits for nobody; who passes frames on sees that they come back soon
+)
+WANTED_AWAKE: Final = 8
 
 # page: one process of a node --------------------------------------------------------------------------------------
 PAGE_MAGIC: Final = 0x656761702E6B7464  # "dtk.page"

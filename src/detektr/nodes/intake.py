@@ -12,7 +12,7 @@ from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.journal_reader import JournalReader, Lease, open_journal
-from detektr.memory.layout import EDGE_WORD_INCARNATION, EDGE_WORD_WANTED, WANTED, WANTED_SOON
+from detektr.memory.layout import EDGE_WORD_INCARNATION, EDGE_WORD_WANTED, WANTED, WANTED_AWAKE
 from detektr.memory.page import NodePage
 from detektr.memory.returns import ReturnsWriter
 from detektr.memory.segment import fence
@@ -209,7 +209,7 @@ class Intake:
     @property
     def _is_awaited(self) -> bool:
         """Whether the producer is to be woken for what we gave back: whatever it is, or where we run short of work."""
-        if self.wanted in (0, WANTED_SOON) or self._is_told:
+        if not self.wanted or self.wanted & WANTED_AWAKE or self._is_told:
             return False
         return self.wanted != WANTED or 2 * len(self.leases) <= self.upstream.window
 

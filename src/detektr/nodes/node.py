@@ -19,7 +19,7 @@ from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.journal_reader import open_journal
-from detektr.memory.layout import WANTED_EACH, WANTED_SOON
+from detektr.memory.layout import WANTED_AWAKE, WANTED_EACH
 from detektr.memory.page import take_page
 from detektr.nodes.control import EVENTS_MAX, ControlLine
 from detektr.nodes.dead_letter import save_frame
@@ -106,9 +106,10 @@ class Node(ABC):
         """How much we, or who is before us, want leases back."""
         haste = Haste.NONE
         for intake in self.intakes:  # at each turn, here and below: loops, not generators
-            if intake.wanted in (WANTED_SOON, WANTED_EACH):
+            wanted = intake.wanted & ~WANTED_AWAKE
+            if wanted == WANTED_EACH:
                 haste = Haste.PASSED_ON
-            elif intake.wanted:
+            elif wanted:
                 return Haste.ALL
         return haste
 
@@ -232,9 +233,12 @@ class Node(ABC):
         if not self.is_asleep:
             return
         with self.lock:
-            self._serve(time.monotonic_ns(), is_ending=self.is_ending())
+            if self.is_ending():  # what is done here may be the last, and it is the loop that ends
+                self.link.wake()
+                return
+            self._serve(time.monotonic_ns(), is_ending=False)
             while self.is_asleep and (self.outlet.recall.fall_asleep() or self.has_work()):
-                self._serve(time.monotonic_ns(), is_ending=self.is_ending())
+                self._serve(time.monotonic_ns(), is_ending=False)
 
     def _serve(self, now_ns: int, *, is_ending: bool) -> bool:
         """Work, and move leases; whether there was something to do."""

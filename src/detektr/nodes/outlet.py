@@ -78,7 +78,7 @@ class Outlet:
         journal[layout.EDGE_WORD_WINDOW] = options.window_total  # last: without it the words above are not all there
         self._segments[consumer] = segment
         self.fanout.add(Edge(consumer, options, journal))
-        self.recall.wake()
+        self.recall.restate()
 
     def adopt_guests(self) -> None:
         """Take over the edges of guests that a dead predecessor had."""

@@ -11,7 +11,11 @@ from detektr.nodes.ways import Ways
 
 
 class Recall:
-    """What the edges of one producer want back. It only says so: who takes leases back is the outlet."""
+    """What the edges of one producer want back. It only says so: who takes leases back is the outlet.
+
+    What is wanted stands while the producer is awake as well, so that who looks only then, and sleeps before the
+    producer does, knows it too.
+    """
 
     def __init__(self, fanout: Fanout, ways: Ways) -> None:
         """Want nothing yet."""
@@ -24,44 +28,62 @@ class Recall:
         self.haste = haste
         # Where frames follow each other, who is woken for the first would run in the way of the offers to the others.
         self._fanout.wake = None if haste is Haste.PASSED_ON else self._ways.wake
-        self.wake()
+        self.restate()
         if haste is Haste.ALL:
-            self._ask()
             self._ways.wake(tuple(self._ways))
 
-    def wake(self) -> None:
-        """Say that we look at what is returned anyway; where nothing was asked for it is so already."""
-        self.has_asked = False
-        wanted = layout.WANTED_SOON if self.haste is Haste.OWN else 0
+    def restate(self) -> None:
+        """Say anew what we want of each edge, which we look at ourselves now."""
+        last = self._last()
         for edge in self._fanout.edges.values():
-            edge.journal[layout.EDGE_WORD_WANTED] = wanted
+            wanted = self._wanted(edge, last)
+            edge.journal[layout.EDGE_WORD_WANTED] = wanted and wanted | layout.WANTED_AWAKE
+        self.has_asked = False
+
+    def wake(self) -> None:
+        """Say that we look at what is returned ourselves; where nothing was asked for it is so already."""
+        for edge in self._fanout.edges.values():
+            wanted = edge.journal[layout.EDGE_WORD_WANTED]
+            if wanted:
+                edge.journal[layout.EDGE_WORD_WANTED] = wanted | layout.WANTED_AWAKE
+        self.has_asked = False
 
     def fall_asleep(self) -> bool:
         """Say which edges wait for leases to come back; whether some came back before that could be seen."""
-        is_waiting = self.haste is Haste.ALL or self.haste is Haste.PASSED_ON
+        last, waiting, risen = self._last(), [], []
         for edge in self._fanout.edges.values():
-            if edge.backlog.count:
-                is_waiting = True
-        if not is_waiting:
-            return False
-        waiting = self._ask()
-        fence()
-        return any([self._ways.has_news(edge.replicas) for edge in waiting])
-
-    def _ask(self) -> list[Edge]:
-        """Say that we sleep until leases come back; returns the edges that are waited for."""
-        edges, last = list(self._fanout.edges.values()), None
-        if self.haste is Haste.PASSED_ON:  # a guest may look on for hours, and who has not come gives nothing back
-            last = next((edge for edge in reversed(edges) if edge.replicas and not edge.options.is_guest), None)
-        waiting = []
-        for edge in edges:
-            wanted = layout.WANTED if edge.backlog.count else 0
-            if self.haste is Haste.ALL:
-                wanted = layout.WANTED_ALL
-            elif edge is last:
-                wanted = layout.WANTED_EACH
-            if wanted:
+            said = edge.journal[layout.EDGE_WORD_WANTED]
+            wanted = self._wanted(edge, last)
+            if wanted != said:
                 edge.journal[layout.EDGE_WORD_WANTED] = wanted
+            if wanted and not wanted & layout.WANTED_AWAKE:
                 waiting.append(edge)
+                if wanted == layout.WANTED and said & ~layout.WANTED_AWAKE != wanted:
+                    risen.append(edge)
+        if not waiting:
+            return False
         self.has_asked = True
-        return waiting
+        fence()
+        has_news = any([self._ways.has_news(edge.replicas) for edge in waiting])
+        for edge in risen:  # who passes frames on may sleep over some that have come back to it: nobody waited for them
+            self._ways.wake(tuple(edge.replicas))
+        return has_news
+
+    def _last(self) -> Edge | None:
+        """Return the edge that is served last, where that one is to wake us."""
+        if self.haste is not Haste.PASSED_ON:
+            return None
+        for edge in reversed(self._fanout.edges.values()):
+            if edge.replicas and not edge.options.is_guest:  # a guest may look on for hours
+                return edge
+        return None  # who has not come gives nothing back
+
+    def _wanted(self, edge: Edge, last: Edge | None) -> int:
+        """Return what we want of an edge while we sleep."""
+        if self.haste is Haste.ALL:
+            return layout.WANTED_ALL
+        if edge.backlog.count:
+            return layout.WANTED
+        if self.haste is Haste.OWN:
+            return layout.WANTED_EACH | layout.WANTED_AWAKE
+        return layout.WANTED_EACH if edge is last else 0

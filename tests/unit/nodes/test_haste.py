@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from detektr.memory.layout import WANTED, WANTED_ALL, WANTED_EACH, WANTED_SOON
+from detektr.memory.layout import WANTED, WANTED_ALL, WANTED_AWAKE, WANTED_EACH
 from detektr.nodes.terms import Haste
 from detektr.testing.interpreted import interpreted
 
@@ -21,17 +21,19 @@ Node, CaptureNode, WorkerNode = _node.Node, _capture.CaptureNode, _worker.Worker
     [
         ([], Haste.NONE),
         ([0, 0], Haste.NONE),
-        ([WANTED_SOON], Haste.PASSED_ON),
-        ([0, WANTED_SOON], Haste.PASSED_ON),
         ([WANTED_EACH], Haste.PASSED_ON),
+        ([0, WANTED_EACH], Haste.PASSED_ON),
         ([WANTED], Haste.ALL),
         ([WANTED_ALL], Haste.ALL),
-        ([WANTED_SOON, WANTED_ALL], Haste.ALL),
-        ([WANTED, WANTED_SOON], Haste.ALL),
+        ([WANTED_EACH, WANTED_ALL], Haste.ALL),
+        ([WANTED, WANTED_EACH], Haste.ALL),
     ],
 )
-def test_the_most_urgent_of_those_before_us_counts(wanted: list[int], haste: Haste) -> None:
-    node: Any = SimpleNamespace(intakes=[SimpleNamespace(wanted=one) for one in wanted])
+@pytest.mark.parametrize("awake", [0, WANTED_AWAKE])
+def test_the_most_urgent_of_those_before_us_counts_also_while_they_are_awake(
+    wanted: list[int], haste: Haste, awake: int
+) -> None:
+    node: Any = SimpleNamespace(intakes=[SimpleNamespace(wanted=one and one | awake) for one in wanted])
     assert Node.haste(node) is haste
 
 
@@ -97,3 +99,15 @@ def test_another_thread_serves_until_there_is_nothing_to_do_and_everybody_knows_
     node.is_asleep = False
     Node.serve(node)
     assert len(times) == served, "the loop is awake and does it itself"
+
+
+def test_at_the_end_another_thread_wakes_the_loop_which_is_who_ends() -> None:
+    wakes: list[bool] = []
+    node: Any = SimpleNamespace(
+        is_asleep=True,
+        lock=threading.Lock(),
+        is_ending=lambda: True,
+        link=SimpleNamespace(wake=lambda: wakes.append(True)),
+    )
+    Node.serve(node)
+    assert wakes == [True]

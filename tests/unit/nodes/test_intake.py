@@ -288,15 +288,16 @@ def test_a_producer_that_wants_all_is_told_though_most_of_the_window_waits_one_t
     assert bench.outbox.rings == 1
 
 
-def test_a_producer_that_looks_often_is_told_nothing(bench: Bench) -> None:
-    bench.journal[layout.EDGE_WORD_WANTED] = layout.WANTED_SOON
+@pytest.mark.parametrize("wanted", [layout.WANTED, layout.WANTED_ALL, layout.WANTED_EACH])
+def test_a_producer_that_is_awake_is_told_nothing_and_what_it_wants_is_known(bench: Bench, wanted: int) -> None:
+    bench.journal[layout.EDGE_WORD_WANTED] = wanted | layout.WANTED_AWAKE
     bench.offer(0, 1, 2, 3)
     bench.grant()
     for _ in range(4):
         lease = bench.take()
         bench.intake.finish((1, lease.sequence), lease.grant)
         bench.intake.flush()
-    assert bench.intake.wanted == layout.WANTED_SOON
+    assert bench.intake.wanted & ~layout.WANTED_AWAKE == wanted
     assert not bench.intake.fall_asleep()
     assert bench.outbox.rings == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -95,9 +96,18 @@ def outlet(folder: RunFolder) -> Iterator[Outlet]:
     outlet.close(unlink=True)
 
 
+AHEAD = layout.WANTED_EACH | layout.WANTED_AWAKE
+
+
+def words(outlet: Outlet) -> list[int]:
+    """Return what each edge says of leases that come back, as consumers see it."""
+    return [edge.journal[layout.EDGE_WORD_WANTED] for edge in outlet.fanout.edges.values()]
+
+
 def wanted(outlet: Outlet) -> list[str]:
-    """Return the edges whose leases are wanted back, as consumers see it."""
-    return [name for name, edge in outlet.fanout.edges.items() if edge.journal[layout.EDGE_WORD_WANTED]]
+    """Return the edges whose consumers are to wake their producer."""
+    said = zip(outlet.fanout.edges, words(outlet), strict=True)
+    return [name for name, word in said if word and not word & layout.WANTED_AWAKE]
 
 
 def test_leases_are_wanted_back_while_the_producer_sleeps_and_frames_wait_for_them(outlet: Outlet) -> None:
@@ -111,40 +121,39 @@ def test_leases_are_wanted_back_while_the_producer_sleeps_and_frames_wait_for_th
         assert wanted(outlet) == ["motion"]
         outlet.recall.wake()
         assert wanted(outlet) == []
+        assert words(outlet) == [layout.WANTED | layout.WANTED_AWAKE, 0], "what it wants stands"
     outlet.fanout.edges["motion"].drop_all("stopped")
     outlet.recall.fall_asleep()
-    assert wanted(outlet) == []
+    assert words(outlet) == [0, 0]
 
 
 def test_a_producer_that_waits_for_everything_wants_every_lease_back(outlet: Outlet) -> None:
     outlet.recall.hurry(Haste.ALL)
-    assert wanted(outlet) == ["motion", "recorder"]
-    outlet.recall.wake()
-    outlet.recall.hurry(Haste.ALL)
-    outlet.recall.fall_asleep()
-    assert wanted(outlet) == ["motion", "recorder"]
-    outlet.recall.wake()
+    assert words(outlet) == [layout.WANTED_ALL | layout.WANTED_AWAKE] * 2
+    for _ in range(2):
+        outlet.recall.fall_asleep()
+        assert wanted(outlet) == ["motion", "recorder"]
+        outlet.recall.wake()
+        assert words(outlet) == [layout.WANTED_ALL | layout.WANTED_AWAKE] * 2, "who looks only now knows it too"
     outlet.recall.hurry(Haste.NONE)
+    assert words(outlet) == [0, 0]
     outlet.recall.fall_asleep()
-    assert wanted(outlet) == []
+    assert words(outlet) == [0, 0]
 
 
 def test_a_producer_that_is_ahead_says_so_on_every_edge_and_is_woken_by_nobody(outlet: Outlet) -> None:
-    def words() -> list[int]:
-        return [edge.journal[layout.EDGE_WORD_WANTED] for edge in outlet.fanout.edges.values()]
-
     outlet.recall.hurry(Haste.OWN)
-    assert words() == [layout.WANTED_SOON] * 2
+    assert words(outlet) == [AHEAD] * 2
     assert not outlet.recall.fall_asleep()
     outlet.recall.wake()
-    assert words() == [layout.WANTED_SOON] * 2
+    assert words(outlet) == [AHEAD] * 2
     outlet.add_edge("late", guest("block", 8, 4))
-    assert words() == [layout.WANTED_SOON] * 3
+    assert words(outlet) == [AHEAD] * 3
     outlet.fanout.edges["motion"].offer(0, 1, 0, 1, b"")
     outlet.recall.fall_asleep()
-    assert words() == [layout.WANTED, layout.WANTED_SOON, layout.WANTED_SOON], "it waits for credit there"
+    assert words(outlet) == [layout.WANTED, AHEAD, AHEAD], "it waits for credit there"
     outlet.recall.hurry(Haste.NONE)
-    assert words() == [0, 0, 0]
+    assert words(outlet) == [layout.WANTED | layout.WANTED_AWAKE, 0, 0]
 
 
 def test_who_passes_frames_on_for_one_that_is_ahead_is_woken_by_the_consumer_that_it_serves_last(
@@ -242,6 +251,31 @@ def test_what_came_back_is_looked_at_at_once_where_somebody_waits_for_it(reading
     reading.edge.offer(0, 1, 99, 1, b"")
     assert reading.outlet.pump(1)
     assert (reading.edge.queued, reading.edge.in_flight) == (0, 1)
+
+
+def test_who_sleeps_over_leases_is_woken_once_when_frames_begin_to_wait_for_them(
+    outlet: Outlet, folder: RunFolder
+) -> None:
+    doorbell = Doorbell(folder.doorbell("recorder", 0))
+    reading = Reading(outlet, folder, window=1)
+    reading.edge.offer(0, 1, 0, 1, b"", 1)
+    reading.returns.turn_over()
+    assert not outlet.recall.fall_asleep()
+    assert not doorbell_rings(doorbell), "nothing waits"
+    outlet.recall.wake()
+    reading.edge.offer(0, 1, 1, 1, b"", 1)
+    for rings in (True, False):
+        assert not outlet.recall.fall_asleep()
+        assert doorbell_rings(doorbell) is rings
+        outlet.recall.wake()
+        for _ in range(2):
+            reading.returns.turn_over()  # it has looked, knows it now, and sleeps again
+    doorbell.close()
+    reading.returns.close()
+
+
+def doorbell_rings(doorbell: Doorbell) -> bool:
+    return bool(select.select([doorbell.fileno()], [], [], 0)[0]) and bool(os.read(doorbell.fileno(), 9))
 
 
 def test_a_producer_sleeps_though_something_came_back_that_nobody_waits_for(outlet: Outlet, folder: RunFolder) -> None:
