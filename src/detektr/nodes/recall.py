@@ -70,13 +70,13 @@ class Recall:
         return has_news
 
     def _last(self) -> Edge | None:
-        """Return the edge that is served last, where that one is to wake us."""
+        """Return the edge, served last of those that frames are out on, whose replicas are to wake us; None: none."""
         if self.haste is not Haste.PASSED_ON:
             return None
         for edge in reversed(self._fanout.edges.values()):
-            if edge.replicas and not edge.options.is_guest:  # a guest may look on for hours
+            if edge.has_leases and not edge.options.is_guest:  # a guest may look on for hours
                 return edge
-        return None  # who has not come gives nothing back
+        return None
 
     def _wanted(self, edge: Edge, last: Edge | None) -> int:
         """Return what we want of an edge while we sleep."""
@@ -84,6 +84,6 @@ class Recall:
             return layout.WANTED_ALL
         if edge.backlog.count:
             return layout.WANTED
-        if self.haste is Haste.OWN:
-            return layout.WANTED_EACH | layout.WANTED_AWAKE
-        return layout.WANTED_EACH if edge is last else 0
+        if self.haste is Haste.NONE:
+            return 0
+        return layout.WANTED_EACH if edge is last else layout.WANTED_EACH | layout.WANTED_AWAKE

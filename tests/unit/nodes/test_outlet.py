@@ -156,27 +156,35 @@ def test_a_producer_that_is_ahead_says_so_on_every_edge_and_is_woken_by_nobody(o
     assert words(outlet) == [layout.WANTED | layout.WANTED_AWAKE, 0, 0]
 
 
-def test_who_passes_frames_on_for_one_that_is_ahead_is_woken_by_the_consumer_that_it_serves_last(
+def test_who_passes_frames_on_for_one_that_is_ahead_is_woken_by_the_last_that_a_frame_is_out_on(
     outlet: Outlet,
 ) -> None:
     outlet.recall.hurry(Haste.PASSED_ON)
-    assert wanted(outlet) == [], "it is awake"
-    outlet.recall.fall_asleep()
-    assert wanted(outlet) == [], "nobody is there"
-    for session, edge in enumerate(outlet.fanout.edges.values()):
+    for _ in range(2):
+        assert words(outlet) == [AHEAD] * 2, "they are to come back soon"
+        assert not outlet.recall.fall_asleep()  # nobody is there
+    edges = outlet.fanout.edges
+    for session, edge in enumerate(edges.values()):
         assert edge.attach(7 + session, f"{edge.consumer}.0", 4, Claim(), is_durable=False, now_ns=1)
     outlet.add_edge("guest", EdgeOptions(**{**asdict(guest("block", 8, 4)), "is_guest": True}))
-    assert outlet.fanout.edges["guest"].attach(11, "guest.0", 4, Claim(), is_durable=False, now_ns=1)
+    assert edges["guest"].attach(11, "guest.0", 4, Claim(), is_durable=False, now_ns=1)
     outlet.add_edge("late", guest("block", 8, 4))
     outlet.recall.fall_asleep()
-    assert wanted(outlet) == ["recorder"], "a guest looks on, and late has not come"
-    recorder, motion = (outlet.fanout.edges[name].journal for name in ("recorder", "motion"))
-    assert recorder[layout.EDGE_WORD_WANTED] == layout.WANTED_EACH
-    outlet.recall.wake()
-    assert wanted(outlet) == []
-    outlet.fanout.edges["motion"].offer(0, 1, 0, 1, b"")
+    assert wanted(outlet) == [], "no frame is out"
+    for name in ("motion", "recorder", "guest"):
+        edges[name].offer(0, 1, 0, 1, b"", 1)
     outlet.recall.fall_asleep()
-    assert motion[layout.EDGE_WORD_WANTED] == layout.WANTED, "for credit, not at each return"
+    assert words(outlet) == [AHEAD, layout.WANTED_EACH, AHEAD, AHEAD], "a guest looks on, and late has not come"
+    outlet.recall.wake()
+    assert words(outlet) == [AHEAD] * 4
+    edges["recorder"].finish(8, [(1, 0, 1)], 1)
+    outlet.recall.fall_asleep()
+    assert wanted(outlet) == ["motion"], "it is the last now"
+    outlet.recall.wake()
+    edges["motion"].finish(7, [(1, 0, 1)], 1)
+    edges["late"].offer(0, 1, 0, 1, b"")
+    outlet.recall.fall_asleep()
+    assert words(outlet) == [AHEAD, AHEAD, AHEAD, layout.WANTED], "for credit, not at each return"
 
 
 def test_what_a_predecessor_wanted_when_it_was_killed_is_not_wanted_any_more(folder: RunFolder) -> None:

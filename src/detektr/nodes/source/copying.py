@@ -7,7 +7,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from statistics import median
+from statistics import fmean, median
 from time import perf_counter_ns
 
 from detektr.frame import Bytes
@@ -15,9 +15,13 @@ from detektr.frame import Bytes
 HUGE_BYTES = 7 << 20  # of a plane: 4K; worth waking somebody at any pace
 LARGE_BYTES = 4 << 20  # 1080p in three bytes a pixel; only where one copy follows the other: else the helper comes late
 PART_BYTES = 1 << 20
-TRIAL_COPIES = 32  # so many with help, then so many without ...
-CYCLE_COPIES = 1024  # ... and up to so many as it was faster; then both are tried again
-SAME = 1.02  # gaps whose medians differ by less than this factor are the same: a source at its own pace has such
+FIRST_COPIES = 64  # alone: pages are touched for the first time, and who reads gets going
+TURN_COPIES = 8  # then so many with help, so many without ...
+TRIAL_COPIES = 128  # ... until these are made; by turns, as a machine's speed drifts
+CYCLE_COPIES = 2048  # in all; then both are tried again
+GAIN = 1.08  # copies that follow each other are to be so much faster for the core that help takes from others
+SAME = 1.02  # gaps that differ by less than this factor are the same: a source at its own pace has such
+PAUSE = 4  # times the median: no gap counts for more, as it may be the source that paused
 
 
 def copy(target: Bytes, source: Bytes, *, is_hurried: bool) -> None:
@@ -31,31 +35,29 @@ def copy(target: Bytes, source: Bytes, *, is_hurried: bool) -> None:
     if source.nbytes < (LARGE_BYTES if is_hurried else HUGE_BYTES) or _cores() < 2:
         target[...] = source
     else:
-        _helper().copy(target, source)
+        _helper().copy(target, source, is_hurried=is_hurried)
 
 
 class Helper(threading.Thread):
     """Takes parts of a copy from its end while who asked takes them from its beginning, until they meet.
 
-    Who asked waits for the part that the helper is at, not for it to be woken. Whether help pays depends on who else
-    wants the cores, so it is tried: what counts is how fast copies follow each other.
+    Who asked waits for the part that the helper is at, not for it to be woken.
     """
 
-    def __init__(self) -> None:
-        """Prepare; `start` lets it help."""
+    def __init__(self, trial: Trial) -> None:
+        """Prepare; `start` lets it help where the trial says that it pays."""
         super().__init__(name="copying", daemon=True)
         self._parts: deque[tuple[Bytes, Bytes]] = deque()
         self._bell = threading.Semaphore(0)
         self._asked, self._at_work = threading.Lock(), threading.Lock()
         self._fault: Exception | None = None
-        self._pays = True
-        self._copies = self._since_ns = 0
-        self._gaps_ns: list[int] = []  # between the copies of a trial
-        self._helped_ns = 0.0
+        self._trial = trial
 
-    def copy(self, target: Bytes, source: Bytes) -> None:
+    def copy(self, target: Bytes, source: Bytes, *, is_hurried: bool) -> None:
         """Copy an array, in parts where that pays; returns when all of it is copied."""
-        if not self._is_shared() or not self._asked.acquire(blocking=False):  # it helps one at a time
+        if not self._trial.is_shared(perf_counter_ns(), is_hurried=is_hurried) or not self._asked.acquire(
+            blocking=False
+        ):  # it helps one at a time
             target[...] = source
             return
         try:
@@ -82,22 +84,40 @@ class Helper(threading.Thread):
                 except Exception as fault:  # theirs, who wait for it
                     self._fault = fault
 
-    def _is_shared(self) -> bool:
-        """Whether the next copy is made in parts, as a trial or as the last two trials said."""
-        place, self._copies = self._copies % CYCLE_COPIES, self._copies + 1
-        if place > 2 * TRIAL_COPIES:
+
+class Trial:
+    """Whether help pays: who else wants the cores decides, so it is tried, by how fast copies follow each other."""
+
+    def __init__(self) -> None:
+        """Begin a trial."""
+        self._pays = False
+        self._copies, self._since_ns = -FIRST_COPIES, 0
+        self._gaps_ns: dict[bool, list[int]] = {True: [], False: []}  # by whether the copy before was shared
+
+    def is_shared(self, now_ns: int, *, is_hurried: bool) -> bool:
+        """Whether the copy that begins now is made in parts, as its turn in a trial or as the last trial said."""
+        self._copies += 1
+        place = (self._copies - 1) % CYCLE_COPIES if self._copies > 0 else CYCLE_COPIES
+        if place > TRIAL_COPIES:
             return self._pays
-        now_ns = perf_counter_ns()
         if place:
-            self._gaps_ns.append(now_ns - self._since_ns)
+            self._gaps_ns[_has_helped_turn(place - 1)].append(now_ns - self._since_ns)
         self._since_ns = now_ns
-        if place in (TRIAL_COPIES, 2 * TRIAL_COPIES):  # the median: a source that stops for a while decides nothing
-            gap_ns, self._gaps_ns = median(self._gaps_ns), []
-            if place == TRIAL_COPIES:
-                self._helped_ns = gap_ns
-            else:
-                self._pays = self._helped_ns <= gap_ns * SAME
-        return self._pays if place >= 2 * TRIAL_COPIES else place < TRIAL_COPIES
+        if place < TRIAL_COPIES:
+            return _has_helped_turn(place)
+        helped_ns, alone_ns = _mean(self._gaps_ns[True]), _mean(self._gaps_ns[False])
+        self._gaps_ns = {True: [], False: []}
+        self._pays = helped_ns * GAIN <= alone_ns if is_hurried else helped_ns <= alone_ns * SAME
+        return self._pays
+
+
+def _mean(gaps_ns: list[int]) -> float:
+    most_ns = PAUSE * median(gaps_ns)
+    return fmean(min(gap_ns, most_ns) for gap_ns in gaps_ns)
+
+
+def _has_helped_turn(place: int) -> bool:
+    return place // TURN_COPIES % 2 == 0
 
 
 def _copy_parts(take: Callable[[], tuple[Bytes, Bytes]]) -> None:
@@ -111,7 +131,7 @@ def _copy_parts(take: Callable[[], tuple[Bytes, Bytes]]) -> None:
 
 @functools.cache
 def _helper() -> Helper:
-    helper = Helper()
+    helper = Helper(Trial())
     helper.start()
     return helper
 

@@ -10,7 +10,16 @@ import pytest
 
 from detektr.frame import Bytes
 from detektr.nodes.source import copying
-from detektr.nodes.source.copying import CYCLE_COPIES, PART_BYTES, TRIAL_COPIES, Helper, copy
+from detektr.nodes.source.copying import (
+    CYCLE_COPIES,
+    FIRST_COPIES,
+    PART_BYTES,
+    TRIAL_COPIES,
+    TURN_COPIES,
+    Helper,
+    Trial,
+    copy,
+)
 
 HUGE, LARGE, SMALL = (2160, 3840), (1080, 1920, 3), (480, 640, 3)
 
@@ -25,9 +34,16 @@ class Parts:
     def __init__(self) -> None:
         self.asked = 0
 
-    def copy(self, target: Bytes, source: Bytes) -> None:
+    def copy(self, target: Bytes, source: Bytes, *, is_hurried: bool) -> None:
         self.asked += 1
         target[...] = source
+
+
+class Shared(Trial):
+    """Finds that help pays, each time."""
+
+    def is_shared(self, now_ns: int, *, is_hurried: bool) -> bool:
+        return True
 
 
 @pytest.mark.parametrize("is_hurried", [False, True])
@@ -72,7 +88,7 @@ def test_nobody_is_asked_on_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_helper_that_never_comes_is_not_waited_for() -> None:
     source, target = picture(LARGE), np.zeros(LARGE, np.uint8)
-    Helper().copy(target, source)  # not started
+    Helper(Shared()).copy(target, source, is_hurried=True)  # not started
     assert np.array_equal(target, source)
 
 
@@ -88,13 +104,13 @@ def test_a_copy_is_over_only_when_the_helper_s_part_is() -> None:
             may_end.wait()
             super().__setitem__(where, value)
 
-    helper = Helper()
+    helper = Helper(Shared())
     rows = PART_BYTES * LARGE[0] // source.nbytes
     helper._parts.append((target[-rows:].view(Late), source[-rows:]))
     helper._bell.release()
     helper.start()
     is_begun.wait()
-    asking = threading.Thread(target=helper.copy, args=(target[:-rows], source[:-rows]))
+    asking = threading.Thread(target=helper.copy, args=(target[:-rows], source[:-rows]), kwargs={"is_hurried": True})
     asking.start()
     while not np.array_equal(target[:-rows], source[:-rows]):  # what who asked copies
         asking.join(timeout=0.01)
@@ -112,25 +128,25 @@ def test_a_part_that_the_helper_cannot_copy_is_the_asker_s_fault_too() -> None:
             raise MemoryError("no room")
 
     source, target = picture(LARGE), np.zeros(LARGE, np.uint8)
-    helper = Helper()
+    helper = Helper(Shared())
     helper.start()
     with pytest.raises(MemoryError, match="no room"):
-        helper.copy(target.view(Broken), source)
+        helper.copy(target.view(Broken), source, is_hurried=True)
     assert not helper._parts
-    helper.copy(target, source)
+    helper.copy(target, source, is_hurried=True)
     assert np.array_equal(target, source)
     assert helper.is_alive()
 
 
 def test_two_who_ask_at_once_get_their_own_pictures() -> None:
-    helper, wrong = Helper(), list[int]()
+    helper, wrong = Helper(Shared()), list[int]()
     helper.start()
 
     def ask(seed: int) -> None:
         source, target = picture(LARGE, seed), np.zeros(LARGE, np.uint8)
         for _ in range(20):
             target[...] = 0
-            helper.copy(target, source)
+            helper.copy(target, source, is_hurried=True)
             if not np.array_equal(target, source):
                 wrong.append(seed)
 
@@ -142,29 +158,44 @@ def test_two_who_ask_at_once_get_their_own_pictures() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize(("helped_us", "alone_us", "pays"), [(90, 100, True), (101, 100, True), (110, 100, False)])
-def test_both_ways_are_tried_and_the_faster_one_is_kept_until_both_are_tried_again(
-    monkeypatch: pytest.MonkeyPatch, helped_us: int, alone_us: int, *, pays: bool
+@pytest.mark.parametrize(
+    ("helped_us", "alone_us", "is_hurried", "pays"),
+    [
+        (90, 100, True, True),
+        (95, 100, True, False),  # for so little it takes a core from others
+        (110, 100, True, False),
+        (101, 100, False, True),  # its own pace decides how fast they follow, and each is there sooner
+        (110, 100, False, False),
+    ],
+)
+def test_both_ways_are_tried_by_turns_and_the_better_one_is_kept_until_both_are_tried_again(
+    helped_us: int, alone_us: int, *, is_hurried: bool, pays: bool
 ) -> None:
-    now_ns = 0
-    monkeypatch.setattr(copying, "perf_counter_ns", lambda: now_ns)
-    helper, shared = Helper(), list[bool]()
+    trial, now_us = Trial(), 0
+
+    def copies(count: int, helped_us: int, alone_us: int) -> list[bool]:
+        nonlocal now_us
+        made = []
+        for place in range(count):
+            made.append(trial.is_shared(now_us * 1000, is_hurried=is_hurried))
+            speed = 1 + place / count  # the machine gets slower all the time
+            now_us += round((helped_us if made[-1] else alone_us) * speed) + (10_000_000 if place == 21 else 0)
+        return made
+
+    turns = ([True] * TURN_COPIES + [False] * TURN_COPIES) * (TRIAL_COPIES // TURN_COPIES // 2)
+    rest = CYCLE_COPIES - TRIAL_COPIES
+    assert copies(FIRST_COPIES, 100, 100) == [False] * FIRST_COPIES
+    for _ in range(2):
+        assert copies(TRIAL_COPIES, helped_us, alone_us) == turns
+        assert copies(rest, helped_us, alone_us) == [pays] * rest
+    assert copies(TRIAL_COPIES, 150, 100) == turns
+    assert copies(rest, 150, 100) == [False] * rest, "the others need the cores now"
+
+
+def test_a_copy_is_shared_in_the_turns_that_the_trial_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    helper, shared = Helper(Trial()), list[bool]()
     monkeypatch.setattr(helper._bell, "release", lambda: shared.append(True))
     source, target = picture((64, 64)), np.zeros((64, 64), np.uint8)
-
-    def copies(count: int, each_us: int) -> int:
-        nonlocal now_ns
-        before = len(shared)
-        for _ in range(count):
-            helper.copy(target, source)
-            now_ns += each_us * 1000
-        return len(shared) - before
-
-    rest = CYCLE_COPIES - 2 * TRIAL_COPIES
-    for _ in range(2):
-        assert copies(TRIAL_COPIES, helped_us) == TRIAL_COPIES
-        assert copies(TRIAL_COPIES, alone_us) == 0
-        assert copies(rest, 100) == (rest if pays else 0)
-    assert copies(TRIAL_COPIES, alone_us) == TRIAL_COPIES
-    assert copies(TRIAL_COPIES, helped_us) == 0
-    assert copies(rest, 100) == (rest if alone_us * 100 <= helped_us * 102 else 0), "the others need the cores now"
+    for _ in range(FIRST_COPIES + 4 * TURN_COPIES):
+        helper.copy(target, source, is_hurried=True)
+    assert len(shared) == 2 * TURN_COPIES
