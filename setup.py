@@ -21,7 +21,7 @@ COMPILED = {
     "memory/": ["layout", "journal", "journal_reader", "returns", "ring"],
     "nodes/": [
         "lease", "backlog", "terms", "edge", "fanout", "ways", "recall", "outlet", "intake",
-        "node", "buffer", "capture", "worker", "processor", "sink",
+        "node", "buffer", "decoder", "capture", "worker", "processor", "sink",
     ],
 }  # fmt: skip
 """Who holds numbers and decides at every frame. Not what speaks to one outside thing: there the call itself counts."""

@@ -177,8 +177,8 @@ class CaptureNode(Node):
     def close(self) -> None:
         """Stop the decoder, leave, and take the rings away unless a supervisor will."""
         self._decoder.stop()
-        if self._decoder.is_alive():
-            self._decoder.join(timeout=2)
+        if self._decoder.thread.is_alive():
+            self._decoder.thread.join(timeout=2)
         is_own = self.control is None or self.control.is_cut
         for ring in self._rings.values():
             ring.close(unlink=is_own)

@@ -50,7 +50,7 @@ class Published(NamedTuple):
     frames: int = 1
 
 
-class Decoder(threading.Thread):
+class Decoder:
     """Reads one source to its end, or for ever where it is live."""
 
     def __init__(
@@ -67,7 +67,7 @@ class Decoder(threading.Thread):
         reconnect: Reconnect | None = None,
     ) -> None:
         """Prepare; `start` begins to read and `go` lets frames be published, each followed by a call of `serve`."""
-        super().__init__(name="decoder", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="decoder", daemon=True)
         self._published: deque[Published] = deque()
         self._order = threading.Lock()  # of `_published`: its last entry may grow while the loop takes it
         self.go, self.has_first, self.room, self.is_stopped = (threading.Event() for _ in range(4))
@@ -93,7 +93,11 @@ class Decoder(threading.Thread):
         self._has_begun = False  # to publish
         self._alone_since_s = 0.0  # since when no older ring stands in its way
 
-    def run(self) -> None:
+    def start(self) -> None:
+        """Begin to read."""
+        self.thread.start()
+
+    def _run(self) -> None:
         """Read until the source ends; a live one is opened again and again, with growing pauses."""
         try:
             while not self.is_stopped.is_set():
