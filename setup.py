@@ -23,6 +23,7 @@ COMPILED = {
         "lease", "backlog", "terms", "edge", "fanout", "ways", "recall", "outlet", "intake",
         "node", "buffer", "decoder", "capture", "worker", "processor", "sink",
     ],
+    "nodes/source/": ["copying", "decoding", "generator", "live", "pace", "timeline", "upright", "video"],
 }  # fmt: skip
 """Who holds numbers and decides at every frame. Not what speaks to one outside thing: there the call itself counts."""
 

@@ -328,7 +328,7 @@ def test_1000_reconnections_leave_memory_and_descriptors_as_they_were(
         after = measured()
     finally:
         decoder.stop()
-        decoder.join(10)
+        decoder.thread.join(10)
         page.close(unlink=True)
         folder.remove_if_empty()
     print(f"MiB, descriptors, threads: {before} after {WARM} cycles, {after} after {CYCLES}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from detektr.errors import WireError
 from detektr.ledger import DROP_REASONS, EdgeLedger
@@ -37,10 +37,10 @@ from detektr.memory.segment import Segment, open_segment
 
 _SNAPSHOT_TRIES = 1000
 _FRAME = struct.Struct(f"={CELL_PAYLOAD - CELL_DELIVERIES}Q")
-_new = tuple.__new__  # of a named tuple, without the function in between: on every frame's way
 
 
-class Lease(NamedTuple):
+@dataclass
+class Lease:
     """The right to read one frame, and what was announced about it, as its holder reads it."""
 
     key: int
@@ -150,7 +150,7 @@ class JournalReader:
             or words[at + CELL_OWNER] != session
         ):
             return None
-        return _new(Lease, (key, sequence, captured_ns, cell, grant, delivery, payload))
+        return Lease(key, sequence, captured_ns, cell, grant, delivery, payload)
 
     def ledger(self) -> EdgeLedger:
         """Return the counts of one moment; their sum holds whenever the edge's writer is alive, stopped or dead."""

@@ -12,8 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,8 @@ UNMAPPED_WITHIN_S = 3.0  # readers look so often whether a ring that they have m
 _log = logging.getLogger(__name__)
 
 
-class Published(NamedTuple):
+@dataclass
+class Published:
     """One frame on its way from the thread to the loop; without a payload: there was no slot for that many `frames`."""
 
     sequence: int
@@ -165,7 +166,7 @@ class Decoder:
         with self._order:
             last = self._published[-1] if self._published else None
             if last is not None and not last.payload:
-                self._published[-1] = frame._replace(frames=last.frames + 1)
+                self._published[-1] = replace(frame, frames=last.frames + 1)
             else:
                 self._published.append(frame)
 

@@ -38,7 +38,7 @@ def copy(target: Bytes, source: Bytes, *, is_hurried: bool) -> None:
         _helper().copy(target, source, is_hurried=is_hurried)
 
 
-class Helper(threading.Thread):
+class Helper:
     """Takes parts of a copy from its end while who asked takes them from its beginning, until they meet.
 
     Who asked waits for the part that the helper is at, not for it to be woken.
@@ -46,7 +46,7 @@ class Helper(threading.Thread):
 
     def __init__(self, trial: Trial) -> None:
         """Prepare; `start` lets it help where the trial says that it pays."""
-        super().__init__(name="copying", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="copying", daemon=True)
         self._parts: deque[tuple[Bytes, Bytes]] = deque()
         self._bell = threading.Semaphore(0)
         self._asked, self._at_work = threading.Lock(), threading.Lock()
@@ -74,7 +74,7 @@ class Helper(threading.Thread):
         if fault is not None:
             raise fault
 
-    def run(self) -> None:
+    def _run(self) -> None:
         """Help whenever somebody asks."""
         while True:
             self._bell.acquire()
@@ -132,7 +132,7 @@ def _copy_parts(take: Callable[[], tuple[Bytes, Bytes]]) -> None:
 @functools.cache
 def _helper() -> Helper:
     helper = Helper(Trial())
-    helper.start()
+    helper.thread.start()
     return helper
 
 

@@ -9,18 +9,12 @@ import numpy as np
 import pytest
 
 from detektr.frame import Bytes
-from detektr.nodes.source import copying
-from detektr.nodes.source.copying import (
-    CYCLE_COPIES,
-    FIRST_COPIES,
-    PART_BYTES,
-    TRIAL_COPIES,
-    TURN_COPIES,
-    Helper,
-    Trial,
-    copy,
-)
+from detektr.testing.interpreted import interpreted
 
+(copying,) = interpreted("detektr.nodes.source.copying")  # tried on stand-ins and a clock that is told
+CYCLE_COPIES, FIRST_COPIES, PART_BYTES = copying.CYCLE_COPIES, copying.FIRST_COPIES, copying.PART_BYTES
+TRIAL_COPIES, TURN_COPIES, Helper, Trial = copying.TRIAL_COPIES, copying.TURN_COPIES, copying.Helper, copying.Trial
+copy = copying.copy
 HUGE, LARGE, SMALL = (2160, 3840), (1080, 1920, 3), (480, 640, 3)
 
 
@@ -39,7 +33,7 @@ class Parts:
         target[...] = source
 
 
-class Shared(Trial):
+class Shared(Trial):  # type: ignore[misc, valid-type]
     """Finds that help pays, each time."""
 
     def is_shared(self, now_ns: int, *, is_hurried: bool) -> bool:
@@ -108,7 +102,7 @@ def test_a_copy_is_over_only_when_the_helper_s_part_is() -> None:
     rows = PART_BYTES * LARGE[0] // source.nbytes
     helper._parts.append((target[-rows:].view(Late), source[-rows:]))
     helper._bell.release()
-    helper.start()
+    helper.thread.start()
     is_begun.wait()
     asking = threading.Thread(target=helper.copy, args=(target[:-rows], source[:-rows]), kwargs={"is_hurried": True})
     asking.start()
@@ -129,18 +123,18 @@ def test_a_part_that_the_helper_cannot_copy_is_the_asker_s_fault_too() -> None:
 
     source, target = picture(LARGE), np.zeros(LARGE, np.uint8)
     helper = Helper(Shared())
-    helper.start()
+    helper.thread.start()
     with pytest.raises(MemoryError, match="no room"):
         helper.copy(target.view(Broken), source, is_hurried=True)
     assert not helper._parts
     helper.copy(target, source, is_hurried=True)
     assert np.array_equal(target, source)
-    assert helper.is_alive()
+    assert helper.thread.is_alive()
 
 
 def test_two_who_ask_at_once_get_their_own_pictures() -> None:
     helper, wrong = Helper(Shared()), list[int]()
-    helper.start()
+    helper.thread.start()
 
     def ask(seed: int) -> None:
         source, target = picture(LARGE, seed), np.zeros(LARGE, np.uint8)
