@@ -23,9 +23,13 @@ COMPILED = {
         "lease", "backlog", "terms", "edge", "fanout", "ways", "recall", "outlet", "intake",
         "node", "buffer", "decoder", "capture", "worker", "processor", "sink",
     ],
-    "nodes/source/": ["copying", "decoding", "generator", "live", "pace", "timeline", "upright", "video"],
+    "nodes/source/": ["copying", "decoding", "pace", "timeline", "upright"],
 }  # fmt: skip
-"""Who holds numbers and decides at every frame. Not what speaks to one outside thing: there the call itself counts."""
+"""Who holds numbers and decides at every frame.
+
+Not what speaks to one outside thing: there the call itself counts. Not a generator with a `finally` either: compiled, that
+does not run when the generator is let go.
+"""
 
 
 class BuildAllOrNothing(build_ext):

@@ -108,7 +108,7 @@ class Stations:
         assert isinstance(self.camera, CaptureNode)
         self.decoder = self.camera._decoder
         self.decoder.stop()
-        self.decoder.join()
+        self.decoder.thread.join()
         self.decoder.is_stopped.clear()
         self.decoder.is_finished = False  # else everybody would hurry, as at the end of a run
         self.picture = ArrayPicture(np.zeros((*PICTURE, 3), np.uint8), PictureLayout("bgr24", PICTURE[1], PICTURE[0]))

@@ -105,9 +105,7 @@ EDGE_CLOSED: Final = 2
 # Who is to wake it; with WANTED_AWAKE nobody, as it looks itself: what it wants stands, so that who looks then knows.
 WANTED: Final = 1  # who has little work left
 WANTED_ALL: Final = 2  # whoever gives back: it can do nothing before
-WANTED_EACH: Final = (
-    3  # whoever gives back, but it waits for nobody; who passes frames on sees that they come back soon
-)
+WANTED_EACH: Final = 3  # whoever gives back, soon: it waits for nobody, and who passes frames on does so too
 WANTED_AWAKE: Final = 8
 
 # page: one process of a node --------------------------------------------------------------------------------------

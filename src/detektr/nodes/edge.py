@@ -67,14 +67,14 @@ class Edge:
         return sum([len(replica.leases) for replica in self.replicas.values()])
 
     @property
-    def has_leases(self) -> bool:
-        """Whether frames are leased to replicas."""
-        return any([bool(replica.leases) for replica in self.replicas.values()])
+    def is_read(self) -> bool:
+        """Whether a replica that is there holds leases."""
+        return any([replica.is_present and bool(replica.leases) for replica in self.replicas.values()])
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is queued or leased."""
-        return not self.queued and not self.has_leases
+        return not self.queued and not self.in_flight
 
     @property
     def is_short(self) -> bool:

@@ -9,6 +9,8 @@ from detektr.nodes.fanout import Fanout
 from detektr.nodes.terms import Haste
 from detektr.nodes.ways import Ways
 
+_FOR_ALL = (layout.WANTED, layout.WANTED_ALL)  # who reads one of these lets no lease lie
+
 
 class Recall:
     """What the edges of one producer want back. It only says so: who takes leases back is the outlet.
@@ -21,6 +23,7 @@ class Recall:
         """Want nothing yet."""
         self.haste, self.has_asked = Haste.NONE, False
         self._fanout, self._ways = fanout, ways
+        self._risen: set[str] = set()  # consumers that may sleep and not know that frames wait
         fanout.wake = ways.wake
 
     def hurry(self, haste: Haste) -> None:
@@ -37,7 +40,7 @@ class Recall:
         last = self._last()
         for edge in self._fanout.edges.values():
             wanted = self._wanted(edge, last)
-            edge.journal[layout.EDGE_WORD_WANTED] = wanted and wanted | layout.WANTED_AWAKE
+            self._say(edge, wanted and wanted | layout.WANTED_AWAKE)
         self.has_asked = False
 
     def wake(self) -> None:
@@ -50,31 +53,37 @@ class Recall:
 
     def fall_asleep(self) -> bool:
         """Say which edges wait for leases to come back; whether some came back before that could be seen."""
-        last, waiting, risen = self._last(), [], []
+        last, waiting = self._last(), []
         for edge in self._fanout.edges.values():
-            said = edge.journal[layout.EDGE_WORD_WANTED]
             wanted = self._wanted(edge, last)
-            if wanted != said:
-                edge.journal[layout.EDGE_WORD_WANTED] = wanted
+            self._say(edge, wanted)
             if wanted and not wanted & layout.WANTED_AWAKE:
                 waiting.append(edge)
-                if wanted == layout.WANTED and said & ~layout.WANTED_AWAKE != wanted:
-                    risen.append(edge)
         if not waiting:
             return False
         self.has_asked = True
         fence()
         has_news = any([self._ways.has_news(edge.replicas) for edge in waiting])
-        for edge in risen:  # who passes frames on may sleep over some that have come back to it: nobody waited for them
-            self._ways.wake(tuple(edge.replicas))
+        if self._risen:  # who passes frames on may sleep over some that have come back to it: nobody waited for them
+            for edge in waiting:
+                if edge.consumer in self._risen:
+                    self._ways.wake(tuple(edge.replicas))
+            self._risen.clear()
         return has_news
+
+    def _say(self, edge: Edge, wanted: int) -> None:
+        said = edge.journal[layout.EDGE_WORD_WANTED]
+        if wanted != said:
+            edge.journal[layout.EDGE_WORD_WANTED] = wanted
+            if wanted & ~layout.WANTED_AWAKE == layout.WANTED and said & ~layout.WANTED_AWAKE not in _FOR_ALL:
+                self._risen.add(edge.consumer)
 
     def _last(self) -> Edge | None:
         """Return the edge, served last of those that frames are out on, whose replicas are to wake us; None: none."""
         if self.haste is not Haste.PASSED_ON:
             return None
         for edge in reversed(self._fanout.edges.values()):
-            if edge.has_leases and not edge.options.is_guest:  # a guest may look on for hours
+            if edge.is_read and not edge.backlog.count and not edge.options.is_guest:  # a guest may look on for hours
                 return edge
         return None
 

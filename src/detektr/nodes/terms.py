@@ -43,7 +43,7 @@ class Haste(Enum):
     OWN = auto()
     """It has a frame at hand all the time, looks at each, and would rather fill slots that are still in the caches."""
     PASSED_ON = auto()
-    """Who is before it has `OWN`: the consumer that it serves last wakes it, and then it looks at all."""
+    """Who is before it has `OWN`: the last consumer that a frame is out at wakes it, and then it looks at all."""
     ALL = auto()
     """It, or who is before it, can do nothing before they come back: each that does wakes it."""
 

@@ -261,8 +261,9 @@ def test_what_came_back_is_looked_at_at_once_where_somebody_waits_for_it(reading
     assert (reading.edge.queued, reading.edge.in_flight) == (0, 1)
 
 
+@pytest.mark.parametrize("haste", [Haste.NONE, Haste.OWN, Haste.PASSED_ON])
 def test_who_sleeps_over_leases_is_woken_once_when_frames_begin_to_wait_for_them(
-    outlet: Outlet, folder: RunFolder
+    outlet: Outlet, folder: RunFolder, haste: Haste
 ) -> None:
     doorbell = Doorbell(folder.doorbell("recorder", 0))
     reading = Reading(outlet, folder, window=1)
@@ -272,6 +273,7 @@ def test_who_sleeps_over_leases_is_woken_once_when_frames_begin_to_wait_for_them
     assert not doorbell_rings(doorbell), "nothing waits"
     outlet.recall.wake()
     reading.edge.offer(0, 1, 1, 1, b"", 1)
+    outlet.recall.hurry(haste)  # says so too
     for rings in (True, False):
         assert not outlet.recall.fall_asleep()
         assert doorbell_rings(doorbell) is rings

@@ -67,6 +67,15 @@ class Camera:
 
 seven = 7
 """
+HANDLE = """
+import numpy as np
+
+class Camera:
+    is_closed = False
+    def __iter__(self): return self
+    def __next__(self): return np.zeros((4, 4), np.uint8)
+    def close(self): self.is_closed = True
+"""
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +258,20 @@ def test_generator_is_looped_scaled_and_converted(folder: Path) -> None:
     taken = run(folder, "python:pictures_of_test:counted", limit=12, loop=True, format="yuv420p", width=100)
     assert len(taken) == 12
     assert taken[0][0].layout == PictureLayout("yuv420p", 100, 37)
+
+
+def test_what_yields_pictures_is_closed_when_nobody_wants_more_of_them(folder: Path) -> None:
+    (folder / "handle_of_test.py").write_text(HANDLE)
+    for is_told in (True, False):
+        source = open_source(CaptureOptions(source="python:handle_of_test:Camera"), folder)
+        handle = source._product  # type: ignore[attr-defined]
+        pictures = source.pictures()
+        next(pictures)
+        if is_told:
+            source.close()
+            assert list(pictures) == []
+        del pictures
+        assert handle.is_closed
 
 
 def test_closed_generator_ends_after_its_picture(folder: Path) -> None:

@@ -44,20 +44,19 @@ class Helper:
     Who asked waits for the part that the helper is at, not for it to be woken.
     """
 
-    def __init__(self, trial: Trial) -> None:
-        """Prepare; `start` lets it help where the trial says that it pays."""
+    def __init__(self) -> None:
+        """Prepare; once its thread is started, it helps where that pays."""
         self.thread = threading.Thread(target=self._run, name="copying", daemon=True)
         self._parts: deque[tuple[Bytes, Bytes]] = deque()
         self._bell = threading.Semaphore(0)
         self._asked, self._at_work = threading.Lock(), threading.Lock()
         self._fault: Exception | None = None
-        self._trial = trial
+        self._trials = {True: Trial(GAIN), False: Trial(1 / SAME)}  # by whether one copy follows the other
 
     def copy(self, target: Bytes, source: Bytes, *, is_hurried: bool) -> None:
         """Copy an array, in parts where that pays; returns when all of it is copied."""
-        if not self._trial.is_shared(perf_counter_ns(), is_hurried=is_hurried) or not self._asked.acquire(
-            blocking=False
-        ):  # it helps one at a time
+        pays = self._trials[is_hurried].is_shared(perf_counter_ns())
+        if not pays or not self._asked.acquire(blocking=False):  # it helps one at a time
             target[...] = source
             return
         try:
@@ -88,13 +87,13 @@ class Helper:
 class Trial:
     """Whether help pays: who else wants the cores decides, so it is tried, by how fast copies follow each other."""
 
-    def __init__(self) -> None:
-        """Begin a trial."""
-        self._pays = False
+    def __init__(self, gain: float) -> None:
+        """Begin a trial; help pays where copies follow each other `gain` times as fast with it."""
+        self._pays, self._gain = False, gain
         self._copies, self._since_ns = -FIRST_COPIES, 0
         self._gaps_ns: dict[bool, list[int]] = {True: [], False: []}  # by whether the copy before was shared
 
-    def is_shared(self, now_ns: int, *, is_hurried: bool) -> bool:
+    def is_shared(self, now_ns: int) -> bool:
         """Whether the copy that begins now is made in parts, as its turn in a trial or as the last trial said."""
         self._copies += 1
         place = (self._copies - 1) % CYCLE_COPIES if self._copies > 0 else CYCLE_COPIES
@@ -107,7 +106,7 @@ class Trial:
             return _has_helped_turn(place)
         helped_ns, alone_ns = _mean(self._gaps_ns[True]), _mean(self._gaps_ns[False])
         self._gaps_ns = {True: [], False: []}
-        self._pays = helped_ns * GAIN <= alone_ns if is_hurried else helped_ns <= alone_ns * SAME
+        self._pays = helped_ns * self._gain <= alone_ns
         return self._pays
 
 
@@ -131,7 +130,7 @@ def _copy_parts(take: Callable[[], tuple[Bytes, Bytes]]) -> None:
 
 @functools.cache
 def _helper() -> Helper:
-    helper = Helper(Trial())
+    helper = Helper()
     helper.thread.start()
     return helper
 

@@ -157,7 +157,7 @@ class GeneratorSource:
             cure = f"put it on PYTHONPATH or in {folder}"
             raise self._fault(f"there is no module {error.name!r}", cure) from None
         except AttributeError as error:
-            if error.obj is None or not _is_ours(traceback.extract_tb(error.__traceback__)[-1]):
+            if error.obj is None or traceback.extract_tb(error.__traceback__)[-1].filename != __file__:
                 raise self._fault(f"its module raises: {_told(error)}", "mend it") from error
             raise self._fault(f"module {module_name!r} has no {name!r}", "name a function or class of it") from None
         except Exception as error:
@@ -197,9 +197,5 @@ def _shown(item: object) -> str:
 def _told(error: BaseException) -> str:
     """Say what was raised and where, as far as the user's own code goes."""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    where = "" if _is_ours(last) else f" ({Path(last.filename).name}:{last.lineno})"
+    where = "" if last.filename == __file__ else f" ({Path(last.filename).name}:{last.lineno})"
     return f"{type(error).__name__}: {error}{where}"
-
-
-def _is_ours(place: traceback.FrameSummary) -> bool:
-    return Path(place.filename).parts[-4:] == ("detektr", "nodes", "source", "generator.py")  # compiled or not

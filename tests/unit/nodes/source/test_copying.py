@@ -9,12 +9,21 @@ import numpy as np
 import pytest
 
 from detektr.frame import Bytes
+from detektr.nodes.source.copying import (
+    CYCLE_COPIES,
+    FIRST_COPIES,
+    GAIN,
+    PART_BYTES,
+    SAME,
+    TRIAL_COPIES,
+    TURN_COPIES,
+    Helper,
+    Trial,
+    copy,
+)
 from detektr.testing.interpreted import interpreted
 
-(copying,) = interpreted("detektr.nodes.source.copying")  # tried on stand-ins and a clock that is told
-CYCLE_COPIES, FIRST_COPIES, PART_BYTES = copying.CYCLE_COPIES, copying.FIRST_COPIES, copying.PART_BYTES
-TRIAL_COPIES, TURN_COPIES, Helper, Trial = copying.TRIAL_COPIES, copying.TURN_COPIES, copying.Helper, copying.Trial
-copy = copying.copy
+(copying,) = interpreted("detektr.nodes.source.copying")  # for stand-ins
 HUGE, LARGE, SMALL = (2160, 3840), (1080, 1920, 3), (480, 640, 3)
 
 
@@ -33,11 +42,12 @@ class Parts:
         target[...] = source
 
 
-class Shared(Trial):  # type: ignore[misc, valid-type]
-    """Finds that help pays, each time."""
-
-    def is_shared(self, now_ns: int, *, is_hurried: bool) -> bool:
-        return True
+def helping() -> Helper:
+    """Return one that has just begun its first turn of helping with copies that follow each other."""
+    helper, dot = Helper(), np.zeros((1, 1), np.uint8)
+    for _ in range(FIRST_COPIES):
+        helper.copy(dot, dot, is_hurried=True)
+    return helper
 
 
 @pytest.mark.parametrize("is_hurried", [False, True])
@@ -68,7 +78,7 @@ def test_help_is_asked_for_where_it_comes_in_time(
     parts = Parts()
     monkeypatch.setattr(copying, "_helper", lambda: parts)
     monkeypatch.setattr(copying, "_cores", lambda: 2)
-    copy(np.zeros(shape, np.uint8), picture(shape), is_hurried=is_hurried)
+    copying.copy(np.zeros(shape, np.uint8), picture(shape), is_hurried=is_hurried)
     assert parts.asked == asked
 
 
@@ -76,13 +86,13 @@ def test_nobody_is_asked_on_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = Parts()
     monkeypatch.setattr(copying, "_helper", lambda: parts)
     monkeypatch.setattr(copying, "_cores", lambda: 1)
-    copy(np.zeros(HUGE, np.uint8), picture(HUGE), is_hurried=True)
+    copying.copy(np.zeros(HUGE, np.uint8), picture(HUGE), is_hurried=True)
     assert parts.asked == 0
 
 
 def test_a_helper_that_never_comes_is_not_waited_for() -> None:
     source, target = picture(LARGE), np.zeros(LARGE, np.uint8)
-    Helper(Shared()).copy(target, source, is_hurried=True)  # not started
+    helping().copy(target, source, is_hurried=True)  # not started
     assert np.array_equal(target, source)
 
 
@@ -98,7 +108,7 @@ def test_a_copy_is_over_only_when_the_helper_s_part_is() -> None:
             may_end.wait()
             super().__setitem__(where, value)
 
-    helper = Helper(Shared())
+    helper = helping()
     rows = PART_BYTES * LARGE[0] // source.nbytes
     helper._parts.append((target[-rows:].view(Late), source[-rows:]))
     helper._bell.release()
@@ -122,7 +132,7 @@ def test_a_part_that_the_helper_cannot_copy_is_the_asker_s_fault_too() -> None:
             raise MemoryError("no room")
 
     source, target = picture(LARGE), np.zeros(LARGE, np.uint8)
-    helper = Helper(Shared())
+    helper = helping()
     helper.thread.start()
     with pytest.raises(MemoryError, match="no room"):
         helper.copy(target.view(Broken), source, is_hurried=True)
@@ -133,7 +143,7 @@ def test_a_part_that_the_helper_cannot_copy_is_the_asker_s_fault_too() -> None:
 
 
 def test_two_who_ask_at_once_get_their_own_pictures() -> None:
-    helper, wrong = Helper(Shared()), list[int]()
+    helper, wrong = helping(), list[int]()
     helper.thread.start()
 
     def ask(seed: int) -> None:
@@ -153,25 +163,25 @@ def test_two_who_ask_at_once_get_their_own_pictures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("helped_us", "alone_us", "is_hurried", "pays"),
+    ("helped_us", "alone_us", "gain", "pays"),
     [
-        (90, 100, True, True),
-        (95, 100, True, False),  # for so little it takes a core from others
-        (110, 100, True, False),
-        (101, 100, False, True),  # its own pace decides how fast they follow, and each is there sooner
-        (110, 100, False, False),
+        (90, 100, GAIN, True),
+        (95, 100, GAIN, False),  # for so little it takes a core from others
+        (110, 100, GAIN, False),
+        (101, 100, 1 / SAME, True),  # its own pace decides how fast they follow, and each is there sooner
+        (110, 100, 1 / SAME, False),
     ],
 )
 def test_both_ways_are_tried_by_turns_and_the_better_one_is_kept_until_both_are_tried_again(
-    helped_us: int, alone_us: int, *, is_hurried: bool, pays: bool
+    helped_us: int, alone_us: int, gain: float, *, pays: bool
 ) -> None:
-    trial, now_us = Trial(), 0
+    trial, now_us = Trial(gain), 0
 
     def copies(count: int, helped_us: int, alone_us: int) -> list[bool]:
         nonlocal now_us
         made = []
         for place in range(count):
-            made.append(trial.is_shared(now_us * 1000, is_hurried=is_hurried))
+            made.append(trial.is_shared(now_us * 1000))
             speed = 1 + place / count  # the machine gets slower all the time
             now_us += round((helped_us if made[-1] else alone_us) * speed) + (10_000_000 if place == 21 else 0)
         return made
@@ -186,10 +196,13 @@ def test_both_ways_are_tried_by_turns_and_the_better_one_is_kept_until_both_are_
     assert copies(rest, 150, 100) == [False] * rest, "the others need the cores now"
 
 
-def test_a_copy_is_shared_in_the_turns_that_the_trial_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    helper, shared = Helper(Trial()), list[bool]()
+def test_a_copy_is_shared_in_the_turns_of_the_trial_of_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    helper, shared = copying.Helper(), list[bool]()
     monkeypatch.setattr(helper._bell, "release", lambda: shared.append(True))
     source, target = picture((64, 64)), np.zeros((64, 64), np.uint8)
     for _ in range(FIRST_COPIES + 4 * TURN_COPIES):
         helper.copy(target, source, is_hurried=True)
     assert len(shared) == 2 * TURN_COPIES
+    for _ in range(FIRST_COPIES):
+        helper.copy(target, source, is_hurried=False)
+    assert len(shared) == 2 * TURN_COPIES, "they are tried apart"

@@ -1,0 +1,44 @@
+"""What setup.py names to be compiled can be: mypyc leaves out some of what Python does."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SUSPENDS = (ast.Yield, ast.YieldFrom)
+ENDS = (ast.Try, ast.With)  # what they do at the end, a compiled generator that is let go does not do
+
+
+def compiled() -> dict[Path, ast.Module]:
+    """Return the files that setup.py names, parsed."""
+    statements = ast.parse((ROOT / "setup.py").read_text()).body
+    names = next(
+        ast.literal_eval(statement.value)
+        for statement in statements
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "COMPILED"
+    )
+    paths = [ROOT / "src/detektr" / folder / f"{name}.py" for folder, each in names.items() for name in each]
+    return {path: ast.parse(path.read_text()) for path in paths}
+
+
+def test_no_generator_that_is_compiled_has_something_to_do_at_its_end() -> None:
+    suspended = [
+        f"{path.name}:{inner.lineno}"
+        for path, module in compiled().items()
+        for outer in ast.walk(module)
+        if isinstance(outer, ENDS)
+        for inner in ast.walk(outer)
+        if isinstance(inner, SUSPENDS)
+    ]
+    assert suspended == []
+
+
+def test_no_class_that_is_compiled_is_a_thread() -> None:
+    threads = [
+        f"{path.name}:{each.lineno}"
+        for path, module in compiled().items()
+        for each in ast.walk(module)
+        if isinstance(each, ast.ClassDef) and any("Thread" in ast.unparse(base) for base in each.bases)
+    ]
+    assert threads == [], "the garbage collector falls over it"
