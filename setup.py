@@ -27,8 +27,8 @@ COMPILED = {
 }  # fmt: skip
 """Who holds numbers and decides at every frame.
 
-Not what speaks to one outside thing: there the call itself counts. Not a generator with a `finally` either: compiled, that
-does not run when the generator is let go.
+Not what speaks to one outside thing: there the call itself counts. Not a generator with a `finally` either: it
+does not run when one that is compiled is let go.
 """
 
 
