@@ -404,7 +404,7 @@ def test_long_histories_keep_every_frame_accounted_for(seed: int, room: int, mon
     for module in (journals, journal_reader):
         monkeypatch.setattr(module, "GRANTS_ROOM", room)
     assert len(grant_words(layout.GRANTS_ROOM + 1)) == room, "compiled code took no notice"
-    for number in range(3 * settings().max_examples):
+    for number in range(2 * settings().max_examples):
         chance = random.Random(1000 * seed + number)
         run_history(chance, steps=250)
 
