@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,8 @@ _MATRIX_NAMES = {number: name for name, number in MATRICES.items()} | {6: "bt601
 _FALLBACK = "yuv420p"  # formats that a ring cannot hold become this one
 
 
-class DecodedPicture(NamedTuple):
+@dataclass
+class DecodedPicture:
     """A frame of FFmpeg's, its planes padded; a grey layout takes its luma plane alone."""
 
     frame: VideoFrame
@@ -44,7 +46,8 @@ class DecodedPicture(NamedTuple):
             copy(target, plane_rows(planes[index], rows, row_bytes), is_hurried=is_hurried)
 
 
-class ArrayPicture(NamedTuple):
+@dataclass
+class ArrayPicture:
     """A numpy picture of any strides: (H, W, 3) bgr24 or (H, W) grey, uint8."""
 
     pixels: npt.NDArray[np.uint8]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple, cast
 
@@ -29,12 +30,13 @@ _HARDWARE = {"cuda": "", "qsv": "_qsv"}  # what FFmpeg adds to a codec's name fo
 _OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT: damaged pictures come out, marked, and are counted here
 
 
-class DecodedFrame(NamedTuple):
+@dataclass
+class DecodedFrame:
     """A whole picture out of the decoder, in the order in which pictures are shown."""
 
     frame: VideoFrame
-    moment: Fraction | None
-    """Its time in seconds on the stream's own line, by the stream's rate where it has no pts; None: it has neither."""
+    place: int
+    """How many pictures of the stream came before it."""
     received_ns: int | None
     """What was said of its packet."""
 
@@ -140,7 +142,7 @@ class PictureDecoder:
             return True
         if self._is_thinned_by_packet:
             self._packets += 1
-            moment = self._moment(packet.pts, self._packets - 1)
+            moment = self.moment(packet.pts, self._packets - 1)
             return self._thinner.takes(_told(moment, received_ns))
         is_needed = True
         if packet.pts is not None and self._time_base is not None and self._step is not None:
@@ -175,20 +177,25 @@ class PictureDecoder:
         if frame.is_corrupt or not self._is_begun:
             self.corrupt += 1
             return None
-        moment = self._moment(pts, self.decoded)
-        self.decoded += 1
+        place, self.decoded = self.decoded, self.decoded + 1
         if self._thinner is not None and not self._is_thinned_by_packet:
             # Those that were skipped make the time since the one before longer than it is in the stream.
             step = self._step if self._even_packets > EVEN_PACKETS_MIN else None
-            if not self._thinner.takes(_told(moment, received_ns), step):
+            if not self._thinner.takes(_told(self.moment(pts, place), received_ns), step):
                 self.thinned += 1
                 return None
-        return DecodedFrame(frame, moment, received_ns)
+        return DecodedFrame(frame, place, received_ns)
 
-    def _moment(self, pts: int | None, count: int) -> Fraction | None:
+    def moment(self, pts: int | None, place: int) -> Fraction | None:
+        """Return a picture's time in seconds on its stream's own line; None: it has none, and the stream no rate.
+
+        Args:
+            pts: its own time, in units of the stream's time base; None: it goes by the stream's rate, if it is a file's.
+            place: how many pictures of the stream came before it.
+        """
         if pts is not None and self._time_base is not None:
             return pts * self._time_base
-        return count / self._rate if self._rate and not self._is_live else None
+        return place / self._rate if self._rate and not self._is_live else None
 
     def _failed(
         self, error: FFmpegError, packet: Packet[VideoStream] | None, received_ns: int | None

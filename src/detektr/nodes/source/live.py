@@ -147,7 +147,7 @@ class LiveSource:
                 if connection.is_bursty:
                     if skipped != connection.inflow.stale:
                         pacer, skipped = Pacer(), connection.inflow.stale
-                    if not self._wait_due(pacer, frame.moment):
+                    if not self._wait_due(pacer, decoder.moment(frame.frame.pts, frame.place)):
                         return
                 yield self._picture(frame, timeline, time_base, connection.camera_start_ns)
                 self._shown_ns = self._picture_ns = time.monotonic_ns()  # who takes pictures may take its time

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 
-from av import FFmpegError
+from av import FFmpegError, Packet
 from av.video.stream import VideoStream
 
 from detektr.errors import SourceError
@@ -42,22 +43,22 @@ class VideoSource:
         self._decoder = PictureDecoder(redact(options.source), options, is_live=False)
         self._pacer = Pacer() if options.realtime else None
         self._closed = threading.Event()
-        self._lock = threading.Lock()
-        self._is_started = False
+        self._at_work = threading.Lock()  # whoever holds it reads or closes
         self._shift = 0  # added to pts, so that they go on when a file is looped
         self._end: int | None = None
+        self._decoded: deque[DecodedFrame] = deque()
         self._container = open_input(self._options, self._folder)
         try:
-            self._stream = self._begin()
+            self._round = self._begin()
         except SourceError:
             self._container.close()
             raise
-        self.description = describe_stream(options, self._stream)
+        self.description = describe_stream(options, self._round.stream)
 
     @property
     def mode(self) -> str:
         """How it is read, in short words for status."""
-        return f"{self._stream.codec_context.name}, {self._decoder.mode}"
+        return f"{self._round.stream.codec_context.name}, {self._decoder.mode}"
 
     @property
     def thinned(self) -> int:
@@ -71,67 +72,91 @@ class VideoSource:
 
     def pictures(self) -> Iterator[Picture]:
         """Yield pictures, waiting for each; ends with the source or soon after `close`; to be called once."""
-        with self._lock:
-            if self._closed.is_set():
-                return
-            self._is_started = True
-        try:
-            while not self._closed.is_set():
-                yield from self._one_round()
-                if not self._options.loop or self._closed.is_set():
-                    return
-                self._container.close()
-                self._container = open_input(self._options, self._folder)
-                self._stream = self._begin()
-        finally:
-            self._container.close()
+        return iter(self._next, None)
 
     def close(self) -> None:
         """Make `pictures` end, from any thread, as soon as the picture that is decoded is there."""
-        with self._lock:
-            self._closed.set()
-            # Once started, the iterating thread closes: FFmpeg must not lose its input in the middle of a read.
-            if not self._is_started:
+        self._closed.set()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the input if nobody reads it: FFmpeg must not lose it in the middle. Else who reads does it then."""
+        if self._at_work.acquire(blocking=False):
+            try:
                 self._container.close()
+            finally:
+                self._at_work.release()
 
-    def _one_round(self) -> Iterator[Picture]:
-        time_base, rate = exact(self._stream.time_base), exact(self._stream.average_rate)
-        before: Fraction | None = None  # the picture before, in seconds; the first one of a round goes on from the last
-        for frame, moment, _ in self._frames():
-            pts, is_break = frame.pts, False
-            if pts is not None and time_base is not None:
-                if before is None and self._end is not None:
-                    self._shift = self._end - pts
-                pts += self._shift
-                length = frame.duration or (round(1 / (rate * time_base)) if rate else 1)
-                self._end = pts + length
-                moment = pts * time_base
-                is_break = before is not None and moment < before - STEP_BACK_S_MAX
-                before = moment
-            if self._pacer is not None and moment is not None:
-                wait_ns = self._pacer.wait_ns(moment, time.monotonic_ns())
-                if self._closed.wait(wait_ns / SECOND_NS):
-                    return
-            fitted, layout = self._fitting.fit(frame)
-            yield DecodedPicture(fitted, layout, pts, time_base if pts is not None else None, is_break=is_break)
-
-    def _frames(self) -> Iterator[DecodedFrame]:
-        """Yield whole frames until the end of the stream; those left out are counted."""
+    def _next(self) -> Picture | None:
+        """Wait for the next picture; None: the source has ended, or is closed."""
         try:
-            for packet in self._container.demux(self._stream):
-                if self._closed.is_set():
-                    return
-                for decoded in self._decoder.decode(packet):
-                    yield decoded
-                    if self._closed.is_set():
-                        return
+            with self._at_work:
+                while not self._closed.is_set():
+                    if self._decoded:
+                        picture = self._picture(self._decoded.popleft())
+                        if picture is not None:
+                            return picture
+                    elif not self._read():
+                        self._closed.set()
+                return None
+        finally:
+            if self._closed.is_set():
+                self._let_go()
+
+    def _read(self) -> bool:
+        """Decode a packet more, of the next round where one has ended; False: that was the last."""
+        try:
+            packet = next(self._round.packets, None)
+            if packet is not None:
+                self._decoded.extend(self._decoder.decode(packet))
+                return True
         except FFmpegError as error:
             raise input_fault(self._options, error, "reading stopped") from None
         if not self._decoder.decoded:
             why = f"not one picture could be decoded ({self.corrupt} damaged)"
             raise fault(self._options, why, "see whether it plays elsewhere")
+        if not self._options.loop:
+            return False
+        self._container.close()
+        self._container = open_input(self._options, self._folder)
+        self._round = self._begin()
+        return True
 
-    def _begin(self) -> VideoStream:
+    def _picture(self, decoded: DecodedFrame) -> Picture | None:
+        """Return a picture when it is due; None: closed meanwhile."""
+        frame, this, is_break = decoded.frame, self._round, False
+        pts, time_base = frame.pts, this.time_base
+        if pts is not None and time_base is not None:
+            if this.before is None and self._end is not None:
+                self._shift = self._end - pts
+            pts += self._shift
+            self._end = pts + (frame.duration or this.step)
+            is_break = this.before is not None and this.before - pts > this.step_back_max
+            this.before = pts
+        if self._pacer is not None:
+            moment = self._decoder.moment(pts, decoded.place)
+            wait_ns = 0 if moment is None else self._pacer.wait_ns(moment, time.monotonic_ns())
+            if self._closed.wait(wait_ns / SECOND_NS):
+                return None
+        fitted, layout = self._fitting.fit(frame)
+        return DecodedPicture(fitted, layout, pts, None if pts is None else time_base, is_break=is_break)
+
+    def _begin(self) -> _Round:
+        """Begin a round, in an input that has just been opened."""
         stream = video_stream(self._container)
         self._decoder.begin(stream)
-        return stream
+        return _Round(stream, self._container.demux(stream))
+
+
+class _Round:
+    """Once through a file: what comes out of it, and its time in units of pts."""
+
+    def __init__(self, stream: VideoStream, packets: Iterator[Packet[VideoStream]]) -> None:
+        self.stream, self.packets = stream, packets
+        self.time_base = exact(stream.time_base)
+        rate = exact(stream.average_rate)
+        self.step, self.step_back_max = 1, 0
+        if self.time_base is not None:
+            self.step = round(1 / (rate * self.time_base)) if rate else 1
+            self.step_back_max = math.floor(STEP_BACK_S_MAX / self.time_base)
+        self.before: int | None = None  # of the picture before; the first one goes on from the last of another round
