@@ -1,4 +1,4 @@
-"""H.264 clips made here: a textured scene that pans, things that move in it, and a sensor's grain."""
+"""H.264 clips made here: a textured scene that pans, things that move in it, a sensor's grain; and clips played over."""
 
 from __future__ import annotations
 
@@ -24,6 +24,26 @@ def cached_clip(height: int, width: int, rate: int, frames: int) -> Path:
         make_clip(part, height, width, rate, frames)
         part.replace(path)
     return path
+
+
+def repeated(path: Path, folder: Path, frames: int) -> Path:
+    """Return a file in `folder` that plays the clip as often as gives `frames` frames: the same packets, copied."""
+    with av.open(str(path)) as clip:
+        times = -(-frames // sum(1 for packet in clip.demux(video=0) if packet.size))
+    target = folder / f"{path.stem}-{times}x{path.suffix}"
+    with av.open(str(target), "w") as output:
+        stream, begin = None, 0
+        for _ in range(times):
+            with av.open(str(path)) as clip:
+                source, end = clip.streams.video[0], begin
+                stream = stream or output.add_stream_from_template(source)
+                for packet in clip.demux(source):
+                    if packet.pts is not None and packet.dts is not None:
+                        end = max(end, begin + packet.pts + (packet.duration or 1))
+                        packet.pts, packet.dts, packet.stream = begin + packet.pts, begin + packet.dts, stream
+                        output.mux(packet)
+            begin = end
+    return target
 
 
 def make_clip(path: Path, height: int, width: int, rate: int, frames: int) -> None:

@@ -74,6 +74,21 @@ def test_clip_through_three_processors_every_frame_once_in_order_bit_for_bit(
         assert own == sorted(own), "a replica sees sequences in increasing order"
 
 
+def test_file_that_pauses_keeps_nothing_back_meanwhile(tmp_path: Path, eyes: None) -> None:
+    # 20 pictures in 40 ms, and the next one an hour later.
+    times = "settb=1/1000,setpts=if(lt(N\\,20)\\,N*2\\,3600000),realtime=limit=7200"
+    nodes = {
+        "camera": {"kind": "capture", "source": f"lavfi:testsrc2=size=64x48:rate=500,{times}"},
+        "buffer": {"kind": "buffer", "input": "camera", "when_full": "block"},
+        "sums": processor(tmp_path / "sums"),
+    }
+    with RunningPipeline(tmp_path, "pauses", nodes) as run:
+        run.wait_delivered("buffer", "sums", 20)
+        report = run.end()
+    assert report["unaccounted"] == 0
+    assert [note[0] for note in lines(tmp_path / "sums")] == list(range(20))
+
+
 def test_pixels_are_a_read_only_view_of_shared_memory(tmp_path: Path, clip: Path, eyes: None) -> None:
     nodes = {
         "camera": {"kind": "capture", "source": str(clip)},

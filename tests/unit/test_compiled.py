@@ -42,3 +42,28 @@ def test_no_class_that_is_compiled_is_a_thread() -> None:
         if isinstance(each, ast.ClassDef) and any("Thread" in ast.unparse(base) for base in each.bases)
     ]
     assert threads == [], "the garbage collector falls over it"
+
+
+def test_fields_that_are_compiled_have_types_that_are_there_when_they_run() -> None:
+    missing = [
+        f"{path.name}:{field.lineno}: {ast.unparse(field.annotation)}"
+        for path, module in compiled().items()
+        for each in ast.walk(module)
+        if isinstance(each, ast.ClassDef)
+        for field in each.body
+        if isinstance(field, ast.AnnAssign)
+        and {inner.id for inner in ast.walk(field.annotation) if isinstance(inner, ast.Name)} & only_checked(module)
+    ]
+    assert missing == [], "the class looks its fields' types up"
+
+
+def only_checked(module: ast.Module) -> set[str]:
+    """Return the names that only who checks types imports."""
+    return {
+        name.asname or name.name
+        for statement in module.body
+        if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING"
+        for imported in statement.body
+        if isinstance(imported, ast.Import | ast.ImportFrom)
+        for name in imported.names
+    }

@@ -13,7 +13,7 @@ from detektr.errors import RefusedError
 from detektr.memory import layout
 from detektr.memory.ring import RingFacts, RingWriter
 from detektr.nodes.control import ControlLine
-from detektr.nodes.decoder import Decoder, Published
+from detektr.nodes.decoder import LONGEST_NS, Decoder, Published
 from detektr.nodes.guests import Producer
 from detektr.nodes.node import Node
 from detektr.nodes.options import CaptureOptions, WhenFull
@@ -108,6 +108,10 @@ class CaptureNode(Node):
         if self._decoder.is_waiting:
             return Haste.ALL
         return Haste.OWN if self._decoder.is_ahead else Haste.NONE
+
+    def tick_ns(self) -> int:
+        """Return when to look next at what nobody rings for: the decoder too, where it holds back what it has."""
+        return min(super().tick_ns(), LONGEST_NS) if self._decoder.is_batch else super().tick_ns()
 
     def is_ending(self) -> bool:
         """Whether the source has ended, or is not read any more."""

@@ -29,6 +29,10 @@ from detektr.nodes.source import Picture, open_source
 from detektr.nodes.source_kind import is_live
 
 PENDING_MAX = 4  # published and not yet offered; the ring has as many slots to spare
+TOGETHER_NS = (
+    20_000_000  # of a file at full speed that many are offered together, unless they take longer than this ...
+)
+LONGEST_NS = 100_000_000  # ... or the file pauses: none waits for longer
 ROOM_CHECK_S = 0.2
 AHEAD_NS = 100_000  # a source that has the next picture so soon does not let us wait ...
 AHEAD_ENDS_NS = 100_000_000  # ... and one that has given none for so long does
@@ -76,7 +80,7 @@ class Decoder:
         self.is_finished = False
         self.is_waiting = False  # for a slot
         self._is_ahead = False  # the source had the last picture at hand
-        self.is_live = is_live(options.source)
+        self.is_live, self.is_batch = is_live(options.source), False
         self.has_readers = False
         self.trouble = ("connecting", "opening") if self.is_live else None  # state and why; None: pictures come
         self._node, self._options, self._folder, self._page, self._run_id = node, options, folder, page, run_id
@@ -87,7 +91,7 @@ class Decoder:
         self._sequence = page[layout.PAGE_WORD_NEXT_SEQUENCE]
         self._close_source: Callable[[], None] | None = None
         self._reconnect = reconnect or Reconnect()
-        self._good_since_ns = self._idle_since_ns = 0
+        self._good_since_ns = self._idle_since_ns = self._served_ns = 0
         self._mode = ""
         self._is_broken = False  # a new time line has begun that no ring stands for yet
         self._is_short = False  # there was no room for the ring that is due
@@ -172,7 +176,7 @@ class Decoder:
 
     def _read(self) -> None:
         source = open_source(self._options, self._folder)
-        self._close_source = source.close
+        self._close_source, self.is_batch = source.close, source.is_batch
         page = self._page
         before = [page[word] for word in _LEFT_OUT]
 
@@ -245,6 +249,9 @@ class Decoder:
             ring.publish(slot, sequence)
         self._page.words[layout.PAGE_WORD_NEXT_SEQUENCE] = self._sequence
         self._put(Published(sequence, epoch, -1 if slot is None else slot, captured_ns, payload))
+        if self.is_batch and len(self._published) < PENDING_MAX and now_ns - self._served_ns < TOGETHER_NS:
+            return
+        self._served_ns = now_ns
         self._serve()
 
     def _claim(self, ring: RingWriter) -> int | None:

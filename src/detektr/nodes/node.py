@@ -122,6 +122,12 @@ class Node(ABC):
                 return False
         return bool(self.intakes)
 
+    def tick_ns(self) -> int:
+        """Return when to look next at what nobody rings for."""
+        if not all(intake.is_attached for intake in self.intakes):
+            return ATTACH_TICK_NS
+        return ALONE_TICK_NS if self.outlet.is_alone else TICK_NS
+
     @abstractmethod
     def is_done(self) -> bool:
         """Whether everything is finished, so that the process may end."""
@@ -203,7 +209,7 @@ class Node(ABC):
             is_due = (is_rung and (not has_news or is_outlived)) or (is_ending and (is_rung or has_news))
             if is_due or now_ns >= self._next_tick_ns:
                 self._tick(now_ns)
-                self._next_tick_ns = now_ns + self._tick_ns()
+                self._next_tick_ns = now_ns + self.tick_ns()
                 self.is_over = self._has_ended(now_ns)
                 return False  # what the tick has changed is for another turn
             self.is_asleep = True
@@ -211,12 +217,6 @@ class Node(ABC):
             if self.is_ending() and not is_ending:
                 has_news, self._next_tick_ns = True, 0
         return not has_news and not self.has_work()
-
-    def _tick_ns(self) -> int:
-        """Return when to look next at what nobody rings for."""
-        if not all(intake.is_attached for intake in self.intakes):
-            return ATTACH_TICK_NS
-        return ALONE_TICK_NS if self.outlet.is_alone else TICK_NS
 
     def _fall_asleep(self) -> bool:
         """Tell those before and after us that we sleep; whether there is news that they could not know to ring for."""

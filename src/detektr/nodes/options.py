@@ -138,7 +138,8 @@ class CaptureOptions(_NodeOptions):
     with_: Mapping[str, Any] = field(default_factory=dict)
     """Arguments for a python: source (written `with` in the file)."""
     realtime: bool = False
-    """A file at its own pace (a generator's pictures without a time: at `fps`); false: as fast as they are taken."""
+    """A file at its own pace (a generator's pictures without a time: at `fps`); false: as fast as they are taken,
+    and offered several at a time."""
     loop: bool = False
     """Start a file again when it ends."""
     transport: Literal["tcp", "udp", "auto"] = "tcp"

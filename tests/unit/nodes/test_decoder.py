@@ -1,4 +1,4 @@
-"""What the decoder hands to the loop, without a thread: entries do not pile up, and their order holds."""
+"""What the decoder hands to the loop: entries do not pile up, their order holds, and several of a file go together."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import pytest
 
 from detektr.memory.folder import RunFolder
 from detektr.memory.page import take_page
-from detektr.nodes.decoder import Decoder, Published
+from detektr.memory.ring import RingFacts, RingWriter
+from detektr.nodes.decoder import PENDING_MAX, Decoder, Published
 from detektr.nodes.options import CaptureOptions
+
+PICTURES = 40
 
 
 @pytest.fixture
@@ -46,3 +49,54 @@ def test_entry_that_was_taken_does_not_grow(decoder: Decoder) -> None:
     assert [frame.frames for frame in decoder.coming()] == [1]
     assert decoder.take() is not None and decoder.take() is None
     assert not decoder.has_published
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "is_batch"),
+    [
+        ("lavfi:testsrc2=size=64x48:rate=1000:duration=0.04", {}, True),
+        ("lavfi:testsrc2=size=64x48:rate=1000:duration=0.04", {"realtime": True}, False),
+        ("python:detektr.testing.checked:numbered", {"with_": {"count": PICTURES}}, False),
+    ],
+)
+def test_file_at_full_speed_is_offered_several_at_a_time_and_others_at_once(
+    shm_dir: Path, source: str, options: dict[str, Any], is_batch: bool
+) -> None:
+    folder = RunFolder("unit")
+    page = take_page(folder, "cam", 0, "capture")
+    rings: list[RingWriter] = []
+    taken: list[list[int]] = []
+
+    def make_ring(facts: RingFacts) -> RingWriter:
+        rings.append(RingWriter(folder.ring("cam", facts.epoch), facts, PENDING_MAX + 1))
+        return rings[-1]
+
+    def take_all() -> None:
+        group: list[int] = []
+        while (frame := reading.take()) is not None:
+            rings[-1].release(frame.slot)
+            group.append(frame.sequence)
+        taken.append(group)
+        reading.note_room()
+
+    asked = CaptureOptions(source=source, **options)
+    reading = Decoder("cam", asked, Path(), page, 1, make_ring, lambda: False, take_all, take_all)
+    try:
+        reading.start()
+        reading.go.set()
+        reading.thread.join(20)
+        assert reading.is_finished and reading.failure is None
+        assert [sequence for group in taken for sequence in group] == list(range(PICTURES))
+        assert reading.is_batch is is_batch
+        assert taken[0] == [0], "the first waits for no other"
+        sizes = [len(group) for group in taken[:-1]]  # the last ones come as they are, with the end
+        assert max(sizes) <= PENDING_MAX
+        if is_batch:
+            assert len(taken) <= PICTURES // 2
+        else:
+            assert set(sizes) == {1}
+    finally:
+        for ring in rings:
+            ring.close(unlink=True)
+        page.close(unlink=True)
+        folder.remove_if_empty()

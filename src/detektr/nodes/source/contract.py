@@ -55,6 +55,10 @@ class Source(Protocol):
         """True: a camera or stream that goes on without us; its end is a disconnect."""
 
     @property
+    def is_batch(self) -> bool:
+        """True: nobody waits for any one of its pictures, only for all of them: a file at full speed."""
+
+    @property
     def description(self) -> str:
         """What it is, without secrets, for logs."""
 

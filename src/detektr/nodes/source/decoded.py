@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -26,17 +25,23 @@ _MATRIX_NAMES = {number: name for name, number in MATRICES.items()} | {6: "bt601
 _FALLBACK = "yuv420p"  # formats that a ring cannot hold become this one
 
 
-@dataclass
 class DecodedPicture:
     """A frame of FFmpeg's, its planes padded; a grey layout takes its luma plane alone."""
 
-    frame: VideoFrame
-    layout: PictureLayout
-    pts: int | None = None
-    time_base: Fraction | None = None
-    utc_ns: int | None = None
-    received_ns: int | None = None
-    is_break: bool = False
+    def __init__(
+        self,
+        frame: VideoFrame,
+        layout: PictureLayout,
+        pts: int | None = None,
+        time_base: Fraction | None = None,
+        utc_ns: int | None = None,
+        received_ns: int | None = None,
+        *,
+        is_break: bool = False,
+    ) -> None:
+        """See `Picture`."""
+        self.frame, self.layout, self.pts, self.time_base = frame, layout, pts, time_base
+        self.utc_ns, self.received_ns, self.is_break = utc_ns, received_ns, is_break
 
     def write(self, slot: npt.NDArray[np.uint8], *, is_hurried: bool = False) -> None:
         """Copy the planes, once each, into a writeable 1-D uint8 array of `layout.nbytes` bytes; see `copy`."""
@@ -46,17 +51,17 @@ class DecodedPicture:
             copy(target, plane_rows(planes[index], rows, row_bytes), is_hurried=is_hurried)
 
 
-@dataclass
 class ArrayPicture:
-    """A numpy picture of any strides: (H, W, 3) bgr24 or (H, W) grey, uint8."""
+    """A numpy picture of any strides: (H, W, 3) bgr24 or (H, W) grey, uint8; it has no time of its own."""
 
-    pixels: npt.NDArray[np.uint8]
-    layout: PictureLayout
-    pts: None = None
-    time_base: None = None
-    utc_ns: None = None
-    received_ns: None = None
-    is_break: bool = False
+    def __init__(self, pixels: npt.NDArray[np.uint8], layout: PictureLayout) -> None:
+        """See `Picture`."""
+        self.pixels, self.layout = pixels, layout
+        self.pts: int | None = None
+        self.time_base: Fraction | None = None
+        self.utc_ns: int | None = None
+        self.received_ns: int | None = None
+        self.is_break = False
 
     def write(self, slot: npt.NDArray[np.uint8], *, is_hurried: bool = False) -> None:
         """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes; see `copy`."""

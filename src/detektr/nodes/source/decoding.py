@@ -190,7 +190,7 @@ class PictureDecoder:
         """Return a picture's time in seconds on its stream's own line; None: it has none, and the stream no rate.
 
         Args:
-            pts: its own time, in units of the stream's time base; None: it goes by the stream's rate, if it is a file's.
+            pts: its own, in units of the time base; None: it goes by the stream's rate, where it is no live one.
             place: how many pictures of the stream came before it.
         """
         if pts is not None and self._time_base is not None:

@@ -36,6 +36,7 @@ class GeneratorSource:
     """
 
     is_live = False
+    is_batch = False  # whoever yields pictures may be a camera
 
     def __init__(self, options: CaptureOptions, folder: Path) -> None:
         self.description = options.source

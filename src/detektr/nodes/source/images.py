@@ -38,6 +38,7 @@ class ImageFolderSource:
     mode = "images"
 
     def __init__(self, options: CaptureOptions, path: Path) -> None:
+        self.is_batch = not options.realtime
         self.corrupt = 0
         self._options, self._path = options, path
         self._rate = Fraction(str(options.fps or IMAGES_A_SECOND))

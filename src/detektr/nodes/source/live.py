@@ -34,6 +34,7 @@ class LiveSource:
     """
 
     is_live = True
+    is_batch = False
 
     def __init__(self, options: CaptureOptions, folder: Path) -> None:
         self.description = redact(options.source)
@@ -198,7 +199,9 @@ class LiveSource:
         now_ns = time.monotonic_ns()
         received_ns = frame.received_ns or now_ns
         placed = timeline.place(frame.frame.pts, received_ns, time.time_ns() - now_ns, camera_start_ns)
-        return DecodedPicture(fitted, layout, placed.pts, time_base, placed.utc_ns, received_ns, placed.is_break)
+        return DecodedPicture(
+            fitted, layout, placed.pts, time_base, placed.utc_ns, received_ns, is_break=placed.is_break
+        )
 
     def _may_show(self) -> bool:
         """Tell whether an old picture is better than none: who cannot keep up would else show nothing."""

@@ -37,6 +37,7 @@ class VideoSource:
     stale = 0
 
     def __init__(self, options: CaptureOptions, folder: Path) -> None:
+        self.is_batch = not options.realtime
         self._options = options
         self._folder = folder
         self._fitting = Fitting(options)
