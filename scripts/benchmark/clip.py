@@ -1,4 +1,4 @@
-"""H.264 clips made here: a textured scene that pans, things that move in it, a sensor's grain; and clips played over."""
+"""H.264 clips made here: a textured scene that pans, things that move in it, a sensor's grain; clips played over."""
 
 from __future__ import annotations
 
