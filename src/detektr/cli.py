@@ -11,7 +11,7 @@ from typing import Annotated, Any, ParamSpec
 
 import typer
 
-from detektr.errors import DetektrError
+from detektr.errors import DetektrError, RefusedError
 
 P = ParamSpec("P")
 
@@ -63,6 +63,15 @@ AttemptsOption = Annotated[
 def main() -> None:
     """Answer the command line."""
     app(prog_name="detektr")
+
+
+def _duration_ns(text: str, option: str) -> int:
+    from detektr.nodes.options import duration_ns
+
+    try:
+        return duration_ns(text)
+    except ValueError as fault:
+        raise RefusedError(f"{option}: {fault}") from None
 
 
 def _answering(command: Callable[P, int | None]) -> Callable[P, None]:
@@ -139,11 +148,15 @@ def _up(
 
     Ctrl-C drains it and prints the ledger.
     """
-    from detektr.pipeline.lone import duration_or_refuse
-    from detektr.pipeline.up import run_up
+    from detektr.pipeline.forks import ForkServer
 
-    for_ns = None if for_ is None else duration_or_refuse(for_, "--for")
-    return run_up(file, for_ns=for_ns, report=report, quiet=quiet)
+    with ForkServer(file.absolute().parent) as forks:
+        if file.is_file():
+            forks.start()  # first: it imports while we do, and read the file
+        from detektr.pipeline.up import run_up
+
+        for_ns = None if for_ is None else _duration_ns(for_, "--for")
+        return run_up(file, forks, for_ns=for_ns, report=report, quiet=quiet)
 
 
 @pipeline_app.command("validate")
@@ -208,10 +221,9 @@ def _down(
     wait: Annotated[str, typer.Option(metavar="TIME", help="How long to wait for its end.")] = "60s",
 ) -> int:
     """Let a pipeline drain and end, and wait for it."""
-    from detektr.pipeline.lone import duration_or_refuse
     from detektr.pipeline.roster import stop_pipeline
 
-    if stop_pipeline(name, duration_or_refuse(wait, "--wait")):
+    if stop_pipeline(name, _duration_ns(wait, "--wait")):
         print(f"{name} has ended")
         return 0
     return _say(f"{name} has not ended within {wait}; it goes on draining: `detektr pipeline status {name}`", 1)
@@ -374,10 +386,9 @@ def _probe(
     is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Say what a source is, what will bite, and what to write for it."""
-    from detektr.pipeline.lone import duration_or_refuse
     from detektr.probe import probe
 
-    found = probe(source, duration_or_refuse(for_, "--for") / 1e9, transport)
+    found = probe(source, _duration_ns(for_, "--for") / 1e9, transport)
     print(found.as_json() if is_json else found.as_text())
 
 

@@ -28,24 +28,26 @@ _CAPTURE_ARENAS = 2
 def main() -> None:
     """Serve the supervisor: the door's descriptor is the first argument, modules to import are the others."""
     door = socket.socket(fileno=int(sys.argv[1]))
-    for module in sys.argv[2:]:
-        try:
-            importlib.import_module(module)
-        except Exception as fault:  # a broken installation; the supervisor tells that no process can be started
-            print(f"{module} cannot be imported: {type(fault).__name__}: {fault}", file=sys.stderr)
-            sys.exit(1)
+    _import(sys.argv[2:])
     from detektr.pipeline import entry
 
-    gc.collect()
-    gc.freeze()  # collecting would write into what is shared
+    is_frozen = False
     while True:
         try:
             payload, fds, _, _ = socket.recv_fds(door, REQUEST_BYTES_MAX, 2)
         except ConnectionResetError:
             return
-        if len(fds) != 2:
+        if not payload:
             return  # the supervisor has hung up, or is gone
         request: dict[str, Any] = json.loads(payload)
+        if "import" in request:
+            _import(request["import"])
+            is_frozen = False
+            continue
+        if not is_frozen:
+            gc.collect()
+            gc.freeze()  # collecting would write into what is shared
+            is_frozen = True
         answer = _fork(request, fds, door, entry.serve)
         for fd in fds:
             os.close(fd)
@@ -53,6 +55,16 @@ def main() -> None:
             door.send(json.dumps(answer).encode())
         except OSError:
             return
+
+
+def _import(modules: Sequence[str]) -> None:
+    """Import what nodes will need; where that fails the process ends, and its supervisor tells that none can start."""
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as fault:  # a broken installation
+            print(f"{module} cannot be imported: {type(fault).__name__}: {fault}", file=sys.stderr)
+            sys.exit(1)
 
 
 def _fork(request: dict[str, Any], fds: Sequence[int], door: socket.socket, serve: Any) -> dict[str, Any]:

@@ -31,7 +31,6 @@ from detektr.nodes.options import (
     NodeOptions,
     ProcessorOptions,
     SinkOptions,
-    duration_ns,
     inputs_of,
 )
 from detektr.nodes.source_kind import mask, url_secrets
@@ -49,18 +48,6 @@ SLOTS_DEFAULT = 40
 SLOTS_MIN, SLOTS_MAX = 8, 1024
 BUFFER_MARK = 16
 BUFFER_WINDOWS = 8  # leases that the readers of a buffer without a file hold together
-
-
-def duration_or_refuse(text: str, option: str) -> int:
-    """Read a duration of the command line, in nanoseconds.
-
-    Raises:
-        RefusedError: the text is none; names the option.
-    """
-    try:
-        return duration_ns(text)
-    except ValueError as fault:
-        raise RefusedError(f"{option}: {fault}") from None
 
 
 def spec_for(

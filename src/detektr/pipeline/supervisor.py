@@ -16,10 +16,11 @@ from detektr.memory.folder import RunFolder
 from detektr.memory.page import NodeSnapshot
 from detektr.nodes.options import CaptureOptions, ProcessorOptions, SinkOptions
 from detektr.nodes.spec import NodeSpec
+from detektr.pipeline.forks import ForkServer
 from detektr.pipeline.heir import end_edges
 from detektr.pipeline.logbook import Logbook
 from detektr.pipeline.post import Post, consumers_given_up, worst
-from detektr.pipeline.process import ChildProcess, ForkServer
+from detektr.pipeline.process import ChildProcess, modules_of
 from detektr.pipeline.reading import RunReader
 from detektr.pipeline.restart import describe_exit
 from detektr.pipeline.signals import SignalPipe
@@ -47,6 +48,7 @@ class Supervisor:
         folder: RunFolder,
         logbook: Logbook,
         signals: SignalPipe,
+        forks: ForkServer,
         *,
         look: Look,
         look_ns: int,
@@ -59,6 +61,7 @@ class Supervisor:
             folder: the run's; its lock is held by the caller.
             logbook: takes what the processes write.
             signals: those that end the run.
+            forks: what nodes are forked from; closed with this.
             look: is shown ledgers and pages ...
             look_ns: ... so often, in nanoseconds.
             change: is told when the state of a process has changed.
@@ -74,7 +77,7 @@ class Supervisor:
         self._folder, self._logbook, self._signals = folder, logbook, signals
         self._look, self._look_ns, self._change = look, look_ns, change
         self._reader = RunReader(folder)
-        self._forks = ForkServer(specs)
+        self._forks = forks
         self._selector = selectors.DefaultSelector()
         self._selector.register(signals.fd, selectors.EVENT_READ, ("signal", None))
         self._next_look_ns = self._next_record_ns = 0
@@ -113,7 +116,7 @@ class Supervisor:
         Raises:
             RefusedError: the machine starts no more processes.
         """
-        self._forks.start()
+        self._forks.need(modules_of(post.spec for post in self.posts))
 
     def start(self) -> None:
         """Start every process; none of them lets frames flow yet.

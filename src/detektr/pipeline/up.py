@@ -17,6 +17,7 @@ from detektr.memory.folder import RunFolder, state_root
 from detektr.memory.page import NodeSnapshot
 from detektr.nodes.spec import NodeSpec
 from detektr.pipeline.claim import claim_run
+from detektr.pipeline.forks import ForkServer
 from detektr.pipeline.load import Pipeline, PipelineFileError, check_machine, load_pipeline
 from detektr.pipeline.logbook import Logbook, log_folder
 from detektr.pipeline.plan import plan_processes
@@ -37,11 +38,14 @@ SHOW_CLOSE_S = 1.0
 _log = logging.getLogger("detektr.pipeline")
 
 
-def run_up(path: Path, *, for_ns: int | None = None, report: Path | None = None, quiet: bool = False) -> int:
+def run_up(
+    path: Path, forks: ForkServer, *, for_ns: int | None = None, report: Path | None = None, quiet: bool = False
+) -> int:
     """Run a pipeline to its end, and print its ledger.
 
     Args:
         path: the pipeline file.
+        forks: what nodes are forked from, started or not; closed by who made it.
         for_ns: stop after this time, in nanoseconds; None: when its sources end, or on SIGINT or SIGTERM.
         report: where the report goes, as JSON; None: nowhere.
         quiet: no table, and no log lines but warnings and errors.
@@ -61,7 +65,7 @@ def run_up(path: Path, *, for_ns: int | None = None, report: Path | None = None,
             faults = check_machine(pipeline)
             if faults:
                 raise PipelineFileError(path, faults, pipeline.secrets)
-            run = _Run(pipeline, folder, signals, is_quiet=quiet)
+            run = _Run(pipeline, folder, signals, forks, is_quiet=quiet)
             try:
                 run.begin()
                 run.supervise(for_ns)
@@ -83,7 +87,9 @@ def run_up(path: Path, *, for_ns: int | None = None, report: Path | None = None,
 class _Run:
     """Everything that one run has open."""
 
-    def __init__(self, pipeline: Pipeline, folder: RunFolder, signals: SignalPipe, *, is_quiet: bool) -> None:
+    def __init__(
+        self, pipeline: Pipeline, folder: RunFolder, signals: SignalPipe, forks: ForkServer, *, is_quiet: bool
+    ) -> None:
         self.pipeline, self.folder = pipeline, folder
         self.ledgers: list[EdgeLedger] = []
         self._pages: list[NodeSnapshot] = []
@@ -106,6 +112,7 @@ class _Run:
             folder,
             self._logbook,
             signals,
+            forks,
             look=self._show,
             look_ns=LOOK_LIVE_NS if self._screen.is_live else LOOK_NS,
             change=self._write_roster,
