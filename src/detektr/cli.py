@@ -150,8 +150,8 @@ def _up(
     """
     from detektr.pipeline.forks import ForkServer
 
-    with ForkServer(file.absolute().parent) as forks:
-        if file.is_file():
+    with ForkServer(file) as forks:
+        if os.path.isfile(file):  # Path.is_file raises where a name is too long, or a folder is not for us
             forks.start()  # first: it imports while we do, and read the file
         from detektr.pipeline.up import run_up
 

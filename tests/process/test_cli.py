@@ -85,6 +85,7 @@ def test_version_is_printed(run_detektr: RunDetektr) -> None:
         (["capture", "--pipeline", "pipeline.yaml", "--node", "queue"], "is a buffer; start it with `detektr buffer`"),
         (["processor", "--pipeline", "pipeline.yaml", "--node", "motion", "--replica", "2"], "goes from 0 to 1"),
         (["pipeline", "up", "nowhere.yaml"], "nowhere.yaml:1: this cannot be read"),
+        (["pipeline", "up", "n" * 300], "n:1: this cannot be read"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_what_was_wrong(

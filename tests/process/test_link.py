@@ -163,6 +163,12 @@ def test_what_a_dead_predecessor_left_is_replaced_and_nothing_is_left_at_close(s
     assert list(shm_dir.iterdir()) == []
 
 
+def test_a_link_leaves_the_mask_alone_that_all_threads_share(shm_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two that set it and set it back at once would leave it set: it was so, in processes that attach from threads.
+    monkeypatch.setattr(os, "umask", None)
+    Link(shm_dir / "motion.0.sock", shm_dir / "motion.0.bell").close()
+
+
 @pytest.mark.parametrize("missing", ["inbox", "doorbell"])
 def test_a_link_that_cannot_be_made_is_refused_and_leaves_nothing(shm_dir: Path, missing: str) -> None:
     paths = {"inbox": shm_dir / "motion.0.sock", "doorbell": shm_dir / "motion.0.bell"}

@@ -111,7 +111,8 @@ class CaptureNode(Node):
 
     def tick_ns(self) -> int:
         """Return when to look next at what nobody rings for: the decoder too, where it holds back what it has."""
-        return min(super().tick_ns(), LONGEST_NS) if self._decoder.is_batch else super().tick_ns()
+        tick_ns, decoder = super().tick_ns(), self._decoder
+        return min(tick_ns, LONGEST_NS) if decoder.is_batch and not decoder.is_finished else tick_ns
 
     def is_ending(self) -> bool:
         """Whether the source has ended, or is not read any more."""

@@ -29,9 +29,8 @@ from detektr.nodes.source import Picture, open_source
 from detektr.nodes.source_kind import is_live
 
 PENDING_MAX = 4  # published and not yet offered; the ring has as many slots to spare
-TOGETHER_NS = (
-    20_000_000  # of a file at full speed that many are offered together, unless they take longer than this ...
-)
+# Of a file at full speed so many are offered together, unless they take longer than this ...
+TOGETHER_NS = 20_000_000
 LONGEST_NS = 100_000_000  # ... or the file pauses: none waits for longer
 ROOM_CHECK_S = 0.2
 AHEAD_NS = 100_000  # a source that has the next picture so soon does not let us wait ...

@@ -32,9 +32,9 @@ _SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 class ForkServer:
     """The supervisor's side of the process that its nodes are forked from; another is started should it be killed."""
 
-    def __init__(self, folder: Path) -> None:
-        """Start nothing yet; a relative PYTHONPATH begins in `folder`, the pipeline file's."""
-        self._modules, self._folder = set(_COMMON), folder
+    def __init__(self, file: Path) -> None:
+        """Start nothing yet; a relative PYTHONPATH begins in the folder of the pipeline's `file`."""
+        self._modules, self._file = set(_COMMON), file
         self._popen: subprocess.Popen[bytes] | None = None
         self._door: socket.socket | None = None
 
@@ -60,7 +60,7 @@ class ForkServer:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env={**_ENVIRONMENT, **os.environ},
-                cwd=self._folder,
+                cwd=self._file.absolute().parent,
                 process_group=0,  # a terminal's Ctrl-C is for the supervisor alone
             )
         except OSError as fault:

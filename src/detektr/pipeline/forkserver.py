@@ -44,6 +44,8 @@ def main() -> None:
             _import(request["import"])
             is_frozen = False
             continue
+        if len(fds) != 2:
+            return  # there are no descriptors left here: the supervisor will start another
         if not is_frozen:
             gc.collect()
             gc.freeze()  # collecting would write into what is shared

@@ -27,7 +27,7 @@ from detektr.nodes.source_kind import is_live
 from detektr.pipeline.document import Fault
 from detektr.pipeline.hint import listed, nearest
 
-SPARE_FRAMES = 4  # one being written, one announced, one on its way back, one released and not yet seen
+SPARE_FRAMES = 4  # being written, published and not yet offered, on their way back, released and not yet seen
 SLOTS_MAX = 65536
 REPLICAS_MAX = 128  # of one producer: each is a peer to poll and a process to watch
 MAY_READ: dict[str, tuple[str, ...]] = {

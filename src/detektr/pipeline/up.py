@@ -45,7 +45,7 @@ def run_up(
 
     Args:
         path: the pipeline file.
-        forks: what nodes are forked from, started or not; closed by who made it.
+        forks: what nodes are forked from, started or not; closed with the run.
         for_ns: stop after this time, in nanoseconds; None: when its sources end, or on SIGINT or SIGTERM.
         report: where the report goes, as JSON; None: nowhere.
         quiet: no table, and no log lines but warnings and errors.

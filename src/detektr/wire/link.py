@@ -6,7 +6,6 @@ Beside its inbox a process has a doorbell; `Link.wait` sleeps on both.
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,9 +39,10 @@ class Link:
         self._inbox.set(zmq.LINGER, 0)
         self._inbox.set(zmq.RCVHWM, _PENDING_MAX)
         self._inbox.set(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
-        mask, what = os.umask(0o177), f"socket {inbox}"
+        what = f"socket {inbox}"
         try:
             self._inbox.bind(f"ipc://{inbox}")
+            inbox.chmod(0o600)  # its folder lets in nobody else meanwhile; a umask would be every thread's
             what = f"doorbell {doorbell}"
             self._doorbell = Doorbell(doorbell)
         except (zmq.ZMQError, OSError) as fault:
@@ -51,8 +51,6 @@ class Link:
             if isinstance(fault, OSError):  # else the socket's file is somebody else's, if there is one
                 inbox.unlink(missing_ok=True)
             raise RefusedError(f"{what} cannot be made: {fault.strerror}") from None
-        finally:
-            os.umask(mask)
         self.has_mail = True
         """Whether the inbox may hold messages; they are not looked for otherwise."""
         self.is_rung = False

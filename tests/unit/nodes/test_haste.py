@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from detektr.memory.layout import WANTED, WANTED_ALL, WANTED_AWAKE, WANTED_EACH
+from detektr.nodes.decoder import LONGEST_NS
 from detektr.nodes.terms import Haste
 from detektr.testing.interpreted import interpreted
 
@@ -49,6 +50,18 @@ def test_the_most_urgent_of_those_before_us_counts_also_while_they_are_awake(
 def test_a_capture_wants_its_slots_as_its_decoder_does(*, is_waiting: bool, is_ahead: bool, haste: Haste) -> None:
     node: Any = SimpleNamespace(_decoder=SimpleNamespace(is_waiting=is_waiting, is_ahead=is_ahead))
     assert CaptureNode.haste(node) is haste
+
+
+@pytest.mark.parametrize(
+    ("is_batch", "is_finished", "is_soon"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_a_capture_looks_soon_at_what_its_decoder_holds_back(
+    *, is_batch: bool, is_finished: bool, is_soon: bool
+) -> None:
+    node: Any = object.__new__(CaptureNode)
+    node.intakes, node.outlet = [], SimpleNamespace(is_alone=False)
+    node._decoder = SimpleNamespace(is_batch=is_batch, is_finished=is_finished)
+    assert node.tick_ns() == (LONGEST_NS if is_soon else _node.TICK_NS)
 
 
 @pytest.mark.parametrize(("may_work", "haste"), [(True, Haste.NONE), (False, Haste.ALL)])

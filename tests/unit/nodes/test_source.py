@@ -196,6 +196,37 @@ def test_close_from_another_thread_ends_a_wait_for_real_time(folder: Path) -> No
     assert rest == []
 
 
+def test_file_that_another_thread_closes_while_it_is_read_ends(clip: Path) -> None:
+    source = open_source(CaptureOptions(source=clip.name, loop=True), clip.parent)
+    pictures, is_read = source.pictures(), threading.Event()
+
+    def read_on() -> None:
+        for _ in pictures:
+            is_read.set()
+
+    reader = threading.Thread(target=read_on, daemon=True)
+    reader.start()
+    assert is_read.wait(10)
+    source.close()
+    reader.join(10)
+    assert not reader.is_alive()
+    source.close()
+    assert list(pictures) == []
+
+
+def test_picture_at_hand_is_whole_after_its_source_was_closed(clip: Path) -> None:
+    source = open_source(CaptureOptions(source=clip.name), clip.parent)
+    whole = [pixels for _, pixels in read(source)]
+    source = open_source(CaptureOptions(source=clip.name), clip.parent)
+    pictures = source.pictures()
+    picture = next(pictures)
+    source.close()
+    pixels = np.zeros(picture.layout.nbytes, np.uint8)
+    picture.write(pixels)
+    assert np.array_equal(pixels, whole[0])
+    assert list(pictures) == []
+
+
 def test_source_closed_before_its_first_picture_has_none(clip: Path) -> None:
     source = open_source(CaptureOptions(source=clip.name), clip.parent)
     source.close()

@@ -56,7 +56,7 @@ class Source(Protocol):
 
     @property
     def is_batch(self) -> bool:
-        """True: nobody waits for any one of its pictures, only for all of them: a file at full speed."""
+        """True: nobody waits for any one of its pictures, only for all of them: a file at full speed, but no pipe."""
 
     @property
     def description(self) -> str:

@@ -20,7 +20,7 @@ from detektr.nodes.source.decoding import DecodedFrame, PictureDecoder
 from detektr.nodes.source.input import describe_stream, fault, input_fault, open_input, video_stream
 from detektr.nodes.source.pace import SECOND_NS, STEP_BACK_S_MAX, Pacer
 from detektr.nodes.source.timeline import exact
-from detektr.nodes.source_kind import redact
+from detektr.nodes.source_kind import redact, source_path
 
 
 class VideoSource:
@@ -37,7 +37,9 @@ class VideoSource:
     stale = 0
 
     def __init__(self, options: CaptureOptions, folder: Path) -> None:
-        self.is_batch = not options.realtime
+        path = source_path(options.source, folder)
+        # Who writes into a pipe may be a camera.
+        self.is_batch = not options.realtime and (path is None or path.is_file())
         self._options = options
         self._folder = folder
         self._fitting = Fitting(options)
