@@ -92,8 +92,7 @@ class ForkServer:
         Raises:
             RefusedError: the machine starts no more processes, or the folder is gone.
         """
-        if self._door is None:
-            self.start()
+        self.start()
         assert self._door is not None
         request = {"name": f"{spec.node}.{spec.replica}", "kind": spec.options.kind, "folder": spec.folder}
         try:
