@@ -23,7 +23,7 @@ COMPILED = {
         "lease", "backlog", "terms", "edge", "fanout", "ways", "recall", "outlet", "intake",
         "node", "buffer", "decoder", "capture", "worker", "processor", "sink",
     ],
-    "nodes/source/": ["copying", "decoded", "decoding", "pace", "timeline", "upright", "video"],
+    "nodes/source/": ["copying", "decoded", "decoding", "generator", "pace", "timeline", "upright", "video"],
 }  # fmt: skip
 """Who holds numbers and decides at every frame.
 

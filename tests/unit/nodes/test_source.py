@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
@@ -68,13 +69,19 @@ class Camera:
 seven = 7
 """
 HANDLE = """
+import threading
 import numpy as np
 
+closers = []
+
 class Camera:
-    is_closed = False
+    def __init__(self, fault=None): self.fault = fault
     def __iter__(self): return self
     def __next__(self): return np.zeros((4, 4), np.uint8)
-    def close(self): self.is_closed = True
+    def close(self):
+        closers.append(threading.get_ident())
+        if self.fault:
+            raise OSError(self.fault)
 """
 
 
@@ -84,6 +91,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pictures_of_test.py").write_text(PICTURES)
     (folder / "broken_of_test.py").write_text("import there_is_no_such_module\n")
     (folder / "raising_of_test.py").write_text("None.nothing\n")
+    (folder / "handle_of_test.py").write_text(HANDLE)
     (folder / "text.mp4").write_text("this is no video\n" * 100)
     return folder
 
@@ -107,6 +115,14 @@ def refused(folder: Path, source: str, **options: Any) -> str:
     with pytest.raises(SourceError) as caught:
         run(folder, source, **options)
     return str(caught.value)
+
+
+def closers(folder: Path) -> list[int]:
+    """Return the threads that have closed what yields pictures, and begin anew."""
+    closers: list[int] = sys.modules["handle_of_test"].closers
+    taken = closers.copy()
+    closers.clear()
+    return taken
 
 
 @pytest.fixture(scope="module")
@@ -291,18 +307,34 @@ def test_generator_is_looped_scaled_and_converted(folder: Path) -> None:
     assert taken[0][0].layout == PictureLayout("yuv420p", 100, 37)
 
 
-def test_what_yields_pictures_is_closed_when_nobody_wants_more_of_them(folder: Path) -> None:
-    (folder / "handle_of_test.py").write_text(HANDLE)
-    for is_told in (True, False):
-        source = open_source(CaptureOptions(source="python:handle_of_test:Camera"), folder)
-        handle = source._product  # type: ignore[attr-defined]
-        pictures = source.pictures()
-        next(pictures)
-        if is_told:
-            source.close()
-            assert list(pictures) == []
-        del pictures
-        assert handle.is_closed
+def test_what_yields_pictures_is_closed_by_who_reads_when_the_source_is(folder: Path) -> None:
+    source = open_source(CaptureOptions(source="python:handle_of_test:Camera"), folder)
+    pictures = source.pictures()
+    next(pictures)
+    other = threading.Thread(target=source.close)
+    other.start()
+    other.join()
+    assert closers(folder) == []
+    assert list(pictures) == []
+    assert closers(folder) == [threading.get_ident()]
+
+
+def test_what_yields_pictures_is_closed_when_nobody_reads_on(folder: Path) -> None:
+    source = open_source(CaptureOptions(source="python:handle_of_test:Camera"), folder)
+    next(source.pictures())
+    source.close()
+    source.close()
+    assert closers(folder) == [threading.get_ident()]
+
+
+def test_what_raises_as_it_is_closed_is_said_and_nothing_is_lost_by_it(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert len(run(folder, "python:handle_of_test:Camera", limit=2, with_={"fault": "stuck"})) == 2
+    assert closers(folder) == [threading.get_ident()]
+    [record] = caplog.records
+    where = "source python:handle_of_test:Camera: raised as it was closed: OSError: stuck (handle_of_test.py:14)"
+    assert record.getMessage() == f"{where}; mend it, or catch it there"
 
 
 def test_closed_generator_ends_after_its_picture(folder: Path) -> None:
