@@ -16,12 +16,14 @@ class Fanout:
         self.wake: Callable[[set[int]], None] | None = None
         """Called with the sessions that an edge has leased a frame to, before the next edge's turn; None: they wait."""
         self.edges: dict[str, Edge] = {}
+        self._orders: list[list[Edge]] = []  # the edges, with each of them first
         self._released: list[FrameName] = []
         self._needed: dict[FrameName, int] = {}
 
     def add(self, edge: Edge) -> None:
         """Let an edge in; the frames that its journal holds are needed from now on."""
         self.edges[edge.consumer] = edge
+        self._reorder()
         for cell in edge.holds():
             name = cell.key, cell.sequence
             self._needed[name] = self._needed.get(name, 0) + 1
@@ -29,6 +31,7 @@ class Fanout:
     def remove(self, consumer: str) -> None:
         """Let an edge go; what it still held is no longer needed by it."""
         edge = self.edges.pop(consumer)
+        self._reorder()
         self._settle([*edge.settled, *[(cell.key, cell.sequence) for cell in edge.holds()]])
 
     def catch_up(self) -> None:
@@ -57,9 +60,12 @@ class Fanout:
         payload: bytes,
         now_ns: int = 0,
     ) -> None:
-        """Offer a frame to every edge, see `Edge.offer`; those that know it from before a restart count it once."""
-        name, needed = (key, sequence), 0
-        for edge in self.edges.values():
+        """Offer a frame to every edge, see `Edge.offer`; those that know it from before a restart count it once.
+
+        They take turns at being first: who comes later waits for the cores that those before it were woken on.
+        """
+        name, needed, orders = (key, sequence), 0, self._orders
+        for edge in orders[sequence % len(orders)] if orders else ():
             if edge.offer(lane, key, sequence, captured_ns, payload, now_ns) == "taken":
                 needed += 1
                 if edge.granted and self.wake is not None:
@@ -104,6 +110,10 @@ class Fanout:
     def is_empty(self) -> bool:
         """Whether no edge holds anything."""
         return all(edge.is_empty for edge in self.edges.values())
+
+    def _reorder(self) -> None:
+        edges = list(self.edges.values())
+        self._orders = [edges[first:] + edges[:first] for first in range(len(edges))]
 
     def _settle(self, names: list[FrameName]) -> None:
         needed = self._needed
