@@ -19,7 +19,7 @@ from detektr.nodes.spec import NodeSpec
 from detektr.pipeline.forks import ForkServer
 from detektr.pipeline.heir import end_edges
 from detektr.pipeline.logbook import Logbook
-from detektr.pipeline.post import Post, consumers_given_up, worst
+from detektr.pipeline.post import Post, consumers_given_up, describe
 from detektr.pipeline.process import ChildProcess, modules_of
 from detektr.pipeline.reading import RunReader
 from detektr.pipeline.restart import describe_exit
@@ -33,7 +33,6 @@ KILLED_NS = 5_000_000_000  # a killed process that is not gone by then waits for
 ABORT_NS = 2_000_000_000  # for processes that have not begun to work
 HUNG_TIMEOUTS = 3  # a frame worked on for so many of its processor's timeouts: the process hangs
 LOG_READS_MAX = 64
-LAST_LINES_SHOWN = 3
 _log = logging.getLogger("detektr.pipeline")
 Phase = Literal["starting", "running", "draining", "cutting", "aborting"]
 Look = Callable[[list[EdgeLedger], list[NodeSnapshot]], None]
@@ -95,18 +94,7 @@ class Supervisor:
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """Return what is known of each node, in the order of the frames: `kind`, `state`, `pids`, `restarts`, `why`."""
-        nodes: dict[str, dict[str, Any]] = {}
-        for name in dict.fromkeys(post.spec.node for post in reversed(self.posts)):
-            posts = [post for post in self.posts if post.spec.node == name]
-            state = worst(post.state for post in posts)
-            nodes[name] = {
-                "kind": posts[0].spec.options.kind,
-                "state": state,
-                "pids": [post.pid for post in posts if post.pid is not None],
-                "restarts": sum(post.restarts for post in posts),
-                "why": next((post.why for post in posts if post.state == state and post.why), ""),
-            }
-        return nodes
+        return describe(self.posts)
 
     # -- the run's course -------------------------------------------------------------------------------------------
 
@@ -210,12 +198,7 @@ class Supervisor:
 
     def _next_ns(self) -> int:
         times = [self._next_look_ns, *(at_ns for at_ns in (self._end_ns, self._for_ns) if at_ns is not None)]
-        for post in self.posts:
-            if post.restart_at_ns is not None:
-                times.append(post.restart_at_ns)
-            elif post.child is not None and post.ready_ns is None and post.verdict is None:
-                times.append(post.started_ns + post.spec.options.start_timeout_ns)
-        return min(times)
+        return min([*times, *(at_ns for post in self.posts if (at_ns := post.due_ns) is not None)])
 
     def _do_due(self, now_ns: int) -> None:
         if self._for_ns is not None and now_ns >= self._for_ns:
@@ -227,8 +210,7 @@ class Supervisor:
             if post.restart_at_ns is not None and now_ns >= post.restart_at_ns:
                 post.restarts += 1
                 self._try_restart(post)
-            limit_ns = post.started_ns + post.spec.options.start_timeout_ns
-            if post.child is not None and post.ready_ns is None and now_ns >= limit_ns:
+            if post.child is not None and post.ready_ns is None and now_ns >= post.ready_by_ns:
                 self._condemn(post, f"killed: not ready within {post.spec.options.start_timeout}")
         if now_ns >= self._next_look_ns:
             self._next_look_ns = now_ns + self._look_ns
@@ -371,12 +353,7 @@ class Supervisor:
 
     def _refuse(self, post: Post, how: str) -> None:
         """Note why the run cannot begin."""
-        why = how
-        if post.refusal is None or post.verdict is not None:
-            last = [line.partition(f" {post.name}: ")[2] or line for line in self._logbook.last(post.name)]
-            said = " / ".join(last[-LAST_LINES_SHOWN:])
-            what = how if post.verdict is not None else f"its process {how} before it was ready"
-            why = f"{what}{f'; it said: {said}' if said else ''}; its log: {self._logbook.path(post.name)}"
+        why = post.tell_start_failure(how, self._logbook)
         self._refusals.append((post, why))
         self._enter(post, "failed", why)
 

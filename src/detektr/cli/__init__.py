@@ -1,0 +1,47 @@
+"""The command line: what is asked for goes to the module that knows; each command imports only its own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from detektr.cli import machine, nodes, pipelines
+from detektr.cli.answering import PLAIN
+
+app = typer.Typer(
+    help="Video dataflow on one machine, every frame accounted for.", pretty_exceptions_enable=False, **PLAIN
+)
+app.add_typer(nodes.app)
+app.add_typer(machine.app)
+app.add_typer(pipelines.app, name="pipeline")
+app.add_typer(machine.shm_app, name="shm")
+
+
+def main() -> None:
+    """Answer the command line."""
+    app(prog_name="detektr")
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.machinery import EXTENSION_SUFFIXES
+        from importlib.metadata import PackageNotFoundError, version
+        from importlib.util import find_spec
+
+        spec = find_spec("detektr.descriptor")
+        is_compiled = spec is not None and str(spec.origin).endswith(tuple(EXTENSION_SUFFIXES))
+        try:
+            print(f"detektr {version('detektr')}, {'compiled' if is_compiled else 'from its Python files'}")
+        except PackageNotFoundError:
+            print("detektr (from its source: not installed, so it has no version)")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Take the options that belong to no command; `--version` answers before this is reached."""

@@ -1,0 +1,47 @@
+"""`detektr probe` and `detektr shm ...`: what a source is, and what lies in shared memory."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from detektr.cli.answering import PLAIN, answering, duration_ns
+
+app = typer.Typer(**PLAIN)
+shm_app = typer.Typer(help="Shared memory: what lies in it, and away with what nobody owns.", **PLAIN)
+
+
+@app.command("probe")
+@answering
+def _probe(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="rtsp://..., http(s)://..., clip.mp4, /dev/video0.")],
+    for_: Annotated[str, typer.Option("--for", metavar="TIME", help="How long to look.")] = "5s",
+    transport: Annotated[
+        str | None, typer.Option(metavar="HOW", help="Of rtsp://: tcp, udp or auto; tcp, if left out.")
+    ] = None,
+    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say what a source is, what will bite, and what to write for it."""
+    from detektr.probe import probe
+
+    found = probe(source, duration_ns(for_, "--for") / 1e9, transport)
+    print(found.as_json() if is_json else found.as_text())
+
+
+@shm_app.command("ls")
+@answering
+def _ls() -> None:
+    """List every file of every pipeline, its size and who owns it."""
+    from detektr.pipeline.shm import list_shm, shm_table
+
+    print(shm_table(list_shm()))
+
+
+@shm_app.command("clean")
+@answering
+def _clean() -> None:
+    """Remove what no live process owns."""
+    from detektr.pipeline.shm import clean_shm, cleaned_words
+
+    print(cleaned_words(*clean_shm()))

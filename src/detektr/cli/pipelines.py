@@ -1,0 +1,123 @@
+"""`detektr pipeline ...`: whole pipelines."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detektr.cli.answering import PLAIN, answering, duration_ns, say
+
+app = typer.Typer(help="Whole pipelines: start, check, look, end.", **PLAIN)
+FileArgument = Annotated[Path, typer.Argument(metavar="[FILE]", help="The pipeline file.")]
+
+
+@app.command("up")
+@answering
+def _up(
+    file: FileArgument = Path("pipeline.yaml"),
+    for_: Annotated[
+        str | None, typer.Option("--for", metavar="TIME", help="Drain and end after this time: 10s.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the ledger there as JSON.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No table; of the log only warnings and worse.")] = False,
+) -> int:
+    """Start a pipeline and stay with it until it ends.
+
+    Ctrl-C drains it and prints the ledger.
+    """
+    from detektr.pipeline.forks import ForkServer
+
+    with ForkServer(file) as forks:
+        if os.path.isfile(file):  # Path.is_file raises where a name is too long, or a folder is not for us
+            forks.start()  # first: it imports while we do, and read the file
+        from detektr.pipeline.up import run_up
+
+        for_ns = None if for_ is None else duration_ns(for_, "--for")
+        return run_up(file, forks, for_ns=for_ns, report=report, quiet=quiet)
+
+
+@app.command("validate")
+@answering
+def _validate(file: FileArgument = Path("pipeline.yaml")) -> None:
+    """List all that is wrong with a file or missing on this machine."""
+    from detektr.pipeline.load import PipelineFileError, check_machine, load_pipeline
+    from detektr.pipeline.summary import describe_plan
+
+    pipeline = load_pipeline(file)
+    faults = check_machine(pipeline)
+    if faults:
+        raise PipelineFileError(file, faults, pipeline.secrets)
+    print(describe_plan(pipeline))
+
+
+@app.command("graph")
+@answering
+def _graph(file: FileArgument = Path("pipeline.yaml")) -> None:
+    """Draw the graph of a file as Mermaid."""
+    from detektr.pipeline.graph import mermaid
+    from detektr.pipeline.load import load_pipeline
+
+    print(mermaid(load_pipeline(file).graph), end="")
+
+
+@app.command("schema")
+@answering
+def _schema() -> None:
+    """Print the JSON Schema of the file, for editors."""
+    import json
+
+    from detektr.pipeline.schema import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+@app.command("status")
+@answering
+def _status(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Which pipeline; all, if left out.")] = None,
+    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say how a pipeline is, or which ones run."""
+    import json
+
+    from detektr.pipeline.roster import list_pipelines, read_status
+    from detektr.pipeline.summary import describe_pipelines, describe_status
+
+    if name is None:
+        pipelines = list_pipelines()
+        print(json.dumps(pipelines, indent=2) if is_json else describe_pipelines(pipelines))
+    else:
+        status = read_status(name)
+        print(json.dumps(status, indent=2) if is_json else describe_status(status))
+
+
+@app.command("down")
+@answering
+def _down(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which pipeline.")],
+    wait: Annotated[str, typer.Option(metavar="TIME", help="How long to wait for its end.")] = "60s",
+) -> int:
+    """Let a pipeline drain and end, and wait for it."""
+    from detektr.pipeline.roster import stop_pipeline
+
+    if stop_pipeline(name, duration_ns(wait, "--wait")):
+        print(f"{name} has ended")
+        return 0
+    return say(f"{name} has not ended within {wait}; it goes on draining: `detektr pipeline status {name}`", 1)
+
+
+@app.command("logs")
+@answering
+def _logs(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which pipeline.")],
+    node: Annotated[str | None, typer.Argument(metavar="[NODE]", help="Only this node, or process (motion.0).")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with lines as they come.")] = False,
+) -> None:
+    """Print what the processes of a pipeline wrote."""
+    from detektr.pipeline.logbook import read_logs
+
+    for line in read_logs(name, node, follow=follow):
+        print(line, flush=follow)
