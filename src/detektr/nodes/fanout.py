@@ -16,7 +16,7 @@ class Fanout:
         self.wake: Callable[[set[int]], None] | None = None
         """Called with the sessions that an edge has leased a frame to, before the next edge's turn; None: they wait."""
         self.edges: dict[str, Edge] = {}
-        self._orders: list[list[Edge]] = []  # the edges, with each of them first
+        self._orders: list[list[Edge]] = [[]]  # the edges, with each of those that are no guests' first
         self._released: list[FrameName] = []
         self._needed: dict[FrameName, int] = {}
 
@@ -62,10 +62,10 @@ class Fanout:
     ) -> None:
         """Offer a frame to every edge, see `Edge.offer`; those that know it from before a restart count it once.
 
-        They take turns at being first: who comes later waits for the cores that those before it were woken on.
+        They take turns at being first, guests after all others: who is woken later waits for the cores.
         """
         name, needed, orders = (key, sequence), 0, self._orders
-        for edge in orders[sequence % len(orders)] if orders else ():
+        for edge in orders[sequence % len(orders)]:
             if edge.offer(lane, key, sequence, captured_ns, payload, now_ns) == "taken":
                 needed += 1
                 if edge.granted and self.wake is not None:
@@ -112,8 +112,9 @@ class Fanout:
         return all(edge.is_empty for edge in self.edges.values())
 
     def _reorder(self) -> None:
-        edges = list(self.edges.values())
-        self._orders = [edges[first:] + edges[:first] for first in range(len(edges))]
+        guests = [edge for edge in self.edges.values() if edge.options.is_guest]
+        own = [edge for edge in self.edges.values() if not edge.options.is_guest]
+        self._orders = [[*own[first:], *own[:first], *guests] for first in range(max(len(own), 1))]
 
     def _settle(self, names: list[FrameName]) -> None:
         needed = self._needed

@@ -16,7 +16,7 @@ def new_edge(consumer: str, memory: bytearray | None = None, session: int = 7, *
     values: dict[str, Any] = {"mark": 2, "low": 1, "when_full": "block", "window_total": 2, "payload_bytes": 8}
     chosen = EdgeOptions(**(values | options))
     edge = Edge(consumer, chosen, Journal(memoryview(memory or new_memory(chosen.cells, 8))))
-    edge.attach(session, f"{consumer}.0", 8, Claim(), is_durable=False, now_ns=1)
+    edge.attach(session, f"{consumer}.0", chosen.window_total, Claim(), is_durable=False, now_ns=1)
     return edge
 
 
@@ -55,12 +55,20 @@ def test_one_full_blocking_edge_holds_up_the_others_and_a_dropping_one_does_not(
 
 
 def test_edges_take_turns_at_being_the_first_whose_replica_is_woken() -> None:
-    fanout = new_fanout(*[new_edge(f"node{session}", session=session, mark=8, window_total=8) for session in (1, 2, 3)])
+    fanout = new_fanout(
+        *[new_edge(f"node{session}", session=session, mark=16, window_total=16) for session in (1, 2, 3)]
+    )
     woken: list[int] = []
     fanout.wake = woken.extend
     for sequence in range(4):
         fanout.offer(0, 1, sequence, 1, b"", now_ns=1)
     assert woken == [1, 2, 3, 2, 3, 1, 3, 1, 2, 1, 2, 3]
+    fanout.add(new_edge("guest", session=9, mark=16, window_total=16, is_guest=True))
+    woken.clear()
+    for sequence in range(3):
+        fanout.offer(0, 2, sequence, 1, b"", now_ns=1)
+    assert woken == [1, 2, 3, 9, 2, 3, 1, 9, 3, 1, 2, 9]
+    fanout.remove("guest")
     fanout.remove("node2")
     woken.clear()
     for sequence in range(4, 6):

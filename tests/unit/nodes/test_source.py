@@ -57,6 +57,11 @@ def raises():
 def gives_seven():
     return 7
 
+def refusing():
+    from detektr.errors import SourceError
+    yield np.zeros((4, 6), np.uint8)
+    raise SourceError("source camera: no light; switch it on")
+
 class Camera:
     def __init__(self, serial):
         if serial < 0:
@@ -75,13 +80,29 @@ import numpy as np
 closers = []
 
 class Camera:
-    def __init__(self, fault=None): self.fault = fault
+    def __init__(self, fault=None, count=100): self.fault, self.left = fault, count
     def __iter__(self): return self
-    def __next__(self): return np.zeros((4, 4), np.uint8)
+    def __next__(self):
+        self.left -= 1
+        if self.left < 0:
+            raise StopIteration
+        return np.zeros((4, 4), np.uint8)
     def close(self):
         closers.append(threading.get_ident())
         if self.fault:
             raise OSError(self.fault)
+
+class Stuck:
+    def __iter__(self): return self
+    def __next__(self): return np.zeros((4, 4), np.uint8)
+    def __getattr__(self, name): raise OSError("stuck")
+
+class Leaving:
+    built, source = 0, None
+    def __init__(self): Leaving.built += 1
+    def __iter__(self):
+        yield np.zeros((4, 4), np.uint8)
+        Leaving.source.close()
 """
 
 
@@ -117,7 +138,7 @@ def refused(folder: Path, source: str, **options: Any) -> str:
     return str(caught.value)
 
 
-def closers(folder: Path) -> list[int]:
+def take_closers() -> list[int]:
     """Return the threads that have closed what yields pictures, and begin anew."""
     closers: list[int] = sys.modules["handle_of_test"].closers
     taken = closers.copy()
@@ -314,9 +335,9 @@ def test_what_yields_pictures_is_closed_by_who_reads_when_the_source_is(folder: 
     other = threading.Thread(target=source.close)
     other.start()
     other.join()
-    assert closers(folder) == []
+    assert take_closers() == []
     assert list(pictures) == []
-    assert closers(folder) == [threading.get_ident()]
+    assert take_closers() == [threading.get_ident()]
 
 
 def test_what_yields_pictures_is_closed_when_nobody_reads_on(folder: Path) -> None:
@@ -324,17 +345,34 @@ def test_what_yields_pictures_is_closed_when_nobody_reads_on(folder: Path) -> No
     next(source.pictures())
     source.close()
     source.close()
-    assert closers(folder) == [threading.get_ident()]
+    assert take_closers() == [threading.get_ident()]
 
 
+@pytest.mark.parametrize(
+    ("name", "where"), [("Camera", " (handle_of_test.py:18)"), ("Stuck", " (handle_of_test.py:23)")]
+)
 def test_what_raises_as_it_is_closed_is_said_and_nothing_is_lost_by_it(
-    folder: Path, caplog: pytest.LogCaptureFixture
+    folder: Path, caplog: pytest.LogCaptureFixture, name: str, where: str
 ) -> None:
-    assert len(run(folder, "python:handle_of_test:Camera", limit=2, with_={"fault": "stuck"})) == 2
-    assert closers(folder) == [threading.get_ident()]
+    keys = {"fault": "stuck"} if name == "Camera" else {}
+    assert len(run(folder, f"python:handle_of_test:{name}", limit=2, with_=keys)) == 2
+    take_closers()
     [record] = caplog.records
-    where = "source python:handle_of_test:Camera: raised as it was closed: OSError: stuck (handle_of_test.py:14)"
-    assert record.getMessage() == f"{where}; mend it, or catch it there"
+    what = f"source python:handle_of_test:{name}: raised as it was closed: OSError: stuck{where}"
+    assert record.getMessage() == f"{what}; mend it, or catch it there"
+
+
+def test_each_round_of_a_looped_generator_is_closed(folder: Path) -> None:
+    assert len(run(folder, "python:handle_of_test:Camera", limit=5, loop=True, with_={"count": 2})) == 5
+    assert len(take_closers()) == 3
+
+
+def test_generator_whose_round_ends_as_it_is_closed_is_not_built_again(folder: Path) -> None:
+    source = open_source(CaptureOptions(source="python:handle_of_test:Leaving", loop=True), folder)
+    leaving = sys.modules["handle_of_test"].Leaving
+    leaving.source = source
+    assert len(list(source.pictures())) == 1
+    assert leaving.built == 1
 
 
 def test_closed_generator_ends_after_its_picture(folder: Path) -> None:
@@ -385,6 +423,15 @@ def test_constructor_that_raises_is_told_with_its_place_and_keys_but_no_values(f
     assert "cannot be built: ConnectionError: no such camera (pictures_of_test.py:" in text
     assert "keys of with: serial" in text
     assert "424242" not in text
+
+
+def test_key_that_a_constructor_does_not_take_is_told_without_a_place_in_ours(folder: Path) -> None:
+    text = refused(folder, "python:pictures_of_test:Camera", with_={"serial": 1, "port": 2})
+    assert "unexpected keyword argument 'port'; keys of with: serial, port" in text
+
+
+def test_source_error_of_a_generator_comes_as_it_is(folder: Path) -> None:
+    assert refused(folder, "python:pictures_of_test:refusing") == "source camera: no light; switch it on"
 
 
 def test_empty_generator_that_is_looped_does_not_spin(folder: Path) -> None:

@@ -86,4 +86,8 @@ class Source(Protocol):
         """
 
     def close(self) -> None:
-        """Make `pictures` end, from any thread: those of a live source at once."""
+        """Make `pictures` end, from any thread: those of a live source at once.
+
+        Who iterates and stops before the end must call it too, from that thread: what a user's code holds is closed
+        by nobody else.
+        """

@@ -20,11 +20,11 @@ from detektr.nodes.source.contract import Picture
 from detektr.nodes.source.decoded import ArrayPicture, DecodedPicture, Fitting
 from detektr.nodes.source.pace import SECOND_NS, Pacer, Thinner
 from detektr.nodes.source.timeline import exact
-from detektr.nodes.source.users import UsersCode, shown, told
+from detektr.nodes.source.user_code import UserCode, shown, told
 from detektr.picture import SIDE_PIXELS_MAX, PictureLayout
 
 _EXPECTED = "a numpy uint8 array (H, W, 3) in bgr24 order or (H, W) gray8, or an av.VideoFrame"
-_BYTES: Final = np.dtype(np.uint8)  # numpy has it once
+_BYTES: Final = np.dtype(np.uint8)
 _END: Final = object()
 _log = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 class GeneratorSource:
     """A python: source; it counts as a file: it blocks, and may end.
 
-    A picture is written before the next one is asked for, so one array may be filled again and again. Whoever iterates
-    runs the user's code, and nobody else does: what yields the pictures is closed by that thread too.
+    A picture is written before the next one is asked for, so one array may be filled again and again. The user's code
+    is first built by who opens the source; what yields the pictures is asked, and closed, by the thread that iterates.
 
     Raises:
         SourceError: the module or name is not found, or building it with the keys of `with` raises.
@@ -52,16 +52,14 @@ class GeneratorSource:
         self._fitting = Fitting(options)
         self._thinner = None if options.fps is None else Thinner(options.fps)
         self._pacer = Pacer() if options.realtime else None
-        self._is_closed, self._closed = (
-            False,
-            threading.Event(),
-        )  # the first asked for every picture, the other waited for
+        self._is_over = False  # closed or ended; asked for every picture
+        self._closed = threading.Event()  # what a wait for a picture's time ends at
         self._reader = 0
         self._is_plain = self._thinner is None and self._pacer is None and not self._fitting.is_asked
         self._shape: tuple[int, ...] | None = None
         self._layout: PictureLayout | None = None  # of arrays of that shape
-        self._users = UsersCode(options, folder)
-        self._product = self._users.build()
+        self._code = UserCode(options, folder)
+        self._product = self._code.build()
         self._items: Iterator[Any] | None = None
         self._count = self._count_before = 0
 
@@ -70,18 +68,21 @@ class GeneratorSource:
         return iter(self._next, None)
 
     def close(self) -> None:
-        """Make `pictures` end, from any thread, as soon as the generator has yielded what it is at."""
-        self._is_closed = True
+        """Make `pictures` end, from any thread, as soon as the generator has yielded what it is at.
+
+        Called by the thread that iterates, it closes what yields the pictures too.
+        """
+        self._is_over = True
         self._closed.set()
         if self._reader == threading.get_ident():
             self._let_go()
 
     def _next(self) -> Picture | None:
         """Wait for the next picture; None: the generator has ended, or is closed."""
-        if self._items is None and not self._is_closed:
+        if self._items is None and not self._is_over:
             self._reader = threading.get_ident()
             self._begin(self._product)
-        while not self._is_closed:
+        while not self._is_over:
             item = self._item()
             if item is _END:
                 self._begin_again()
@@ -94,10 +95,12 @@ class GeneratorSource:
         return None
 
     def _item(self) -> Any:
-        """Return what the user's code yields; what it raises comes out as SourceError, with its place."""
+        """Return what the user's code yields, `_END` after its last; what it raises comes out as SourceError."""
         assert self._items is not None
         try:
             return next(self._items, _END)
+        except SourceError:  # says all that is to be said
+            raise
         except Exception as error:
             raise self._raised(error) from error
 
@@ -108,35 +111,34 @@ class GeneratorSource:
             raise self._raised(error) from error
 
     def _begin_again(self) -> None:
-        """Begin another round, or close: the last one has ended."""
-        if not self._options.loop:
-            self._is_closed = True
+        """Begin another round, unless the last one was the only one, or nobody wants more."""
+        if self._is_over or not self._options.loop:
+            self._is_over = True
             return
         if self._count == self._count_before:
-            raise self._users.fault("ends without a picture", "with loop: true it must yield at least one")
+            raise self._code.fault("ends without a picture", "with loop: true it must yield at least one")
         self._let_go()
         self._count_before = self._count
-        self._begin(self._users.build())
+        self._begin(self._code.build())
 
     def _let_go(self) -> None:
         """Close what yields the pictures, if it can be closed."""
         items, self._items = self._items, None
-        close = getattr(items, "close", None)
-        if close is None:
-            return
         try:
-            close()
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
         except Exception as error:  # every picture that was wanted has come
             _log.warning(
-                "%s", self._users.fault(f"raised as it was closed: {told(error)}", "mend it, or catch it there")
+                "%s", self._code.fault(f"raised as it was closed: {told(error)}", "mend it, or catch it there")
             )
 
     def _raised(self, error: Exception) -> SourceError:
-        return self._users.fault(f"raised at picture {self._count}: {told(error)}", "mend it, or catch it there")
+        return self._code.fault(f"raised at picture {self._count}: {told(error)}", "mend it, or catch it there")
 
     def _picture(self, item: Any, count: int) -> Picture | None:
         """Return the picture to be written; None if it is left out by `fps` or came too late for a stop."""
-        if self._is_plain and type(item) is np.ndarray and item.shape == self._shape and item.dtype is _BYTES:
+        if self._is_plain and type(item) is np.ndarray and item.shape == self._shape and item.dtype == _BYTES:
             return ArrayPicture(item, self._layout_of(item))  # nearly every picture of nearly every generator
         frame = pts = None
         time_base: Fraction | None = None
@@ -146,7 +148,7 @@ class GeneratorSource:
             time_base = exact(frame.time_base)
             pts = None if time_base is None else frame.pts
         elif not _is_picture(item):
-            raise self._users.fault(f"picture {count} is {shown(item)}", f"expected {_EXPECTED}")
+            raise self._code.fault(f"picture {count} is {shown(item)}", f"expected {_EXPECTED}")
         moment = None if pts is None or time_base is None else pts * time_base
         if self._pacer is not None and moment is None:
             moment = self._moment_of(count)
@@ -180,7 +182,7 @@ class GeneratorSource:
         """Return when a picture without a time of its own is due in real time: at the pace of `fps`."""
         if self._options.fps is None:
             cure = "yield av.VideoFrames with pts and time_base, or say `fps`, or leave `realtime` out"
-            raise self._users.fault(f"picture {count} has no time, so that `realtime` cannot pace it", cure)
+            raise self._code.fault(f"picture {count} has no time, so that `realtime` cannot pace it", cure)
         return Fraction(count) / Fraction(str(self._options.fps))
 
 

@@ -17,7 +17,7 @@ from detektr.errors import SourceError
 from detektr.nodes.options import CaptureOptions
 
 
-class UsersCode:
+class UserCode:
     """A generator function or a class with `__iter__`, and how each round of its pictures is begun.
 
     Raises:
