@@ -50,8 +50,8 @@ class RunFolder:
         """
         for left in reversed(range(MAKE_TRIES)):
             try:
-                for folder in (self.path.parent, self.path):
-                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self.path.mkdir(mode=0o700, exist_ok=True)  # no parents: they would be open to others
                 owner = self.path.parent.stat()
                 break
             except OSError as fault:

@@ -118,3 +118,22 @@ def test_a_sweep_spares_what_a_living_process_is_making(shm_dir: Path) -> None:
     page.close(unlink=True)
     assert sorted(folder.sweep()) == sorted([*half_made, "camera.0.bell"])
     lock.close()
+
+
+def test_folder_made_while_the_one_above_is_taken_away_is_open_to_nobody_else(
+    shm_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder("cameras")
+    above, mkdir, taken = folder.path.parent, Path.mkdir, list[Path]()
+
+    def mkdir_beside_a_sweep(path: Path, mode: int = 0o777, *, parents: bool = False, exist_ok: bool = False) -> None:
+        mkdir(path, mode, parents, exist_ok)
+        if path == above and not taken:
+            taken.append(path)
+            path.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", mkdir_beside_a_sweep)
+    folder.make()
+    assert taken == [above]
+    assert [path.stat().st_mode & 0o777 for path in (above, folder.path)] == [0o700, 0o700]
+    folder.remove_if_empty()
