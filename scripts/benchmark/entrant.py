@@ -46,7 +46,9 @@ class Entrant:
             # The environment called peers first: OpenFilter's own brings what it needs in versions of its choice.
             found += [folder / "bin/python", folder / "peers/bin/python", *sorted(folder.glob("*/bin/python"))]
         for python in found:
-            if python.exists() and not subprocess.run([python, "-c", _HAS, *self.modules], check=False).returncode:
+            # Not where we are called from: a folder there of a module's name would be taken for it.
+            asked = [python, "-c", _HAS, *self.modules]
+            if python.exists() and not subprocess.run(asked, check=False, cwd=HERE).returncode:
                 return str(python)
         return None
 

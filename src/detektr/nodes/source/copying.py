@@ -16,12 +16,13 @@ HUGE_BYTES = 7 << 20  # of a plane: 4K; worth waking somebody at any pace
 LARGE_BYTES = 4 << 20  # 1080p in three bytes a pixel; only where one copy follows the other: else the helper comes late
 PART_BYTES = 1 << 20
 FIRST_COPIES = 64  # alone: pages are touched for the first time, and who reads gets going
-TURN_COPIES = 8  # then so many with help, so many without ...
-TRIAL_COPIES = 128  # ... until these are made; by turns, as a machine's speed drifts
-CYCLE_COPIES = 2048  # in all; then both are tried again
-GAIN = 1.08  # copies that follow each other are to be so much faster for the core that help takes from others
-SAME = 1.02  # gaps that differ by less than this factor are the same: a source at its own pace has such
-PAUSE = 4  # times the median: no gap counts for more, as it may be the source that paused
+TURN_COPIES = 128  # then so many with help, twice so many without, so many with help, as a machine's speed drifts ...
+SETTLING_COPIES = 32  # ... of which the first are not counted: the turn before has left other slots in the caches
+TRIAL_COPIES = 4 * TURN_COPIES
+CYCLE_COPIES = 8192  # in all; then both are tried again
+GAIN = 1.1  # copies that follow each other are to be so much faster for the core that help takes from others
+SAME = 1.03  # gaps that differ by less than this factor are the same: a source at its own pace has such
+PAUSE = 2  # times the median: no gap counts for more, as it may be the source that paused
 
 
 def copy(target: Bytes, source: Bytes, *, is_hurried: bool) -> None:
@@ -99,7 +100,7 @@ class Trial:
         place = (self._copies - 1) % CYCLE_COPIES if self._copies > 0 else CYCLE_COPIES
         if place > TRIAL_COPIES:
             return self._pays
-        if place:
+        if place and (place - 1) % TURN_COPIES >= SETTLING_COPIES:
             self._gaps_ns[_has_helped_turn(place - 1)].append(now_ns - self._since_ns)
         self._since_ns = now_ns
         if place < TRIAL_COPIES:
@@ -116,7 +117,8 @@ def _mean(gaps_ns: list[int]) -> float:
 
 
 def _has_helped_turn(place: int) -> bool:
-    return place // TURN_COPIES % 2 == 0
+    """Whether it is the first or the last of the four turns: what drifts steadily touches both ways alike."""
+    return place // TURN_COPIES in (0, 3)
 
 
 def _copy_parts(take: Callable[[], tuple[Bytes, Bytes]]) -> None:
