@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import threading
 from collections import deque
@@ -20,9 +21,9 @@ TURN_COPIES = 128  # then so many with help, twice so many without, so many with
 SETTLING_COPIES = 32  # ... of which the first are not counted: the turn before has left other slots in the caches
 TRIAL_COPIES = 4 * TURN_COPIES
 CYCLE_COPIES = 8192  # in all; then both are tried again
-GAIN = 1.1  # copies that follow each other are to be so much faster for the core that help takes from others
-SAME = 1.03  # gaps that differ by less than this factor are the same: a source at its own pace has such
-PAUSE = 2  # times the median: no gap counts for more, as it may be the source that paused
+GAIN = 1.02  # help is to make it so much faster on average, for what it costs
+PAUSE = 2  # times the median: no time from copy to copy counts for more, as it may be the source that paused
+NICE = 10  # of the helper: who reads the frames runs first, as their slots are wanted back
 
 
 def copy(target: Bytes, source: Bytes, *, is_hurried: bool) -> None:
@@ -52,14 +53,21 @@ class Helper:
         self._bell = threading.Semaphore(0)
         self._asked, self._at_work = threading.Lock(), threading.Lock()
         self._fault: Exception | None = None
-        self._trials = {True: Trial(GAIN), False: Trial(1 / SAME)}  # by whether one copy follows the other
+        # By whether one copy follows the other: how soon it does so counts then, else how long a copy takes.
+        self._trials = {True: Trial(PAUSE), False: Trial(math.inf)}
+        self._ended_ns = 0
 
     def copy(self, target: Bytes, source: Bytes, *, is_hurried: bool) -> None:
         """Copy an array, in parts where that pays; returns when all of it is copied."""
-        pays = self._trials[is_hurried].is_shared(perf_counter_ns())
-        if not pays or not self._asked.acquire(blocking=False):  # it helps one at a time
+        trial, began_ns = self._trials[is_hurried], perf_counter_ns()
+        if trial.is_shared and self._asked.acquire(blocking=False):  # it helps one at a time
+            self._share(target, source)
+        else:
             target[...] = source
-            return
+        before_ns, self._ended_ns = self._ended_ns, perf_counter_ns()
+        trial.note(self._ended_ns - (before_ns if is_hurried else began_ns))
+
+    def _share(self, target: Bytes, source: Bytes) -> None:
         try:
             rows = max(1, PART_BYTES * len(source) // source.nbytes)
             for row in range(0, len(source), rows):
@@ -75,7 +83,8 @@ class Helper:
             raise fault
 
     def _run(self) -> None:
-        """Help whenever somebody asks."""
+        """Help whenever somebody asks, in time that nobody else wants."""
+        os.nice(NICE)  # of this thread alone, on Linux
         while True:
             self._bell.acquire()
             with self._at_work:
@@ -86,37 +95,36 @@ class Helper:
 
 
 class Trial:
-    """Whether help pays: who else wants the cores decides, so it is tried, by how fast copies follow each other."""
+    """Whether help pays: who else wants the cores decides, so it is tried, by how long a copy takes or is apart."""
 
-    def __init__(self, gain: float) -> None:
-        """Begin a trial; help pays where copies follow each other `gain` times as fast with it."""
-        self._pays, self._gain = False, gain
-        self._copies, self._since_ns = -FIRST_COPIES, 0
-        self._gaps_ns: dict[bool, list[int]] = {True: [], False: []}  # by whether the copy before was shared
+    def __init__(self, pause: float) -> None:
+        """Begin a trial, in which nothing counts for more than `pause` times the median."""
+        self._pays, self._pause = False, pause
+        self._place = CYCLE_COPIES - FIRST_COPIES
+        self._times_ns: dict[bool, list[int]] = {True: [], False: []}  # by whether it was shared
 
-    def is_shared(self, now_ns: int) -> bool:
-        """Whether the copy that begins now is made in parts, as its turn in a trial or as the last trial said."""
-        self._copies += 1
-        place = (self._copies - 1) % CYCLE_COPIES if self._copies > 0 else CYCLE_COPIES
-        if place > TRIAL_COPIES:
-            return self._pays
-        if place and (place - 1) % TURN_COPIES >= SETTLING_COPIES:
-            self._gaps_ns[_has_helped_turn(place - 1)].append(now_ns - self._since_ns)
-        self._since_ns = now_ns
-        if place < TRIAL_COPIES:
-            return _has_helped_turn(place)
-        helped_ns, alone_ns = _mean(self._gaps_ns[True]), _mean(self._gaps_ns[False])
-        self._gaps_ns = {True: [], False: []}
-        self._pays = helped_ns * self._gain <= alone_ns
-        return self._pays
+    @property
+    def is_shared(self) -> bool:
+        """Whether the copy that begins now is made in parts: as its turn in a trial, or as the last one said."""
+        return _is_helped_turn(self._place) if self._place < TRIAL_COPIES else self._pays
+
+    def note(self, time_ns: int) -> None:
+        """Take note of how long the copy took, which was begun as `is_shared` said."""
+        place = self._place
+        self._place = (place + 1) % CYCLE_COPIES
+        if place < TRIAL_COPIES and place % TURN_COPIES >= SETTLING_COPIES:
+            self._times_ns[_is_helped_turn(place)].append(time_ns)
+        if place == TRIAL_COPIES - 1:
+            helped_ns, alone_ns = self._mean(self._times_ns[True]), self._mean(self._times_ns[False])
+            self._times_ns = {True: [], False: []}
+            self._pays = helped_ns * GAIN <= alone_ns
+
+    def _mean(self, times_ns: list[int]) -> float:
+        most_ns = self._pause * median(times_ns)
+        return fmean(min(time_ns, most_ns) for time_ns in times_ns)
 
 
-def _mean(gaps_ns: list[int]) -> float:
-    most_ns = PAUSE * median(gaps_ns)
-    return fmean(min(gap_ns, most_ns) for gap_ns in gaps_ns)
-
-
-def _has_helped_turn(place: int) -> bool:
+def _is_helped_turn(place: int) -> bool:
     """Whether it is the first or the last of the four turns: what drifts steadily touches both ways alike."""
     return place // TURN_COPIES in (0, 3)
 

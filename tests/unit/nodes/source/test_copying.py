@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import threading
 from typing import Any
 
@@ -12,9 +14,10 @@ from detektr.frame import Bytes
 from detektr.nodes.source.copying import (
     CYCLE_COPIES,
     FIRST_COPIES,
-    GAIN,
+    NICE,
     PART_BYTES,
-    SAME,
+    PAUSE,
+    SETTLING_COPIES,
     TRIAL_COPIES,
     TURN_COPIES,
     Helper,
@@ -163,27 +166,23 @@ def test_two_who_ask_at_once_get_their_own_pictures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("helped_us", "alone_us", "gain", "pays"),
-    [
-        (88, 100, GAIN, True),
-        (95, 100, GAIN, False),  # for so little it takes a core from others
-        (110, 100, GAIN, False),
-        (101, 100, 1 / SAME, True),  # its own pace decides how fast they follow, and each is there sooner
-        (110, 100, 1 / SAME, False),
-    ],
+    ("helped_us", "alone_us", "pays"),
+    [(90, 100, True), (99, 100, False), (110, 100, False)],  # not for so little: help costs something too
 )
 def test_both_ways_are_tried_by_turns_and_the_better_one_is_kept_until_both_are_tried_again(
-    helped_us: int, alone_us: int, gain: float, *, pays: bool
+    helped_us: int, alone_us: int, *, pays: bool
 ) -> None:
-    trial, now_us = Trial(gain), 0
+    trial = Trial(PAUSE)
 
     def copies(count: int, helped_us: int, alone_us: int) -> list[bool]:
-        nonlocal now_us
         made = []
         for place in range(count):
-            made.append(trial.is_shared(now_us * 1000))
+            made.append(trial.is_shared)
             speed = 1 + place / count  # the machine gets slower all the time
-            now_us += round((helped_us if made[-1] else alone_us) * speed) + (10_000_000 if place == 21 else 0)
+            if place % TURN_COPIES < SETTLING_COPIES:
+                speed *= 1 if made[-1] else 3  # the slots are others than in the turn before
+            paused_us = 10_000_000 if place == SETTLING_COPIES else 0
+            trial.note(1000 * (round((helped_us if made[-1] else alone_us) * speed) + paused_us))
         return made
 
     turns = [True] * TURN_COPIES + [False] * 2 * TURN_COPIES + [True] * TURN_COPIES
@@ -194,6 +193,56 @@ def test_both_ways_are_tried_by_turns_and_the_better_one_is_kept_until_both_are_
         assert copies(rest, helped_us, alone_us) == [pays] * rest
     assert copies(TRIAL_COPIES, 150, 100) == turns
     assert copies(rest, 150, 100) == [False] * rest, "the others need the cores now"
+
+
+@pytest.mark.parametrize("is_hurried", [True, False])
+def test_a_pause_of_the_source_is_no_part_of_the_copy(monkeypatch: pytest.MonkeyPatch, *, is_hurried: bool) -> None:
+    """What counts: from copy to copy where they follow each other, at most twice the usual; else the copy alone."""
+    now_us = 0
+
+    class Timed(np.ndarray[Any, np.dtype[np.uint8]]):
+        def __setitem__(self, where: Any, value: Any) -> None:
+            nonlocal now_us
+            now_us += 100
+
+    helper, dot = copying.Helper(), np.zeros((1, 1), np.uint8)
+    monkeypatch.setattr(copying, "perf_counter_ns", lambda: now_us * 1000)
+    noted = list[int]()
+    trial = helper._trials[is_hurried]
+    monkeypatch.setattr(trial, "note", noted.append)
+    for pause_us in (20, 40, 1_000_000):
+        helper.copy(dot.view(Timed), dot, is_hurried=is_hurried)
+        now_us += pause_us
+    helper.copy(dot.view(Timed), dot, is_hurried=is_hurried)
+    assert noted[1:] == ([120_000, 140_000, 1_000_100_000] if is_hurried else [100_000] * 3)
+
+
+def test_a_helper_that_keeps_one_waiting_is_done_without() -> None:
+    """At a source's own pace one copy in a hundred that waits long for the helper outweighs what the others gain."""
+    trial = Trial(math.inf)
+    for place in range(FIRST_COPIES + TRIAL_COPIES):
+        helped_us = 9000 if place % 100 == 99 else 950
+        trial.note(1000 * (helped_us if trial.is_shared else 1000))
+    assert not trial.is_shared
+
+
+def test_the_helper_steps_back_for_others_and_who_asks_it_does_not() -> None:
+    helper, target = helping(), np.zeros(LARGE, np.uint8)
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    is_begun = threading.Event()
+
+    class Noting(np.ndarray[Any, np.dtype[np.uint8]]):
+        def __setitem__(self, where: Any, value: Any) -> None:
+            priorities[threading.get_native_id()] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+            is_begun.set()
+
+    priorities: dict[int, int] = {}
+    helper.thread.start()
+    helper._parts.append((target.view(Noting), target))
+    helper._bell.release()
+    is_begun.wait()
+    assert priorities == {helper.thread.native_id: min(before + NICE, 19)}
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
 def test_a_copy_is_shared_in_the_turns_of_the_trial_of_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
