@@ -1,4 +1,4 @@
-"""Copying large pictures with the help of a second thread, where copies follow each other faster so."""
+"""Copying large pictures with the help of a second thread, where they are there sooner so."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ class Helper:
 
 
 class Trial:
-    """Whether help pays: who else wants the cores decides, so it is tried, by how long a copy takes or is apart."""
+    """Whether help pays: who else wants the cores decides, so it is tried, by the times that are noted of both ways."""
 
     def __init__(self, pause: float) -> None:
-        """Begin a trial, in which nothing counts for more than `pause` times the median."""
+        """Begin with copies alone; in a trial no time counts for more than `pause` times the median."""
         self._pays, self._pause = False, pause
         self._place = CYCLE_COPIES - FIRST_COPIES
         self._times_ns: dict[bool, list[int]] = {True: [], False: []}  # by whether it was shared
@@ -109,7 +109,7 @@ class Trial:
         return _is_helped_turn(self._place) if self._place < TRIAL_COPIES else self._pays
 
     def note(self, time_ns: int) -> None:
-        """Take note of how long the copy took, which was begun as `is_shared` said."""
+        """Take note of the time of a copy, which was begun as `is_shared` said."""
         place = self._place
         self._place = (place + 1) % CYCLE_COPIES
         if place < TRIAL_COPIES and place % TURN_COPIES >= SETTLING_COPIES:
