@@ -196,8 +196,8 @@ def test_both_ways_are_tried_by_turns_and_the_better_one_is_kept_until_both_are_
 
 
 @pytest.mark.parametrize("is_hurried", [True, False])
-def test_a_pause_of_the_source_is_no_part_of_the_copy(monkeypatch: pytest.MonkeyPatch, *, is_hurried: bool) -> None:
-    """What counts: from copy to copy where they follow each other, at most twice the usual; else the copy alone."""
+def test_noted_is_the_time_between_copies_or_of_the_copy(monkeypatch: pytest.MonkeyPatch, *, is_hurried: bool) -> None:
+    """The first where copies follow each other, else the second, in which no pause of the source is."""
     now_us = 0
 
     class Timed(np.ndarray[Any, np.dtype[np.uint8]]):
