@@ -6,6 +6,7 @@ Where no C compiler is, or with DETEKTR_COMPILE=0, the same files run as they ar
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from pathlib import Path
 from sysconfig import get_config_var
@@ -23,7 +24,7 @@ COMPILED = {
         "lease", "backlog", "terms", "edge", "fanout", "ways", "recall", "outlet", "intake",
         "node", "buffer", "decoder", "capture", "worker", "processor", "sink",
     ],
-    "nodes/source/": ["copying", "decoded", "decoding", "generator", "pace", "timeline", "upright", "video"],
+    "nodes/source/": ["decoded", "decoding", "generator", "pace", "timeline", "upright", "video"],
 }  # fmt: skip
 """Who holds numbers and decides at every frame.
 
@@ -51,6 +52,13 @@ class BuildAllOrNothing(build_ext):
                 remove_compiled(SOURCES)
 
 
+def in_c() -> list[Extension]:
+    """Return what mypyc has no words for, written in C beside the Python file that says the same."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return []
+    return [Extension("detektr.memory.streaming", ["src/detektr/memory/streaming.c"], extra_compile_args=["-O2"])]
+
+
 def remove_compiled(folder: Path) -> None:
     """Take away what an earlier build left beside Python files: it would be imported in their place."""
     for path in folder.rglob(f"*{get_config_var('EXT_SUFFIX')}"):
@@ -72,7 +80,7 @@ def extensions() -> list[Extension]:
     told = ["--config-file=", "--explicit-package-bases", "--ignore-missing-imports", "--follow-imports=silent"]
     files = [f"src/detektr/{folder}{name}.py" for folder, names in COMPILED.items() for name in names]
     try:
-        return mypycify([*told, *files], opt_level="s", debug_level="0", group_name=GROUP)
+        return [*mypycify([*told, *files], opt_level="s", debug_level="0", group_name=GROUP), *in_c()]
     except SystemExit:  # it has said why
         print("warning: not compiled: mypyc refused; detektr runs from its Python files, slower", file=sys.stderr)
         return []

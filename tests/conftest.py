@@ -70,9 +70,10 @@ class MakeClip(Protocol):
 def pytest_sessionstart() -> None:
     """Refuse to test what was compiled of files that have changed since: it would run in their place."""
     for library in (Path(__file__).parents[1] / "src").rglob("*.so"):
-        file = library.with_name(library.name.partition(".")[0] + ".py")
-        if file.exists() and file.stat().st_mtime > library.stat().st_mtime:
-            pytest.exit(f"{file} has changed since it was compiled; run scripts/environment dev", returncode=2)
+        for suffix in (".py", ".c"):
+            file = library.with_name(library.name.partition(".")[0] + suffix)
+            if file.exists() and file.stat().st_mtime > library.stat().st_mtime:
+                pytest.exit(f"{file} has changed since it was compiled; run scripts/environment dev", returncode=2)
 
 
 class Guard:

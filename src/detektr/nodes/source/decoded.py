@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from detektr.frame import plane_rows
+from detektr.frame import Bytes, plane_rows
+from detektr.memory.streaming import stream
 from detektr.nodes.options import CaptureOptions
-from detektr.nodes.source.copying import copy
 from detektr.nodes.source.upright import Upright
 from detektr.picture import FORMATS, MATRICES, PictureLayout, format_name
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.video.reformatter import VideoReformatter
+
+STREAMED_BYTES = 2 << 20  # of a picture; smaller ones are still in the caches when they are read (decision 0020)
 
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
@@ -43,12 +45,12 @@ class DecodedPicture:
         self.frame, self.layout, self.pts, self.time_base = frame, layout, pts, time_base
         self.utc_ns, self.received_ns, self.is_break = utc_ns, received_ns, is_break
 
-    def write(self, slot: npt.NDArray[np.uint8], *, is_hurried: bool = False) -> None:
-        """Copy the planes, once each, into a writeable 1-D uint8 array of `layout.nbytes` bytes; see `copy`."""
+    def write(self, slot: Bytes) -> None:
+        """Copy the planes, once each, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
         planes = self.frame.planes
         for index, (offset, row_bytes, rows, _) in enumerate(self.layout.planes):
             target = slot[offset : offset + row_bytes * rows].reshape(rows, row_bytes)
-            copy(target, plane_rows(planes[index], rows, row_bytes), is_hurried=is_hurried)
+            _copy(target, plane_rows(planes[index], rows, row_bytes), self.layout)
 
 
 class ArrayPicture:
@@ -63,9 +65,9 @@ class ArrayPicture:
         self.received_ns: int | None = None
         self.is_break = False
 
-    def write(self, slot: npt.NDArray[np.uint8], *, is_hurried: bool = False) -> None:
-        """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes; see `copy`."""
-        copy(slot.reshape(self.pixels.shape), self.pixels, is_hurried=is_hurried)
+    def write(self, slot: Bytes) -> None:
+        """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
+        _copy(slot.reshape(self.pixels.shape), self.pixels, self.layout)
 
 
 class Fitting:
@@ -112,6 +114,14 @@ class Fitting:
         is_full = name.startswith("yuvj") or FORMATS[name].luma_shift is None or len(FORMATS[name].planes) == 1
         to_range: Any = _FULL_RANGE if is_full and name != "yuyv422" else _LIMITED_RANGE
         return self._reformatter.reformat(frame, width, height, name, dst_color_range=to_range, threads=1)
+
+
+def _copy(target: Bytes, source: Bytes, layout: PictureLayout) -> None:
+    """Copy a plane of a picture of that layout."""
+    if layout.nbytes < STREAMED_BYTES:
+        target[...] = source
+    else:
+        stream(target, source)
 
 
 def _own_format(frame: VideoFrame) -> str:

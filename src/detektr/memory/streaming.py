@@ -1,0 +1,22 @@
+"""Writing large pictures into memory past the caches.
+
+An ordinary store first reads the line of memory that it is about to write over, and keeps it in the caches; a streaming
+store writes whole lines, and leaves the caches to others. `streaming.c` is this module where it was compiled for
+x86-64; elsewhere this file is. Which pictures are streamed is said where they are written (`nodes/source/decoded.py`);
+what that is good for was measured for decision 0020.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+
+def stream(target: npt.NDArray[np.uint8], source: npt.NDArray[np.uint8]) -> None:
+    """Copy an array, as `target[...] = source` does; when it returns, every process sees the bytes.
+
+    Args:
+        target: writeable, of the shape of `source`; it shares no memory with it.
+        source: of any strides; streamed are rows whose bytes lie side by side, all else is copied as numpy does it.
+    """
+    target[...] = source
