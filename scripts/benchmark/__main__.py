@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import audit
+import copies
 import journey
 import memory
 import scale
@@ -29,6 +30,7 @@ COMMANDS = {
     "start": start,
     "steady": steady,
     "journey": journey,
+    "copies": copies,
     "audit": audit,
 }
 

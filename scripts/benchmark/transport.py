@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=10, help="how long a run at a rate takes")
     parser.add_argument("--rates", type=float, nargs="+", default=[0, 30], help="frames/s; 0: as fast as it goes")
     parser.add_argument("--consumers", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--read", action="store_true", help="each consumer reads every byte of every picture")
     parser.add_argument("--only", nargs="+", help="leave out everybody else (names as in the table)")
 
 
@@ -39,7 +40,8 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
                 pace = f"{rate:g}/s" if rate else "saturated"
                 trial_in = partial(transport_trial, chosen, size, rate, consumers)
                 paired = run_paired(found, trial_in, chosen.rounds)
-                rows += table(f"{size} bgr24, {pace}, K={consumers}", paired, ("copy", LIKE))
+                run = f"{size} bgr24, {pace}, K={consumers}{', every byte read' if chosen.read else ''}"
+                rows += table(run, paired, ("copy", LIKE))
     return rows
 
 
@@ -49,7 +51,13 @@ def transport_trial(chosen: argparse.Namespace, size: str, rate: float, consumer
     weight = min(1080 * 1920 / (height * width), 5.0)
     count = int(chosen.seconds * rate if rate else chosen.frames * weight)
     return Trial(
-        folder=folder, count=max(count, COUNT_LEAST), rate=rate, height=height, width=width, consumers=consumers
+        folder=folder,
+        count=max(count, COUNT_LEAST),
+        rate=rate,
+        height=height,
+        width=width,
+        consumers=consumers,
+        reads=chosen.read,
     )
 
 

@@ -32,6 +32,8 @@ class Trial:
     """Processes that share the frames of one consumer."""
     cameras: int = 1
     """Producers, each with a consumer of its own where there are several."""
+    reads: bool = False
+    """Whether each consumer reads every byte before it notes the frame; else it reads number and hand-over alone."""
     file: str = ""
     """The video that is decoded; empty: pictures from memory."""
 

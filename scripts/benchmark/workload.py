@@ -95,7 +95,7 @@ class Meter:
 
     def __init__(self, folder: str, group: int = 0) -> None:
         """Take the run's folder, and which consumer this is (its replicas share the number)."""
-        self.trial, self.group = load_trial(folder), group
+        self.trial, self.group, self.brightest = load_trial(folder), group, 0
         self.notes: list[tuple[int, int, int]] = []
         self._next = 0
 
@@ -109,8 +109,10 @@ class Meter:
         self.see(frame.pixels)
 
     def see(self, picture: Pixels) -> None:
-        """Read the stamp of a picture."""
+        """Read the stamp of a picture, and all of it where the trial says so."""
         head = picture.reshape(-1)[:16].view(np.int64)
+        if self.trial.reads:
+            self.brightest = int(picture.max())
         self.note(int(head[0]), int(head[1]))
 
     def note(self, number: int, handed_ns: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from av import VideoFrame
     from av.video.reformatter import VideoReformatter
 
-STREAMED_BYTES = 2 << 20  # of a picture; smaller ones are still in the caches when they are read (decision 0020)
+CACHED_BYTES = 2 << 20  # of a picture: smaller ones that follow each other at once find slots in the caches (0020)
 
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
@@ -45,12 +46,13 @@ class DecodedPicture:
         self.frame, self.layout, self.pts, self.time_base = frame, layout, pts, time_base
         self.utc_ns, self.received_ns, self.is_break = utc_ns, received_ns, is_break
 
-    def write(self, slot: Bytes) -> None:
+    def write(self, slot: Bytes, *, is_ahead: bool = False) -> None:
         """Copy the planes, once each, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
+        copy = _copying(self.layout, is_ahead=is_ahead)
         planes = self.frame.planes
         for index, (offset, row_bytes, rows, _) in enumerate(self.layout.planes):
             target = slot[offset : offset + row_bytes * rows].reshape(rows, row_bytes)
-            _copy(target, plane_rows(planes[index], rows, row_bytes), self.layout)
+            copy(target, plane_rows(planes[index], rows, row_bytes))
 
 
 class ArrayPicture:
@@ -65,9 +67,9 @@ class ArrayPicture:
         self.received_ns: int | None = None
         self.is_break = False
 
-    def write(self, slot: Bytes) -> None:
+    def write(self, slot: Bytes, *, is_ahead: bool = False) -> None:
         """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
-        _copy(slot.reshape(self.pixels.shape), self.pixels, self.layout)
+        _copying(self.layout, is_ahead=is_ahead)(slot.reshape(self.pixels.shape), self.pixels)
 
 
 class Fitting:
@@ -116,12 +118,13 @@ class Fitting:
         return self._reformatter.reformat(frame, width, height, name, dst_color_range=to_range, threads=1)
 
 
-def _copy(target: Bytes, source: Bytes, layout: PictureLayout) -> None:
-    """Copy a plane of a picture of that layout."""
-    if layout.nbytes < STREAMED_BYTES:
-        target[...] = source
-    else:
-        stream(target, source)
+def _copying(layout: PictureLayout, *, is_ahead: bool) -> Callable[[Bytes, Bytes], None]:
+    """Return how pictures of that layout are copied: past the caches, unless they are likely to hold the slot."""
+    return _store if is_ahead and layout.nbytes < CACHED_BYTES else stream
+
+
+def _store(target: Bytes, source: Bytes) -> None:
+    target[...] = source
 
 
 def _own_format(frame: VideoFrame) -> str:
