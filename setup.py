@@ -1,4 +1,4 @@
-"""How detektr is built: the rooms that every frame passes are compiled by mypyc; everything else is in pyproject.toml.
+"""How detektr is built: rooms that every frame passes are compiled by mypyc, one is C; all else is in pyproject.toml.
 
 Where no C compiler is, or with DETEKTR_COMPILE=0, the same files run as they are: slower, and otherwise the same.
 """
@@ -6,10 +6,9 @@ Where no C compiler is, or with DETEKTR_COMPILE=0, the same files run as they ar
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from pathlib import Path
-from sysconfig import get_config_var
+from sysconfig import get_config_var, get_platform
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -54,7 +53,7 @@ class BuildAllOrNothing(build_ext):
 
 def in_c() -> list[Extension]:
     """Return what mypyc has no words for, written in C beside the Python file that says the same."""
-    if platform.machine() not in ("x86_64", "AMD64"):
+    if not get_platform().endswith("x86_64"):
         return []
     return [Extension("detektr.memory.streaming", ["src/detektr/memory/streaming.c"], extra_compile_args=["-O2"])]
 

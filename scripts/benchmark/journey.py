@@ -180,7 +180,7 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
 
         sys.meta_path.insert(0, Sources())
         return time_stations(chosen, "from the Python files", in_steps=True)
-    if not is_compiled():
+    if not is_compiled("detektr.descriptor"):
         return time_stations(chosen, "from the Python files", in_steps=True)
     rows = time_stations(chosen, "compiled", in_steps=False)
     with tempfile.NamedTemporaryFile(prefix="dtk", suffix=".json") as file:

@@ -22,13 +22,19 @@ def describe_machine() -> dict[str, str]:
         "Linux": platform.release(),
         "Python": platform.python_version(),
         "load": f"{os.getloadavg()[0]:.1f}",
-        "detektr": "compiled" if is_compiled() else "from its Python files",
+        "detektr": _how_built(),
     }
 
 
-def is_compiled() -> bool:
-    """Whether what every frame passes is imported from what was compiled of it."""
-    spec = importlib.util.find_spec("detektr.descriptor")
+def _how_built() -> str:
+    if not is_compiled("detektr.descriptor"):
+        return "from its Python files"
+    return "compiled" if is_compiled("detektr.memory.streaming") else "compiled, but no copy is streamed"
+
+
+def is_compiled(module: str) -> bool:
+    """Whether this module is imported from what was compiled of it."""
+    spec = importlib.util.find_spec(module)
     return spec is not None and str(spec.origin).endswith(tuple(EXTENSION_SUFFIXES))
 
 

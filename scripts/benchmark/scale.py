@@ -168,7 +168,7 @@ def bars(rows: list[dict[str, Any]]) -> list[Bar]:
     found = {row["who"]: row for row in rows}
     share = found.get(f"{BAR_CAMERAS} cameras", {}).get("cpu_share")
     beyond = {size: found.get(size, {}).get("p50-copy") for size in ("vga", "4k")}
-    flat = beyond["4k"] / beyond["vga"] if beyond["4k"] is not None and beyond["vga"] else None
+    flat = beyond["4k"] / beyond["vga"] if beyond["4k"] is not None and (beyond["vga"] or 0) > 0 else None
     return [
         Bar(f"{BAR_CAMERAS} cameras 640x360 at 10/s: part of all cores", share, most=0.35),
         Bar("4K against VGA at 30/s, K=1: p50 beyond the copy", flat, most=1.3),

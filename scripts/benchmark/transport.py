@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     """Run everybody on every size, rate and number of consumers; medians and median ratios."""
+    if chosen.read and chosen.bar:
+        sys.exit("scripts/bench transport: --bar and --read: the bars are set for consumers that read a frame's head")
     entrants = TRANSPORT if chosen.peers is not None else [COPY, DETEKTR]
     found = present([one for one in entrants if not chosen.only or one.name in chosen.only], chosen.peers or [])
     print(f"versions: {versions(found)}", flush=True)
@@ -95,7 +98,7 @@ def bars(rows: list[dict[str, Any]]) -> list[Bar]:
     vga = "vga bgr24, saturated, K=1"
     fps = of(vga, "fps") or 0.0
     beyond = {size: of(f"{size} bgr24, 30/s, K=1", "p50-copy") for size in ("vga", "4k")}
-    flat = beyond["4k"] / beyond["vga"] if beyond["4k"] is not None and beyond["vga"] else None
+    flat = beyond["4k"] / beyond["vga"] if beyond["4k"] is not None and (beyond["vga"] or 0) > 0 else None
     found = [
         Bar("1080p saturated, K=1: frames/s of iceoryx2", of("1080p bgr24, saturated, K=1", f"fps/{LIKE}"), least=0.95),
         Bar("1080p saturated, K=1: frames/s of the copy", of("1080p bgr24, saturated, K=1", "fps/copy"), least=0.85),

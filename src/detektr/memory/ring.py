@@ -32,7 +32,7 @@ class RingFacts:
 
 
 class RingWriter:
-    """The capture's end. Free slots are reused hottest first: a warm slot is filled twice as fast as a cold one."""
+    """The capture's end. Free slots are reused hottest first: the caches may still hold those of small pictures."""
 
     def __init__(self, path: Path, facts: RingFacts, slots: int) -> None:
         """Reserve a ring of `slots` slots.

@@ -1,6 +1,7 @@
 /* streaming.py, by the streaming stores of SSE2, which every x86-64 has.
 
-   No decision is made here: whatever is not rows of bytes that lie side by side is left to numpy's own assignment. */
+   Which pictures are streamed is decided elsewhere. Whatever is not rows of bytes that lie side by side, in memory of
+   its own, is left to numpy's assignment. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -8,19 +9,18 @@
 #include <stdint.h>
 #include <string.h>
 
-#define LINE 64        /* bytes; a line that is written whole needs not be read first */
-#define AHEAD 2048     /* bytes of the source that are asked for early: the fastest of 0 to 4096 */
-#define SHORT_ROW 1024 /* bytes; of a shorter row too much is its two ends */
+#define LINE 64    /* bytes; a line that is written whole needs not be read first */
+#define AHEAD 2048 /* bytes of the source that are asked for early */
 
 static void stream_row(char *target, const char *source, size_t count)
 {
-    size_t head = (size_t)(-(uintptr_t)target % LINE);
-    if (head > count)
-        head = count;
-    memcpy(target, source, head);
-    size_t at = head;
+    size_t at = (size_t)(-(uintptr_t)target % LINE);
+    if (at > count)
+        at = count;
+    memcpy(target, source, at);
     for (; at + LINE <= count; at += LINE) {
-        _mm_prefetch(source + at + AHEAD, _MM_HINT_T0); /* beyond the end it does nothing */
+        /* Never a fault, wherever that is. */
+        _mm_prefetch((const char *)((uintptr_t)source + at + AHEAD), _MM_HINT_T0);
         const __m128i *from = (const __m128i *)(source + at);
         __m128i *to = (__m128i *)(target + at);
         __m128i first = _mm_loadu_si128(from), second = _mm_loadu_si128(from + 1);
@@ -33,10 +33,12 @@ static void stream_row(char *target, const char *source, size_t count)
     memcpy(target + at, source + at, count - at);
 }
 
-/* Bytes of a row, which lie side by side; 0: they do not. */
+/* Bytes of what one step of the first side leads to, if they lie side by side; 0: they do not, or are no uint8. */
 static Py_ssize_t row_bytes(const Py_buffer *array)
 {
-    Py_ssize_t count = array->itemsize == 1 && array->ndim > 1;
+    if (array->ndim < 1 || array->format == NULL || strcmp(array->format, "B") != 0)
+        return 0;
+    Py_ssize_t count = 1;
     for (int side = array->ndim - 1; side > 0; side--) {
         if (array->strides[side] != count && array->shape[side] > 1)
             return 0;
@@ -45,7 +47,18 @@ static Py_ssize_t row_bytes(const Py_buffer *array)
     return count;
 }
 
-static int is_streamed(const Py_buffer *target, const Py_buffer *source)
+static int is_apart(const Py_buffer *one, const Py_buffer *other, Py_ssize_t count)
+{
+    Py_ssize_t reach = (one->shape[0] - 1) * one->strides[0], other_reach = (other->shape[0] - 1) * other->strides[0];
+    uintptr_t begin = (uintptr_t)one->buf + (reach < 0 ? reach : 0);
+    uintptr_t end = (uintptr_t)one->buf + (reach > 0 ? reach : 0) + count;
+    uintptr_t other_begin = (uintptr_t)other->buf + (other_reach < 0 ? other_reach : 0);
+    uintptr_t other_end = (uintptr_t)other->buf + (other_reach > 0 ? other_reach : 0) + count;
+    return end <= other_begin || other_end <= begin;
+}
+
+/* Copy, if that is ours to do; else return 0. */
+static int copy_streamed(const Py_buffer *target, const Py_buffer *source)
 {
     Py_ssize_t count = row_bytes(target);
     if (count == 0 || count != row_bytes(source) || target->ndim != source->ndim)
@@ -54,11 +67,13 @@ static int is_streamed(const Py_buffer *target, const Py_buffer *source)
         if (target->shape[side] != source->shape[side])
             return 0;
     Py_ssize_t rows = target->shape[0];
+    if (rows == 0 || !is_apart(target, source, count))
+        return 0;
     if (target->strides[0] == count && source->strides[0] == count) {
         count *= rows;
         rows = 1;
     }
-    if (count < SHORT_ROW)
+    if (rows > 1 && target->ndim == 1)
         return 0;
     Py_BEGIN_ALLOW_THREADS;
     for (Py_ssize_t row = 0; row < rows; row++)
@@ -67,6 +82,18 @@ static int is_streamed(const Py_buffer *target, const Py_buffer *source)
     _mm_sfence(); /* streaming stores are seen in any order: all of them before what comes after */
     Py_END_ALLOW_THREADS;
     return 1;
+}
+
+/* Look at an array's memory: 1; 0: it has none to be looked at so; -1: an exception is set. */
+static int look_at(PyObject *array, Py_buffer *buffer, int flags)
+{
+    if (PyObject_GetBuffer(array, buffer, flags) == 0)
+        return 1;
+    if (!PyErr_ExceptionMatches(PyExc_BufferError) && !PyErr_ExceptionMatches(PyExc_ValueError)
+        && !PyErr_ExceptionMatches(PyExc_TypeError))
+        return -1;
+    PyErr_Clear(); /* numpy will copy it, or say what is wrong */
+    return 0;
 }
 
 static PyObject *stream(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
@@ -78,15 +105,16 @@ static PyObject *stream(PyObject *module, PyObject *const *arguments, Py_ssize_t
     PyObject *target = arguments[0], *source = arguments[1];
     Py_buffer into, from;
     int is_done = 0;
-    if (PyObject_GetBuffer(target, &into, PyBUF_WRITABLE | PyBUF_STRIDES) == 0) {
-        if (PyObject_GetBuffer(source, &from, PyBUF_STRIDES) == 0) {
-            is_done = is_streamed(&into, &from);
+    int found = look_at(target, &into, PyBUF_WRITABLE | PyBUF_STRIDES | PyBUF_FORMAT);
+    if (found > 0) {
+        found = look_at(source, &from, PyBUF_STRIDES | PyBUF_FORMAT);
+        if (found > 0) {
+            is_done = copy_streamed(&into, &from);
             PyBuffer_Release(&from);
         }
         PyBuffer_Release(&into);
     }
-    PyErr_Clear(); /* what has no such buffer is numpy's to copy, or to refuse */
-    if (!is_done && PyObject_SetItem(target, Py_Ellipsis, source) < 0)
+    if (found < 0 || (!is_done && PyObject_SetItem(target, Py_Ellipsis, source) < 0))
         return NULL;
     Py_RETURN_NONE;
 }

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 
-def stream(target: npt.NDArray[np.uint8], source: npt.NDArray[np.uint8]) -> None:
+def stream(target: npt.NDArray[np.uint8], source: npt.NDArray[np.uint8], /) -> None:
     """Copy an array, as `target[...] = source` does; when it returns, every process sees the bytes.
 
     Args:
-        target: writeable, of the shape of `source`; it shares no memory with it.
-        source: of any strides; streamed are rows whose bytes lie side by side, all else is copied as numpy does it.
+        target: writeable, of the shape of `source`.
+        source: of any strides; streamed are rows whose bytes lie side by side, all else is copied by numpy.
     """
     target[...] = source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from detektr.memory.page import take_page
 from detektr.memory.ring import RingFacts, RingWriter
 from detektr.nodes.decoder import PENDING_MAX, Decoder, Published
 from detektr.nodes.options import CaptureOptions
+from detektr.picture import PictureLayout
+from detektr.testing.interpreted import interpreted
 
 PICTURES = 40
 
@@ -95,6 +98,45 @@ def test_file_at_full_speed_is_offered_several_at_a_time_and_others_at_once(
             assert len(taken) <= PICTURES // 2
         else:
             assert set(sizes) == {1}
+    finally:
+        for ring in rings:
+            ring.close(unlink=True)
+        page.close(unlink=True)
+        folder.remove_if_empty()
+
+
+def test_a_picture_is_told_whether_its_source_had_it_at_hand(shm_dir: Path) -> None:
+    (interpreted_decoder,) = interpreted("detektr.nodes.decoder")
+    folder = RunFolder("unit")
+    page = take_page(folder, "cam", 0, "capture")
+    told: list[bool] = []
+
+    class Noting:
+        """A picture that notes how it was asked to be written."""
+
+        layout = PictureLayout("gray", 8, 8)
+        pts = time_base = utc_ns = received_ns = None
+        is_break = False
+
+        def write(self, slot: Any, *, is_ahead: bool = False) -> None:
+            told.append(is_ahead)
+
+    rings: list[RingWriter] = []
+
+    def make_ring(facts: RingFacts) -> RingWriter:
+        rings.append(RingWriter(folder.ring("cam", facts.epoch), facts, 3))
+        return rings[-1]
+
+    options = CaptureOptions(source="python:module:name")
+    reading = interpreted_decoder.Decoder(
+        "cam", options, Path(), page, 1, make_ring, lambda: False, lambda: None, lambda: None
+    )
+    reading.go.set()
+    try:
+        for idle_since_ns in (0, time.monotonic_ns() + 10**12, 0):
+            reading._idle_since_ns = idle_since_ns
+            reading._publish(Noting())
+        assert told == [False, True, False]
     finally:
         for ring in rings:
             ring.close(unlink=True)

@@ -119,7 +119,7 @@ class Fitting:
 
 
 def _copying(layout: PictureLayout, *, is_ahead: bool) -> Callable[[Bytes, Bytes], None]:
-    """Return how pictures of that layout are copied: past the caches, unless they are likely to hold the slot."""
+    """Return how pictures of that layout are copied: past the caches, unless the caches are likely to hold the slot."""
     return _store if is_ahead and layout.nbytes < CACHED_BYTES else stream
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from av import VideoFrame
 
 from detektr.frame import Bytes
 from detektr.nodes.source.decoded import ArrayPicture
@@ -12,6 +13,7 @@ from detektr.testing.interpreted import interpreted
 
 (decoded,) = interpreted("detektr.nodes.source.decoded")  # for stand-ins
 HD, VGA = (1080, 1920, 3), (480, 640, 3)
+LIMIT, BELOW = (1024, 2048), (1024, 2047)  # grey; of CACHED_BYTES, and just less
 
 
 def picture(shape: tuple[int, ...]) -> Bytes:
@@ -19,7 +21,8 @@ def picture(shape: tuple[int, ...]) -> Bytes:
 
 
 @pytest.mark.parametrize(
-    ("shape", "is_ahead", "streamed"), [(HD, True, 1), (HD, False, 1), (VGA, False, 1), (VGA, True, 0)]
+    ("shape", "is_ahead", "streamed"),
+    [(HD, True, 1), (HD, False, 1), (VGA, False, 1), (VGA, True, 0), (LIMIT, True, 1), (BELOW, True, 0)],
 )
 def test_only_small_pictures_that_follow_each_other_at_once_go_through_the_caches(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], *, is_ahead: bool, streamed: int
@@ -27,11 +30,27 @@ def test_only_small_pictures_that_follow_each_other_at_once_go_through_the_cache
     copies: list[tuple[Bytes, Bytes]] = []
     monkeypatch.setattr(decoded, "stream", lambda target, source: copies.append((target, source)))
     height, width = shape[:2]
-    slot = np.zeros(height * width * 3, np.uint8)
     source = picture(shape)
-    decoded.ArrayPicture(source, PictureLayout("bgr24", width, height)).write(slot, is_ahead=is_ahead)
+    slot, name = np.zeros(source.size, np.uint8), "gray" if len(shape) == 2 else "bgr24"
+    decoded.ArrayPicture(source, PictureLayout(name, width, height)).write(slot, is_ahead=is_ahead)
     assert len(copies) == streamed
     assert bool(slot.any()) == (not streamed), "written once, by one of the two"
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "is_ahead", "streamed"),
+    [(1920, 1080, True, 3), (1920, 1080, False, 3), (640, 360, True, 0), (640, 360, False, 3)],
+)
+def test_the_planes_of_a_decoded_picture_go_one_way(
+    monkeypatch: pytest.MonkeyPatch, width: int, height: int, *, is_ahead: bool, streamed: int
+) -> None:
+    """By the picture's bytes: no plane of a 1080p one is large by itself."""
+    copies: list[tuple[Bytes, Bytes]] = []
+    monkeypatch.setattr(decoded, "stream", lambda target, source: copies.append((target, source)))
+    frame = VideoFrame.from_ndarray(picture((height * 3 // 2, width)), "yuv420p")
+    layout = PictureLayout("yuv420p", width, height)
+    decoded.DecodedPicture(frame, layout).write(np.zeros(layout.nbytes, np.uint8), is_ahead=is_ahead)
+    assert len(copies) == streamed
 
 
 @pytest.mark.parametrize("is_ahead", [True, False])
