@@ -156,7 +156,7 @@ def test_what_numpy_repeats_is_repeated(module: ModuleType, shape: tuple[int, ..
 def test_memory_that_the_two_share_is_copied_as_it_was_before(module: ModuleType) -> None:
     for apart in (0, 1, 3, 64, 700):
         memory = picture((300, 700))
-        before, target = memory.copy(), memory.reshape(-1)[apart:].reshape(-1)[: 200 * 700].reshape(200, 700)
+        before, target = memory.copy(), memory.reshape(-1)[apart : apart + 200 * 700].reshape(200, 700)
         module.stream(target, memory[:200])
         assert np.array_equal(target, before[:200])
         memory = before.copy()
