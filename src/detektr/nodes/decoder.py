@@ -29,8 +29,8 @@ from detektr.nodes.source import Picture, open_source
 from detektr.nodes.source_kind import is_live
 
 PENDING_MAX = 4  # published and not yet offered; the ring has as many slots to spare
-# Of a file at full speed so many are offered together, unless they take longer than this ...
-TOGETHER_NS = 20_000_000
+TOGETHER = 8  # so many of a file at full speed are offered at once (0018), unless they take longer than this ...
+TOGETHER_NS = 50_000_000
 LONGEST_NS = 100_000_000  # ... or the file pauses: none waits for longer
 ROOM_CHECK_S = 0.2
 AHEAD_NS = 100_000  # a source that has the next picture so soon does not let us wait ...
@@ -79,7 +79,7 @@ class Decoder:
         self.is_finished = False
         self.is_waiting = False  # for a slot
         self._is_ahead = False  # the source had the last picture at hand
-        self.is_live, self.is_batch = is_live(options.source), False
+        self.is_live, self.is_batch, self._pending_max = is_live(options.source), False, PENDING_MAX
         self.has_readers = False
         self.trouble = ("connecting", "opening") if self.is_live else None  # state and why; None: pictures come
         self._node, self._options, self._folder, self._page, self._run_id = node, options, folder, page, run_id
@@ -176,6 +176,7 @@ class Decoder:
     def _read(self) -> None:
         source = open_source(self._options, self._folder)
         self._close_source, self.is_batch = source.close, source.is_batch
+        self._pending_max = TOGETHER if source.is_batch else PENDING_MAX
         page = self._page
         before = [page[word] for word in _LEFT_OUT]
 
@@ -248,20 +249,20 @@ class Decoder:
             ring.publish(slot, sequence)
         self._page.words[layout.PAGE_WORD_NEXT_SEQUENCE] = self._sequence
         self._put(Published(sequence, epoch, -1 if slot is None else slot, captured_ns, payload))
-        if self.is_batch and len(self._published) < PENDING_MAX and now_ns - self._served_ns < TOGETHER_NS:
+        if self.is_batch and len(self._published) < self._pending_max and now_ns - self._served_ns < TOGETHER_NS:
             return
         self._served_ns = now_ns
         self._serve()
 
     def _claim(self, ring: RingWriter) -> int | None:
         """Take a free slot; a file waits for one, a live source has one at once or not at all."""
-        slot = ring.try_claim() if len(self._published) < PENDING_MAX else None
+        slot = ring.try_claim() if len(self._published) < self._pending_max else None
         if slot is not None:
             return slot
         self.is_waiting = True  # first: who makes room from now on says so
         while not self.is_stopped.is_set():
             self.room.clear()
-            if len(self._published) < PENDING_MAX:
+            if len(self._published) < self._pending_max:
                 slot = ring.try_claim()
             if slot is not None or self.is_live:
                 break
