@@ -32,7 +32,7 @@ class RingFacts:
 
 
 class RingWriter:
-    """The capture's end. Free slots are reused hottest first: the caches may still hold those of small pictures."""
+    """The capture's end. The slot that came back last is taken first, so that no more are in use than are needed."""
 
     def __init__(self, path: Path, facts: RingFacts, slots: int) -> None:
         """Reserve a ring of `slots` slots.

@@ -1,9 +1,8 @@
-"""Writing large pictures into memory past the caches.
+"""Writing pictures into memory past the caches.
 
 An ordinary store first reads the line of memory that it is about to write over, and keeps it in the caches; a streaming
 store writes whole lines, and leaves the caches to others. `streaming.c` is this module where it was compiled for
-x86-64; elsewhere this file is. Which pictures are streamed is said where they are written (`nodes/source/decoded.py`);
-what that is good for was measured for decision 0020.
+x86-64; elsewhere this file is. What that is good for was measured for decision 0020.
 """
 
 from __future__ import annotations

@@ -245,7 +245,7 @@ class Decoder:
                 utc_ns,
                 picture.pts,
             )
-            picture.write(view, is_ahead=self._is_ahead)
+            picture.write(view)
             ring.publish(slot, sequence)
         self._page.words[layout.PAGE_WORD_NEXT_SEQUENCE] = self._sequence
         self._put(Published(sequence, epoch, -1 if slot is None else slot, captured_ns, payload))

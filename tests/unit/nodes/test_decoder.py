@@ -106,21 +106,21 @@ def test_file_at_full_speed_is_offered_several_at_a_time_and_others_at_once(
         folder.remove_if_empty()
 
 
-def test_a_picture_is_told_whether_its_source_had_it_at_hand(shm_dir: Path) -> None:
+def test_a_source_is_ahead_while_it_has_pictures_at_hand(shm_dir: Path) -> None:
     (interpreted_decoder,) = interpreted("detektr.nodes.decoder")
     folder = RunFolder("unit")
     page = take_page(folder, "cam", 0, "capture")
     told: list[bool] = []
 
     class Noting:
-        """A picture that notes how it was asked to be written."""
+        """A picture that notes whether its source is ahead when it is written."""
 
         layout = PictureLayout("gray", 8, 8)
         pts = time_base = utc_ns = received_ns = None
         is_break = False
 
-        def write(self, slot: Any, *, is_ahead: bool = False) -> None:
-            told.append(is_ahead)
+        def write(self, slot: Any) -> None:
+            told.append(reading._is_ahead)
 
     rings: list[RingWriter] = []
 

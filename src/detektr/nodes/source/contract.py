@@ -40,11 +40,8 @@ class Picture(Protocol):
     def is_break(self) -> bool:
         """True: the first picture of a new time line, of which the times before tell nothing."""
 
-    def write(self, slot: npt.NDArray[np.uint8], *, is_ahead: bool = False) -> None:
-        """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes.
-
-        With `is_ahead` the source had this picture at hand, so that slots come back while they are in the caches.
-        """
+    def write(self, slot: npt.NDArray[np.uint8]) -> None:
+        """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
 
 
 class Source(Protocol):

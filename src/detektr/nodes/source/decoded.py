@@ -1,8 +1,7 @@
-"""Pictures on their way into a slot: FFmpeg's frames, numpy arrays, and the conversion that the options ask for."""
+"""Pictures on their way into a slot, past the caches: FFmpeg's, numpy's, and the conversion that options ask for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,6 @@ from detektr.picture import FORMATS, MATRICES, PictureLayout, format_name
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.video.reformatter import VideoReformatter
-
-CACHED_BYTES = 2 << 20  # of a picture: smaller ones that follow each other at once find slots in the caches (0020)
 
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
@@ -46,13 +43,12 @@ class DecodedPicture:
         self.frame, self.layout, self.pts, self.time_base = frame, layout, pts, time_base
         self.utc_ns, self.received_ns, self.is_break = utc_ns, received_ns, is_break
 
-    def write(self, slot: Bytes, *, is_ahead: bool = False) -> None:
+    def write(self, slot: Bytes) -> None:
         """Copy the planes, once each, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
-        copy = _copying(self.layout, is_ahead=is_ahead)
         planes = self.frame.planes
         for index, (offset, row_bytes, rows, _) in enumerate(self.layout.planes):
             target = slot[offset : offset + row_bytes * rows].reshape(rows, row_bytes)
-            copy(target, plane_rows(planes[index], rows, row_bytes))
+            stream(target, plane_rows(planes[index], rows, row_bytes))
 
 
 class ArrayPicture:
@@ -67,9 +63,9 @@ class ArrayPicture:
         self.received_ns: int | None = None
         self.is_break = False
 
-    def write(self, slot: Bytes, *, is_ahead: bool = False) -> None:
+    def write(self, slot: Bytes) -> None:
         """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
-        _copying(self.layout, is_ahead=is_ahead)(slot.reshape(self.pixels.shape), self.pixels)
+        stream(slot.reshape(self.pixels.shape), self.pixels)
 
 
 class Fitting:
@@ -116,15 +112,6 @@ class Fitting:
         is_full = name.startswith("yuvj") or FORMATS[name].luma_shift is None or len(FORMATS[name].planes) == 1
         to_range: Any = _FULL_RANGE if is_full and name != "yuyv422" else _LIMITED_RANGE
         return self._reformatter.reformat(frame, width, height, name, dst_color_range=to_range, threads=1)
-
-
-def _copying(layout: PictureLayout, *, is_ahead: bool) -> Callable[[Bytes, Bytes], None]:
-    """Return how pictures of that layout are copied: past the caches, unless the caches are likely to hold the slot."""
-    return _store if is_ahead and layout.nbytes < CACHED_BYTES else stream
-
-
-def _store(target: Bytes, source: Bytes) -> None:
-    target[...] = source
 
 
 def _own_format(frame: VideoFrame) -> str:
