@@ -1,7 +1,6 @@
 /* streaming.py, by the streaming stores of SSE2, which every x86-64 has.
 
-   Which pictures are streamed is decided elsewhere. Whatever is not rows of bytes that lie side by side, in memory of
-   its own, is left to numpy's assignment. */
+   Whatever is not rows of bytes that lie side by side, in memory of its own, is left to numpy's assignment. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>

@@ -97,6 +97,8 @@ def test_file_at_full_speed_is_offered_several_at_a_time_and_others_at_once(
         assert max(sizes) <= together
         if together > 1:
             assert max(sizes) > 1
+        else:
+            assert set(sizes) == {1}
         if together == TOGETHER:
             assert len(taken) <= PICTURES // 2
     finally:
