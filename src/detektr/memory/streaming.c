@@ -1,25 +1,31 @@
-/* streaming.py, by the streaming stores of SSE2, which every x86-64 has.
+/* streaming.py, by the streaming stores of AVX-512 where the processor has them, else of SSE2, which every x86-64 has.
 
    Whatever is not rows of bytes that lie side by side, in memory of its own, is left to numpy's assignment. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
-#include <emmintrin.h>
+#include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
 
 #define LINE 64    /* bytes; a line that is written whole needs not be read first */
-#define AHEAD 2048 /* bytes of the source that are asked for early */
+#define AHEAD 2048 /* bytes of the source that are asked for early ... */
+#define AHEAD_WIDE 4096 /* ... and where a line is one store */
 
-static void stream_row(char *target, const char *source, size_t count)
+static int is_wide; /* whether the processor has AVX-512 */
+
+/* Ask for a line of the source early; never a fault, wherever that is. */
+static inline void ask_for(const char *source, size_t at)
 {
-    size_t at = (size_t)(-(uintptr_t)target % LINE);
-    if (at > count)
-        at = count;
-    memcpy(target, source, at);
+    _mm_prefetch((const char *)((uintptr_t)source + at), _MM_HINT_T0);
+}
+
+/* Stream whole lines; returns how many bytes that was. */
+static size_t stream_lines(char *target, const char *source, size_t count)
+{
+    size_t at = 0;
     for (; at + LINE <= count; at += LINE) {
-        /* Never a fault, wherever that is. */
-        _mm_prefetch((const char *)((uintptr_t)source + at + AHEAD), _MM_HINT_T0);
+        ask_for(source, at + AHEAD);
         const __m128i *from = (const __m128i *)(source + at);
         __m128i *to = (__m128i *)(target + at);
         __m128i first = _mm_loadu_si128(from), second = _mm_loadu_si128(from + 1);
@@ -29,7 +35,28 @@ static void stream_row(char *target, const char *source, size_t count)
         _mm_stream_si128(to + 2, third);
         _mm_stream_si128(to + 3, fourth);
     }
-    memcpy(target + at, source + at, count - at);
+    return at;
+}
+
+__attribute__((target("avx512f"))) static size_t stream_lines_wide(char *target, const char *source, size_t count)
+{
+    size_t at = 0;
+    for (; at + LINE <= count; at += LINE) {
+        ask_for(source, at + AHEAD_WIDE);
+        _mm512_stream_si512((void *)(target + at), _mm512_loadu_si512((const void *)(source + at)));
+    }
+    return at;
+}
+
+static void stream_row(char *target, const char *source, size_t count)
+{
+    size_t begin = (size_t)(-(uintptr_t)target % LINE);
+    if (begin > count)
+        begin = count;
+    memcpy(target, source, begin);
+    target += begin, source += begin, count -= begin;
+    size_t done = (is_wide ? stream_lines_wide : stream_lines)(target, source, count);
+    memcpy(target + done, source + done, count - done);
 }
 
 /* Bytes of what one step of the first side leads to, if they lie side by side; 0: they do not, or are no uint8. */
@@ -118,8 +145,18 @@ static PyObject *stream(PyObject *module, PyObject *const *arguments, Py_ssize_t
     Py_RETURN_NONE;
 }
 
+static PyObject *use_wide(PyObject *module, PyObject *flag)
+{
+    int wanted = PyObject_IsTrue(flag);
+    if (wanted < 0)
+        return NULL;
+    is_wide = wanted && __builtin_cpu_supports("avx512f");
+    return PyBool_FromLong(is_wide);
+}
+
 static PyMethodDef functions[] = {
     {"stream", (PyCFunction)(void (*)(void))stream, METH_FASTCALL, "See streaming.py."},
+    {"use_wide", use_wide, METH_O, "For tests: stream by AVX-512, where that is; returns whether it is done."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -129,5 +166,6 @@ static struct PyModuleDef definition = {
 
 PyMODINIT_FUNC PyInit_streaming(void)
 {
+    is_wide = __builtin_cpu_supports("avx512f") != 0;
     return PyModuleDef_Init(&definition);
 }

@@ -19,3 +19,8 @@ def stream(target: npt.NDArray[np.uint8], source: npt.NDArray[np.uint8], /) -> N
         source: of any strides; streamed are rows whose bytes lie side by side, all else is copied by numpy.
     """
     target[...] = source
+
+
+def use_wide(flag: bool, /) -> bool:
+    """For tests: stream whole lines at once, by AVX-512, or not; returns whether that is done: nothing streams here."""
+    return False

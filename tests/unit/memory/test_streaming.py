@@ -21,7 +21,21 @@ from detektr.testing.interpreted import interpreted
 INSTALLED = detektr.memory.streaming
 (PYTHON,) = interpreted("detektr.memory.streaming")
 IS_COMPILED = Path(str(INSTALLED.__file__)).suffix == ".so"
-EACH = pytest.mark.parametrize("module", [PYTHON, *([INSTALLED] if IS_COMPILED else [])])
+
+
+class Narrow(ModuleType):
+    """The compiled one as it is on a processor without AVX-512."""
+
+    @staticmethod
+    def stream(*arguments: Any) -> None:
+        assert not INSTALLED.use_wide(False)
+        try:
+            INSTALLED.stream(*arguments)
+        finally:
+            INSTALLED.use_wide(True)  # where it can
+
+
+EACH = pytest.mark.parametrize("module", [PYTHON, *([INSTALLED, Narrow("narrow")] if IS_COMPILED else [])])
 MARGIN = 200  # bytes before and after a target, which stay as they are
 
 
