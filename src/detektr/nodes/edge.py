@@ -98,7 +98,17 @@ class Edge:
         leased = [cell for replica in self.replicas.values() for cell in replica.leases.values()]
         return [*self.backlog, *leased]
 
-    def offer(self, lane: int, key: int, sequence: int, captured_ns: int, payload: bytes, now_ns: int = 0) -> Offer:
+    def offer(
+        self,
+        lane: int,
+        key: int,
+        sequence: int,
+        captured_ns: int,
+        payload: bytes,
+        now_ns: int = 0,
+        *,
+        is_owed: bool = False,
+    ) -> Offer:
         """Take one frame, or drop one as the policy says; `known`: it was offered before (a predecessor took it).
 
         Args:
@@ -109,18 +119,19 @@ class Edge:
             payload: what is announced.
             now_ns: the monotonic time: the frame is leased at once where nothing waits and a replica has credit; 0: it
                 waits for the next `grant`.
+            is_owed: True: `has_room` was told of it, before a restart: an edge that blocks takes it over its mark.
         """
         journal, backlog = self.journal, self.backlog
         if sequence < journal.seen(key):
             return "known"
         if len(payload) > journal.payload_bytes_max:
             raise journal.too_long(sequence, payload)
-        if lane:
-            lane = backlog.lane(lane)  # a guest has one queue for all lanes
         is_prompt = now_ns and not backlog.count and not self.is_given_up and self.options.max_age_ns is None
         replica = self._ready_replica() if is_prompt else None
-        if (replica is None or not self._free) and not self._make_room(lane, key, sequence, payload):
-            return "dropped"
+        if replica is None or not self._free:
+            queue = backlog.lane(lane)  # a guest has one for all lanes; the journal keeps the frame's own
+            if not self._make_room(queue, key, sequence, payload, is_owed=is_owed):
+                return "dropped"
         ordinal, self._next_ordinal = self._next_ordinal, self._next_ordinal + 1
         cell = Cell(self._free.pop(), ordinal, key, sequence, lane, captured_ns, payload)
         lease = None if replica is None else self._lease(cell, replica, now_ns)
@@ -307,7 +318,7 @@ class Edge:
 
     # -- within -----------------------------------------------------------------------------------------------------
 
-    def _make_room(self, lane: int, key: int, sequence: int, payload: bytes) -> bool:
+    def _make_room(self, lane: int, key: int, sequence: int, payload: bytes, *, is_owed: bool) -> bool:
         """See to it that a frame may be queued, as the policy says; False: it was dropped itself, and counted."""
         backlog, is_full = self.backlog, False
         if self.is_given_up:
@@ -320,7 +331,7 @@ class Edge:
                     break
                 self._drop(oldest, "queue_full")
         else:
-            is_full = backlog.is_full(lane)
+            is_full = backlog.is_full(lane) and not (is_owed and self.options.when_full == "block")
         if is_full or not self._free:
             self.count_dropped(key, sequence, 1, "queue_full", payload)
             return False

@@ -41,7 +41,10 @@ class Fanout:
             for edge in self.edges.values():
                 seen = edge.journal.seen(key)
                 is_missed = seen <= sequence and (seen or not edge.options.is_guest)  # a guest starts where it came in
-                if is_missed and edge.offer(cell.lane, key, sequence, cell.captured_ns, cell.payload) == "taken":
+                if not is_missed:
+                    continue
+                taken = edge.offer(cell.lane, key, sequence, cell.captured_ns, cell.payload, is_owed=True)
+                if taken == "taken":
                     self._needed[key, sequence] += 1
 
     def has_room(self, lane: int) -> bool:

@@ -230,6 +230,15 @@ def test_lanes_are_served_in_turn() -> None:
     assert [(lease.key, lease.sequence) for lease in leases] == [(1, 0), (2, 0), (1, 1), (2, 1)]
 
 
+def test_an_edge_with_one_queue_for_all_lanes_still_knows_which_lane_a_frame_came_by() -> None:
+    bench = Bench()
+    bench.attach()
+    bench.offer(0, lane=2)
+    bench.offer_now(1, lane=3)
+    bench.adopt()
+    assert sorted((cell.sequence, cell.lane) for cell in bench.edge.holds()) == [(0, 2), (1, 3)]
+
+
 # -- leased as it comes
 
 

@@ -142,3 +142,24 @@ def test_what_some_edge_has_not_seen_is_not_seen() -> None:
     guest = new_edge("guest-1", is_guest=True)
     assert new_fanout(motion, recorder, guest).seen_all() == {1: 3}
     assert new_fanout(guest).seen_all() == {}
+
+
+def test_what_a_predecessor_did_not_come_to_finds_a_place_although_the_edge_is_full_again() -> None:
+    memories = [new_memory(4, 8), new_memory(4, 8)]
+    motion, recorder = new_edge("motion", memories[0]), new_edge("recorder", memories[1])
+    before = new_fanout(motion, recorder)
+    for sequence in (0, 1):
+        offer(before, sequence)
+        motion.grant(1)
+        recorder.grant(1)
+    motion.finish(7, [(1, 0, 0), (1, 1, 0)], 1)
+    offer(before, 2)
+    recorder.fail(7, 1, 1, "raised")  # back in its queue, which is at its mark now and was not when room was asked for
+    assert before.has_room(0)
+    motion.offer(0, 1, 3, 1, b"")  # and here it is killed
+    fanout = new_fanout(new_edge("motion", memories[0]), new_edge("recorder", memories[1]))
+    assert not fanout.has_room(0)
+    fanout.catch_up()
+    ledger = read_journal(memories[1]).ledger()
+    assert (ledger.offered, any(ledger.dropped.values())) == (4, False)
+    assert sorted(cell.sequence for cell in fanout.edges["recorder"].holds()) == [0, 1, 2, 3]
