@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import detektr
 from detektr.testing.checked import Note, read_notes, wrong_pixels
 from detektr.testing.running import RunningPipeline
 
@@ -159,3 +160,140 @@ def test_slow_processor_behind_a_dropping_edge_every_drop_is_counted(tmp_path: P
     assert edge["dropped"] == {"queue_full": 600 - edge["delivered"]}
     assert edge["delivered"] == len(read_notes(tmp_path / "notes"))
     assert report["unaccounted"] == 0
+
+
+SEVERAL = """
+class Answers:
+    def __init__(self, many=3, exits=()):
+        self.many, self.exits = many, exits
+
+    def close(self):
+        raise SystemExit("and out")
+
+    def process(self, frame):
+        if frame.sequence in self.exits:
+            raise SystemExit("enough")
+        return [{"frame": frame.sequence, "part": part} for part in range(self.many)]
+
+def slow(event):
+    import time
+    time.sleep(0.002)  # a sink that does not keep up
+    with open("events.txt", "a") as file:
+        file.write(f"{event['data']['frame']} {event['data']['part']} {event['delivery']}\\n")
+"""
+
+
+def several(tmp_path: Path, count: int, **options: Any) -> dict[str, Any]:
+    """A processor with several events a frame, in less room than one frame's need, and a slow sink."""
+    (tmp_path / "several.py").write_text(SEVERAL)
+    mark = options.pop("mark", 4)
+    return {
+        "camera": {
+            "kind": "capture", "source": "python:detektr.testing.checked:numbered", "with": {"count": count}, **QUICK
+        },
+        "answers": {
+            "kind": "processor", "input": "camera", "use": "several:Answers", "with": options, "high_water_mark": mark,
+            **QUICK,
+        },
+        "slow": {"kind": "sink", "input": "answers", "use": "several:slow", "window": 1, **QUICK},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("many", "mark"), [(3, 4), (9, 2)])
+def test_events_of_one_frame_wait_for_room_as_frames_do(tmp_path: Path, many: int, mark: int) -> None:
+    count = 60
+    with RunningPipeline(tmp_path, "several", several(tmp_path, count, many=many, mark=mark)) as run:
+        report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    edge = next(edge for edge in report["edges"] if edge["to"] == "slow")
+    assert (edge["offered"], edge["delivered"], edge["dropped"]) == (many * count, many * count, {})
+    lines = (tmp_path / "events.txt").read_text().splitlines()
+    assert lines == [f"{frame} {part} 1" for frame in range(count) for part in range(many)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_processor_that_ends_while_events_wait_loses_none_and_marks_those_that_come_twice(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    count, many = 60, 9
+    with RunningPipeline(tmp_path, "several", several(tmp_path, count, many=many, mark=2)) as run:
+        for target in (20, 150, 300):
+            run.wait_delivered("answers", "slow", target)
+            run.kill("answers", number)
+        report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    assert report["unaccounted"] == 0
+    edges = {edge["to"]: edge for edge in report["edges"]}
+    assert edges["slow"]["dropped"] == {} and edges["answers"]["delivered"] == count
+    seen = Counter(tuple(map(int, line.split()[:2])) for line in (tmp_path / "events.txt").read_text().splitlines())
+    assert sorted(seen) == [(frame, part) for frame in range(count) for part in range(many)]
+    marked = {int(line.split()[0]) for line in (tmp_path / "events.txt").read_text().splitlines() if line[-1] > "1"}
+    assert {frame for (frame, _), times in seen.items() if times > 1} <= marked
+
+
+def test_time_that_events_wait_is_no_time_that_their_frame_takes(tmp_path: Path) -> None:
+    nodes = several(tmp_path, 4, many=40, mark=2)
+    nodes["answers"]["timeout"] = "30ms"  # of the 80 ms that the sink takes for the events of one frame
+    with RunningPipeline(tmp_path, "several", nodes) as run:
+        report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    edges = {edge["to"]: edge for edge in report["edges"]}
+    assert (edges["answers"]["delivered"], edges["answers"]["redelivered"], edges["answers"]["refused"]) == (4, 0, 0)
+    assert edges["slow"]["delivered"] == 4 * 40
+
+
+def test_processor_stopped_while_events_wait_leaves_its_frame_to_another_attempt(tmp_path: Path) -> None:
+    nodes = several(tmp_path, 6, many=40, mark=2)
+    nodes["answers"]["timeout"] = "300ms"
+    with RunningPipeline(tmp_path, "several", nodes) as run:
+        run.wait_delivered("answers", "slow", 5)
+        pid = run.kill("answers", signal.SIGSTOP)
+        run.wait(lambda: not run.edge("camera", "answers")["in_flight"], what="the lease to be over")
+        os.kill(pid, signal.SIGCONT)
+        report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    edges = {edge["to"]: edge for edge in report["edges"]}
+    assert edges["answers"]["delivered"] == 6 and edges["answers"]["dropped"] == {}, run.tail()
+    lines = [tuple(map(int, line.split())) for line in (tmp_path / "events.txt").read_text().splitlines()]
+    assert {(frame, part) for frame, part, _ in lines} == {(frame, part) for frame in range(6) for part in range(40)}
+    assert max(delivery for _, _, delivery in lines) == 2
+
+
+def test_processor_told_to_stop_while_events_wait_gives_them_all_first(tmp_path: Path) -> None:
+    with RunningPipeline(tmp_path, "several", several(tmp_path, 0, many=9, mark=2)) as run:
+        run.wait_delivered("answers", "slow", 20)
+        report = run.end()
+    edges = {edge["to"]: edge for edge in report["edges"]}
+    assert report["unaccounted"] == 0 and edges["slow"]["dropped"] == {}
+    assert edges["slow"]["offered"] == edges["slow"]["delivered"] == 9 * edges["answers"]["delivered"]
+
+
+def test_code_that_exits_fails_one_frame_and_ends_no_process(tmp_path: Path) -> None:
+    with RunningPipeline(tmp_path, "several", several(tmp_path, 40, many=1, exits=[7])) as run:
+        report = run.end(None)
+    edges = {edge["to"]: edge for edge in report["edges"]}
+    assert (edges["answers"]["delivered"], edges["answers"]["dead_lettered"]) == (39, 1), run.tail()
+    assert report["nodes"]["answers"]["restarts"] == 0 and run.exit_code == 0
+    assert "SystemExit: enough" in run.tail(400)
+
+
+def test_killed_buffer_of_two_cameras_gives_back_what_a_guest_holds_to_the_camera_it_came_from(tmp_path: Path) -> None:
+    nodes = graph(tmp_path, count=600, busy_s=0.001)
+    nodes["second"] = {**nodes["camera"]}
+    nodes["buffer"]["input"] = ["camera", "second"]
+    with RunningPipeline(tmp_path, "guest", nodes) as run:
+        run.wait_delivered("buffer", "check", 100)
+        with detektr.attach("guest/buffer", name="slow", window=4, wait_s=20) as frames:
+            while next(frames).camera != "second":
+                continue
+            for target in (300, 500):
+                run.wait_delivered("buffer", "check", target)
+                run.kill("buffer")
+            run.wait_delivered("buffer", "check", 700)
+        report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    assert report["unaccounted"] == 0
+    cameras = {edge["from"]: edge for edge in report["edges"] if edge["to"] == "buffer"}
+    assert [(edge["delivered"], edge["refused"], edge["dropped"]) for edge in cameras.values()] == [(600, 0, {})] * 2
+    seen = {(note.camera, note.sequence) for note in read_notes(tmp_path / "notes")}
+    assert seen == {(camera, number) for camera in ("camera", "second") for number in range(600)}

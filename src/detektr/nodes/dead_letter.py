@@ -1,23 +1,27 @@
-"""Where a frame goes that was given up: its picture in a format that viewers open, and beside it the reason."""
+"""Where frames and events go that were given up: with the reason, a frame's picture in a format that viewers open."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import time
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from detektr.descriptor import Descriptor, unpack_descriptor
 from detektr.memory.folder import RunFolder, state_root
 from detektr.memory.ring import open_ring
 from detektr.picture import PictureLayout
 
-LETTERS_MAX = 100
+LETTERS_MAX = 100  # of frames, and as many of events: neither pushes the other out
 WHY_CHARS_MAX = 100_000
 _COPIES_MAX = 1000  # of one frame: each consumer of a camera may give it up
 _STRANGE = re.compile(r"[^A-Za-z0-9_.-]")
-_LETTER = re.compile(r"(\d+_.+_\d+_[0-9a-f]{8}(?:-\d+)?)\.(?:json|y4m|ppm|pgm|raw)")
+_FRAME_LETTER = re.compile(r"(\d+_.+_\d+_[0-9a-f]{8}(?:-\d+)?)\.(?:json|y4m|ppm|pgm|raw)")
+_EVENT_LETTER = re.compile(r"(event_.+\.\d+_\d+)\.json")
 _Y4M = {
     "yuv420p": "420jpeg",
     "nv12": "420jpeg",
@@ -72,6 +76,8 @@ def save_dead_letter(
         **descriptor._asdict(),
         "timestamp": descriptor.timestamp.isoformat(),
         "format": layout.format,
+        "matrix": layout.matrix,
+        "is_full_range": layout.is_full_range,
         "width": layout.width,
         "height": layout.height,
         "picture": picture_path.name,
@@ -83,7 +89,7 @@ def save_dead_letter(
     except OSError:
         picture_path.unlink(missing_ok=True)
         raise
-    _keep_newest(folder, letters_max)
+    _keep_newest(folder, _FRAME_LETTER, letters_max)
     return letter
 
 
@@ -105,10 +111,35 @@ def save_frame(folder: RunFolder, payload: bytes, why: str) -> str:
         picture = bytes(ring.memory(descriptor.slot))
         if ring.facts.run != descriptor.run or not ring.holds(descriptor.slot, descriptor.generation):
             return "nowhere: its slot holds another frame by now"
-        letters = state_root() / folder.pipeline / "dead-letters"
-        return str(save_dead_letter(letters, descriptor, ring.facts.picture, picture, why))
+        return str(save_dead_letter(_letters(folder.pipeline), descriptor, ring.facts.picture, picture, why))
     finally:
         ring.close()
+
+
+def save_event(pipeline: str, producer: str, event: Mapping[str, Any], why: str) -> str:
+    """Save an event that no sink could take, and let go of the oldest such letters.
+
+    Args:
+        pipeline: whose it is.
+        producer: the processor that made it, as in `motion.0`.
+        event: of plain values; what JSON has no word for is saved as text.
+        why: the reason; of a long one the end is kept.
+    Returns:
+        Where.
+    Raises:
+        OSError: the folder cannot be made or written; nothing half written stays.
+    """
+    letters = _letters(pipeline)
+    letters.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = letters / f"event_{producer}_{time.time_ns()}.json"
+    record = {"event": event, "why": why[-WHY_CHARS_MAX:]}
+    _write_new(path, (json.dumps(record, default=str, indent=1) + "\n").encode())
+    _keep_newest(letters, _EVENT_LETTER, LETTERS_MAX)
+    return str(path)
+
+
+def _letters(pipeline: str) -> Path:
+    return state_root() / pipeline / "dead-letters"
 
 
 def _write_new(path: Path, content: bytes) -> None:
@@ -121,12 +152,18 @@ def _write_new(path: Path, content: bytes) -> None:
         raise
 
 
-def _keep_newest(folder: Path, letters_max: int) -> None:
-    """Delete the oldest letters beyond the limit, with pictures whose letter was never written; nothing else."""
+def _keep_newest(folder: Path, letter: re.Pattern[str], letters_max: int) -> None:
+    """Delete the oldest letters beyond the limit, with pictures whose letter was never written; nothing else.
+
+    Args:
+        folder: where the letters are.
+        letter: matches their files' names; its first group is what the files of one letter share.
+        letters_max: how many stay.
+    """
     ages: dict[str, int] = {}
     files: dict[str, list[Path]] = defaultdict(list)
     for entry in os.scandir(folder):
-        match = _LETTER.fullmatch(entry.name)
+        match = letter.fullmatch(entry.name)
         if match is None:
             continue
         try:
@@ -165,11 +202,12 @@ def _picture_file(layout: PictureLayout, data: bytes) -> tuple[str, bytes]:
         data = data[:offset] + (first + second if layout.format == "nv12" else second + first)
     elif layout.format == "yuyv422":
         data = data[::2] + data[1::4] + data[3::4]
-    colour_range = " XCOLORRANGE=FULL" if layout.format.startswith("yuvj") else ""
+    colour_range = " XCOLORRANGE=FULL" if layout.is_full_range else ""
     header = f"YUV4MPEG2 W{layout.width} H{layout.height} F25:1 Ip A1:1 C{colour_space}{colour_range}\nFRAME\n"
     return ".y4m", header.encode() + data
 
 
 def _show_command(layout: PictureLayout, path: Path) -> str:
     told = f"-f rawvideo -pixel_format {layout.format} -video_size {layout.width}x{layout.height} "
+    told += "-vf setparams=range=full " if layout.is_full_range else ""
     return f"ffplay {told if path.suffix == '.raw' else ''}{path.name}"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +10,6 @@ import msgpack
 from detektr.descriptor import stream_key
 from detektr.errors import ResultError
 from detektr.frame import Frame
-from detektr.memory.folder import state_root
 
 
 class EventStream:
@@ -30,9 +26,10 @@ class EventStream:
 
         Args:
             frame: what it is about.
-            result: a dict, or a list of dicts, of plain values (numpy scalars and arrays become numbers and lists).
+            result: a dict, or a list of dicts, of plain values (numpy scalars and arrays become numbers and lists)
+                whose keys are text or numbers.
         Raises:
-            ResultError: it is something else, holds a value that cannot be packed, or is larger than `event_bytes`.
+            ResultError: it is something else, holds what cannot be packed, or is larger than `event_bytes`.
         """
         events = result if isinstance(result, list | tuple) else [result]
         about = {
@@ -59,19 +56,12 @@ class EventStream:
                 raise ResultError(
                     f"event of {len(payload)} bytes; {self.node} takes {self.event_bytes}: raise its event_bytes"
                 )
+            try:  # as sinks will, so that what they cannot read is refused here
+                msgpack.unpackb(payload, strict_map_key=False, object_pairs_hook=_check_keys)
+            except (TypeError, ValueError) as fault:
+                raise ResultError(f"process() returned an event that cannot be read back: {fault}") from fault
             packed.append(payload)
         return packed
-
-    def save_letter(self, payload: bytes, why: str, pipeline: str) -> str:
-        """Keep an event that no sink could take, with the reason; returns where."""
-        letters = state_root() / pipeline / "dead-letters"
-        letters.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = letters / f"event_{self.node}.{self.replica}_{time.time_ns()}.json"
-        text = json.dumps({"event": unpack_event(payload), "why": why}, default=str, indent=1)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "w") as letter:
-            letter.write(text)
-        return str(path)
 
 
 def unpack_event(payload: bytes) -> dict[str, Any]:
@@ -87,6 +77,13 @@ def identify_event(payload: bytes) -> str:
 
 def _named(result: object, event: object) -> str:
     return type(event).__name__ if event is result else f"a {type(result).__name__} with {type(event).__name__} in it"
+
+
+def _check_keys(pairs: list[tuple[object, object]]) -> None:
+    """Refuse keys that JSON and most languages have no word for; msgpack would pack them."""
+    for key, _ in pairs:
+        if not isinstance(key, str | int | float | None):
+            raise TypeError(f"keys are text or numbers; {key!r:.60} is a {type(key).__name__}: turn it into text")
 
 
 def _plain(value: Any) -> Any:

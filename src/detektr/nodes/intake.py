@@ -93,7 +93,7 @@ class Intake:
         self._failed: list[tuple[int, int, str]] = []
         self._failed_lately: deque[tuple[int, int, str]] = deque(maxlen=FAILED_MAX + upstream.window)
         self._unheard: list[Lease] = []  # failed, and their leases still stand
-        self._has_skipped = False
+        self._is_sign_due = False
 
     @property
     def is_attached(self) -> bool:
@@ -139,7 +139,7 @@ class Intake:
             return False
         leases = journal.leases(self._entry, self._session, self._received, last)
         if len(leases) != last - self._received:
-            self._has_skipped = True
+            self._is_sign_due = True
         self._received = last
         for lease in leases:
             name = lease.key, lease.sequence
@@ -198,7 +198,7 @@ class Intake:
                 self._page[self._working_word] = lease.grant
                 return lease
             del self.held[name]
-            self._has_skipped = True
+            self._is_sign_due = True
         return None
 
     def still_holds(self, lease: Lease) -> bool:
@@ -231,14 +231,24 @@ class Intake:
             self._unheard.append(lease)
         self._failed.append((*name, why))
 
+    def let_go(self, lease: Lease) -> None:
+        """Forget a lease that was ended while its work waited; the frame may be leased to us again by now."""
+        if self.held.get((lease.key, lease.sequence)) is lease:
+            del self.held[lease.key, lease.sequence]
+        self._is_sign_due = True
+
+    def note_alive(self) -> None:
+        """Tell the producer, at the next `flush`, that we live, though we give nothing back for a while."""
+        self._is_sign_due = True
+
     def flush(self) -> None:
         """Tell the producer of failures; wake it if it waits for what we gave back and we run short of work.
 
         Having skipped leases that were ended is a sign of life, and is told too.
         """
         outbox = self._outbox
-        if self._failed or self._has_skipped:
-            self._has_skipped = False
+        if self._failed or self._is_sign_due:
+            self._is_sign_due = False
             if outbox is not None and self._session:
                 outbox.try_send(Failure(self.upstream.consumer, self._session, tuple(self._failed)))
             self._failed_lately.extend(self._failed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar
@@ -18,13 +19,16 @@ from detektr.memory.folder import RunFolder
 from detektr.memory.journal_reader import Lease
 from detektr.memory.ring import RingReader, open_ring
 from detektr.nodes.control import ControlLine
-from detektr.nodes.event_stream import EventStream, identify_event
+from detektr.nodes.dead_letter import save_event
+from detektr.nodes.event_stream import EventStream, identify_event, unpack_event
 from detektr.nodes.guests import Producer
 from detektr.nodes.intake import Intake
+from detektr.nodes.node import TICK_NS
 from detektr.nodes.options import ProcessorOptions
 from detektr.nodes.spec import NodeSpec
 from detektr.nodes.worker import WorkerNode
 
+ALIVE_EVERY_NS = 10_000_000  # at most so often it is said that we live, however short a frame's time is
 GUEST_EVENTS = 1024  # kept for guests: a few MiB, and only once one comes
 
 
@@ -99,6 +103,11 @@ class ProcessorNode(WorkerNode):
         """See `Node`."""
         super().__init__(spec, control)
         self._frames = FrameReader(self.folder)
+        self._unsent: deque[bytes] = deque()  # of the frame worked on last, that wait for room
+        self._emitting: tuple[Lease, Intake] | None = None  # whose they are: it is held until they are out
+        assert isinstance(spec.options, ProcessorOptions)
+        self._alive_every_ns = max(ALIVE_EVERY_NS, min(TICK_NS, spec.options.timeout_ns // 4))
+        self._alive_ns = 0
 
     def producer(self, spec: NodeSpec) -> Producer:
         """Return what we are to those who read our events."""
@@ -116,10 +125,12 @@ class ProcessorNode(WorkerNode):
         super().prepare()
         run = self.page[layout.PAGE_WORD_RUN] or int.from_bytes(os.urandom(4), "big") | 1
         self.page[layout.PAGE_WORD_RUN] = run
-        self._events_out = EventStream(self.spec.node, self.spec.replica, run, self.outlet.producer.payload_bytes)
+        edges = self.outlet.fanout.edges.values()
+        # An edge that was adopted has the room of its predecessor's `event_bytes`.
+        room = min((edge.journal.payload_bytes_max for edge in edges), default=self.outlet.producer.payload_bytes)
+        self._events_out = EventStream(self.spec.node, self.spec.replica, run, room)
         # The furthest: the frame that a predecessor died on is worked on again, so an edge that it did not come to
         # misses nothing; below the furthest, another frame's events would be taken for ones that are known.
-        edges = self.outlet.fanout.edges.values()
         self._events_out.sequence = max((edge.journal.seen(self._events_out.key) for edge in edges), default=0)
 
     def state(self) -> tuple[str, str]:
@@ -127,10 +138,30 @@ class ProcessorNode(WorkerNode):
         self._frames.drop_gone()
         return super().state()
 
+    def step(self, now_ns: int) -> bool:
+        """Offer the events that waited for room, then work on what is there."""
+        has_emitted = bool(self._unsent) and self._emit()
+        if not self.may_work() and now_ns - self._alive_ns > self._alive_every_ns:
+            self._alive_ns = now_ns
+            for intake in self.intakes:  # it is not for want of progress of ours that its leases last
+                intake.note_alive()
+        return super().step(now_ns) or has_emitted
+
+    def tick_ns(self) -> int:
+        """Return when to look next: often enough to say in time that we live."""
+        return min(super().tick_ns(), self._alive_every_ns)
+
+    def has_work(self) -> bool:
+        """Whether leases wait to be worked on, or events for room that there is by now."""
+        return self._has_room() if self._unsent else super().has_work()
+
     def may_work(self) -> bool:
-        """Whether the events of a frame would find room."""
-        fanout = self.outlet.fanout
-        return not fanout.edges or fanout.has_room(0)
+        """Whether the last frame's events are out, and the first of the next one's would find room."""
+        return not self._unsent and self._has_room()
+
+    def is_done(self) -> bool:
+        """Not before the last frame's events are out."""
+        return not self._unsent and super().is_done()
 
     def describe(self, lease: Lease) -> str:
         """Return the frame's id."""
@@ -148,10 +179,34 @@ class ProcessorNode(WorkerNode):
             raise OverwrittenError("the slot was written again while it was worked on")
         if not intake.still_holds(lease):
             raise OverwrittenError("the lease was over before the work was done")
-        for payload in packed:
-            sequence = self._events_out.sequence
-            self._events_out.sequence += 1
-            self.outlet.fanout.offer(0, self._events_out.key, sequence, lease.captured_ns, payload)
+        self._unsent.extend(packed)
+
+    def hand_on(self, lease: Lease, intake: Intake) -> None:
+        """Offer the frame's events, and give it back when all are out."""
+        self._emitting = lease, intake
+        self._emit()
+
+    def _has_room(self) -> bool:
+        fanout = self.outlet.fanout
+        return not fanout.edges or fanout.has_room(0)
+
+    def _emit(self) -> bool:
+        """Offer the last frame's events as far as there is room, and give it back when all are out; False: no room."""
+        assert self._emitting is not None
+        (lease, intake), stream, unsent = self._emitting, self._events_out, self._unsent
+        has_moved = False
+        while unsent and self._has_room():
+            has_moved = True
+            if not intake.still_holds(lease):  # another attempt gives all of them
+                unsent.clear()
+                self.page[layout.PAGE_WORD_REFUSED] += 1
+                intake.let_go(lease)
+                return True
+            sequence, stream.sequence = stream.sequence, stream.sequence + 1
+            self.outlet.fanout.offer(0, stream.key, sequence, lease.captured_ns, unsent.popleft())
+        if not unsent:
+            super().hand_on(lease, intake)
+        return has_moved
 
     def identify(self, payload: bytes) -> str:
         """Return the id of the frame that an event is about."""
@@ -159,7 +214,7 @@ class ProcessorNode(WorkerNode):
 
     def save_letter(self, payload: bytes, why: str) -> str:
         """Keep an event that its sink could not take."""
-        return self._events_out.save_letter(payload, why, self.spec.pipeline)
+        return save_event(self.spec.pipeline, self.page.path.stem, unpack_event(payload), why)
 
     def close(self) -> None:
         """Leave, then unmap the rings."""

@@ -57,8 +57,13 @@ class WorkerNode(Node):
             intake: where it came from.
         Raises:
             OverwrittenError: the slot held something else; nothing of the work was used.
-            Exception: whatever the user's code raised.
+            BaseException: whatever the user's code raised.
         """
+
+    def hand_on(self, lease: Lease, intake: Intake) -> None:
+        """Do what is left when the work went well: give the lease back upstream."""
+        intake.finish((lease.key, lease.sequence), lease.grant)  # first: somebody may wait for it
+        self.page.count_frame(time.monotonic_ns() - lease.captured_ns, time.time_ns())
 
     def step(self, now_ns: int) -> bool:
         """Work on what is there, inputs in turn, for a millisecond or one frame, whichever takes longer."""
@@ -105,7 +110,7 @@ class WorkerNode(Node):
         if hasattr(self, "_user"):
             try:
                 self._hook("close")
-            except Exception as fault:  # the user's code; the node ends either way
+            except BaseException as fault:  # the user's code; the node ends either way
                 _log.error("%s.close() raised %s: %s", type(self._user).__name__, type(fault).__name__, fault)
         super().close()
 
@@ -117,7 +122,7 @@ class WorkerNode(Node):
         except OverwrittenError:
             page[layout.PAGE_WORD_REFUSED] += 1
             intake.fail(name, "overwritten")
-        except Exception as fault:
+        except BaseException as fault:  # sys.exit() too: one frame's failure, not this process's end
             page[layout.PAGE_WORD_FAILURES] += 1
             why = "".join(traceback.format_exception(fault))[-WHY_CHARS_MAX:]
             why = HOPELESS + why if isinstance(fault, ResultError) else why
@@ -131,8 +136,7 @@ class WorkerNode(Node):
             intake.fail(name, why)
             intake.flush()
         else:
-            intake.finish(name, lease.grant)  # first: somebody may wait for it
-            page.count_frame(time.monotonic_ns() - lease.captured_ns, time.time_ns())
+            self.hand_on(lease, intake)
         page.words[layout.PAGE_WORD_WORKING_SINCE_NS] = 0
 
     def _hook(self, name: str) -> None:

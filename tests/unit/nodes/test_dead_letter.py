@@ -11,7 +11,7 @@ import pytest
 
 from detektr.descriptor import Descriptor
 from detektr.frame import Frame, plane_rows
-from detektr.nodes.dead_letter import save_dead_letter
+from detektr.nodes.dead_letter import LETTERS_MAX, save_dead_letter, save_event
 from detektr.picture import FORMATS, PictureLayout
 
 
@@ -106,3 +106,13 @@ def test_strange_camera_name_cannot_leave_the_folder(tmp_path: Path) -> None:
 def test_slot_shorter_than_its_picture_is_saved_as_it_is(tmp_path: Path) -> None:
     letter = save_dead_letter(tmp_path, descriptor(), PictureLayout("bgr24", 8, 8), b"abc", "why")
     assert letter.with_suffix(".raw").read_bytes() == b"abc"
+
+
+def test_letters_of_events_are_few_and_the_newest_and_push_out_no_frame_s(state_dir: Path) -> None:
+    saved = [Path(save_event("demo", "motion.1", {"data": {"count": count}}, "disk full")) for count in range(150)]
+    frame = saved[0].with_name("1753608701224_cam_cam_7_0123abcd.json")
+    frame.touch()
+    saved.append(Path(save_event("demo", "motion.1", {"data": {Path("x"): b"y"}.items()}, "no key of JSON's")))
+    assert sorted(saved[0].parent.iterdir()) == sorted([frame, *saved[-LETTERS_MAX:]])
+    assert json.loads(saved[-2].read_text()) == {"event": {"data": {"count": 149}}, "why": "disk full"}
+    assert stat.S_IMODE(saved[-1].stat().st_mode) == 0o600

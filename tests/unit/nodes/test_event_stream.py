@@ -30,6 +30,11 @@ def test_events_say_what_frame_they_are_about_and_hold_plain_values() -> None:
     assert identify_event(second) == Framed.id
 
 
+def test_keys_of_an_event_may_be_text_and_numbers() -> None:
+    keys = {"name": 1, 2: 2, np.int64(3): 3, 4.5: 4, True: 5, None: 6}
+    assert unpack_event(pack({"by": keys})[0])["data"]["by"] == {"name": 1, 2: 2, 3: 3, 4.5: 4, True: 5, None: 6}
+
+
 @pytest.mark.parametrize(
     ("result", "words"),
     [
@@ -38,6 +43,9 @@ def test_events_say_what_frame_they_are_about_and_hold_plain_values() -> None:
         ([{"ok": 1}, 5], "returned a list with int in it"),
         ({"lock": object()}, "cannot be packed: events hold plain values; object cannot be packed"),
         ({"number": 1 << 70}, "cannot be packed"),
+        ({"counts": {(3, 4): 12}}, r"keys are text or numbers; \[3, 4\] is a list: turn it into text"),
+        ({"sets": [{frozenset((1,)): 1}]}, "keys are text or numbers"),
+        ({"ids": {b"ab": 1}}, r"keys are text or numbers; b'ab' is a bytes"),
     ],
 )
 def test_a_result_that_is_no_event_is_refused_in_words(result: object, words: str) -> None:

@@ -101,13 +101,13 @@ class GeneratorSource:
             return next(self._items, _END)
         except SourceError:  # says all that is to be said
             raise
-        except Exception as error:
+        except BaseException as error:  # sys.exit() too: it would end this thread without a word
             raise self._raised(error) from error
 
     def _begin(self, product: Any) -> None:
         try:
             self._items = iter(product)
-        except Exception as error:
+        except BaseException as error:
             raise self._raised(error) from error
 
     def _begin_again(self) -> None:
@@ -128,12 +128,12 @@ class GeneratorSource:
             close = getattr(items, "close", None)
             if close is not None:
                 close()
-        except Exception as error:  # every picture that was wanted has come
+        except BaseException as error:  # every picture that was wanted has come
             _log.warning(
                 "%s", self._code.fault(f"raised as it was closed: {told(error)}", "mend it, or catch it there")
             )
 
-    def _raised(self, error: Exception) -> SourceError:
+    def _raised(self, error: BaseException) -> SourceError:
         return self._code.fault(f"raised at picture {self._count}: {told(error)}", "mend it, or catch it there")
 
     def _picture(self, item: Any, count: int) -> Picture | None:

@@ -36,7 +36,7 @@ class UserCode:
         """
         try:
             product: object = self._factory(**self._with)
-        except Exception as error:
+        except BaseException as error:  # sys.exit() too, here and below
             raise self.fault(
                 f"cannot be built: {told(error)}", f"keys of with: {', '.join(self._with) or 'none'}"
             ) from error
@@ -66,7 +66,7 @@ class UserCode:
             if error.obj is None or not _is_ours(_last(error.__traceback__)):
                 raise self.fault(f"its module raises: {told(error)}", "mend it") from error
             raise self.fault(f"module {module_name!r} has no {name!r}", "name a function or class of it") from None
-        except Exception as error:
+        except BaseException as error:
             raise self.fault(f"its module raises: {told(error)}", "mend it") from error
         if not callable(found):
             raise self.fault(f"{name!r} is {shown(found)}", "expected a generator function or a class with __iter__")
