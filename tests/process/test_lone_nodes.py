@@ -179,6 +179,10 @@ def test_metrics_of_a_node_alone_hold_the_edges_it_produces_for(
     with urllib.request.urlopen(url, timeout=5) as answer:
         text = answer.read().decode()
     assert 'detektr_edge_delivered_total{from="cam",pipeline="local",to="write"}' in text
+    facts = [line.rpartition(" ") for line in text.splitlines() if line.startswith(("detektr_ring", "detektr_shm"))]
+    ring = {name.partition("{")[0] + name.partition("state=")[2].rstrip("}"): float(value) for name, _, value in facts}
+    assert ring['detektr_ring_slots"free"'] + ring['detektr_ring_slots"used"'] == 40
+    assert ring["detektr_shm_bytes"] >= 40 * 160 * 120 * 1.5
     assert 'detektr_node_up{node="cam",pipeline="local",replica="0"} 1.0' in text
     assert 'node="write"' not in text
     for one in (capture, processor):

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detektr.descriptor import pack_fields
-from detektr.errors import DetektrError, NoRoomError, SourceError
+from detektr.errors import NoRoomError, SourceError
 from detektr.memory import layout
 from detektr.memory.page import NodePage
 from detektr.memory.ring import RingFacts, RingWriter
@@ -73,9 +73,10 @@ class Decoder:
         """Prepare; `start` begins to read and `go` lets frames be published, each followed by a call of `serve`."""
         self.thread = threading.Thread(target=self._run, name="decoder", daemon=True)
         self._published: deque[Published] = deque()
+        self._writing = threading.Lock()  # whoever holds it writes a picture, or sees to it that none is written
         self._order = threading.Lock()  # of `_published`: its last entry may grow while the loop takes it
         self.go, self.has_first, self.room, self.is_stopped = (threading.Event() for _ in range(4))
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self.is_finished = False
         self.is_waiting = False  # for a slot
         self._is_ahead = False  # the source had the last picture at hand
@@ -121,9 +122,9 @@ class Decoder:
                 pause_s = self._reconnect.pause_ns(trouble[0], good_ns, random.random()) / SECOND_NS
                 _log.warning("%s: %s; trying again in %.1f s", *trouble, pause_s)
                 self.is_stopped.wait(pause_s)
-        except DetektrError as fault:
-            self.failure = fault
-        except Exception as fault:  # a defect of ours, here or in the edges that `serve` works for
+        except (
+            BaseException
+        ) as fault:  # of the source, or a defect of ours, here or in the edges that `serve` works for
             self.failure = fault
         finally:
             self.is_finished = True
@@ -131,13 +132,20 @@ class Decoder:
             self._at_end()
 
     def stop(self) -> None:
-        """Read no more; what is published stays."""
+        """Read no more; what is published stays, and one picture may still come (`has_written`)."""
         self.is_stopped.set()
         self.go.set()
         self.room.set()
         close = self._close_source  # read once: the thread takes it away
         if close is not None:
             close()
+
+    def has_written(self, wait_s: float = 0.0) -> bool:
+        """After `stop`: whether the last picture is published, which may be written still; waits for it so long."""
+        is_done = self._writing.acquire(timeout=wait_s)
+        if is_done:
+            self._writing.release()
+        return is_done
 
     @property
     def is_ahead(self) -> bool:
@@ -222,8 +230,17 @@ class Decoder:
             self._has_begun = True
         self._is_ahead = time.monotonic_ns() - self._idle_since_ns < AHEAD_NS
         slot = None if ring is None else self._claim(ring)
-        if slot is None and self.is_stopped.is_set():
+        with self._writing:
+            if self.is_stopped.is_set():
+                return
+            now_ns = self._write(picture, ring, slot)
+        if self.is_batch and len(self._published) < self._pending_max and now_ns - self._served_ns < TOGETHER_NS:
             return
+        self._served_ns = now_ns
+        self._serve()
+
+    def _write(self, picture: Picture, ring: RingWriter | None, slot: int | None) -> int:
+        """Write a picture into its slot and publish it; returns when that began."""
         now_ns = time.monotonic_ns()
         captured_ns, utc_ns = picture.received_ns or now_ns, picture.utc_ns or time.time_ns()
         sequence, self._sequence = self._sequence, self._sequence + 1
@@ -249,10 +266,7 @@ class Decoder:
             ring.publish(slot, sequence)
         self._page.words[layout.PAGE_WORD_NEXT_SEQUENCE] = self._sequence
         self._put(Published(sequence, epoch, -1 if slot is None else slot, captured_ns, payload))
-        if self.is_batch and len(self._published) < self._pending_max and now_ns - self._served_ns < TOGETHER_NS:
-            return
-        self._served_ns = now_ns
-        self._serve()
+        return now_ns
 
     def _claim(self, ring: RingWriter) -> int | None:
         """Take a free slot; a file waits for one, a live source has one at once or not at all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,54 @@ def test_a_source_is_ahead_while_it_has_pictures_at_hand(shm_dir: Path) -> None:
             reading._publish(Noting())
         assert told == [False, True, False]
     finally:
+        for ring in rings:
+            ring.close(unlink=True)
+        page.close(unlink=True)
+        folder.remove_if_empty()
+
+
+def test_stop_leaves_the_picture_that_is_being_written_time_and_takes_no_other(shm_dir: Path) -> None:
+    (interpreted_decoder,) = interpreted("detektr.nodes.decoder")
+    folder = RunFolder("unit")
+    page = take_page(folder, "cam", 0, "capture")
+    is_writing, may_end = threading.Event(), threading.Event()
+
+    class Long:
+        """A picture that takes its time."""
+
+        layout = PictureLayout("gray", 8, 8)
+        pts = time_base = utc_ns = received_ns = None
+        is_break = False
+
+        def write(self, slot: Any) -> None:
+            is_writing.set()
+            assert may_end.wait(20)
+
+    rings: list[RingWriter] = []
+
+    def make_ring(facts: RingFacts) -> RingWriter:
+        rings.append(RingWriter(folder.ring("cam", facts.epoch), facts, 3))
+        return rings[-1]
+
+    options = CaptureOptions(source="python:module:name")
+    reading = interpreted_decoder.Decoder(
+        "cam", options, Path(), page, 1, make_ring, lambda: False, lambda: None, lambda: None
+    )
+    reading.go.set()
+    writer = threading.Thread(target=reading._publish, args=(Long(),))
+    try:
+        writer.start()
+        assert is_writing.wait(20)
+        reading.stop()
+        assert not reading.has_written() and not reading.has_written(0.01) and not reading.has_published
+        may_end.set()
+        assert reading.has_written(20) and reading.has_published
+        writer.join(20)
+        reading._publish(Long())
+        assert [frame.sequence for frame in reading.coming()] == [0]
+    finally:
+        may_end.set()
+        writer.join(20)
         for ring in rings:
             ring.close(unlink=True)
         page.close(unlink=True)
