@@ -282,6 +282,30 @@ def test_consumer_whose_returns_lie_is_refused_and_let_go(running: tuple[Running
     assert_complete(run, report, 1500)
 
 
+def test_failure_without_a_reason_is_dead_lettered_like_any_other(running: tuple[RunningPipeline, Peer]) -> None:
+    run, peer = running
+    page = take_page(peer.folder, "guest-1", 0, "guest")
+    link = Link(peer.folder.inbox("guest-1", 0), peer.folder.doorbell("guest-1", 0))
+    returns = ReturnsWriter(peer.folder.returns("guest-1.0", "buffer.0"), 64)
+    wanted = attach("guest-1", "guest-1.0", is_guest=True, when_full="drop-oldest", window=1)
+    page[layout.PAGE_WORD_INPUTS + layout.PAGE_INPUT_SESSION] = wanted.session
+    peer.send("buffer.0", wanted)
+    run.wait(lambda: any(isinstance(answer, Welcome) for answer in link.receive()), what="a welcome")
+    journal = open_journal(peer.folder.journal("buffer", 0, "guest-1"), "buffer", "guest-1")
+    assert journal is not None
+    entry = journal.entry_of(wanted.session)
+    assert entry is not None
+    [lease] = run.wait(lambda: journal.leases(entry, wanted.session, 0, journal.granted(entry)), what="a lease")
+    peer.send("buffer.0", Failure("guest-1", wanted.session, ((lease.key, lease.sequence, "  \n "),)))
+    run.wait(lambda: run.edge("buffer", "guest-1")["dead_lettered"], what="the dead letter")
+    journal.close()
+    returns.close()
+    link.close()
+    page.close(unlink=True)
+    report = run.end()
+    assert report["nodes"]["buffer"]["restarts"] == 0, run.tail()
+
+
 def test_peers_that_connect_and_say_nothing_disturb_nobody(running: tuple[RunningPipeline, Peer]) -> None:
     run, peer = running
     with contextlib.ExitStack() as open_ones:

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from detektr.errors import WireError
+from detektr.errors import DetektrError
 from detektr.events import Event, FrameDeadLettered, FrameDropped, FrameRedelivered, ResultRefused
 from detektr.nodes.edge import Edge
 from detektr.nodes.terms import Fact
@@ -56,18 +56,23 @@ class Account:
         if fact.what == "refused":
             return ResultRefused(name, consumer, frame, fact.sequence)
         if fact.what == "redelivered":
-            first = fact.reason.strip().splitlines()[-1] if fact.reason.strip() else ""
-            return FrameRedelivered(name, consumer, frame, fact.sequence, fact.attempts, first)
+            return FrameRedelivered(name, consumer, frame, fact.sequence, fact.attempts, _last_line(fact.reason))
         try:
             is_storm = not self._may_save(time.monotonic_ns())
             saved = "nowhere: too many at once" if is_storm else self._save_letter(fact.payload, fact.reason)
-        except (OSError, WireError) as fault:  # a full disk must not stop the frames that are well
+        except (OSError, DetektrError) as fault:  # a full disk must not stop the frames that are well
             saved = f"nowhere: {fault}"
         self._letters += 1
         if self._letters.bit_count() == 1:  # 1, 2, 4, 8, ...: a fault on every frame must not drown the others
-            last = fact.reason.strip().splitlines()[-1]
+            last = _last_line(fact.reason)
             tries, all_ = fact.attempts, self._letters
             _log.error(
                 "%s: %s gave up after %d attempts (%s); saved: %s; %d so far", frame, consumer, tries, last, saved, all_
             )
         return FrameDeadLettered(name, consumer, frame, fact.sequence, fact.reason, saved)
+
+
+def _last_line(reason: str) -> str:
+    """Return the last line of a traceback, which says what was raised; empty where the reason is blank."""
+    lines = reason.strip().splitlines()
+    return lines[-1] if lines else ""

@@ -266,7 +266,10 @@ class Outlet:
             raise WireError(f"{message.replica} may not attach: {why}")
         edge = self.fanout.edges[message.consumer]
         self._harvest(edge, now_ns)
+        page = self._page(message.replica)  # whose returns turned out to be broken, is forgotten by now
         try:
+            if page is None or message.consumer not in self.fanout.edges:
+                raise WireError(f"{message.replica} may not attach: what it gave back cannot be read")
             returns = open_returns(self._folder.returns(message.replica, self.producer.name), message.returned)
             if returns is None:
                 raise WireError(f"{message.replica} may not attach: there is no place where it gives back")

@@ -16,6 +16,7 @@ MESSAGE_BYTES_MAX = 16 << 20
 LEASES_MAX = 1 << 17  # what a buffer of the longest queues holds, and says when it attaches
 TEXT_CHARS_MAX = 16_384
 _U64_MAX = (1 << 64) - 1
+_GRANT_MAX = (1 << 63) - 1  # far from where counting on would leave a word
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")  # becomes part of a file's name
 _KINDS: tuple[type[Message], ...] = (Attach, Welcome, Refusal, Failure, Detach)
 _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
@@ -101,7 +102,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "is_durable": _is_flag,
     "is_guest": _is_flag,
     "when_full": lambda value: value in ("", "drop-oldest", "drop-newest", "block"),
-    "received": _is_count,
+    "received": lambda value: _is_count(value) and value <= _GRANT_MAX,
     "held": _are(_is_count, _is_count),
     "seen": _are(_is_count, _is_count),
     "failed": _are(_is_count, _is_count, _is_text),

@@ -11,9 +11,11 @@ from typing import Any, cast
 
 import pytest
 
+from detektr.errors import WireError
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.journal import adopt_journal
+from detektr.memory.page import take_page
 from detektr.memory.returns import ReturnsWriter, open_returns
 from detektr.nodes.guests import Producer, frames_held
 from detektr.nodes.lease import Claim
@@ -22,7 +24,8 @@ from detektr.nodes.outlet import Outlet
 from detektr.nodes.terms import EdgeOptions, Haste
 from detektr.nodes.ways import Way
 from detektr.wire.doorbell import Button, Doorbell
-from detektr.wire.link import Outbox
+from detektr.wire.link import Link, Outbox
+from detektr.wire.message import Attach
 
 
 def guest(when_full: WhenFull, mark: int, window: int) -> EdgeOptions:
@@ -45,11 +48,10 @@ def test_the_longest_queue_counts_unless_it_keeps_the_oldest_and_leases_add_up(
     assert frames_held(guests) == frames
 
 
-def make_outlet(folder: RunFolder) -> Outlet:
+def make_outlet(folder: RunFolder, link: Any = None) -> Outlet:
     producer = Producer(node="camera", replica=0, guest_frames=16, guest_policy="block", guest_mark=8, payload_bytes=64)
-    no_link: Any = None
     return Outlet(
-        producer, folder, no_link, lambda event: None, identify=lambda payload: "", save_letter=lambda payload, why: ""
+        producer, folder, link, lambda event: None, identify=lambda payload: "", save_letter=lambda payload, why: ""
     )
 
 
@@ -76,6 +78,25 @@ def test_a_guest_s_edge_that_was_being_made_when_its_producer_was_killed_is_made
     assert outlet.fanout.edges == {}
     assert list(folder.path.iterdir()) == []
     folder.remove_if_empty()
+
+
+def test_a_guest_that_comes_again_with_broken_returns_is_refused(folder: RunFolder) -> None:
+    link, own = (Link(folder.inbox(name, 0), folder.doorbell(name, 0)) for name in ("camera", "guest-1"))
+    outlet = make_outlet(folder, link)
+    page = take_page(folder, "guest-1", 0, "guest")
+    returns = ReturnsWriter(folder.returns("guest-1.0", "camera.0"), 8)
+    wanted = Attach("guest-1", "guest-1.0", 77, 1, 1, False, True, "block", 0, (), (), (), (0, 0, 0))
+    page[layout.PAGE_WORD_INPUTS + layout.PAGE_INPUT_SESSION] = wanted.session
+    outlet.handle(wanted, 1)
+    returns.segment.words[layout.RETURNS_WORD_COUNT] = 1 << 50  # more than there is room for
+    with pytest.raises(WireError, match=r"guest-1.0 may not attach: what it gave back cannot be read"):
+        outlet.handle(wanted._replace(round=2), 2)
+    assert outlet.fanout.edges == {}
+    outlet.close(unlink=True)
+    returns.close()
+    own.close()
+    link.close()
+    page.close(unlink=True)
 
 
 @pytest.fixture
