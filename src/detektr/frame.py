@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from av.video.plane import VideoPlane
     from av.video.reformatter import VideoReformatter
 
+LIMITED_RANGE, FULL_RANGE = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
 
@@ -175,6 +176,7 @@ class Frame:
             source.width if width is None else width,
             source.height if height is None else height,
             source.matrix,
+            is_full_range=source.is_full_range and format == source.format,
         )
         if target.format == "gray" and source.luma_shift is not None:
             slot, source = self.gray.reshape(-1), PictureLayout("gray", source.width, source.height, source.matrix)
@@ -262,12 +264,19 @@ def _convert(flat: Bytes, source: PictureLayout, target: PictureLayout) -> Array
         _converter.layout = source
         if source.has_matrix:
             _converter.picture.colorspace = MATRICES[source.matrix]
+        if source.is_full_range:
+            _converter.picture.color_range = FULL_RANGE
     picture = _converter.picture
     for plane, place in zip(picture.planes, source.planes, strict=True):
         rows = flat[place.offset : place.offset + place.row_bytes * place.rows].reshape(place.rows, -1)
         np.copyto(plane_rows(plane, place.rows, place.row_bytes), rows)
-    # The range (limited, or full for yuvj) follows from the formats' names.
-    converted = _converter.reformatter.reformat(picture, target.width, target.height, target.format, threads=1)
+    # Where nobody says it, swscale takes the range from the formats' names: full for yuvj, else limited.
+    to_range: Any = None
+    if source.is_full_range and target.has_matrix:
+        to_range = FULL_RANGE if target.is_full_range else LIMITED_RANGE
+    converted = _converter.reformatter.reformat(
+        picture, target.width, target.height, target.format, dst_color_range=to_range, threads=1
+    )
     planes = converted.planes
     if len(planes) == 1 and planes[0].line_size == target.planes[0].row_bytes and converted is not picture:
         # Nobody else has this memory: wrapping it saves a copy that costs more than the conversion.

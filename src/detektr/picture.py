@@ -61,7 +61,7 @@ FORMATS = MappingProxyType(
 MATRICES = MappingProxyType({"bt601": 5, "bt709": 1, "bt2020": 9, "smpte240m": 7, "fcc": 4})
 """How brightness and colour of a yuv format make red, green and blue: our name of it, and FFmpeg's number."""
 
-ALIASES = MappingProxyType({"gray8": "gray"})
+ALIASES = MappingProxyType({"gray8": "gray", "bgr": "bgr24", "rgb": "rgb24"})
 
 
 def format_name(text: str) -> str:
@@ -90,10 +90,12 @@ class PictureLayout:
     """Where the planes of one picture lie: one after the other, without padding; odd sizes round chroma up.
 
     Args:
-        format: an FFmpeg name out of `FORMATS`; the alias gray8 becomes gray.
+        format: an FFmpeg name out of `FORMATS`; `ALIASES` are resolved.
         width: in pixels.
         height: in pixels.
         matrix: one out of `MATRICES`; formats without separate colour have `bt601`, which means nothing there.
+        is_full_range: brightness from 0 to the sample's most; False: from 16 to 235 of 255, as most video has it. The
+            yuvj formats always have it, those without separate colour never say so.
     Raises:
         ValueError: format or matrix is not known, or a side is not 1 to `SIDE_PIXELS_MAX` pixels.
     """
@@ -102,6 +104,7 @@ class PictureLayout:
     width: int
     height: int
     matrix: str = "bt601"
+    is_full_range: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "format", format_name(self.format))
@@ -109,6 +112,8 @@ class PictureLayout:
             raise ValueError(f"colour matrix {self.matrix!r} is not known; known are {', '.join(MATRICES)}")
         if not self.has_matrix:
             object.__setattr__(self, "matrix", "bt601")
+        is_full = self.has_matrix and (self.is_full_range or self.format.startswith("yuvj"))
+        object.__setattr__(self, "is_full_range", is_full)
         for name, side in (("width", self.width), ("height", self.height)):
             if not 1 <= side <= SIDE_PIXELS_MAX:
                 raise ValueError(f"picture {name} {side} is out of range; expected 1 to {SIDE_PIXELS_MAX} pixels")

@@ -128,11 +128,22 @@ def test_to_scales_and_gray_keeps_the_cameras_range(render: Render) -> None:
 
 
 def test_full_range_white_stays_white() -> None:
-    for name, white in (("yuv420p", 235), ("yuvj420p", 255)):
-        layout = PictureLayout(name, 16, 16)
+    for name, is_full, white in (("yuv420p", False, 235), ("yuvj420p", False, 255), ("nv12", True, 255)):
+        layout = PictureLayout(name, 16, 16, is_full_range=is_full)
         slot = np.full(layout.nbytes, 128, np.uint8)
         slot[:256] = white
         assert Frame(DESCRIPTOR, layout, slot, 1, None).bgr.min() >= 254, name
+
+
+def test_a_conversion_keeps_the_range_that_its_name_says() -> None:
+    layout = PictureLayout("nv12", 16, 16, is_full_range=True)
+    slot = np.full(layout.nbytes, 128, np.uint8)
+    slot[:256] = 255
+    frame = Frame(DESCRIPTOR, layout, slot, 1, None)
+    assert frame.to("nv12")[:16].min() == frame.to("nv12", 8, 8)[:8].min() == 255  # as the slot has it
+    assert frame.to("yuv420p")[:16].max() == 235
+    assert frame.to("yuvj420p")[:16].min() == 255
+    assert frame.gray.min() == 255
 
 
 def test_conversions_of_several_layouts_in_turn_do_not_mix(render: Render) -> None:

@@ -18,7 +18,7 @@ from typing import Final
 
 WORD_BYTES: Final = 8
 PAGE_BYTES: Final = 4096
-VERSION: Final = 5  # of every layout here; who meets another says so
+VERSION: Final = 6  # of every layout here; who meets another says so
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC: Final = 0x676E69722E6B7464  # "dtk.ring"
@@ -31,7 +31,7 @@ RING_WORD_SLOT_BYTES: Final = 5  # distance between two slots, whole pages
 RING_WORD_PICTURE_BYTES: Final = 6
 RING_WORD_FIRST_SLOT_BYTE: Final = 7
 RING_WORD_FACTS_LENGTH: Final = 8
-RING_FACTS_BYTE: Final = 128  # msgpack of node, camera, format, width, height, matrix, time base
+RING_FACTS_BYTE: Final = 128  # msgpack of node, camera, format, width, height, matrix, range, time base
 RING_FACTS_BYTES_MAX: Final = PAGE_BYTES - RING_FACTS_BYTE
 RING_SLOT_HEADERS_BYTE: Final = PAGE_BYTES
 RING_SLOT_HEADER_WORDS: Final = 8  # a cache line each

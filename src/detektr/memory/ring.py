@@ -115,6 +115,7 @@ class RingWriter:
                 "width": facts.picture.width,
                 "height": facts.picture.height,
                 "matrix": facts.picture.matrix,
+                "is_full_range": facts.picture.is_full_range,
                 "time_base": None if base is None else [base.numerator, base.denominator],
             }
         )
@@ -197,7 +198,9 @@ def open_ring(path: Path) -> RingReader | None:
         camera=fields["camera"],
         run=words[layout.RING_WORD_RUN],
         epoch=words[layout.RING_WORD_EPOCH],
-        picture=PictureLayout(fields["format"], fields["width"], fields["height"], fields["matrix"]),
+        picture=PictureLayout(
+            fields["format"], fields["width"], fields["height"], fields["matrix"], fields["is_full_range"]
+        ),
         time_base=None if base is None else Fraction(*base),
     )
     return RingReader(segment, facts, words[layout.RING_WORD_SLOTS])

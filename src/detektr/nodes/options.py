@@ -9,6 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
+from detektr.picture import ALIASES, FORMATS
+
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
 SECOND_NS = 1_000_000_000
 DURATION_NS_MAX = 366 * 24 * 3600 * SECOND_NS  # far below what a 64-bit word and the kernel's timers can hold
@@ -24,6 +26,8 @@ class Text:
 
     pattern: str
     words: str
+    choices: tuple[str, ...] = ()
+    """All texts that there are, where they are few."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
         """Add the pattern to the schema of a text; pydantic asks for this by name, so it need not be imported."""
@@ -37,7 +41,11 @@ Pauses = Annotated[
     str, Text(rf"^{_DURATION_PATTERN}\.\.{_DURATION_PATTERN}$", "a first and a longest pause such as 1s..60s")
 ]
 Rate = Annotated[str, Text(rf"^[0-9]{{1,4}} in {_DURATION_PATTERN}$", "a count and a time such as 5 in 10m")]
-PixelFormat = Annotated[str, Text(r"^[a-z][a-z0-9_]*$", "FFmpeg's name of a pixel format such as yuv420p or bgr24")]
+_FORMATS = (*FORMATS, *ALIASES)
+PixelFormat = Annotated[
+    str,
+    Text(f"^({'|'.join(_FORMATS)})$", "FFmpeg's name of a pixel format such as yuv420p or bgr24", choices=_FORMATS),
+]
 Reference = Annotated[str, Text(r"^\w+(\.\w+)*:\w+(\.\w+)*$", "a module and what is in it such as my.module:MyClass")]
 
 
@@ -155,7 +163,7 @@ class CaptureOptions(_NodeOptions):
     hwaccel: Literal["auto", "cuda", "qsv", "none"] = "none"
     """Decode by hardware; where that fails it is done in software, and the status says why."""
     decoder_threads: Annotated[int, Ge(1), Le(64)] | None = None
-    """Threads of the decoder; else one for a live source, and for a file at full speed two more than cores."""
+    """Threads of the decoder; else 1 for a live source, and two to six more than cores for a file at full speed."""
     format: PixelFormat | None = None
     """Pixel format in the ring (an FFmpeg name); the decoder's own unless told otherwise."""
     width: Annotated[int, Ge(2), Le(16384)] | None = None

@@ -44,7 +44,15 @@ def plain_types(hint: Any) -> set[Any]:
 
 def literals(hint: Any) -> list[str]:
     """Return the words that a key may be; empty where it takes more than that."""
-    return [choice for part in _parts(hint) if typing.get_origin(part) is Literal for choice in typing.get_args(part)]
+    choices: list[str] = []
+    for part in _parts(hint):
+        if typing.get_origin(part) is Literal:
+            choices += typing.get_args(part)
+        elif typing.get_origin(part) is Annotated:
+            choices += (
+                choice for note in typing.get_args(part)[1:] if isinstance(note, Text) for choice in note.choices
+            )
+    return choices
 
 
 def words_of(hint: Any) -> str:

@@ -14,13 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from detektr.descriptor import Descriptor
 from detektr.errors import SourceError
+from detektr.frame import Frame
 from detektr.nodes.options import CaptureOptions
 from detektr.nodes.source import Picture, Source, open_source
 from detektr.nodes.source.pace import SECOND_NS, Pacer, Thinner
 from detektr.picture import PictureLayout
 
 Slot = npt.NDArray[np.uint8]
+DESCRIPTOR = Descriptor("cam", "cam", 1, 2, 3, 1, 7, 5, 1753608701224_000_000, None)
 
 PICTURES = """
 from fractions import Fraction
@@ -53,6 +56,10 @@ def yields(what):
 def raises():
     yield np.zeros((4, 4), np.uint8)
     raise KeyError("the sensor is gone")
+
+def leaves():
+    yield np.zeros((4, 4), np.uint8)
+    raise SystemExit("no camera")
 
 def gives_seven():
     return 7
@@ -192,6 +199,19 @@ def test_full_range_is_told_by_the_format(folder: Path) -> None:
     assert slot[: 64 * 48].min() == 255
     [(_, limited)] = run(folder, graph, limit=1, format="yuv420p")
     assert limited[: 64 * 48].max() == 235
+
+
+@pytest.mark.parametrize("name", ["yuv420p10le", "nv12", "yuyv422"])
+def test_full_range_is_told_beside_formats_that_have_no_name_for_it(folder: Path, name: str) -> None:
+    for colour, shown in (("0x101010", 16), ("white", 255)):
+        graph = f"lavfi:color={colour}:size=64x48:rate=30,format={name},scale=out_range=full"
+        [(picture, slot)] = run(folder, graph, limit=1)
+        assert picture.layout == PictureLayout(name, 64, 48, is_full_range=True)
+        frame = Frame(DESCRIPTOR, picture.layout, slot, 1, None)
+        assert abs(int(frame.bgr[5, 5, 1]) - shown) <= 2  # swscale rounds
+        [(scaled, small)] = run(folder, graph, limit=1, width=32, height=24)
+        assert scaled.layout == PictureLayout(name, 32, 24)
+        assert abs(int(Frame(DESCRIPTOR, scaled.layout, small, 1, None).bgr[5, 5, 1]) - shown) <= 2  # swscale rounds
 
 
 def test_format_and_size_are_converted_on_the_way(clip: Path, decoded: list[av.VideoFrame]) -> None:
@@ -395,6 +415,7 @@ def test_closed_generator_ends_after_its_picture(folder: Path) -> None:
         ("python:pictures_of_test:nothing", r"has no 'nothing'; name a function or class"),
         ("python:pictures_of_test:seven", r"'seven' is int 7; expected a generator function"),
         ("python:pictures_of_test:gives_seven", r"gives int 7, which has no pictures; expected"),
+        ("python:pictures_of_test:leaves", r"raised at picture 1: SystemExit: no camera \(pictures_of_test"),
         ("python:pictures_of_test:raises", r"raised at picture 1: KeyError: 'the sensor is gone' \(pictures_of_test"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from detektr.frame import Bytes, plane_rows
+from detektr.frame import FULL_RANGE, LIMITED_RANGE, Bytes, plane_rows
 from detektr.memory.streaming import stream
 from detektr.nodes.options import CaptureOptions
 from detektr.nodes.source.upright import Upright
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from av import VideoFrame
     from av.video.reformatter import VideoReformatter
 
-_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-_LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
 _FULL_RANGE_NAMES = {"yuv420p": "yuvj420p", "yuv422p": "yuvj422p", "yuv444p": "yuvj444p"}
 _MATRIX_NAMES = {number: name for name, number in MATRICES.items()} | {6: "bt601", 10: "bt2020"}  # by other names
 _FALLBACK = "yuv420p"  # formats that a ring cannot hold become this one
@@ -78,7 +76,7 @@ class Fitting:
         self._upright = Upright()
         self._reformatter: VideoReformatter | None = None
         self._layout: PictureLayout | None = None
-        self._shape: tuple[str, int, int, str] | None = None  # what the layout was asked for
+        self._shape: tuple[str, int, int, str, bool] | None = None  # what the layout was asked for
 
     @property
     def is_asked(self) -> bool:
@@ -97,9 +95,10 @@ class Fitting:
         if is_luma:
             has_luma_plane = own in FORMATS and FORMATS[own].luma_shift == 0 and own != "yuyv422"
             planar = own if has_luma_plane else _FALLBACK
+        is_full = frame.color_range == FULL_RANGE
         if (own, frame.width, frame.height) != (planar, width, height):
-            frame = self._reformat(frame, width, height, planar)
-        shape = name, width, height, _MATRIX_NAMES.get(frame.colorspace, "bt601")
+            frame, is_full = self._reformat(frame, width, height, planar), False  # but where the format says so
+        shape = name, width, height, _MATRIX_NAMES.get(frame.colorspace, "bt601"), is_full
         if self._layout is None or self._shape != shape:
             self._layout, self._shape = PictureLayout(*shape), shape
         return frame, self._layout
@@ -110,11 +109,11 @@ class Fitting:
 
             self._reformatter = VideoReformatter()
         is_full = name.startswith("yuvj") or FORMATS[name].luma_shift is None or len(FORMATS[name].planes) == 1
-        to_range: Any = _FULL_RANGE if is_full and name != "yuyv422" else _LIMITED_RANGE
+        to_range: Any = FULL_RANGE if is_full and name != "yuyv422" else LIMITED_RANGE
         return self._reformatter.reformat(frame, width, height, name, dst_color_range=to_range, threads=1)
 
 
 def _own_format(frame: VideoFrame) -> str:
-    """Name the frame's format so that it tells the range too: descriptors carry no other word for it."""
+    """Name the frame's format, of full range by FFmpeg's own name for that where it has one."""
     name = frame.format.name
-    return _FULL_RANGE_NAMES.get(name, name) if frame.color_range == _FULL_RANGE else name
+    return _FULL_RANGE_NAMES.get(name, name) if frame.color_range == FULL_RANGE else name
