@@ -13,7 +13,7 @@ from types import FrameType
 from typing import ClassVar
 
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX, unpack_descriptor
-from detektr.errors import WireError
+from detektr.errors import RefusedError, WireError
 from detektr.events import Event, MessageRefused, NodeStateChanged
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
@@ -48,8 +48,10 @@ class Node(ABC):
         """Take the node's name: lock its page and bind its socket.
 
         Raises:
-            RefusedError: a process of this name runs already, or the folder cannot be used.
+            RefusedError: a process of this name runs already, the folder cannot be used, or it has too many inputs.
         """
+        if len(spec.upstreams) > layout.PAGE_INPUTS_MAX:
+            raise RefusedError(f"{spec.node} has {len(spec.upstreams)} inputs; at most {layout.PAGE_INPUTS_MAX}")
         self.spec, self.control = spec, control
         self.folder = RunFolder(spec.pipeline)
         self.page = take_page(self.folder, spec.node, spec.replica, self.kind)

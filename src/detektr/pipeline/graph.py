@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from detektr.memory.layout import EDGE_SEEN_MAX, PAGE_INPUTS_MAX
 from detektr.nodes.options import (
     BufferOptions,
     CaptureOptions,
@@ -29,6 +30,8 @@ from detektr.pipeline.hint import listed, nearest
 
 SPARE_FRAMES = 4  # being written, published and not yet offered, on their way back, released and not yet seen
 SLOTS_MAX = 65536
+INPUTS_MAX = PAGE_INPUTS_MAX  # of one process; a processor's replicas count each
+CAMERAS_MAX = EDGE_SEEN_MAX  # of which one edge knows how far it has read each
 REPLICAS_MAX = 128  # of one producer: each is a peer to poll and a process to watch
 MAY_READ: dict[str, tuple[str, ...]] = {
     "capture": (),
@@ -327,6 +330,17 @@ def _check_sizes(
             what = f"{readers} replicas read from {name!r}"
             cure = f"use fewer `replicas`, or another buffer beside {name!r}"
             faults.append(Fault(line_of("nodes", name), what, f"at most {REPLICAS_MAX} on one producer", cure))
+        inputs = sum(edge.parts for edge in graph.edges_to(name))
+        if inputs > INPUTS_MAX:
+            what = f"{node.kind} {name!r} reads from {inputs} processes"
+            cure = f"let some of them go through another {node.kind}" if node.kind == "buffer" else "use two of them"
+            faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {INPUTS_MAX}", cure))
+        above = _above(graph, name) if node.kind == "buffer" else ()
+        cameras = sum(graph.nodes[other].kind == "capture" for other in above)
+        if cameras > CAMERAS_MAX:
+            what = f"the frames of {cameras} captures come through buffer {name!r}"
+            cure = "give some of them a buffer, and consumers, of their own"
+            faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {CAMERAS_MAX}", cure))
         options = nodes[name]
         if not isinstance(options, CaptureOptions) or _below(graph, name) & broken:
             continue
@@ -341,11 +355,20 @@ def _check_sizes(
             faults.append(Fault(line_of("nodes", name, "slots"), what, expected, cure))
 
 
+def _above(graph: Graph, name: str) -> set[str]:
+    """Return a node and all that it reads from, directly or not."""
+    return _reached(name, lambda node: graph.nodes[node].inputs)
+
+
 def _below(graph: Graph, name: str) -> set[str]:
     """Return a node and all that read from it, directly or not."""
+    return _reached(name, lambda node: graph.nodes[node].outputs)
+
+
+def _reached(name: str, next_to: Callable[[str], Iterable[str]]) -> set[str]:
     found, left = {name}, [name]
     while left:
-        new = set(graph.nodes[left.pop()].outputs) - found
+        new = set(next_to(left.pop())) - found
         found |= new
         left += new
     return found

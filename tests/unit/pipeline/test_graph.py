@@ -210,6 +210,22 @@ def test_a_ring_and_a_crowd_have_limits() -> None:
     assert "192 replicas" in fault.what and fault.line == 1
 
 
+def test_a_process_has_a_limit_of_inputs_and_an_edge_of_cameras() -> None:
+    cameras: dict[str, Any] = {f"c{number}": capture() for number in range(65)}
+    fault = only(refused(**cameras, b=buffer(list(cameras)), p=processor("b")))
+    assert fault.what == "buffer 'b' reads from 65 processes" and fault.expected == "at most 64" and fault.line == 66
+    cameras.popitem()
+    built(**cameras, b=buffer(list(cameras)), p=processor("b"))
+    twice: dict[str, Any] = {name: processor("c", replicas=33) for name in ("p", "q")}
+    fault = only(refused(c=capture(), **twice, s=sink(list(twice))))
+    assert "sink 's' reads from 66 processes" in fault.what and "two of them" in fault.cure
+    many: dict[str, Any] = {f"c{number}": capture() for number in range(129)}
+    names = list(many)
+    split: dict[str, Any] = {"b0": buffer(names[:43]), "b1": buffer(names[43:86]), "b2": buffer(names[86:])}
+    fault = only(refused(**many, **split, all=buffer(list(split)), p=processor("all")))
+    assert "the frames of 129 captures come through buffer 'all'" in fault.what and "at most 128" in fault.expected
+
+
 def test_mermaid_shows_kinds_policies_and_marks_and_survives_its_own_keywords() -> None:
     nodes: dict[str, NodeOptions] = {"end": capture(), "class": processor("end", replicas=2), "graph": sink("class")}
     drawn = mermaid(built(**nodes))
