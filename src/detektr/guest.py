@@ -180,14 +180,15 @@ class Frames:
             self.delivered += 1
             intake.finish((lease.key, lease.sequence), lease.grant)
             attachment.page.count_frame(time.monotonic_ns() - lease.captured_ns, time.time_ns())
+            intake.flush()
         else:
             self._refuse(attachment, lease)
-        intake.flush()
 
     def _refuse(self, attachment: _Attachment, lease: Lease) -> None:
         self.refused += 1
         attachment.page[layout.PAGE_WORD_REFUSED] += 1
         attachment.intake.fail((lease.key, lease.sequence), "overwritten")
+        attachment.intake.flush()  # now: it may be the only lease that we are granted
 
     def _try_open(self) -> None:
         """Open our page, socket and edge once the producer is there; nothing of ours lies in its folder before."""

@@ -30,6 +30,8 @@ FIRST_FRAME_S_MAX = 3.0
 FPS_OFF_SHARE = 0.15
 CPU_SHARE_MAX = 0.5  # of one core, for decoding alone
 _MIB = 1 << 20
+_VARIABLE = re.compile(r"\$\{[^{}]*\}")
+_FIRST_LETTER = 0xF0000  # of a range that nobody uses in a URL
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def probe(source: str, seconds: float, transport: str | None = None) -> Finding:
     if source_kind(text) == "python":
         raise RefusedError(f"probe: {mask(text, secrets)} is code of your own, not for FFmpeg to read; run a capture")
     survey = _survey(options, seconds)
-    yaml, environment = _proposal(source if given.variables else text, more, is_live=survey.is_live)
+    typed, environment = without_secrets(source if given.variables else text, has_variables=bool(given.variables))
+    yaml = _proposal(typed, environment, more, is_live=survey.is_live)
     document = expand_cameras(read_document(yaml, {**os.environ, **environment})).document
     graph, _ = build_graph(read_options(document).options.nodes)
     assert graph is not None, "the file that probe proposes loads"
@@ -214,11 +217,10 @@ def bites_of(survey: Survey, seconds: float, nbytes: int) -> Iterable[str]:
         )
 
 
-def _proposal(source: str, more: dict[str, str], *, is_live: bool) -> tuple[str, dict[str, str]]:
-    """Return a pipeline file that captures the source, and the variables that stand in it for its secrets."""
-    text, environment = (source, {}) if "${" in source else without_secrets(source)
+def _proposal(source: str, environment: Iterable[str], more: dict[str, str], *, is_live: bool) -> str:
+    """Return a pipeline file that captures the source, in which variables stand for its secrets."""
     keys = {**more, **({} if is_live else {"realtime": "true"})}
-    camera = f"{json.dumps(text)}"
+    camera = json.dumps(source)
     if keys:
         camera = f"{{source: {camera}, {', '.join(f'{key}: {value}' for key, value in keys.items())}}}"
     head = "".join(f"# export {name}=...\n" for name in environment)
@@ -226,15 +228,39 @@ def _proposal(source: str, more: dict[str, str], *, is_live: bool) -> tuple[str,
         f"{head}name: demo\ncameras:\n  camera: {camera}\nnodes:\n"
         "  buffer: {kind: buffer, input: cameras, high_water_mark: 16}\n"
         '  motion: {kind: processor, input: buffer, use: "detektr.processors.motion:Motion"}\n'
-    ), environment
+    )
 
 
-def without_secrets(url: str) -> tuple[str, dict[str, str]]:
-    """Return a URL with a variable in the place of each secret, and what these variables are."""
+def without_secrets(url: str, *, has_variables: bool = False) -> tuple[str, dict[str, str]]:
+    """Return a URL with a variable in the place of each secret, and what these variables are.
+
+    Args:
+        url: as it was typed.
+        has_variables: True: `${NAME}` in it is one, and stays; False: it is text, and is written `$${NAME}`.
+    """
+    variables = _VARIABLE.findall(url) if has_variables else []
+    for number, variable in enumerate(variables):  # one letter each: what stands in it is no part of the URL
+        url = url.replace(variable, chr(_FIRST_LETTER + number))
+    written, environment = _without_secrets(url if has_variables else url.replace("${", "$${"))
+    for number, variable in enumerate(variables):
+        written = written.replace(chr(_FIRST_LETTER + number), variable)
+        environment = {name: text.replace(chr(_FIRST_LETTER + number), variable) for name, text in environment.items()}
+    return written, environment
+
+
+def _without_secrets(url: str) -> tuple[str, dict[str, str]]:
     environment: dict[str, str] = {}
+
+    def hide(name: str, secret: str) -> str:
+        """Return what is written for a secret, which may be a variable already."""
+        if len(secret) == 1 and ord(secret) >= _FIRST_LETTER:
+            return secret
+        environment[name] = secret.replace("$${", "${")
+        return f"${{{name}}}"
+
     scheme = scheme_of(url)
     if scheme is None:
-        return url.replace("${", "$${"), environment
+        return url, environment
     head, rest = url[: len(scheme) + 3], url[len(scheme) + 3 :]
     login = ""
     if redact(url).startswith(f"{head}***@"):
@@ -242,14 +268,12 @@ def without_secrets(url: str) -> tuple[str, dict[str, str]]:
         user, colon, password = user_info.partition(":")
         secret = password if colon else user
         name = "CAMERA_PASSWORD" if colon else "CAMERA_USER"
-        environment[name] = secret
-        login = f"{user}:${{{name}}}@" if colon else f"${{{name}}}@"
+        login = f"{user}:{hide(name, secret)}@" if colon else f"{hide(name, secret)}@"
     parts = re.split(r"(?<=[?&;#])", rest)
     for index, part in enumerate(parts[1:], start=1):
         key, equals, value = part.partition("=")
         tail = value[-1:] if value[-1:] in "?&;#" else ""
         if equals and redact(f"{head}host/?{key}=x").endswith("=***"):
             name = f"CAMERA_{re.sub(r'[^A-Za-z0-9]', '_', key).upper()}"
-            environment[name] = value.removesuffix(tail)
-            parts[index] = f"{key}=${{{name}}}{tail}"
+            parts[index] = f"{key}={hide(name, value.removesuffix(tail))}{tail}"
     return head + login + "".join(parts), environment

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import detektr
-from detektr.errors import LeaseOverError, RefusedError
+from detektr.errors import LeaseOverError, OverwrittenError, RefusedError
 from detektr.memory import layout
 from detektr.memory.folder import RunFolder
 from detektr.memory.returns import open_returns
@@ -106,6 +106,36 @@ def test_a_frame_is_held_for_the_loops_body_and_its_pixels_are_refused_after_it(
     with pytest.raises(LeaseOverError):
         _ = second.pixels
     assert (frames.delivered, frames.refused) == (2, 0)
+
+
+def test_a_frame_that_is_refused_makes_room_for_the_next(camera: Terminal, wait_until: WaitUntil) -> None:
+    class Late:
+        """A reader that comes too late for the first frame."""
+
+        def __init__(self, reader: Any) -> None:
+            self.reader, self.times = reader, 0
+
+        def open(self, lease: Any) -> Any:
+            self.times += 1
+            if self.times == 1:
+                raise OverwrittenError("slot 3 was written again")
+            return self.reader.open(lease)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.reader, name)
+
+    with detektr.attach("local/cam", wait_s=10) as frames:
+
+        def is_open() -> bool:
+            frames._try_open()
+            return frames._attachment is not None
+
+        wait_until(is_open, what="the capture to be there")
+        assert frames._attachment is not None
+        frames._attachment.reader = late = Late(frames._attachment.reader)  # type: ignore[assignment]
+        assert next(frames).gray.shape == (120, 160)
+        assert (late.times, frames.refused) == (2, 1)
+        assert edges()["guest-1"]["dropped"]["overwritten"] == 1
 
 
 def test_a_slow_loop_drops_its_own_frames_and_stops_nobody_else(

@@ -144,6 +144,21 @@ def test_signal_drains_and_exits_with_128_and_its_number(tmp_path: Path, number:
     assert_nothing_left()
 
 
+def test_report_that_cannot_be_written_costs_nobody_the_ledger(tmp_path: Path, run_detektr: RunDetektr) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    (tmp_path / "leaves.py").write_text(
+        f"def close(frame):\n    import os; os.path.isdir({str(gone)!r}) and os.rmdir({str(gone)!r})\n"
+    )
+    file = tmp_path / "demo.yaml"
+    file.write_text(json.dumps({"name": "demo", "nodes": graph(count=5, use="leaves:close")}))
+    ended = run_detektr("pipeline", "up", file, "--report", gone / "report.json")
+    assert ended.returncode == 1
+    assert "unaccounted: 0" in ended.stdout
+    assert f"--report {gone}/report.json: it could not be written at the end: No such file" in ended.stderr
+    assert "Traceback" not in ended.stderr and "fault of detektr" not in ended.stderr
+
+
 def test_second_sigint_drops_the_rest_as_stopped_at_once(tmp_path: Path) -> None:
     nodes = graph()
     nodes["work"] |= {"with": {"s": 0.2}, "drain": "30s"}

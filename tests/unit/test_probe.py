@@ -56,6 +56,33 @@ def test_a_url_is_proposed_with_variables_for_its_secrets_and_means_the_same(
     assert read_document(f'source: "{text}"', environment).values == {"source": url}
 
 
+@pytest.mark.parametrize(
+    ("url", "shown", "names"),
+    [
+        ("rtsp://me:hunter2@h/${STREAM}", "rtsp://me:${CAMERA_PASSWORD}@h/${STREAM}", ["CAMERA_PASSWORD"]),
+        ("rtsp://me:${OWN}@${HOST}/${STREAM}", "rtsp://me:${OWN}@${HOST}/${STREAM}", []),
+        (
+            "http://h/${STREAM}?pwd=abc&token=${OWN}",
+            "http://h/${STREAM}?pwd=${CAMERA_PWD}&token=${OWN}",
+            ["CAMERA_PWD"],
+        ),
+        ("rtsp://${USER:-admin}:${PW}@h/s", "rtsp://${USER:-admin}:${PW}@h/s", []),
+        ("rtsp://${USER:-a}:x${PW}@h/s", "rtsp://${USER:-a}:${CAMERA_PASSWORD}@h/s", ["CAMERA_PASSWORD"]),
+        ("http://h/s?token=${T:-a?b&c=d}&x=1", "http://h/s?token=${T:-a?b&c=d}&x=1", []),
+        ("${CLIP}", "${CLIP}", []),
+    ],
+)
+def test_a_secret_beside_variables_is_hidden_and_they_stay(url: str, shown: str, names: list[str]) -> None:
+    text, environment = without_secrets(url, has_variables=True)
+    assert (text, list(environment)) == (shown, names)
+
+
+def test_text_that_looks_like_a_variable_stays_text() -> None:
+    for url in ("rtsp://me:p${x}@h/${y}", "${clip}.mp4"):
+        text, environment = without_secrets(url)
+        assert read_document(f'source: "{text}"', environment).values == {"source": url}
+
+
 def test_a_good_camera_does_not_bite() -> None:
     assert list(bites_of(GOOD, 5, 1)) == []
 

@@ -234,13 +234,31 @@ def owner_of(name: str) -> str:
 
 
 def shm_root() -> Path:
-    """Folder of all of this user's pipelines: in /dev/shm unless DETEKTR_SHM_DIR says otherwise."""
-    return Path(os.environ.get("DETEKTR_SHM_DIR") or "/dev/shm") / f"detektr-{os.getuid()}"
+    """Folder of all of this user's pipelines: in /dev/shm unless DETEKTR_SHM_DIR says otherwise.
+
+    Raises:
+        RefusedError: DETEKTR_SHM_DIR is no absolute path.
+    """
+    return (_named_folder("DETEKTR_SHM_DIR") or Path("/dev/shm")) / f"detektr-{os.getuid()}"
 
 
 def state_root() -> Path:
-    """Folder for what outlives a run (logs, dead letters, spools): DETEKTR_STATE_DIR or the user's state folder."""
-    named = os.environ.get("DETEKTR_STATE_DIR")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "detektr"
+    """Folder for what outlives a run (logs, dead letters, spools): DETEKTR_STATE_DIR or the user's state folder.
+
+    Raises:
+        RefusedError: DETEKTR_STATE_DIR or XDG_STATE_HOME is no absolute path.
+    """
+    named = _named_folder("DETEKTR_STATE_DIR")
+    return named or (_named_folder("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "detektr"
+
+
+def _named_folder(variable: str) -> Path | None:
+    """Return the folder that a variable names; a relative one would be another folder to each process of a run."""
+    named = os.environ.get(variable)
+    if not named:
+        return None
+    if not Path(named).is_absolute():
+        raise RefusedError(
+            f"{variable} is {named!r}, expected an absolute path, write {variable}={Path(named).absolute()}"
+        )
+    return Path(named)

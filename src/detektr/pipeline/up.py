@@ -50,12 +50,13 @@ def run_up(
         report: where the report goes, as JSON; None: nowhere.
         quiet: no table, and no log lines but warnings and errors.
     Returns:
-        The exit code: 0; 1: a node failed for good, or gave up every frame that it began; 128+n: ended by signal n.
+        The exit code: 0; 1: a node failed for good, or gave up every frame that it began, or the report could not be
+        written; 128+n: ended by signal n.
     Raises:
         RefusedError: the file, the machine or a node refused; nothing is left behind.
     """
-    if report is not None and not report.absolute().parent.is_dir():
-        raise RefusedError(f"--report {report}: there is no folder {report.absolute().parent}; make it first")
+    if report is not None:
+        _check_report(report)
     pipeline = load_pipeline(path)
     for secret in pipeline.secrets:
         register_secret(secret)
@@ -74,14 +75,28 @@ def run_up(
         finally:
             folder.sweep()
             lock.close()
-    result = run.report()
-    if report is not None:
-        write_json(report, result)
     if run.has_begun:
         _print(ledger_table(run.ledgers))
     else:
         _print("ended before any frame flowed")
+    if report is not None:
+        try:
+            write_json(report, run.report())
+        except OSError as fault:
+            _log.error("--report %s: it could not be written at the end: %s", report, fault.strerror)
+            return run.exit_code or 1
     return run.exit_code
+
+
+def _check_report(path: Path) -> None:
+    """Refuse a report that cannot be written, before anything runs for days."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise RefusedError(f"--report {path}: there is no folder {folder}; make it first")
+    if path.is_dir():
+        raise RefusedError(f"--report {path}: that is a folder; name a file in it, as in {path / 'report.json'}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise RefusedError(f"--report {path}: {folder} may not be written to; name a file elsewhere")
 
 
 class _Run:

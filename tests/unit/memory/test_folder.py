@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from detektr.errors import RefusedError
-from detektr.memory.folder import SOCKET_PATH_BYTES_MAX, RunFolder, shm_root
+from detektr.memory.folder import SOCKET_PATH_BYTES_MAX, RunFolder, shm_root, state_root
 from detektr.memory.page import take_page
 
 
@@ -20,6 +20,16 @@ def test_a_folder_too_deep_for_a_socket_is_refused_with_the_cure(monkeypatch: py
     monkeypatch.setenv("DETEKTR_SHM_DIR", "/dev/shm/" + "d" * SOCKET_PATH_BYTES_MAX)
     with pytest.raises(RefusedError, match="bytes too long for a socket's path; set DETEKTR_SHM_DIR to a shorter"):
         RunFolder("demo")
+
+
+@pytest.mark.parametrize("variable", ["DETEKTR_SHM_DIR", "DETEKTR_STATE_DIR", "XDG_STATE_HOME"])
+def test_a_relative_folder_is_refused_as_each_process_would_have_another(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.delenv("DETEKTR_STATE_DIR")
+    monkeypatch.setenv(variable, "shm")
+    with pytest.raises(RefusedError, match=f"{variable} is 'shm', expected an absolute path, write {variable}=/.*/shm"):
+        shm_root() if "SHM" in variable else state_root()
 
 
 def test_the_folder_is_this_users_own_and_goes_when_it_is_empty(shm_dir: Path) -> None:
