@@ -57,7 +57,7 @@ def test_killed_consumer_its_leases_go_to_others_and_nothing_is_lost(tmp_path: P
 
 
 def test_killed_buffer_loses_nothing_and_doubles_nothing_unmarked(tmp_path: Path) -> None:
-    with RunningPipeline(tmp_path, "buffer", graph(tmp_path, count=3000)) as run:
+    with RunningPipeline(tmp_path, "buffer", graph(tmp_path, count=3000, busy_s=0.001)) as run:
         for target in (100, 500, 900, 1300, 1700):
             run.wait_delivered("buffer", "check", target)
             run.kill("buffer")
@@ -67,7 +67,7 @@ def test_killed_buffer_loses_nothing_and_doubles_nothing_unmarked(tmp_path: Path
 
 
 def test_killed_capture_goes_on_with_its_sequence_in_a_new_epoch(tmp_path: Path) -> None:
-    with RunningPipeline(tmp_path, "capture", graph(tmp_path, count=1500)) as run:
+    with RunningPipeline(tmp_path, "capture", graph(tmp_path, count=1500, busy_s=0.001)) as run:
         run.wait_delivered("camera", "buffer", 300)
         run.kill("camera")
         report = run.end(None)
