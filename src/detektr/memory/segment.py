@@ -117,26 +117,26 @@ def create_segment(path: Path, nbytes: int, fill: Callable[[Segment], None], *, 
     for half_made in path.parent.glob(f".{path.name}.*"):  # by a predecessor that was killed meanwhile
         half_made.unlink(missing_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}")
-    fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
+    fd, segment = -1, None
+    try:  # from the first: a signal that ends us may come as soon as the file is there
+        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         os.posix_fallocate(fd, 0, nbytes)
         segment = Segment(path, fd, is_writable=True)
-    except BaseException as fault:
-        os.close(fd)
-        fresh.unlink(missing_ok=True)
-        if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG):
-            raise _no_room(path, nbytes, free_bytes(path.parent)) from None
-        raise
-    try:
         fill(segment)
         if may_replace:
             fresh.rename(path)
         else:
             os.link(fresh, path)
             fresh.unlink(missing_ok=True)
-    except BaseException:
-        segment.close()
+    except BaseException as fault:
+        if segment is not None:
+            segment.close()
+        elif fd >= 0:
+            os.close(fd)
         fresh.unlink(missing_ok=True)
+        is_full = isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG)
+        if segment is None and is_full:
+            raise _no_room(path, nbytes, free_bytes(path.parent)) from None
         raise
     return segment
 

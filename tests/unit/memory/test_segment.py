@@ -69,6 +69,26 @@ def test_a_header_that_cannot_be_written_leaves_no_file(shm_dir: Path) -> None:
     assert list(shm_dir.iterdir()) == []
 
 
+@pytest.mark.parametrize("call", ["open", "posix_fallocate", "rename"])
+def test_a_signal_that_ends_the_maker_leaves_no_file_half_made(
+    shm_dir: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    owner = Path if call == "rename" else os
+    done = getattr(owner, call)
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+
+        def end(*arguments: object, **options: object) -> None:
+            result = done(*arguments, **options)
+            if call == "open":
+                os.close(result)
+            raise SystemExit(0)  # what the handler of a node that starts does, as soon as the call has returned
+
+        patched.setattr(owner, call, end)
+        create_segment(shm_dir / "new", 4096, fill)
+    assert [file.name for file in shm_dir.iterdir() if file.name.startswith(".")] == []
+    (shm_dir / "new").unlink(missing_ok=True)
+
+
 def test_a_replaced_segment_stays_for_who_has_it_mapped(shm_dir: Path) -> None:
     path = shm_dir / "ring"
     create_segment(path, 4096, fill).close()
