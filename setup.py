@@ -18,12 +18,12 @@ SOURCES = Path(__file__).parent / "src"
 GROUP = "detektr_compiled"  # one library holds them all, so that they call each other directly
 COMPILED = {
     "": ["descriptor"],
-    "memory/": ["layout", "journal", "journal_reader", "returns", "ring"],
-    "nodes/": [
-        "lease", "backlog", "terms", "edge", "fanout", "ways", "recall", "outlet", "intake",
-        "node", "buffer", "decoder", "capture", "worker", "processor", "sink",
+    "memory/": ["layout", "journal", "journal_reader", "completion_queue", "ring"],
+    "edge/": [
+        "lease", "backlog", "edge_options", "edge", "fanout", "connections", "wakeup", "publisher", "subscriber",
     ],
-    "nodes/source/": ["decoded", "decoding", "generator", "pace", "timeline", "upright", "video"],
+    "nodes/": ["node", "buffer", "decoder", "capture", "worker", "frame_reader", "processor", "sink"],
+    "sources/": ["decoded_picture", "picture_decoder", "generator", "pacing", "timeline", "auto_rotate", "video"],
 }  # fmt: skip
 """Who holds numbers and decides at every frame.
 

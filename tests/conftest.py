@@ -68,7 +68,9 @@ class MakeClip(Protocol):
 
 
 def pytest_sessionstart() -> None:
-    """Refuse to test what was compiled of files that have changed since: it would run in their place."""
+    """Let nodes find `tests.harness`, and refuse to test what was compiled of files that have changed since."""
+    here = str(Path(__file__).parents[1])
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
     for library in (Path(__file__).parents[1] / "src").rglob("*.so"):
         for suffix in (".py", ".c"):
             file = library.with_name(library.name.partition(".")[0] + suffix)

@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 
 from detektr import Frame
-from detektr.testing.running import RunningPipeline
+from tests.harness.running import RunningPipeline
 
 HERE = Path(__file__).parent
 WARM_FRAMES = 2000

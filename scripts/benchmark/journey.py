@@ -33,28 +33,28 @@ STEPS = {
     CAPTURE: (
         ("claim a slot", "detektr.nodes.decoder:Decoder._claim"),
         ("pack what is announced", "detektr.nodes.decoder:pack_fields"),
-        ("copy the picture (tiny here)", "detektr.nodes.source.decoded:ArrayPicture.write"),
+        ("copy the picture (tiny here)", "detektr.sources.decoded_picture:ArrayPicture.write"),
         ("publish the slot", "detektr.memory.ring:RingWriter.publish"),
-        ("offer: into the journal, leased", "detektr.nodes.edge:Edge.offer"),
-        ("ring the reader", "detektr.nodes.ways:Way.wake"),
-        ("take back what was returned", "detektr.nodes.outlet:Outlet._harvest"),
+        ("offer: into the journal, leased", "detektr.edge.edge:Edge.offer"),
+        ("ring the reader", "detektr.edge.connections:Way.wake"),
+        ("take back what was returned", "detektr.edge.publisher:Outlet._harvest"),
     ),
     BUFFER: (
         ("wake: pipe and sockets", "detektr.wire.link:Link.wait"),
-        ("read the lease in the journal", "detektr.nodes.intake:Intake.receive"),
-        ("offer: into the journal, leased", "detektr.nodes.edge:Edge.offer"),
-        ("ring the reader", "detektr.nodes.ways:Way.wake"),
-        ("take back what was returned", "detektr.nodes.outlet:Outlet._harvest"),
+        ("read the lease in the journal", "detektr.edge.subscriber:Intake.receive"),
+        ("offer: into the journal, leased", "detektr.edge.edge:Edge.offer"),
+        ("ring the reader", "detektr.edge.connections:Way.wake"),
+        ("take back what was returned", "detektr.edge.publisher:Outlet._harvest"),
         ("give it back upstream", "detektr.nodes.buffer:BufferNode.settle"),
-        ("fall asleep", "detektr.nodes.intake:Intake.fall_asleep"),
+        ("fall asleep", "detektr.edge.subscriber:Intake.fall_asleep"),
     ),
     PROCESSOR: (
         ("wake: pipe and sockets", "detektr.wire.link:Link.wait"),
-        ("read the lease in the journal", "detektr.nodes.intake:Intake.receive"),
-        ("does the lease stand? begun", "detektr.nodes.intake:Intake.take"),
+        ("read the lease in the journal", "detektr.edge.subscriber:Intake.receive"),
+        ("does the lease stand? begun", "detektr.edge.subscriber:Intake.take"),
         ("the frame: descriptor, ring, slot", "detektr.nodes.processor:FrameReader.open"),
-        ("finished, given back", "detektr.nodes.intake:Intake.finish"),
-        ("fall asleep", "detektr.nodes.intake:Intake.fall_asleep"),
+        ("finished, given back", "detektr.edge.subscriber:Intake.finish"),
+        ("fall asleep", "detektr.edge.subscriber:Intake.fall_asleep"),
     ),
 }
 
@@ -87,10 +87,10 @@ class Stations:
     def __init__(self, folder: Path, consumers: int) -> None:
         """Start them, up to where a frame can flow."""
         from detektr.nodes.capture import CaptureNode
-        from detektr.nodes.source.decoded import ArrayPicture
         from detektr.picture import PictureLayout
-        from detektr.pipeline.entry import make_node
-        from detektr.pipeline.lone import spec_from_file
+        from detektr.sources.decoded_picture import ArrayPicture
+        from detektr.supervisor.entry import make_node
+        from detektr.supervisor.standalone import spec_from_file
 
         names = [f"look{number}" for number in range(consumers)]
         nodes: dict[str, Any] = {
@@ -176,7 +176,7 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     As detektr is installed, and in another process from its Python files, of which the steps can be timed too.
     """
     if chosen.interpreted:
-        from detektr.testing.interpreted import Sources
+        from tests.harness.interpreted import Sources
 
         sys.meta_path.insert(0, Sources())
         return time_stations(chosen, "from the Python files", in_steps=True)

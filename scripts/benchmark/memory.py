@@ -12,8 +12,8 @@ import psutil
 from bar import Bar
 from clip import cached_clip
 
-from detektr.memory.folder import shm_root
-from detektr.testing.running import RunningPipeline
+from detektr.memory.run_folder import shm_root
+from tests.harness.running import RunningPipeline
 
 MIB = 1 << 20
 MOST_MIB = {"capture": 80.0, "buffer": 45.0, "processor": 45.0}

@@ -11,14 +11,14 @@ from typing import Any
 
 from bar import Bar
 
-from detektr.testing.running import RunningPipeline
+from tests.harness.running import RunningPipeline
 
 POLL_S = 0.01
 LIMIT_S = 60.0
 CAMERAS: dict[str, dict[str, Any]] = {
     "lavfi": {"source": "lavfi:testsrc2=size=1280x720:rate=30", "realtime": True},
     "python": {
-        "source": "python:detektr.testing.checked:numbered", "with": {"width": 1280, "height": 720},
+        "source": "python:tests.harness.checked:numbered", "with": {"width": 1280, "height": 720},
         "realtime": True, "fps": 30,
     },
 }  # fmt: skip

@@ -15,8 +15,8 @@ import psutil
 from plot import Line, Panel, draw_panels
 
 from detektr import Frame
-from detektr.memory.folder import shm_root
-from detektr.testing.running import RunningPipeline
+from detektr.memory.run_folder import shm_root
+from tests.harness.running import RunningPipeline
 
 SAMPLE_S = 10.0
 MIB = 1 << 20
@@ -67,7 +67,7 @@ def bench_steady(minutes: float, plot: Path | None) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="dtk") as folder:
         nodes: dict[str, Any] = {
             "camera": {
-                "kind": "capture", "source": "python:detektr.testing.checked:numbered",
+                "kind": "capture", "source": "python:tests.harness.checked:numbered",
                 "with": {"width": 640, "height": 480},
             },
             "buffer": {"kind": "buffer", "input": "camera", "when_full": "block", "high_water_mark": 32},

@@ -136,7 +136,7 @@ def _name(command: list[str], folder: str) -> str:
     """Return how a process is shown: the node of detektr that it is, or what it was told beside the run's folder."""
     if command and command[0].startswith("detektr "):
         return command[0].split()[1]
-    if "detektr.pipeline.forkserver" in command:
+    if "detektr.supervisor.fork_server" in command:
         return "fork server"
     if "detektr" in command:
         return "up"

@@ -23,9 +23,9 @@ from measuring import MIB, Course, cpu_s, look
 from outage import Misfortune, Outage
 from watching import Sight, read_sights
 
-from detektr.memory.folder import shm_root
-from detektr.testing.running import RunningPipeline
+from detektr.memory.run_folder import shm_root
 from tests.cameras.rtsp_servers import RtspServer, make_clip
+from tests.harness.running import RunningPipeline
 
 FPS, STALL_S = 10, 3.0
 CAMERAS_PER_SERVER = 2

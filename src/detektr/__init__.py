@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from detektr.attachment import attach as attach
     from detektr.frame import Frame as Frame
-    from detektr.guest import attach as attach
     from detektr.processors import Processor as Processor
     from detektr.sinks import Sink as Sink
 
@@ -17,7 +17,7 @@ _HOMES = {
     "Frame": "detektr.frame",
     "Processor": "detektr.processors",
     "Sink": "detektr.sinks",
-    "attach": "detektr.guest",
+    "attach": "detektr.attachment",
 }
 
 __all__ = ["Frame", "Processor", "Sink", "__version__", "attach"]

@@ -11,19 +11,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detektr.config.cameras import expand_cameras
+from detektr.config.document import Document, read_document
+from detektr.config.graph import build_graph
+from detektr.config.schema import read_options
 from detektr.errors import RefusedError, SourceError
-from detektr.memory.folder import shm_root
 from detektr.memory.layout import ring_bytes
-from detektr.nodes.options import SECOND_NS, CaptureOptions
-from detektr.nodes.source_kind import mask, redact, scheme_of, source_kind, url_secrets
+from detektr.memory.run_folder import shm_root
+from detektr.options import SECOND_NS, CaptureOptions
 from detektr.picture import FORMATS, PictureLayout
-from detektr.pipeline.cameras import expand_cameras
-from detektr.pipeline.document import Document, read_document
-from detektr.pipeline.graph import build_graph
-from detektr.pipeline.schema import read_options
+from detektr.redaction import mask_with, redact, url_secrets
+from detektr.source_uri import scheme_of, source_kind
 
 if TYPE_CHECKING:
-    from detektr.nodes.source.survey import Survey
+    from detektr.sources.survey import Survey
 
 KEY_FRAME_S_MAX = 4.0  # longer, and every new connection is without a picture for so long
 FIRST_FRAME_S_MAX = 3.0
@@ -89,7 +90,8 @@ def probe(source: str, seconds: float, transport: str | None = None) -> Finding:
     more = {} if transport is None else {"transport": transport}
     options = _options(Document({"name": "probe", "nodes": {"source": {"kind": "capture", "source": text, **more}}}))
     if source_kind(text) == "python":
-        raise RefusedError(f"probe: {mask(text, secrets)} is code of your own, not for FFmpeg to read; run a capture")
+        shown = mask_with(text, secrets)
+        raise RefusedError(f"probe: {shown} is code of your own, which FFmpeg cannot read; run a capture instead")
     survey = _survey(options, seconds)
     typed, environment = without_secrets(source if given.variables else text, has_variables=bool(given.variables))
     yaml = _proposal(typed, environment, more, is_live=survey.is_live)
@@ -100,13 +102,13 @@ def probe(source: str, seconds: float, transport: str | None = None) -> Finding:
     name = survey.format if survey.format in FORMATS else "yuv420p"
     slot_bytes = PictureLayout(name, survey.width, survey.height).nbytes
     bites = tuple(bites_of(survey, seconds, ring_bytes(slots, slot_bytes)))
-    return Finding(mask(text, secrets), survey, slot_bytes, slots, bites, yaml)
+    return Finding(mask_with(text, secrets), survey, slot_bytes, slots, bites, yaml)
 
 
 def _options(document: Document) -> CaptureOptions:
     reading = read_options(document)
     if reading.faults:
-        raise RefusedError("\n".join(f"probe: {mask(fault.text, {})}" for fault in reading.faults))
+        raise RefusedError("\n".join(f"probe: {mask_with(fault.text, {})}" for fault in reading.faults))
     options = reading.options.nodes["source"]
     assert isinstance(options, CaptureOptions)
     return options
@@ -118,7 +120,7 @@ def _survey(options: CaptureOptions, seconds: float) -> Survey:
     is_open, is_done = threading.Event(), threading.Event()
 
     def work() -> None:
-        from detektr.nodes.source.survey import survey_source
+        from detektr.sources.survey import survey_source
 
         try:
             found.append(survey_source(options, Path.cwd(), seconds, is_open.set))

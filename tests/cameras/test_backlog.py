@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from detektr.nodes.options import CaptureOptions
-from detektr.nodes.source import Source, open_source
-from detektr.nodes.source.inflow import LATE_NS_MAX
-from detektr.testing.running import RunningPipeline
+from detektr.options import CaptureOptions
+from detektr.sources import Source, open_source
+from detektr.sources.packet_queue import LATE_NS_MAX
 from tests.cameras.rtsp_servers import RtspServer, make_clip, stream_camera
+from tests.harness.running import RunningPipeline
 
 FPS = 10
 SLACK_S = 0.25  # how unpunctual a busy machine is

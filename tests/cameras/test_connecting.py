@@ -16,15 +16,14 @@ import pytest
 
 from detektr.errors import SourceError
 from detektr.memory import layout
-from detektr.memory.folder import RunFolder
-from detektr.memory.page import take_page
+from detektr.memory.run_folder import RunFolder
+from detektr.memory.status_block import take_page
 from detektr.nodes.decoder import Decoder
-from detektr.nodes.options import CaptureOptions
-from detektr.nodes.reconnect import Reconnect
-from detektr.nodes.source import Source, open_source
-from detektr.nodes.source.connection import HANGING_MAX, hanging
-from detektr.pipeline.summary import describe_status
-from detektr.testing.running import RunningPipeline
+from detektr.observe.status_text import describe_status
+from detektr.options import CaptureOptions
+from detektr.sources import Source, open_source
+from detektr.sources.connection import HANGING_MAX, hanging
+from detektr.sources.reconnect import Reconnect
 from tests.cameras.rtsp_servers import (
     GstServer,
     RtspServer,
@@ -35,6 +34,7 @@ from tests.cameras.rtsp_servers import (
     silent_host,
     stream_camera,
 )
+from tests.harness.running import RunningPipeline
 from tests.process.terminal import open_terminals
 
 if TYPE_CHECKING:

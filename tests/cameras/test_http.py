@@ -13,8 +13,8 @@ import av
 import pytest
 
 from detektr.errors import SourceError
-from detektr.nodes.options import CaptureOptions
-from detektr.nodes.source import open_source
+from detektr.options import CaptureOptions
+from detektr.sources import open_source
 from tests.cameras.rtsp_servers import make_clip
 
 FPS, SECONDS = 10, 4

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import detektr
-from detektr.nodes.options import CaptureOptions
-from detektr.nodes.source import Source, open_source
+from detektr.options import CaptureOptions
+from detektr.sources import Source, open_source
 from tests.cameras.rtsp_servers import RtspServer, UdpServer, _Server, free_port, make_clip
 from tests.process.terminal import Terminals, open_terminals
 

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from detektr.memory.folder import shm_root
+from detektr.memory.run_folder import shm_root
 
 
 @pytest.mark.timeout(300)
 def test_100_cycles_of_starts_ends_and_kills_leave_nothing() -> None:
-    command = [sys.executable, "-m", "detektr.testing.cycles", "--cycles", "100", "--seed", "1"]
+    command = [sys.executable, "-m", "tests.harness.cycles", "--cycles", "100", "--seed", "1"]
     # In a process of its own: it forks, which one with threads and ZeroMQ contexts must not.
     ended = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert ended.returncode == 0, ended.stdout + ended.stderr

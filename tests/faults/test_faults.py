@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import detektr
-from detektr.testing.checked import Note, read_notes, wrong_pixels
-from detektr.testing.running import RunningPipeline
+from tests.harness.checked import Note, read_notes, wrong_pixels
+from tests.harness.running import RunningPipeline
 
 RESTART = {"backoff": "50ms..200ms", "limit": "1000 in 1m"}
 QUICK = {"restart": RESTART, "drain": "20s"}
@@ -24,10 +24,10 @@ def graph(tmp_path: Path, *, count: int = 0, when_full: str = "block", **check: 
     source = {"count": count} if count else {}
     worker = {key: check.pop(key) for key in ("replicas", "timeout", "max_deliveries", "window") if key in check}
     return {
-        "camera": {"kind": "capture", "source": "python:detektr.testing.checked:numbered", "with": source, **QUICK},
+        "camera": {"kind": "capture", "source": "python:tests.harness.checked:numbered", "with": source, **QUICK},
         "buffer": {"kind": "buffer", "input": "camera", "high_water_mark": 32, "when_full": when_full, **QUICK},
         "check": {
-            "kind": "processor", "input": "buffer", "use": "detektr.testing.checked:Check", "replicas": 2,
+            "kind": "processor", "input": "buffer", "use": "tests.harness.checked:Check", "replicas": 2,
             "with": {"path": str(tmp_path / "notes"), **check}, **worker, **QUICK,
         },
     }  # fmt: skip
@@ -189,7 +189,7 @@ def several(tmp_path: Path, count: int, **options: Any) -> dict[str, Any]:
     mark = options.pop("mark", 4)
     return {
         "camera": {
-            "kind": "capture", "source": "python:detektr.testing.checked:numbered", "with": {"count": count}, **QUICK
+            "kind": "capture", "source": "python:tests.harness.checked:numbered", "with": {"count": count}, **QUICK
         },
         "answers": {
             "kind": "processor", "input": "camera", "use": "several:Answers", "with": options, "high_water_mark": mark,

@@ -22,18 +22,18 @@ import zmq
 import detektr
 from detektr.descriptor import stream_key
 from detektr.memory import layout
-from detektr.memory.folder import RunFolder
+from detektr.memory.completion_queue import ReturnsWriter
 from detektr.memory.journal import Journal
 from detektr.memory.journal_reader import open_journal
-from detektr.memory.page import take_page
-from detektr.memory.returns import ReturnsWriter
+from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import open_segment
-from detektr.testing.checked import read_notes, wrong_pixels
-from detektr.testing.running import RunningPipeline
+from detektr.memory.status_block import take_page
 from detektr.wire.codec import encode
 from detektr.wire.doorbell import Button
 from detektr.wire.link import Link
 from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Welcome
+from tests.harness.checked import read_notes, wrong_pixels
+from tests.harness.running import RunningPipeline
 
 QUICK = {"restart": {"backoff": "20ms..100ms", "limit": "99 in 1m"}, "drain": "20s"}
 SOCKETS = ("camera.0", "buffer.0", "check.0", "check.1", "events.0")
@@ -44,10 +44,10 @@ RSS_GROWTH_BYTES_MAX = 64 << 20
 def graph(tmp_path: Path, count: int = 0, rate: float = 400) -> dict[str, Any]:
     """A camera, a buffer that blocks, a processor in two replicas and a sink."""
     source = {"rate": rate, **({"count": count} if count else {})}
-    use, arguments = "detektr.testing.checked:Check", {"path": str(tmp_path / "notes")}
+    use, arguments = "tests.harness.checked:Check", {"path": str(tmp_path / "notes")}
     events = {"path": str(tmp_path / "events.jsonl")}
     return {
-        "camera": {"kind": "capture", "source": "python:detektr.testing.checked:numbered", "with": source, **QUICK},
+        "camera": {"kind": "capture", "source": "python:tests.harness.checked:numbered", "with": source, **QUICK},
         "buffer": {"kind": "buffer", "input": "camera", "high_water_mark": 16, "when_full": "block", **QUICK},
         "check": {"kind": "processor", "input": "buffer", "use": use, "with": arguments, "replicas": 2, **QUICK},
         "events": {"kind": "sink", "input": "check", "use": "detektr.sinks.jsonl:JsonLines", "with": events, **QUICK},

@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
-from detektr.memory.folder import RunFolder, shm_root
-from detektr.testing.checked import read_notes, wrong_pixels
-from detektr.testing.running import RunningPipeline
+from detektr.memory.run_folder import RunFolder, shm_root
+from tests.harness.checked import read_notes, wrong_pixels
+from tests.harness.running import RunningPipeline
 
 RESTART = {"backoff": "1ms..5ms", "limit": "9999 in 1m"}
 QUICK = {"restart": RESTART, "drain": "20s"}
@@ -25,10 +25,10 @@ READ_BY_UP = 7  # the pages of four processes and the journals of three edges
 
 def graph(tmp_path: Path, **source: Any) -> dict[str, Any]:
     """A camera, a buffer that blocks, a processor that checks every frame and a sink."""
-    check = {"use": "detektr.testing.checked:Check", "with": {"path": str(tmp_path / "notes")}, "max_deliveries": 99}
+    check = {"use": "tests.harness.checked:Check", "with": {"path": str(tmp_path / "notes")}, "max_deliveries": 99}
     events = {"use": "detektr.sinks.jsonl:JsonLines", "with": {"path": str(tmp_path / "events.jsonl")}}
     return {
-        "camera": {"kind": "capture", "source": "python:detektr.testing.checked:numbered", "with": source, **QUICK},
+        "camera": {"kind": "capture", "source": "python:tests.harness.checked:numbered", "with": source, **QUICK},
         "buffer": {"kind": "buffer", "input": "camera", "high_water_mark": 16, "when_full": "block", **QUICK},
         "check": {"kind": "processor", "input": "buffer", **check, **QUICK},
         "events": {"kind": "sink", "input": "check", **events, "max_deliveries": 99, **QUICK},

@@ -15,10 +15,10 @@ import pytest
 
 import detektr
 from detektr.errors import NoRoomError, RefusedError
-from detektr.memory.folder import RunFolder
 from detektr.memory.layout import PAGE_BYTES
-from detektr.testing.checked import read_notes, wrong_pixels
-from detektr.testing.running import RunningPipeline
+from detektr.memory.run_folder import RunFolder
+from tests.harness.checked import read_notes, wrong_pixels
+from tests.harness.running import RunningPipeline
 
 if TYPE_CHECKING:
     from tests.conftest import RunDetektr
@@ -49,7 +49,7 @@ def small_shm(shm_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def graph(tmp_path: Path, source: str, *, node: dict[str, Any] | None = None, **arguments: Any) -> dict[str, Any]:
     """A source, a buffer and a processor that checks every frame."""
-    check = {"use": "detektr.testing.checked:Check", "with": {"path": str(tmp_path / "notes")}}
+    check = {"use": "tests.harness.checked:Check", "with": {"path": str(tmp_path / "notes")}}
     return {
         "camera": {"kind": "capture", "source": source, "with": arguments, **QUICK, **(node or {})},
         "buffer": {"kind": "buffer", "input": "camera", "high_water_mark": 8, "when_full": "block", **QUICK},
@@ -57,12 +57,12 @@ def graph(tmp_path: Path, source: str, *, node: dict[str, Any] | None = None, **
     }
 
 
-NUMBERED = "python:detektr.testing.checked:numbered"
+NUMBERED = "python:tests.harness.checked:numbered"
 
 
 def sizes(tmp_path: Path, *steps: tuple[int, int, int]) -> str:
     """Write a source that yields so many pictures of each width and height, in turn."""
-    lines = ["from detektr.testing.checked import numbered", "def pictures():"]
+    lines = ["from tests.harness.checked import numbered", "def pictures():"]
     lines += [f"    yield from numbered({count}, {width}, {height})" for count, width, height in steps]
     (tmp_path / "changing.py").write_text("\n".join(lines) + "\n")
     return "python:changing:pictures"

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from detektr.memory import layout
-from detektr.testing.checked import Note, read_notes, wrong_pixels
-from detektr.testing.running import RunningPipeline
+from tests.harness.checked import Note, read_notes, wrong_pixels
+from tests.harness.running import RunningPipeline
 
 FRAMES = 500
 NEVER_ANNOUNCED_MAX = 5  # by one killed capture: those that its decoder has published ahead, and the one in hand
 QUICK = {"restart": {"backoff": "10ms..50ms", "limit": "99 in 1m"}, "drain": "20s"}
-EDGE, FANOUT, JOURNAL = "detektr.nodes.edge:Edge", "detektr.nodes.fanout:Fanout", "detektr.memory.journal:Journal"
-INTAKE, RING = "detektr.nodes.intake:Intake", "detektr.memory.ring:RingWriter"
-RETURNS, READER = "detektr.memory.returns:ReturnsWriter", "detektr.memory.journal_reader:JournalReader"
-WAY, LINK = "detektr.nodes.ways:Way", "detektr.wire.link:Link"
+EDGE, FANOUT, JOURNAL = "detektr.edge.edge:Edge", "detektr.edge.fanout:Fanout", "detektr.memory.journal:Journal"
+INTAKE, RING = "detektr.edge.subscriber:Intake", "detektr.memory.ring:RingWriter"
+RETURNS, READER = "detektr.memory.completion_queue:ReturnsWriter", "detektr.memory.journal_reader:JournalReader"
+WAY, LINK = "detektr.edge.connections:Way", "detektr.wire.link:Link"
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,10 @@ def graph(tmp_path: Path, policy: str) -> dict[str, Any]:
 
     def check(name: str) -> dict[str, Any]:
         arguments = {"path": str(tmp_path / name), "busy_s": 0.0005 if policy == "block" else 0.002}
-        use = "detektr.testing.checked:Check"
+        use = "tests.harness.checked:Check"
         return {"kind": "processor", "input": "buffer", "use": use, "with": arguments, "max_deliveries": 9, **QUICK}
 
-    source = "python:detektr.testing.checked:numbered"
+    source = "python:tests.harness.checked:numbered"
     return {
         "camera": {"kind": "capture", "source": source, "with": {"count": FRAMES}, **QUICK},
         "buffer": {"kind": "buffer", "input": "camera", "high_water_mark": 8, "when_full": policy, **QUICK},

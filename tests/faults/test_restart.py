@@ -8,8 +8,8 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detektr.testing.checked import read_notes
-from detektr.testing.running import RunningPipeline
+from tests.harness.checked import read_notes
+from tests.harness.running import RunningPipeline
 
 if TYPE_CHECKING:
     from tests.conftest import RunDetektr
@@ -54,9 +54,9 @@ def graph(tmp_path: Path, under_test: dict[str, Any], *, count: int = 0) -> dict
     """A camera, a buffer that blocks, a processor that checks every frame, and the one under test beside it."""
     (tmp_path / "failing.py").write_text(CODE)
     source = {"count": count} if count else {"rate": 300}
-    check = {"use": "detektr.testing.checked:Check", "with": {"path": str(tmp_path / "notes")}}
+    check = {"use": "tests.harness.checked:Check", "with": {"path": str(tmp_path / "notes")}}
     return {
-        "camera": {"kind": "capture", "source": "python:detektr.testing.checked:numbered", "with": source, **QUICK},
+        "camera": {"kind": "capture", "source": "python:tests.harness.checked:numbered", "with": source, **QUICK},
         "buffer": {"kind": "buffer", "input": "camera", "high_water_mark": 16, "when_full": "block", **QUICK},
         "check": {"kind": "processor", "input": "buffer", **check, **QUICK},
         "failing": {"kind": "processor", "input": "buffer", **QUICK, "use": "failing:Dies", **under_test},
@@ -137,7 +137,7 @@ def test_buffer_whose_only_consumer_is_given_up_goes_on_and_counts(tmp_path: Pat
 def test_optional_camera_given_up_the_other_one_goes_on_and_the_pipeline_ends_by_itself(tmp_path: Path) -> None:
     nodes = graph(tmp_path, {"with": {"at": 1 << 40}}, count=600)
     (tmp_path / "failing_camera.py").write_text(
-        "from detektr.testing.checked import numbered\n"
+        "from tests.harness.checked import numbered\n"
         "def pictures():\n    yield from numbered(50)\n    raise ValueError('no more light')\n"
     )
     other = {"kind": "capture", "source": "python:failing_camera:pictures", **QUICK}

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from detektr.memory.folder import RunFolder
 from detektr.memory.journal_reader import open_journal
-from detektr.testing.checked import read_notes
-from detektr.testing.running import RunningPipeline
+from detektr.memory.run_folder import RunFolder
+from tests.harness.checked import read_notes
+from tests.harness.running import RunningPipeline
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -27,12 +27,12 @@ def blocked(tmp_path: Path, count: int) -> dict[str, Any]:
     """A camera behind a buffer that blocks, and a processor that is too slow for it."""
     return {
         "camera": {
-            "kind": "capture", "source": "python:detektr.testing.checked:numbered", "with": {"count": count},
+            "kind": "capture", "source": "python:tests.harness.checked:numbered", "with": {"count": count},
             "drain": "300ms", **RESTART,
         },
         "buffer": {"kind": "buffer", "input": "camera", "high_water_mark": 2, "when_full": "block", **RESTART},
         "slow": {
-            "kind": "processor", "input": "buffer", "use": "detektr.testing.checked:Check",
+            "kind": "processor", "input": "buffer", "use": "tests.harness.checked:Check",
             "with": {"path": str(tmp_path / "notes"), "busy_s": 0.05}, **RESTART,
         },
     }  # fmt: skip
@@ -87,8 +87,8 @@ def test_lone_capture_at_full_speed_is_stopped_by_a_signal_at_any_moment(
     for attempt in range(3):
         notes = tmp_path / f"notes{attempt}"
         command = [sys.executable, "-m", "detektr", "capture", "--name", "cam", "--with", "count=0"]
-        command += ["--source", "python:detektr.testing.checked:numbered"]
-        use = ["processor", "detektr.testing.checked:Check", "--input", "cam", "--with", f"path={notes}"]
+        command += ["--source", "python:tests.harness.checked:numbered"]
+        use = ["processor", "tests.harness.checked:Check", "--input", "cam", "--with", f"path={notes}"]
         with (
             (tmp_path / "log").open("wb") as log,
             subprocess.Popen(command, stdout=log, stderr=log) as capture,

@@ -18,16 +18,16 @@ import numpy as np
 import pytest
 
 import detektr
+from detektr.edge.edge_options import Haste
+from detektr.edge.ephemeral import Producer
+from detektr.edge.publisher import Outlet
 from detektr.errors import LeaseOverError, OverwrittenError, RefusedError
 from detektr.memory import layout
-from detektr.memory.folder import RunFolder
-from detektr.memory.returns import open_returns
-from detektr.nodes.guests import Producer
-from detektr.nodes.outlet import Outlet
-from detektr.nodes.terms import Haste
-from detektr.pipeline.roster import read_status
-from detektr.testing.running import RunningPipeline
+from detektr.memory.completion_queue import open_returns
+from detektr.memory.run_folder import RunFolder
+from detektr.observe.status import read_status
 from detektr.wire.link import Link
+from tests.harness.running import RunningPipeline
 from tests.process.terminal import Terminal, Terminals, open_terminals
 
 if TYPE_CHECKING:

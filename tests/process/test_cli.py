@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from detektr.memory.folder import RunFolder
-from detektr.memory.page import take_page
+from detektr.memory.run_folder import RunFolder
+from detektr.memory.status_block import take_page
 
 if TYPE_CHECKING:
     from tests.conftest import RunDetektr

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from detektr.errors import RefusedError
-from detektr.memory.page import NodePage, PageReader, open_page
+from detektr.memory.status_block import NodePage, PageReader, open_page
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HOLDER = """
 import os, signal, subprocess, sys
 from pathlib import Path
-from detektr.memory.page import NodePage
+from detektr.memory.status_block import NodePage
 
 page = NodePage(Path(sys.argv[1]), "processor")
 child = 0

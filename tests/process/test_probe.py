@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from detektr.pipeline.load import load_pipeline
+from detektr.config.load import load_pipeline
 from tests.cameras.rtsp_servers import RtspServer, make_clip, silent_host
 
 if TYPE_CHECKING:

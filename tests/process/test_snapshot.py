@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from detektr.edge.edge import Edge
+from detektr.edge.edge_options import EdgeOptions
+from detektr.edge.lease import Claim
 from detektr.ledger import EdgeLedger
 from detektr.memory.journal import adopt_journal
 from detektr.memory.journal_reader import JournalReader, Lease, open_journal
-from detektr.nodes.edge import Edge
-from detektr.nodes.lease import Claim
-from detektr.nodes.terms import EdgeOptions
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -28,9 +28,9 @@ WRITER = f"""
 import sys
 from pathlib import Path
 from detektr.memory.journal import adopt_journal
-from detektr.nodes.edge import Edge
-from detektr.nodes.terms import EdgeOptions
-from detektr.nodes.lease import Claim
+from detektr.edge.edge import Edge
+from detektr.edge.edge_options import EdgeOptions
+from detektr.edge.lease import Claim
 
 options = EdgeOptions(mark={MARK}, low={MARK - 1}, when_full="drop-oldest", window_total=8, payload_bytes=64)
 segment, journal = adopt_journal(Path(sys.argv[1]), options.cells, 64, {MARK})

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from detektr.memory.folder import shm_root
-from detektr.pipeline.logbook import log_folder
-from detektr.testing.running import RunningPipeline
+from detektr.memory.run_folder import shm_root
+from detektr.observe.logbook import log_folder
+from tests.harness.running import RunningPipeline
 
 if TYPE_CHECKING:
     from tests.conftest import RunDetektr, WaitUntil

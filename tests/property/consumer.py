@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from detektr.edge.lease import Claim, FrameName
 from detektr.memory.journal_reader import JournalReader, Lease
-from detektr.nodes.lease import Claim, FrameName
 
 
 class Returned(NamedTuple):

@@ -17,15 +17,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from detektr.edge.edge import Edge
+from detektr.edge.edge_options import EdgeOptions
+from detektr.edge.lease import FrameName
 from detektr.memory import journal as journals
 from detektr.memory import journal_reader, layout
 from detektr.memory.journal import Journal
 from detektr.memory.journal_reader import JournalReader, Lease
-from detektr.nodes.edge import Edge
-from detektr.nodes.lease import FrameName
-from detektr.nodes.options import WhenFull
-from detektr.nodes.terms import EdgeOptions
-from detektr.testing.dying_memory import Died, DyingMemory
+from detektr.options import WhenFull
+from tests.harness.dying_memory import Died, DyingMemory
 from tests.property.consumer import Consumer, Page, Returned, Welcome, name_of
 from tests.property.journal_bytes import new_memory, read_journal
 

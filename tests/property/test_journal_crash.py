@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detektr.edge.edge import Edge
+from detektr.edge.edge_options import EdgeOptions
+from detektr.edge.lease import Claim
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.journal import Journal
 from detektr.memory.journal_reader import JournalReader, Lease
-from detektr.nodes.edge import Edge
-from detektr.nodes.lease import Claim
-from detektr.nodes.terms import EdgeOptions
-from detektr.testing.dying_memory import Died, DyingMemory
+from tests.harness.dying_memory import Died, DyingMemory
 from tests.property.journal_bytes import new_memory, read_journal
 
 CELLS = 8

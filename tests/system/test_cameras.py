@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from detektr.memory.folder import RunFolder
-from detektr.testing.running import RunningPipeline
+from detektr.memory.run_folder import RunFolder
 from tests.cameras.rtsp_servers import RtspServer, make_clip
+from tests.harness.running import RunningPipeline
 
 NODES = {
     "all": {"kind": "buffer", "input": "cameras"},

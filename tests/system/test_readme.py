@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from detektr.pipeline.load import load_pipeline
-from detektr.testing.running import RunningPipeline
+from detektr.config.load import load_pipeline
+from tests.harness.running import RunningPipeline
 
 if TYPE_CHECKING:
     from tests.conftest import RunDetektr

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from detektr.testing.running import RunningPipeline
+from tests.harness.running import RunningPipeline
 
 if TYPE_CHECKING:
     from tests.conftest import MakeClip, RunDetektr

@@ -40,7 +40,7 @@ def test_a_buffer_loads_neither_numpy_nor_av() -> None:
         ("Frame", "detektr.frame"),
         ("Processor", "detektr.processors"),
         ("Sink", "detektr.sinks"),
-        ("attach", "detektr.guest"),
+        ("attach", "detektr.attachment"),
     ],
 )
 def test_each_public_name_is_the_one_of_its_home(name: str, home: str) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from detektr.nodes.source.survey import Survey
-from detektr.pipeline.document import read_document
+from detektr.config.document import read_document
 from detektr.probe import bites_of, without_secrets
+from detektr.sources.survey import Survey
 
 GOOD = Survey(
     is_live=True,

@@ -20,7 +20,7 @@ def duration_ns(text: str, option: str) -> int:
     Raises:
         RefusedError: it is none; says which option.
     """
-    from detektr.nodes import options
+    from detektr import options
 
     try:
         return options.duration_ns(text)
@@ -56,7 +56,7 @@ def answering(command: Callable[P, int | None]) -> Callable[P, None]:
 
 def say(text: str, code: int) -> int:
     """Say why a command ends with `code`, without secrets; returns it."""
-    from detektr.telemetry.log import mask
+    from detektr.redaction import mask
 
     print(mask(text), file=sys.stderr)
     return code

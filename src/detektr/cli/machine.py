@@ -33,7 +33,7 @@ def _probe(
 @answering
 def _ls() -> None:
     """List every file of every pipeline, its size and who owns it."""
-    from detektr.pipeline.shm import list_shm, shm_table
+    from detektr.observe.shm import list_shm, shm_table
 
     print(shm_table(list_shm()))
 
@@ -42,6 +42,6 @@ def _ls() -> None:
 @answering
 def _clean() -> None:
     """Remove what no live process owns."""
-    from detektr.pipeline.shm import clean_shm, cleaned_words
+    from detektr.observe.shm import clean_shm, cleaned_words
 
     print(cleaned_words(*clean_shm()))

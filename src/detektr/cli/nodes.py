@@ -166,7 +166,7 @@ def _run_alone(
     given: dict[str, Any],
     metrics_port: int | None,
 ) -> None:
-    from detektr.pipeline.entry import leave
-    from detektr.pipeline.lone import run_alone, spec_for
+    from detektr.supervisor.entry import leave
+    from detektr.supervisor.standalone import run_alone, spec_for
 
     leave(run_alone(spec_for(kind, file, node, replica, pipeline, name, given), metrics_port=metrics_port))

@@ -28,12 +28,12 @@ def _up(
 
     Ctrl-C drains it and prints the ledger.
     """
-    from detektr.pipeline.forks import ForkServer
+    from detektr.supervisor.fork_client import ForkServer
 
     with ForkServer(file) as forks:
         if os.path.isfile(file):  # Path.is_file raises where a name is too long, or a folder is not for us
             forks.start()  # first: it imports while we do, and read the file
-        from detektr.pipeline.up import run_up
+        from detektr.supervisor.up import run_up
 
         for_ns = None if for_ is None else duration_ns(for_, "--for")
         return run_up(file, forks, for_ns=for_ns, report=report, quiet=quiet)
@@ -43,8 +43,8 @@ def _up(
 @answering
 def _validate(file: FileArgument = Path("pipeline.yaml")) -> None:
     """List all that is wrong with a file or missing on this machine."""
-    from detektr.pipeline.load import PipelineFileError, check_machine, load_pipeline
-    from detektr.pipeline.summary import describe_plan
+    from detektr.config.load import PipelineFileError, check_machine, load_pipeline
+    from detektr.config.plan_text import describe_plan
 
     pipeline = load_pipeline(file)
     faults = check_machine(pipeline)
@@ -57,8 +57,8 @@ def _validate(file: FileArgument = Path("pipeline.yaml")) -> None:
 @answering
 def _graph(file: FileArgument = Path("pipeline.yaml")) -> None:
     """Draw the graph of a file as Mermaid."""
-    from detektr.pipeline.graph import mermaid
-    from detektr.pipeline.load import load_pipeline
+    from detektr.config.graph import mermaid
+    from detektr.config.load import load_pipeline
 
     print(mermaid(load_pipeline(file).graph), end="")
 
@@ -69,7 +69,7 @@ def _schema() -> None:
     """Print the JSON Schema of the file, for editors."""
     import json
 
-    from detektr.pipeline.schema import json_schema
+    from detektr.config.schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))
 
@@ -83,8 +83,8 @@ def _status(
     """Say how a pipeline is, or which ones run."""
     import json
 
-    from detektr.pipeline.roster import list_pipelines, read_status
-    from detektr.pipeline.summary import describe_pipelines, describe_status
+    from detektr.observe.status import list_pipelines, read_status
+    from detektr.observe.status_text import describe_pipelines, describe_status
 
     if name is None:
         pipelines = list_pipelines()
@@ -101,7 +101,7 @@ def _down(
     wait: Annotated[str, typer.Option(metavar="TIME", help="How long to wait for its end.")] = "60s",
 ) -> int:
     """Let a pipeline drain and end, and wait for it."""
-    from detektr.pipeline.roster import stop_pipeline
+    from detektr.supervisor.stopping import stop_pipeline
 
     if stop_pipeline(name, duration_ns(wait, "--wait")):
         print(f"{name} has ended")
@@ -117,7 +117,7 @@ def _logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with lines as they come.")] = False,
 ) -> None:
     """Print what the processes of a pipeline wrote."""
-    from detektr.pipeline.logbook import read_logs
+    from detektr.observe.logbook import read_logs
 
     for line in read_logs(name, node, follow=follow):
         print(line, flush=follow)

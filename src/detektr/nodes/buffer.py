@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
+from detektr.edge.ephemeral import Producer
 from detektr.memory import layout
 from detektr.nodes.control import ControlLine
-from detektr.nodes.guests import Producer
 from detektr.nodes.node import Node
-from detektr.nodes.options import BufferOptions
 from detektr.nodes.spec import NodeSpec
+from detektr.options import BufferOptions
 
 
 class BufferNode(Node):

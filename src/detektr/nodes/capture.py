@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import ClassVar
 
 from detektr.descriptor import stream_key, unpack_descriptor
+from detektr.edge.edge_options import Haste
+from detektr.edge.ephemeral import Producer
 from detektr.errors import RefusedError
 from detektr.memory import layout
 from detektr.memory.ring import RingFacts, RingWriter
 from detektr.nodes.control import ControlLine
 from detektr.nodes.decoder import LONGEST_NS, Decoder, Published
-from detektr.nodes.guests import Producer
 from detektr.nodes.node import Node
-from detektr.nodes.options import CaptureOptions, WhenFull
-from detektr.nodes.source_kind import is_live
 from detektr.nodes.spec import NodeSpec
-from detektr.nodes.terms import Haste
+from detektr.options import CaptureOptions, WhenFull
+from detektr.source_uri import is_live
 
 LAST_PICTURE_S = 1.0  # for the copy of one picture, at the very end of a drain
 _log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from detektr.descriptor import Descriptor, unpack_descriptor
-from detektr.memory.folder import RunFolder, state_root
 from detektr.memory.ring import open_ring
+from detektr.memory.run_folder import RunFolder, state_root
 from detektr.picture import PictureLayout
 
 LETTERS_MAX = 100  # of frames, and as many of events: neither pushes the other out

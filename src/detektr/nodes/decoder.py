@@ -21,12 +21,12 @@ import numpy.typing as npt
 from detektr.descriptor import pack_fields
 from detektr.errors import NoRoomError, SourceError
 from detektr.memory import layout
-from detektr.memory.page import NodePage
 from detektr.memory.ring import RingFacts, RingWriter
-from detektr.nodes.options import CaptureOptions
-from detektr.nodes.reconnect import SECOND_NS, Reconnect
-from detektr.nodes.source import Picture, open_source
-from detektr.nodes.source_kind import is_live
+from detektr.memory.status_block import NodePage
+from detektr.options import CaptureOptions
+from detektr.source_uri import is_live
+from detektr.sources import Picture, open_source
+from detektr.sources.reconnect import SECOND_NS, Reconnect
 
 PENDING_MAX = 4  # published and not yet offered; the ring has as many slots to spare
 TOGETHER = 8  # so many of a file at full speed are offered at once (0018), unless they take longer than this ...

@@ -13,21 +13,21 @@ from types import FrameType
 from typing import ClassVar
 
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX, unpack_descriptor
+from detektr.edge.edge_options import Haste
+from detektr.edge.ephemeral import Producer
+from detektr.edge.publisher import Outlet
+from detektr.edge.subscriber import Intake
 from detektr.errors import RefusedError, WireError
 from detektr.events import Event, MessageRefused, NodeStateChanged
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
-from detektr.memory.folder import RunFolder
 from detektr.memory.journal_reader import open_journal
 from detektr.memory.layout import WANTED_AWAKE, WANTED_EACH
-from detektr.memory.page import take_page
+from detektr.memory.run_folder import RunFolder
+from detektr.memory.status_block import take_page
 from detektr.nodes.control import EVENTS_MAX, ControlLine
 from detektr.nodes.dead_letter import save_frame
-from detektr.nodes.guests import Producer
-from detektr.nodes.intake import Intake
-from detektr.nodes.outlet import Outlet
 from detektr.nodes.spec import NodeSpec
-from detektr.nodes.terms import Haste
 from detektr.wire.link import Link
 from detektr.wire.message import Failure, Refusal, Welcome
 

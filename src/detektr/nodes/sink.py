@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from detektr.edge.subscriber import Intake
 from detektr.memory.journal_reader import Lease
 from detektr.nodes.event_stream import identify_event, unpack_event
-from detektr.nodes.intake import Intake
 from detektr.nodes.worker import WorkerNode
 
 

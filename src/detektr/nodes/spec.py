@@ -7,8 +7,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from detektr.nodes.intake import Upstream
-from detektr.nodes.options import (
+from detektr.edge.edge_options import EdgeOptions
+from detektr.edge.subscriber import Upstream
+from detektr.options import (
     BufferOptions,
     CaptureOptions,
     NodeOptions,
@@ -16,7 +17,6 @@ from detektr.nodes.options import (
     RestartOptions,
     SinkOptions,
 )
-from detektr.nodes.terms import EdgeOptions
 
 _KINDS: dict[str, type[NodeOptions]] = {
     "capture": CaptureOptions,

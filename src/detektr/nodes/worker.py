@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from detektr.edge.edge_options import Haste
+from detektr.edge.lease import HOPELESS
+from detektr.edge.subscriber import Intake
 from detektr.errors import OverwrittenError, RefusedError, ResultError
 from detektr.memory import layout
 from detektr.memory.journal_reader import Lease
-from detektr.nodes.intake import Intake
-from detektr.nodes.lease import HOPELESS
 from detektr.nodes.node import Node
-from detektr.nodes.options import ProcessorOptions, SinkOptions
-from detektr.nodes.terms import Haste
+from detektr.options import ProcessorOptions, SinkOptions
 
 WHY_CHARS_MAX = 8000
 STINT_NS = 1_000_000  # so long the loop's other duties wait for quick work

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from detektr.errors import RefusedError
 from detektr.events import Event
-from detektr.nodes.source_kind import redact, url_secrets
-from detektr.telemetry.log import describe, register_secret
+from detektr.redaction import redact, register_secret, url_secrets
+from detektr.telemetry.log import describe
 from detektr.telemetry.record import Record, decode, encode
 from detektr.telemetry.spool import Spool
 

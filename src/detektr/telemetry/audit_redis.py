@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from detektr.errors import RefusedError
-from detektr.nodes.source_kind import redact
+from detektr.redaction import redact
 from detektr.telemetry.record import Record
 
 STREAM_RECORDS_MAX = 100_000  # about; the server trims whole nodes of the stream

@@ -12,25 +12,10 @@ from pathlib import Path
 from types import TracebackType
 
 from detektr.errors import RefusedError
-from detektr.nodes.source_kind import SECRET_CHARS_MIN
-from detektr.nodes.source_kind import mask as mask_secrets
+from detektr.redaction import mask
 
 LEVELS = ("debug", "info", "warning", "error")
-MASK = "***"
-_secrets: dict[str, str] = {}  # replaced as a whole, never changed: threads read it while another registers
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-
-
-def register_secret(value: str) -> None:
-    """Blank out this value in every text from now on; one under `SECRET_CHARS_MIN` characters is left alone."""
-    global _secrets
-    if len(value) >= SECRET_CHARS_MIN:
-        _secrets = {**_secrets, value: MASK}
-
-
-def mask(text: str) -> str:
-    """Return the text without registered secrets and without the passwords of URLs."""
-    return mask_secrets(text, _secrets) if _secrets or "://" in text else text
 
 
 def describe(fault: BaseException) -> str:

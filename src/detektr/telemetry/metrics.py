@@ -13,8 +13,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from detektr.ledger import DROP_REASONS, EdgeLedger, merge
-from detektr.memory.page import AGE_BUCKETS_NS, NodeSnapshot
-from detektr.memory.page import STATES as PAGE_STATES
+from detektr.memory.status_block import AGE_BUCKETS_NS, NodeSnapshot
+from detektr.memory.status_block import STATES as PAGE_STATES
 from detektr.telemetry.endpoint import Answer, Endpoint
 from detektr.telemetry.log import describe
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from detektr.events import Event
-from detektr.telemetry.log import mask
+from detektr.redaction import mask
 
 RECORD_BYTES_MAX = 8192
 _DATA_BYTES_MAX = RECORD_BYTES_MAX - 1664  # two names of 64 characters, each escaped to 12 at worst, and the time

@@ -120,7 +120,7 @@ def _arm(process: str) -> None:
 
 
 def _arm_what_is_forked() -> None:
-    from detektr.pipeline import entry
+    from detektr.supervisor import entry
 
     real_serve = entry.serve
 
@@ -131,8 +131,8 @@ def _arm_what_is_forked() -> None:
     entry.serve = serve
 
 
-if "detektr.pipeline.forkserver" in sys.orig_argv:
-    from detektr.testing.interpreted import Sources
+if "detektr.supervisor.fork_server" in sys.orig_argv:
+    from tests.harness.interpreted import Sources
 
     sys.meta_path.insert(0, Sources())  # no trap can be put into what was compiled
     _arm_what_is_forked()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import detektr.memory.journal
 import detektr.memory.streaming
 from detektr.frame import Bytes
-from detektr.testing.interpreted import interpreted
+from tests.harness.interpreted import interpreted
 
 INSTALLED = detektr.memory.streaming
 (PYTHON,) = interpreted("detektr.memory.streaming")

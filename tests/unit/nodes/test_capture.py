@@ -7,7 +7,7 @@ from typing import Any
 
 from detektr.memory import layout
 from detektr.nodes.decoder import Published
-from detektr.testing.interpreted import interpreted
+from tests.harness.interpreted import interpreted
 
 _, _capture = interpreted("detektr.nodes.node", "detektr.nodes.capture")
 

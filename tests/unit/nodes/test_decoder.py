@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from detektr.memory.folder import RunFolder
-from detektr.memory.page import take_page
 from detektr.memory.ring import RingFacts, RingWriter
+from detektr.memory.run_folder import RunFolder
+from detektr.memory.status_block import take_page
 from detektr.nodes.decoder import PENDING_MAX, TOGETHER, Decoder, Published
-from detektr.nodes.options import CaptureOptions
+from detektr.options import CaptureOptions
 from detektr.picture import PictureLayout
-from detektr.testing.interpreted import interpreted
+from tests.harness.interpreted import interpreted
 
 PICTURES = 40
 
@@ -61,7 +61,7 @@ def test_entry_that_was_taken_does_not_grow(decoder: Decoder) -> None:
         ("lavfi:testsrc2=size=64x48:rate=1000:duration=0.04", {}, TOGETHER + 1, TOGETHER),
         ("lavfi:testsrc2=size=64x48:rate=1000:duration=0.04", {}, 2, 2),
         ("lavfi:testsrc2=size=64x48:rate=1000:duration=0.04", {"realtime": True}, PENDING_MAX + 1, 1),
-        ("python:detektr.testing.checked:numbered", {"with_": {"count": PICTURES}}, PENDING_MAX + 1, 1),
+        ("python:tests.harness.checked:numbered", {"with_": {"count": PICTURES}}, PENDING_MAX + 1, 1),
     ],
 )
 def test_file_at_full_speed_is_offered_several_at_a_time_and_others_at_once(

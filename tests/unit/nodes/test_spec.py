@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from detektr.nodes.intake import Upstream
-from detektr.nodes.options import (
+from detektr.edge.edge_options import EdgeOptions
+from detektr.edge.subscriber import Upstream
+from detektr.nodes.spec import NodeSpec
+from detektr.options import (
     BufferOptions,
     CaptureOptions,
     NodeOptions,
@@ -11,8 +13,6 @@ from detektr.nodes.options import (
     RestartOptions,
     SinkOptions,
 )
-from detektr.nodes.spec import NodeSpec
-from detektr.nodes.terms import EdgeOptions
 
 
 @pytest.mark.parametrize(

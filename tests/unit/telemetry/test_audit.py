@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from detektr import redaction
 from detektr.errors import RefusedError
 from detektr.events import EdgeResumed
 from detektr.telemetry import audit as module
-from detektr.telemetry import log
 from detektr.telemetry.audit import NoAudit, Trail, open_audit
 from detektr.telemetry.record import Record
 from detektr.telemetry.spool import Spool
@@ -56,7 +56,7 @@ def spool(tmp_path: Path) -> Spool:
 
 @pytest.fixture(autouse=True)
 def no_secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(log, "_secrets", {})
+    monkeypatch.setattr(redaction, "_secrets", {})
     yield
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from detektr import redaction
 from detektr.errors import RefusedError
+from detektr.redaction import register_secret
 from detektr.telemetry import log
 
 
@@ -15,7 +17,7 @@ from detektr.telemetry import log
 def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     root = logging.getLogger()
     handlers, level, hook = list(root.handlers), root.level, threading.excepthook
-    monkeypatch.setattr(log, "_secrets", {})
+    monkeypatch.setattr(redaction, "_secrets", {})
     root.handlers.clear()  # or force=True would close pytest's own
     yield
     root.handlers[:] = handlers
@@ -82,7 +84,7 @@ def test_secrets_are_masked_in_text_and_in_exceptions(
 ) -> None:
     monkeypatch.setenv("DETEKTR_LOG", "debug")
     log.setup_log("cam")
-    log.register_secret("open-sesame")
+    register_secret("open-sesame")
     try:
         raise ValueError("no answer from rtsp://admin:pa55word@10.0.0.9/1 with open-sesame")
     except ValueError:

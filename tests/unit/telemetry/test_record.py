@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from detektr import redaction
 from detektr.events import FrameDropped, NodeExited
-from detektr.telemetry import log
 from detektr.telemetry.record import RECORD_BYTES_MAX, decode, encode
 
 NOON = datetime(2030, 1, 2, 12, 0, 0, 5, tzinfo=UTC)
@@ -30,7 +30,7 @@ def test_event_comes_back_as_it_was() -> None:
 
 
 def test_secrets_are_masked_at_any_depth(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "_secrets", {"open-sesame": "***"})
+    monkeypatch.setattr(redaction, "_secrets", {"open-sesame": "***"})
     line = encode(NodeExited("cam", "killed", True, ("rtsp://a:pa55word@cam/1", "open-sesame")), NOON)
     assert "cam/1" in line
     assert "pa55word" not in line

@@ -1,0 +1,219 @@
+"""`cameras:` written out: each camera becomes a capture, each node with `per_camera` one node a camera. Pure.
+
+What comes out is a document as if all had been written by hand, every key on the line it came from; so whoever reads
+the nodes knows nothing of cameras, and `Expansion.in_words` turns what is then said of them back into the file's names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from detektr.config.document import Document, Fault, Path, Variable, read_scalar
+from detektr.config.suggestions import listed, nearest
+
+CAMERAS, DEFAULTS, PER_CAMERA = "cameras", "camera_defaults", "per_camera"
+NAME_CHARS_MAX = 32
+NODES_MAX = 256
+_OWN_KEYS = ("kind", "source", "camera")  # nothing that cameras could share
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """A document whose nodes are all written out, and what was wrong with its cameras."""
+
+    document: Document
+    faults: tuple[Fault, ...] = ()
+    cameras: tuple[str, ...] = ()
+    made: Mapping[str, str] = field(default_factory=dict)
+    """Nodes that were made for one camera, and the node of the file that each was made from."""
+    default_lines: frozenset[int] = frozenset()
+
+    def in_words(self, faults: Iterable[Fault]) -> list[Fault]:
+        """Return faults of written-out nodes in the file's own names, each once."""
+        return list(dict.fromkeys(self._in_words(fault) for fault in faults))
+
+    def _in_words(self, fault: Fault) -> Fault:
+        said = {name: re.escape(name) for name in (*self.made, *self.cameras)}
+        if not said:
+            return fault
+        any_made = "|".join(said[name] for name in sorted(self.made, key=len, reverse=True)) or r"(?!)"
+        any_camera = "|".join(said[name] for name in self.cameras)
+        label = f"`{DEFAULTS}`" if fault.line in self.default_lines else r"camera \1"
+
+        def told(text: str) -> str:
+            text = re.sub(rf"(?<![\w-])({any_made})(?![\w-])", lambda match: self.made[match.group()], text)
+            return re.sub(rf"\bnode ('(?:{any_camera})')", label, text)
+
+        return replace(fault, what=told(fault.what), cure=told(fault.cure))
+
+
+def expand_cameras(document: Document) -> Expansion:
+    """Write out the cameras of a document, and the nodes that are wanted for each of them."""
+    return _Expander(document).expand()
+
+
+class _Expander:
+    """One pass over one document."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.values = dict(document.values or {})
+        self.faults: list[Fault] = []
+        self.lines: dict[Path, int] = dict(document.lines)
+        self.variables: dict[Path, Variable] = dict(document.variables)
+        self.made: dict[str, str] = {}
+        self._below: dict[Path, list[Path]] = defaultdict(list)
+        for path in (*document.lines, *document.variables):
+            self._below[path[:2]].append(path)
+
+    def expand(self) -> Expansion:
+        is_given, has_defaults = CAMERAS in self.values, DEFAULTS in self.values
+        given, defaults = self.values.pop(CAMERAS, None), self.values.pop(DEFAULTS, {})
+        nodes = self.values.get("nodes")
+        nodes = nodes if isinstance(nodes, dict) else {}
+        cameras = self._cameras(given, self._defaults(defaults)) if is_given else {}
+        if has_defaults and not is_given:
+            self._fault((DEFAULTS,), f"`{DEFAULTS}` without `{CAMERAS}`", "cameras", f"add `{CAMERAS}:`, or remove it")
+        each = [name for name, node in nodes.items() if self._is_per_camera(name, node)]
+        if each and not is_given:
+            what = f"node {each[0]!r} is wanted `{PER_CAMERA}`, and this file has no `{CAMERAS}`"
+            cure = f"add `{CAMERAS}:`, or remove `{PER_CAMERA}`"
+            self._fault(("nodes", each[0], PER_CAMERA), what, "cameras", cure)
+        count = len(cameras) + len(nodes) + len(each) * (len(cameras) - 1)
+        if is_given and count > NODES_MAX:
+            what = f"{len(cameras)} cameras and the nodes for them make {count} nodes"
+            self._fault((CAMERAS,), what, f"at most {NODES_MAX} in one pipeline", "split it into several pipelines")
+        elif is_given:
+            self._refuse_same_names(cameras, nodes, each)
+            self.values["nodes"] = cameras | self._nodes(list(cameras), nodes, each)
+        default_lines = frozenset(line for path, line in self.document.lines.items() if path[:1] == (DEFAULTS,))
+        whole = replace(self.document, values=self.values, lines=self.lines, variables=self.variables)
+        return Expansion(whole, tuple(self.faults), tuple(cameras), self.made, default_lines)
+
+    def _fault(self, path: Path, what: str, expected: str, cure: str) -> None:
+        self.faults.append(Fault(self.document.line(*path), what, expected, cure))
+
+    def _defaults(self, values: object) -> dict[str, Any]:
+        if not isinstance(values, dict):
+            cure = "write for example `{fps: 10, transport: tcp}`"
+            self._fault((DEFAULTS,), f"`{DEFAULTS}` is no mapping", "keys of a capture", cure)
+            return {}
+        for key in _OWN_KEYS:
+            if key in values:
+                cure = "remove it" if key == "kind" else "write it at each camera"
+                self._fault((DEFAULTS, key), f"`{DEFAULTS}` has `{key}`", "what cameras can share", cure)
+        return {key: value for key, value in values.items() if key not in _OWN_KEYS}
+
+    def _cameras(self, given: object, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a capture for each camera that can be read, as the file would have it."""
+        example = f"write for example `door: rtsp://10.0.0.5/stream` below `{CAMERAS}:`"
+        if not isinstance(given, dict) or not given:
+            kind = "empty" if not given else "a list" if isinstance(given, list) else "no mapping"
+            self._fault((CAMERAS,), f"`{CAMERAS}` is {kind}", "a mapping of names to cameras", example)
+            return {}
+        captures = {}
+        for name, value in given.items():
+            path: Path = (CAMERAS, name)
+            own = {"source": value} if isinstance(value, str) else value
+            if not isinstance(own, dict):
+                kind = "empty" if value is None else "no source"
+                self._fault(path, f"camera {name!r} is {kind}", "a source, or a mapping with `source`", example)
+                continue
+            if own.get("kind", "capture") != "capture":
+                self._fault((*path, "kind"), f"camera {name!r} has a `kind`", "a capture", "remove `kind`")
+            self._stands(("nodes", name), path)
+            if isinstance(value, str):
+                self._stands(("nodes", name, "source"), path)
+            for key in defaults.keys() - own.keys():
+                self._stands(("nodes", name, key), (DEFAULTS, key))
+            captures[name] = {**defaults, **own, "kind": "capture"}
+        return captures
+
+    def _is_per_camera(self, name: str, node: object) -> bool:
+        if not isinstance(node, dict) or node.get("kind") == "capture":
+            return False  # a capture has no such key, as whoever reads it will say
+        variable = self.document.variables.get(("nodes", name, PER_CAMERA))
+        return (node.get(PER_CAMERA) if variable is None else read_scalar(variable.text)) is True
+
+    def _refuse_same_names(self, cameras: Iterable[str], nodes: Mapping[str, Any], each: list[str]) -> None:
+        for name in cameras:
+            if name == CAMERAS:
+                self._fault((CAMERAS, name), f"a camera named {name!r}", "another name: it means all of them", "rename")
+            if name in nodes:
+                what = f"node {name!r} has the name of a camera (line {self.document.line(CAMERAS, name)})"
+                self._fault(("nodes", name), what, "each name once", "rename one of them")
+        if CAMERAS in nodes:
+            what, expected = f"a node named {CAMERAS!r}", "another name: it means all cameras"
+            self._fault(("nodes", CAMERAS), what, expected, "rename the node, and what reads from it")
+        for name in each:
+            for camera in cameras:
+                made = f"{name}-{camera}"
+                if made in nodes or made in cameras:
+                    what = f"node {name!r} makes {made!r} for camera {camera!r}, a name that is taken"
+                    self._fault(("nodes", name), what, "each name once", "rename one of them")
+                if len(made) > NAME_CHARS_MAX >= max(len(name), len(camera)):
+                    what = f"node {name!r} makes {made!r} for camera {camera!r}, {len(made)} characters"
+                    self._fault(("nodes", name), what, f"at most {NAME_CHARS_MAX}", "shorten one of the names")
+
+    def _nodes(self, cameras: list[str], nodes: Mapping[str, Any], each: list[str]) -> dict[str, Any]:
+        """Return the nodes with their inputs written out, those of `each` once a camera."""
+        whole: dict[str, Any] = {}
+        groups = {CAMERAS: cameras} | {name: [f"{name}-{camera}" for camera in cameras] for name in each}
+        for name, node in nodes.items():
+            inputs = node.get("input") if isinstance(node, dict) else None
+            listed_inputs = inputs if isinstance(inputs, list) else [] if inputs is None else [inputs]
+            if name not in each:
+                whole[name] = node
+                if isinstance(node, dict) and any(isinstance(one, str) and one in groups for one in listed_inputs):
+                    sources = [
+                        (found, index)
+                        for index, one in enumerate(listed_inputs)
+                        for found in (groups.get(one, [one]) if isinstance(one, str) else [one])
+                    ]
+                    whole[name] = {**node, "input": [found for found, _ in sources]}
+                    if isinstance(inputs, list):
+                        self._move_inputs(name, name, sources)
+                continue
+            self._refuse_shared(name, listed_inputs, groups)
+            for place, camera in enumerate(cameras):
+                made = f"{name}-{camera}"
+                self.made[made] = name
+                self._stands(("nodes", made), ("nodes", name))
+                own = [groups[one][place] if isinstance(one, str) and one in groups else one for one in listed_inputs]
+                whole[made] = node if "input" not in node else {**node, "input": own}
+        return whole
+
+    def _refuse_shared(self, name: str, inputs: Iterable[object], groups: Mapping[str, Any]) -> None:
+        """Refuse a node of one camera that would get every camera's frames."""
+        for index, one in enumerate(inputs):
+            if isinstance(one, str) and one not in groups:
+                near = nearest(one, groups)
+                known = self.values["nodes"]
+                is_shared = one in known or one in self.document.values.get(CAMERAS, {})  # type: ignore[union-attr]
+                cure = f"write `{near}`" if near else "correct the name, or add that node"
+                if is_shared:
+                    cure = f"write `{PER_CAMERA}: true` there too, or remove it here"
+                what = f"node {name!r} is wanted `{PER_CAMERA}` and reads from {one!r:.60}, which is not"
+                expected = listed(group for group in groups if group != name)
+                self._fault(("nodes", name, "input", index), what, expected, cure)
+
+    def _stands(self, new: Path, old: Path) -> None:
+        """Note that what is now at one path stands in the file at another, with all that is below it."""
+        for path in self._below[old] if len(old) == 2 else ():
+            moved = (*new, *path[2:])
+            if path in self.document.lines:
+                self.lines[moved] = self.document.lines[path]
+            if path in self.document.variables:
+                self.variables[moved] = self.document.variables[path]
+
+    def _move_inputs(self, new: str, old: str, sources: list[tuple[Any, int]]) -> None:
+        for place, (_, index) in enumerate(sources):
+            at, was = ("nodes", new, "input", place), ("nodes", old, "input", index)
+            self.lines[at] = self.document.line(*was)
+            self.variables.pop(at, None)
+            if was in self.document.variables:
+                self.variables[at] = self.document.variables[was]

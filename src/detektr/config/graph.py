@@ -1,0 +1,374 @@
+"""The graph of a pipeline and what each edge and ring must hold; refuses graphs in which frames pile up.
+
+How much a node holds follows from what is below it. An edge queues at most `mark` frames for each input of its
+producer, and leases at most `window_total` more. What a buffer holds it has leased from its own producer, so its window
+there is the most frames of one input that its edges hold together: with drop-oldest and block the queues of all edges
+hold the same newest frames (the longest counts), with drop-newest each may hold others (they add up); leases add up
+always. A capture's slots follow by the same sum. A worker's window counts for each of its inputs, since their
+producers lease without knowing of each other. A processor's replicas each have an edge of their own to every sink,
+with one queue (`parts` edges, one lane each): mark and window hold for each part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from detektr.config.document import Fault
+from detektr.config.suggestions import listed, nearest
+from detektr.memory.layout import EDGE_SEEN_MAX, PAGE_INPUTS_MAX
+from detektr.options import (
+    BufferOptions,
+    CaptureOptions,
+    NodeOptions,
+    ProcessorOptions,
+    SinkOptions,
+    WhenFull,
+    inputs_of,
+)
+from detektr.source_uri import is_live
+
+SPARE_FRAMES = 4  # being written, published and not yet offered, on their way back, released and not yet seen
+SLOTS_MAX = 65536
+INPUTS_MAX = PAGE_INPUTS_MAX  # of one process; a processor's replicas count each
+CAMERAS_MAX = EDGE_SEEN_MAX  # of which one edge knows how far it has read each
+REPLICAS_MAX = 128  # of one producer: each is a peer to poll and a process to watch
+MAY_READ: dict[str, tuple[str, ...]] = {
+    "capture": (),
+    "buffer": ("capture", "buffer"),
+    "processor": ("capture", "buffer"),
+    "sink": ("processor",),
+}
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One producer to one consumer, and what it may hold."""
+
+    producer: str
+    consumer: str
+    when_full: WhenFull
+    mark: int
+    """Most frames queued for one lane of one part."""
+    low: int
+    """After the mark was reached, a lane takes frames again when it holds this many."""
+    window: int
+    """Most leases of one replica of the consumer, for one lane."""
+    replicas: int
+    """Replicas of the consumer."""
+    lanes: int
+    """Inputs of a buffer that produces; 1 for the other kinds."""
+    parts: int
+    """Replicas of the producer, each with an edge of its own."""
+
+    @property
+    def window_total(self) -> int:
+        """Most leases on one part that all replicas hold together."""
+        return self.window * self.replicas
+
+    @property
+    def cells(self) -> int:
+        """Most frames that one part ever holds, queued and leased."""
+        return self.lanes * self.mark + self.window_total
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node's place in the graph."""
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    replicas: int
+    is_live: bool = False
+    when_full: WhenFull | None = None
+    guests: int = 0
+    held: int = 0
+    """Most frames of one input that its consumers hold together, guests and spare included; 0 for workers."""
+    slots: int | None = None
+    """Slots in a capture's ring; None for the other kinds."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A pipeline's nodes, producers before consumers, and its edges in the same order."""
+
+    nodes: Mapping[str, Node]
+    edges: tuple[Edge, ...]
+
+    def edges_from(self, name: str) -> tuple[Edge, ...]:
+        """Return the edges that a node produces for."""
+        return tuple(edge for edge in self.edges if edge.producer == name)
+
+    def edges_to(self, name: str) -> tuple[Edge, ...]:
+        """Return the edges that a node reads from, in the order of its inputs."""
+        return tuple(edge for edge in self.edges if edge.consumer == name)
+
+
+def build_graph(
+    nodes: Mapping[str, NodeOptions],
+    line_of: Callable[..., int] = lambda *path: 1,
+    *,
+    broken: Iterable[str] = (),
+    unsure: Iterable[str] = (),
+) -> tuple[Graph | None, list[Fault]]:
+    """Order the nodes, size the edges and rings, and find every fault of the graph.
+
+    Args:
+        nodes: options by name, in the file's order.
+        line_of: the line of a key, given its path (`"nodes", "camera", "input"`).
+        broken: nodes with faults of their own; nothing is said of sizes that follow from them.
+        unsure: names of the file whose kind or input is not known; what they read may be what others miss.
+    Returns:
+        The graph, None where it has faults; and the faults.
+    """
+    shape = _Shape(nodes, line_of, frozenset(unsure))
+    order = shape.check()
+    if order is None:
+        return None, shape.faults
+    graph = _sized(nodes, order, shape.reads)
+    _check_sizes(graph, nodes, line_of, shape.faults, frozenset(broken) | shape.refused)
+    return (None if shape.faults or broken or unsure else graph), shape.faults
+
+
+def mermaid(graph: Graph) -> str:
+    """Draw the graph as a Mermaid flowchart: kinds as shapes, edges with their policy and mark."""
+    shapes = {"capture": ("([", "])"), "buffer": ("[(", ")]"), "processor": ("[", "]"), "sink": ("[/", "/]")}
+    numbers = {name: f"n{index}" for index, name in enumerate(graph.nodes)}
+    lines = ["flowchart LR"]
+    for name, node in graph.nodes.items():
+        left, right = shapes[node.kind]
+        count = f" x{node.replicas}" if node.replicas > 1 else f", {node.slots} slots" if node.slots else ""
+        lines.append(f'    {numbers[name]}{left}"{name}<br/>{node.kind}{count}"{right}')
+    for edge in graph.edges:
+        lines.append(f'    {numbers[edge.producer]} -->|"{edge.when_full} at {edge.mark}"| {numbers[edge.consumer]}')
+    return "\n".join(lines) + "\n"
+
+
+class _Shape:
+    """Who reads from whom, and what is wrong with it."""
+
+    def __init__(self, nodes: Mapping[str, NodeOptions], line_of: Callable[..., int], unsure: frozenset[str]) -> None:
+        self.nodes = nodes
+        self.line_of = line_of
+        self.unsure = unsure
+        self.faults: list[Fault] = []
+        self.refused: frozenset[str] = frozenset()
+        self.reads: dict[str, list[str]] = {}  # only what exists and may be read
+
+    def check(self) -> list[str] | None:
+        """Return the nodes, producers first; None where the graph cannot be sized."""
+        for name, node in self.nodes.items():
+            self.reads[name] = [] if name in self.unsure else self._inputs(name, node)
+        order = self._order()
+        if self.unsure or not self.nodes:  # whatever seems to be missing may be what a broken node meant
+            return order
+        if not any(isinstance(node, CaptureOptions) for node in self.nodes.values()):
+            what, cure = "a pipeline without a capture", "add a node `{kind: capture, source: ...}`"
+            self.faults.append(Fault(self.line_of("nodes"), what, "at least one capture", cure))
+        read = {source for name, node in self.nodes.items() for source in inputs_of(node) if source != name}
+        for name, node in self.nodes.items():
+            if isinstance(node, CaptureOptions | BufferOptions) and name not in read:
+                self._dead_end(name, node.kind)
+        return order
+
+    def _inputs(self, name: str, node: NodeOptions) -> list[str]:
+        """Return the inputs that exist and may be read."""
+        good: list[str] = []
+        inputs = inputs_of(node)
+        allowed = MAY_READ[node.kind]
+        kinds = " or ".join(f"a {kind}" for kind in allowed)
+        if allowed and not inputs:
+            fit = [other for other, node in self.nodes.items() if node.kind in allowed]
+            what = f"node {name!r} reads from nothing (`input` is an empty list)"
+            cure = f"name one: {listed(fit)}" if fit else f"add {kinds}"
+            self.faults.append(Fault(self.line_of("nodes", name, "input"), what, kinds, cure))
+        for index, source in enumerate(inputs):
+            path = ("nodes", name, "input", index)
+            if source in inputs[:index]:
+                self._fault(path, f"node {name!r} reads twice from {source!r}", "each input once", "remove one")
+            elif source == name:
+                self._fault(path, f"node {name!r} reads from itself", f"another node, {kinds}", "name that node")
+            elif source not in self.nodes and source not in self.unsure:
+                self._missing(path, name, source)
+            elif source in self.nodes and self.nodes[source].kind not in allowed:
+                kind = self.nodes[source].kind
+                cure = self._cure(node.kind, kind, source)
+                self._fault(path, f"{node.kind} {name!r} reads from the {kind} {source!r}", kinds, cure)
+            elif source in self.nodes:
+                good.append(source)
+        if len(good) < len(inputs):
+            self.refused |= {name}
+        return good
+
+    def _cure(self, reader: str, kind: str, source: str) -> str:
+        above = self.nodes[source]
+        if reader == "sink":
+            feeders = [name for name, node in self.nodes.items() if node.kind == "processor"]
+            return f"read a processor ({listed(feeders)})" if feeders else "put a processor between them"
+        if kind == "processor":
+            return f"read what {source!r} reads ({listed(inputs_of(above))}), or make this node a sink"
+        return "a sink ends its branch: read a capture or buffer"
+
+    def _missing(self, path: tuple[str | int, ...], name: str, source: str) -> None:
+        near = nearest(source, (other for other in self.nodes if other != name))
+        names = [*self.nodes, *self.unsure]
+        cure = f"write `{near}`" if near else "correct the name, or add that node"
+        what = f"node {name!r} reads from {source!r:.60}, which is not in this file"
+        self._fault(path, what, f"one of its nodes ({', '.join(dict.fromkeys(names))})", cure)
+
+    def _fault(self, path: tuple[str | int, ...], what: str, expected: str, cure: str) -> None:
+        self.faults.append(Fault(self.line_of(*path), what, expected, cure))
+
+    def _dead_end(self, name: str, kind: str) -> None:
+        what = f"nobody reads from the {kind} {name!r}: its frames would pile up with nobody to take them (a dead end)"
+        cure = f"add a processor with `input: {name}`, or remove {name!r}"
+        self.faults.append(Fault(self.line_of("nodes", name), what, "at least one reader", cure))
+
+    def _order(self) -> list[str] | None:
+        """Sort producers before consumers, else in the file's order; fault each cycle once."""
+        order: list[str] = []
+        waiting = dict(self.reads)
+        while waiting:
+            ready = next((name for name, reads in waiting.items() if not any(read in waiting for read in reads)), None)
+            if ready is None:
+                break
+            order.append(ready)
+            del waiting[ready]
+        if not waiting:
+            return order
+        seen: set[str] = set()
+        for start in waiting:
+            walk: list[str] = []
+            name = start
+            while name not in seen:
+                seen.add(name)
+                walk.append(name)
+                name = next(read for read in self.reads[name] if read in waiting)
+            if name in walk:
+                cycle = walk[walk.index(name) :][::-1]
+                first = min(cycle, key=lambda other: list(self.nodes).index(other))
+                turned = cycle[cycle.index(first) :] + cycle[: cycle.index(first)]
+                what = f"a cycle: {' -> '.join([*turned, first])}"
+                cure = f"let {first!r} read from a capture, or remove one of these inputs"
+                self._fault(("nodes", first, "input"), what, "frames that flow one way", cure)
+        return None
+
+
+def _sized(nodes: Mapping[str, NodeOptions], order: list[str], reads: Mapping[str, list[str]]) -> Graph:
+    """Size every node and edge, from the last consumer up."""
+    outputs: dict[str, list[str]] = {name: [] for name in order}
+    for name in order:
+        for source in reads[name]:
+            outputs[source].append(name)
+    held: dict[str, int] = {}
+    edges: dict[str, list[Edge]] = {}
+    for name in reversed(order):
+        node = nodes[name]
+        edges[name] = [_edge(name, node, consumer, nodes[consumer], held) for consumer in outputs[name]]
+        if isinstance(node, CaptureOptions | BufferOptions):
+            held[name] = _held(edges[name], _when_full(node)) + node.guests + SPARE_FRAMES
+    facts = {}
+    for name in order:
+        node = nodes[name]
+        is_producer = isinstance(node, CaptureOptions | BufferOptions)
+        facts[name] = Node(
+            name=name,
+            kind=node.kind,
+            inputs=tuple(reads[name]),
+            outputs=tuple(outputs[name]),
+            replicas=node.replicas if isinstance(node, ProcessorOptions) else 1,
+            is_live=isinstance(node, CaptureOptions) and is_live(node.source),
+            when_full=None if isinstance(node, SinkOptions) else _when_full(node),
+            guests=node.guests if isinstance(node, CaptureOptions | BufferOptions) else 0,
+            held=held[name] if is_producer else 0,
+            slots=(node.slots or held[name]) if isinstance(node, CaptureOptions) else None,
+        )
+    return Graph(facts, tuple(edge for name in order for edge in edges[name]))
+
+
+def _edge(name: str, node: NodeOptions, consumer: str, reader: NodeOptions, held: Mapping[str, int]) -> Edge:
+    assert not isinstance(node, SinkOptions) and not isinstance(reader, CaptureOptions)
+    low = node.low_water_mark if isinstance(node, BufferOptions) else None
+    return Edge(
+        producer=name,
+        consumer=consumer,
+        when_full=_when_full(node),
+        mark=node.high_water_mark,
+        low=node.high_water_mark - 1 if low is None else low,
+        window=held[consumer] if isinstance(reader, BufferOptions) else reader.window,
+        replicas=reader.replicas if isinstance(reader, ProcessorOptions) else 1,
+        lanes=max(1, len(inputs_of(node))) if isinstance(node, BufferOptions) else 1,
+        parts=node.replicas if isinstance(node, ProcessorOptions) else 1,
+    )
+
+
+def _when_full(node: CaptureOptions | BufferOptions | ProcessorOptions) -> WhenFull:
+    if node.when_full is not None:
+        return node.when_full
+    return "drop-oldest" if isinstance(node, CaptureOptions) and is_live(node.source) else "block"
+
+
+def _held(edges: list[Edge], when_full: WhenFull) -> int:
+    """Return the most frames of one input that these edges of one producer hold together."""
+    marks = [edge.mark for edge in edges]
+    queued = sum(marks) if when_full == "drop-newest" else max(marks, default=0)
+    return queued + sum(edge.window_total for edge in edges)
+
+
+def _check_sizes(
+    graph: Graph,
+    nodes: Mapping[str, NodeOptions],
+    line_of: Callable[..., int],
+    faults: list[Fault],
+    broken: frozenset[str],
+) -> None:
+    for name, node in graph.nodes.items():
+        readers = sum(graph.nodes[consumer].replicas for consumer in node.outputs)
+        if readers > REPLICAS_MAX:
+            what = f"{readers} replicas read from {name!r}"
+            cure = f"use fewer `replicas`, or another buffer beside {name!r}"
+            faults.append(Fault(line_of("nodes", name), what, f"at most {REPLICAS_MAX} on one producer", cure))
+        inputs = sum(edge.parts for edge in graph.edges_to(name))
+        if inputs > INPUTS_MAX:
+            what = f"{node.kind} {name!r} reads from {inputs} processes"
+            cure = f"let some of them go through another {node.kind}" if node.kind == "buffer" else "use two of them"
+            faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {INPUTS_MAX}", cure))
+        above = _above(graph, name) if node.kind == "buffer" else ()
+        cameras = sum(graph.nodes[other].kind == "capture" for other in above)
+        if cameras > CAMERAS_MAX:
+            what = f"the frames of {cameras} captures come through buffer {name!r}"
+            cure = "give some of them a buffer, and consumers, of their own"
+            faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {CAMERAS_MAX}", cure))
+        options = nodes[name]
+        if not isinstance(options, CaptureOptions) or _below(graph, name) & broken:
+            continue
+        if node.held > SLOTS_MAX:
+            what = f"capture {name!r} needs {node.held} slots for the marks and windows below it"
+            cure = "lower `high_water_mark`, `window` or `replicas` below it"
+            faults.append(Fault(line_of("nodes", name), what, f"at most {SLOTS_MAX}", cure))
+        elif options.slots is not None and options.slots < node.held:
+            what = f"capture {name!r} has {options.slots} slots"
+            expected = f"at least {node.held} (marks, windows and guests below it)"
+            cure = f"write `slots: {node.held}`, leave it out, or lower marks and windows below it"
+            faults.append(Fault(line_of("nodes", name, "slots"), what, expected, cure))
+
+
+def _above(graph: Graph, name: str) -> set[str]:
+    """Return a node and all that it reads from, directly or not."""
+    return _reached(name, lambda node: graph.nodes[node].inputs)
+
+
+def _below(graph: Graph, name: str) -> set[str]:
+    """Return a node and all that read from it, directly or not."""
+    return _reached(name, lambda node: graph.nodes[node].outputs)
+
+
+def _reached(name: str, next_to: Callable[[str], Iterable[str]]) -> set[str]:
+    found, left = {name}, [name]
+    while left:
+        new = set(next_to(left.pop())) - found
+        found |= new
+        left += new
+    return found

@@ -1,0 +1,72 @@
+"""From a pipeline's graph to the processes that carry it out: one spec per node and replica, consumers first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from detektr.config.graph import Edge, Graph
+from detektr.descriptor import DESCRIPTOR_BYTES_MAX
+from detektr.edge.edge_options import EdgeOptions
+from detektr.edge.subscriber import Upstream
+from detektr.nodes.spec import NodeSpec
+from detektr.options import BufferOptions, NodeOptions, ProcessorOptions, SinkOptions
+
+
+def plan_processes(
+    pipeline: str,
+    graph: Graph,
+    options: Mapping[str, NodeOptions],
+    folder: Path,
+    *,
+    secrets: tuple[str, ...] = (),
+    is_audited: bool = False,
+) -> list[NodeSpec]:
+    """Return one spec per process, in the order in which they are started: who reads before who is read."""
+    specs = []
+    for name in reversed(list(graph.nodes)):
+        node = graph.nodes[name]
+        upstreams = tuple(
+            Upstream(
+                producer=edge.producer,
+                producer_replica=part,
+                consumer=name,
+                window=edge.window,
+                is_durable=isinstance(options[name], BufferOptions),
+            )
+            for edge in graph.edges_to(name)
+            for part in range(edge.parts)
+        )
+        edges = {edge.consumer: _edge_options(edge, options) for edge in graph.edges_from(name)}
+        for replica in range(node.replicas):
+            specs.append(
+                NodeSpec(
+                    pipeline=pipeline,
+                    node=name,
+                    replica=replica,
+                    options=options[name],
+                    upstreams=upstreams,
+                    edges=edges,
+                    slots=node.slots or 0,
+                    folder=str(folder),
+                    secrets=secrets,
+                    is_audited=is_audited,
+                )
+            )
+    return specs
+
+
+def _edge_options(edge: Edge, options: Mapping[str, NodeOptions]) -> EdgeOptions:
+    producer, consumer = options[edge.producer], options[edge.consumer]
+    worker = consumer if isinstance(consumer, ProcessorOptions | SinkOptions) else None
+    return EdgeOptions(
+        mark=edge.mark,
+        low=edge.low,
+        when_full=edge.when_full,
+        lanes=edge.lanes,
+        window_total=edge.window_total,
+        payload_bytes=producer.event_bytes if isinstance(producer, ProcessorOptions) else DESCRIPTOR_BYTES_MAX,
+        max_deliveries=worker.max_deliveries if worker else 1,
+        timeout_ns=worker.timeout_ns if worker else None,
+        max_age_ns=producer.max_age_ns if isinstance(producer, BufferOptions) else None,
+    )

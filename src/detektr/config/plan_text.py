@@ -1,0 +1,35 @@
+"""What a good pipeline file asks for, in a few lines of plain text."""
+
+from __future__ import annotations
+
+from detektr.config.load import Pipeline
+from detektr.config.plan import plan_processes
+from detektr.memory.layout import journal_bytes, ring_bytes
+from detektr.options import CaptureOptions
+from detektr.picture import PictureLayout
+
+_MIB = 1 << 20
+_GUESS = (1920, 1080)  # what most cameras send; the real size is known when the source is opened
+
+
+def describe_plan(pipeline: Pipeline) -> str:
+    """Say what a good file asks for: processes, edges, and the shared memory of its rings and journals."""
+    graph, nodes = pipeline.graph, pipeline.options.nodes
+    specs = plan_processes(pipeline.options.name, graph, nodes, pipeline.folder)
+    journals = sum(journal_bytes(edge.cells, edge.payload_bytes) for spec in specs for edge in spec.edges.values())
+    lines = [
+        f"{pipeline.path}: good: {len(graph.nodes)} nodes in {len(specs)} processes, {len(graph.edges)} edges,"
+        f" {journals / _MIB:.1f} MiB for their queues"
+    ]
+    for name, options in nodes.items():
+        if isinstance(options, CaptureOptions):
+            slots = graph.nodes[name].slots or 0
+            known = (options.width, options.height) if options.width and options.height else None
+            picture = PictureLayout(options.format or "yuv420p", *(known or _GUESS))
+            where = (
+                ""
+                if known and options.format
+                else f" if it is {picture.width}x{picture.height} {picture.format} (known when it is opened)"
+            )
+            lines.append(f"  {name}: {slots} slots, {ring_bytes(slots, picture.nbytes) / _MIB:.1f} MiB{where}")
+    return "\n".join(lines)

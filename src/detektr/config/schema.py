@@ -1,0 +1,397 @@
+"""What a pipeline file may say: values in, options and all faults at once out; and the JSON Schema for editors."""
+
+from __future__ import annotations
+
+import json
+import re
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+
+from annotated_types import Ge, Le
+
+from detektr.config.cameras import CAMERAS, DEFAULTS, NODES_MAX
+from detektr.config.document import Document, Fault, Path, read_scalar
+from detektr.config.suggestions import listed, literals, nearest, plain_types, words_of
+from detektr.options import (
+    NAME_PATTERN,
+    STRICT,
+    BufferOptions,
+    CaptureOptions,
+    Name,
+    NodeOptions,
+    ProcessorOptions,
+    Reference,
+    SinkOptions,
+    Text,
+)
+from detektr.source_uri import STREAM_SCHEMES, scheme_of, source_kind
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+KINDS: dict[str, type[NodeOptions]] = {
+    "capture": CaptureOptions,
+    "buffer": BufferOptions,
+    "processor": ProcessorOptions,
+    "sink": SinkOptions,
+}
+# What stands in for a missing key while the rest of its section is looked at; never leaves this module unfaulted.
+_STAND_IN = {"source": "lavfi:nullsrc", "input": "unknown", "use": "unknown:unknown", "to": "none"}
+_NOT_GIVEN = object()
+T = TypeVar("T")
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}  # building one takes milliseconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """Where the audit trail goes."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    to: Annotated[
+        str, Text(r"^(none|sqlite:\S.*|rediss?://\S+)$", "sqlite:PATH, redis://..., rediss://... or none")
+    ] = "none"
+    """sqlite:PATH (beside the pipeline file unless absolute), redis://..., rediss://... or none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsOptions:
+    """Where Prometheus finds the metrics; nowhere without a port."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    port: Annotated[int, Ge(0), Le(65535)] | None = None
+    """Port; 0 takes a free one and says which."""
+    host: Annotated[str, Text(r"^[A-Za-z0-9._:-]+$", "a host name or address such as 127.0.0.1")] = "127.0.0.1"
+    """Address to listen on; loopback unless told otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineOptions:
+    """A pipeline: its nodes by name, where its audit trail goes, and where its metrics are."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    name: Name
+    """The pipeline's name, by which `status`, `logs`, `down` and `attach` find it."""
+    nodes: Mapping[Name, NodeOptions]
+    """The nodes by name; each says what it is (`kind`) and what it reads from (`input`)."""
+    audit: AuditOptions = field(default_factory=AuditOptions)
+    """Where the audit trail goes: sqlite:PATH, redis://..., rediss://... or none; or a mapping with more to say."""
+    metrics: MetricsOptions = field(default_factory=MetricsOptions)
+    """Where Prometheus finds the metrics; leave out for none."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a document came to: options as far as they could be read, and everything that is wrong.
+
+    `broken` names the nodes with a fault of their own, `unsure` those whose kind or input is not known: what others
+    miss may be what they meant.
+    """
+
+    options: PipelineOptions
+    faults: tuple[Fault, ...]
+    broken: frozenset[str] = frozenset()
+    unsure: frozenset[str] = frozenset()
+
+
+def read_options(document: Document) -> Reading:
+    """Turn a document into options; every fault of every section is found, not only the first."""
+    return _Reader(document).read()
+
+
+class _Reader:
+    """One pass over one document."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.faults: list[Fault] = list(document.faults)
+        self.broken: set[str] = set()
+        self.unsure: set[str] = set()
+
+    def read(self) -> Reading:
+        values = dict(self.document.values or {})
+        name_key, nodes_key, *other_keys = _keys(PipelineOptions)
+        known = (name_key, CAMERAS, DEFAULTS, nodes_key, *other_keys)  # cameras are nodes by now
+        self._refuse_unknown(values, known, (), "the pipeline")
+        name = self._name(values)
+        audit = values.get("audit", _NOT_GIVEN)
+        audit_values = {} if audit is _NOT_GIVEN else {"to": audit} if isinstance(audit, str) else audit
+        metrics = values.get("metrics", {})
+        options = PipelineOptions(
+            name=name,
+            nodes=self._nodes(values),
+            audit=self._section(AuditOptions, audit_values, ("audit",), "`audit`", _AUDIT_WORDS),
+            metrics=self._section(MetricsOptions, metrics, ("metrics",), "`metrics`"),
+        )
+        return Reading(options, tuple(self.faults), frozenset(self.broken), frozenset(self.unsure))
+
+    def _fault(self, path: Path, what: str, expected: str, cure: str) -> None:
+        variable = self.document.variables.get(path)
+        if variable is None or variable.is_set:  # else that was told, and is why
+            self.faults.append(Fault(self.document.line(*path), what, expected, cure))
+        if len(path) > 1 and path[0] == "nodes":
+            self.broken.add(str(path[1]))
+
+    def _shown(self, value: object, path: Path) -> str:
+        """Return a value as a fault may print it: what came from a variable as the file has it."""
+        if value is None:
+            return "empty"
+        variable = self.document.variables.get(path)
+        if variable is not None:
+            return repr(variable.raw[:60])
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, dict):
+            return "a mapping"
+        has_variable = any(other[: len(path)] == path for other in self.document.variables)
+        if isinstance(value, list) and (has_variable or not value):
+            return "a list" if value else "an empty list"
+        text = str(value)
+        return repr(text if len(text) <= 60 else f"{text[:57]}...") if isinstance(value, str) else text[:60]
+
+    def _name(self, values: Mapping[str, Any]) -> str:
+        words = words_of(typing.get_type_hints(PipelineOptions, include_extras=True)["name"])
+        if "name" not in values:
+            self._fault((), "`name` is missing", words, "write `name: demo` at the top")
+            return "unnamed"
+        name = self._coerced(values["name"], str, ("name",))
+        if not isinstance(name, str) or not re.fullmatch(NAME_PATTERN, name):
+            self._fault(("name",), f"`name` is {self._shown(name, ('name',))}", words, "give the pipeline such a name")
+            return "unnamed"
+        return name
+
+    def _nodes(self, values: Mapping[str, Any]) -> dict[str, NodeOptions]:
+        nodes = values.get("nodes", _NOT_GIVEN)
+        example = "write for example `camera: {kind: capture, source: clip.mp4}` below `nodes:`"
+        if nodes is _NOT_GIVEN:
+            self._fault((), "`nodes` is missing", "a mapping of names to nodes", example)
+            return {}
+        if not isinstance(nodes, dict) or not nodes:
+            shown = "empty" if not nodes else self._shown(nodes, ("nodes",))
+            self._fault(("nodes",), f"`nodes` is {shown}", "a mapping of names to nodes", example)
+            return {}
+        if len(nodes) > NODES_MAX:
+            cure = "split it into several pipelines"
+            self._fault(("nodes",), f"{len(nodes)} nodes", f"at most {NODES_MAX} in one pipeline", cure)
+            return {}
+        return {name: node for name, value in nodes.items() if (node := self._node(name, value)) is not None}
+
+    def _node(self, name: str, values: object) -> NodeOptions | None:
+        path: Path = ("nodes", name)
+        where = f"node {name!r:.60}"
+        if not re.fullmatch(NAME_PATTERN, name):
+            words = "a letter, then at most 31 letters, digits, _ or -"
+            self._fault(path, f"the node name {name!r:.60}", words, "rename the node, and what reads from it")
+        if not isinstance(values, dict):
+            self._fault(path, f"{where} is {self._shown(values, path)}", "a mapping", "write `{kind: ..., ...}`")
+            self.unsure.add(name)
+            return None
+        kind = values.get("kind")
+        if not isinstance(kind, str) or kind not in KINDS:
+            near = nearest(kind, KINDS) if isinstance(kind, str) else None
+            what = f"has the kind {self._shown(kind, (*path, 'kind'))}" if "kind" in values else "has no `kind`"
+            cure = f"write `kind: {near}`" if near else "say what it is"
+            self._fault((*path, "kind"), f"{where} {what}", listed(KINDS), cure)
+            self.unsure.add(name)
+            if near:  # what else is wrong with it, were it that
+                self._options(KINDS[near], {**values, "kind": near}, path, where)
+            return None
+        return self._options(KINDS[kind], values, path, where)
+
+    def _options(self, cls: type[NodeOptions], values: Mapping[str, Any], path: Path, where: str) -> NodeOptions:
+        options = self._section(cls, values, path, where)
+        if isinstance(options, CaptureOptions) and "source" in values:
+            self._source(options, path, where)
+        return options
+
+    def _source(self, options: CaptureOptions, path: Path, where: str) -> None:
+        """Look at what a source's text says; whether it is there is for the machine to say."""
+        text, kind = options.source, source_kind(options.source)
+        path = (*path, "source")
+        if not text.strip() or text.lower() in ("lavfi:", "file:", "file://"):
+            cure = "write a file, rtsp://..., http(s)://..., /dev/video0, lavfi:... or python:module:name"
+            self._fault(path, f"{where}: `source` is empty", "where its frames come from", cure)
+        elif "\0" in text or "\n" in text:
+            self._fault(path, f"{where}: `source` has more than one line", "one line", "join them or quote it")
+        elif kind == "python" and not re.fullmatch(_REFERENCE.pattern, text.partition(":")[2]):
+            cure = "write `python:my.module:pictures`"
+            self._fault(path, f"{where}: `source` is {self._shown(text, path)}", "python:module:name", cure)
+        elif kind == "stream" and (scheme := scheme_of(text)) not in STREAM_SCHEMES:
+            near = nearest(scheme or "", STREAM_SCHEMES)
+            cure = f"write `{near}://...`" if near else "see which of these your camera speaks"
+            self._fault(path, f"{where}: `source` begins with '{scheme}://'", listed(STREAM_SCHEMES), cure)
+        elif kind == "stream" and (" " in text or text.endswith("://")):
+            what = "has a space in its URL" if " " in text else "names no host"  # the text may hold a password
+            self._fault(path, f"{where}: `source` {what}", "a complete URL", "write %20 for a space in a password")
+        elif kind != "python" and options.with_:
+            cure = "remove `with`, or write `source: python:module:name`"
+            self._fault((*path[:-1], "with"), f"{where}: `with` has no effect here", "a python: source", cure)
+
+    def _refuse_unknown(self, values: Mapping[str, Any], keys: tuple[str, ...], path: Path, where: str) -> list[str]:
+        unknown = [key for key in values if key not in keys]
+        for key in unknown:
+            near = nearest(key, (other for other in keys if other not in values)) or nearest(key, keys)
+            others = [kind for kind, options in KINDS.items() if path[:1] == ("nodes",) and key in _keys(options)]
+            cure = f"write `{near}`" if near else "remove it"
+            if others:
+                cure = f"remove it (it is a key of a {listed(others)})"
+            self._fault((*path, key), f"{where} has the unknown key {key!r:.60}", listed(keys), cure)
+        return unknown
+
+    def _coerced(self, value: object, hint: Any, path: Path) -> object:
+        """Read a variable's text as what its key takes, whether it stands in quotes or not."""
+        variable = self.document.variables.get(path)
+        if variable is None:
+            return value
+        return variable.text if str in plain_types(hint) else read_scalar(variable.text)
+
+    def _section(self, cls: type[T], values: object, path: Path, where: str, words: str = "a mapping") -> T:
+        """Read one mapping into its dataclass; what is wrong is faulted and left out, so that the rest is seen too."""
+        clean: dict[str, Any] = {}
+        if isinstance(values, dict):
+            unknown = self._refuse_unknown(values, _keys(cls), path, where)
+            clean = {_field_name(key): value for key, value in values.items() if key not in unknown}
+        else:
+            self._fault(path, f"{where} is {self._shown(values, path)}", words, "write it so, or leave it out")
+        hints = typing.get_type_hints(cls, include_extras=True)
+        for name, value in clean.items():
+            if is_dataclass(hints[name]):
+                key_path = (*path, name)
+                inner = self._section(hints[name], value, key_path, f"{where}: `{name}`")
+                clean[name] = {other.name: getattr(inner, other.name) for other in fields(inner)}
+            elif isinstance(value, list):
+                clean[name] = [self._coerced(item, str, (*path, name, index)) for index, item in enumerate(value)]
+            elif name != "with_":
+                clean[name] = self._coerced(value, hints[name], (*path, _key(name)))
+        left_out: set[str] = set()
+        while True:
+            options, wrong = _validated(cls, clean)
+            if options is not None:
+                return options
+            for name, message in wrong.items():
+                if not any(other in message for other in left_out):  # else it is told against a default
+                    self._key_fault(cls, hints[name], name, clean.get(name, _NOT_GIVEN), message, path, where)
+                left_out.add(name)
+                clean.pop(name, None)
+                if name in _STAND_IN and _default(cls, name) is MISSING:
+                    clean[name] = _STAND_IN[name]
+
+    def _key_fault(self, cls: type, hint: Any, name: str, value: object, message: str, path: Path, where: str) -> None:
+        if path[:1] == ("nodes",) and name == "input":
+            self.unsure.add(str(path[1]))
+        key_path, label = (*path, _key(name)), f"{where}: `{_key(name)}`"
+        if path == ("audit",) and path in self.document.lines and key_path not in self.document.lines:
+            key_path, label = path, where  # given as one text, not as a mapping
+        if value is _NOT_GIVEN:
+            self._fault(path, f"{label} is missing", words_of(hint), f"write `{_key(name)}: ...`")
+            return
+        default, choices = _default(cls, name), literals(hint)
+        near = nearest(value, choices) if isinstance(value, str) and choices else None
+        cure = "correct it"
+        if near is not None:
+            cure = f"write `{near}`"
+        elif isinstance(default, str | int):
+            cure = f"correct it, or leave it out ({json.dumps(default).strip(chr(34))})"
+        elif default is not MISSING:
+            cure = "correct it, or leave it out"
+        expected = message.partition(" must be ")[2].partition(";")[0] or words_of(hint)
+        self._fault(key_path, f"{label} is {self._shown(value, key_path)}", expected, cure)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of the pipeline file, for editors to complete and check from."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **_adapter(PipelineOptions).json_schema()}
+    definitions = schema["$defs"]
+    for kind, options in KINDS.items():
+        definition = definitions[options.__name__]
+        keys = definition["properties"]
+        for base in filter(is_dataclass, options.__mro__[1:]):  # pydantic reads a class's own docstrings only
+            for name, inherited in _adapter(base).json_schema()["properties"].items():
+                if "description" in inherited:
+                    keys[name].setdefault("description", inherited["description"])
+        definition["properties"] = {"kind": keys.pop("kind")} | {_key(name): value for name, value in keys.items()}
+        definition["required"] = ["kind", *definition.get("required", [])]
+        definition["properties"]["kind"].pop("default", None)
+        definition["title"] = kind
+    by_kind = [{"$ref": f"#/$defs/{options.__name__}"} for options in KINDS.values()]
+    schema["properties"]["nodes"] |= {"additionalProperties": {"oneOf": by_kind}, "minProperties": 1}
+    capture = definitions["CaptureOptions"]
+    definitions["Camera"] = {**capture, "title": "camera", "required": ["source"]}
+    shared = {key: value for key, value in capture["properties"].items() if key not in ("kind", "source", "camera")}
+    schema["properties"] |= {
+        CAMERAS: {
+            "description": "The cameras by name: a source, or a mapping with `source`; each is a capture of its name.",
+            "type": "object",
+            "propertyNames": {"pattern": NAME_PATTERN},
+            "additionalProperties": {"anyOf": [capture["properties"]["source"], {"$ref": "#/$defs/Camera"}]},
+            "minProperties": 1,
+        },
+        DEFAULTS: {
+            "description": "What every camera has that does not say otherwise.",
+            "type": "object",
+            "properties": shared,
+            "additionalProperties": False,
+        },
+    }
+    audit = schema["properties"]["audit"]
+    text = dict(definitions["AuditOptions"]["properties"]["to"])
+    schema["properties"]["audit"] = {
+        "anyOf": [text, {"$ref": "#/$defs/AuditOptions"}],
+        "description": audit["description"],
+        "default": "none",
+    }
+    return schema
+
+
+def _adapter(cls: type[T]) -> TypeAdapter[T]:
+    if cls not in _ADAPTERS:
+        from pydantic import TypeAdapter  # costs 80 ms, which a process that reads no file need not pay
+
+        _ADAPTERS[cls] = TypeAdapter(cls)
+    return _ADAPTERS[cls]
+
+
+def _validated(cls: type[T], values: Mapping[str, Any]) -> tuple[T | None, dict[str, str]]:
+    """Return the options, or the fields that are wrong (with a message where the dataclass itself refused)."""
+    from pydantic import ValidationError
+
+    try:
+        # As JSON, because strict means there what a file means: true is no number, and a mapping is a dataclass.
+        return _adapter(cls).validate_json(json.dumps(values), strict=True), {}
+    except ValidationError as error:
+        wrong: dict[str, str] = {}
+        for fault in error.errors(include_url=False):
+            if fault["loc"]:
+                wrong.setdefault(str(fault["loc"][0]), "")
+            else:
+                message = str(fault.get("ctx", {}).get("error", fault["msg"]))
+                wrong.setdefault(message.split()[0], message)
+        return None, wrong
+
+
+def _field_name(key: str) -> str:
+    return "with_" if key == "with" else key
+
+
+def _key(name: str) -> str:
+    return "with" if name == "with_" else name
+
+
+def _keys(cls: type) -> tuple[str, ...]:
+    """Return the file's keys of a section: its kind and what must be given first."""
+    names = [other.name for other in fields(cls)]
+    names.sort(key=lambda name: (name != "kind", _default(cls, name) is not MISSING))
+    return tuple(map(_key, names))
+
+
+def _default(cls: type, name: str) -> object:
+    found = next(other for other in fields(cls) if other.name == name)
+    return None if found.default_factory is not MISSING else found.default
+
+
+_REFERENCE = next(note for note in typing.get_args(Reference) if isinstance(note, Text))
+_AUDIT_WORDS = "sqlite:PATH, redis://..., rediss://..., none or a mapping with `to`"

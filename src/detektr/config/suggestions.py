@@ -1,0 +1,77 @@
+"""What a type hint takes, in words; and how choices are listed and matched. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le
+
+from detektr.options import Text
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """Return the choice that looks most like a word; None where none does."""
+    lowered = {choice.lower(): choice for choice in choices}
+    for choice in lowered:
+        if len(word) < 64 and sorted(choice) == sorted(word.lower()):  # two letters changed places: rstp
+            return lowered[choice]
+    found = difflib.get_close_matches(word[:64].lower(), lowered, n=1, cutoff=0.6)
+    return lowered[found[0]] if found else None
+
+
+def listed(choices: Iterable[str]) -> str:
+    """Return choices as a sentence has them: `a, b or c`."""
+    names = list(choices)
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}" if names else "nothing"
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """Return the members of a union without None, or the hint itself."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return tuple(part for part in typing.get_args(hint) if part is not types.NoneType)
+    return (hint,)
+
+
+def plain_types(hint: Any) -> set[Any]:
+    """Return what a key takes, as str, int, float, bool or a container; a choice of words is a str."""
+    plain = {typing.get_args(part)[0] if typing.get_origin(part) is Annotated else part for part in _parts(hint)}
+    return {str if typing.get_origin(part) is Literal else part for part in plain}
+
+
+def literals(hint: Any) -> list[str]:
+    """Return the words that a key may be; empty where it takes more than that."""
+    choices: list[str] = []
+    for part in _parts(hint):
+        if typing.get_origin(part) is Literal:
+            choices += typing.get_args(part)
+        elif typing.get_origin(part) is Annotated:
+            choices += (
+                choice for note in typing.get_args(part)[1:] if isinstance(note, Text) for choice in note.choices
+            )
+    return choices
+
+
+def words_of(hint: Any) -> str:
+    """Say what a key takes."""
+    return listed(_part_words(part) for part in _parts(hint))
+
+
+def _part_words(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return listed(arguments)
+    if origin is Annotated:
+        text = next((note for note in arguments[1:] if isinstance(note, Text)), None)
+        if text is not None:
+            return text.words
+        low = next(note.ge for note in arguments[1:] if isinstance(note, Ge))
+        high = next(note.le for note in arguments[1:] if isinstance(note, Le))
+        return f"{_part_words(arguments[0])} from {low} to {high}"
+    if origin is list:
+        return "a list of them"
+    plain = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    return plain.get(hint, "a mapping")

@@ -1,0 +1,130 @@
+"""All edges of one producer: a frame is offered to each, and is needed until the last of them has settled it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from detektr.edge.edge import Edge
+from detektr.edge.lease import FrameName
+
+
+class Fanout:
+    """Which frames are still needed, by how many edges. No sockets, no clock."""
+
+    def __init__(self) -> None:
+        """Begin without edges."""
+        self.wake: Callable[[set[int]], None] | None = None
+        """Called with the sessions that an edge has leased a frame to, before the next edge's turn; None: they wait."""
+        self.edges: dict[str, Edge] = {}
+        self._orders: list[list[Edge]] = [[]]  # the edges, with each of those that are no guests' first
+        self._released: list[FrameName] = []
+        self._needed: dict[FrameName, int] = {}
+
+    def add(self, edge: Edge) -> None:
+        """Let an edge in; the frames that its journal holds are needed from now on."""
+        self.edges[edge.consumer] = edge
+        self._reorder()
+        for cell in edge.holds():
+            name = cell.key, cell.sequence
+            self._needed[name] = self._needed.get(name, 0) + 1
+
+    def remove(self, consumer: str) -> None:
+        """Let an edge go; what it still held is no longer needed by it."""
+        edge = self.edges.pop(consumer)
+        self._reorder()
+        self._settle([*edge.settled, *[(cell.key, cell.sequence) for cell in edge.holds()]])
+
+    def catch_up(self) -> None:
+        """Offer what some edge holds to those that a predecessor did not come to before it died."""
+        held = {(cell.key, cell.sequence): cell for edge in self.edges.values() for cell in edge.holds()}
+        for (key, sequence), cell in sorted(held.items()):
+            for edge in self.edges.values():
+                seen = edge.journal.seen(key)
+                is_missed = seen <= sequence and (seen or not edge.options.is_guest)  # a guest starts where it came in
+                if not is_missed:
+                    continue
+                taken = edge.offer(cell.lane, key, sequence, cell.captured_ns, cell.payload, is_owed=True)
+                if taken == "taken":
+                    self._needed[key, sequence] += 1
+
+    def has_room(self, lane: int) -> bool:
+        """Whether every edge would take a frame now; without edges there is nobody to offer it to."""
+        for edge in self.edges.values():  # on every frame's way, here and below: loops, not generators
+            if not edge.has_room(lane):
+                return False
+        return bool(self.edges)
+
+    def offer(
+        self,
+        lane: int,
+        key: int,
+        sequence: int,
+        captured_ns: int,
+        payload: bytes,
+        now_ns: int = 0,
+    ) -> None:
+        """Offer a frame to every edge, see `Edge.offer`; those that know it from before a restart count it once.
+
+        They take turns at being first, guests after all others: who is woken later waits for the cores.
+        """
+        name, needed, orders = (key, sequence), 0, self._orders
+        for edge in orders[sequence % len(orders)]:
+            if edge.offer(lane, key, sequence, captured_ns, payload, now_ns) == "taken":
+                needed += 1
+                if edge.granted and self.wake is not None:
+                    self.wake(edge.granted)
+                    edge.granted.clear()
+        needed += self._needed.get(name, 0)
+        if needed:
+            self._needed[name] = needed
+        else:
+            self._released.append(name)
+
+    def count_dropped(self, key: int, last_sequence: int, count: int, reason: str) -> None:
+        """Count frames that never had pixels to offer on every edge that has not heard of them."""
+        for edge in self.edges.values():
+            seen = edge.journal.seen(key)
+            unheard = min(count, last_sequence + 1 - seen)
+            if unheard > 0 and (seen or count == 1 or not edge.options.is_guest):  # a guest starts where it came in
+                edge.count_dropped(key, last_sequence, unheard, reason)
+
+    def seen_all(self) -> dict[int, int]:
+        """Per stream, the next sequence that some edge of the file has not been offered yet."""
+        lowest: dict[int, int] = {}
+        edges = [edge for edge in self.edges.values() if not edge.options.is_guest] or list(self.edges.values())
+        for place, edge in enumerate(edges):
+            seen = edge.journal.seen_all()
+            if place == 0:
+                lowest = seen
+            else:
+                lowest = {key: min(expected, seen[key]) for key, expected in lowest.items() if key in seen}
+        return lowest
+
+    def collect(self) -> list[FrameName]:
+        """Return the frames that no edge needs any more, since the last call."""
+        for edge in self.edges.values():
+            if edge.settled:
+                self._settle(edge.settled)
+                edge.settled.clear()
+        released, self._released = self._released, []
+        return released
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no edge holds anything."""
+        return all(edge.is_empty for edge in self.edges.values())
+
+    def _reorder(self) -> None:
+        guests = [edge for edge in self.edges.values() if edge.options.is_guest]
+        own = [edge for edge in self.edges.values() if not edge.options.is_guest]
+        self._orders = [[*own[first:], *own[:first], *guests] for first in range(max(len(own), 1))]
+
+    def _settle(self, names: list[FrameName]) -> None:
+        needed = self._needed
+        for name in names:
+            left = needed.get(name, 0) - 1
+            if left > 0:
+                needed[name] = left
+            else:
+                needed.pop(name, None)
+                self._released.append(name)

@@ -1,0 +1,337 @@
+"""The consumer's side of one edge: attach, receive leases, give them back; again when the producer changed."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from detektr.ledger import EdgeLedger
+from detektr.memory import layout
+from detektr.memory.completion_queue import ReturnsWriter
+from detektr.memory.journal_reader import JournalReader, Lease, open_journal
+from detektr.memory.layout import EDGE_WORD_INCARNATION, EDGE_WORD_WANTED, WANTED, WANTED_AWAKE
+from detektr.memory.run_folder import RunFolder
+from detektr.memory.segment import fence
+from detektr.memory.status_block import NodePage
+from detektr.wire.link import Link, Outbox
+from detektr.wire.message import Attach, Detach, Failure, FrameName, Refusal, Welcome
+
+ANSWER_NS = 1_000_000_000  # an attach that nobody answers within this time is sent again
+FAILED_MAX = 64
+RETURNS_SPARE = 64
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Which edge to read, and as whom."""
+
+    producer: str
+    producer_replica: int
+    consumer: str
+    window: int
+    is_durable: bool = False
+    is_guest: bool = False
+    """The edge is not in the producer's file: it is made when we attach, as the next three say, and goes with us."""
+    when_full: str = ""
+    """Policy; empty: the producer's own."""
+    max_deliveries: int = 1
+    timeout_ns: int = 0
+    """How long one frame may take; 0: as long as we live."""
+
+
+class Intake:
+    """One edge as one replica sees it. `leases` waits to be worked on; `held` is all that is not given back."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        entry: int,
+        folder: RunFolder,
+        link: Link,
+        page: NodePage,
+        *,
+        seen: Callable[[], Iterable[FrameName]] = tuple,
+    ) -> None:
+        """Nothing is sent before the first `tick`.
+
+        Args:
+            upstream: the edge.
+            entry: number of this input on the node's page.
+            folder: where the edge's journal and the producer's socket are.
+            link: our sockets.
+            page: our page; the producer reads from it how far we were, should we die.
+            seen: for a durable consumer, what it expects next of each stream.
+        Raises:
+            NoRoomError: shared memory has no room for what is given back.
+        """
+        self.upstream = upstream
+        self.leases: deque[Lease] = deque()
+        self.held: dict[FrameName, Lease | None] = {}
+        self.why = ""
+        self.wanted = 0
+        """What the producer wanted of leases that come back at our last look: 0, or one of the words of `layout`."""
+        self.is_outlived = False
+        """Whether, at our last look, the producer that we are attached to had a successor, which waits for us."""
+        self._folder, self._link, self._page, self._seen = folder, link, page, seen
+        at = layout.PAGE_WORD_INPUTS + entry * layout.PAGE_INPUT_WORDS
+        self._session_word = at + layout.PAGE_INPUT_SESSION
+        self._working_word = at + layout.PAGE_INPUT_WORKING
+        self._finished_word = at + layout.PAGE_INPUT_FINISHED
+        self._previous = page[self._session_word], page[self._working_word], page[self._finished_word]
+        self._session = self._round = self._received = self._incarnation = self._entry = self._granted_word = 0
+        self._sent_ns = 0
+        self._is_attached = False
+        self._journal: JournalReader | None = None
+        self._outbox: Outbox | None = None
+        producer = f"{upstream.producer}.{upstream.producer_replica}"
+        self._returns = ReturnsWriter(folder.returns(page.path.stem, producer), upstream.window + RETURNS_SPARE)
+        self._is_told = True
+        self._failed: list[tuple[int, int, str]] = []
+        self._failed_lately: deque[tuple[int, int, str]] = deque(maxlen=FAILED_MAX + upstream.window)
+        self._unheard: list[Lease] = []  # failed, and their leases still stand
+        self._is_sign_due = False
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether the producer has let us in."""
+        return self._is_attached
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether everything was delivered and nothing more will come."""
+        journal = self._journal
+        return not self.held and journal is not None and journal.words[layout.EDGE_WORD_STATE] == layout.EDGE_ENDED
+
+    def ledger(self) -> EdgeLedger | None:
+        """Return the edge's ledger as it is now; None: there is no edge yet."""
+        return None if self._journal is None else self._journal.ledger()
+
+    def owns(self, session: int) -> bool:
+        """Whether a message that names `session` is for this edge."""
+        return session == self._session
+
+    def handle(self, message: Welcome | Refusal, now_ns: int) -> None:
+        """Take one message of the producer; those of an earlier attach are stale and left alone."""
+        if isinstance(message, Refusal):
+            self.why = f"refused by {self.upstream.producer}: {message.why}"
+            _log.error("%s", self.why)
+            self._sent_ns = now_ns
+        elif message.round == self._round and not self._is_attached:
+            self._open_journal()
+            journal = self._journal
+            entry = None if journal is None else journal.entry_of(self._session)
+            if journal is not None and entry is not None:
+                self._entry, self._received = entry, journal.granted_before(entry)
+                self._granted_word = journal.granted_word(entry)
+                self._is_attached, self._incarnation, self.why = True, message.incarnation, ""
+                _log.info("attached to %s", self.upstream.producer)
+
+    def receive(self) -> bool:
+        """Wake up, take what was granted, and say whether something was; leases ended meanwhile are skipped."""
+        if self._returns.is_asleep:
+            self._returns.turn_over()
+        last, journal = self._look(), self._journal
+        if last == self._received or journal is None:
+            return False
+        leases = journal.leases(self._entry, self._session, self._received, last)
+        if len(leases) != last - self._received:
+            self._is_sign_due = True
+        self._received = last
+        for lease in leases:
+            name = lease.key, lease.sequence
+            self.held[name] = lease
+            self.leases.append(lease)
+            if lease.delivery > 1:  # the failures of this frame have been heard
+                lately = [failed for failed in self._failed_lately if failed[:2] != name]
+                self._failed_lately = deque(lately, maxlen=self._failed_lately.maxlen)
+        return True
+
+    def fall_asleep(self) -> bool:
+        """Say that we wait to be woken; whether there is something for us, or to tell, before that could be seen."""
+        if not self._returns.is_asleep:
+            self._returns.turn_over()
+        fence()
+        return self._look() != self._received or self._is_awaited
+
+    def _look(self) -> int:
+        """Return the running number of the last lease granted to us; note whether the producer waits, and lives."""
+        journal = self._journal
+        if not self._is_attached or journal is None:
+            self.wanted, self.is_outlived = 0, False
+            return self._received
+        words = journal.words
+        self.wanted = words[EDGE_WORD_WANTED]
+        self.is_outlived = words[EDGE_WORD_INCARNATION] != self._incarnation
+        return words[self._granted_word]
+
+    def tick(self, now_ns: int) -> None:
+        """Attach, or attach again, where that is due."""
+        journal = self._journal
+        self._look()
+        if journal is not None and (journal.is_unlinked or journal.state == layout.EDGE_CLOSED) and not self.is_ended:
+            self._leave(f"{self.upstream.producer} has left")
+        elif self.is_outlived:
+            _log.info("%s was restarted: attaching again", self.upstream.producer)
+            self._is_attached = False
+            self._sent_ns = 0
+        elif self._is_attached and journal is not None and journal.entry_of(self._session) != self._entry:
+            _log.warning("%s has let this replica go: attaching anew", self.upstream.producer)
+            self._leave("let go")
+        if not self._is_attached and now_ns - self._sent_ns >= ANSWER_NS:
+            self._attach(now_ns)
+
+    def take(self) -> Lease | None:
+        """Return the next frame to work on, and note on the page that it is being worked on; None: there is none.
+
+        Leases that were revoked meanwhile are skipped.
+        """
+        while self.leases:
+            lease = self.leases.popleft()
+            name = lease.key, lease.sequence
+            if self.held.get(name) is not lease:
+                continue  # leased to us once more since, or given back
+            if self.still_holds(lease):
+                self._page[self._working_word] = lease.grant
+                return lease
+            del self.held[name]
+            self._is_sign_due = True
+        return None
+
+    def still_holds(self, lease: Lease) -> bool:
+        """Whether the lease stands: it was not revoked, and the frame not given to another."""
+        journal = self._journal
+        return journal is not None and journal.is_leased(lease.cell, self._session, lease.grant)
+
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether the producer is to be woken for what we gave back: whatever it is, or where we run short of work."""
+        if not self.wanted or self.wanted & WANTED_AWAKE or self._is_told:
+            return False
+        return self.wanted != WANTED or 2 * len(self.leases) <= self.upstream.window
+
+    def finish(self, name: FrameName, grant: int = 0) -> None:
+        """Give back a frame whose work is done; a producer that waits for it is told at the next `flush`."""
+        lease = self.held.pop(name, None)
+        if self._unheard:
+            self._unheard = [lease for lease in self._unheard if self.still_holds(lease)]
+        if grant and not self._unheard:  # else our page would call those finished, should we die
+            self._page[self._finished_word] = grant
+        # A durable one's leases get other numbers when its successor attaches; and nobody ends them early.
+        self._returns.append(*name, 0 if lease is None or self.upstream.is_durable else lease.grant)
+        self._is_told = False
+
+    def fail(self, name: FrameName, why: str) -> None:
+        """Note that the attempt at a frame failed; it is told at the next `flush`."""
+        lease = self.held.pop(name, None)
+        if lease is not None:
+            self._unheard.append(lease)
+        self._failed.append((*name, why))
+
+    def let_go(self, lease: Lease) -> None:
+        """Forget a lease that was ended while its work waited; the frame may be leased to us again by now."""
+        if self.held.get((lease.key, lease.sequence)) is lease:
+            del self.held[lease.key, lease.sequence]
+        self._is_sign_due = True
+
+    def note_alive(self) -> None:
+        """Tell the producer, at the next `flush`, that we live, though we give nothing back for a while."""
+        self._is_sign_due = True
+
+    def flush(self) -> None:
+        """Tell the producer of failures; wake it if it waits for what we gave back and we run short of work.
+
+        Having skipped leases that were ended is a sign of life, and is told too.
+        """
+        outbox = self._outbox
+        if self._failed or self._is_sign_due:
+            self._is_sign_due = False
+            if outbox is not None and self._session:
+                outbox.try_send(Failure(self.upstream.consumer, self._session, tuple(self._failed)))
+            self._failed_lately.extend(self._failed)
+            self._failed.clear()
+        if not self._is_told:
+            self._look()  # again: the work may have taken long
+            # Without a fence: who misses it sees it when it falls asleep.
+            if self._is_awaited and outbox is not None:
+                self._is_told = True
+                outbox.ring()
+
+    def close(self) -> None:
+        """Tell what is given back, leave the edge and close."""
+        self.flush()
+        if self._outbox is not None:
+            if self._session:
+                self._outbox.try_send(Detach(self.upstream.consumer, self._session))
+            self._outbox.close(linger_ms=500)
+            self._outbox = None
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        self._returns.close()
+
+    def _attach(self, now_ns: int) -> None:
+        upstream = self.upstream
+        inbox = self._folder.inbox(upstream.producer, upstream.producer_replica)
+        if not inbox.exists():
+            self._open_journal()
+            self.why = f"waiting for {upstream.producer}"
+            return
+        if self._outbox is not None:
+            self._outbox.close()
+        bell = self._folder.doorbell(upstream.producer, upstream.producer_replica)
+        self._outbox = self._link.open_outbox(inbox, bell)
+        if not self._session:
+            self._session, self._received = secrets.randbits(63) | 1, 0
+            self._page[self._session_word] = 0
+            self._page[self._working_word] = self._page[self._finished_word] = 0
+            self._page[self._session_word] = self._session
+        self._round += 1
+        self._sent_ns = now_ns
+        self.why = f"waiting for {upstream.producer} to answer"
+        self._outbox.try_send(
+            Attach(
+                consumer=upstream.consumer,
+                replica=f"{self._page.path.stem}",
+                session=self._session,
+                round=self._round,
+                window=upstream.window,
+                is_durable=upstream.is_durable,
+                is_guest=upstream.is_guest,
+                when_full=upstream.when_full,
+                received=self._received,
+                held=tuple(self.held),
+                seen=tuple(self._seen()),
+                failed=tuple(self._failed_lately),
+                previous=self._previous,
+                max_deliveries=upstream.max_deliveries,
+                timeout_ns=upstream.timeout_ns,
+                returned=self._returns.restate(),
+            )
+        )
+
+    def _leave(self, why: str) -> None:
+        """Begin anew: another session, nothing held (what is being worked on will be refused)."""
+        self.why, self._is_attached = why, False
+        self._previous = self._session, self._page[self._working_word], self._page[self._finished_word]
+        self._session, self._sent_ns = 0, 0
+        for lease in self.leases:  # never begun, and no longer ours
+            self.held.pop((lease.key, lease.sequence), None)
+        self.leases.clear()
+        if not self.upstream.is_durable:
+            self.held.clear()
+        self._failed_lately.clear()
+        self._unheard.clear()
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
+    def _open_journal(self) -> None:
+        upstream = self.upstream
+        if self._journal is not None:
+            self._journal.close()
+        path = self._folder.journal(upstream.producer, upstream.producer_replica, upstream.consumer)
+        self._journal = open_journal(path, upstream.producer, upstream.consumer)

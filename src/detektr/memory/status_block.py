@@ -1,0 +1,253 @@
+"""A node's page: a small mapped file in which one process writes down how it is; locked for as long as it lives."""
+
+from __future__ import annotations
+
+import bisect
+import os
+import select
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from detektr.errors import RefusedError
+from detektr.memory import layout
+from detektr.memory.run_folder import RunFolder
+from detektr.memory.segment import Segment, create_segment, open_segment
+
+KINDS = ("capture", "buffer", "processor", "sink", "guest")
+STATES = (
+    *("starting", "waiting", "connecting", "running", "stalled", "draining", "ended", "failed"),
+    *("unauthorized", "forbidden", "not_found", "tls_failed"),
+)
+SWEEP_NS = 500_000_000  # a sweep holds a dead process's page for a moment; so long is waited for it
+POLL_MS = 5
+AGE_BUCKETS_NS = tuple(round(100_000 * 2 ** (step / 2)) for step in range(40))  # 0.1 ms to 74 s, by half octaves
+
+
+@dataclass(frozen=True)
+class NodeSnapshot:
+    """One process of a node as its page says; counters go on over restarts of the process."""
+
+    node: str
+    replica: int
+    kind: str = ""
+    pid: int = 0
+    is_alive: bool = False
+    state: str = "starting"
+    why: str = ""
+    since_utc_ns: int = 0
+    """Since when it is in this state."""
+    mode: str = ""
+    """On a capture: how its source is read."""
+    frames: int = 0
+    """Frames captured, passed on or processed; on a sink: events written."""
+    failures: int = 0
+    """Frames on which the processor raised."""
+    refused: int = 0
+    """Results thrown away because the lease was over or the slot overwritten."""
+    wire_errors: int = 0
+    """Messages that were not ours."""
+    reconnects: int = 0
+    thinned: int = 0
+    """Pictures left out by `fps`."""
+    corrupt: int = 0
+    """Pictures that the decoder marked as damaged."""
+    stale: int = 0
+    """Pictures left out because they were an old backlog."""
+    trail_lost: int = 0
+    """Audit records lost because their way was full."""
+    last_frame_utc_ns: int = 0
+    working_since_ns: int = 0
+    """Monotonic time since which the current frame is worked on; 0: none is."""
+    slots_total: int = 0
+    slots_free: int = 0
+    ring_bytes: int = 0
+    age_sum_ns: int = 0
+    age_counts: tuple[int, ...] = ()
+    """Frames by age when their work was done; the buckets end at `AGE_BUCKETS_NS`, one more holds the rest."""
+
+
+class NodePage:
+    """The page of this process, which is its only writer. Holding its lock is what being alive means."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        """Open the page that a predecessor left, or make one, and lock it.
+
+        Raises:
+            RefusedError: a process of this name is running.
+        """
+        self.path = path
+        nbytes = layout.whole_pages(layout.PAGE_WORDS * layout.WORD_BYTES)
+        segment = open_segment(path, is_writable=True)
+        while segment is None:
+            try:
+                segment = create_segment(path, nbytes, _fill, may_replace=False)
+            except FileExistsError:  # another began at the same moment: its lock tells whose the name is
+                segment = open_segment(path, is_writable=True)
+        self.segment = segment
+        if not segment.try_lock():
+            pid = segment.words[layout.PAGE_WORD_PID]
+            segment.close()
+            raise RefusedError(f"{path.stem} is running already, as process {pid}; stop it, or choose another name")
+        self.words = segment.words
+        self.words[layout.PAGE_WORD_KIND] = KINDS.index(kind)
+        self.words[layout.PAGE_WORD_PID] = os.getpid()
+        self.words[layout.PAGE_WORD_WORKING_SINCE_NS] = 0
+        self.words[layout.PAGE_WORD_STATE] = 0
+        self.words[layout.PAGE_WORD_STATE_SINCE_UTC_NS] = time.time_ns()
+        self.words[layout.PAGE_WORD_MODE_LENGTH] = 0
+        os.register_at_fork(after_in_child=segment.close_descriptor)
+
+    def __getitem__(self, word: int) -> int:
+        """Read one word."""
+        return self.words[word]
+
+    def __setitem__(self, word: int, value: int) -> None:
+        """Write one word."""
+        self.words[word] = value
+
+    def set_state(self, state: str, why: str = "") -> None:
+        """Say how the node is, and why where the state does not say all."""
+        blob = why.encode(errors="replace")[: layout.PAGE_WHY_BYTES_MAX]
+        begin = layout.PAGE_WORD_WHY * layout.WORD_BYTES
+        self.words[layout.PAGE_WORD_WHY_LENGTH] = 0
+        self.segment.bytes[begin : begin + len(blob)] = blob
+        if self.words[layout.PAGE_WORD_STATE] != STATES.index(state):
+            self.words[layout.PAGE_WORD_STATE_SINCE_UTC_NS] = time.time_ns()
+        self.words[layout.PAGE_WORD_STATE] = STATES.index(state)
+        self.words[layout.PAGE_WORD_WHY_LENGTH] = len(blob)
+
+    def set_mode(self, mode: str) -> None:
+        """Say how the source is read."""
+        blob = mode.encode(errors="replace")[: layout.PAGE_MODE_BYTES_MAX]
+        begin = layout.PAGE_WORD_MODE * layout.WORD_BYTES
+        self.words[layout.PAGE_WORD_MODE_LENGTH] = 0
+        self.segment.bytes[begin : begin + len(blob)] = blob
+        self.words[layout.PAGE_WORD_MODE_LENGTH] = len(blob)
+
+    def count_frame(self, age_ns: int, utc_ns: int) -> None:
+        """Count a frame whose work is done at `age_ns` after its capture."""
+        words = self.words
+        words[layout.PAGE_WORD_AGES + bisect.bisect_left(AGE_BUCKETS_NS, age_ns)] += 1
+        words[layout.PAGE_WORD_AGE_SUM_NS] += max(age_ns, 0)
+        words[layout.PAGE_WORD_FRAMES] += 1
+        words[layout.PAGE_WORD_LAST_FRAME_UTC_NS] = utc_ns
+
+    def close(self, *, unlink: bool) -> None:
+        """Let go of the lock; with `unlink` the page goes too."""
+        if unlink:
+            self.path.unlink(missing_ok=True)
+        self.words = self.words[:0]
+        self.segment.close()
+
+
+def take_page(folder: RunFolder, node: str, replica: int, kind: str, *, wait_ns: int = SWEEP_NS) -> NodePage:
+    """Make the folder and lock a process's page in it.
+
+    Others may leave or sweep at the same moment and take the page or the folder away: then it is made again.
+
+    Args:
+        folder: the pipeline's.
+        node: name of the node.
+        replica: number of the process.
+        kind: one of `KINDS`.
+        wait_ns: how long a page that is locked is waited for.
+    Raises:
+        RefusedError: a process of this name is running, or the folder cannot be made.
+    """
+    deadline_ns = time.monotonic_ns() + wait_ns
+    while True:
+        folder.make()
+        try:
+            page = NodePage(folder.page(node, replica), kind)
+        except FileNotFoundError:
+            continue
+        except RefusedError:
+            if time.monotonic_ns() >= deadline_ns:
+                raise
+            select.poll().poll(POLL_MS)
+            continue
+        if not page.segment.is_unlinked:
+            return page
+        page.close(unlink=False)
+
+
+class PageReader:
+    """Anybody's read-only look at a node's page."""
+
+    def __init__(self, segment: Segment, node: str, replica: int) -> None:
+        """Read the mapped page of one process of `node`."""
+        self.node, self.replica = node, replica
+        self.segment = segment
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process that wrote the page lives, by the kernel's word."""
+        return self.segment.is_locked_elsewhere()
+
+    @property
+    def pid(self) -> int:
+        """Process that took the page last."""
+        return self.segment.words[layout.PAGE_WORD_PID]
+
+    def progress(self, session: int) -> tuple[int, int] | None:
+        """Return the numbers of the leases that `session` began last and finished last; None: it is not here."""
+        words = self.segment.words
+        for entry in range(layout.PAGE_INPUTS_MAX):
+            at = layout.PAGE_WORD_INPUTS + entry * layout.PAGE_INPUT_WORDS
+            if words[at + layout.PAGE_INPUT_SESSION] == session:
+                return words[at + layout.PAGE_INPUT_WORKING], words[at + layout.PAGE_INPUT_FINISHED]
+        return None
+
+    def snapshot(self) -> NodeSnapshot:
+        """Return what the page says now."""
+        words = self.segment.words
+        is_alive = self.is_alive
+        state = STATES[words[layout.PAGE_WORD_STATE]]
+        return NodeSnapshot(
+            node=self.node,
+            replica=self.replica,
+            kind=KINDS[words[layout.PAGE_WORD_KIND]],
+            pid=words[layout.PAGE_WORD_PID] if is_alive else 0,
+            is_alive=is_alive,
+            state=state if is_alive or state in ("ended", "failed") else "stopped",
+            why=self._text(layout.PAGE_WORD_WHY, layout.PAGE_WORD_WHY_LENGTH, layout.PAGE_WHY_BYTES_MAX),
+            since_utc_ns=words[layout.PAGE_WORD_STATE_SINCE_UTC_NS],
+            mode=self._text(layout.PAGE_WORD_MODE, layout.PAGE_WORD_MODE_LENGTH, layout.PAGE_MODE_BYTES_MAX),
+            frames=words[layout.PAGE_WORD_FRAMES],
+            failures=words[layout.PAGE_WORD_FAILURES],
+            refused=words[layout.PAGE_WORD_REFUSED],
+            wire_errors=words[layout.PAGE_WORD_WIRE_ERRORS],
+            reconnects=words[layout.PAGE_WORD_RECONNECTS],
+            thinned=words[layout.PAGE_WORD_THINNED],
+            corrupt=words[layout.PAGE_WORD_CORRUPT],
+            stale=words[layout.PAGE_WORD_STALE],
+            trail_lost=words[layout.PAGE_WORD_TRAIL_LOST],
+            last_frame_utc_ns=words[layout.PAGE_WORD_LAST_FRAME_UTC_NS],
+            working_since_ns=words[layout.PAGE_WORD_WORKING_SINCE_NS],
+            slots_total=words[layout.PAGE_WORD_SLOTS_TOTAL],
+            slots_free=words[layout.PAGE_WORD_SLOTS_FREE],
+            ring_bytes=words[layout.PAGE_WORD_RING_BYTES],
+            age_sum_ns=words[layout.PAGE_WORD_AGE_SUM_NS],
+            age_counts=tuple(words[layout.PAGE_WORD_AGES : layout.PAGE_WORD_AGES + layout.PAGE_AGES].tolist()),
+        )
+
+    def close(self) -> None:
+        """Unmap the page."""
+        self.segment.close()
+
+    def _text(self, word: int, length_word: int, nbytes_max: int) -> str:
+        begin = word * layout.WORD_BYTES
+        length = min(self.segment.words[length_word], nbytes_max)
+        return bytes(self.segment.bytes[begin : begin + length]).decode(errors="replace")
+
+
+def open_page(path: Path, node: str, replica: int) -> PageReader | None:
+    """Map a page for reading; None when it is not there."""
+    segment = open_segment(path)
+    return None if segment is None else PageReader(segment, node, replica)
+
+
+def _fill(segment: Segment) -> None:
+    segment.words[layout.PAGE_WORD_VERSION] = layout.VERSION
+    segment.words[layout.PAGE_WORD_MAGIC] = layout.PAGE_MAGIC

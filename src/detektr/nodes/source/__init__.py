@@ -1,8 +1,0 @@
-"""Sources of pictures: files, cameras, FFmpeg's lavfi graphs and Python generators behind one door."""
-
-from __future__ import annotations
-
-from detektr.nodes.source.contract import Picture, Source
-from detektr.nodes.source.opening import open_source
-
-__all__ = ["Picture", "Source", "open_source"]

@@ -1,0 +1,53 @@
+"""The run state: what a supervisor writes down of its run for everybody else, as a file of JSON in the run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from detektr.memory.run_folder import RunFolder
+
+_FILE = "run.json"
+
+
+def write_json(path: Path, values: Mapping[str, Any], mode: int = 0o666) -> None:
+    """Write a file of JSON so that nobody ever sees half of it.
+
+    Args:
+        path: the file.
+        values: what goes into it.
+        mode: who may read it, less the process's umask.
+    Raises:
+        OSError: it cannot be written; what was there before stays.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        with os.fdopen(fd, "w") as file:
+            file.write(json.dumps(values, indent=1) + "\n")
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def write_roster(folder: RunFolder, values: Mapping[str, Any]) -> None:
+    """Write down what the supervisor knows, for this user only.
+
+    Raises:
+        OSError: shared memory is full.
+    """
+    write_json(folder.path / _FILE, values, 0o600)
+
+
+def read_roster(folder: RunFolder) -> dict[str, Any]:
+    """Return what the supervisor wrote down; empty where there is none, or where it is dead."""
+    with contextlib.suppress(OSError, ValueError):
+        roster: dict[str, Any] = json.loads((folder.path / _FILE).read_text())
+        if folder.lock_holder() == roster["pid"]:
+            return roster
+    return {}

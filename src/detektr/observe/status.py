@@ -1,0 +1,122 @@
+"""What others may know of a run: the supervisor's roster, what the pages and journals say, and how to end it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from detektr.errors import DetektrError
+from detektr.ledger import EdgeLedger, merge
+from detektr.memory.run_folder import NAME, RunFolder, shm_root
+from detektr.memory.status_block import NodeSnapshot
+from detektr.observe.node_state import SUPERVISED, node_state, worst
+from detektr.observe.run_reader import RunReader
+from detektr.observe.run_state import read_roster
+
+_COUNTS = ("frames", "failures", "refused", "wire_errors", "reconnects", "thinned", "corrupt", "stale", "trail_lost")
+
+
+def describe_nodes(
+    supervised: Mapping[str, Mapping[str, Any]], ledgers: Iterable[EdgeLedger], pages: Iterable[NodeSnapshot]
+) -> dict[str, dict[str, Any]]:
+    """Put together what the supervisor, the pages and the ledgers say of each node.
+
+    Args:
+        supervised: by node, `kind`, `state`, `restarts`, `why`; without the nodes that were started alone.
+        ledgers: of all edges.
+        pages: of all processes.
+    Returns:
+        By node, in the supervisor's order and then those started alone: `kind`, `state` (that of its worst process),
+        `pids`, `restarts`, `why`, `since` (UTC at which it came into that state; None: not known), `mode` (how a
+        capture's source is read) and the counts of its pages.
+    """
+    stalled = {ledger.producer for ledger in ledgers if ledger.is_stalled}
+    by_node: dict[str, list[NodeSnapshot]] = {name: [] for name in supervised}
+    for page in pages:
+        by_node.setdefault(page.node, []).append(page)
+    nodes: dict[str, dict[str, Any]] = {}
+    for name, found in by_node.items():
+        known = supervised.get(name, {})
+        live = [page for page in found if page.is_alive]
+        if known:
+            state = node_state(known["state"], [page.state for page in live], is_stalled=name in stalled)
+        else:
+            state = node_state(worst(page.state for page in live or found), (), is_stalled=name in stalled)
+        words = [page.why for page in live if page.why and state not in SUPERVISED]
+        nodes[name] = {
+            "kind": known.get("kind") or next((page.kind for page in found if page.kind), ""),
+            "state": state,
+            "pids": [page.pid for page in live] if not known else known["pids"],
+            "restarts": known.get("restarts", 0),
+            "why": known.get("why") or next(iter(words), ""),
+            "since": _utc(min((page.since_utc_ns for page in live if page.state == state), default=0)),
+            "mode": next((page.mode for page in live if page.mode), ""),
+            **{count: sum(getattr(page, count) for page in found) for count in _COUNTS},
+        }
+    return nodes
+
+
+def read_status(name: str) -> dict[str, Any]:
+    """Return how a running pipeline is, with the nodes that were started alone.
+
+    Returns:
+        `pipeline`, `state`, `file`, `supervisor` (process or None), `seconds`, `metrics` (URL or None), `nodes` and
+        `edges`.
+
+    Raises:
+        DetektrError: no pipeline of this name runs.
+    """
+    folder = find_running(name)
+    roster = read_roster(folder)
+    reader = RunReader(folder)
+    ledgers, pages = reader.read()
+    reader.close()
+    started_ns = roster.get("started_utc_ns")
+    return {
+        "pipeline": name,
+        "state": worst(node["state"] for node in roster["nodes"].values()) if roster else "running",
+        "file": roster.get("file"),
+        "supervisor": roster.get("pid"),
+        "seconds": round((time.time_ns() - started_ns) / 1e9, 1) if started_ns else None,
+        "metrics": roster.get("metrics"),
+        "nodes": describe_nodes(roster.get("nodes", {}), ledgers, pages),
+        "edges": [edge.as_record() for edge in merge(ledgers)],
+    }
+
+
+def list_pipelines() -> list[dict[str, Any]]:
+    """Return the pipelines of this user that have live processes: `pipeline`, `file`, `supervisor`, `processes`."""
+    found = []
+    for folder in _folders():
+        roster = read_roster(folder)
+        live = folder.live_pages()
+        if roster or live:
+            facts = {"file": roster.get("file"), "supervisor": roster.get("pid"), "processes": len(live)}
+            found.append({"pipeline": folder.pipeline, **facts})
+    return found
+
+
+def _utc(utc_ns: int) -> str | None:
+    return datetime.datetime.fromtimestamp(utc_ns // 10**9, datetime.UTC).isoformat() if utc_ns else None
+
+
+def _folders() -> list[RunFolder]:
+    with contextlib.suppress(FileNotFoundError):
+        return [RunFolder(path.name) for path in sorted(shm_root().iterdir()) if NAME.match(path.name)]
+    return []
+
+
+def find_running(name: str) -> RunFolder:
+    """Return the folder of a running pipeline.
+
+    Raises:
+        DetektrError: no pipeline of this name runs.
+    """
+    folder = RunFolder(name)
+    if not folder.path.is_dir() or (folder.lock_holder() is None and not folder.live_pages()):
+        names = ", ".join(pipeline["pipeline"] for pipeline in list_pipelines())
+        raise DetektrError(f"no pipeline {name!r} is running; running: {names or 'none'}")
+    return folder

@@ -1,0 +1,44 @@
+"""How running pipelines are, in a few lines of plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def describe_status(status: Mapping[str, Any]) -> str:
+    """Write the status of one pipeline: a row a node, then a row an edge."""
+    about = [f"pipeline {status['pipeline']}"]
+    if status.get("supervisor"):
+        about.append(f"process {status['supervisor']}, up {status.get('seconds')} s")
+    if status.get("metrics"):
+        about.append(f"metrics {status['metrics']}")
+    nodes: list[tuple[str, ...]] = [("node", "kind", "state", "processes", "frames", "restarts", "since", "why")]
+    for name, node in status["nodes"].items():
+        pids = " ".join(map(str, node["pids"])) or "-"
+        frames, restarts = str(node.get("frames", 0)), str(node["restarts"])
+        why = node.get("why") or node.get("mode") or ""
+        nodes.append((name, node["kind"], node["state"], pids, frames, restarts, node.get("since") or "-", why))
+    headings = ("edge", "offered", "delivered", "dropped", "dead-lettered", "queued", "in flight", "")
+    edges: list[tuple[str, ...]] = [headings]
+    for edge in status["edges"]:
+        dropped = sum(edge["dropped"].values())
+        whys = [*(f"{reason} {count}" for reason, count in edge["dropped"].items())]
+        whys += ["STALLED: nobody takes them"] if edge["stalled"] else []
+        counts = edge["offered"], edge["delivered"], dropped, edge["dead_lettered"], edge["queued"], edge["in_flight"]
+        edges.append((f"{edge['from']} -> {edge['to']}", *map(str, counts), ", ".join(whys)))
+    return "\n".join([", ".join(about), *_aligned(nodes), *_aligned(edges)])
+
+
+def describe_pipelines(pipelines: Iterable[Mapping[str, Any]]) -> str:
+    """Write the running pipelines, one a line."""
+    rows: list[tuple[str, ...]] = [("pipeline", "supervisor", "processes", "file")]
+    for one in pipelines:
+        supervisor = f"process {one['supervisor']}" if one["supervisor"] else "none"
+        rows.append((one["pipeline"], supervisor, str(one["processes"]), str(one["file"] or "-")))
+    return "\n".join(_aligned(rows)) if len(rows) > 1 else "no pipeline is running"
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

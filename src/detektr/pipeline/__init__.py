@@ -1,1 +1,0 @@
-"""The pipeline file: read, checked, and turned into a graph with its sizes."""

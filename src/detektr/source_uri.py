@@ -1,0 +1,48 @@
+"""What a source is, told from its text alone: nothing is opened."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+SourceKind = Literal["lavfi", "python", "device", "stream", "file"]
+
+STREAM_SCHEMES = (
+    *("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "rtmpt", "rtmpe", "udp", "rtp", "srtp", "tcp", "tls"),
+    *("srt", "rist", "mms", "mmsh", "mmst", "ftp", "sftp", "smb", "hls"),
+)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+def scheme_of(source: str) -> str | None:
+    """Return what stands before `://`, in small letters; None where the source is not a URL."""
+    match = _SCHEME.match(source)
+    return None if match is None else match.group(1).lower()
+
+
+def source_kind(source: str) -> SourceKind:
+    """Tell what a source is; nothing is opened."""
+    prefix = source.partition(":")[0].lower()
+    if prefix == "lavfi" and ":" in source:
+        return "lavfi"
+    if prefix == "python" and ":" in source:
+        return "python"
+    if scheme_of(source) not in (None, "file"):
+        return "stream"
+    if source.startswith("/dev/") and not source.startswith("/dev/shm/"):
+        return "device"
+    return "file"
+
+
+def is_live(source: str) -> bool:
+    """Tell whether the source goes on without us: a camera or a stream, not a file, a generator or lavfi."""
+    return source_kind(source) in ("device", "stream")
+
+
+def source_path(source: str, folder: Path) -> Path | None:
+    """Return where a file or device lies, relative ones below `folder`; None for the other kinds."""
+    if source_kind(source) not in ("file", "device"):
+        return None
+    text = source.removeprefix("file:")
+    return folder / (text[2:] if text.startswith("//") else text)

@@ -1,0 +1,119 @@
+"""Pictures on their way into a slot, past the caches: FFmpeg's, numpy's, and the conversion that options ask for."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from detektr.frame import FULL_RANGE, LIMITED_RANGE, Bytes, plane_rows
+from detektr.memory.streaming import stream
+from detektr.options import CaptureOptions
+from detektr.picture import FORMATS, MATRICES, PictureLayout, format_name
+from detektr.sources.auto_rotate import Upright
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.video.reformatter import VideoReformatter
+
+_FULL_RANGE_NAMES = {"yuv420p": "yuvj420p", "yuv422p": "yuvj422p", "yuv444p": "yuvj444p"}
+_MATRIX_NAMES = {number: name for name, number in MATRICES.items()} | {6: "bt601", 10: "bt2020"}  # by other names
+_FALLBACK = "yuv420p"  # formats that a ring cannot hold become this one
+
+
+class DecodedPicture:
+    """A frame of FFmpeg's, its planes padded; a grey layout takes its luma plane alone."""
+
+    def __init__(
+        self,
+        frame: VideoFrame,
+        layout: PictureLayout,
+        pts: int | None = None,
+        time_base: Fraction | None = None,
+        utc_ns: int | None = None,
+        received_ns: int | None = None,
+        *,
+        is_break: bool = False,
+    ) -> None:
+        """See `Picture`."""
+        self.frame, self.layout, self.pts, self.time_base = frame, layout, pts, time_base
+        self.utc_ns, self.received_ns, self.is_break = utc_ns, received_ns, is_break
+
+    def write(self, slot: Bytes) -> None:
+        """Copy the planes, once each, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
+        planes = self.frame.planes
+        for index, (offset, row_bytes, rows, _) in enumerate(self.layout.planes):
+            target = slot[offset : offset + row_bytes * rows].reshape(rows, row_bytes)
+            stream(target, plane_rows(planes[index], rows, row_bytes))
+
+
+class ArrayPicture:
+    """A numpy picture of any strides: (H, W, 3) bgr24 or (H, W) grey, uint8; it has no time of its own."""
+
+    def __init__(self, pixels: npt.NDArray[np.uint8], layout: PictureLayout) -> None:
+        """See `Picture`."""
+        self.pixels, self.layout = pixels, layout
+        self.pts: int | None = None
+        self.time_base: Fraction | None = None
+        self.utc_ns: int | None = None
+        self.received_ns: int | None = None
+        self.is_break = False
+
+    def write(self, slot: Bytes) -> None:
+        """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
+        stream(slot.reshape(self.pixels.shape), self.pixels)
+
+
+class Fitting:
+    """Brings FFmpeg's frames into the format and size that the options ask for, and leaves alone those that fit."""
+
+    def __init__(self, options: CaptureOptions) -> None:
+        self._format = None if options.format is None else format_name(options.format)
+        self._width = options.width
+        self._height = options.height
+        self._upright = Upright()
+        self._reformatter: VideoReformatter | None = None
+        self._layout: PictureLayout | None = None
+        self._shape: tuple[str, int, int, str, bool] | None = None  # what the layout was asked for
+
+    @property
+    def is_asked(self) -> bool:
+        """True if a format or a size is asked for."""
+        return any(asked is not None for asked in (self._format, self._width, self._height))
+
+    def fit(self, frame: VideoFrame) -> tuple[VideoFrame, PictureLayout]:
+        """Return the frame as it shall be written, upright, and its layout; the same frame if it is right already."""
+        frame = self._upright.turn(frame)
+        own = _own_format(frame)
+        name = self._format or (own if own in FORMATS else _FALLBACK)
+        width, height = self._width or frame.width, self._height or frame.height
+        # Luma is taken as it is (only scaled): swscale would stretch its range, and grey be other than a yuv slot's.
+        is_luma = name == "gray" and (own not in FORMATS or FORMATS[own].luma_shift is not None) and own != "gray"
+        planar = name
+        if is_luma:
+            has_luma_plane = own in FORMATS and FORMATS[own].luma_shift == 0 and own != "yuyv422"
+            planar = own if has_luma_plane else _FALLBACK
+        is_full = frame.color_range == FULL_RANGE
+        if (own, frame.width, frame.height) != (planar, width, height):
+            frame, is_full = self._reformat(frame, width, height, planar), False  # but where the format says so
+        shape = name, width, height, _MATRIX_NAMES.get(frame.colorspace, "bt601"), is_full
+        if self._layout is None or self._shape != shape:
+            self._layout, self._shape = PictureLayout(*shape), shape
+        return frame, self._layout
+
+    def _reformat(self, frame: VideoFrame, width: int, height: int, name: str) -> VideoFrame:
+        if self._reformatter is None:
+            from av.video.reformatter import VideoReformatter
+
+            self._reformatter = VideoReformatter()
+        is_full = name.startswith("yuvj") or FORMATS[name].luma_shift is None or len(FORMATS[name].planes) == 1
+        to_range: Any = FULL_RANGE if is_full and name != "yuyv422" else LIMITED_RANGE
+        return self._reformatter.reformat(frame, width, height, name, dst_color_range=to_range, threads=1)
+
+
+def _own_format(frame: VideoFrame) -> str:
+    """Name the frame's format, of full range by FFmpeg's own name for that where it has one."""
+    name = frame.format.name
+    return _FULL_RANGE_NAMES.get(name, name) if frame.color_range == FULL_RANGE else name

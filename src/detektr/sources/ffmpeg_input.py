@@ -1,0 +1,186 @@
+"""What FFmpeg is told to open, with which options; and what its errors mean, in words and as a state."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import cast
+from urllib.parse import quote
+
+import av
+from av import FFmpegError
+from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+from detektr.errors import SourceError
+from detektr.options import CaptureOptions
+from detektr.redaction import redact
+from detektr.source_uri import scheme_of, source_kind, source_path
+
+PROBE_US = 500_000  # longer probing hands over the seconds it took as old pictures
+RTSP_SCHEMES = ("rtsp", "rtsps")
+_TLS_SCHEMES = ("rtsps", "https", "rtmps", "tls")
+_SPARE_NS = 1_000_000_000  # FFmpeg's own time-outs come this much after ours, which know more
+
+
+class TransportError(SourceError):
+    """The server refuses the transport, or nothing came by it: another one may work."""
+
+
+def open_input(options: CaptureOptions, folder: Path, transport: str | None = None) -> InputContainer:
+    """Open a source; whoever calls closes it.
+
+    FFmpeg may wait longer than `open_timeout`, since that is a limit of each of its reads.
+
+    Args:
+        options: source, width, height (of a device), open_timeout and stall_timeout are heeded.
+        folder: where relative files are looked for.
+        transport: tcp or udp, for RTSP.
+    Raises:
+        SourceError: it cannot be opened, or has no video; says what, why and the cure, without secrets.
+    """
+    url, container_format, ffmpeg_options = _asked(options, folder, transport)
+    try:
+        container = av.open(url, "r", format=container_format, options=ffmpeg_options, metadata_errors="replace")
+    except (FFmpegError, ValueError, OSError) as error:
+        raise input_fault(options, error, "cannot be opened") from None
+    if not container.streams.video:
+        found = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        container.close()
+        raise fault(options, f"has no video stream (found: {found})", "name a source that has pictures")
+    return container
+
+
+def video_stream(container: InputContainer) -> VideoStream:
+    """Return the stream with the pictures; the container has one."""
+    best = container.streams.best("video")
+    return best if isinstance(best, VideoStream) else container.streams.video[0]
+
+
+def describe_stream(options: CaptureOptions, stream: VideoStream) -> str:
+    """Say what a source is: its name without secrets, codec, size, pixel format and rate."""
+    name, codec = redact(options.source), cast("VideoCodecContext | None", stream.codec_context)
+    if codec is None:  # this FFmpeg has no decoder for it
+        return name
+    rate = f", {float(stream.average_rate):g}/s" if stream.average_rate else ""
+    return f"{name} ({codec.name} {codec.width}x{codec.height} {codec.pix_fmt}{rate})"
+
+
+def fault(options: CaptureOptions, why: str, cure: str, state: str = "connecting") -> SourceError:
+    """Return the error that says of this source what, why and the cure."""
+    return SourceError(f"source {redact(options.source)}: {why}; {cure}", state)
+
+
+def input_fault(options: CaptureOptions, error: Exception, doing: str) -> SourceError:
+    """Return FFmpeg's error in words; never with its text of the URL, which holds the password.
+
+    Args:
+        options: whose source it is.
+        error: what FFmpeg or PyAV raised.
+        doing: what failed, such as `cannot be opened`.
+    """
+    state, cure = _meaning(error, scheme_of(options.source) or "", options, doing)
+    said = error.strerror if isinstance(error, OSError | FFmpegError) and error.strerror else type(error).__name__
+    text = f"source {redact(options.source)}: {doing} ({said}); {cure}"
+    is_transport = isinstance(error, TimeoutError) or getattr(error, "errno", None) == errno.EPROTONOSUPPORT
+    return TransportError(text, state) if is_transport else SourceError(text, state)
+
+
+def _asked(options: CaptureOptions, folder: Path, transport: str | None) -> tuple[str, str | None, dict[str, str]]:
+    """Return what to open, FFmpeg's name of its container if it must be told, and FFmpeg's options."""
+    source = options.source
+    kind = source_kind(source)
+    if kind == "lavfi":
+        return source.partition(":")[2], "lavfi", {}
+    path = source_path(source, folder)
+    if path is None:
+        return _encoded(source), None, _network_options(options, transport)
+    if not path.exists() and "%" not in path.name:  # folder/%04d.png is FFmpeg's way to name a series
+        cure = "see ls /dev/video*" if kind == "device" else f"relative paths start at {folder}"
+        raise fault(options, "does not exist", cure, "not_found" if kind == "device" else "connecting")
+    if path.is_dir():
+        raise fault(options, "is a folder", "name one file, or a series of pictures as folder/%04d.png")
+    if kind == "device":
+        has_size = options.width is not None and options.height is not None
+        return str(path), "v4l2", {"video_size": f"{options.width}x{options.height}"} if has_size else {}
+    return str(path.absolute()), None, {}
+
+
+def _encoded(url: str) -> str:
+    """Percent-encode user info, so that FFmpeg finds the host behind a password with `@`, `/`, `?` or `#`."""
+    scheme, _, rest = url.partition("://")
+    if not redact(url).startswith(f"{scheme}://***@"):
+        return url
+    user_info, _, tail = rest.rpartition("@")
+    return f"{scheme}://{quote(user_info, safe=':%!$&*+,;=()')}@{tail}"
+
+
+def _network_options(options: CaptureOptions, transport: str | None) -> dict[str, str]:
+    scheme = scheme_of(options.source) or ""
+    silence_us = str((max(options.open_timeout_ns, options.stall_timeout_ns) + _SPARE_NS) // 1000)
+    asked = {"analyzeduration": str(PROBE_US), "rw_timeout": silence_us}
+    if scheme in RTSP_SCHEMES:
+        asked |= {"rtsp_transport": transport or "tcp", "allowed_media_types": "video"}
+    if not scheme.startswith("rtmp"):  # there, `timeout` makes FFmpeg a server
+        asked["timeout"] = silence_us
+    if scheme.startswith("http"):
+        asked["live_start_index"] = "-1"  # of HLS: begin with the newest segment, not with the third newest
+    return asked
+
+
+def _meaning(error: Exception, scheme: str, options: CaptureOptions, doing: str) -> tuple[str, str]:
+    """Return the state that an error stands for, and what may help."""
+    number = getattr(error, "errno", None)
+    if scheme in _TLS_SCHEMES and number == errno.EIO and doing == "cannot be opened":
+        return "tls_failed", "the encryption could not be agreed on; see whether it speaks TLS at this port"
+    if number == errno.EPROTONOSUPPORT and scheme in RTSP_SCHEMES:
+        return "connecting", "it does not send this way; write `transport: udp`, or `transport: auto`"
+    return next(
+        (words for kind, words in _meanings(options) if isinstance(error, kind)),
+        ("connecting", "see whether it plays elsewhere, e.g. ffplay"),
+    )
+
+
+def _meanings(
+    options: CaptureOptions,
+) -> tuple[tuple[type[Exception] | tuple[type[Exception], ...], tuple[str, str]], ...]:
+    errors = av.error
+    return (
+        (
+            errors.HTTPUnauthorizedError,
+            ("unauthorized", "401: it refused the user or the password; put them as user:password@host"),
+        ),
+        (
+            errors.HTTPForbiddenError,
+            ("forbidden", "403: this user may not see it; some cameras also say so at too many viewers"),
+        ),
+        (
+            errors.HTTPNotFoundError,
+            ("not_found", "404: it answers, but has no such path; look up the camera's stream path"),
+        ),
+        (ConnectionRefusedError, ("connecting", "nobody listens there; see whether it is on, and the port is right")),
+        (TimeoutError, ("stalled", f"nothing came for {options.stall_timeout}; see whether it is on and reachable")),
+        (PermissionError, ("connecting", "allow this user to read it (a camera device: group video)")),
+        (FileNotFoundError, ("connecting", "see whether it is plugged in and spelt right")),
+        (
+            errors.InvalidDataError,
+            ("connecting", "no video came out of it; see whether it is whole, and plays elsewhere"),
+        ),
+        (
+            (errors.ProtocolNotFoundError, errors.DemuxerNotFoundError),
+            ("connecting", "FFmpeg cannot read this kind of source"),
+        ),
+        (
+            (errors.DecoderNotFoundError, errors.PatchWelcomeError),
+            ("connecting", "have it encoded as H.264, for example"),
+        ),
+        (
+            (errors.FilterNotFoundError, errors.OptionNotFoundError),
+            ("connecting", "see FFmpeg's list of filters and options"),
+        ),
+        (
+            (errors.ArgumentError, ValueError),
+            ("connecting", "see whether it is spelt as FFmpeg expects, e.g. lavfi:testsrc2=rate=30"),
+        ),
+    )

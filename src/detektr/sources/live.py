@@ -1,0 +1,223 @@
+"""Pictures of cameras and streams: what never waits for FFmpeg, and knows at any moment how old its last picture is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+from av import FFmpegError
+
+from detektr.errors import SourceError
+from detektr.options import CaptureOptions
+from detektr.redaction import redact
+from detektr.source_uri import scheme_of, source_kind
+from detektr.sources.connection import HANGING_MAX, Connection, hanging
+from detektr.sources.contract import Picture
+from detektr.sources.decoded_picture import DecodedPicture, Fitting
+from detektr.sources.ffmpeg_input import RTSP_SCHEMES, TransportError, describe_stream, fault, input_fault
+from detektr.sources.pacing import Pacer
+from detektr.sources.packet_queue import SECOND_NS, Arrival
+from detektr.sources.picture_decoder import DecodedFrame, PictureDecoder
+from detektr.sources.timeline import Timeline, exact
+
+SHOWN_NS_MIN = SECOND_NS  # who cannot keep up shows an old picture this often rather than none
+
+
+class LiveSource:
+    """A camera or stream; its end is a disconnect.
+
+    A thread beside the iterating one opens and reads (see `Connection`), so `close` ends the iteration at once, and a
+    source that does not answer, or from which no picture comes, is a SourceError within `open_timeout` or
+    `stall_timeout` whatever FFmpeg does. Nothing is opened before the first picture is asked for.
+    """
+
+    is_live = True
+    is_batch = False
+
+    def __init__(self, options: CaptureOptions, folder: Path) -> None:
+        self.description = redact(options.source)
+        self._options, self._folder = options, folder
+        self._fitting = Fitting(options)
+        self._decoder = PictureDecoder(redact(options.source), options, is_live=True)
+        self._changed = threading.Condition()
+        self._closed = threading.Event()
+        self._stale_before = 0  # left out by connections before this one, and by us
+        self._connection: Connection | None = None
+        self._carrier = ""
+        self._picture_ns = 0  # when the last picture was decoded, or when that was last too much to ask
+        self._shown_ns = 0
+
+    @property
+    def mode(self) -> str:
+        """How it is read, in short words; empty before it is open."""
+        return f"{self._carrier}, {self._decoder.mode}" if self._carrier else ""
+
+    @property
+    def thinned(self) -> int:
+        """Pictures left out by `fps` or `decode: keyframes`."""
+        return self._decoder.thinned
+
+    @property
+    def corrupt(self) -> int:
+        """Pictures and packets left out because they were damaged or could not be decoded."""
+        return self._decoder.corrupt
+
+    @property
+    def stale(self) -> int:
+        """Pictures and packets left out because they were an old backlog."""
+        connection = self._connection
+        return self._stale_before + (0 if connection is None else connection.inflow.stale)
+
+    def pictures(self) -> Iterator[Picture]:
+        """Yield pictures, waiting for each; ends when the stream does or soon after `close`; to be called once."""
+        scheme = scheme_of(self._options.source)
+        if scheme not in RTSP_SCHEMES:
+            yield from self._connected(None, scheme or source_kind(self._options.source))
+        elif self._options.transport == "auto":
+            try:
+                yield from self._connected("tcp", "tcp")
+            except TransportError:
+                if self._decoder.decoded:
+                    raise
+                yield from self._connected("udp", "udp")
+        else:
+            yield from self._connected(self._options.transport, self._options.transport)
+
+    def close(self) -> None:
+        """Make `pictures` end at once, from any thread."""
+        with self._changed:
+            self._closed.set()
+            self._changed.notify_all()
+
+    def _connected(self, transport: str | None, carrier: str) -> Iterator[Picture]:
+        """Yield the pictures of one connection."""
+        if hanging() >= HANGING_MAX:
+            raise fault(
+                self._options,
+                f"FFmpeg still waits for its answer to {HANGING_MAX} earlier tries",
+                "see whether its name can be resolved, and the network be reached",
+            )
+        connection = self._connection = Connection(self._options, self._folder, transport, self._changed)
+        connection.start()
+        try:
+            if self._wait_open(connection):
+                yield from self._decoded(connection, carrier)
+        finally:
+            connection.let_go()
+            self._stale_before += connection.inflow.stale
+            self._connection = None
+
+    def _wait_open(self, connection: Connection) -> bool:
+        """Wait until the connection is open; False: closed meanwhile."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: connection.stream is not None or connection.is_over or self._closed.is_set(),
+                self._options.open_timeout_ns / SECOND_NS,
+            )
+            if self._closed.is_set():
+                return False
+            if connection.stream is None:
+                if connection.fault is not None:
+                    raise connection.fault
+                why = f"no answer within {self._options.open_timeout}"
+                raise TransportError(str(fault(self._options, why, "see whether it is on and reachable")))
+        return True
+
+    def _decoded(self, connection: Connection, carrier: str) -> Iterator[Picture]:
+        stream, decoder = connection.stream, self._decoder
+        assert stream is not None
+        self.description = describe_stream(self._options, stream)
+        decoder.begin(stream)
+        self._carrier = f"{stream.codec_context.name} over {carrier}"
+        time_base = exact(stream.time_base)
+        timeline = Timeline(time_base)
+        pacer, skipped = Pacer(), 0
+        self._picture_ns = self._shown_ns = time.monotonic_ns()
+        is_ended = False
+        while not is_ended and not self._closed.is_set():
+            arrival = self._next(connection)
+            is_ended = arrival is None
+            if self._closed.is_set():
+                return
+            for frame in self._decode(connection, arrival):
+                if arrival is not None and arrival.is_late and not self._may_show():
+                    self._stale_before += 1
+                    continue
+                if connection.is_bursty:
+                    if skipped != connection.inflow.stale:
+                        pacer, skipped = Pacer(), connection.inflow.stale
+                    if not self._wait_due(pacer, decoder.moment(frame.frame.pts, frame.place)):
+                        return
+                yield self._picture(frame, timeline, time_base, connection.camera_start_ns)
+                self._shown_ns = self._picture_ns = time.monotonic_ns()  # who takes pictures may take its time
+                if self._closed.is_set():
+                    return
+
+    def _next(self, connection: Connection) -> Arrival | None:
+        """Wait for a packet; None: the stream has ended, or was closed."""
+        with self._changed:
+            while not self._closed.is_set():
+                now_ns = time.monotonic_ns()
+                arrival = connection.inflow.take(now_ns)
+                if arrival is not None:
+                    self._changed.notify_all()  # there is room again
+                    return arrival
+                wait_ns = connection.inflow.wait_ns(now_ns)
+                if connection.is_over and not wait_ns:
+                    if connection.fault is not None:
+                        raise connection.fault
+                    return None
+                left_ns = self._picture_ns + self._options.stall_timeout_ns - now_ns
+                if left_ns <= 0:
+                    raise self._stalled(connection)
+                self._changed.wait(min(left_ns, wait_ns or left_ns) / SECOND_NS)
+        return None
+
+    def _decode(self, connection: Connection, arrival: Arrival | None) -> list[DecodedFrame]:
+        """Decode a packet, or what is held back where there is none, and see how old the last picture is."""
+        decoder = self._decoder
+        before = decoder.decoded + decoder.thinned
+        try:
+            if arrival is None:
+                return decoder.decode(None)
+            frames = decoder.decode(arrival.packet, arrival.received_ns)
+        except FFmpegError as error:
+            raise input_fault(self._options, error, "decoding stopped") from None
+        now_ns = time.monotonic_ns()
+        if decoder.decoded + decoder.thinned > before:
+            self._picture_ns = now_ns
+        elif now_ns - self._picture_ns > self._options.stall_timeout_ns:
+            raise self._stalled(connection)
+        return frames
+
+    def _picture(
+        self, frame: DecodedFrame, timeline: Timeline, time_base: Fraction | None, camera_start_ns: int | None
+    ) -> Picture:
+        fitted, layout = self._fitting.fit(frame.frame)
+        now_ns = time.monotonic_ns()
+        received_ns = frame.received_ns or now_ns
+        placed = timeline.place(frame.frame.pts, received_ns, time.time_ns() - now_ns, camera_start_ns)
+        return DecodedPicture(
+            fitted, layout, placed.pts, time_base, placed.utc_ns, received_ns, is_break=placed.is_break
+        )
+
+    def _may_show(self) -> bool:
+        """Tell whether an old picture is better than none: who cannot keep up would else show nothing."""
+        return time.monotonic_ns() - self._shown_ns > SHOWN_NS_MIN
+
+    def _wait_due(self, pacer: Pacer, moment: Fraction | None) -> bool:
+        """Wait until a picture that came with its whole segment is due; False: closed meanwhile."""
+        wait_ns = 0 if moment is None else pacer.wait_ns(moment, time.monotonic_ns())
+        with self._changed:
+            return not self._changed.wait_for(self._closed.is_set, wait_ns / SECOND_NS)
+
+    def _stalled(self, connection: Connection) -> SourceError:
+        count, others = connection.inflow.count, connection.others
+        came = f"{count} packets of it and {others} of sound or other data" if count or others else "nothing"
+        why = f"no picture for {self._options.stall_timeout} ({came} came, {self._decoder.corrupt} damaged)"
+        cure = "see whether the camera hangs, or sends key frames more rarely than stall_timeout"
+        text = str(fault(self._options, why, cure))
+        return SourceError(text, "stalled") if self._decoder.decoded else TransportError(text, "stalled")

@@ -1,0 +1,166 @@
+"""Pictures out of files and FFmpeg's lavfi graphs: what waits for us, may end, and can be read again."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from av import FFmpegError, Packet
+from av.video.stream import VideoStream
+
+from detektr.errors import SourceError
+from detektr.options import CaptureOptions
+from detektr.redaction import redact
+from detektr.source_uri import source_path
+from detektr.sources.contract import Picture
+from detektr.sources.decoded_picture import DecodedPicture, Fitting
+from detektr.sources.ffmpeg_input import describe_stream, fault, input_fault, open_input, video_stream
+from detektr.sources.pacing import SECOND_NS, STEP_BACK_S_MAX, Pacer
+from detektr.sources.picture_decoder import DecodedFrame, PictureDecoder
+from detektr.sources.timeline import exact
+
+
+class VideoSource:
+    """A file or a graph that FFmpeg reads.
+
+    The layout follows the picture: a size change in the middle of a stream is simply another layout. Interlaced
+    pictures come as they are stored, both fields woven into one.
+
+    Raises:
+        SourceError: it cannot be opened; says what, why and the cure, without secrets.
+    """
+
+    is_live = False
+    stale = 0
+
+    def __init__(self, options: CaptureOptions, folder: Path) -> None:
+        path = source_path(options.source, folder)
+        # Who writes into a pipe may be a camera.
+        self.is_batch = not options.realtime and (path is None or path.is_file())
+        self._options = options
+        self._folder = folder
+        self._fitting = Fitting(options)
+        self._decoder = PictureDecoder(redact(options.source), options, is_live=False)
+        self._pacer = Pacer() if options.realtime else None
+        self._closed = threading.Event()
+        self._at_work = threading.Lock()  # whoever holds it reads or closes
+        self._shift = 0  # added to pts, so that they go on when a file is looped
+        self._end: int | None = None
+        self._decoded: deque[DecodedFrame] = deque()
+        self._container = open_input(self._options, self._folder)
+        try:
+            self._round = self._begin()
+        except SourceError:
+            self._container.close()
+            raise
+        self.description = describe_stream(options, self._round.stream)
+
+    @property
+    def mode(self) -> str:
+        """How it is read, in short words for status."""
+        return f"{self._round.stream.codec_context.name}, {self._decoder.mode}"
+
+    @property
+    def thinned(self) -> int:
+        """Pictures left out by `fps` or `decode: keyframes`."""
+        return self._decoder.thinned
+
+    @property
+    def corrupt(self) -> int:
+        """Pictures and packets left out because they were damaged or could not be decoded."""
+        return self._decoder.corrupt
+
+    def pictures(self) -> Iterator[Picture]:
+        """Yield pictures, waiting for each; ends with the source or soon after `close`; to be called once."""
+        return iter(self._next, None)
+
+    def close(self) -> None:
+        """Make `pictures` end, from any thread, as soon as the picture that is decoded is there."""
+        self._closed.set()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the input if nobody reads it: FFmpeg must not lose it in the middle. Else who reads does it then."""
+        if self._at_work.acquire(blocking=False):
+            try:
+                self._container.close()
+            finally:
+                self._at_work.release()
+
+    def _next(self) -> Picture | None:
+        """Wait for the next picture; None: the source has ended, or is closed."""
+        try:
+            with self._at_work:
+                while not self._closed.is_set():
+                    if self._decoded:
+                        picture = self._picture(self._decoded.popleft())
+                        if picture is not None:
+                            return picture
+                    elif not self._read():
+                        self._closed.set()
+                return None
+        finally:
+            if self._closed.is_set():
+                self._let_go()
+
+    def _read(self) -> bool:
+        """Decode a packet more, of the next round where one has ended; False: that was the last."""
+        try:
+            packet = next(self._round.packets, None)
+            if packet is not None:
+                self._decoded.extend(self._decoder.decode(packet))
+                return True
+        except FFmpegError as error:
+            raise input_fault(self._options, error, "reading stopped") from None
+        if not self._decoder.decoded:
+            why = f"not one picture could be decoded ({self.corrupt} damaged)"
+            raise fault(self._options, why, "see whether it plays elsewhere")
+        if not self._options.loop:
+            return False
+        self._container.close()
+        self._container = open_input(self._options, self._folder)
+        self._round = self._begin()
+        return True
+
+    def _picture(self, decoded: DecodedFrame) -> Picture | None:
+        """Return a picture when it is due; None: closed meanwhile."""
+        frame, this, is_break = decoded.frame, self._round, False
+        pts, time_base = frame.pts, this.time_base
+        if pts is not None and time_base is not None:
+            if this.before is None and self._end is not None:
+                self._shift = self._end - pts
+            pts += self._shift
+            self._end = pts + (frame.duration or this.step)
+            is_break = this.before is not None and this.before - pts > this.step_back_max
+            this.before = pts
+        if self._pacer is not None:
+            moment = self._decoder.moment(pts, decoded.place)
+            wait_ns = 0 if moment is None else self._pacer.wait_ns(moment, time.monotonic_ns())
+            if self._closed.wait(wait_ns / SECOND_NS):
+                return None
+        fitted, layout = self._fitting.fit(frame)
+        return DecodedPicture(fitted, layout, pts, None if pts is None else time_base, is_break=is_break)
+
+    def _begin(self) -> _Round:
+        """Begin a round, in an input that has just been opened."""
+        stream = video_stream(self._container)
+        self._decoder.begin(stream)
+        return _Round(stream, self._container.demux(stream))
+
+
+class _Round:
+    """Once through a file: what comes out of it, and its time in units of pts."""
+
+    def __init__(self, stream: VideoStream, packets: Iterator[Packet[VideoStream]]) -> None:
+        self.stream, self.packets = stream, packets
+        self.time_base = exact(stream.time_base)
+        rate = exact(stream.average_rate)
+        self.step, self.step_back_max = 1, 0
+        if self.time_base is not None:
+            self.step = round(1 / (rate * self.time_base)) if rate else 1
+            self.step_back_max = math.floor(STEP_BACK_S_MAX / self.time_base)
+        self.before: int | None = None  # of the picture before; the first one goes on from the last of another round

@@ -1,0 +1,132 @@
+"""One child process: its control line, its log pipe, and the kernel's word on its end.
+
+Nothing here waits, but for the fork server's answer: milliseconds, and the time of its imports for the first one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from detektr.errors import RefusedError
+from detektr.nodes.control import MESSAGE_BYTES_MAX
+from detektr.nodes.spec import NodeSpec
+from detektr.options import CaptureOptions
+from detektr.source_uri import source_kind
+from detektr.supervisor.fork_client import ForkServer
+
+LOG_READ_BYTES = 1 << 16
+MESSAGES_READ_MAX = 64  # at one look, so that a talkative child does not keep out the others
+
+
+def modules_of(specs: Iterable[NodeSpec]) -> set[str]:
+    """Return the modules that processes of these specs need beside their kinds' own, without the user's."""
+    captures = (spec.options for spec in specs if isinstance(spec.options, CaptureOptions))
+    return {"av" for options in captures if source_kind(options.source) != "python"}
+
+
+class ChildProcess:
+    """A node's process as its supervisor sees it; `control_fd`, `log_fd` and `end_fd` are to be watched for reading."""
+
+    def __init__(self, spec: NodeSpec, server: ForkServer) -> None:
+        """Have the process forked and hand it its spec.
+
+        Raises:
+            RefusedError: the spec is too long for the line, or the machine starts no more processes.
+        """
+        self.name = f"{spec.node}.{spec.replica}"
+        order = json.dumps({"spec": spec.as_json()}).encode()
+        if len(order) > MESSAGE_BYTES_MAX:
+            raise RefusedError(
+                f"node {spec.node}: its options are {len(order)} bytes, at most {MESSAGE_BYTES_MAX} can be handed over;"
+                " put long values into a file and name it in `with`"
+            )
+        if not (self._try_fork(spec, server) or self._try_fork(spec, server)):
+            raise RefusedError(
+                f"node {spec.node}: its process cannot be started: what nodes are forked from ends, or does not answer;"
+                " where it ends, it has said why"
+            )
+        self.control_fd, self.log_fd, self.end_fd = self._line.fileno(), self._log, os.pidfd_open(self.pid)
+        with contextlib.suppress(OSError):  # it has ended already, which we shall be told
+            self._line.send(order)
+
+    def _try_fork(self, spec: NodeSpec, server: ForkServer) -> bool:
+        """Fork with a line and a log of its own; who was forked and not told of finds its line cut, and leaves."""
+        self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._line.setblocking(False)
+        self._log, log_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.set_blocking(log_end, True)
+        pid = None
+        try:
+            pid = server.try_fork(spec, theirs.fileno(), log_end)
+        finally:
+            theirs.close()
+            os.close(log_end)
+            if pid is None:
+                self._line.close()
+                os.close(self._log)
+        self.pid = pid or 0
+        return pid is not None
+
+    def try_order(self, order: Mapping[str, Any]) -> bool:
+        """Send an order now; False: the line is full or cut."""
+        try:
+            self._line.send(json.dumps(order).encode())
+        except OSError:
+            return False
+        return True
+
+    def read_messages(self) -> list[dict[str, Any]] | None:
+        """Return what the child has said; None: it has hung up."""
+        messages: list[dict[str, Any]] = []
+        while len(messages) < MESSAGES_READ_MAX:
+            try:
+                payload = self._line.recv(MESSAGE_BYTES_MAX)
+            except BlockingIOError:
+                break
+            except OSError:
+                payload = b""
+            if not payload:
+                return messages or None
+            with contextlib.suppress(ValueError):  # longer than a message may be, so cut; the line goes on
+                messages.append(json.loads(payload))
+        return messages
+
+    def read_log(self) -> bytes | None:
+        """Return what the child has written since, at most `LOG_READ_BYTES`; None: all its ends are closed."""
+        try:
+            return os.read(self._log, LOG_READ_BYTES) or None
+        except BlockingIOError:
+            return b""
+
+    def kill(self) -> None:
+        """End the process, and what it started, without asking."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def hang_up(self) -> None:
+        """Cut the control line: a child that has not begun to work leaves, one that works drains."""
+        with contextlib.suppress(OSError):
+            self._line.shutdown(socket.SHUT_RDWR)
+
+    def try_reap(self) -> int | None:
+        """Return the exit status once the process has ended: its code, or its signal's number, negative; else None.
+
+        What it started and left behind in its process group is ended with it.
+        """
+        if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return None
+        self.kill()  # while its number cannot be another's yet
+        _, status = os.waitpid(self.pid, 0)
+        return os.waitstatus_to_exitcode(status)
+
+    def close(self) -> None:
+        """Let go of the line, the pipe and the process handle."""
+        self._line.close()
+        os.close(self._log)
+        os.close(self.end_fd)

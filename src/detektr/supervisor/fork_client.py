@@ -1,0 +1,155 @@
+"""What nodes are forked from, as its supervisor sees it. Imports little: it is started before the file is read."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detektr.errors import RefusedError
+
+if TYPE_CHECKING:
+    from detektr.nodes.spec import NodeSpec
+
+_COMMON = [f"detektr.nodes.{kind}" for kind in ("buffer", "capture", "processor", "sink")]
+FIRST_ANSWER_S = 60.0  # after its imports
+ANSWER_S = 5.0
+END_S = 1.0
+# One core a process unless told otherwise: numpy's own threads in every process fight over the machine.
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+_PR_SET_CHILD_SUBREAPER = 36
+_SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+
+
+class ForkServer:
+    """The supervisor's side of the process that its nodes are forked from; another is started should it be killed."""
+
+    def __init__(self, file: Path) -> None:
+        """Start nothing yet; a relative PYTHONPATH begins in the folder of the pipeline's `file`."""
+        self._modules, self._file = set(_COMMON), file
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._door: socket.socket | None = None
+
+    def start(self) -> None:
+        """Start it, unless it runs; it imports while we go on. Orphans of our descendants are ours from now on.
+
+        Raises:
+            RefusedError: the machine starts no more processes.
+        """
+        if self._door is not None:
+            return
+        # The nodes are such orphans, and what they start and leave behind.
+        if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+            raise RefusedError(f"this process cannot take orphans in: {os.strerror(ctypes.get_errno())}")
+        self._door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._door.settimeout(FIRST_ANSWER_S)
+        modules = sorted(self._modules)
+        command = [sys.executable, "-P", "-m", "detektr.supervisor.fork_server", str(theirs.fileno()), *modules]
+        try:
+            self._popen = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env={**_ENVIRONMENT, **os.environ},
+                cwd=self._file.absolute().parent,
+                process_group=0,  # a terminal's Ctrl-C is for the supervisor alone
+            )
+        except OSError as fault:
+            self._door.close()
+            self._door = None
+            raise RefusedError(f"no process can be started: {_why(fault.strerror, fault.errno)}") from None
+        finally:
+            theirs.close()
+
+    def need(self, modules: Iterable[str]) -> None:
+        """Have these imported too, while the caller goes on; starts it.
+
+        Raises:
+            RefusedError: the machine starts no more processes.
+        """
+        more = set(modules) - self._modules
+        self._modules |= more
+        if self._door is None:
+            self.start()
+        elif more:
+            with contextlib.suppress(OSError):  # it has ended: who forks will find out, and start another
+                self._door.send(json.dumps({"import": sorted(more)}).encode())
+
+    def try_fork(self, spec: NodeSpec, line_fd: int, log_fd: int) -> int | None:
+        """Fork a process for a node and hand it its ends of control line and log.
+
+        Returns:
+            Its number; None: the server does not answer. Then it may have forked all the same: hang up that line.
+        Raises:
+            RefusedError: the machine starts no more processes, or the folder is gone.
+        """
+        self.start()
+        assert self._door is not None
+        request = {"name": f"{spec.node}.{spec.replica}", "kind": spec.options.kind, "folder": spec.folder}
+        try:
+            socket.send_fds(self._door, [json.dumps(request).encode()], (line_fd, log_fd))
+            answer = self._door.recv(4096)
+        except OSError:
+            answer = b""
+        if not answer:
+            self._end()
+            return None
+        self._door.settimeout(ANSWER_S)
+        told: dict[str, Any] = json.loads(answer)
+        if "pid" not in told:
+            why = _why(told["fault"], told.get("errno"))
+            raise RefusedError(f"node {spec.node}: its process cannot be started: {why}")
+        return int(told["pid"])
+
+    def reap(self, own: Collection[int]) -> None:
+        """Reap what nodes had started and left behind; a server that is dead is replaced, to be there when needed.
+
+        Args:
+            own: processes whose end somebody else waits for.
+        """
+        if self._popen is not None and self._popen.poll() is not None:
+            self._end()
+            with contextlib.suppress(RefusedError):  # who needs it tries again
+                self.start()
+        server = None if self._popen is None else self._popen.pid
+        with contextlib.suppress(ChildProcessError):  # there are no children
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if ended.si_pid in own or ended.si_pid == server:
+                    return  # its turn comes
+                os.waitpid(ended.si_pid, 0)
+
+    def close(self) -> None:
+        """Let it end; what was forked lives on."""
+        self._end()
+        self.reap(())
+
+    def __enter__(self) -> ForkServer:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        """See `close`."""
+        self.close()
+
+    def _end(self) -> None:
+        if self._door is not None:
+            self._door.close()
+            self._door = None
+        if self._popen is not None:
+            self._popen.kill()  # it holds nothing
+            with contextlib.suppress(subprocess.TimeoutExpired):  # held by a device
+                self._popen.wait(END_S)
+            self._popen = None
+
+
+def _why(what: str | None, number: int | None) -> str:
+    return f"{what}; end other processes or raise the limits (ulimit -u, -n)" if number in _SCARCE else str(what)

@@ -1,0 +1,134 @@
+"""The process that nodes are forked from. It has imported what they need, does nothing else, and has one thread.
+
+So they start in milliseconds, share the memory of what they imported, and have their code at the same addresses: the
+core that has just run one of them runs the next with what it has learned (decision 0011). A forked node is no child of
+this process but of the supervisor: the process in between ends at once, and the supervisor takes the orphan in.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import json
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from setproctitle import setproctitle
+
+REQUEST_BYTES_MAX = 1 << 14
+_M_ARENA_MAX = -8
+_CAPTURE_ARENAS = 2
+
+
+def main() -> None:
+    """Serve the supervisor: the door's descriptor is the first argument, modules to import are the others."""
+    door = socket.socket(fileno=int(sys.argv[1]))
+    _import(sys.argv[2:])
+    from detektr.supervisor import entry
+
+    is_frozen = False
+    while True:
+        try:
+            payload, fds, _, _ = socket.recv_fds(door, REQUEST_BYTES_MAX, 2)
+        except ConnectionResetError:
+            return
+        if not payload:
+            return  # the supervisor has hung up, or is gone
+        request: dict[str, Any] = json.loads(payload)
+        if "import" in request:
+            _import(request["import"])
+            is_frozen = False
+            continue
+        if len(fds) != 2:
+            return  # there are no descriptors left here: the supervisor will start another
+        if not is_frozen:
+            gc.collect()
+            gc.freeze()  # collecting would write into what is shared
+            is_frozen = True
+        answer = _fork(request, fds, door, entry.serve)
+        for fd in fds:
+            os.close(fd)
+        try:
+            door.send(json.dumps(answer).encode())
+        except OSError:
+            return
+
+
+def _import(modules: Sequence[str]) -> None:
+    """Import what nodes will need; where that fails the process ends, and its supervisor tells that none can start."""
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as fault:  # a broken installation
+            print(f"{module} cannot be imported: {type(fault).__name__}: {fault}", file=sys.stderr)
+            sys.exit(1)
+
+
+def _fork(request: dict[str, Any], fds: Sequence[int], door: socket.socket, serve: Any) -> dict[str, Any]:
+    """Fork a node twice over; returns its process number, or why the machine starts no more processes."""
+    reading, writing = os.pipe()
+    try:
+        middle = os.fork()
+    except OSError as fault:
+        os.close(reading)
+        os.close(writing)
+        return {"fault": fault.strerror, "errno": fault.errno}
+    if middle == 0:
+        try:
+            os.chdir(request["folder"])  # what a node writes lies beside its file, from wherever that is run
+            pid = os.fork()
+            if pid == 0:
+                for fd in (door.fileno(), reading, writing):
+                    os.close(fd)
+                _become(request, fds[0], fds[1], serve)
+            os.setpgid(pid, pid)  # here too: the supervisor may want to end the group before its leader has run
+            os.write(writing, json.dumps({"pid": pid}).encode())
+        except OSError as fault:
+            what = f"{fault.filename}: {fault.strerror}" if fault.filename else fault.strerror
+            os.write(writing, json.dumps({"fault": what, "errno": fault.errno}).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    answer = os.read(reading, 4096)
+    os.close(reading)
+    os.waitpid(middle, 0)  # before we answer: the supervisor is the node's parent from now on
+    return dict(json.loads(answer)) if answer else {"fault": "the process in between was killed"}
+
+
+def _become(request: dict[str, Any], line_fd: int, log_fd: int, serve: Any) -> NoReturn:
+    """Be the node that was asked for, to its end."""
+    code = 1
+    try:
+        os.setpgid(0, 0)  # a terminal's Ctrl-C is for the supervisor alone
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        # What the user's code prints is log; the supervisor's own stdout belongs to the table.
+        for fd, standard in ((nothing, 0), (log_fd, 1), (log_fd, 2)):
+            os.dup2(fd, standard)
+        os.close(nothing)
+        os.close(log_fd)
+        sys.argv[:] = [request["name"]]
+        setproctitle(f"detektr {request['name']}")  # as ps and top show it
+        if request["kind"] == "capture" and "MALLOC_ARENA_MAX" not in os.environ:
+            mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's
+            if mallopt is not None:
+                mallopt(_M_ARENA_MAX, _CAPTURE_ARENAS)  # a decoder's threads share what one of them has freed
+        if "numpy.random" in sys.modules:  # else all replicas would draw the same numbers
+            sys.modules["numpy.random"].seed()
+        serve(line_fd)
+    except SystemExit as end:  # the user's code: as the interpreter takes it
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except BaseException:  # a defect of ours; it goes to the node's log
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""One place in a pipeline that a process fills: what its supervisor knows of it, over all its lives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from detektr.memory.run_folder import RunFolder
+from detektr.nodes.spec import NodeSpec
+from detektr.observe.logbook import Logbook
+from detektr.observe.node_state import worst
+from detektr.supervisor.child_process import ChildProcess
+from detektr.supervisor.restart import RestartPolicy
+
+LAST_LINES_SHOWN = 3
+
+
+class Post:
+    """A node's replica: `starting`, `running`, `restarting`, `ended` or `failed`."""
+
+    def __init__(self, spec: NodeSpec) -> None:
+        """Begin without a process."""
+        self.spec = spec
+        self.name = f"{spec.node}.{spec.replica}"
+        self.policy = RestartPolicy(spec.options.restart)
+        self.child: ChildProcess | None = None
+        self.state = "starting"
+        self.why = ""
+        self.restarts = 0
+        self.started_ns = 0
+        self.ready_ns: int | None = None
+        self.restart_at_ns: int | None = None
+        self.refusal: str | None = None
+        """What the child said when it refused to begin."""
+        self.verdict: str | None = None
+        """Why the supervisor killed it."""
+
+    def journals(self, folder: RunFolder) -> list[str]:
+        """Return the journals that have ended when its work has: of its own edges; of its inputs, if it has none."""
+        spec = self.spec
+        if spec.edges:
+            return [folder.journal(spec.node, spec.replica, consumer).name for consumer in spec.edges]
+        return [
+            folder.journal(upstream.producer, upstream.producer_replica, upstream.consumer).name
+            for upstream in spec.upstreams
+        ]
+
+    @property
+    def ready_by_ns(self) -> int:
+        """Monotonic time until which the process must be ready."""
+        return self.started_ns + self.spec.options.start_timeout_ns
+
+    @property
+    def due_ns(self) -> int | None:
+        """Monotonic time at which there is something to do for it that nobody tells; None: there is not."""
+        if self.restart_at_ns is not None:
+            return self.restart_at_ns
+        is_awaited = self.child is not None and self.ready_ns is None and self.verdict is None
+        return self.ready_by_ns if is_awaited else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes of it: no process, and none planned."""
+        return self.child is None and self.restart_at_ns is None
+
+    @property
+    def pid(self) -> int | None:
+        """Process number, while it has a process."""
+        return None if self.child is None else self.child.pid
+
+    def tell_start_failure(self, how: str, logbook: Logbook) -> str:
+        """Say why it never began: its own word, or `how` it ended, what it wrote last and where the rest is."""
+        if self.refusal is not None and self.verdict is None:
+            return how
+        last = [line.partition(f" {self.name}: ")[2] or line for line in logbook.last(self.name)]
+        said = " / ".join(last[-LAST_LINES_SHOWN:])
+        what = how if self.verdict is not None else f"its process {how} before it was ready"
+        return f"{what}{f'; it said: {said}' if said else ''}; its log: {logbook.path(self.name)}"
+
+
+def describe(posts: Sequence[Post]) -> dict[str, dict[str, Any]]:
+    """Return what is known of each node, in the order of the frames: `kind`, `state`, `pids`, `restarts`, `why`."""
+    nodes: dict[str, dict[str, Any]] = {}
+    for name in dict.fromkeys(post.spec.node for post in reversed(posts)):
+        own = [post for post in posts if post.spec.node == name]
+        state = worst(post.state for post in own)
+        nodes[name] = {
+            "kind": own[0].spec.options.kind,
+            "state": state,
+            "pids": [post.pid for post in own if post.pid is not None],
+            "restarts": sum(post.restarts for post in own),
+            "why": next((post.why for post in own if post.state == state and post.why), ""),
+        }
+    return nodes
+
+
+def consumers_given_up(post: Post, posts: Iterable[Post]) -> list[str]:
+    """Return the consumers of a node of which no process lives or will."""
+    failed: dict[str, bool] = {}
+    for other in posts:
+        failed[other.spec.node] = failed.get(other.spec.node, True) and other.state == "failed"
+    return [node for node in post.spec.edges if failed.get(node)]

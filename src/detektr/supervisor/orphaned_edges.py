@@ -1,0 +1,60 @@
+"""What becomes of the edges of a process that is dead and will have no successor: its supervisor ends them."""
+
+from __future__ import annotations
+
+import logging
+
+from detektr.descriptor import stream_key
+from detektr.edge.edge import Edge
+from detektr.memory import layout
+from detektr.memory.journal import adopt_journal
+from detektr.memory.run_folder import RunFolder
+from detektr.memory.status_block import open_page
+from detektr.nodes.spec import NodeSpec
+
+_log = logging.getLogger(__name__)
+
+
+def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
+    """Drop what the edges of a dead process still hold as `gone`, and tell their consumers that nothing more will come.
+
+    The caller knows that the process is dead and stays so: a journal has one writer.
+
+    Args:
+        folder: the run's.
+        spec: of the dead process.
+    Returns:
+        How many frames are gone.
+    """
+    count = 0
+    for consumer, options in spec.edges.items():
+        path = folder.journal(spec.node, spec.replica, consumer)
+        if not path.exists():
+            continue
+        segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.lanes)
+        edge = Edge(consumer, options, journal)
+        count += edge.queued + edge.in_flight
+        edge.drop_all("gone")
+        count += _count_unannounced(folder, spec, edge)
+        journal[layout.EDGE_WORD_STALLED_SINCE_NS] = 0
+        journal[layout.EDGE_WORD_STATE] = layout.EDGE_ENDED
+        journal.close()
+        segment.close()
+    if count:
+        _log.warning("%s.%d: %d frames are gone with it", spec.node, spec.replica, count)
+    return count
+
+
+def _count_unannounced(folder: RunFolder, spec: NodeSpec, edge: Edge) -> int:
+    """Count what a capture wrote and never announced on this edge."""
+    is_capture = spec.options.kind == "capture"
+    page = open_page(folder.page(spec.node, spec.replica), spec.node, spec.replica) if is_capture else None
+    if page is None:
+        return 0
+    words = page.segment.words
+    key, following = stream_key(spec.node, words[layout.PAGE_WORD_RUN]), words[layout.PAGE_WORD_NEXT_SEQUENCE]
+    page.close()
+    count = following - edge.journal.seen(key)
+    if count > 0:
+        edge.count_dropped(key, following - 1, count, "gone")
+    return max(count, 0)

@@ -1,0 +1,52 @@
+"""Taking a pipeline's name: one supervisor at a time, and nothing left of the one before."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Collection
+
+from detektr.errors import RefusedError
+from detektr.memory.run_folder import RunFolder
+from detektr.memory.segment import Segment
+
+ORPHANS_NS = 5_000_000_000  # children of a dead supervisor drain by themselves; so long they are waited for
+SWEEPER_NS = 300_000_000  # the last of them holds the lock for a moment while it sweeps
+_POLL_MS = 20
+
+
+def claim_run(pipeline: str, names: Collection[str]) -> tuple[RunFolder, Segment]:
+    """Take the pipeline's lock and sweep what an earlier run left; what others own who live stays.
+
+    Args:
+        pipeline: its name.
+        names: its nodes; processes of these names must not be there.
+    Returns:
+        The run folder, and the lock; close it to let go.
+    Raises:
+        RefusedError: the pipeline runs already, or processes of its nodes do.
+    """
+    folder = RunFolder(pipeline)
+    deadline_ns = time.monotonic_ns() + SWEEPER_NS
+    while (lock := folder.try_lock()) is None:
+        if time.monotonic_ns() > deadline_ns:
+            raise RefusedError(
+                f"pipeline {pipeline!r} is running already, as process {folder.lock_holder()};"
+                f" `detektr pipeline down {pipeline}` ends it"
+            )
+        select.poll().poll(_POLL_MS)
+    try:
+        deadline_ns = time.monotonic_ns() + ORPHANS_NS
+        while living := [(f"{node}.{replica}", pid) for node, replica, pid in folder.live_pages() if node in names]:
+            if time.monotonic_ns() > deadline_ns:
+                who = ", ".join(f"{name} (process {pid})" for name, pid in living)
+                raise RefusedError(
+                    f"pipeline {pipeline!r}: {who} {'runs' if len(living) == 1 else 'run'} still, without a supervisor:"
+                    f" started alone, or left over; `detektr pipeline down {pipeline}` ends what is left"
+                )
+            select.poll().poll(_POLL_MS)
+        folder.sweep(keep=(folder.lock.name,))
+    except BaseException:
+        lock.close()
+        raise
+    return folder, lock

@@ -1,0 +1,293 @@
+"""Nodes that live alone: one process of a pipeline file, or a node of no file, in a terminal, container or unit.
+
+A node of a file has the edges of the file: what its consumers have not finished waits for them. A node without a file
+has no consumers of its own: whoever comes is a guest, as it is itself where it reads from, and a guest's edge goes
+with it. Only a buffer's edge stays when the buffer dies, until its successor comes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from detektr.config.document import Document, read_document, read_scalar
+from detektr.config.graph import SPARE_FRAMES, Graph
+from detektr.config.load import Pipeline, PipelineFileError, check_machine, load_pipeline
+from detektr.config.plan import plan_processes
+from detektr.config.schema import AuditOptions, MetricsOptions, PipelineOptions, read_options
+from detektr.edge.subscriber import Upstream
+from detektr.errors import RefusedError
+from detektr.ledger import EdgeLedger
+from detektr.memory.journal_reader import open_journal
+from detektr.memory.run_folder import RunFolder
+from detektr.memory.status_block import NodeSnapshot, open_page
+from detektr.nodes.node import Node
+from detektr.nodes.spec import NodeSpec
+from detektr.options import (
+    BufferOptions,
+    CaptureOptions,
+    NodeOptions,
+    ProcessorOptions,
+    SinkOptions,
+    inputs_of,
+)
+from detektr.redaction import mask_with, register_secret, url_secrets
+from detektr.supervisor.entry import run_node
+from detektr.telemetry.log import setup_log
+from detektr.telemetry.report import ledger_table
+
+SLOTS_DEFAULT = 40
+SLOTS_MIN, SLOTS_MAX = 8, 1024
+BUFFER_MARK = 16
+BUFFER_WINDOWS = 8  # leases that the readers of a buffer without a file hold together
+
+
+def spec_for(
+    kind: str,
+    file: Path | None,
+    node: str | None,
+    replica: int,
+    pipeline: str,
+    name: str | None,
+    given: Mapping[str, Any],
+) -> NodeSpec:
+    """Return the spec that a command line asks for, in either of its two forms.
+
+    Args:
+        kind: capture, buffer, processor or sink.
+        file: the pipeline file, for the form with one.
+        node: the file's node.
+        replica: which of its replicas.
+        pipeline: without a file: the pipeline that it joins.
+        name: without a file: the node's name.
+        given: without a file: what it is to be; see `spec_by_hand`.
+    Raises:
+        RefusedError: the two forms are mixed, or something in them is refused.
+    """
+    said = sorted(key for key, value in given.items() if value not in (None, False, [], {}))
+    if file is not None:
+        if node is None:
+            raise RefusedError(f"{kind}: --pipeline {file} says the file, but not which node of it: add --node NAME")
+        if said:
+            raise RefusedError(
+                f"{kind}: {', '.join(said)} beside --pipeline; the file says what the node is: change it there"
+            )
+        return spec_from_file(file, kind, node, replica)
+    if node is not None or replica:
+        option = "--node" if node is not None else "--replica"
+        raise RefusedError(f"{kind}: {option} needs --pipeline FILE; without a file the node's name is --name")
+    missing = [key for key in ("source", "use", "input") if key in given and not given[key]]
+    if missing:
+        written = {"source": "--source clip.mp4", "use": "my.module:Class", "input": "--input NAME"}
+        wanted = " ".join(written[key] for key in missing)
+        raise RefusedError(f"{kind}: {', '.join(missing)} missing; write {wanted}, or --pipeline FILE --node NAME")
+    arguments = read_arguments(given.get("with") or [])
+    return spec_by_hand(pipeline, name, {**given, "kind": kind, "with": arguments})
+
+
+def spec_from_file(path: Path, kind: str, node: str, replica: int = 0) -> NodeSpec:
+    """Return the spec of one process of a node of a pipeline file.
+
+    Raises:
+        RefusedError: the file is refused, has no such node or replica, or this machine lacks what the node needs.
+    """
+    pipeline = load_pipeline(path)
+    nodes = pipeline.options.nodes
+    if node not in nodes:
+        raise RefusedError(f"{path}: there is no node {node!r}; it has: {', '.join(nodes)}")
+    if nodes[node].kind != kind:
+        is_kind = nodes[node].kind
+        raise RefusedError(
+            f"{path}:{pipeline.document.line('nodes', node)}: node {node!r} is a {is_kind};"
+            f" start it with `detektr {is_kind}`"
+        )
+    replicas = pipeline.graph.nodes[node].replicas
+    if not 0 <= replica < replicas:
+        raise RefusedError(
+            f"{path}:{pipeline.document.line('nodes', node, 'replicas')}: node {node!r} has no replica {replica};"
+            f" --replica goes from 0 to {replicas - 1}"
+        )
+    _refuse_machine(pipeline, node)
+    specs = plan_processes(
+        pipeline.options.name, pipeline.graph, nodes, pipeline.folder, secrets=tuple(pipeline.secrets)
+    )
+    return next(spec for spec in specs if (spec.node, spec.replica) == (node, replica))
+
+
+def spec_by_hand(pipeline: str, node: str | None, given: Mapping[str, Any]) -> NodeSpec:
+    """Return the spec of a node that no file knows.
+
+    Args:
+        pipeline: the pipeline that it joins, and makes if there is none.
+        node: its name; None: that of its class, in small letters.
+        given: what a file would say of it (`kind`, `source`, `input`, ...); None where nothing was said.
+    Raises:
+        RefusedError: something is missing or wrong; lists all of it.
+    """
+    values = {key: value for key, value in given.items() if value not in (None, [], {})}
+    if node is None:
+        node = re.sub(r"\W", "-", str(values.get("use", "node")).rpartition(":")[2].rpartition(".")[2]).lower()
+    slots = 0
+    found: tuple[str, ...] = ()
+    if values["kind"] == "capture" and "source" in values:
+        given_source = read_document(f"source: {json.dumps(values['source'])}", os.environ)
+        if given_source.faults:
+            raise RefusedError("\n".join(f"--source: {fault.text}" for fault in given_source.faults))
+        values["source"], found = (given_source.values or {})["source"], tuple(given_source.secrets)
+    if values["kind"] == "capture":
+        slots = values.pop("slots", SLOTS_DEFAULT)
+        if not SLOTS_MIN <= slots <= SLOTS_MAX:
+            raise RefusedError(f"--slots is {slots}, expected {SLOTS_MIN} to {SLOTS_MAX}, correct it or leave it out")
+        values["guests"] = slots - SPARE_FRAMES
+    elif values["kind"] == "buffer":
+        values.setdefault("high_water_mark", BUFFER_MARK)
+        values["guests"] = min(values["high_water_mark"] + BUFFER_WINDOWS, 1024)
+    document = Document(values={"name": pipeline, "nodes": {node: values}})
+    reading = read_options(document)
+    if reading.faults:
+        raise RefusedError("\n".join(mask_with(fault.text, {}) for fault in reading.faults))
+    options = reading.options.nodes[node]
+    secrets: tuple[str, ...] = ()
+    if isinstance(options, CaptureOptions):
+        secrets = (*url_secrets(options.source), *found)
+        masked = dict.fromkeys(secrets, "***")
+        # No file: its folder stands for the place that relative paths are meant from.
+        lone = Pipeline(Path("command-line"), reading.options, Graph({}, ()), masked, document)
+        _refuse_machine(lone, node)
+    return NodeSpec(
+        pipeline=pipeline,
+        node=node,
+        options=options,
+        upstreams=tuple(_upstreams(pipeline, node, options)),
+        slots=slots,
+        folder=str(Path.cwd()),
+        secrets=secrets,
+    )
+
+
+def read_arguments(pairs: list[str]) -> dict[str, Any]:
+    """Read `key=value` pairs as a file's `with` would have them: `3` is a number, `true` a truth value.
+
+    Raises:
+        RefusedError: one is not key=value.
+    """
+    arguments: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise RefusedError(f"--with {pair!r:.80} is not key=value; write for example --with threshold=0.01")
+        arguments[key] = read_scalar(text)
+    return arguments
+
+
+def run_alone(spec: NodeSpec, *, metrics_port: int | None = None) -> int:
+    """Run one process of a node here, until it ends or is told to, and print its ledger.
+
+    SIGTERM drains and is a clean end (what a unit's stop wants); Ctrl-C drains too, a second one does not wait.
+
+    Args:
+        spec: what to run.
+        metrics_port: where to serve this process's metrics, on loopback; 0: any free port; None: nowhere.
+    Returns:
+        Exit code: 0 ended or stopped by SIGTERM, 1 failed, 2 refused, 130 stopped by Ctrl-C.
+    Raises:
+        RefusedError: DETEKTR_LOG is not a level, or the port cannot be had.
+    """
+    for secret in spec.secrets:
+        register_secret(secret)
+    setup_log(f"{spec.node}.{spec.replica}")
+    os.chdir(spec.folder)  # what a node writes lies beside its file, as in `pipeline up`
+    sys.setswitchinterval(1e-4)  # a capture's decoder and its loop take turns
+    signal.signal(signal.SIGTERM, _end_early)
+    server = None
+    if metrics_port is not None:
+        from detektr.telemetry.metrics import PipelineCollector, serve_metrics
+
+        server = serve_metrics(PipelineCollector(lambda: read_own(spec), spec.pipeline), "127.0.0.1", metrics_port)
+        print(f"metrics: http://127.0.0.1:{server.port}/metrics", file=sys.stderr, flush=True)
+    try:
+        return run_node(spec, at_end=_print_ledger)
+    finally:
+        if server is not None:
+            server.close()
+
+
+def read_own(spec: NodeSpec) -> tuple[list[EdgeLedger], list[NodeSnapshot]]:
+    """Return the ledgers of the edges that one process produces for, and its page.
+
+    Each edge has one producer: so it stands once in the metrics of all processes together.
+    """
+    folder = RunFolder(spec.pipeline)
+    ledgers, pages = [], []
+    for producer, _, consumer, path in folder.journals(spec.node, spec.replica):
+        journal = open_journal(path, producer, consumer)
+        if journal is not None:
+            ledgers.append(journal.ledger())
+            journal.close()
+    page = open_page(folder.page(spec.node, spec.replica), spec.node, spec.replica)
+    if page is not None:
+        pages.append(page.snapshot())
+        page.close()
+    return ledgers, pages
+
+
+def _print_ledger(node: Node) -> None:
+    print(ledger_table(node.ledgers()), flush=True)
+
+
+def _end_early(number: int, frame: FrameType | None) -> None:
+    """End before the node has begun to run; it takes away what it made, and is not disturbed in that."""
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, signal.SIG_IGN)
+    raise SystemExit(0)
+
+
+def _refuse_machine(pipeline: Pipeline, node: str) -> None:
+    """Refuse what this machine lacks for one node; the others' sources, the port and the audit are not its business."""
+    alone = PipelineOptions(
+        name=pipeline.options.name,
+        nodes={node: pipeline.options.nodes[node]},
+        audit=AuditOptions(),
+        metrics=MetricsOptions(),
+    )
+    faults = check_machine(replace(pipeline, options=alone))
+    if faults and pipeline.graph.nodes:
+        raise PipelineFileError(pipeline.path, faults, pipeline.secrets)
+    if faults:
+        raise RefusedError("\n".join(fault.text for fault in faults))
+
+
+def _upstreams(pipeline: str, node: str, options: NodeOptions) -> list[Upstream]:
+    is_buffer = isinstance(options, BufferOptions)
+    window = options.guests if isinstance(options, BufferOptions) else getattr(options, "window", 0)
+    worker = options if isinstance(options, ProcessorOptions | SinkOptions) else None
+    return [
+        Upstream(
+            producer=producer,
+            producer_replica=part,
+            consumer=node,
+            window=window,
+            is_durable=is_buffer,
+            is_guest=True,
+            max_deliveries=worker.max_deliveries if worker else 1,
+            timeout_ns=worker.timeout_ns if worker else 0,
+        )
+        for producer in inputs_of(options)
+        for part in _parts(pipeline, producer, options)
+    ]
+
+
+def _parts(pipeline: str, producer: str, options: NodeOptions) -> list[int]:
+    """Return the replicas of a producer: those that run now; only a sink's producer has more than one."""
+    if not isinstance(options, SinkOptions):
+        return [0]
+    found = [replica for name, replica, _ in RunFolder(pipeline).live_pages() if name == producer]
+    return found or [0]

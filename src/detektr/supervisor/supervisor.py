@@ -1,0 +1,401 @@
+"""Supervision of one run: starts its processes, watches them, starts them again, and ends them in order."""
+
+from __future__ import annotations
+
+import logging
+import random
+import selectors
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from detektr.errors import RefusedError
+from detektr.events import Event, NodeExited, NodeStateChanged
+from detektr.ledger import EdgeLedger, merge
+from detektr.memory.run_folder import RunFolder
+from detektr.memory.status_block import NodeSnapshot
+from detektr.nodes.spec import NodeSpec
+from detektr.observe.logbook import Logbook
+from detektr.observe.run_reader import RunReader
+from detektr.options import CaptureOptions, ProcessorOptions, SinkOptions
+from detektr.redaction import mask
+from detektr.supervisor.child_process import ChildProcess, modules_of
+from detektr.supervisor.fork_client import ForkServer
+from detektr.supervisor.managed_process import Post, consumers_given_up, describe
+from detektr.supervisor.orphaned_edges import end_edges
+from detektr.supervisor.restart import describe_exit
+from detektr.supervisor.signals import SignalPipe
+
+RECORD_NS = 60_000_000_000  # how often the ledgers go into the audit trail
+REFUSAL_NS = 5_000_000_000  # after a first refusal the others may still say theirs for so long
+CUT_NS = 3_000_000_000  # from the drain's end until whoever is left is killed
+KILLED_NS = 5_000_000_000  # a killed process that is not gone by then waits for a device
+ABORT_NS = 2_000_000_000  # for processes that have not begun to work
+HUNG_TIMEOUTS = 3  # a frame worked on for so many of its processor's timeouts: the process hangs
+LOG_READS_MAX = 64
+_log = logging.getLogger(__name__)
+Phase = Literal["starting", "running", "draining", "cutting", "aborting"]
+Look = Callable[[list[EdgeLedger], list[NodeSnapshot]], None]
+
+
+class Supervisor:
+    """The one loop: a single thread that waits for ends, messages, log lines, signals and its own times."""
+
+    def __init__(
+        self,
+        specs: Sequence[NodeSpec],
+        folder: RunFolder,
+        logbook: Logbook,
+        signals: SignalPipe,
+        forks: ForkServer,
+        *,
+        look: Look,
+        look_ns: int,
+        change: Callable[[], None],
+    ) -> None:
+        """Begin without processes.
+
+        Args:
+            specs: of all processes, who reads before who is read.
+            folder: the run's; its lock is held by the caller.
+            logbook: takes what the processes write.
+            signals: those that end the run.
+            forks: what nodes are forked from; closed with this.
+            look: is shown ledgers and pages ...
+            look_ns: ... so often, in nanoseconds.
+            change: is told when the state of a process has changed.
+        """
+        self.posts = [Post(spec) for spec in specs]
+        self.record: Callable[[Event | Mapping[str, Any]], None] = lambda event: None
+        """Takes what happened; must not wait."""
+        self.phase: Phase = "starting"
+        self.stop_signal: int | None = None
+        self.started_ns = 0
+        self._has_given_up = False
+        self._refusals: list[tuple[Post, str]] = []
+        self._folder, self._logbook, self._signals = folder, logbook, signals
+        self._look, self._look_ns, self._change = look, look_ns, change
+        self._reader = RunReader(folder)
+        self._forks = forks
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(signals.fd, selectors.EVENT_READ, ("signal", None))
+        self._next_look_ns = self._next_record_ns = 0
+        self._end_ns: int | None = None  # when the phase's time is over
+        self._for_ns: int | None = None  # when the run is to be stopped
+
+    @property
+    def exit_code(self) -> int:
+        """0; 1: a node failed for good; 128+n: ended by signal n."""
+        if self._has_given_up:
+            return 1
+        if self.stop_signal is not None:
+            return 128 + self.stop_signal
+        return int(any(post.state == "failed" and not post.spec.options.optional for post in self.posts))
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Return what is known of each node, in the order of the frames: `kind`, `state`, `pids`, `restarts`, `why`."""
+        return describe(self.posts)
+
+    # -- the run's course -------------------------------------------------------------------------------------------
+
+    def warm_up(self) -> None:
+        """Have imported what the processes need, while the caller goes on.
+
+        Raises:
+            RefusedError: the machine starts no more processes.
+        """
+        self._forks.need(modules_of(post.spec for post in self.posts))
+
+    def start(self) -> None:
+        """Start every process; none of them lets frames flow yet.
+
+        Raises:
+            RefusedError: the machine starts no more processes.
+        """
+        for post in self.posts:
+            self._start(post)
+        self._change()
+
+    def wait_ready(self) -> list[tuple[NodeSpec, str]]:
+        """Wait until every process is ready or has refused; returns who refused and why, empty when all may begin.
+
+        A signal ends the wait; `stop_signal` tells.
+        """
+        while any(post.child is not None and post.ready_ns is None for post in self.posts):
+            if self._refusals and self._end_ns is None:
+                self._end_ns = time.monotonic_ns() + REFUSAL_NS
+            if self.stop_signal is not None or (self._end_ns is not None and time.monotonic_ns() > self._end_ns):
+                break
+            self._turn()
+        self._end_ns = None
+        return [(post.spec, why) for post, why in self._refusals]
+
+    def run(self, for_ns: int | None) -> None:
+        """Let the frames flow, until every node has ended.
+
+        Args:
+            for_ns: stop after this time, in nanoseconds; None: when the sources end, or on a signal.
+        """
+        self.phase, self.started_ns = "running", time.monotonic_ns()
+        self._for_ns = None if for_ns is None else self.started_ns + for_ns
+        for post in self.posts:
+            self._go(post)
+        self._change()
+        while not all(post.is_over for post in self.posts):
+            self._turn()
+
+    def stop(self, why: str) -> None:
+        """Stop the captures; whoever is below them ends when its inputs have, or when the drain's time is over."""
+        if self.phase != "running":
+            return
+        self.phase = "draining"
+        longest_ns = max(post.spec.options.drain_ns for post in self.posts)
+        self._end_ns = time.monotonic_ns() + longest_ns
+        _log.info("%s: draining, for at most %.1f s", why, longest_ns / 1e9)
+        for post in self.posts:
+            if isinstance(post.spec.options, CaptureOptions) and post.child is not None and post.ready_ns is not None:
+                post.child.try_order({"order": "stop"})
+
+    def close(self) -> None:
+        """End every process that is left, at once if it works already; nothing of the run lives when this returns."""
+        if any(post.child is not None for post in self.posts):
+            now_ns = time.monotonic_ns()
+            self.phase, self._end_ns, last_ns = "aborting", now_ns + ABORT_NS, now_ns + ABORT_NS + KILLED_NS
+            for post in self.posts:
+                post.restart_at_ns = None
+                if post.child is not None:
+                    post.child.hang_up()
+            while (left := [post for post in self.posts if post.child is not None]) and time.monotonic_ns() < last_ns:
+                self._turn()
+            for post in left:
+                _log.critical("%s: process %s was killed and has not ended: a device holds it", post.name, post.pid)
+        self._forks.close()
+        self._reader.close()
+        self._selector.close()
+
+    def read(self) -> tuple[list[EdgeLedger], list[NodeSnapshot]]:
+        """Return the ledgers and pages of this moment."""
+        return self._reader.read()
+
+    # -- the loop ---------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """Wait for what comes next and deal with it."""
+        wait_s = max(0, self._next_ns() - time.monotonic_ns()) / 1e9
+        for key, _ in self._selector.select(wait_s):
+            what, post = key.data
+            if what == "signal":
+                self._take_signals()
+            elif post.child is None:
+                continue  # its end came first
+            elif what == "log":
+                self._take_log(post)
+            elif what == "control":
+                self._take_messages(post)
+            else:
+                self._take_end(post)
+        self._do_due(time.monotonic_ns())
+
+    def _next_ns(self) -> int:
+        times = [self._next_look_ns, *(at_ns for at_ns in (self._end_ns, self._for_ns) if at_ns is not None)]
+        return min([*times, *(at_ns for post in self.posts if (at_ns := post.due_ns) is not None)])
+
+    def _do_due(self, now_ns: int) -> None:
+        if self._for_ns is not None and now_ns >= self._for_ns:
+            self._for_ns = None
+            self.stop("the time is over")
+        if self._end_ns is not None and now_ns >= self._end_ns and self.phase in ("draining", "cutting", "aborting"):
+            self._end_phase(now_ns)
+        for post in self.posts:
+            if post.restart_at_ns is not None and now_ns >= post.restart_at_ns:
+                post.restarts += 1
+                self._try_restart(post)
+            if post.child is not None and post.ready_ns is None and now_ns >= post.ready_by_ns:
+                self._condemn(post, f"killed: not ready within {post.spec.options.start_timeout}")
+        if now_ns >= self._next_look_ns:
+            self._next_look_ns = now_ns + self._look_ns
+            self._look_around(now_ns)
+
+    def _end_phase(self, now_ns: int) -> None:
+        """Go from draining to cutting, where all drop what they have, and from cutting to killing."""
+        if self.phase != "draining":
+            self._end_ns = None
+            for post in self.posts:
+                if post.child is not None:
+                    self._condemn(post, "killed: it did not end when told to")
+            return
+        self.phase, self._end_ns = "cutting", now_ns + CUT_NS
+        _log.warning("what is still queued is dropped as stopped")
+        for post in self.posts:
+            if post.restart_at_ns is not None:
+                post.restart_at_ns = None
+                self._enter(post, "failed", post.why)
+            if post.child is not None and post.ready_ns is not None:
+                post.child.try_order({"order": "stop", "within_ns": 0})
+            elif post.child is not None:
+                self._condemn(post, "killed: not ready before the end")
+
+    def _look_around(self, now_ns: int) -> None:
+        self._forks.reap([post.pid for post in self.posts if post.pid is not None])
+        ledgers, pages = self._reader.read()
+        posts = {post.name: post for post in self.posts}
+        for page in pages:
+            post = posts.get(f"{page.node}.{page.replica}")
+            if post is None or post.pid != page.pid or not page.working_since_ns:
+                continue
+            options = post.spec.options
+            if isinstance(options, ProcessorOptions | SinkOptions):
+                limit_ns = HUNG_TIMEOUTS * options.timeout_ns
+                if now_ns - page.working_since_ns > limit_ns:
+                    self._condemn(post, f"killed: one frame took longer than {HUNG_TIMEOUTS} x {options.timeout}")
+        if self.phase in ("running", "draining"):
+            if now_ns >= self._next_record_ns:
+                self._next_record_ns = now_ns + RECORD_NS
+                edges = [edge.as_record() for edge in merge(ledgers)]
+                self.record({"event": "LedgerRead", "node": "", "edges": edges})
+            self._look(ledgers, pages)
+
+    def _take_signals(self) -> None:
+        for number in self._signals.take():
+            if self.stop_signal is None:
+                self.stop_signal = number
+            if self.phase == "running":
+                self.stop(f"signal {number}")
+            elif self.phase in ("draining", "cutting") and self._signals.is_impatient(number):
+                self._end_ns = time.monotonic_ns()
+
+    # -- one process ------------------------------------------------------------------------------------------------
+
+    def _start(self, post: Post) -> None:
+        post.restart_at_ns = post.ready_ns = post.refusal = post.verdict = None
+        child = post.child = ChildProcess(post.spec, self._forks)
+        post.started_ns = time.monotonic_ns()
+        watched = (("control", child.control_fd), ("log", child.log_fd), ("end", child.end_fd))
+        for what, fd in watched:
+            self._selector.register(fd, selectors.EVENT_READ, (what, post))
+
+    def _try_restart(self, post: Post) -> None:
+        try:
+            self._start(post)
+        except RefusedError as fault:
+            self._judge(post, str(fault), is_clean=False)
+        else:
+            self._enter(post, "starting", "")
+
+    def _go(self, post: Post) -> None:
+        """Let a ready process work; a capture that comes to a drain is stopped at once, so that it only serves."""
+        if post.child is None or post.ready_ns is None:
+            return
+        is_only_serving = self.phase == "draining" and isinstance(post.spec.options, CaptureOptions)
+        post.child.try_order({"order": "stop" if is_only_serving else "go"})
+        self._give_up_consumers(post)
+        self._enter(post, "running", "")
+
+    def _give_up_consumers(self, post: Post) -> None:
+        """Tell a producer that works which of its consumers have failed for good, so that it waits for none of them."""
+        if post.child is not None and post.ready_ns is not None:
+            for node in consumers_given_up(post, self.posts):
+                post.child.try_order({"order": "give_up", "consumer": node})
+
+    def _take_log(self, post: Post) -> bool:
+        """Take a part of what a process wrote; False: there is no more now."""
+        assert post.child is not None
+        chunk = post.child.read_log()
+        if chunk:
+            self._logbook.take(post.name, chunk)
+        elif chunk is None:
+            self._unwatch(post.child.log_fd)
+        return bool(chunk)
+
+    def _take_messages(self, post: Post) -> bool:
+        """Take a part of what a process said; False: there is no more now."""
+        assert post.child is not None
+        messages = post.child.read_messages()
+        if messages is None:
+            self._unwatch(post.child.control_fd)
+        for message in messages or ():
+            for event in message.get("events", ()):
+                self.record(event)
+            if message.get("ready"):
+                post.ready_ns = time.monotonic_ns()
+                if self.phase in ("running", "draining"):
+                    self._go(post)
+            elif "refused" in message:
+                post.refusal = str(message["refused"])
+            elif message.get("ends"):
+                post.child.try_order({"order": "leave"})
+        return bool(messages)
+
+    def _take_end(self, post: Post) -> None:
+        child = post.child
+        assert child is not None
+        status = child.try_reap()
+        if status is None:
+            return
+        for _ in range(LOG_READS_MAX):
+            if not (self._take_messages(post) or self._take_log(post)):
+                break
+        self._logbook.end(post.name)
+        for fd in (child.control_fd, child.log_fd, child.end_fd):
+            self._unwatch(fd)
+        child.close()
+        post.child = None
+        how = mask(post.verdict or post.refusal or describe_exit(status))
+        if self.phase == "starting":
+            self._refuse(post, how)
+        elif self.phase == "aborting":
+            self._enter(post, "ended", "")
+        elif status == 0 and (self.phase == "cutting" or self._reader.is_ended(post.journals(self._folder))):
+            self._enter(post, "ended", "")
+            self.record(NodeExited(post.name, how, False))
+        else:
+            self._judge(post, how, is_clean=status == 0)
+
+    def _refuse(self, post: Post, how: str) -> None:
+        """Note why the run cannot begin."""
+        why = post.tell_start_failure(how, self._logbook)
+        self._refusals.append((post, why))
+        self._enter(post, "failed", why)
+
+    def _judge(self, post: Post, how: str, *, is_clean: bool) -> None:
+        """Plan the next life of a process whose work is not done, or give it up."""
+        now_ns = time.monotonic_ns()
+        verdict = post.policy.judge("clean" if is_clean else "failure", post.ready_ns, now_ns, random.random())
+        is_needed = self.phase == "running" or (self.phase == "draining" and self._has_work(post.spec.node))
+        will_restart = verdict.restart_at_ns is not None and is_needed
+        self.record(NodeExited(post.name, how, will_restart, self._logbook.last(post.name)))
+        if will_restart:
+            _log.warning("%s: %s; %s", post.name, how, verdict.why)
+            post.restart_at_ns = verdict.restart_at_ns
+            self._enter(post, "restarting", how)
+            return
+        why = f"{how}; {verdict.why}" if self.phase in ("running", "draining") else how
+        _log.error("%s: %s", post.name, why)
+        self._enter(post, "failed", why)
+        if self.phase in ("running", "draining"):
+            end_edges(self._folder, post.spec)
+            for other in self.posts:
+                self._give_up_consumers(other)
+        if self.phase == "running" and not post.spec.options.optional:
+            self._has_given_up = True
+            self.stop(f"{post.spec.node} has failed for good")
+
+    def _has_work(self, node: str) -> bool:
+        """Whether the edges of a node, to it or from it, still hold something."""
+        edges = self._reader.read()[0]
+        return any(edge.queued or edge.in_flight for edge in edges if node in (edge.producer, edge.consumer))
+
+    def _condemn(self, post: Post, verdict: str) -> None:
+        """Kill a process; its end is dealt with when the kernel tells it."""
+        if post.child is not None and post.verdict is None:
+            post.verdict = verdict
+            post.child.kill()
+
+    def _enter(self, post: Post, state: str, why: str) -> None:
+        post.state, post.why = state, why
+        self.record(NodeStateChanged(post.name, state, why))
+        self._change()
+
+    def _unwatch(self, fd: int) -> None:
+        if fd in self._selector.get_map():
+            self._selector.unregister(fd)

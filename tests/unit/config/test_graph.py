@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from detektr.config.document import Fault
+from detektr.config.graph import Graph, build_graph, mermaid
+from detektr.options import BufferOptions, CaptureOptions, NodeOptions, ProcessorOptions, SinkOptions
+
+Inputs = str | list[str]
+
+
+def capture(source: str = "clip.mp4", **more: Any) -> CaptureOptions:
+    return CaptureOptions(source=source, **more)
+
+
+def buffer(inputs: Inputs, **more: Any) -> BufferOptions:
+    return BufferOptions(input=inputs, **more)
+
+
+def processor(inputs: Inputs, **more: Any) -> ProcessorOptions:
+    return ProcessorOptions(input=inputs, use="m:C", **more)
+
+
+def sink(inputs: Inputs, **more: Any) -> SinkOptions:
+    return SinkOptions(input=inputs, use="m:C", **more)
+
+
+def built(**nodes: NodeOptions) -> Graph:
+    graph, faults = build_graph(nodes)
+    assert faults == [] and graph is not None
+    return graph
+
+
+def refused(unsure: Sequence[str] = (), broken: Sequence[str] = (), **nodes: NodeOptions) -> list[Fault]:
+    lines = {name: index for index, name in enumerate(nodes, start=1)}
+    graph, faults = build_graph(
+        nodes, lambda *path: lines.get(str(path[1]), 99) if len(path) > 1 else 99, broken=broken, unsure=unsure
+    )
+    assert graph is None
+    return faults
+
+
+def only(faults: list[Fault]) -> Fault:
+    assert len(faults) == 1, faults
+    return faults[0]
+
+
+def test_producers_come_before_consumers_whatever_the_file_says() -> None:
+    graph = built(events=sink("motion"), motion=processor("buffer"), buffer=buffer("camera"), camera=capture())
+    assert list(graph.nodes) == ["camera", "buffer", "motion", "events"]
+    assert [(edge.producer, edge.consumer) for edge in graph.edges] == [
+        ("camera", "buffer"), ("buffer", "motion"), ("motion", "events"),
+    ]  # fmt: skip
+    assert graph.nodes["buffer"].inputs == ("camera",) and graph.nodes["buffer"].outputs == ("motion",)
+    assert graph.edges_to("motion") == graph.edges_from("buffer")
+
+
+def test_a_buffer_that_nobody_reads_is_a_dead_end() -> None:
+    fault = only(refused(camera=capture(), buffer=buffer("camera")))
+    assert fault.line == 2
+    assert "'buffer'" in fault.text and "pile up" in fault.text and "input: buffer" in fault.cure
+
+
+def test_a_capture_that_nobody_reads_is_a_dead_end() -> None:
+    fault = only(refused(camera=capture(), door=capture(), motion=processor("door")))
+    assert fault.line == 1 and "the capture 'camera'" in fault.text
+
+
+def test_a_processor_without_a_sink_is_fine() -> None:
+    assert built(camera=capture(), motion=processor("camera")).nodes["motion"].outputs == ()
+
+
+def test_an_input_that_is_not_there_is_told_with_the_nearest_name() -> None:
+    faults = refused(camera=capture(), buffer=buffer("camera"), motion=processor("bufer"))
+    missing = next(fault for fault in faults if fault.line == 3)
+    assert (
+        "'bufer'" in missing.what and "camera, buffer, motion" in missing.expected and missing.cure == "write `buffer`"
+    )
+
+
+def test_a_node_reads_neither_from_itself_nor_twice_nor_from_nothing() -> None:
+    faults = refused(
+        camera=capture(), a=processor("a"), b=processor(["camera", "camera"]), c=processor([]), d=processor("camera")
+    )
+    assert [(fault.line, fault.what) for fault in faults] == [
+        (2, "node 'a' reads from itself"),
+        (3, "node 'b' reads twice from 'camera'"),
+        (4, "node 'c' reads from nothing (`input` is an empty list)"),
+    ]
+
+
+def test_a_cycle_is_named_once_in_the_direction_of_its_frames() -> None:
+    faults = refused(camera=capture(), a=buffer(["camera", "c"]), b=buffer("a"), c=buffer("b"), motion=processor("c"))
+    assert only(faults).what == "a cycle: a -> b -> c -> a"
+
+
+def test_two_cycles_are_both_named() -> None:
+    faults = refused(
+        camera=capture(), motion=processor("camera"), a=buffer("b"), b=buffer("a"), c=buffer("d"), d=buffer("c")
+    )
+    assert [fault.what for fault in faults] == ["a cycle: a -> b -> a", "a cycle: c -> d -> c"]
+
+
+@pytest.mark.parametrize(
+    ("reader", "what", "cure"),
+    [
+        (sink("camera"), "sink 'it' reads from the capture 'camera'", "read a processor (motion)"),
+        (processor("motion"), "processor 'it' reads from the processor 'motion'", "read what 'motion' reads (camera)"),
+        (buffer("motion"), "buffer 'it' reads from the processor 'motion'", "make this node a sink"),
+        (processor("events"), "processor 'it' reads from the sink 'events'", "a sink ends its branch"),
+        (sink("events"), "sink 'it' reads from the sink 'events'", "read a processor"),
+    ],
+)
+def test_what_may_not_be_read_is_told_with_what_may(reader: NodeOptions, what: str, cure: str) -> None:
+    faults = refused(camera=capture(), motion=processor("camera"), events=sink("motion"), it=reader)
+    fault = next(fault for fault in faults if "reads from" in fault.what)
+    assert fault.line == 4 and fault.what == what and cure in fault.cure
+
+
+def test_a_pipeline_without_a_capture_is_refused() -> None:
+    faults = refused(a=processor("b"))
+    assert any("without a capture" in fault.what for fault in faults)
+
+
+def test_nothing_is_said_of_dead_ends_while_a_reader_may_be_misspelt() -> None:
+    assert refused(camera=capture(), unsure=["motion"]) == []
+    assert refused(camera=capture(), events=sink("motion"), unsure=["motion"]) == []
+
+
+def test_a_direct_reader_gives_the_capture_its_mark_window_guests_and_spare() -> None:
+    graph = built(camera=capture(), motion=processor("camera", window=3, replicas=2))
+    edge = graph.edges[0]
+    assert (edge.mark, edge.low, edge.window, edge.window_total, edge.cells) == (8, 7, 3, 6, 14)
+    assert graph.nodes["camera"].slots == 8 + 6 + 8 + 4
+
+
+@pytest.mark.parametrize(("policy", "held"), [("drop-oldest", 10 + 7), ("block", 10 + 7), ("drop-newest", 20 + 7)])
+def test_what_a_buffer_holds_for_one_input_is_its_window_upstream(policy: Any, held: int) -> None:
+    graph = built(
+        camera=capture(high_water_mark=5, guests=1),
+        buffer=buffer("camera", high_water_mark=10, when_full=policy, guests=2, low_water_mark=4),
+        a=processor("buffer", window=2, replicas=2),
+        b=processor("buffer", window=3),
+    )
+    upstream, first, second = graph.edges
+    assert (first.mark, first.low, first.when_full, first.cells) == (10, 4, policy, 14)
+    assert second.window_total == 3
+    assert upstream.window == held + 2 + 4
+    assert graph.nodes["camera"].slots == 5 + upstream.window + 1 + 4
+
+
+def test_a_capture_that_drops_the_newest_needs_the_marks_of_all_its_readers() -> None:
+    nodes = {"a": processor("camera", window=1), "b": processor("camera", window=1)}
+    assert built(camera=capture(when_full="drop-newest"), **nodes).nodes["camera"].slots == 16 + 2 + 8 + 4
+    assert built(camera=capture(when_full="block"), **nodes).nodes["camera"].slots == 8 + 2 + 8 + 4
+
+
+def test_a_buffer_of_two_inputs_has_two_lanes_and_a_window_on_each() -> None:
+    graph = built(
+        a=capture(), b=capture("rtsp://h/x"), buffer=buffer(["a", "b"], high_water_mark=10), it=processor("buffer")
+    )
+    edge = graph.edges_to("it")[0]
+    assert edge.lanes == 2 and edge.cells == 2 * 10 + 4
+    assert [upstream.window for upstream in graph.edges_to("buffer")] == [10 + 4 + 8 + 4] * 2
+    assert [upstream.lanes for upstream in graph.edges_to("buffer")] == [1, 1]
+
+
+def test_a_worker_of_two_inputs_has_its_window_on_each() -> None:
+    graph = built(a=capture(), b=capture(), it=processor(["a", "b"], window=3))
+    assert [edge.window_total for edge in graph.edges_to("it")] == [3, 3]
+
+
+def test_each_replica_of_a_processor_has_an_edge_of_its_own_to_a_sink() -> None:
+    graph = built(a=capture(), b=capture(), it=processor(["a", "b"], replicas=3), events=sink("it", window=2))
+    edge = graph.edges_to("events")[0]
+    assert (edge.parts, edge.lanes, edge.mark, edge.window_total, edge.cells) == (3, 1, 256, 2, 258)
+    assert edge.when_full == "block"
+
+
+@pytest.mark.parametrize(
+    ("source", "policy"),
+    [
+        ("clip.mp4", "block"), ("lavfi:testsrc2", "block"), ("python:m:f", "block"),
+        ("rtsp://h/x", "drop-oldest"), ("/dev/video0", "drop-oldest"),
+    ],
+)  # fmt: skip
+def test_a_file_blocks_and_a_live_source_drops_the_oldest(source: str, policy: str) -> None:
+    assert built(it=capture(source), p=processor("it")).edges[0].when_full == policy
+    assert built(it=capture(source, when_full="drop-newest"), p=processor("it")).edges[0].when_full == "drop-newest"
+
+
+def test_fewer_slots_than_needed_are_refused_with_both_numbers() -> None:
+    fault = only(refused(camera=capture(slots=10), motion=processor("camera")))
+    assert "10 slots" in fault.what and "24" in fault.expected and "slots: 24" in fault.cure
+    assert built(camera=capture(slots=24), motion=processor("camera")).nodes["camera"].slots == 24
+
+
+def test_nothing_is_said_of_slots_below_which_a_number_is_wrong() -> None:
+    assert refused(camera=capture(slots=10), motion=processor("camera"), broken=["motion"]) == []
+
+
+def test_a_ring_and_a_crowd_have_limits() -> None:
+    fault = only(refused(camera=capture(), b=buffer("camera", high_water_mark=65536), p=processor("b")))
+    assert "needs 65" in fault.what and "at most 65536" in fault.expected
+    crowd = [processor("camera", replicas=64) for _ in range(3)]
+    fault = only(refused(camera=capture(), a=crowd[0], b=crowd[1], c=crowd[2]))
+    assert "192 replicas" in fault.what and fault.line == 1
+
+
+def test_a_process_has_a_limit_of_inputs_and_an_edge_of_cameras() -> None:
+    cameras: dict[str, Any] = {f"c{number}": capture() for number in range(65)}
+    fault = only(refused(**cameras, b=buffer(list(cameras)), p=processor("b")))
+    assert fault.what == "buffer 'b' reads from 65 processes" and fault.expected == "at most 64" and fault.line == 66
+    cameras.popitem()
+    built(**cameras, b=buffer(list(cameras)), p=processor("b"))
+    twice: dict[str, Any] = {name: processor("c", replicas=33) for name in ("p", "q")}
+    fault = only(refused(c=capture(), **twice, s=sink(list(twice))))
+    assert "sink 's' reads from 66 processes" in fault.what and "two of them" in fault.cure
+    many: dict[str, Any] = {f"c{number}": capture() for number in range(129)}
+    names = list(many)
+    split: dict[str, Any] = {"b0": buffer(names[:43]), "b1": buffer(names[43:86]), "b2": buffer(names[86:])}
+    fault = only(refused(**many, **split, all=buffer(list(split)), p=processor("all")))
+    assert "the frames of 129 captures come through buffer 'all'" in fault.what and "at most 128" in fault.expected
+
+
+def test_mermaid_shows_kinds_policies_and_marks_and_survives_its_own_keywords() -> None:
+    nodes: dict[str, NodeOptions] = {"end": capture(), "class": processor("end", replicas=2), "graph": sink("class")}
+    drawn = mermaid(built(**nodes))
+    assert drawn.splitlines() == [
+        "flowchart LR",
+        '    n0(["end<br/>capture, 28 slots"])',
+        '    n1["class<br/>processor x2"]',
+        '    n2[/"graph<br/>sink"/]',
+        '    n0 -->|"block at 8"| n1',
+        '    n1 -->|"block at 256"| n2',
+    ]

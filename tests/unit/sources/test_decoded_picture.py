@@ -1,0 +1,59 @@
+"""Pictures on their way into a slot: each copied once, past the caches, and as it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from av import VideoFrame
+
+from detektr.frame import Bytes
+from detektr.picture import PictureLayout
+from detektr.sources.decoded_picture import ArrayPicture
+from tests.harness.interpreted import interpreted
+
+(decoded,) = interpreted("detektr.sources.decoded_picture")  # for stand-ins
+HD, VGA = (1080, 1920, 3), (480, 640, 3)
+
+
+def picture(shape: tuple[int, ...]) -> Bytes:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("shape", [HD, VGA, (480, 640)])
+def test_an_array_is_copied_once_past_the_caches(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]) -> None:
+    copies: list[tuple[Bytes, Bytes]] = []
+    monkeypatch.setattr(decoded, "stream", lambda target, source: copies.append((target, source)))
+    height, width = shape[:2]
+    source = picture(shape)
+    slot, name = np.zeros(source.size, np.uint8), "gray" if len(shape) == 2 else "bgr24"
+    decoded.ArrayPicture(source, PictureLayout(name, width, height)).write(slot)
+    assert [(target.shape, origin is source) for target, origin in copies] == [(shape, True)]
+    assert not slot.any(), "by nobody else"
+
+
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (640, 360)])
+def test_each_plane_of_a_decoded_picture_is_copied_once_past_the_caches(
+    monkeypatch: pytest.MonkeyPatch, width: int, height: int
+) -> None:
+    copies: list[tuple[Bytes, Bytes]] = []
+    monkeypatch.setattr(decoded, "stream", lambda target, source: copies.append((target, source)))
+    frame = VideoFrame.from_ndarray(picture((height * 3 // 2, width)), "yuv420p")
+    layout = PictureLayout("yuv420p", width, height)
+    slot = np.zeros(layout.nbytes, np.uint8)
+    decoded.DecodedPicture(frame, layout).write(slot)
+    assert [target.shape for target, _ in copies] == [(rows, count) for _, count, rows, _ in layout.planes]
+    assert not slot.any(), "by nobody else"
+
+
+@pytest.mark.parametrize("shape", [HD, VGA, (1080, 1921, 3), (3, 5, 3)])
+def test_a_picture_of_any_strides_arrives_as_it_is(shape: tuple[int, ...]) -> None:
+    height, width = shape[:2]
+    for source in (
+        picture(shape),
+        picture(shape)[::-1],
+        picture(shape)[:, ::-1],
+        picture((height, width * 2, 3))[:, ::2],
+    ):
+        slot = np.zeros(height * width * 3, np.uint8)
+        ArrayPicture(source, PictureLayout("bgr24", width, height)).write(slot)
+        assert np.array_equal(slot.reshape(shape), source)

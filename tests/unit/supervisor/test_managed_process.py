@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from detektr.edge.edge_options import EdgeOptions
+from detektr.edge.subscriber import Upstream
+from detektr.memory.run_folder import RunFolder
+from detektr.nodes.spec import NodeSpec
+from detektr.observe.logbook import Logbook
+from detektr.observe.node_state import node_state, worst
+from detektr.options import ProcessorOptions
+from detektr.supervisor.managed_process import Post, describe
+
+EDGE = EdgeOptions(mark=4, low=3, when_full="block", lanes=1, window_total=4, payload_bytes=64)
+
+
+def test_node_is_as_its_worst_process() -> None:
+    assert worst(["running", "restarting", "ended"]) == "restarting"
+    assert worst(["failed", "running"]) == "failed"
+
+
+@pytest.mark.parametrize(
+    ("supervised", "pages", "is_stalled", "state"),
+    [
+        ("running", ["running", "waiting"], False, "waiting"),
+        ("running", ["running"], True, "stalled"),
+        ("running", ["stopped"], False, "running"),
+        ("failed", ["running"], True, "failed"),
+        ("restarting", ["stopped", "running"], False, "restarting"),
+        ("ended", [], False, "ended"),
+    ],
+)
+def test_state_is_the_supervisors_word_then_the_pages_then_the_edges(
+    supervised: str, pages: list[str], is_stalled: bool, state: str
+) -> None:
+    assert node_state(supervised, pages, is_stalled=is_stalled) == state
+
+
+def spec(edges: dict[str, EdgeOptions]) -> NodeSpec:
+    upstream = Upstream(producer="cam", producer_replica=1, consumer="motion", window=4)
+    options = ProcessorOptions(input="cam", use="a:b")
+    return NodeSpec(pipeline="p", node="motion", replica=2, options=options, upstreams=(upstream,), edges=edges)
+
+
+def test_work_has_ended_with_the_own_edges_or_without_any_with_the_inputs(shm_dir: Path) -> None:
+    folder = RunFolder("p")
+    assert Post(spec({"sink": EDGE})).journals(folder) == ["motion.2~sink.edge"]
+    assert Post(spec({})).journals(folder) == ["cam.1~motion.edge"]
+
+
+def test_post_is_due_when_it_is_to_be_restarted_or_to_be_ready() -> None:
+    assert Post(spec({})).due_ns is None  # nothing is awaited of a post without a process
+    post = Post(spec({}))
+    post.restart_at_ns, post.started_ns = 7, 5
+    assert post.due_ns == 7
+    assert post.ready_by_ns == 5 + post.spec.options.start_timeout_ns
+
+
+def test_what_never_began_says_why_in_its_own_words_or_by_its_last_lines(tmp_path: Path) -> None:
+    post, logbook = Post(spec({})), Logbook(tmp_path, print)
+    logbook.take(post.name, b"first\nopening\nno camera\nleaving\n")
+    where = f"; it said: opening / no camera / leaving; its log: {logbook.path(post.name)}"
+    assert post.tell_start_failure("ended with 3", logbook) == f"its process ended with 3 before it was ready{where}"
+    post.refusal = "use: no module"
+    assert post.tell_start_failure("use: no module", logbook) == "use: no module"
+    post.verdict = "killed: not ready within 5s"
+    assert post.tell_start_failure(post.verdict, logbook) == f"killed: not ready within 5s{where}"
+
+
+def test_node_is_described_by_all_its_processes() -> None:
+    first, second = Post(spec({})), Post(spec({}))
+    first.state, second.state, second.why, second.restarts = "running", "failed", "killed", 2
+    expected = {"kind": "processor", "state": "failed", "pids": [], "restarts": 2, "why": "killed"}
+    assert describe([first, second]) == {"motion": expected}
