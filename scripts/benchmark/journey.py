@@ -36,25 +36,25 @@ STEPS = {
         ("copy the picture (tiny here)", "detektr.sources.decoded_picture:ArrayPicture.write"),
         ("publish the slot", "detektr.memory.ring:RingWriter.publish"),
         ("offer: into the journal, leased", "detektr.edge.edge:Edge.offer"),
-        ("ring the reader", "detektr.edge.connections:Way.wake"),
-        ("take back what was returned", "detektr.edge.publisher:Outlet._harvest"),
+        ("ring the reader", "detektr.edge.connections:ConsumerConnection.wake"),
+        ("take back what was returned", "detektr.edge.publisher:EdgePublisher._harvest"),
     ),
     BUFFER: (
         ("wake: pipe and sockets", "detektr.wire.link:Link.wait"),
-        ("read the lease in the journal", "detektr.edge.subscriber:Intake.receive"),
+        ("read the lease in the journal", "detektr.edge.subscriber:EdgeSubscriber.receive"),
         ("offer: into the journal, leased", "detektr.edge.edge:Edge.offer"),
-        ("ring the reader", "detektr.edge.connections:Way.wake"),
-        ("take back what was returned", "detektr.edge.publisher:Outlet._harvest"),
+        ("ring the reader", "detektr.edge.connections:ConsumerConnection.wake"),
+        ("take back what was returned", "detektr.edge.publisher:EdgePublisher._harvest"),
         ("give it back upstream", "detektr.nodes.buffer:BufferNode.settle"),
-        ("fall asleep", "detektr.edge.subscriber:Intake.fall_asleep"),
+        ("fall asleep", "detektr.edge.subscriber:EdgeSubscriber.fall_asleep"),
     ),
     PROCESSOR: (
         ("wake: pipe and sockets", "detektr.wire.link:Link.wait"),
-        ("read the lease in the journal", "detektr.edge.subscriber:Intake.receive"),
-        ("does the lease stand? begun", "detektr.edge.subscriber:Intake.take"),
-        ("the frame: descriptor, ring, slot", "detektr.nodes.processor:FrameReader.open"),
-        ("finished, given back", "detektr.edge.subscriber:Intake.finish"),
-        ("fall asleep", "detektr.edge.subscriber:Intake.fall_asleep"),
+        ("read the lease in the journal", "detektr.edge.subscriber:EdgeSubscriber.receive"),
+        ("does the lease stand? begun", "detektr.edge.subscriber:EdgeSubscriber.take"),
+        ("the frame: descriptor, ring, slot", "detektr.nodes.frame_reader:FrameReader.open"),
+        ("finished, given back", "detektr.edge.subscriber:EdgeSubscriber.finish"),
+        ("fall asleep", "detektr.edge.subscriber:EdgeSubscriber.fall_asleep"),
     ),
 }
 
@@ -112,7 +112,7 @@ class Stations:
         self.decoder.is_stopped.clear()
         self.decoder.is_finished = False  # else everybody would hurry, as at the end of a run
         self.picture = ArrayPicture(np.zeros((*PICTURE, 3), np.uint8), PictureLayout("bgr24", PICTURE[1], PICTURE[0]))
-        while not all(intake.is_attached for node in self.nodes for intake in node.intakes):
+        while not all(subscriber.is_attached for node in self.nodes for subscriber in node.subscribers):
             for node in self.nodes:
                 wake(node)
         for node in self.nodes:

@@ -9,15 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from detektr.edge.subscriber import Intake, Upstream
+from detektr.edge.subscriber import EdgeSubscriber, Upstream
 from detektr.errors import NoRoomError, OverwrittenError, RefusedError, WireError
 from detektr.frame import Frame
 from detektr.memory import layout
 from detektr.memory.journal_reader import Lease
 from detektr.memory.run_folder import NAME, RunFolder
-from detektr.memory.status_block import NodePage, open_page, take_page
+from detektr.memory.status_block import StatusBlock, acquire_status_block, open_status_block
 from detektr.nodes.frame_reader import FrameReader
-from detektr.observe.run_state import read_roster
+from detektr.observe.run_state import read_run_state
 from detektr.options import WhenFull
 from detektr.wire.link import Link
 from detektr.wire.message import Refusal, Welcome
@@ -143,17 +143,17 @@ class Frames:
         self._leave()
 
     def _try_take(self, attachment: _Attachment, now_ns: int) -> Frame | None:
-        intake = attachment.intake
+        subscriber = attachment.subscriber
         attachment.hear(now_ns)
-        intake.tick(now_ns)
+        subscriber.tick(now_ns)
         attachment.reader.drop_gone()
-        if intake.is_ended:
+        if subscriber.is_ended:
             _log.info("%s has ended", self.target)
             self._is_over = True
-        elif not intake.is_attached and not attachment.inbox.exists():
+        elif not subscriber.is_attached and not attachment.inbox.exists():
             self._leave()  # it went: our page must not stand in the way of whoever sweeps after it
         while not self._is_over and self._attachment is not None:
-            lease = intake.take()
+            lease = subscriber.take()
             if lease is None:
                 break
             try:
@@ -175,27 +175,27 @@ class Frames:
         attachment = self._attachment
         if attachment is None:
             return
-        intake = attachment.intake
-        if is_intact() and intake.still_holds(lease):
+        subscriber = attachment.subscriber
+        if is_intact() and subscriber.still_holds(lease):
             self.delivered += 1
-            intake.finish((lease.key, lease.sequence), lease.grant)
-            attachment.page.count_frame(time.monotonic_ns() - lease.captured_ns, time.time_ns())
-            intake.flush()
+            subscriber.finish((lease.key, lease.sequence), lease.delivery_tag)
+            attachment.status_block.count_frame(time.monotonic_ns() - lease.captured_ns, time.time_ns())
+            subscriber.flush()
         else:
             self._refuse(attachment, lease)
 
     def _refuse(self, attachment: _Attachment, lease: Lease) -> None:
         self.refused += 1
-        attachment.page[layout.PAGE_WORD_REFUSED] += 1
-        attachment.intake.fail((lease.key, lease.sequence), "overwritten")
-        attachment.intake.flush()  # now: it may be the only lease that we are granted
+        attachment.status_block[layout.STATUS_WORD_REFUSED] += 1
+        attachment.subscriber.fail((lease.key, lease.sequence), "overwritten")
+        attachment.subscriber.flush()  # now: it may be the only lease that we are granted
 
     def _try_open(self) -> None:
         """Open our page, socket and edge once the producer is there; nothing of ours lies in its folder before."""
         if self._attachment is not None or self._is_over:
             return
-        known = read_roster(self._folder).get("nodes", {})
-        if known and self._node not in known and not self._folder.page(self._node, 0).exists():
+        known = read_run_state(self._folder).get("nodes", {})
+        if known and self._node not in known and not self._folder.status_block(self._node, 0).exists():
             frames = sorted(name for name, facts in known.items() if facts["kind"] in _PRODUCERS)
             raise RefusedError(
                 f"attach: pipeline {self._folder.pipeline!r} has no node {self._node!r}; it has: {', '.join(frames)}"
@@ -203,18 +203,18 @@ class Frames:
         if self._folder.inbox(self._node, 0).exists():
             self._refuse_kind()
             self._attachment = _Attachment(self._folder, self._node, self._name, self._window, self._when_full)
-            self._attachment.intake.tick(time.monotonic_ns())
+            self._attachment.subscriber.tick(time.monotonic_ns())
             self._told = ""
         elif self._why() != self._told:
             self._told = self._why()
             _log.warning("%s", self._told)
 
     def _refuse_kind(self) -> None:
-        page = open_page(self._folder.page(self._node, 0), self._node, 0)
-        if page is None:
+        status_block = open_status_block(self._folder.status_block(self._node, 0), self._node, 0)
+        if status_block is None:
             return
-        kind = page.snapshot().kind
-        page.close()
+        kind = status_block.snapshot().kind
+        status_block.close()
         if kind not in _PRODUCERS:
             nodes = ", ".join(sorted(self._producers()))
             raise RefusedError(
@@ -224,18 +224,18 @@ class Frames:
 
     def _producers(self) -> Iterator[str]:
         """Yield the nodes here that give frames."""
-        for node, number, path in self._folder.pages():
-            page = open_page(path, node, number)
-            if page is not None:
-                if page.snapshot().kind in _PRODUCERS:
+        for node, number, path in self._folder.status_blocks():
+            status_block = open_status_block(path, node, number)
+            if status_block is not None:
+                if status_block.snapshot().kind in _PRODUCERS:
                     yield node
-                page.close()
+                status_block.close()
 
     def _why(self) -> str:
-        is_there = any(node == self._node for node, _, _ in self._folder.live_pages())
-        if is_there and self._attachment is not None and self._attachment.intake.is_attached:
+        is_there = any(node == self._node for node, _, _ in self._folder.live_processes())
+        if is_there and self._attachment is not None and self._attachment.subscriber.is_attached:
             return "it is there, but no new frame came"
-        pipeline, live = self._folder.pipeline, sorted({node for node, _, _ in self._folder.live_pages()})
+        pipeline, live = self._folder.pipeline, sorted({node for node, _, _ in self._folder.live_processes()})
         what = f"of pipeline {pipeline!r} there are: {', '.join(live)}" if live else "that pipeline does not run"
         return f"waiting for {self.target} ({what})"
 
@@ -250,28 +250,28 @@ class _Attachment:
 
     def __init__(self, folder: RunFolder, node: str, name: str | None, window: int, when_full: WhenFull) -> None:
         self.inbox = folder.inbox(node, 0)
-        self.page = _take_guest_page(folder, node)
-        own = re.sub(r"\.0$", "", self.page.path.stem)
+        self.status_block = _acquire_status_block(folder, node)
+        own = re.sub(r"\.0$", "", self.status_block.path.stem)
         try:
             self.link = Link(folder.inbox(own, 0), folder.doorbell(own, 0))
         except RefusedError:
-            self.page.close(unlink=True)
+            self.status_block.close(unlink=True)
             raise
         upstream = Upstream(
             producer=node,
             producer_replica=0,
             consumer=name or own,
             window=window,
-            is_guest=True,
+            is_ephemeral=True,
             when_full=when_full,
         )
         try:
-            self.intake = Intake(upstream, 0, folder, self.link, self.page)
+            self.subscriber = EdgeSubscriber(upstream, 0, folder, self.link, self.status_block)
         except NoRoomError:
             self.link.close()
-            self.page.close(unlink=True)
+            self.status_block.close(unlink=True)
             raise
-        self.page.set_state("running")
+        self.status_block.set_state("running")
         self.reader = FrameReader(folder)
         self._folder = folder
         self._refusals = 0
@@ -284,42 +284,42 @@ class _Attachment:
         """
         for message in self.link.receive():
             if isinstance(message, WireError):
-                self.page[layout.PAGE_WORD_WIRE_ERRORS] += 1
-            elif isinstance(message, Welcome | Refusal) and self.intake.owns(message.session):
-                self.intake.handle(message, now_ns)
+                self.status_block[layout.STATUS_WORD_WIRE_ERRORS] += 1
+            elif isinstance(message, Welcome | Refusal) and self.subscriber.owns(message.session):
+                self.subscriber.handle(message, now_ns)
                 if isinstance(message, Welcome):
                     self._refusals = 0
                 if isinstance(message, Refusal):
                     # The first may be about a guest of our name that died a moment ago.
                     self._refusals += 1
                     if self._refusals > 1:
-                        raise RefusedError(f"attach: {self.intake.why}")
-        self.intake.receive()
+                        raise RefusedError(f"attach: {self.subscriber.why}")
+        self.subscriber.receive()
 
     def sleep(self, limit_ns: int) -> None:
         """Wait until there is something for us, at most so long."""
-        if self.intake.fall_asleep():
-            self.intake.flush()
+        if self.subscriber.fall_asleep():
+            self.subscriber.flush()
         else:
             self.link.wait(limit_ns)
 
     def close(self) -> None:
         """Leave the edge; nothing of ours stays."""
-        self.intake.close()
+        self.subscriber.close()
         self.reader.close()
         self.link.close()
-        self.page.close(unlink=True)
+        self.status_block.close(unlink=True)
         self._folder.remove_if_empty()
 
 
-def _take_guest_page(folder: RunFolder, producer: str) -> NodePage:
+def _acquire_status_block(folder: RunFolder, producer: str) -> StatusBlock:
     """Take the first free guest's name: few names, used again, keep the labels of metrics few."""
     for number in itertools.count(1):
         name = f"guest-{number}"
         if number < GUESTS_MAX and folder.journal(producer, 0, name).exists():
             continue  # of one who died and is not buried yet, or of another's edge
         try:
-            return take_page(folder, name, 0, "guest", wait_ns=0)
+            return acquire_status_block(folder, name, 0, "guest", wait_ns=0)
         except RefusedError:
             if number >= GUESTS_MAX:
                 raise

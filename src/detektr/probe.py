@@ -45,7 +45,7 @@ class Finding:
     slot_bytes: int
     slots: int
     """Of the ring, with the file that is proposed."""
-    bites: tuple[str, ...]
+    warnings: tuple[str, ...]
     """What will hurt, each with what to do."""
     yaml: str
     """A pipeline file that loads."""
@@ -58,7 +58,7 @@ class Finding:
             "slots": self.slots,
             "ring_bytes": ring_bytes(self.slots, self.slot_bytes),
         }
-        return {**facts, **ring, "bites": list(self.bites), "yaml": self.yaml}
+        return {**facts, **ring, "bites": list(self.warnings), "yaml": self.yaml}
 
     def as_json(self) -> str:
         """Return it as JSON."""
@@ -67,8 +67,8 @@ class Finding:
     def as_text(self) -> str:
         """Return it as people read it."""
         rows = "\n".join(f"  {name:12} {words}" for name, words in _rows(self))
-        bites = "".join(f"! {bite}\n" for bite in self.bites)
-        return f"{self.source}\n{rows}\n{bites}\nA file that captures it (`detektr pipeline up`):\n\n{self.yaml}"
+        warnings = "".join(f"! {bite}\n" for bite in self.warnings)
+        return f"{self.source}\n{rows}\n{warnings}\nA file that captures it (`detektr pipeline up`):\n\n{self.yaml}"
 
 
 def probe(source: str, seconds: float, transport: str | None = None) -> Finding:
@@ -101,8 +101,8 @@ def probe(source: str, seconds: float, transport: str | None = None) -> Finding:
     slots = graph.nodes["camera"].slots or 0
     name = survey.format if survey.format in FORMATS else "yuv420p"
     slot_bytes = PictureLayout(name, survey.width, survey.height).nbytes
-    bites = tuple(bites_of(survey, seconds, ring_bytes(slots, slot_bytes)))
-    return Finding(mask_with(text, secrets), survey, slot_bytes, slots, bites, yaml)
+    warnings = tuple(warnings_of(survey, seconds, ring_bytes(slots, slot_bytes)))
+    return Finding(mask_with(text, secrets), survey, slot_bytes, slots, warnings, yaml)
 
 
 def _options(document: Document) -> CaptureOptions:
@@ -130,12 +130,12 @@ def _survey(options: CaptureOptions, seconds: float) -> Survey:
         is_open.set()
 
     threading.Thread(target=work, name="probe", daemon=True).start()
-    name, cure = redact(options.source), "see whether it is on and reachable, and plays elsewhere"
+    name, hint = redact(options.source), "see whether it is on and reachable, and plays elsewhere"
     tries = 2 if options.transport == "auto" else 1
     if not is_open.wait(tries * options.open_timeout_ns / SECOND_NS):
-        raise SourceError(f"source {name}: no answer within {options.open_timeout}; {cure}")
+        raise SourceError(f"source {name}: no answer within {options.open_timeout}; {hint}")
     if not is_done.wait(seconds + options.stall_timeout_ns / SECOND_NS):
-        raise SourceError(f"source {name}: it was opened, and nothing came for {options.stall_timeout}; {cure}")
+        raise SourceError(f"source {name}: it was opened, and nothing came for {options.stall_timeout}; {hint}")
     if isinstance(found[0], Exception):
         raise found[0]
     return found[0]
@@ -168,7 +168,7 @@ def _rows(finding: Finding) -> Iterable[tuple[str, str]]:
         yield "damaged", f"{survey.corrupt} packets or pictures, beside {survey.pictures} whole ones"
 
 
-def bites_of(survey: Survey, seconds: float, nbytes: int) -> Iterable[str]:
+def warnings_of(survey: Survey, seconds: float, nbytes: int) -> Iterable[str]:
     """Yield what will hurt, each with what to do about it.
 
     Args:
@@ -208,8 +208,8 @@ def bites_of(survey: Survey, seconds: float, nbytes: int) -> Iterable[str]:
             " `decode: keyframes` or `hwaccel: auto`"
         )
     if survey.corrupt:
-        cure = "`transport: tcp` loses no packets" if survey.transport == "udp" else "see to the network and the camera"
-        yield f"{survey.corrupt} packets or pictures were damaged: they are left out and counted; {cure}"
+        hint = "`transport: tcp` loses no packets" if survey.transport == "udp" else "see to the network and the camera"
+        yield f"{survey.corrupt} packets or pictures were damaged: they are left out and counted; {hint}"
     room = os.statvfs(shm_root().parent)
     free = room.f_bavail * room.f_frsize
     if nbytes > free:

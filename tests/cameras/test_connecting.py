@@ -17,7 +17,7 @@ import pytest
 from detektr.errors import SourceError
 from detektr.memory import layout
 from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block import take_page
+from detektr.memory.status_block import acquire_status_block
 from detektr.nodes.decoder import Decoder
 from detektr.observe.status_text import describe_status
 from detektr.options import CaptureOptions
@@ -305,14 +305,16 @@ def test_1000_reconnections_leave_memory_and_descriptors_as_they_were(
     server: RtspServer, shm_dir: Path, wait_until: WaitUntil
 ) -> None:
     folder = RunFolder("cycles")
-    page = take_page(folder, "cam", 0, "capture")
+    status_block = acquire_status_block(folder, "cam", 0, "capture")
     options = CaptureOptions(source=server.url("short.mp4", is_looped=False))
     quick = Reconnect(first_ns=1_000_000, longest_ns=1_000_000)
 
     def no_ring(facts: Any) -> Any:
         raise AssertionError("nobody reads, so nothing is published")
 
-    decoder = Decoder("cam", options, Path(), page, 1, no_ring, lambda: False, lambda: None, lambda: None, quick)
+    decoder = Decoder(
+        "cam", options, Path(), status_block, 1, no_ring, lambda: False, lambda: None, lambda: None, quick
+    )
     process = psutil.Process()
 
     def measured() -> tuple[int, int, int]:
@@ -322,14 +324,16 @@ def test_1000_reconnections_leave_memory_and_descriptors_as_they_were(
     decoder.start()
     decoder.go.set()
     try:
-        wait_until(lambda: page[layout.PAGE_WORD_RECONNECTS] >= WARM, within_s=900, what=f"{WARM} cycles")
+        wait_until(lambda: status_block[layout.STATUS_WORD_RECONNECTS] >= WARM, within_s=900, what=f"{WARM} cycles")
         before = measured()
-        wait_until(lambda: page[layout.PAGE_WORD_RECONNECTS] >= CYCLES, within_s=1500, what=f"{CYCLES} cycles")
+        wait_until(
+            lambda: status_block[layout.STATUS_WORD_RECONNECTS] >= CYCLES, within_s=1500, what=f"{CYCLES} cycles"
+        )
         after = measured()
     finally:
         decoder.stop()
         decoder.thread.join(10)
-        page.close(unlink=True)
+        status_block.close(unlink=True)
         folder.remove_if_empty()
     print(f"MiB, descriptors, threads: {before} after {WARM} cycles, {after} after {CYCLES}")
     assert decoder.failure is None

@@ -87,8 +87,8 @@ def test_poison_frame_that_kills_every_replica_is_quarantined_and_the_rest_flows
     edge = next(edge for edge in report["edges"] if edge["to"] == "check")
     assert (edge["delivered"], edge["dead_lettered"]) == (399, 1), run.tail()
     assert_sound(report, read_notes(tmp_path / "notes"), lost=1)
-    letters = list((Path(os.environ["DETEKTR_STATE_DIR"]) / "poison" / "dead-letters").glob("*_camera_100_*.json"))
-    assert len(letters) == 1 and "died" in letters[0].read_text()
+    dead_letters = list((Path(os.environ["DETEKTR_STATE_DIR"]) / "poison" / "dead-letters").glob("*_camera_100_*.json"))
+    assert len(dead_letters) == 1 and "died" in dead_letters[0].read_text()
 
 
 def test_raising_frame_is_tried_again_then_dead_lettered_with_its_traceback(tmp_path: Path) -> None:
@@ -97,10 +97,10 @@ def test_raising_frame_is_tried_again_then_dead_lettered_with_its_traceback(tmp_
         report = run.end(None)
     edge = next(edge for edge in report["edges"] if edge["to"] == "check")
     assert (edge["delivered"], edge["dead_lettered"], edge["redelivered"]) == (199, 1, 3), run.tail()
-    letters = Path(os.environ["DETEKTR_STATE_DIR"]) / "raising" / "dead-letters"
-    letter = json.loads(next(letters.glob("*_camera_50_*.json")).read_text())
-    assert "ValueError: picture 50 is faulty" in json.dumps(letter)
-    assert next(letters.glob("*_camera_50_*.pgm")).stat().st_size > 320 * 240
+    dead_letters = Path(os.environ["DETEKTR_STATE_DIR"]) / "raising" / "dead-letters"
+    dead_letter = json.loads(next(dead_letters.glob("*_camera_50_*.json")).read_text())
+    assert "ValueError: picture 50 is faulty" in json.dumps(dead_letter)
+    assert next(dead_letters.glob("*_camera_50_*.pgm")).stat().st_size > 320 * 240
 
 
 @pytest.mark.parametrize(("is_optional", "exit_code"), [(False, 1), (True, 0)])
@@ -119,8 +119,8 @@ def test_results_that_are_no_events_are_dead_lettered_at_once_and_the_run_ends_w
     assert report["unaccounted"] == 0
     assert run.exit_code == exit_code
     assert "NOTHING WAS DELIVERED from buffer to strange: of 60 offered, 60 were dead-lettered" in run.tail()
-    letters = list((Path(os.environ["DETEKTR_STATE_DIR"]) / "strange" / "dead-letters").glob("*.json"))
-    why = json.loads(letters[0].read_text())["why"]
+    dead_letters = list((Path(os.environ["DETEKTR_STATE_DIR"]) / "strange" / "dead-letters").glob("*.json"))
+    why = json.loads(dead_letters[0].read_text())["why"]
     assert why.startswith("no attempt can succeed: ")
     assert "process() returned int; return None, a dict, or a list of dicts (events)" in why
 

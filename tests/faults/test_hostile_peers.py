@@ -22,14 +22,14 @@ import zmq
 import detektr
 from detektr.descriptor import stream_key
 from detektr.memory import layout
-from detektr.memory.completion_queue import ReturnsWriter
+from detektr.memory.completion_queue import CompletionQueueWriter
 from detektr.memory.journal import Journal
 from detektr.memory.journal_reader import open_journal
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import open_segment
-from detektr.memory.status_block import take_page
+from detektr.memory.status_block import acquire_status_block
 from detektr.wire.codec import encode
-from detektr.wire.doorbell import Button
+from detektr.wire.doorbell import RemoteDoorbell
 from detektr.wire.link import Link
 from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Welcome
 from tests.harness.checked import read_notes, wrong_pixels
@@ -60,15 +60,15 @@ class Peer:
     def __init__(self, pipeline: str) -> None:
         self.folder = RunFolder(pipeline)
         self._context = zmq.Context()
-        self._ways: dict[str, zmq.Socket[bytes]] = {}
+        self._connections: dict[str, zmq.Socket[bytes]] = {}
 
     def send(self, process: str, payload: bytes | Message) -> None:
         """Send bytes, or a message, to a process."""
-        way = self._ways.get(process)
-        if way is None:
-            way = self._ways[process] = self._context.socket(zmq.PUSH)
-            way.connect(f"ipc://{self.folder.path / process}.sock")
-        way.send(payload if isinstance(payload, bytes) else encode(payload))
+        connection = self._connections.get(process)
+        if connection is None:
+            connection = self._connections[process] = self._context.socket(zmq.PUSH)
+            connection.connect(f"ipc://{self.folder.path / process}.sock")
+        connection.send(payload if isinstance(payload, bytes) else encode(payload))
 
     def sessions(self, producer: str, consumer: str) -> dict[str, int]:
         """Read who is attached to an edge, and as which session, as anybody of this user can."""
@@ -80,9 +80,9 @@ class Peer:
 
     def run_of(self, node: str) -> int:
         """Read the number of a capture's run."""
-        segment = open_segment(self.folder.page(node, 0))
+        segment = open_segment(self.folder.status_block(node, 0))
         assert segment is not None
-        run = segment.words[layout.PAGE_WORD_RUN]
+        run = segment.words[layout.STATUS_WORD_RUN]
         segment.close()
         return run
 
@@ -230,19 +230,21 @@ def test_thousands_of_unknown_guests_get_nothing_and_a_known_one_not_a_million_f
     buffer = psutil.Process(run.pids("buffer")[0])
     files, descriptors = sorted(path.name for path in peer.folder.path.iterdir()), buffer.num_fds()
     for number in range(3000):
-        peer.send("buffer.0", attach(f"guest-{number}", f"guest-{number}.0", is_guest=True, window=1 << number % 20))
+        peer.send(
+            "buffer.0", attach(f"guest-{number}", f"guest-{number}.0", is_ephemeral=True, window=1 << number % 20)
+        )
     run.wait(lambda: errors(run)["buffer"] >= 3000, what="3000 refusals")
     assert sorted(path.name for path in peer.folder.path.iterdir()) == files
     assert buffer.num_fds() <= descriptors + 2, "two ways in: from the peer"
     run.wait_delivered("buffer", "check", run.edge("buffer", "check")["delivered"] + 50)
-    page = take_page(peer.folder, "guest-1", 0, "guest")
+    status_block = acquire_status_block(peer.folder, "guest-1", 0, "guest")
     link = Link(peer.folder.inbox("guest-1", 0), peer.folder.doorbell("guest-1", 0))
-    wanted = attach("guest-1", "guest-1.0", is_guest=True, window=1 << 20)
-    page[layout.PAGE_WORD_INPUTS + layout.PAGE_INPUT_SESSION] = wanted.session
+    wanted = attach("guest-1", "guest-1.0", is_ephemeral=True, window=1 << 20)
+    status_block[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
     peer.send("buffer.0", wanted)
     answer = run.wait(lambda: list(link.receive()), what="an answer")[0]
     link.close()
-    page.close(unlink=True)
+    status_block.close(unlink=True)
     assert isinstance(answer, Refusal) and "keeps 8 frames for guests and 0 are taken" in answer.why
 
 
@@ -250,32 +252,32 @@ def test_thousands_of_unknown_guests_get_nothing_and_a_known_one_not_a_million_f
 def test_consumer_whose_returns_lie_is_refused_and_let_go(running: tuple[RunningPipeline, Peer]) -> None:
     run, peer = running
     dice = random.Random(7)
-    page = take_page(peer.folder, "guest-1", 0, "guest")
+    status_block = acquire_status_block(peer.folder, "guest-1", 0, "guest")
     link = Link(peer.folder.inbox("guest-1", 0), peer.folder.doorbell("guest-1", 0))
-    returns = ReturnsWriter(peer.folder.returns("guest-1.0", "buffer.0"), 64)
-    wanted = attach("guest-1", "guest-1.0", is_guest=True, when_full="drop-oldest")
-    page[layout.PAGE_WORD_INPUTS + layout.PAGE_INPUT_SESSION] = wanted.session
+    completions = CompletionQueueWriter(peer.folder.completions("guest-1.0", "buffer.0"), 64)
+    wanted = attach("guest-1", "guest-1.0", is_ephemeral=True, when_full="drop-oldest")
+    status_block[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
     peer.send("buffer.0", wanted)
     run.wait(lambda: any(isinstance(answer, Welcome) for answer in link.receive()), what="a welcome")
     journal = open_journal(peer.folder.journal("buffer", 0, "guest-1"), "buffer", "guest-1")
     assert journal is not None
     entry = journal.entry_of(wanted.session)
     assert entry is not None
-    run.wait(lambda: journal.leases(entry, wanted.session, 0, journal.granted(entry)), what="leases")
-    button = Button(peer.folder.doorbell("buffer", 0))
+    run.wait(lambda: journal.leases(entry, wanted.session, 0, journal.last_tag(entry)), what="leases")
+    remote_doorbell = RemoteDoorbell(peer.folder.doorbell("buffer", 0))
     for _ in range(50):  # frames that are not leased to it, or never were
-        returns.append(stream_key("camera", peer.run_of("camera")), dice.randrange(1 << 40, 1 << 63), 0)
-        returns.append(dice.randrange(9), dice.randrange(9), dice.randrange(9))
-        button.ring()
+        completions.append(stream_key("camera", peer.run_of("camera")), dice.randrange(1 << 40, 1 << 63), 0)
+        completions.append(dice.randrange(9), dice.randrange(9), dice.randrange(9))
+        remote_doorbell.ring()
         run.wait_delivered("buffer", "check", run.edge("buffer", "check")["delivered"] + 1)
     refused = run.edge("buffer", "guest-1")["refused"]
-    returns.segment.words[layout.RETURNS_WORD_COUNT] = 1 << 50  # more than there is room for
+    completions.segment.words[layout.COMPLETION_WORD_COUNT] = 1 << 50  # more than there is room for
     run.wait(lambda: "guest-1.0 broke its returns" in run.tail(400), what="the guest being let go")
-    button.close()
+    remote_doorbell.close()
     journal.close()
-    returns.close()
+    completions.close()
     link.close()
-    page.close(unlink=True)
+    status_block.close(unlink=True)
     report = run.end(None)
     assert run.exit_code == 0, run.tail()
     assert refused == 100
@@ -284,24 +286,24 @@ def test_consumer_whose_returns_lie_is_refused_and_let_go(running: tuple[Running
 
 def test_failure_without_a_reason_is_dead_lettered_like_any_other(running: tuple[RunningPipeline, Peer]) -> None:
     run, peer = running
-    page = take_page(peer.folder, "guest-1", 0, "guest")
+    status_block = acquire_status_block(peer.folder, "guest-1", 0, "guest")
     link = Link(peer.folder.inbox("guest-1", 0), peer.folder.doorbell("guest-1", 0))
-    returns = ReturnsWriter(peer.folder.returns("guest-1.0", "buffer.0"), 64)
-    wanted = attach("guest-1", "guest-1.0", is_guest=True, when_full="drop-oldest", window=1)
-    page[layout.PAGE_WORD_INPUTS + layout.PAGE_INPUT_SESSION] = wanted.session
+    completions = CompletionQueueWriter(peer.folder.completions("guest-1.0", "buffer.0"), 64)
+    wanted = attach("guest-1", "guest-1.0", is_ephemeral=True, when_full="drop-oldest", window=1)
+    status_block[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
     peer.send("buffer.0", wanted)
     run.wait(lambda: any(isinstance(answer, Welcome) for answer in link.receive()), what="a welcome")
     journal = open_journal(peer.folder.journal("buffer", 0, "guest-1"), "buffer", "guest-1")
     assert journal is not None
     entry = journal.entry_of(wanted.session)
     assert entry is not None
-    [lease] = run.wait(lambda: journal.leases(entry, wanted.session, 0, journal.granted(entry)), what="a lease")
+    [lease] = run.wait(lambda: journal.leases(entry, wanted.session, 0, journal.last_tag(entry)), what="a lease")
     peer.send("buffer.0", Failure("guest-1", wanted.session, ((lease.key, lease.sequence, "  \n "),)))
     run.wait(lambda: run.edge("buffer", "guest-1")["dead_lettered"], what="the dead letter")
     journal.close()
-    returns.close()
+    completions.close()
     link.close()
-    page.close(unlink=True)
+    status_block.close(unlink=True)
     report = run.end()
     assert report["nodes"]["buffer"]["restarts"] == 0, run.tail()
 
@@ -323,14 +325,14 @@ def test_peers_that_connect_and_say_nothing_disturb_nobody(running: tuple[Runnin
 @pytest.mark.parametrize("running", [{"count": 1500}], indirect=True)
 def test_doorbells_that_are_rung_for_nothing_disturb_nobody(running: tuple[RunningPipeline, Peer]) -> None:
     run, peer = running
-    buttons = [Button(peer.folder.path / f"{process}.bell") for process in SOCKETS]
-    for button in buttons:
+    remote_doorbells = [RemoteDoorbell(peer.folder.path / f"{process}.bell") for process in SOCKETS]
+    for remote_doorbell in remote_doorbells:
         for _ in range(70_000):  # more than a pipe has room for, should it not be read
-            button.ring()
+            remote_doorbell.ring()
     run.wait_delivered("buffer", "check", run.edge("buffer", "check")["delivered"] + 200)
-    for button in buttons:
-        button.ring()
-        button.close()
+    for remote_doorbell in remote_doorbells:
+        remote_doorbell.ring()
+        remote_doorbell.close()
     report = run.end(None)
     assert run.exit_code == 0, run.tail()
     assert_complete(run, report, 1500)
@@ -357,7 +359,7 @@ def test_every_folder_is_0700_and_every_file_and_socket_in_it_0600(running: tupl
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
     assert {stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)} == {0o700}
     assert {name: oct(mode) for name, mode in modes.items() if mode != 0o600} == {}
-    suffixes = {".ring", ".edge", ".page", ".returns", ".sock", ".bell", ".lock", ".json"}
+    suffixes = {".ring", ".edge", ".status", ".completions", ".sock", ".bell", ".lock", ".json"}
     assert {Path(name).suffix for name in modes} == suffixes
     run.end()
 

@@ -175,7 +175,7 @@ def test_memory_filled_by_somebody_else_stops_nothing_that_runs_and_guests_are_r
             delivered = run.edge("buffer", "check")["delivered"]
             pid = run.kill(node)
             run.wait_delivered("buffer", "check", delivered + 200)
-            assert pid not in [page[2] for page in RunFolder(run.name).live_pages()]
+            assert pid not in [status_block[2] for status_block in RunFolder(run.name).live_processes()]
         report = run.end()
         foreign.unlink()
     assert run.exit_code == 128 + signal.SIGTERM, run.tail()

@@ -19,9 +19,12 @@ FRAMES = 500
 NEVER_ANNOUNCED_MAX = 5  # by one killed capture: those that its decoder has published ahead, and the one in hand
 QUICK = {"restart": {"backoff": "10ms..50ms", "limit": "99 in 1m"}, "drain": "20s"}
 EDGE, FANOUT, JOURNAL = "detektr.edge.edge:Edge", "detektr.edge.fanout:Fanout", "detektr.memory.journal:Journal"
-INTAKE, RING = "detektr.edge.subscriber:Intake", "detektr.memory.ring:RingWriter"
-RETURNS, READER = "detektr.memory.completion_queue:ReturnsWriter", "detektr.memory.journal_reader:JournalReader"
-WAY, LINK = "detektr.edge.connections:Way", "detektr.wire.link:Link"
+SUBSCRIBER, RING = "detektr.edge.subscriber:EdgeSubscriber", "detektr.memory.ring:RingWriter"
+COMPLETIONS, READER = (
+    "detektr.memory.completion_queue:CompletionQueueWriter",
+    "detektr.memory.journal_reader:JournalReader",
+)
+CONNECTION, LINK = "detektr.edge.connections:ConsumerConnection", "detektr.wire.link:Link"
 
 
 @dataclass(frozen=True)
@@ -55,20 +58,20 @@ CAPTURE = (
     Point("between publish and announce", f"{FANOUT}.offer", "before"),
     Point("in mid-attach", f"{EDGE}.attach", "after", call=1),
     Point("leased, and not announced", f"{JOURNAL}.announce", "before"),
-    Point("between grant and send", f"{EDGE}.grant", "after", condition="result"),
+    Point("between lease and announcement", f"{EDGE}.lease_queued", "after", condition="result"),
     Point("a return heard and not taken", f"{EDGE}.finish", "before"),
 )
 BUFFER = (
-    Point("in mid-attach upstream", f"{INTAKE}._attach", "after", call=1),
+    Point("in mid-attach upstream", f"{SUBSCRIBER}._attach", "after", call=1),
     Point("in mid-attach downstream", f"{EDGE}.attach", "after", call=2),
     Point("accepted into the first edge only", f"{EDGE}.offer", "before", condition="self.consumer == 'b'"),
-    Point("accepted and not returned", f"{INTAKE}.finish", "before"),
+    Point("accepted and not returned", f"{SUBSCRIBER}.finish", "before"),
     Point("leases read upstream, and not held yet", f"{READER}.leases", "after", call=5, condition="result"),
     Point("leased, and not announced", f"{JOURNAL}.announce", "before"),
     Point("leased and announced to one consumer", f"{JOURNAL}.announce", "after"),
-    Point("between grant and send", f"{EDGE}.grant", "after", condition="result"),
-    Point("granted, and told one consumer", f"{WAY}.wake", "after"),
-    Point("asleep, as it has said", f"{INTAKE}.fall_asleep", "after", call=5),
+    Point("between lease and announcement", f"{EDGE}.lease_queued", "after", condition="result"),
+    Point("granted, and told one consumer", f"{CONNECTION}.wake", "after"),
+    Point("asleep, as it has said", f"{SUBSCRIBER}.fall_asleep", "after", call=5),
     Point("woken, and nothing looked at", f"{LINK}.wait", "after", call=5, condition="self.is_rung"),
     Point("its queue full, its producer waits", f"{FANOUT}.has_room", "after", condition="not result", call=5),
 )
@@ -80,19 +83,19 @@ DROPPING = (
 )
 PROCESSOR = (
     Point("leases read, and not held yet", f"{READER}.leases", "after", call=5, condition="result"),
-    Point("leases granted and not begun", f"{INTAKE}.take", "before"),
+    Point("leases granted and not begun", f"{SUBSCRIBER}.take", "before"),
     Point("holding a lease", "detektr.nodes.processor:ProcessorNode.work", "before"),
     Point("result offered, the frame not finished", "detektr.nodes.processor:ProcessorNode.work", "after"),
-    Point("between result and page", f"{INTAKE}.finish", "before"),
-    Point("between page and return", f"{RETURNS}.append", "before"),
-    Point("given back, the producer not woken", f"{RETURNS}.append", "after"),
+    Point("between result and page", f"{SUBSCRIBER}.finish", "before"),
+    Point("between page and return", f"{COMPLETIONS}.append", "before"),
+    Point("given back, the producer not woken", f"{COMPLETIONS}.append", "after"),
     Point("its event offered, the frame not finished", f"{FANOUT}.offer", "after", call=1),
-    Point("asleep, as it has said", f"{INTAKE}.fall_asleep", "after", call=5),
+    Point("asleep, as it has said", f"{SUBSCRIBER}.fall_asleep", "after", call=5),
 )
 SINK = (
     Point("holding an event", "detektr.nodes.sink:SinkNode.work", "before", call=1),
-    Point("between write and return", f"{INTAKE}.finish", "before", call=1),
-    Point("between page and return", f"{RETURNS}.append", "before", call=1),
+    Point("between write and return", f"{SUBSCRIBER}.finish", "before", call=1),
+    Point("between page and return", f"{COMPLETIONS}.append", "before", call=1),
 )
 
 

@@ -164,8 +164,8 @@ def run_detektr(situation: Situation, folder: Path) -> Outcome:
 def judge(report: dict[str, Any], notes: list[Note], leaked: int, cameras: list[str]) -> Outcome:
     """Hold what the consumer noted against what the ledger says of the frames' whole way."""
     offered = sum(edge["offered"] for edge in report["edges"] if edge["from"] in cameras)
-    ways = [edge for edge in report["edges"] if edge["from"] in cameras or edge["to"] == "tested"]
-    dropped = sum(sum(edge["dropped"].values()) + edge["dead_lettered"] for edge in ways)
+    connections = [edge for edge in report["edges"] if edge["from"] in cameras or edge["to"] == "tested"]
+    dropped = sum(sum(edge["dropped"].values()) + edge["dead_lettered"] for edge in connections)
     seen = Counter((note.camera, note.sequence) for note in notes)
     marked = {(note.camera, note.sequence) for note in notes if note.delivery > 1}
     return Outcome(

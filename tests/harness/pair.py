@@ -18,7 +18,7 @@ from detektr.memory.run_folder import RunFolder
 from detektr.nodes.spec import NodeSpec
 from detektr.observe.shm import clean_shm
 from detektr.options import CaptureOptions
-from detektr.supervisor.standalone import run_alone, spec_by_hand, spec_from_file
+from detektr.supervisor.standalone import run_standalone, spec_by_hand, spec_from_file
 
 if TYPE_CHECKING:
     from detektr import Frame
@@ -210,7 +210,7 @@ class Pair:
         try:
             os.dup2(self._log_fd, 1)
             os.dup2(self._log_fd, 2)
-            code = run_alone(spec)
+            code = run_standalone(spec)
         except SystemExit as end:
             code = int(end.code or 0)
         except BaseException:

@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 
 import detektr
-from detektr.edge.edge_options import Haste
+from detektr.edge.edge_options import ReclaimMode
 from detektr.edge.ephemeral import Producer
-from detektr.edge.publisher import Outlet
+from detektr.edge.publisher import EdgePublisher
 from detektr.errors import LeaseOverError, OverwrittenError, RefusedError
 from detektr.memory import layout
-from detektr.memory.completion_queue import open_returns
+from detektr.memory.completion_queue import open_completion_queue
 from detektr.memory.run_folder import RunFolder
 from detektr.observe.status import read_status
 from detektr.wire.link import Link
@@ -86,8 +86,8 @@ def test_the_edge_is_in_the_ledger_while_attached_and_gone_after_leaving(
     wait_until(lambda: "guest-1" not in edges(), what="the edge to go")
 
 
-def offered(guest: str) -> int:
-    return sum(int(edge["offered"]) for edge in read_status("local")["edges"] if edge["to"] == guest)
+def offered(ephemeral: str) -> int:
+    return sum(int(edge["offered"]) for edge in read_status("local")["edges"] if edge["to"] == ephemeral)
 
 
 def test_a_frame_is_held_for_the_loops_body_and_its_pixels_are_refused_after_it(
@@ -226,14 +226,14 @@ def test_a_killed_guest_is_gone_from_the_ledger_within_a_second(
     camera: Terminal, terminal: Terminals, wait_until: WaitUntil
 ) -> None:
     script = "import detektr; frames = detektr.attach('local/cam', wait_s=10); print(next(frames), flush=True); input()"
-    guest = subprocess.Popen(
+    ephemeral = subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ, text=True
     )
-    with guest:
-        assert guest.stdout is not None
-        assert guest.stdout.readline().startswith("<Frame ")
+    with ephemeral:
+        assert ephemeral.stdout is not None
+        assert ephemeral.stdout.readline().startswith("<Frame ")
         assert edges()["guest-1"]["in_flight"] == 1
-        guest.kill()
+        ephemeral.kill()
     wait_until(lambda: edges() == {}, what="the edge to go")
     assert terminal("shm", "clean").end() == 0
 
@@ -325,61 +325,63 @@ class QuietProducer:
         self.folder = RunFolder("demo")
         self.folder.make()
         self.link = Link(self.folder.inbox("cam", 0), self.folder.doorbell("cam", 0))
-        guests = Producer(node="cam", replica=0, guest_frames=16, guest_policy="block", guest_mark=8, payload_bytes=64)
-        self.outlet = Outlet(
+        guests = Producer(
+            node="cam", replica=0, ephemeral_frames=16, ephemeral_policy="block", ephemeral_mark=8, payload_bytes=64
+        )
+        self.publisher = EdgePublisher(
             guests, self.folder, self.link, lambda event: None,
-            identify=lambda payload: "", save_letter=lambda payload, why: "",
+            identify=lambda payload: "", save_dead_letter=lambda payload, why: "",
         )  # fmt: skip
 
     def hear(self) -> None:
         for message in self.link.receive():
             assert not isinstance(message, Exception), message
-            self.outlet.handle(message, time.monotonic_ns())
+            self.publisher.handle(message, time.monotonic_ns())
 
     def close(self) -> None:
-        self.outlet.close(unlink=True)
+        self.publisher.close(unlink=True)
         self.link.close()
         self.folder.remove_if_empty()
 
 
 @pytest.fixture
-def quiet(shm_dir: Path) -> Iterator[QuietProducer]:
+def drain(shm_dir: Path) -> Iterator[QuietProducer]:
     producer = QuietProducer()
     yield producer
     producer.close()
 
 
 def test_a_guest_sleeps_though_its_producer_waits_for_leases_that_it_does_not_have(
-    quiet: QuietProducer, wait_until: WaitUntil
+    drain: QuietProducer, wait_until: WaitUntil
 ) -> None:
     with detektr.attach("demo/cam", name="notebook", when_full="block", wait_s=0.5) as frames:
         attachment = frames._attachment
         assert attachment is not None
-        intake, outlet = attachment.intake, quiet.outlet
+        subscriber, publisher = attachment.subscriber, drain.publisher
 
         def is_in() -> bool:
-            quiet.hear()
+            drain.hear()
             attachment.hear(time.monotonic_ns())
-            return intake.is_attached
+            return subscriber.is_attached
 
         wait_until(is_in, what="the guest to be let in")
-        outlet.fanout.offer(0, 1, 0, time.monotonic_ns(), b"")
-        outlet.pump(time.monotonic_ns())
-        intake.receive()
-        lease = intake.take()
+        publisher.fanout.offer(0, 1, 0, time.monotonic_ns(), b"")
+        publisher.pump(time.monotonic_ns())
+        subscriber.receive()
+        lease = subscriber.take()
         assert lease is not None
-        intake.finish((1, 0), lease.grant)
-        intake.flush()  # the producer is awake, and is not told
-        outlet.recall.hurry(Haste.ALL)  # as a buffer does whose own producer waits
-        outlet.pump(time.monotonic_ns())
-        assert outlet.fanout.is_empty
-        outlet.recall.fall_asleep()
-        returns = open_returns(quiet.folder.returns("guest-1.0", "cam.0"), 1)
-        assert returns is not None
-        before = returns.words[layout.RETURNS_WORD_SLEEPS]
+        subscriber.finish((1, 0), lease.delivery_tag)
+        subscriber.flush()  # the producer is awake, and is not told
+        publisher.reclaim.set_mode(ReclaimMode.BLOCKED)  # as a buffer does whose own producer waits
+        publisher.pump(time.monotonic_ns())
+        assert publisher.fanout.is_empty
+        publisher.reclaim.fall_asleep()
+        completions = open_completion_queue(drain.folder.completions("guest-1.0", "cam.0"), 1)
+        assert completions is not None
+        before = completions.words[layout.COMPLETION_WORD_SLEEPS]
         with pytest.raises(TimeoutError):
             next(frames)
-        slept = returns.words[layout.RETURNS_WORD_SLEEPS] - before
-        returns.close()
-    quiet.hear()
+        slept = completions.words[layout.COMPLETION_WORD_SLEEPS] - before
+        completions.close()
+    drain.hear()
     assert slept < 100, "it woke itself again and again"

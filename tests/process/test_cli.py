@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block import take_page
+from detektr.memory.status_block import acquire_status_block
 
 if TYPE_CHECKING:
     from tests.conftest import RunDetektr
@@ -154,11 +154,11 @@ def test_a_folder_too_deep_for_a_socket_is_refused_with_the_cure(run_detektr: Ru
 
 def test_shm_clean_removes_what_is_dead_and_leaves_what_lives(run_detektr: RunDetektr) -> None:
     dead, live = RunFolder("dead"), RunFolder("live")
-    take_page(dead, "camera", 0, "capture").close(unlink=False)
+    acquire_status_block(dead, "camera", 0, "capture").close(unlink=False)
     (dead.path / "camera.1.ring").write_bytes(bytes(8192))
     (dead.path / "camera.0~queue.edge").write_bytes(bytes(4096))
     os.mkfifo(dead.doorbell("camera", 0))
-    page = take_page(live, "camera", 0, "capture")
+    status_block = acquire_status_block(live, "camera", 0, "capture")
     (live.path / "camera.1.ring").write_bytes(bytes(4096))
     try:
         listed = run_detektr("shm", "ls").stdout
@@ -166,7 +166,7 @@ def test_shm_clean_removes_what_is_dead_and_leaves_what_lives(run_detektr: RunDe
         assert rows["dead", "camera.1.ring"] == rows["dead", "camera.0~queue.edge"] == "dead"
         assert rows["dead", "camera.0.bell"] == "dead"
         assert "doorbell" in listed
-        assert rows["live", "camera.1.ring"] == rows["live", "camera.0.page"] == str(os.getpid())
+        assert rows["live", "camera.1.ring"] == rows["live", "camera.0.status"] == str(os.getpid())
         cleaned = run_detektr("shm", "clean")
         assert cleaned.returncode == 0
         assert "removed dead/camera.1.ring" in cleaned.stdout
@@ -176,6 +176,6 @@ def test_shm_clean_removes_what_is_dead_and_leaves_what_lives(run_detektr: RunDe
         assert (live.path / "camera.1.ring").exists()
     finally:
         (live.path / "camera.1.ring").unlink()
-        page.close(unlink=True)
+        status_block.close(unlink=True)
         live.remove_if_empty()
     assert run_detektr("shm", "ls").stdout == "nothing of detektr's is in shared memory\n"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from detektr.errors import RefusedError
-from detektr.memory.status_block import NodePage, PageReader, open_page
+from detektr.memory.status_block import StatusBlock, StatusBlockReader, open_status_block
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 HOLDER = """
 import os, signal, subprocess, sys
 from pathlib import Path
-from detektr.memory.status_block import NodePage
+from detektr.memory.status_block import StatusBlock
 
-page = NodePage(Path(sys.argv[1]), "processor")
+page = StatusBlock(Path(sys.argv[1]), "processor")
 child = 0
 if sys.argv[2] == "fork":
     child = os.fork()
@@ -57,7 +57,7 @@ class Holder:
 
 @pytest.fixture
 def path(shm_dir: Path) -> Path:
-    return shm_dir / "motion.0.page"
+    return shm_dir / "motion.0.status"
 
 
 @pytest.fixture(params=["alone", "fork", "exec"])
@@ -69,48 +69,48 @@ def holder(request: pytest.FixtureRequest, path: Path) -> Iterator[Holder]:
 
 
 @pytest.fixture
-def reader(holder: Holder, path: Path) -> Iterator[PageReader]:
-    reader = open_page(path, "motion", 0)
+def reader(holder: Holder, path: Path) -> Iterator[StatusBlockReader]:
+    reader = open_status_block(path, "motion", 0)
     assert reader is not None
     yield reader
     reader.close()
 
 
 def test_a_page_is_alive_until_its_process_is_killed_even_when_its_child_lives_on(
-    holder: Holder, reader: PageReader, path: Path, wait_until: WaitUntil
+    holder: Holder, reader: StatusBlockReader, path: Path, wait_until: WaitUntil
 ) -> None:
     assert (reader.snapshot().is_alive, reader.snapshot().pid) == (True, holder.process.pid)
     holder.process.kill()
     holder.process.wait()
     wait_until(lambda: not reader.is_alive, what="the lock to be free")
     assert reader.snapshot().state == "stopped"
-    successor = NodePage(path, "processor")
+    successor = StatusBlock(path, "processor")
     assert (reader.snapshot().is_alive, reader.snapshot().pid) == (True, os.getpid())
     successor.close(unlink=True)
 
 
-def test_a_zombie_is_dead(holder: Holder, reader: PageReader, wait_until: WaitUntil) -> None:
+def test_a_zombie_is_dead(holder: Holder, reader: StatusBlockReader, wait_until: WaitUntil) -> None:
     holder.process.kill()
     wait_until(lambda: not reader.is_alive, what="the lock of a process that nobody waited for")
 
 
-def test_a_stopped_process_is_alive(holder: Holder, reader: PageReader) -> None:
+def test_a_stopped_process_is_alive(holder: Holder, reader: StatusBlockReader) -> None:
     holder.process.send_signal(signal.SIGSTOP)
     assert reader.is_alive
     holder.process.send_signal(signal.SIGCONT)
 
 
 def test_a_second_process_of_the_name_is_refused_and_the_first_keeps_its_lock(
-    holder: Holder, reader: PageReader, path: Path
+    holder: Holder, reader: StatusBlockReader, path: Path
 ) -> None:
     with pytest.raises(RefusedError, match=rf"motion\.0 is running already, as process {holder.process.pid}"):
-        NodePage(path, "processor")
+        StatusBlock(path, "processor")
     assert reader.is_alive
 
 
-def test_asking_takes_no_lock(holder: Holder, reader: PageReader, path: Path, wait_until: WaitUntil) -> None:
+def test_asking_takes_no_lock(holder: Holder, reader: StatusBlockReader, path: Path, wait_until: WaitUntil) -> None:
     holder.process.kill()
-    other = open_page(path, "motion", 0)
+    other = open_status_block(path, "motion", 0)
     assert other is not None
     wait_until(lambda: not other.is_alive, what="the lock to be free")
     assert not reader.is_alive

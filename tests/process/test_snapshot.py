@@ -15,7 +15,7 @@ import pytest
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.lease import Claim
+from detektr.edge.lease import SessionState
 from detektr.ledger import EdgeLedger
 from detektr.memory.journal import adopt_journal
 from detektr.memory.journal_reader import JournalReader, Lease, open_journal
@@ -30,12 +30,12 @@ from pathlib import Path
 from detektr.memory.journal import adopt_journal
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.lease import Claim
+from detektr.edge.lease import SessionState
 
 options = EdgeOptions(mark={MARK}, low={MARK - 1}, when_full="drop-oldest", window_total=8, payload_bytes=64)
 segment, journal = adopt_journal(Path(sys.argv[1]), options.cells, 64, {MARK})
 edge = Edge("motion", options, journal)
-edge.attach(7, "motion.0", 8, Claim(), is_durable=False, now_ns=1)
+edge.attach(7, "motion.0", 8, SessionState(), is_durable=False, now_ns=1)
 sequence = journal.seen(1)
 while True:
     for _ in range(3):
@@ -83,14 +83,14 @@ def test_every_snapshot_beside_a_busy_writer_adds_up(reader: JournalReader) -> N
 def test_every_lease_read_beside_a_busy_writer_is_whole_and_in_order(reader: JournalReader) -> None:
     entry = reader.entry_of(7)
     assert entry is not None
-    received = reader.granted(entry)
+    received = reader.last_tag(entry)
     found: list[Lease] = []
     deadline = time.monotonic() + 20
     while len(found) < 30_000 and time.monotonic() < deadline:
-        last = reader.granted(entry)
+        last = reader.last_tag(entry)
         for lease in reader.leases(entry, 7, received, last):
-            assert received < lease.grant <= last
-            received = lease.grant
+            assert received < lease.delivery_tag <= last
+            received = lease.delivery_tag
             found.append(lease)
         received = last
     whole = [(lease.sequence, b"%d" % lease.sequence * (1 + lease.sequence % 5)) for lease in found]
@@ -123,11 +123,11 @@ def test_a_killed_writers_snapshot_is_what_its_successor_adopts(
     segment, journal = adopt_journal(shm_dir / "camera.0~motion.edge", options.cells, 64, MARK)
     edge = Edge("motion", options, journal)
     assert (edge.queued, edge.in_flight) == (dead.queued, dead.in_flight)
-    assert edge.attach(8, "motion.0", 8, Claim(), is_durable=False, now_ns=1)
+    assert edge.attach(8, "motion.0", 8, SessionState(), is_durable=False, now_ns=1)
     while not edge.is_empty:
-        for session in edge.grant(2):
+        for session in edge.lease_queued(2):
             cells = edge.replicas[session].leases.values()
-            edge.finish(session, [(cell.key, cell.sequence, cell.grant) for cell in cells], 2)
+            edge.finish(session, [(cell.key, cell.sequence, cell.delivery_tag) for cell in cells], 2)
     after = reader.ledger()
     assert after.unaccounted == 0
     assert after.offered == dead.offered

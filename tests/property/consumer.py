@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from detektr.edge.lease import Claim, FrameName
+from detektr.edge.lease import FrameName, SessionState
 from detektr.memory.journal_reader import JournalReader, Lease
 
 
-class Returned(NamedTuple):
+class Completion(NamedTuple):
     """What comes back to the producer at once; `is_last`: the consumer leaves with it."""
 
     session: int
@@ -23,8 +23,8 @@ class Returned(NamedTuple):
 class Welcome(NamedTuple):
     """The producer's answer to an attach, on its way."""
 
-    round: int
-    incarnation: int
+    attach_epoch: int
+    producer_epoch: int
 
 
 @dataclass
@@ -42,17 +42,17 @@ class Consumer:
 
     name: str
     window: int
-    page: Page
+    status_block: Page
     session: int
     previous: tuple[int, int, int]
     journal: JournalReader
     is_durable: bool = False
     held: dict[FrameName, Lease] = field(default_factory=dict)
     seen: dict[int, int] = field(default_factory=dict)
-    round: int = 0
+    attach_epoch: int = 0
     entry: int = 0
     received: int = 0
-    incarnation: int = 0
+    producer_epoch: int = 0
     heard_by: int = (
         0  # incarnation of the producer that has taken the last attach, and so takes all that comes after it
     )
@@ -68,20 +68,20 @@ class Consumer:
 
     def begin(self) -> None:
         """Write the session on the page, as the first attach does."""
-        self.page.session, self.page.working, self.page.finished = self.session, 0, 0
+        self.status_block.session, self.status_block.working, self.status_block.finished = self.session, 0, 0
 
     @property
     def is_let_in(self) -> bool:
         """Whether the producer that lives now has let it in, and it knows."""
-        return self.is_attached and self.incarnation == self.journal.incarnation
+        return self.is_attached and self.producer_epoch == self.journal.producer_epoch
 
     def look(self) -> None:
         """Notice that the producer was restarted; until then it goes on as if nothing were."""
         self.is_attached = self.is_let_in
 
-    def claim(self) -> Claim:
+    def state(self) -> SessionState:
         """Say what is held and what was seen."""
-        return Claim(
+        return SessionState(
             received=self.received,
             held=frozenset(self.held),
             seen=dict(self.seen),
@@ -92,18 +92,18 @@ class Consumer:
     def hear(self) -> None:
         """Take the producer's answer, and read on from where it says; one of an earlier round is stale."""
         welcome, self.welcome = self.welcome, None
-        if welcome is None or self.is_attached or welcome.round != self.round:
+        if welcome is None or self.is_attached or welcome.attach_epoch != self.attach_epoch:
             return
         entry = self.journal.entry_of(self.session)
         if entry is not None:
-            self.entry, self.received = entry, self.journal.granted_before(entry)
-            self.is_attached, self.incarnation = True, welcome.incarnation
+            self.entry, self.received = entry, self.journal.tag_before(entry)
+            self.is_attached, self.producer_epoch = True, welcome.producer_epoch
 
     def receive(self, count: int) -> list[Lease]:
         """Read what was granted, up to `count` leases: as far as one sees who looked and was then held up."""
         if not self.is_attached:
             return []
-        last = min(self.journal.granted(self.entry), self.received + count)
+        last = min(self.journal.last_tag(self.entry), self.received + count)
         if last <= self.received:
             return []
         leases = self.journal.leases(self.entry, self.session, self.received, last)
@@ -136,7 +136,7 @@ class Consumer:
                 continue
             if self.is_durable or still_holds(lease):
                 self.working = lease
-                self.page.working = lease.grant
+                self.status_block.working = lease.delivery_tag
             else:
                 del self.held[name_of(lease)]
                 self.has_skipped = True
@@ -148,8 +148,8 @@ class Consumer:
         self.held.pop(name_of(lease))
         self.unheard = [failed for failed in self.unheard if still_holds(failed)]
         if not self.unheard:
-            self.page.finished = lease.grant
-        self.finished.append((*name_of(lease), 0 if self.is_durable else lease.grant))
+            self.status_block.finished = lease.delivery_tag
+        self.finished.append((*name_of(lease), 0 if self.is_durable else lease.delivery_tag))
         return name_of(lease)
 
     def fail(self) -> FrameName:
@@ -161,9 +161,9 @@ class Consumer:
         self.unheard.append(lease)
         return name_of(lease)
 
-    def flush(self) -> Returned:
+    def flush(self) -> Completion:
         """Tell what is given back."""
-        message = Returned(self.session, tuple(self.finished), tuple(self.failed))
+        message = Completion(self.session, tuple(self.finished), tuple(self.failed))
         self.failed_lately += self.failed
         self.finished, self.failed, self.has_skipped = [], [], False
         return message

@@ -27,10 +27,10 @@ attaches = st.builds(
     consumer=names,
     replica=names,
     session=sessions,
-    round=counts,
+    attach_epoch=counts,
     window=st.integers(1, 1 << 20),
     is_durable=st.booleans(),
-    is_guest=st.booleans(),
+    is_ephemeral=st.booleans(),
     when_full=st.sampled_from(("", "drop-oldest", "drop-newest", "block")),
     received=st.integers(0, (1 << 63) - 1),
     held=held,
@@ -39,7 +39,7 @@ attaches = st.builds(
     previous=st.tuples(counts, counts, counts),
     max_deliveries=st.integers(1, 100),
     timeout_ns=counts,
-    returned=counts,
+    completed=counts,
 )
 messages: st.SearchStrategy[Message] = st.one_of(
     attaches,

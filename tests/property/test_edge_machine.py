@@ -26,7 +26,7 @@ from detektr.memory.journal import Journal
 from detektr.memory.journal_reader import JournalReader, Lease
 from detektr.options import WhenFull
 from tests.harness.dying_memory import Died, DyingMemory
-from tests.property.consumer import Consumer, Page, Returned, Welcome, name_of
+from tests.property.consumer import Completion, Consumer, Page, Welcome, name_of
 from tests.property.journal_bytes import new_memory, read_journal
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class EdgeMachine(RuleBasedStateMachine):
 
     @initialize(
         when_full=st.sampled_from(("drop-oldest", "drop-newest", "block")),
-        lanes=st.integers(1, 2),
+        inputs=st.integers(1, 2),
         mark=st.integers(1, 4),
         window=st.integers(1, 3),
         max_deliveries=st.integers(1, 3),
@@ -50,7 +50,7 @@ class EdgeMachine(RuleBasedStateMachine):
     def begin(
         self,
         when_full: WhenFull,
-        lanes: int,
+        inputs: int,
         mark: int,
         window: int,
         max_deliveries: int,
@@ -62,7 +62,7 @@ class EdgeMachine(RuleBasedStateMachine):
             mark=mark,
             low=mark - 1 if mark < 3 else 1,
             when_full=when_full,
-            lanes=lanes,
+            inputs=inputs,
             window_total=replicas * window,
             payload_bytes=24,
             max_deliveries=max_deliveries,
@@ -72,11 +72,11 @@ class EdgeMachine(RuleBasedStateMachine):
         self.memory = DyingMemory(bytearray(layout.journal_bytes(self.options.cells, 24)))
         Journal.format(memoryview(self.memory.memory), self.options.cells, 24, mark)
         self.reader: JournalReader = read_journal(self.memory.memory)
-        self.pages: dict[str, Page] = {}
+        self.status_blocks: dict[str, Page] = {}
         self.consumers: dict[str, Consumer] = {}
         self.last: dict[str, Consumer] = {}  # the one alive, or the one before
         self.dead: dict[str, Consumer] = {}  # not yet noticed
-        self.inbox: list[Returned] = []
+        self.inbox: list[Completion] = []
         self.now_ns = 1
         self.sessions = 0
         self.gone: set[FrameName] = set()
@@ -93,7 +93,7 @@ class EdgeMachine(RuleBasedStateMachine):
         """A process takes the edge over; what its predecessor had in its inbox and its head is gone."""
         self.memory.stores_left = None
         journal = Journal(self.memory.view)
-        journal[layout.EDGE_WORD_INCARNATION] += 1
+        journal[layout.EDGE_WORD_PRODUCER_EPOCH] += 1
         self.edge = Edge("motion", self.options, journal)
         self.inbox.clear()
 
@@ -121,12 +121,12 @@ class EdgeMachine(RuleBasedStateMachine):
         """Offer frames; `is_at_once`: they may be leased as they come."""
         key, now_ns = STREAMS[stream], self.now_ns if is_at_once else 0
         for _ in range(count):
-            lane = stream % self.options.lanes
-            if not self.edge.has_room(lane):
+            input_index = stream % self.options.inputs
+            if not self.edge.has_room(input_index):
                 assert self.options.when_full == "block"
                 return
             sequence = self.edge.journal.seen(key)
-            frame = lane, key, sequence, self.now_ns, b"%d" % sequence, now_ns
+            frame = input_index, key, sequence, self.now_ns, b"%d" % sequence, now_ns
             answer = self.lease(lambda edge: edge.offer(*frame))  # noqa: B023
             if self.options.when_full == "block":
                 assert answer in ("taken", None)
@@ -138,21 +138,23 @@ class EdgeMachine(RuleBasedStateMachine):
                 assert self.edge.offer(0, key, seen - 1, self.now_ns, b"") == "known"
 
     @rule()
-    def grant(self) -> None:
-        before = {session: replica.grants for session, replica in self.edge.replicas.items()}
-        granted = self.lease(lambda edge: edge.grant(self.now_ns))
-        if granted is not None:
-            assert {one for one, grants in before.items() if self.edge.replicas[one].grants > grants} <= granted
+    def lease_queued(self) -> None:
+        before = {session: replica.last_tag for session, replica in self.edge.replicas.items()}
+        announced_to = self.lease(lambda edge: edge.lease_queued(self.now_ns))
+        if announced_to is not None:
+            assert {
+                one for one, last_tag in before.items() if self.edge.replicas[one].last_tag > last_tag
+            } <= announced_to
 
     def lease(self, act: Callable[[Edge], T]) -> T | None:
         """Let the producer do what may lease frames; each lease must be a new one, and announced."""
-        before = {session: replica.grants for session, replica in self.edge.replicas.items()}
+        before = {session: replica.last_tag for session, replica in self.edge.replicas.items()}
         answer = self.do(act)
         if answer is not None:
             for session, replica in self.edge.replicas.items():
-                assert self.reader.granted(replica.entry) == replica.grants or replica.grants == before[session]
+                assert self.reader.last_tag(replica.entry) == replica.last_tag or replica.last_tag == before[session]
                 for cell in replica.leases.values():
-                    if cell.grant > before[session]:
+                    if cell.delivery_tag > before[session]:
                         assert (cell.name, cell.deliveries) not in self.leased, "one delivery was leased twice"
                         self.leased.add((cell.name, cell.deliveries))
         return answer
@@ -162,7 +164,7 @@ class EdgeMachine(RuleBasedStateMachine):
         if self.inbox:
             self.take(self.inbox.pop(0))
 
-    def take(self, message: Returned) -> None:
+    def take(self, message: Completion) -> None:
         def act(edge: Edge) -> None:
             edge.finish(message.session, message.finished, self.now_ns)
             for failed in message.failed:
@@ -175,9 +177,11 @@ class EdgeMachine(RuleBasedStateMachine):
     @rule()
     def notice_deaths(self) -> None:
         for name, consumer in list(self.dead.items()):
-            page = self.pages[name]
-            progress = (page.working, page.finished) if page.session == consumer.session else None
-            self.do(lambda edge: edge.bury(consumer.session, progress))  # noqa: B023
+            status_block = self.status_blocks[name]
+            progress = (
+                (status_block.working, status_block.finished) if status_block.session == consumer.session else None
+            )
+            self.do(lambda edge: edge.evict(consumer.session, progress))  # noqa: B023
             if consumer.session not in self.edge.replicas or not self.edge.replicas[consumer.session].is_present:
                 del self.dead[name]
 
@@ -188,7 +192,7 @@ class EdgeMachine(RuleBasedStateMachine):
             limit_ns, since_ns = self.options.timeout_ns, replica.head_since_ns
             if limit_ns is not None and replica.leases and since_ns and self.now_ns - since_ns > limit_ns:
                 self.at_risk |= set(replica.leases)
-                head = min(replica.leases.values(), key=lambda cell: cell.grant)
+                head = min(replica.leases.values(), key=lambda cell: cell.delivery_tag)
                 self.attempts[head.key, head.sequence] += 1
         self.do(lambda edge: edge.expire(self.now_ns))
 
@@ -200,10 +204,10 @@ class EdgeMachine(RuleBasedStateMachine):
             return
         old = self.last.get(name)
         self.dead.pop(name, None)
-        page = self.pages.setdefault(name, Page())
+        status_block = self.status_blocks.setdefault(name, Page())
         self.sessions += 1
-        previous = page.session, page.working, page.finished
-        consumer = Consumer(name, self.window, page, self.sessions, previous, self.reader, self.is_durable)
+        previous = status_block.session, status_block.working, status_block.finished
+        consumer = Consumer(name, self.window, status_block, self.sessions, previous, self.reader, self.is_durable)
         if self.is_durable and old is not None:
             consumer.held, consumer.seen = dict(old.held), dict(old.seen)
         consumer.leases.extend(consumer.held.values())
@@ -222,11 +226,11 @@ class EdgeMachine(RuleBasedStateMachine):
         while (sent := next((one for one in self.inbox if one.session == consumer.session), None)) is not None:
             self.inbox.remove(sent)
             self.take(sent)  # what it has sent before the attach is heard before it
-        consumer.round += 1
-        who = consumer.session, name, consumer.window, consumer.claim()
+        consumer.attach_epoch += 1
+        who = consumer.session, name, consumer.window, consumer.state()
         if self.do(lambda edge: edge.attach(*who, is_durable=self.is_durable, now_ns=self.now_ns)):
-            consumer.heard_by = self.reader.incarnation
-            consumer.welcome = Welcome(consumer.round, self.reader.incarnation)
+            consumer.heard_by = self.reader.producer_epoch
+            consumer.welcome = Welcome(consumer.attach_epoch, self.reader.producer_epoch)
         if is_prompt:
             consumer.hear()
 
@@ -253,7 +257,7 @@ class EdgeMachine(RuleBasedStateMachine):
         self.offer(stream, count)
         self.start(name, is_prompt=True)
         self.attach(name, is_prompt=True)
-        self.grant()
+        self.lease_queued()
         self.receive(name, count)
 
     @rule(name=names, is_good=st.sampled_from((True, True, True, False)), arrives=st.booleans())
@@ -273,7 +277,7 @@ class EdgeMachine(RuleBasedStateMachine):
             self.flush(name, arrives)
 
     def still_holds(self, consumer: Consumer, lease: Lease) -> bool:
-        return self.reader.is_leased(lease.cell, consumer.session, lease.grant)
+        return self.reader.is_leased(lease.cell, consumer.session, lease.delivery_tag)
 
     @rule(name=names, arrives=st.booleans())
     def flush(self, name: str, arrives: bool = True) -> None:
@@ -281,7 +285,7 @@ class EdgeMachine(RuleBasedStateMachine):
         consumer = self.consumers.get(name)
         if consumer is not None and (consumer.finished or consumer.failed or consumer.has_skipped):
             message = consumer.flush()
-            if consumer.heard_by == self.reader.incarnation:
+            if consumer.heard_by == self.reader.producer_epoch:
                 self.inbox.append(message)
             elif consumer.heard_by and arrives:  # a message; of the returns it reads only what comes after the attach
                 self.inbox.append(message._replace(finished=()))
@@ -350,14 +354,16 @@ class EdgeMachine(RuleBasedStateMachine):
     def check_announced(self, consumer: Consumer) -> None:
         """What a consumer that was let in has leased and not received is what it reads next, however far it reads."""
         replica = self.edge.replicas[consumer.session]
-        granted = self.reader.granted(replica.entry)
-        assert (consumer.entry, granted) == (replica.entry, replica.grants)
-        grants = sorted(cell.grant for cell in replica.leases.values() if cell.grant > consumer.received)
-        for last in range(consumer.received, granted + 1):
+        announced_to = self.reader.last_tag(replica.entry)
+        assert (consumer.entry, announced_to) == (replica.entry, replica.last_tag)
+        last_tag = sorted(
+            cell.delivery_tag for cell in replica.leases.values() if cell.delivery_tag > consumer.received
+        )
+        for last in range(consumer.received, announced_to + 1):
             leases = self.reader.leases(consumer.entry, consumer.session, consumer.received, last)
-            assert [lease.grant for lease in leases] == [grant for grant in grants if grant <= last], (
-                "a lease is hidden"
-            )
+            assert [lease.delivery_tag for lease in leases] == [
+                delivery_tag for delivery_tag in last_tag if delivery_tag <= last
+            ], "a lease is hidden"
 
     def is_explained(self, frame: FrameName) -> bool:
         """Whether a frame that left a blocking edge was worked on, or has failed as often as it may."""
@@ -375,7 +381,7 @@ class EdgeMachine(RuleBasedStateMachine):
                 self.start(name)
                 self.attach(name)
                 self.be_welcomed(name)
-                self.grant()
+                self.lease_queued()
                 self.receive(name, 4)
                 self.work(name, True)
                 self.work(name, True)
@@ -394,7 +400,7 @@ TestEdgeMachine = EdgeMachine.TestCase
 TestEdgeMachine.settings = settings(stateful_step_count=50)
 
 
-@pytest.mark.parametrize("room", [layout.GRANTS_ROOM, 2])
+@pytest.mark.parametrize("room", [layout.ANNOUNCED_ROOM, 2])
 @pytest.mark.parametrize("seed", range(8))
 def test_long_histories_keep_every_frame_accounted_for(seed: int, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hypothesis makes short histories and shrinks them; these are long, cheap and not shrunk.
@@ -402,21 +408,21 @@ def test_long_histories_keep_every_frame_accounted_for(seed: int, room: int, mon
     With room for two leases in the ring where they are announced, consumers are often further behind than it reaches.
     """
     for module in (journals, journal_reader):
-        monkeypatch.setattr(module, "GRANTS_ROOM", room)
-    assert len(grant_words(layout.GRANTS_ROOM + 1)) == room, "compiled code took no notice"
+        monkeypatch.setattr(module, "ANNOUNCED_ROOM", room)
+    assert len(announced_words(layout.ANNOUNCED_ROOM + 1)) == room, "compiled code took no notice"
     for number in range(2 * settings().max_examples):
         chance = random.Random(1000 * seed + number)
         run_history(chance, steps=250)
 
 
-def grant_words(grants: int) -> set[int]:
+def announced_words(last_tag: int) -> set[int]:
     """Return the words that a journal writes so many announcements into, beside their count."""
     memory = memoryview(new_memory(1, 8))
     journal, words, found = Journal(memory), memory.cast("Q"), set[int]()
-    begin = layout.EDGE_WORD_GRANTS + layout.GRANTS_CELLS
-    for grant in range(1, grants + 1):
-        journal.announce(0, grant, grant)
-        found |= {word for word in range(begin, begin + layout.GRANTS_WORDS) if words[word] == grant}
+    begin = layout.EDGE_WORD_ANNOUNCED + layout.ANNOUNCED_CELLS
+    for delivery_tag in range(1, last_tag + 1):
+        journal.announce(0, delivery_tag, delivery_tag)
+        found |= {word for word in range(begin, begin + layout.ANNOUNCED_WORDS) if words[word] == delivery_tag}
     return found
 
 
@@ -425,7 +431,7 @@ def run_history(chance: random.Random, steps: int) -> None:
     machine = EdgeMachine()
     machine.begin(
         when_full=chance.choice(("drop-oldest", "drop-newest", "block", "block")),
-        lanes=chance.randint(1, 2),
+        inputs=chance.randint(1, 2),
         mark=chance.randint(1, 4),
         window=chance.randint(1, 3),
         max_deliveries=chance.randint(1, 3),
@@ -439,7 +445,7 @@ def run_history(chance: random.Random, steps: int) -> None:
     acts: list[tuple[int, Callable[[], object]]] = [
         (8, lambda: machine.offer(chance.randrange(3), count=chance.randint(1, 4), is_at_once=chance.random() < 0.5)),
         (1, machine.offer_again_what_is_known),
-        (10, machine.grant),
+        (10, machine.lease_queued),
         (10, machine.hear),
         (4, machine.notice_deaths),
         (1, lambda: machine.time_passes(span_ns=chance.choice((1, 40, TIMEOUT_NS + 1)))),

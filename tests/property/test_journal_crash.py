@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.lease import Claim
+from detektr.edge.lease import SessionState
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.journal import Journal
@@ -71,39 +71,39 @@ def offer_at_once(edge: Edge) -> None:
 
 
 ACTS: dict[str, Callable[[Edge], object]] = {
-    "offer with room": lambda edge: edge.grant(5) and offer(edge),
+    "offer with room": lambda edge: edge.lease_queued(5) and offer(edge),
     "offer at the mark": offer,
     "offer leased at once": lambda edge: offer_at_once(edge),
     "offer of a new stream": lambda edge: edge.offer(0, 2, 0, 1, b""),
     "count of dropped ones": lambda edge: edge.count_dropped(1, 20, 10, "ring_full"),
-    "grant": lambda edge: edge.grant(5),
+    "grant": lambda edge: edge.lease_queued(5),
     "finish": lambda edge: edge.finish(7, [(1, 0, 0), (1, 1, 0), (1, 9, 0)], 5),
     "fail": lambda edge: edge.fail(7, 1, 0, "raised"),
     "last failure": lambda edge: edge.fail(7, 1, 1, "raised"),
     "overwritten": lambda edge: edge.fail(7, 1, 0, "overwritten"),
     "time over": lambda edge: edge.expire(100),
-    "burial": lambda edge: edge.bury(7, (2, 1)),
+    "burial": lambda edge: edge.evict(7, (2, 1)),
     "leaving": lambda edge: edge.detach(7),
-    "attaching again": lambda edge: attach(edge, 7, Claim(received=1, held=frozenset({(1, 1)}))),
-    "a successor": lambda edge: attach(edge, 8, Claim(previous=(7, 2, 1))),
+    "attaching again": lambda edge: attach(edge, 7, SessionState(received=1, held=frozenset({(1, 1)}))),
+    "a successor": lambda edge: attach(edge, 8, SessionState(previous=(7, 2, 1))),
     "the end of a drain": lambda edge: edge.drop_all("stopped"),
 }
 
 
-def attach(edge: Edge, session: int, claim: Claim) -> bool:
-    return edge.attach(session, "motion.0", 2, claim, is_durable=False, now_ns=1)
+def attach(edge: Edge, session: int, state: SessionState) -> bool:
+    return edge.attach(session, "motion.0", 2, state, is_durable=False, now_ns=1)
 
 
 def new_edge() -> tuple[DyingMemory, Edge]:
     """Return an edge with two leases (one of them on its last attempt) and a full queue."""
     memory = DyingMemory(new_memory(OPTIONS.cells, OPTIONS.payload_bytes))
     edge = Edge("motion", OPTIONS, Journal(memory.view))
-    attach(edge, 7, Claim())
+    attach(edge, 7, SessionState())
     offer(edge)
     offer(edge)
-    edge.grant(1)
+    edge.lease_queued(1)
     edge.fail(7, 1, 1, "raised")
-    edge.grant(1)
+    edge.lease_queued(1)
     for _ in range(4):
         offer(edge)
     return memory, edge
@@ -163,30 +163,30 @@ class Holder:
 
     def attach(self, edge: Edge) -> None:
         """Attach, or attach again, and read on from where the producer says."""
-        claim = Claim(received=self.received, held=frozenset((lease.key, lease.sequence) for lease in self.held))
-        assert edge.attach(self.session, "motion.0", 4, claim, is_durable=False, now_ns=1)
+        state = SessionState(received=self.received, held=frozenset((lease.key, lease.sequence) for lease in self.held))
+        assert edge.attach(self.session, "motion.0", 4, state, is_durable=False, now_ns=1)
         entry = self.reader.entry_of(self.session)
         assert entry is not None
-        self.entry, self.received = entry, self.reader.granted_before(entry)
+        self.entry, self.received = entry, self.reader.tag_before(entry)
 
     def receive(self) -> None:
-        last = self.reader.granted(self.entry)
+        last = self.reader.last_tag(self.entry)
         found = self.reader.leases(self.entry, self.session, self.received, last)
-        assert [lease.grant for lease in found] == list(range(self.received + 1, last + 1)), "one was skipped"
+        assert [lease.delivery_tag for lease in found] == list(range(self.received + 1, last + 1)), "one was skipped"
         self.held += found
         self.received = last
 
     def finish(self, edge: Edge, count: int) -> None:
         """Give the oldest leases back."""
         done, self.held = self.held[:count], self.held[count:]
-        edge.finish(self.session, [(lease.key, lease.sequence, lease.grant) for lease in done], 1)
+        edge.finish(self.session, [(lease.key, lease.sequence, lease.delivery_tag) for lease in done], 1)
 
 
 def bring(edge: Edge, count: int, *, is_at_once: bool) -> None:
     """Offer so many frames and lease them: one after the other as they come, or from the queue."""
     for _ in range(count):
         edge.offer(0, 1, edge.journal.seen(1), 1, b"announcement", 5 if is_at_once else 0)
-    edge.grant(5)
+    edge.lease_queued(5)
 
 
 def new_holder(memory: DyingMemory) -> tuple[Edge, Holder]:
@@ -234,7 +234,7 @@ def test_leasing_cut_short_at_any_store_was_received_up_to_there_and_the_rest_co
         holder.receive()  # it has not noticed yet
         holder.attach(adopted)
         holder.receive()
-        adopted.grant(5)  # what comes again, first
+        adopted.lease_queued(5)  # what comes again, first
         bring(adopted, 4 - adopted.journal.seen(1), is_at_once=is_at_once)
         holder.receive()
         assert [lease.sequence for lease in holder.held] == [0, 1, 2, 3], f"{left} of {stores} stores"
@@ -264,7 +264,7 @@ def test_an_attach_cut_short_at_any_store_leaves_nothing_to_be_read_before_the_n
         holder.attach(adopted)
         holder.receive()
         assert holder.held == []
-        adopted.grant(1)
+        adopted.lease_queued(1)
         holder.receive()
         assert [(lease.sequence, lease.delivery) for lease in holder.held] == [(0, 2), (1, 2)]
         assert adopted.in_flight == 2

@@ -41,7 +41,7 @@ class RingMachine(RuleBasedStateMachine):
         self.sequence = 0
 
     @rule()
-    def claim(self) -> None:
+    def state(self) -> None:
         slot = self.writer.try_claim()
         if slot is None:
             assert len(self.written) + len(self.current) == self.slots

@@ -20,9 +20,9 @@ README = (ROOT / "README.md").read_text()
 CAMERAS = (ROOT / "docs" / "cameras.md").read_text()
 
 
-def blocks(language: str, page: str = README) -> list[str]:
+def blocks(language: str, status_block: str = README) -> list[str]:
     """Return the code blocks of one language, in order."""
-    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", status_block, flags=re.DOTALL)
 
 
 def test_python_blocks_run_a_pipeline_and_attach_to_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

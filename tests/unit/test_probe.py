@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from detektr.config.document import read_document
-from detektr.probe import bites_of, without_secrets
+from detektr.probe import warnings_of, without_secrets
 from detektr.sources.survey import Survey
 
 GOOD = Survey(
@@ -84,7 +84,7 @@ def test_text_that_looks_like_a_variable_stays_text() -> None:
 
 
 def test_a_good_camera_does_not_bite() -> None:
-    assert list(bites_of(GOOD, 5, 1)) == []
+    assert list(warnings_of(GOOD, 5, 1)) == []
 
 
 @pytest.mark.parametrize(
@@ -105,15 +105,15 @@ def test_a_good_camera_does_not_bite() -> None:
     ],
 )
 def test_what_bites_is_said_alone(facts: dict[str, Any], words: str) -> None:
-    (bite,) = bites_of(replace(GOOD, **facts), 5, 1)
+    (bite,) = warnings_of(replace(GOOD, **facts), 5, 1)
     assert words in bite
 
 
 def test_a_ring_without_room_bites_with_the_bytes_it_needs() -> None:
-    (bite,) = bites_of(GOOD, 5, 1 << 50)
+    (bite,) = warnings_of(GOOD, 5, 1 << 50)
     assert f"needs {1 << 30} MiB" in bite and "high_water_mark" in bite
 
 
 def test_what_hurts_a_camera_alone_is_not_said_of_a_file() -> None:
     clip = replace(GOOD, is_live=False, transport="", has_b_frames=True, first_frame_s=9.0, key_frame_s=None)
-    assert list(bites_of(clip, 5, 1)) == []
+    assert list(warnings_of(clip, 5, 1)) == []

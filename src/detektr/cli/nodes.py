@@ -79,7 +79,7 @@ def _capture(
         "source": source, "realtime": realtime, "loop": loop, "fps": fps, "format": format, "width": width,
         "height": height, "slots": slots, "high_water_mark": high_water_mark, "when_full": when_full, "with": with_,
     }  # fmt: skip
-    _run_alone("capture", file, node, 0, in_, name or "cam", given, metrics_port)
+    _run_standalone("capture", file, node, 0, in_, name or "cam", given, metrics_port)
 
 
 @app.command("buffer")
@@ -100,7 +100,7 @@ def _buffer(
     Either a node of a file (--pipeline FILE --node NAME), or one without: --name b --input cam.
     """
     given = {"input": input, "high_water_mark": high_water_mark, "when_full": when_full, "max_age": max_age}
-    _run_alone("buffer", file, node, 0, in_, name or "buffer", given, metrics_port)
+    _run_standalone("buffer", file, node, 0, in_, name or "buffer", given, metrics_port)
 
 
 @app.command("processor")
@@ -127,7 +127,7 @@ def _processor(
         "use": use, "input": input, "with": with_,
         "window": window, "timeout": timeout, "max_deliveries": max_deliveries,
     }  # fmt: skip
-    _run_alone("processor", file, node, replica, in_, name, given, metrics_port)
+    _run_standalone("processor", file, node, replica, in_, name, given, metrics_port)
 
 
 @app.command("sink")
@@ -153,10 +153,10 @@ def _sink(
         "use": use, "input": input, "with": with_,
         "window": window, "timeout": timeout, "max_deliveries": max_deliveries,
     }  # fmt: skip
-    _run_alone("sink", file, node, 0, in_, name, given, metrics_port)
+    _run_standalone("sink", file, node, 0, in_, name, given, metrics_port)
 
 
-def _run_alone(
+def _run_standalone(
     kind: str,
     file: Path | None,
     node: str | None,
@@ -167,6 +167,6 @@ def _run_alone(
     metrics_port: int | None,
 ) -> None:
     from detektr.supervisor.entry import leave
-    from detektr.supervisor.standalone import run_alone, spec_for
+    from detektr.supervisor.standalone import run_standalone, spec_for
 
-    leave(run_alone(spec_for(kind, file, node, replica, pipeline, name, given), metrics_port=metrics_port))
+    leave(run_standalone(spec_for(kind, file, node, replica, pipeline, name, given), metrics_port=metrics_port))

@@ -48,7 +48,7 @@ class Expansion:
             text = re.sub(rf"(?<![\w-])({any_made})(?![\w-])", lambda match: self.made[match.group()], text)
             return re.sub(rf"\bnode ('(?:{any_camera})')", label, text)
 
-        return replace(fault, what=told(fault.what), cure=told(fault.cure))
+        return replace(fault, what=told(fault.what), hint=told(fault.hint))
 
 
 def expand_cameras(document: Document) -> Expansion:
@@ -81,8 +81,8 @@ class _Expander:
         each = [name for name, node in nodes.items() if self._is_per_camera(name, node)]
         if each and not is_given:
             what = f"node {each[0]!r} is wanted `{PER_CAMERA}`, and this file has no `{CAMERAS}`"
-            cure = f"add `{CAMERAS}:`, or remove `{PER_CAMERA}`"
-            self._fault(("nodes", each[0], PER_CAMERA), what, "cameras", cure)
+            hint = f"add `{CAMERAS}:`, or remove `{PER_CAMERA}`"
+            self._fault(("nodes", each[0], PER_CAMERA), what, "cameras", hint)
         count = len(cameras) + len(nodes) + len(each) * (len(cameras) - 1)
         if is_given and count > NODES_MAX:
             what = f"{len(cameras)} cameras and the nodes for them make {count} nodes"
@@ -94,18 +94,18 @@ class _Expander:
         whole = replace(self.document, values=self.values, lines=self.lines, variables=self.variables)
         return Expansion(whole, tuple(self.faults), tuple(cameras), self.made, default_lines)
 
-    def _fault(self, path: Path, what: str, expected: str, cure: str) -> None:
-        self.faults.append(Fault(self.document.line(*path), what, expected, cure))
+    def _fault(self, path: Path, what: str, expected: str, hint: str) -> None:
+        self.faults.append(Fault(self.document.line(*path), what, expected, hint))
 
     def _defaults(self, values: object) -> dict[str, Any]:
         if not isinstance(values, dict):
-            cure = "write for example `{fps: 10, transport: tcp}`"
-            self._fault((DEFAULTS,), f"`{DEFAULTS}` is no mapping", "keys of a capture", cure)
+            hint = "write for example `{fps: 10, transport: tcp}`"
+            self._fault((DEFAULTS,), f"`{DEFAULTS}` is no mapping", "keys of a capture", hint)
             return {}
         for key in _OWN_KEYS:
             if key in values:
-                cure = "remove it" if key == "kind" else "write it at each camera"
-                self._fault((DEFAULTS, key), f"`{DEFAULTS}` has `{key}`", "what cameras can share", cure)
+                hint = "remove it" if key == "kind" else "write it at each camera"
+                self._fault((DEFAULTS, key), f"`{DEFAULTS}` has `{key}`", "what cameras can share", hint)
         return {key: value for key, value in values.items() if key not in _OWN_KEYS}
 
     def _cameras(self, given: object, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,12 +194,12 @@ class _Expander:
                 near = nearest(one, groups)
                 known = self.values["nodes"]
                 is_shared = one in known or one in self.document.values.get(CAMERAS, {})  # type: ignore[union-attr]
-                cure = f"write `{near}`" if near else "correct the name, or add that node"
+                hint = f"write `{near}`" if near else "correct the name, or add that node"
                 if is_shared:
-                    cure = f"write `{PER_CAMERA}: true` there too, or remove it here"
+                    hint = f"write `{PER_CAMERA}: true` there too, or remove it here"
                 what = f"node {name!r} is wanted `{PER_CAMERA}` and reads from {one!r:.60}, which is not"
                 expected = listed(group for group in groups if group != name)
-                self._fault(("nodes", name, "input", index), what, expected, cure)
+                self._fault(("nodes", name, "input", index), what, expected, hint)
 
     def _stands(self, new: Path, old: Path) -> None:
         """Note that what is now at one path stands in the file at another, with all that is below it."""

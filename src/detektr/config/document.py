@@ -34,12 +34,12 @@ class Fault:
     line: int
     what: str
     expected: str
-    cure: str
+    hint: str
 
     @property
     def text(self) -> str:
         """What, expected and what to do, as a sentence without its line."""
-        return f"{self.what}, expected {self.expected}, {self.cure}"
+        return f"{self.what}, expected {self.expected}, {self.hint}"
 
 
 @dataclass(frozen=True)
@@ -212,8 +212,8 @@ class _Builder:
             if not isinstance(source, yaml.MappingNode):
                 what = "`<<` with something that is not a mapping"
                 line = source.start_mark.line + 1
-                cure = "write `<<: *name` of an anchored mapping"
-                self.faults.append(Fault(line, what, "an alias of a mapping", cure))
+                hint = "write `<<: *name` of an anchored mapping"
+                self.faults.append(Fault(line, what, "an alias of a mapping", hint))
                 continue
             if source in self._open:
                 line = source.start_mark.line + 1
@@ -253,8 +253,8 @@ class _Builder:
         if _PLACE.search(text):
             text = self._replaced(text, path, line)
         elif "${" in text:
-            cure = "close it, or write $${ for the two characters themselves"
-            self.faults.append(Fault(line, f"{text!r:.60} with a `${{` that is not closed", "${NAME}", cure))
+            hint = "close it, or write $${ for the two characters themselves"
+            self.faults.append(Fault(line, f"{text!r:.60} with a `${{` that is not closed", "${NAME}", hint))
         if _SURROGATE.search(text):
             self.faults.append(Fault(line, "half a character (a lone surrogate)", "text", "write it as UTF-8"))
             return ""
@@ -276,16 +276,16 @@ class _Builder:
                 return raw[1:]
             body = _VARIABLE_BODY.fullmatch(raw[2:-1])
             if body is None:
-                cure = "write $${ for the two characters themselves"
-                self.faults.append(Fault(line, f"{raw!r:.60}", "${NAME} or ${NAME:-default}", cure))
+                hint = "write $${ for the two characters themselves"
+                self.faults.append(Fault(line, f"{raw!r:.60}", "${NAME} or ${NAME:-default}", hint))
                 return ""
             name, default = body.group(1), body.group(2)
             found = self.environment.get(name)
             if default is not None and not found:
                 return str(default)
             if found is None:
-                what, cure = f"the variable {name} is not set", f"set it, or write ${{{name}:-default}}"
-                self.faults.append(Fault(line, what, "a value in the environment", cure))
+                what, hint = f"the variable {name} is not set", f"set it, or write ${{{name}:-default}}"
+                self.faults.append(Fault(line, what, "a value in the environment", hint))
                 return ""
             secrets[found] = f"${{{name}}}"
             return found

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from detektr.config.document import Fault
 from detektr.config.suggestions import listed, nearest
-from detektr.memory.layout import EDGE_SEEN_MAX, PAGE_INPUTS_MAX
+from detektr.memory.layout import EDGE_SEEN_MAX, STATUS_INPUTS_MAX
 from detektr.options import (
     BufferOptions,
     CaptureOptions,
@@ -30,7 +30,7 @@ from detektr.source_uri import is_live
 
 SPARE_FRAMES = 4  # being written, published and not yet offered, on their way back, released and not yet seen
 SLOTS_MAX = 65536
-INPUTS_MAX = PAGE_INPUTS_MAX  # of one process; a processor's replicas count each
+INPUTS_MAX = STATUS_INPUTS_MAX  # of one process; a processor's replicas count each
 CAMERAS_MAX = EDGE_SEEN_MAX  # of which one edge knows how far it has read each
 REPLICAS_MAX = 128  # of one producer: each is a peer to poll and a process to watch
 MAY_READ: dict[str, tuple[str, ...]] = {
@@ -56,7 +56,7 @@ class Edge:
     """Most leases of one replica of the consumer, for one lane."""
     replicas: int
     """Replicas of the consumer."""
-    lanes: int
+    inputs: int
     """Inputs of a buffer that produces; 1 for the other kinds."""
     parts: int
     """Replicas of the producer, each with an edge of its own."""
@@ -69,7 +69,7 @@ class Edge:
     @property
     def cells(self) -> int:
         """Most frames that one part ever holds, queued and leased."""
-        return self.lanes * self.mark + self.window_total
+        return self.inputs * self.mark + self.window_total
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,8 @@ class _Shape:
         if self.unsure or not self.nodes:  # whatever seems to be missing may be what a broken node meant
             return order
         if not any(isinstance(node, CaptureOptions) for node in self.nodes.values()):
-            what, cure = "a pipeline without a capture", "add a node `{kind: capture, source: ...}`"
-            self.faults.append(Fault(self.line_of("nodes"), what, "at least one capture", cure))
+            what, hint = "a pipeline without a capture", "add a node `{kind: capture, source: ...}`"
+            self.faults.append(Fault(self.line_of("nodes"), what, "at least one capture", hint))
         read = {source for name, node in self.nodes.items() for source in inputs_of(node) if source != name}
         for name, node in self.nodes.items():
             if isinstance(node, CaptureOptions | BufferOptions) and name not in read:
@@ -182,8 +182,8 @@ class _Shape:
         if allowed and not inputs:
             fit = [other for other, node in self.nodes.items() if node.kind in allowed]
             what = f"node {name!r} reads from nothing (`input` is an empty list)"
-            cure = f"name one: {listed(fit)}" if fit else f"add {kinds}"
-            self.faults.append(Fault(self.line_of("nodes", name, "input"), what, kinds, cure))
+            hint = f"name one: {listed(fit)}" if fit else f"add {kinds}"
+            self.faults.append(Fault(self.line_of("nodes", name, "input"), what, kinds, hint))
         for index, source in enumerate(inputs):
             path = ("nodes", name, "input", index)
             if source in inputs[:index]:
@@ -194,15 +194,15 @@ class _Shape:
                 self._missing(path, name, source)
             elif source in self.nodes and self.nodes[source].kind not in allowed:
                 kind = self.nodes[source].kind
-                cure = self._cure(node.kind, kind, source)
-                self._fault(path, f"{node.kind} {name!r} reads from the {kind} {source!r}", kinds, cure)
+                hint = self._hint(node.kind, kind, source)
+                self._fault(path, f"{node.kind} {name!r} reads from the {kind} {source!r}", kinds, hint)
             elif source in self.nodes:
                 good.append(source)
         if len(good) < len(inputs):
             self.refused |= {name}
         return good
 
-    def _cure(self, reader: str, kind: str, source: str) -> str:
+    def _hint(self, reader: str, kind: str, source: str) -> str:
         above = self.nodes[source]
         if reader == "sink":
             feeders = [name for name, node in self.nodes.items() if node.kind == "processor"]
@@ -214,17 +214,17 @@ class _Shape:
     def _missing(self, path: tuple[str | int, ...], name: str, source: str) -> None:
         near = nearest(source, (other for other in self.nodes if other != name))
         names = [*self.nodes, *self.unsure]
-        cure = f"write `{near}`" if near else "correct the name, or add that node"
+        hint = f"write `{near}`" if near else "correct the name, or add that node"
         what = f"node {name!r} reads from {source!r:.60}, which is not in this file"
-        self._fault(path, what, f"one of its nodes ({', '.join(dict.fromkeys(names))})", cure)
+        self._fault(path, what, f"one of its nodes ({', '.join(dict.fromkeys(names))})", hint)
 
-    def _fault(self, path: tuple[str | int, ...], what: str, expected: str, cure: str) -> None:
-        self.faults.append(Fault(self.line_of(*path), what, expected, cure))
+    def _fault(self, path: tuple[str | int, ...], what: str, expected: str, hint: str) -> None:
+        self.faults.append(Fault(self.line_of(*path), what, expected, hint))
 
     def _dead_end(self, name: str, kind: str) -> None:
         what = f"nobody reads from the {kind} {name!r}: its frames would pile up with nobody to take them (a dead end)"
-        cure = f"add a processor with `input: {name}`, or remove {name!r}"
-        self.faults.append(Fault(self.line_of("nodes", name), what, "at least one reader", cure))
+        hint = f"add a processor with `input: {name}`, or remove {name!r}"
+        self.faults.append(Fault(self.line_of("nodes", name), what, "at least one reader", hint))
 
     def _order(self) -> list[str] | None:
         """Sort producers before consumers, else in the file's order; fault each cycle once."""
@@ -251,8 +251,8 @@ class _Shape:
                 first = min(cycle, key=lambda other: list(self.nodes).index(other))
                 turned = cycle[cycle.index(first) :] + cycle[: cycle.index(first)]
                 what = f"a cycle: {' -> '.join([*turned, first])}"
-                cure = f"let {first!r} read from a capture, or remove one of these inputs"
-                self._fault(("nodes", first, "input"), what, "frames that flow one way", cure)
+                hint = f"let {first!r} read from a capture, or remove one of these inputs"
+                self._fault(("nodes", first, "input"), what, "frames that flow one way", hint)
         return None
 
 
@@ -299,7 +299,7 @@ def _edge(name: str, node: NodeOptions, consumer: str, reader: NodeOptions, held
         low=node.high_water_mark - 1 if low is None else low,
         window=held[consumer] if isinstance(reader, BufferOptions) else reader.window,
         replicas=reader.replicas if isinstance(reader, ProcessorOptions) else 1,
-        lanes=max(1, len(inputs_of(node))) if isinstance(node, BufferOptions) else 1,
+        inputs=max(1, len(inputs_of(node))) if isinstance(node, BufferOptions) else 1,
         parts=node.replicas if isinstance(node, ProcessorOptions) else 1,
     )
 
@@ -328,31 +328,31 @@ def _check_sizes(
         readers = sum(graph.nodes[consumer].replicas for consumer in node.outputs)
         if readers > REPLICAS_MAX:
             what = f"{readers} replicas read from {name!r}"
-            cure = f"use fewer `replicas`, or another buffer beside {name!r}"
-            faults.append(Fault(line_of("nodes", name), what, f"at most {REPLICAS_MAX} on one producer", cure))
+            hint = f"use fewer `replicas`, or another buffer beside {name!r}"
+            faults.append(Fault(line_of("nodes", name), what, f"at most {REPLICAS_MAX} on one producer", hint))
         inputs = sum(edge.parts for edge in graph.edges_to(name))
         if inputs > INPUTS_MAX:
             what = f"{node.kind} {name!r} reads from {inputs} processes"
-            cure = f"let some of them go through another {node.kind}" if node.kind == "buffer" else "use two of them"
-            faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {INPUTS_MAX}", cure))
+            hint = f"let some of them go through another {node.kind}" if node.kind == "buffer" else "use two of them"
+            faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {INPUTS_MAX}", hint))
         above = _above(graph, name) if node.kind == "buffer" else ()
         cameras = sum(graph.nodes[other].kind == "capture" for other in above)
         if cameras > CAMERAS_MAX:
             what = f"the frames of {cameras} captures come through buffer {name!r}"
-            cure = "give some of them a buffer, and consumers, of their own"
-            faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {CAMERAS_MAX}", cure))
+            hint = "give some of them a buffer, and consumers, of their own"
+            faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {CAMERAS_MAX}", hint))
         options = nodes[name]
         if not isinstance(options, CaptureOptions) or _below(graph, name) & broken:
             continue
         if node.held > SLOTS_MAX:
             what = f"capture {name!r} needs {node.held} slots for the marks and windows below it"
-            cure = "lower `high_water_mark`, `window` or `replicas` below it"
-            faults.append(Fault(line_of("nodes", name), what, f"at most {SLOTS_MAX}", cure))
+            hint = "lower `high_water_mark`, `window` or `replicas` below it"
+            faults.append(Fault(line_of("nodes", name), what, f"at most {SLOTS_MAX}", hint))
         elif options.slots is not None and options.slots < node.held:
             what = f"capture {name!r} has {options.slots} slots"
             expected = f"at least {node.held} (marks, windows and guests below it)"
-            cure = f"write `slots: {node.held}`, leave it out, or lower marks and windows below it"
-            faults.append(Fault(line_of("nodes", name, "slots"), what, expected, cure))
+            hint = f"write `slots: {node.held}`, leave it out, or lower marks and windows below it"
+            faults.append(Fault(line_of("nodes", name, "slots"), what, expected, hint))
 
 
 def _above(graph: Graph, name: str) -> set[str]:

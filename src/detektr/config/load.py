@@ -97,7 +97,7 @@ def check_machine(pipeline: Pipeline) -> list[Fault]:
         if found is not None:
             faults.append(replace(found, line=pipeline.document.line(*key)))
     return [
-        replace(fault, what=mask_with(fault.what, pipeline.secrets), cure=mask_with(fault.cure, pipeline.secrets))
+        replace(fault, what=mask_with(fault.what, pipeline.secrets), hint=mask_with(fault.hint, pipeline.secrets))
         for fault in faults
     ]
 
@@ -107,14 +107,14 @@ def _read(path: Path) -> str:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             kind = "a directory" if path.is_dir() else "not a regular file"
-            cure = "name the file in it, e.g. pipeline.yaml" if path.is_dir() else "write it to a file first"
-            raise PipelineFileError(path, [Fault(1, f"this is {kind}", "a YAML file", cure)])
+            hint = "name the file in it, e.g. pipeline.yaml" if path.is_dir() else "write it to a file first"
+            raise PipelineFileError(path, [Fault(1, f"this is {kind}", "a YAML file", hint)])
         with path.open("rb") as file:
             payload = file.read(FILE_BYTES_MAX + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL
         why = (getattr(error, "strerror", None) or str(error)).lower()
-        cure = "check its path and whether you may read it"
-        raise PipelineFileError(path, [Fault(1, f"this cannot be read: {why}", "a YAML file", cure)]) from None
+        hint = "check its path and whether you may read it"
+        raise PipelineFileError(path, [Fault(1, f"this cannot be read: {why}", "a YAML file", hint)]) from None
     if len(payload) > FILE_BYTES_MAX:
         what = f"more than {FILE_BYTES_MAX // 1024} KiB"
         raise PipelineFileError(path, [Fault(1, what, "a pipeline file", "check that this is one; else split it")])
@@ -159,10 +159,10 @@ def _source_fault(source: str, folder: Path) -> Fault | None:
             return None  # pictures by number: FFmpeg finds the first
         why = (getattr(error, "strerror", None) or str(error)).lower()
         near = ", ".join(sorted(str(other) for other in Path("/dev").glob("video*"))[:8]) or "no /dev/video*"
-        cure = f"correct the path (relative ones are beside the pipeline file, {folder})"
+        hint = f"correct the path (relative ones are beside the pipeline file, {folder})"
         if kind == "device":
-            cure = f"plug it in, or name another (here: {near}); `usermod -aG video` where only the right is missing"
-        return Fault(1, f"`source` {str(path)!r} cannot be read: {why}", expected, cure)
+            hint = f"plug it in, or name another (here: {near}); `usermod -aG video` where only the right is missing"
+        return Fault(1, f"`source` {str(path)!r} cannot be read: {why}", expected, hint)
 
 
 def _url_fault(source: str) -> Fault | None:
@@ -171,12 +171,12 @@ def _url_fault(source: str) -> Fault | None:
     # Behind the last @: a camera's password may hold anything.
     host, port = _HOST_PORT.match(source.partition("://")[2].rpartition("@")[2]).groups()  # type: ignore[union-attr]
     if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        what, cure = f"`source` {redact(source)!r} has the port {port!r:.20}", "write a number from 1 to 65535"
+        what, hint = f"`source` {redact(source)!r} has the port {port!r:.20}", "write a number from 1 to 65535"
     elif not host and port is None:
-        what, cure = f"`source` {redact(source)!r} names no host", "write the camera's address"
+        what, hint = f"`source` {redact(source)!r} names no host", "write the camera's address"
     else:
         return None
-    return Fault(1, what, "scheme://host:port/path", cure)
+    return Fault(1, what, "scheme://host:port/path", hint)
 
 
 def _port_fault(pipeline: Pipeline) -> Fault | None:
@@ -192,8 +192,8 @@ def _port_fault(pipeline: Pipeline) -> Fault | None:
             probe.listen(1)  # with SO_REUSEADDR only this tells that somebody listens
     except (OSError, UnicodeError) as error:
         why = (getattr(error, "strerror", None) or str(error)).lower()
-        cure = "stop who has it, or write another port (0 takes a free one)"
-        return Fault(1, f"metrics cannot listen on {metrics.host}:{metrics.port}: {why}", "a free port", cure)
+        hint = "stop who has it, or write another port (0 takes a free one)"
+        return Fault(1, f"metrics cannot listen on {metrics.host}:{metrics.port}: {why}", "a free port", hint)
     return None
 
 
@@ -202,14 +202,14 @@ def _audit_fault(pipeline: Pipeline) -> Fault | None:
     if kind != "sqlite":
         return None
     path = pipeline.folder / text
-    cure = "make it writeable, or name another path"
+    hint = "make it writeable, or name another path"
     if path.is_dir():
         return Fault(1, f"`audit` {str(path)!r} is a directory", "a file", "name a file in it")
     if not path.parent.is_dir():
-        cure = f"make it (mkdir -p {path.parent}), or name another path"
-        return Fault(1, f"`audit`: there is no folder {str(path.parent)!r}", "a folder that can be written to", cure)
+        hint = f"make it (mkdir -p {path.parent}), or name another path"
+        return Fault(1, f"`audit`: there is no folder {str(path.parent)!r}", "a folder that can be written to", hint)
     if not os.access(path.parent, os.W_OK | os.X_OK):  # SQLite writes its journal beside the file
-        return Fault(1, f"`audit`: folder {str(path.parent)!r} is read-only", "a folder that can be written to", cure)
+        return Fault(1, f"`audit`: folder {str(path.parent)!r} is read-only", "a folder that can be written to", hint)
     if path.exists() and not os.access(path, os.W_OK):
-        return Fault(1, f"`audit`: file {str(path)!r} is read-only", "a file that can be written to", cure)
+        return Fault(1, f"`audit`: file {str(path)!r} is read-only", "a file that can be written to", hint)
     return None

@@ -63,7 +63,7 @@ def _edge_options(edge: Edge, options: Mapping[str, NodeOptions]) -> EdgeOptions
         mark=edge.mark,
         low=edge.low,
         when_full=edge.when_full,
-        lanes=edge.lanes,
+        inputs=edge.inputs,
         window_total=edge.window_total,
         payload_bytes=producer.event_bytes if isinstance(producer, ProcessorOptions) else DESCRIPTOR_BYTES_MAX,
         max_deliveries=worker.max_deliveries if worker else 1,

@@ -129,10 +129,10 @@ class _Reader:
         )
         return Reading(options, tuple(self.faults), frozenset(self.broken), frozenset(self.unsure))
 
-    def _fault(self, path: Path, what: str, expected: str, cure: str) -> None:
+    def _fault(self, path: Path, what: str, expected: str, hint: str) -> None:
         variable = self.document.variables.get(path)
         if variable is None or variable.is_set:  # else that was told, and is why
-            self.faults.append(Fault(self.document.line(*path), what, expected, cure))
+            self.faults.append(Fault(self.document.line(*path), what, expected, hint))
         if len(path) > 1 and path[0] == "nodes":
             self.broken.add(str(path[1]))
 
@@ -175,8 +175,8 @@ class _Reader:
             self._fault(("nodes",), f"`nodes` is {shown}", "a mapping of names to nodes", example)
             return {}
         if len(nodes) > NODES_MAX:
-            cure = "split it into several pipelines"
-            self._fault(("nodes",), f"{len(nodes)} nodes", f"at most {NODES_MAX} in one pipeline", cure)
+            hint = "split it into several pipelines"
+            self._fault(("nodes",), f"{len(nodes)} nodes", f"at most {NODES_MAX} in one pipeline", hint)
             return {}
         return {name: node for name, value in nodes.items() if (node := self._node(name, value)) is not None}
 
@@ -194,8 +194,8 @@ class _Reader:
         if not isinstance(kind, str) or kind not in KINDS:
             near = nearest(kind, KINDS) if isinstance(kind, str) else None
             what = f"has the kind {self._shown(kind, (*path, 'kind'))}" if "kind" in values else "has no `kind`"
-            cure = f"write `kind: {near}`" if near else "say what it is"
-            self._fault((*path, "kind"), f"{where} {what}", listed(KINDS), cure)
+            hint = f"write `kind: {near}`" if near else "say what it is"
+            self._fault((*path, "kind"), f"{where} {what}", listed(KINDS), hint)
             self.unsure.add(name)
             if near:  # what else is wrong with it, were it that
                 self._options(KINDS[near], {**values, "kind": near}, path, where)
@@ -213,41 +213,41 @@ class _Reader:
         text, kind = options.source, source_kind(options.source)
         path = (*path, "source")
         if not text.strip() or text.lower() in ("lavfi:", "file:", "file://"):
-            cure = "write a file, rtsp://..., http(s)://..., /dev/video0, lavfi:... or python:module:name"
-            self._fault(path, f"{where}: `source` is empty", "where its frames come from", cure)
+            hint = "write a file, rtsp://..., http(s)://..., /dev/video0, lavfi:... or python:module:name"
+            self._fault(path, f"{where}: `source` is empty", "where its frames come from", hint)
         elif "\0" in text or "\n" in text:
             self._fault(path, f"{where}: `source` has more than one line", "one line", "join them or quote it")
         elif kind == "python" and not re.fullmatch(_REFERENCE.pattern, text.partition(":")[2]):
-            cure = "write `python:my.module:pictures`"
-            self._fault(path, f"{where}: `source` is {self._shown(text, path)}", "python:module:name", cure)
+            hint = "write `python:my.module:pictures`"
+            self._fault(path, f"{where}: `source` is {self._shown(text, path)}", "python:module:name", hint)
         elif kind == "stream" and (scheme := scheme_of(text)) not in STREAM_SCHEMES:
             near = nearest(scheme or "", STREAM_SCHEMES)
-            cure = f"write `{near}://...`" if near else "see which of these your camera speaks"
-            self._fault(path, f"{where}: `source` begins with '{scheme}://'", listed(STREAM_SCHEMES), cure)
+            hint = f"write `{near}://...`" if near else "see which of these your camera speaks"
+            self._fault(path, f"{where}: `source` begins with '{scheme}://'", listed(STREAM_SCHEMES), hint)
         elif kind == "stream" and (" " in text or text.endswith("://")):
             what = "has a space in its URL" if " " in text else "names no host"  # the text may hold a password
             self._fault(path, f"{where}: `source` {what}", "a complete URL", "write %20 for a space in a password")
         elif kind != "python" and options.with_:
-            cure = "remove `with`, or write `source: python:module:name`"
-            self._fault((*path[:-1], "with"), f"{where}: `with` has no effect here", "a python: source", cure)
+            hint = "remove `with`, or write `source: python:module:name`"
+            self._fault((*path[:-1], "with"), f"{where}: `with` has no effect here", "a python: source", hint)
 
     def _refuse_unknown(self, values: Mapping[str, Any], keys: tuple[str, ...], path: Path, where: str) -> list[str]:
         unknown = [key for key in values if key not in keys]
         for key in unknown:
             near = nearest(key, (other for other in keys if other not in values)) or nearest(key, keys)
             others = [kind for kind, options in KINDS.items() if path[:1] == ("nodes",) and key in _keys(options)]
-            cure = f"write `{near}`" if near else "remove it"
+            hint = f"write `{near}`" if near else "remove it"
             if others:
-                cure = f"remove it (it is a key of a {listed(others)})"
-            self._fault((*path, key), f"{where} has the unknown key {key!r:.60}", listed(keys), cure)
+                hint = f"remove it (it is a key of a {listed(others)})"
+            self._fault((*path, key), f"{where} has the unknown key {key!r:.60}", listed(keys), hint)
         return unknown
 
-    def _coerced(self, value: object, hint: Any, path: Path) -> object:
+    def _coerced(self, value: object, annotation: Any, path: Path) -> object:
         """Read a variable's text as what its key takes, whether it stands in quotes or not."""
         variable = self.document.variables.get(path)
         if variable is None:
             return value
-        return variable.text if str in plain_types(hint) else read_scalar(variable.text)
+        return variable.text if str in plain_types(annotation) else read_scalar(variable.text)
 
     def _section(self, cls: type[T], values: object, path: Path, where: str, words: str = "a mapping") -> T:
         """Read one mapping into its dataclass; what is wrong is faulted and left out, so that the rest is seen too."""
@@ -280,26 +280,28 @@ class _Reader:
                 if name in _STAND_IN and _default(cls, name) is MISSING:
                     clean[name] = _STAND_IN[name]
 
-    def _key_fault(self, cls: type, hint: Any, name: str, value: object, message: str, path: Path, where: str) -> None:
+    def _key_fault(
+        self, cls: type, annotation: Any, name: str, value: object, message: str, path: Path, where: str
+    ) -> None:
         if path[:1] == ("nodes",) and name == "input":
             self.unsure.add(str(path[1]))
         key_path, label = (*path, _key(name)), f"{where}: `{_key(name)}`"
         if path == ("audit",) and path in self.document.lines and key_path not in self.document.lines:
             key_path, label = path, where  # given as one text, not as a mapping
         if value is _NOT_GIVEN:
-            self._fault(path, f"{label} is missing", words_of(hint), f"write `{_key(name)}: ...`")
+            self._fault(path, f"{label} is missing", words_of(annotation), f"write `{_key(name)}: ...`")
             return
-        default, choices = _default(cls, name), literals(hint)
+        default, choices = _default(cls, name), literals(annotation)
         near = nearest(value, choices) if isinstance(value, str) and choices else None
-        cure = "correct it"
+        hint = "correct it"
         if near is not None:
-            cure = f"write `{near}`"
+            hint = f"write `{near}`"
         elif isinstance(default, str | int):
-            cure = f"correct it, or leave it out ({json.dumps(default).strip(chr(34))})"
+            hint = f"correct it, or leave it out ({json.dumps(default).strip(chr(34))})"
         elif default is not MISSING:
-            cure = "correct it, or leave it out"
-        expected = message.partition(" must be ")[2].partition(";")[0] or words_of(hint)
-        self._fault(key_path, f"{label} is {self._shown(value, key_path)}", expected, cure)
+            hint = "correct it, or leave it out"
+        expected = message.partition(" must be ")[2].partition(";")[0] or words_of(annotation)
+        self._fault(key_path, f"{label} is {self._shown(value, key_path)}", expected, hint)
 
 
 def json_schema() -> dict[str, Any]:

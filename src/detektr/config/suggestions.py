@@ -1,4 +1,4 @@
-"""What a type hint takes, in words; and how choices are listed and matched. Pure."""
+"""What a type annotation takes, in words; and how choices are listed and matched. Pure."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ def listed(choices: Iterable[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}" if names else "nothing"
 
 
-def _parts(hint: Any) -> tuple[Any, ...]:
-    """Return the members of a union without None, or the hint itself."""
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        return tuple(part for part in typing.get_args(hint) if part is not types.NoneType)
-    return (hint,)
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    """Return the members of a union without None, or the annotation itself."""
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        return tuple(part for part in typing.get_args(annotation) if part is not types.NoneType)
+    return (annotation,)
 
 
-def plain_types(hint: Any) -> set[Any]:
+def plain_types(annotation: Any) -> set[Any]:
     """Return what a key takes, as str, int, float, bool or a container; a choice of words is a str."""
-    plain = {typing.get_args(part)[0] if typing.get_origin(part) is Annotated else part for part in _parts(hint)}
+    plain = {typing.get_args(part)[0] if typing.get_origin(part) is Annotated else part for part in _parts(annotation)}
     return {str if typing.get_origin(part) is Literal else part for part in plain}
 
 
-def literals(hint: Any) -> list[str]:
+def literals(annotation: Any) -> list[str]:
     """Return the words that a key may be; empty where it takes more than that."""
     choices: list[str] = []
-    for part in _parts(hint):
+    for part in _parts(annotation):
         if typing.get_origin(part) is Literal:
             choices += typing.get_args(part)
         elif typing.get_origin(part) is Annotated:
@@ -55,13 +55,13 @@ def literals(hint: Any) -> list[str]:
     return choices
 
 
-def words_of(hint: Any) -> str:
+def words_of(annotation: Any) -> str:
     """Say what a key takes."""
-    return listed(_part_words(part) for part in _parts(hint))
+    return listed(_part_words(part) for part in _parts(annotation))
 
 
-def _part_words(hint: Any) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+def _part_words(annotation: Any) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:
         return listed(arguments)
     if origin is Annotated:
@@ -74,4 +74,4 @@ def _part_words(hint: Any) -> str:
     if origin is list:
         return "a list of them"
     plain = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    return plain.get(hint, "a mapping")
+    return plain.get(annotation, "a mapping")

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable
 from typing import Literal
 
 from detektr.edge.backlog import Backlog
-from detektr.edge.edge_options import EdgeOptions, Fact
-from detektr.edge.lease import HOPELESS, Cell, Claim, FrameName, Replica, Returned
+from detektr.edge.edge_options import EdgeOptions, FrameOutcome
+from detektr.edge.lease import HOPELESS, Cell, Completion, FrameName, Replica, SessionState
 from detektr.ledger import DROP_REASONS
 from detektr.memory import layout
 from detektr.memory.journal import CellRecord, Journal
@@ -40,11 +40,11 @@ class Edge:
         self.consumer, self.options, self.journal = consumer, options, journal
         self.is_given_up = False
         self.settled: list[FrameName] = []
-        self.facts: list[Fact] = []
+        self.outcomes: list[FrameOutcome] = []
         self.replicas: dict[int, Replica] = {}
-        self.backlog = Backlog(options.lanes, options.mark, options.low)
-        self.granted: set[int] = set()  # sessions, since the last `grant`
-        self._alone_since_ns = 0
+        self.backlog = Backlog(options.inputs, options.mark, options.low)
+        self.announced_to: set[int] = set()  # sessions, since the last `grant`
+        self._unread_since_ns = 0
         self._free = [index for index in range(journal.cells - 1, -1, -1) if index not in used]
         self._offered = journal[EDGE_WORD_OFFERED]
         self._next_ordinal = records[-1].ordinal + 1 if records else 1
@@ -86,12 +86,12 @@ class Edge:
             return leases >= LEASES_MANY or 2 * leases > replica.window
         return True
 
-    def has_room(self, lane: int) -> bool:
+    def has_room(self, input_index: int) -> bool:
         """Whether a frame may be offered now; an edge that drops always has room, one that blocks up to its mark."""
         if self.options.when_full != "block" or self.is_given_up:
             return True
         backlog = self.backlog
-        return bool(self._free) and (not backlog.count or not backlog.is_full(backlog.lane(lane)))
+        return bool(self._free) and (not backlog.count or not backlog.is_full(backlog.input_index(input_index)))
 
     def holds(self) -> list[Cell]:
         """Return every frame that is queued or leased, in no order."""
@@ -100,7 +100,7 @@ class Edge:
 
     def offer(
         self,
-        lane: int,
+        input_index: int,
         key: int,
         sequence: int,
         captured_ns: int,
@@ -129,23 +129,23 @@ class Edge:
         is_prompt = now_ns and not backlog.count and not self.is_given_up and self.options.max_age_ns is None
         replica = self._ready_replica() if is_prompt else None
         if replica is None or not self._free:
-            queue = backlog.lane(lane)  # a guest has one for all lanes; the journal keeps the frame's own
+            queue = backlog.input_index(input_index)  # a guest has one for all lanes; the journal keeps the frame's own
             if not self._make_room(queue, key, sequence, payload, is_owed=is_owed):
                 return "dropped"
         ordinal, self._next_ordinal = self._next_ordinal, self._next_ordinal + 1
-        cell = Cell(self._free.pop(), ordinal, key, sequence, lane, captured_ns, payload)
+        cell = Cell(self._free.pop(), ordinal, key, sequence, input_index, captured_ns, payload)
         lease = None if replica is None else self._lease(cell, replica, now_ns)
         self._offered += 1
-        journal.offer(cell.index, ordinal, key, sequence, lane, captured_ns, payload, self._offered, lease)
+        journal.offer(cell.index, ordinal, key, sequence, input_index, captured_ns, payload, self._offered, lease)
         if replica is None:
             backlog.append(cell)
         else:
-            journal.announce(replica.entry, cell.grant, cell.index)
+            journal.announce(replica.entry, cell.delivery_tag, cell.index)
         return "taken"
 
     def count_dropped(self, key: int, last_sequence: int, count: int, reason: str, payload: bytes = b"") -> None:
         """Count frames that never came to this edge's queue; `last_sequence` is the last one's."""
-        self.facts.append(Fact("dropped", last_sequence, reason, 0, payload, count))
+        self.outcomes.append(FrameOutcome("dropped", last_sequence, reason, 0, payload, count))
         journal, word = self.journal, _DROPPED[reason]
         self._offered += count
         journal.apply(
@@ -161,7 +161,9 @@ class Edge:
 
     # -- replicas ---------------------------------------------------------------------------------------------------
 
-    def attach(self, session: int, name: str, window: int, claim: Claim, *, is_durable: bool, now_ns: int) -> bool:
+    def attach(
+        self, session: int, name: str, window: int, state: SessionState, *, is_durable: bool, now_ns: int
+    ) -> bool:
         """Let a replica in, or in again, and settle what it says of leases; False: there are too many replicas.
 
         Leases that it holds stay its own, leases that it has finished are delivered, the others are queued again.
@@ -175,18 +177,20 @@ class Edge:
             self.journal.write_replica(entry, session, name, replica.window, is_durable=is_durable)
             self.replicas[session] = replica
         else:
-            for key, sequence, why in claim.failed:
+            for key, sequence, why in state.failed:
                 cell = replica.leases.get((key, sequence))
-                if cell is not None and cell.grant <= claim.received:  # else: heard, and granted once more since
+                if cell is not None and cell.delivery_tag <= state.received:  # else: heard, and granted once more since
                     self.fail(session, key, sequence, why)
             self._reconcile(
-                replica, {cell.grant for cell in replica.leases.values() if cell.grant <= claim.received}, claim
+                replica,
+                {cell.delivery_tag for cell in replica.leases.values() if cell.delivery_tag <= state.received},
+                state,
             )
         for other in list(self.replicas.values()):
             if other.name == name and other is not replica:
-                self._succeed(other, replica, claim)
-        replica.grants = max(replica.grants, claim.received)
-        self.journal.begin_grants(replica.entry, replica.grants)
+                self._succeed(other, replica, state)
+        replica.last_tag = max(replica.last_tag, state.received)
+        self.journal.begin_tags(replica.entry, replica.last_tag)
         replica.is_present, replica.is_suspended, replica.head_since_ns = True, False, now_ns
         self._count_present()
         return True
@@ -198,7 +202,7 @@ class Edge:
             self._requeue(list(replica.leases.values()), "detached", is_attempt=False)
             self._remove(replica)
 
-    def bury(self, session: int, progress: tuple[int, int] | None) -> None:
+    def evict(self, session: int, progress: tuple[int, int] | None) -> None:
         """Settle a dead replica: what it finished is delivered, what it worked on failed once, the rest waits again.
 
         Args:
@@ -214,17 +218,17 @@ class Edge:
             return  # its journal lives; its successor will say what it holds
         working, finished = progress or (0, 0)
         leases = list(replica.leases.values())
-        self._settle([cell for cell in leases if cell.grant <= finished], layout.EDGE_WORD_DELIVERED)
-        suspects = [cell for cell in leases if cell.grant > finished and cell.grant == working]
-        failed = [cell for cell in leases if finished < cell.grant < working]  # its word of them did not arrive
-        self._requeue([cell for cell in leases if cell.grant > max(finished, working)], "died", is_attempt=False)
+        self._settle([cell for cell in leases if cell.delivery_tag <= finished], layout.EDGE_WORD_DELIVERED)
+        suspects = [cell for cell in leases if cell.delivery_tag > finished and cell.delivery_tag == working]
+        failed = [cell for cell in leases if finished < cell.delivery_tag < working]  # its word of them did not arrive
+        self._requeue([cell for cell in leases if cell.delivery_tag > max(finished, working)], "died", is_attempt=False)
         self._requeue(failed, "failed, and its replica died", is_attempt=True)
         self._requeue(suspects, "its replica died", is_attempt=True)
         self._remove(replica)
 
     # -- leases -----------------------------------------------------------------------------------------------------
 
-    def grant(self, now_ns: int) -> set[int]:
+    def lease_queued(self, now_ns: int) -> set[int]:
         """Lease queued frames to replicas with credit, the least busy first, lanes in turn; the journal tells them.
 
         Returns:
@@ -238,11 +242,11 @@ class Edge:
             journal.lease_cell(cell.index, *self._lease(cell, replica, now_ns))
             if cell.deliveries > 1:
                 journal[layout.EDGE_WORD_REDELIVERED] += 1
-            journal.announce(replica.entry, cell.grant, cell.index)
-        granted, self.granted = self.granted, set()
-        return granted
+            journal.announce(replica.entry, cell.delivery_tag, cell.index)
+        announced_to, self.announced_to = self.announced_to, set()
+        return announced_to
 
-    def finish(self, session: int, returned: Iterable[Returned], now_ns: int) -> None:
+    def finish(self, session: int, completed: Iterable[Completion], now_ns: int) -> None:
         """Take back leases whose work is done; one that is not the session's own, or was ended, is refused and counted.
 
         Args:
@@ -252,9 +256,9 @@ class Edge:
         """
         replica = self.replicas.get(session)
         done: dict[FrameName, Cell] = {}
-        for key, sequence, grant in returned:
+        for key, sequence, delivery_tag in completed:
             cell = replica.leases.get((key, sequence)) if replica is not None else None
-            if cell is None or grant not in (0, cell.grant) or (key, sequence) in done:
+            if cell is None or delivery_tag not in (0, cell.delivery_tag) or (key, sequence) in done:
                 self._refuse(sequence)
             else:
                 done[key, sequence] = cell
@@ -282,22 +286,22 @@ class Edge:
             replica.head_since_ns = replica.head_since_ns or now_ns
             if replica.leases and now_ns - replica.head_since_ns > limit_ns:
                 replica.is_suspended = True
-                head, *others = sorted(replica.leases.values(), key=lambda cell: cell.grant)
+                head, *others = sorted(replica.leases.values(), key=lambda cell: cell.delivery_tag)
                 self._requeue(others, "behind a lease that timed out", is_attempt=False)
                 self._requeue([head], f"took longer than {limit_ns / 1e9:g} s", is_attempt=True)
 
     @property
-    def is_alone(self) -> bool:
+    def has_no_consumer(self) -> bool:
         """Whether nobody could take a frame when `note_stall` last looked."""
-        return self._alone_since_ns > 0
+        return self._unread_since_ns > 0
 
     def note_stall(self, now_ns: int) -> bool | None:
         """Say that the edge has stalled (True: frames, and nobody to take them) or resumed (False); None: as before."""
         if any(replica.is_present and not replica.is_suspended for replica in self.replicas.values()):
-            self._alone_since_ns = 0
+            self._unread_since_ns = 0
         else:
-            self._alone_since_ns = self._alone_since_ns or now_ns
-        since_ns = self._alone_since_ns
+            self._unread_since_ns = self._unread_since_ns or now_ns
+        since_ns = self._unread_since_ns
         is_stalled = since_ns > 0 and now_ns - since_ns > STALL_NS and not self.is_empty
         if is_stalled == (self.journal[layout.EDGE_WORD_STALLED_SINCE_NS] != 0):
             return None
@@ -318,20 +322,20 @@ class Edge:
 
     # -- within -----------------------------------------------------------------------------------------------------
 
-    def _make_room(self, lane: int, key: int, sequence: int, payload: bytes, *, is_owed: bool) -> bool:
+    def _make_room(self, input_index: int, key: int, sequence: int, payload: bytes, *, is_owed: bool) -> bool:
         """See to it that a frame may be queued, as the policy says; False: it was dropped itself, and counted."""
         backlog, is_full = self.backlog, False
         if self.is_given_up:
             self.count_dropped(key, sequence, 1, "gone")
             return False
         if self.options.when_full == "drop-oldest":
-            while backlog.has_reached(lane) or not self._free:
-                oldest = backlog.take_oldest(lane)
+            while backlog.has_reached(input_index) or not self._free:
+                oldest = backlog.take_oldest(input_index)
                 if oldest is None:
                     break
                 self._drop(oldest, "queue_full")
         else:
-            is_full = backlog.is_full(lane) and not (is_owed and self.options.when_full == "block")
+            is_full = backlog.is_full(input_index) and not (is_owed and self.options.when_full == "block")
         if is_full or not self._free:
             self.count_dropped(key, sequence, 1, "queue_full", payload)
             return False
@@ -344,39 +348,39 @@ class Edge:
                 record.ordinal,
                 record.key,
                 record.sequence,
-                record.lane,
+                record.input_index,
                 record.captured_ns,
                 record.payload,
             )
             cell.attempts, cell.deliveries = record.attempts, record.deliveries
-            cell.grant, cell.granted_ns = record.grant, record.granted_ns
+            cell.delivery_tag, cell.leased_ns = record.delivery_tag, record.leased_ns
             replica = self.replicas.get(record.owner) if record.state == CELL_LEASED else None
             if replica is not None:
                 cell.owner = replica.session
                 replica.leases[cell.key, cell.sequence] = cell
-                replica.grants = max(replica.grants, cell.grant)
+                replica.last_tag = max(replica.last_tag, cell.delivery_tag)
             else:
                 if record.state == CELL_LEASED:
                     self.journal[self.journal.word_of(cell.index, CELL_STATE)] = CELL_QUEUED
                 self.backlog.append(cell)
 
-    def _succeed(self, old: Replica, new: Replica, claim: Claim) -> None:
+    def _succeed(self, old: Replica, new: Replica, state: SessionState) -> None:
         """Settle what a predecessor of the same name left."""
         if not old.is_durable:
-            past, working, finished = claim.previous
-            self.bury(old.session, (working, finished) if past == old.session else None)
+            past, working, finished = state.previous
+            self.evict(old.session, (working, finished) if past == old.session else None)
             return
-        taken = {cell.grant for cell in old.leases.values() if cell.sequence < claim.seen.get(cell.key, 0)}
-        self._reconcile(old, taken, claim)
+        taken = {cell.delivery_tag for cell in old.leases.values() if cell.sequence < state.seen.get(cell.key, 0)}
+        self._reconcile(old, taken, state)
         for name, cell in old.leases.items():
-            new.grants += 1
-            cell.owner, cell.grant = new.session, new.grants
-            self.journal.lease_cell(cell.index, cell.owner, cell.grant, cell.granted_ns, cell.deliveries)
+            new.last_tag += 1
+            cell.owner, cell.delivery_tag = new.session, new.last_tag
+            self.journal.lease_cell(cell.index, cell.owner, cell.delivery_tag, cell.leased_ns, cell.deliveries)
             new.leases[name] = cell
         old.leases = {}
         self._remove(old)
 
-    def _reconcile(self, replica: Replica, taken: Collection[int], claim: Claim) -> None:
+    def _reconcile(self, replica: Replica, taken: Collection[int], state: SessionState) -> None:
         """Keep the leases that are held; those taken and not held are done, those never taken wait again.
 
         Args:
@@ -384,9 +388,9 @@ class Edge:
             taken: running numbers of the leases that reached the replica.
             claim: what it says it holds.
         """
-        others = [cell for name, cell in replica.leases.items() if name not in claim.held]
-        self._settle([cell for cell in others if cell.grant in taken], layout.EDGE_WORD_DELIVERED)
-        self._requeue([cell for cell in others if cell.grant not in taken], "never arrived", is_attempt=False)
+        others = [cell for name, cell in replica.leases.items() if name not in state.held]
+        self._settle([cell for cell in others if cell.delivery_tag in taken], layout.EDGE_WORD_DELIVERED)
+        self._requeue([cell for cell in others if cell.delivery_tag not in taken], "never arrived", is_attempt=False)
 
     def _ready_replica(self) -> Replica | None:
         """Return the least busy replica that has credit; None: nobody can take a frame now."""
@@ -407,13 +411,13 @@ class Edge:
         """Let a replica have a frame; returns the lease as the journal must say it."""
         if not replica.leases:
             replica.head_since_ns = now_ns
-        replica.grants += 1
+        replica.last_tag += 1
         replica.last_ordinal = cell.ordinal
         replica.leases[cell.key, cell.sequence] = cell
-        self.granted.add(replica.session)
-        cell.owner, cell.grant, cell.granted_ns = replica.session, replica.grants, now_ns
+        self.announced_to.add(replica.session)
+        cell.owner, cell.delivery_tag, cell.leased_ns = replica.session, replica.last_tag, now_ns
         cell.deliveries += 1
-        return cell.owner, cell.grant, now_ns, cell.deliveries
+        return cell.owner, cell.delivery_tag, now_ns, cell.deliveries
 
     def _next_cell(self, now_ns: int) -> Cell | None:
         """Take the next queued frame, lanes in turn; the ones that are too old are dropped on the way."""
@@ -426,11 +430,11 @@ class Edge:
 
     def _drop(self, cell: Cell, reason: str) -> None:
         self._settle([cell], _DROPPED[reason])
-        self.facts.append(Fact("dropped", cell.sequence, reason, cell.attempts, cell.payload))
+        self.outcomes.append(FrameOutcome("dropped", cell.sequence, reason, cell.attempts, cell.payload))
 
     def _refuse(self, sequence: int) -> None:
         self.journal[layout.EDGE_WORD_REFUSED] += 1
-        self.facts.append(Fact("refused", sequence, "its lease was over", 0, b""))
+        self.outcomes.append(FrameOutcome("refused", sequence, "its lease was over", 0, b""))
 
     def _settle(self, cells: list[Cell], counter: int) -> None:
         """Let frames leave the edge, each counted once in `counter`."""
@@ -449,7 +453,7 @@ class Edge:
             is_hopeless = reason.startswith(HOPELESS)
             if is_hopeless or (is_attempt and cell.attempts + 1 >= self.options.max_deliveries):
                 cell.attempts += 1
-                self.facts.append(Fact("dead_lettered", cell.sequence, reason, cell.attempts, cell.payload))
+                self.outcomes.append(FrameOutcome("dead_lettered", cell.sequence, reason, cell.attempts, cell.payload))
                 self._settle([cell], layout.EDGE_WORD_DEAD_LETTERED)
                 continue
             self._release(cell)
@@ -464,7 +468,7 @@ class Edge:
             )
             self.backlog.put_back(cell)
             if is_attempt:
-                self.facts.append(Fact("redelivered", cell.sequence, reason, cell.attempts, cell.payload))
+                self.outcomes.append(FrameOutcome("redelivered", cell.sequence, reason, cell.attempts, cell.payload))
 
     def _release(self, cell: Cell) -> None:
         replica = self.replicas.get(cell.owner)

@@ -18,7 +18,7 @@ class EdgeOptions:
     low: int
     """After the mark was reached, a lane takes frames again when it holds this many."""
     when_full: WhenFull
-    lanes: int = 1
+    inputs: int = 1
     """Inputs of the producer; each has a queue and a mark of its own."""
     window_total: int
     """Most leases that all replicas may hold together."""
@@ -27,28 +27,28 @@ class EdgeOptions:
     timeout_ns: int | None = None
     """How long a replica may take for one frame; None: as long as it lives."""
     max_age_ns: int | None = None
-    is_guest: bool = False
+    is_ephemeral: bool = False
 
     @property
     def cells(self) -> int:
         """Most frames that the edge ever holds."""
-        return self.lanes * self.mark + self.window_total
+        return self.inputs * self.mark + self.window_total
 
 
-class Haste(Enum):
+class ReclaimMode(Enum):
     """How much a producer wants its leases back."""
 
-    NONE = auto()
+    LAZY = auto()
     """It looks when several are out, or once a second."""
-    OWN = auto()
+    EAGER = auto()
     """It has a frame at hand all the time, looks at each, and would rather fill slots that are still in the caches."""
-    PASSED_ON = auto()
+    RELAYED = auto()
     """Who is before it has `OWN`: the last consumer that a frame is out at wakes it, and then it looks at all."""
-    ALL = auto()
+    BLOCKED = auto()
     """It, or who is before it, can do nothing before they come back: each that does wakes it."""
 
 
-class Fact(NamedTuple):
+class FrameOutcome(NamedTuple):
     """Something that became of one frame; `what` is dropped, redelivered, dead_lettered or refused."""
 
     what: str

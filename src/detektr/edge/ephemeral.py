@@ -9,7 +9,7 @@ from detektr.edge.edge_options import EdgeOptions
 from detektr.options import WhenFull
 from detektr.wire.message import Attach
 
-GUEST_MARK = 3
+EPHEMERAL_MARK = 3
 POLICIES: tuple[WhenFull, ...] = get_args(WhenFull)
 
 
@@ -20,18 +20,18 @@ class Producer:
     node: str
     replica: int
     payload_bytes: int
-    guest_frames: int
-    guest_policy: WhenFull
-    guest_mark: int
+    ephemeral_frames: int
+    ephemeral_policy: WhenFull
+    ephemeral_mark: int
     max_age_ns: int | None = None
-    lanes: int = 1
+    inputs: int = 1
 
     @property
     def name(self) -> str:
         """Node and replica: `camera.0`."""
         return f"{self.node}.{self.replica}"
 
-    def guest_edge(
+    def ephemeral_edge(
         self, *, mark: int, window: int, when_full: WhenFull, max_deliveries: int, timeout_ns: int
     ) -> EdgeOptions:
         """Return the options of a guest's edge."""
@@ -39,29 +39,29 @@ class Producer:
             mark=mark,
             low=mark - 1,
             when_full=when_full,
-            lanes=1,
+            inputs=1,
             window_total=window,
             payload_bytes=self.payload_bytes,
             max_deliveries=max_deliveries,
             timeout_ns=timeout_ns or None,
             max_age_ns=self.max_age_ns,
-            is_guest=True,
+            is_ephemeral=True,
         )
 
-    def welcome_guest(self, message: Attach, guests: list[EdgeOptions]) -> EdgeOptions | str:
+    def admit_ephemeral(self, message: Attach, guests: list[EdgeOptions]) -> EdgeOptions | str:
         """Return what a newcomer gets beside the `guests` that are there, or why it gets nothing."""
-        node, room = self.node, self.guest_frames
-        if message.when_full == "block" and self.guest_policy != "block":
+        node, room = self.node, self.ephemeral_frames
+        if message.when_full == "block" and self.ephemeral_policy != "block":
             return f"{node} drops when it is full, so a guest cannot make it wait: leave when_full out"
         # Who asks for a policy of its own looks on, and needs no long queue; who leaves it to us works as all do.
-        options = self.guest_edge(
-            mark=GUEST_MARK if message.when_full else max(GUEST_MARK, self.guest_mark),
+        options = self.ephemeral_edge(
+            mark=EPHEMERAL_MARK if message.when_full else max(EPHEMERAL_MARK, self.ephemeral_mark),
             window=message.window,
-            when_full=next((one for one in POLICIES if one == message.when_full), self.guest_policy),
+            when_full=next((one for one in POLICIES if one == message.when_full), self.ephemeral_policy),
             max_deliveries=message.max_deliveries,
             timeout_ns=message.timeout_ns,
         )
-        while frames_held([*guests, options]) > room and options.mark > GUEST_MARK:
+        while frames_held([*guests, options]) > room and options.mark > EPHEMERAL_MARK:
             options = replace(options, mark=options.mark - 1, low=options.mark - 2)
         needed, taken = frames_held([*guests, options]), frames_held(guests)
         if needed > room:
@@ -78,6 +78,6 @@ def frames_held(guests: list[EdgeOptions]) -> int:
     Queues of drop-oldest and block hold the same newest frames, so the longest counts; those of drop-newest add up, as
     all leases do.
     """
-    same = max((guest.mark for guest in guests if guest.when_full != "drop-newest"), default=0)
-    own = sum(guest.mark for guest in guests if guest.when_full == "drop-newest")
-    return same + own + sum(guest.window_total for guest in guests)
+    same = max((ephemeral.mark for ephemeral in guests if ephemeral.when_full != "drop-newest"), default=0)
+    own = sum(ephemeral.mark for ephemeral in guests if ephemeral.when_full == "drop-newest")
+    return same + own + sum(ephemeral.window_total for ephemeral in guests)

@@ -40,23 +40,25 @@ class Fanout:
         for (key, sequence), cell in sorted(held.items()):
             for edge in self.edges.values():
                 seen = edge.journal.seen(key)
-                is_missed = seen <= sequence and (seen or not edge.options.is_guest)  # a guest starts where it came in
+                is_missed = seen <= sequence and (
+                    seen or not edge.options.is_ephemeral
+                )  # a guest starts where it came in
                 if not is_missed:
                     continue
-                taken = edge.offer(cell.lane, key, sequence, cell.captured_ns, cell.payload, is_owed=True)
+                taken = edge.offer(cell.input_index, key, sequence, cell.captured_ns, cell.payload, is_owed=True)
                 if taken == "taken":
                     self._needed[key, sequence] += 1
 
-    def has_room(self, lane: int) -> bool:
+    def has_room(self, input_index: int) -> bool:
         """Whether every edge would take a frame now; without edges there is nobody to offer it to."""
         for edge in self.edges.values():  # on every frame's way, here and below: loops, not generators
-            if not edge.has_room(lane):
+            if not edge.has_room(input_index):
                 return False
         return bool(self.edges)
 
     def offer(
         self,
-        lane: int,
+        input_index: int,
         key: int,
         sequence: int,
         captured_ns: int,
@@ -69,11 +71,11 @@ class Fanout:
         """
         name, needed, orders = (key, sequence), 0, self._orders
         for edge in orders[sequence % len(orders)]:
-            if edge.offer(lane, key, sequence, captured_ns, payload, now_ns) == "taken":
+            if edge.offer(input_index, key, sequence, captured_ns, payload, now_ns) == "taken":
                 needed += 1
-                if edge.granted and self.wake is not None:
-                    self.wake(edge.granted)
-                    edge.granted.clear()
+                if edge.announced_to and self.wake is not None:
+                    self.wake(edge.announced_to)
+                    edge.announced_to.clear()
         needed += self._needed.get(name, 0)
         if needed:
             self._needed[name] = needed
@@ -85,13 +87,13 @@ class Fanout:
         for edge in self.edges.values():
             seen = edge.journal.seen(key)
             unheard = min(count, last_sequence + 1 - seen)
-            if unheard > 0 and (seen or count == 1 or not edge.options.is_guest):  # a guest starts where it came in
+            if unheard > 0 and (seen or count == 1 or not edge.options.is_ephemeral):  # a guest starts where it came in
                 edge.count_dropped(key, last_sequence, unheard, reason)
 
     def seen_all(self) -> dict[int, int]:
         """Per stream, the next sequence that some edge of the file has not been offered yet."""
         lowest: dict[int, int] = {}
-        edges = [edge for edge in self.edges.values() if not edge.options.is_guest] or list(self.edges.values())
+        edges = [edge for edge in self.edges.values() if not edge.options.is_ephemeral] or list(self.edges.values())
         for place, edge in enumerate(edges):
             seen = edge.journal.seen_all()
             if place == 0:
@@ -115,8 +117,8 @@ class Fanout:
         return all(edge.is_empty for edge in self.edges.values())
 
     def _reorder(self) -> None:
-        guests = [edge for edge in self.edges.values() if edge.options.is_guest]
-        own = [edge for edge in self.edges.values() if not edge.options.is_guest]
+        guests = [edge for edge in self.edges.values() if edge.options.is_ephemeral]
+        own = [edge for edge in self.edges.values() if not edge.options.is_ephemeral]
         self._orders = [[*own[first:], *own[:first], *guests] for first in range(max(len(own), 1))]
 
     def _settle(self, names: list[FrameName]) -> None:

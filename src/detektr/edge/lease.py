@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 FrameName = tuple[int, int]
-Returned = tuple[int, int, int]  # stream key, sequence, running number of the lease (0: not known)
+Completion = tuple[int, int, int]  # stream key, sequence, running number of the lease (0: not known)
 HOPELESS = "no attempt can succeed: "
 """How the reason of a failure begins that another attempt would only repeat."""
 
@@ -18,11 +18,11 @@ class Cell:
         "attempts",
         "captured_ns",
         "deliveries",
-        "grant",
-        "granted_ns",
+        "delivery_tag",
         "index",
+        "input_index",
         "key",
-        "lane",
+        "leased_ns",
         "ordinal",
         "owner",
         "payload",
@@ -30,11 +30,11 @@ class Cell:
     )
 
     def __init__(
-        self, index: int, ordinal: int, key: int, sequence: int, lane: int, captured_ns: int, payload: bytes
+        self, index: int, ordinal: int, key: int, sequence: int, input_index: int, captured_ns: int, payload: bytes
     ) -> None:
         self.index, self.ordinal, self.key, self.sequence = index, ordinal, key, sequence
-        self.lane, self.captured_ns, self.payload = lane, captured_ns, payload
-        self.attempts = self.deliveries = self.owner = self.grant = self.granted_ns = 0
+        self.input_index, self.captured_ns, self.payload = input_index, captured_ns, payload
+        self.attempts = self.deliveries = self.owner = self.delivery_tag = self.leased_ns = 0
 
     @property
     def name(self) -> FrameName:
@@ -47,12 +47,12 @@ class Replica:
 
     __slots__ = (
         "entry",
-        "grants",
         "head_since_ns",
         "is_durable",
         "is_present",
         "is_suspended",
         "last_ordinal",
+        "last_tag",
         "leases",
         "name",
         "session",
@@ -62,7 +62,7 @@ class Replica:
     def __init__(self, entry: int, session: int, name: str, window: int, *, is_durable: bool) -> None:
         self.entry, self.session, self.name, self.window, self.is_durable = entry, session, name, window, is_durable
         self.leases: dict[FrameName, Cell] = {}
-        self.grants = self.last_ordinal = 0
+        self.last_tag = self.last_ordinal = 0
         self.head_since_ns = 0
         self.is_present = self.is_suspended = False
 
@@ -73,7 +73,7 @@ class Replica:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
+class SessionState:
     """What an attaching replica says of the leases that it, or its predecessor, may hold."""
 
     received: int = 0

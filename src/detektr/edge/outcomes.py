@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from detektr.edge.edge import Edge
-from detektr.edge.edge_options import Fact
+from detektr.edge.edge_options import FrameOutcome
 from detektr.errors import DetektrError
 from detektr.events import Event, FrameDeadLettered, FrameDropped, FrameRedelivered, ResultRefused
 
@@ -17,7 +17,7 @@ LETTERS_NS = 10_000_000_000  # ... within this time
 _log = logging.getLogger(__name__)
 
 
-class Account:
+class OutcomeReporter:
     """Tells the facts of one producer's edges."""
 
     def __init__(
@@ -25,19 +25,19 @@ class Account:
         producer: str,
         report: Callable[[Event], None],
         identify: Callable[[bytes], str],
-        save_letter: Callable[[bytes, str], str],
+        save_dead_letter: Callable[[bytes, str], str],
     ) -> None:
-        """See `Outlet` for what the functions do."""
+        """See `EdgePublisher` for what the functions do."""
         self._producer = producer
-        self._report, self._identify, self._save_letter = report, identify, save_letter
-        self._letters = 0
+        self._report, self._identify, self._save_letter = report, identify, save_dead_letter
+        self._dead_letters = 0
         self._saved_ns: deque[int] = deque()
 
     def tell(self, edge: Edge) -> None:
         """Report what became of frames on this edge since the last call."""
-        facts, edge.facts = edge.facts, []
-        for fact in facts:
-            self._report(self._event(edge.consumer, fact))
+        outcomes, edge.outcomes = edge.outcomes, []
+        for outcome in outcomes:
+            self._report(self._event(edge.consumer, outcome))
 
     def _may_save(self, now_ns: int) -> bool:
         """Whether one more letter may be written: a fault on every frame must not turn into a storm on the disk."""
@@ -48,28 +48,30 @@ class Account:
         self._saved_ns.append(now_ns)
         return True
 
-    def _event(self, consumer: str, fact: Fact) -> Event:
+    def _event(self, consumer: str, outcome: FrameOutcome) -> Event:
         name = self._producer
-        frame = self._identify(fact.payload) if fact.payload else ""
-        if fact.what == "dropped":
-            return FrameDropped(name, consumer, frame, fact.sequence, fact.reason, fact.frames)
-        if fact.what == "refused":
-            return ResultRefused(name, consumer, frame, fact.sequence)
-        if fact.what == "redelivered":
-            return FrameRedelivered(name, consumer, frame, fact.sequence, fact.attempts, _last_line(fact.reason))
+        frame = self._identify(outcome.payload) if outcome.payload else ""
+        if outcome.what == "dropped":
+            return FrameDropped(name, consumer, frame, outcome.sequence, outcome.reason, outcome.frames)
+        if outcome.what == "refused":
+            return ResultRefused(name, consumer, frame, outcome.sequence)
+        if outcome.what == "redelivered":
+            return FrameRedelivered(
+                name, consumer, frame, outcome.sequence, outcome.attempts, _last_line(outcome.reason)
+            )
         try:
             is_storm = not self._may_save(time.monotonic_ns())
-            saved = "nowhere: too many at once" if is_storm else self._save_letter(fact.payload, fact.reason)
+            saved = "nowhere: too many at once" if is_storm else self._save_letter(outcome.payload, outcome.reason)
         except (OSError, DetektrError) as fault:  # a full disk must not stop the frames that are well
             saved = f"nowhere: {fault}"
-        self._letters += 1
-        if self._letters.bit_count() == 1:  # 1, 2, 4, 8, ...: a fault on every frame must not drown the others
-            last = _last_line(fact.reason)
-            tries, all_ = fact.attempts, self._letters
+        self._dead_letters += 1
+        if self._dead_letters.bit_count() == 1:  # 1, 2, 4, 8, ...: a fault on every frame must not drown the others
+            last = _last_line(outcome.reason)
+            tries, all_ = outcome.attempts, self._dead_letters
             _log.error(
                 "%s: %s gave up after %d attempts (%s); saved: %s; %d so far", frame, consumer, tries, last, saved, all_
             )
-        return FrameDeadLettered(name, consumer, frame, fact.sequence, fact.reason, saved)
+        return FrameDeadLettered(name, consumer, frame, outcome.sequence, outcome.reason, saved)
 
 
 def _last_line(reason: str) -> str:

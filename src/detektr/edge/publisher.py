@@ -7,23 +7,23 @@ import re
 import time
 from collections.abc import Callable
 
-from detektr.edge.connections import Way, Ways
+from detektr.edge.connections import ConnectionTable, ConsumerConnection
 from detektr.edge.edge import Edge
-from detektr.edge.edge_options import EdgeOptions, Haste
+from detektr.edge.edge_options import EdgeOptions, ReclaimMode
 from detektr.edge.ephemeral import POLICIES, Producer
 from detektr.edge.fanout import Fanout
-from detektr.edge.lease import Claim, FrameName
-from detektr.edge.outcomes import Account
-from detektr.edge.wakeup import Recall
+from detektr.edge.lease import FrameName, SessionState
+from detektr.edge.outcomes import OutcomeReporter
+from detektr.edge.wakeup import ReclaimSignal
 from detektr.errors import NoRoomError, WireError
 from detektr.events import ConsumerAttached, ConsumerLeft, EdgeResumed, EdgeStalled, Event
 from detektr.memory import layout
-from detektr.memory.completion_queue import open_returns
+from detektr.memory.completion_queue import open_completion_queue
 from detektr.memory.journal import adopt_journal
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import Segment
-from detektr.memory.status_block import PageReader, open_page
-from detektr.wire.doorbell import Button
+from detektr.memory.status_block import StatusBlockReader, open_status_block
+from detektr.wire.doorbell import RemoteDoorbell
 from detektr.wire.link import Link
 from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Welcome
 
@@ -31,7 +31,7 @@ _REPLICA = re.compile(r"^([A-Za-z][A-Za-z0-9_-]{0,31})\.([0-9]{1,3})\Z")
 _log = logging.getLogger(__name__)
 
 
-class Outlet:
+class EdgePublisher:
     """Owns the edges of one process: their journals, the ways to their consumers, and their guests."""
 
     def __init__(
@@ -42,7 +42,7 @@ class Outlet:
         report: Callable[[Event], None],
         *,
         identify: Callable[[bytes], str],
-        save_letter: Callable[[bytes, str], str],
+        save_dead_letter: Callable[[bytes, str], str],
     ) -> None:
         """Begin without edges.
 
@@ -52,16 +52,16 @@ class Outlet:
             link: our sockets.
             report: takes what happened.
             identify: reads a frame's id out of an edge's payload.
-            save_letter: keeps a dead-lettered frame and the reason; returns where.
+            save_dead_letter: keeps a dead-lettered frame and the reason; returns where.
         """
         self.producer = producer
         self._folder, self._link, self._report = folder, link, report
-        self._account = Account(producer.name, report, identify, save_letter)
+        self._outcome_reporter = OutcomeReporter(producer.name, report, identify, save_dead_letter)
         self._segments: dict[str, Segment] = {}
-        self._ways = Ways(link)
+        self._connections = ConnectionTable(link)
         self.fanout = Fanout()
-        self.recall = Recall(self.fanout, self._ways)
-        self._pages: dict[str, PageReader] = {}
+        self.reclaim = ReclaimSignal(self.fanout, self._connections)
+        self._status_blocks: dict[str, StatusBlockReader] = {}
 
     def add_edge(self, consumer: str, options: EdgeOptions) -> None:
         """Make an edge, or adopt the one that a predecessor left.
@@ -70,17 +70,17 @@ class Outlet:
             NoRoomError: shared memory has no room for its journal.
         """
         path = self._folder.journal(self.producer.node, self.producer.replica, consumer)
-        segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.lanes)
+        segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.inputs)
         journal[layout.EDGE_WORD_POLICY] = POLICIES.index(options.when_full)
-        journal[layout.EDGE_WORD_IS_GUEST] = options.is_guest
+        journal[layout.EDGE_WORD_IS_EPHEMERAL] = options.is_ephemeral
         journal[layout.EDGE_WORD_MAX_DELIVERIES] = options.max_deliveries
         journal[layout.EDGE_WORD_TIMEOUT_NS] = options.timeout_ns or 0
         journal[layout.EDGE_WORD_WINDOW] = options.window_total  # last: without it the words above are not all there
         self._segments[consumer] = segment
         self.fanout.add(Edge(consumer, options, journal))
-        self.recall.restate()
+        self.reclaim.restate()
 
-    def adopt_guests(self) -> None:
+    def adopt_ephemeral_edges(self) -> None:
         """Take over the edges of guests that a dead predecessor had."""
         for _, _, consumer, path in list(self._folder.journals(self.producer.node, self.producer.replica)):
             if consumer not in self._segments:
@@ -90,7 +90,7 @@ class Outlet:
                     segment.close()
                     path.unlink()
                     continue
-                options = self.producer.guest_edge(
+                options = self.producer.ephemeral_edge(
                     mark=words[layout.EDGE_WORD_MARK],
                     window=words[layout.EDGE_WORD_WINDOW],
                     when_full=POLICIES[words[layout.EDGE_WORD_POLICY]],
@@ -105,9 +105,9 @@ class Outlet:
         for edge in self.fanout.edges.values():
             for replica in edge.replicas.values():
                 node, _, number = replica.name.rpartition(".")
-                button = Button(self._folder.doorbell(node, int(number)))
-                button.ring()
-                button.close()
+                remote_doorbell = RemoteDoorbell(self._folder.doorbell(node, int(number)))
+                remote_doorbell.ring()
+                remote_doorbell.close()
 
     def handle(self, message: Message, now_ns: int) -> None:
         """Take one message of a consumer.
@@ -134,40 +134,42 @@ class Outlet:
         """Lease what can be leased, tell the replicas, and take back what was returned; whether something was."""
         has_some = False
         for edge in tuple(self.fanout.edges.values()):
-            if edge.granted or edge.backlog.count:  # first, as somebody waits for it; to look what came back can wait
-                self._grant(edge, now_ns)
-            if (self.recall.haste is not Haste.NONE or edge.is_short) and self._harvest(edge, now_ns):
+            if (
+                edge.announced_to or edge.backlog.count
+            ):  # first, as somebody waits for it; to look what came back can wait
+                self._lease_queued(edge, now_ns)
+            if (self.reclaim.reclaim_mode is not ReclaimMode.LAZY or edge.is_short) and self._harvest(edge, now_ns):
                 has_some = True
                 if edge.backlog.count:
-                    self._grant(edge, now_ns)
+                    self._lease_queued(edge, now_ns)
         return has_some
 
-    def _grant(self, edge: Edge, now_ns: int) -> None:
-        self._ways.wake(edge.grant(now_ns))
+    def _lease_queued(self, edge: Edge, now_ns: int) -> None:
+        self._connections.wake(edge.lease_queued(now_ns))
 
     def _harvest(self, edge: Edge, now_ns: int) -> bool:
         """Take back what replicas have returned; whether there was something."""
         has_some = False
         for session in tuple(edge.replicas):
-            way = self._ways.get(session)
-            if way is None or not way.returns.has_news:
+            connection = self._connections.get(session)
+            if connection is None or not connection.completions.has_news:
                 continue
             has_some = True
             try:
-                returned = way.returns.take()
+                completed = connection.completions.take()
             except WireError as fault:
                 _log.error("%s", fault)
                 edge.detach(session)
-                self._forget(session, way.replica, edge.consumer, "broke its returns")
+                self._forget(session, connection.replica, edge.consumer, "broke its returns")
                 continue
-            edge.finish(session, returned, now_ns)
+            edge.finish(session, completed, now_ns)
         return has_some
 
     def collect(self) -> list[FrameName]:
         """Tell what became of frames, then return those that no edge needs any more; their slots may be reused now."""
         for edge in self.fanout.edges.values():
-            if edge.facts:
-                self._account.tell(edge)
+            if edge.outcomes:
+                self._outcome_reporter.tell(edge)
         return self.fanout.collect()
 
     def tick(self, now_ns: int) -> None:
@@ -175,7 +177,7 @@ class Outlet:
         for edge in list(self.fanout.edges.values()):
             self._harvest(edge, now_ns)
             edge.expire(now_ns)
-            self._bury_dead(edge)
+            self._evict_dead(edge)
             if edge.consumer not in self.fanout.edges:
                 continue  # a guest's, which went with it
             stalled = edge.note_stall(now_ns)
@@ -185,13 +187,13 @@ class Outlet:
             elif stalled is False:
                 _log.info("edge to %s flows again", edge.consumer)
                 self._report(EdgeResumed(self.producer.name, edge.consumer))
-            if edge.options.is_guest and not edge.replicas:
-                self._remove_guest(edge.consumer)
+            if edge.options.is_ephemeral and not edge.replicas:
+                self._remove_ephemeral(edge.consumer)
 
     @property
-    def is_alone(self) -> bool:
+    def is_unread(self) -> bool:
         """Whether an edge holds frames and, at the last tick, nobody could take them."""
-        return any(edge.is_alone and not edge.is_empty for edge in self.fanout.edges.values())
+        return any(edge.has_no_consumer and not edge.is_empty for edge in self.fanout.edges.values())
 
     def try_end(self) -> bool:
         """Tell consumers that nothing more will come, once every edge is empty; False: not yet."""
@@ -200,7 +202,7 @@ class Outlet:
         for edge in self.fanout.edges.values():
             edge.journal[layout.EDGE_WORD_WANTED] = 0
             edge.journal[layout.EDGE_WORD_STATE] = layout.EDGE_ENDED
-        self._ways.wake(tuple(self._ways))
+        self._connections.wake(tuple(self._connections))
         return True
 
     def give_up(self, consumer: str) -> None:
@@ -208,7 +210,7 @@ class Outlet:
         edge = self._edge(consumer)
         if not edge.is_given_up:
             _log.warning("%s has failed for good: what it would get is dropped as gone", consumer)
-            self._bury_dead(edge)  # first: what it had finished is delivered
+            self._evict_dead(edge)  # first: what it had finished is delivered
             edge.give_up()
 
     def drop_rest(self, reason: str) -> int:
@@ -217,7 +219,7 @@ class Outlet:
         for edge in self.fanout.edges.values():
             count += edge.queued + edge.in_flight
             edge.drop_all(reason)
-            self._account.tell(edge)
+            self._outcome_reporter.tell(edge)
         return count
 
     def close(self, *, unlink: bool) -> None:
@@ -230,33 +232,35 @@ class Outlet:
             if unlink:
                 segment.path.unlink(missing_ok=True)
             segment.close()
-        for session in tuple(self._ways):
-            self._ways.close(session)
-        for page in self._pages.values():
-            page.close()
+        for session in tuple(self._connections):
+            self._connections.close(session)
+        for status_block in self._status_blocks.values():
+            status_block.close()
 
-    def _bury_dead(self, edge: Edge) -> None:
+    def _evict_dead(self, edge: Edge) -> None:
         for replica in list(edge.replicas.values()):
-            page = self._page(replica.name)
-            is_alive = page is not None and page.is_alive
-            way = self._ways.get(replica.session)
-            if page is not None and way is not None and page.pid != way.pid:
+            status_block = self._status_block(replica.name)
+            is_alive = status_block is not None and status_block.is_alive
+            connection = self._connections.get(replica.session)
+            if status_block is not None and connection is not None and status_block.pid != connection.pid:
                 is_alive = False  # its successor has the page already, and may take long to get ready
             if not is_alive and (replica.is_present or not replica.is_durable):
                 self._harvest(edge, time.monotonic_ns())  # its last words
-                edge.bury(replica.session, None if page is None else page.progress(replica.session))
+                edge.evict(replica.session, None if status_block is None else status_block.progress(replica.session))
                 self._forget(replica.session, replica.name, edge.consumer, "died")
 
     def _attach(self, message: Attach, now_ns: int) -> None:
         parts = _REPLICA.match(message.replica)
         if parts is None:
             raise WireError(f"Attach.replica {message.replica!r} is not a node and a number, as in motion.0")
-        page = self._page(message.replica)
-        if page is None or not page.is_alive or page.progress(message.session) is None:
+        status_block = self._status_block(message.replica)
+        if status_block is None or not status_block.is_alive or status_block.progress(message.session) is None:
             raise WireError(f"Attach: session {message.session} is not on the page of a living {message.replica}")
-        known = self._ways.get(message.session)
-        if known is not None and message.round <= known.round:
-            raise WireError(f"Attach: round {message.round} of {message.replica} is over, it is at {known.round}")
+        known = self._connections.get(message.session)
+        if known is not None and message.attach_epoch <= known.attach_epoch:
+            raise WireError(
+                f"Attach: round {message.attach_epoch} of {message.replica} is over, it is at {known.attach_epoch}"
+            )
         peer = parts[1], int(parts[2])
         outbox = self._link.open_outbox(self._folder.inbox(*peer), self._folder.doorbell(*peer))
         why = self._refusal(message)
@@ -266,18 +270,22 @@ class Outlet:
             raise WireError(f"{message.replica} may not attach: {why}")
         edge = self.fanout.edges[message.consumer]
         self._harvest(edge, now_ns)
-        page = self._page(message.replica)  # whose returns turned out to be broken, is forgotten by now
+        status_block = self._status_block(message.replica)  # whose returns turned out to be broken, is forgotten by now
         try:
-            if page is None or message.consumer not in self.fanout.edges:
+            if status_block is None or message.consumer not in self.fanout.edges:
                 raise WireError(f"{message.replica} may not attach: what it gave back cannot be read")
-            returns = open_returns(self._folder.returns(message.replica, self.producer.name), message.returned)
-            if returns is None:
+            completions = open_completion_queue(
+                self._folder.completions(message.replica, self.producer.name), message.completed
+            )
+            if completions is None:
                 raise WireError(f"{message.replica} may not attach: there is no place where it gives back")
         except WireError:
             outbox.close()
             raise
-        way = Way(message.consumer, message.replica, message.round, page.pid, outbox, returns)
-        claim = Claim(
+        connection = ConsumerConnection(
+            message.consumer, message.replica, message.attach_epoch, status_block.pid, outbox, completions
+        )
+        state = SessionState(
             received=message.received,
             held=frozenset(message.held),
             seen=dict(message.seen),
@@ -286,31 +294,31 @@ class Outlet:
         )
         is_new = message.session not in edge.replicas
         if not edge.attach(
-            message.session, message.replica, message.window, claim, is_durable=message.is_durable, now_ns=now_ns
+            message.session, message.replica, message.window, state, is_durable=message.is_durable, now_ns=now_ns
         ):
-            way.close()
+            connection.close()
             raise WireError(f"{message.replica} may not attach: {layout.EDGE_REPLICAS_MAX} replicas are")
-        for session, other in list(self._ways.items()):
+        for session, other in list(self._connections.items()):
             if session == message.session or (other.consumer == message.consumer and session not in edge.replicas):
-                self._ways.close(session)
-        self._ways.add(message.session, way)
-        outbox.try_send(Welcome(message.session, message.round, edge.journal[layout.EDGE_WORD_INCARNATION]))
+                self._connections.close(session)
+        self._connections.add(message.session, connection)
+        outbox.try_send(Welcome(message.session, message.attach_epoch, edge.journal[layout.EDGE_WORD_PRODUCER_EPOCH]))
         if is_new:
             _log.info("%s attached to the edge to %s", message.replica, message.consumer)
             self._report(ConsumerAttached(self.producer.name, message.consumer, message.replica))
 
     def _refusal(self, message: Attach) -> str | None:
         edge = self.fanout.edges.get(message.consumer)
-        if not message.is_guest and message.replica.rpartition(".")[0] != message.consumer:
+        if not message.is_ephemeral and message.replica.rpartition(".")[0] != message.consumer:
             return f"{message.replica} is no replica of {message.consumer}"
         if edge is not None:
             return _rival(edge, message)
         node = self.producer.node
-        if not message.is_guest:
+        if not message.is_ephemeral:
             names = ", ".join(self.fanout.edges) or "none"
             return f"{node} has no edge to {message.consumer}; its edges: {names}"
-        guests = [other.options for other in self.fanout.edges.values() if other.options.is_guest]
-        options = self.producer.welcome_guest(message, guests)
+        guests = [other.options for other in self.fanout.edges.values() if other.options.is_ephemeral]
+        options = self.producer.admit_ephemeral(message, guests)
         if isinstance(options, str):
             return options
         try:
@@ -319,7 +327,7 @@ class Outlet:
             return str(fault)
         return None
 
-    def _remove_guest(self, consumer: str) -> None:
+    def _remove_ephemeral(self, consumer: str) -> None:
         edge = self.fanout.edges[consumer]
         self.fanout.remove(consumer)
         edge.journal[layout.EDGE_WORD_STATE] = layout.EDGE_CLOSED
@@ -335,34 +343,34 @@ class Outlet:
         return edge
 
     def _forget(self, session: int, replica: str, consumer: str, reason: str) -> None:
-        self._ways.close(session)
-        page = self._pages.pop(replica, None)
-        if page is not None:
-            page.close()
+        self._connections.close(session)
+        status_block = self._status_blocks.pop(replica, None)
+        if status_block is not None:
+            status_block.close()
         _log.info("%s %s the edge to %s", replica, "left" if reason == "left" else f"{reason}: off", consumer)
         self._report(ConsumerLeft(self.producer.name, consumer, replica, reason))
         edge = self.fanout.edges.get(consumer)
-        if edge is not None and edge.options.is_guest and not edge.replicas:
-            self._remove_guest(consumer)
+        if edge is not None and edge.options.is_ephemeral and not edge.replicas:
+            self._remove_ephemeral(consumer)
 
-    def _page(self, replica: str) -> PageReader | None:
-        page = self._pages.get(replica)
-        if page is not None and page.segment.is_unlinked:
-            self._pages.pop(replica).close()
-            page = None
-        if page is None:
+    def _status_block(self, replica: str) -> StatusBlockReader | None:
+        status_block = self._status_blocks.get(replica)
+        if status_block is not None and status_block.segment.is_unlinked:
+            self._status_blocks.pop(replica).close()
+            status_block = None
+        if status_block is None:
             node, _, number = replica.rpartition(".")
-            page = open_page(self._folder.page(node, int(number)), node, int(number))
-            if page is not None:
-                self._pages[replica] = page
-        return page
+            status_block = open_status_block(self._folder.status_block(node, int(number)), node, int(number))
+            if status_block is not None:
+                self._status_blocks[replica] = status_block
+        return status_block
 
 
 def _rival(edge: Edge, message: Attach) -> str | None:
     """Say why a consumer may not join an edge that is there; None: it may."""
-    if message.is_guest and not edge.options.is_guest:
+    if message.is_ephemeral and not edge.options.is_ephemeral:
         return f"{edge.consumer} is a node of this pipeline's file; choose another name"
     others = [replica.name for replica in edge.replicas.values() if replica.name != message.replica]
-    if edge.options.is_guest and others:
+    if edge.options.is_ephemeral and others:
         return f"{edge.consumer} is attached already, as {others[0]}; choose another name"
     return None

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
-from detektr.memory.completion_queue import ReturnsWriter
+from detektr.memory.completion_queue import CompletionQueueWriter
 from detektr.memory.journal_reader import JournalReader, Lease, open_journal
-from detektr.memory.layout import EDGE_WORD_INCARNATION, EDGE_WORD_WANTED, WANTED, WANTED_AWAKE
+from detektr.memory.layout import EDGE_WORD_PRODUCER_EPOCH, EDGE_WORD_WANTED, WANTED, WANTED_AWAKE
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import fence
-from detektr.memory.status_block import NodePage
+from detektr.memory.status_block import StatusBlock
 from detektr.wire.link import Link, Outbox
 from detektr.wire.message import Attach, Detach, Failure, FrameName, Refusal, Welcome
 
 ANSWER_NS = 1_000_000_000  # an attach that nobody answers within this time is sent again
 FAILED_MAX = 64
-RETURNS_SPARE = 64
+COMPLETIONS_SPARE = 64
 _log = logging.getLogger(__name__)
 
 
@@ -34,7 +34,7 @@ class Upstream:
     consumer: str
     window: int
     is_durable: bool = False
-    is_guest: bool = False
+    is_ephemeral: bool = False
     """The edge is not in the producer's file: it is made when we attach, as the next three say, and goes with us."""
     when_full: str = ""
     """Policy; empty: the producer's own."""
@@ -43,7 +43,7 @@ class Upstream:
     """How long one frame may take; 0: as long as we live."""
 
 
-class Intake:
+class EdgeSubscriber:
     """One edge as one replica sees it. `leases` waits to be worked on; `held` is all that is not given back."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Intake:
         entry: int,
         folder: RunFolder,
         link: Link,
-        page: NodePage,
+        status_block: StatusBlock,
         *,
         seen: Callable[[], Iterable[FrameName]] = tuple,
     ) -> None:
@@ -76,19 +76,27 @@ class Intake:
         """What the producer wanted of leases that come back at our last look: 0, or one of the words of `layout`."""
         self.is_outlived = False
         """Whether, at our last look, the producer that we are attached to had a successor, which waits for us."""
-        self._folder, self._link, self._page, self._seen = folder, link, page, seen
-        at = layout.PAGE_WORD_INPUTS + entry * layout.PAGE_INPUT_WORDS
-        self._session_word = at + layout.PAGE_INPUT_SESSION
-        self._working_word = at + layout.PAGE_INPUT_WORKING
-        self._finished_word = at + layout.PAGE_INPUT_FINISHED
-        self._previous = page[self._session_word], page[self._working_word], page[self._finished_word]
-        self._session = self._round = self._received = self._incarnation = self._entry = self._granted_word = 0
+        self._folder, self._link, self._status_block, self._seen = folder, link, status_block, seen
+        at = layout.STATUS_WORD_INPUTS + entry * layout.STATUS_INPUT_WORDS
+        self._session_word = at + layout.STATUS_INPUT_SESSION
+        self._working_word = at + layout.STATUS_INPUT_WORKING
+        self._finished_word = at + layout.STATUS_INPUT_FINISHED
+        self._previous = (
+            status_block[self._session_word],
+            status_block[self._working_word],
+            status_block[self._finished_word],
+        )
+        self._session = self._attach_epoch = self._received = self._producer_epoch = self._entry = (
+            self._last_tag_word
+        ) = 0
         self._sent_ns = 0
         self._is_attached = False
         self._journal: JournalReader | None = None
         self._outbox: Outbox | None = None
         producer = f"{upstream.producer}.{upstream.producer_replica}"
-        self._returns = ReturnsWriter(folder.returns(page.path.stem, producer), upstream.window + RETURNS_SPARE)
+        self._completions = CompletionQueueWriter(
+            folder.completions(status_block.path.stem, producer), upstream.window + COMPLETIONS_SPARE
+        )
         self._is_told = True
         self._failed: list[tuple[int, int, str]] = []
         self._failed_lately: deque[tuple[int, int, str]] = deque(maxlen=FAILED_MAX + upstream.window)
@@ -120,20 +128,20 @@ class Intake:
             self.why = f"refused by {self.upstream.producer}: {message.why}"
             _log.error("%s", self.why)
             self._sent_ns = now_ns
-        elif message.round == self._round and not self._is_attached:
+        elif message.attach_epoch == self._attach_epoch and not self._is_attached:
             self._open_journal()
             journal = self._journal
             entry = None if journal is None else journal.entry_of(self._session)
             if journal is not None and entry is not None:
-                self._entry, self._received = entry, journal.granted_before(entry)
-                self._granted_word = journal.granted_word(entry)
-                self._is_attached, self._incarnation, self.why = True, message.incarnation, ""
+                self._entry, self._received = entry, journal.tag_before(entry)
+                self._last_tag_word = journal.last_tag_word(entry)
+                self._is_attached, self._producer_epoch, self.why = True, message.producer_epoch, ""
                 _log.info("attached to %s", self.upstream.producer)
 
     def receive(self) -> bool:
         """Wake up, take what was granted, and say whether something was; leases ended meanwhile are skipped."""
-        if self._returns.is_asleep:
-            self._returns.turn_over()
+        if self._completions.is_asleep:
+            self._completions.toggle_asleep()
         last, journal = self._look(), self._journal
         if last == self._received or journal is None:
             return False
@@ -152,8 +160,8 @@ class Intake:
 
     def fall_asleep(self) -> bool:
         """Say that we wait to be woken; whether there is something for us, or to tell, before that could be seen."""
-        if not self._returns.is_asleep:
-            self._returns.turn_over()
+        if not self._completions.is_asleep:
+            self._completions.toggle_asleep()
         fence()
         return self._look() != self._received or self._is_awaited
 
@@ -165,8 +173,8 @@ class Intake:
             return self._received
         words = journal.words
         self.wanted = words[EDGE_WORD_WANTED]
-        self.is_outlived = words[EDGE_WORD_INCARNATION] != self._incarnation
-        return words[self._granted_word]
+        self.is_outlived = words[EDGE_WORD_PRODUCER_EPOCH] != self._producer_epoch
+        return words[self._last_tag_word]
 
     def tick(self, now_ns: int) -> None:
         """Attach, or attach again, where that is due."""
@@ -195,7 +203,7 @@ class Intake:
             if self.held.get(name) is not lease:
                 continue  # leased to us once more since, or given back
             if self.still_holds(lease):
-                self._page[self._working_word] = lease.grant
+                self._status_block[self._working_word] = lease.delivery_tag
                 return lease
             del self.held[name]
             self._is_sign_due = True
@@ -204,7 +212,7 @@ class Intake:
     def still_holds(self, lease: Lease) -> bool:
         """Whether the lease stands: it was not revoked, and the frame not given to another."""
         journal = self._journal
-        return journal is not None and journal.is_leased(lease.cell, self._session, lease.grant)
+        return journal is not None and journal.is_leased(lease.cell, self._session, lease.delivery_tag)
 
     @property
     def _is_awaited(self) -> bool:
@@ -213,15 +221,15 @@ class Intake:
             return False
         return self.wanted != WANTED or 2 * len(self.leases) <= self.upstream.window
 
-    def finish(self, name: FrameName, grant: int = 0) -> None:
+    def finish(self, name: FrameName, delivery_tag: int = 0) -> None:
         """Give back a frame whose work is done; a producer that waits for it is told at the next `flush`."""
         lease = self.held.pop(name, None)
         if self._unheard:
             self._unheard = [lease for lease in self._unheard if self.still_holds(lease)]
-        if grant and not self._unheard:  # else our page would call those finished, should we die
-            self._page[self._finished_word] = grant
+        if delivery_tag and not self._unheard:  # else our page would call those finished, should we die
+            self._status_block[self._finished_word] = delivery_tag
         # A durable one's leases get other numbers when its successor attaches; and nobody ends them early.
-        self._returns.append(*name, 0 if lease is None or self.upstream.is_durable else lease.grant)
+        self._completions.append(*name, 0 if lease is None or self.upstream.is_durable else lease.delivery_tag)
         self._is_told = False
 
     def fail(self, name: FrameName, why: str) -> None:
@@ -271,7 +279,7 @@ class Intake:
         if self._journal is not None:
             self._journal.close()
             self._journal = None
-        self._returns.close()
+        self._completions.close()
 
     def _attach(self, now_ns: int) -> None:
         upstream = self.upstream
@@ -286,21 +294,21 @@ class Intake:
         self._outbox = self._link.open_outbox(inbox, bell)
         if not self._session:
             self._session, self._received = secrets.randbits(63) | 1, 0
-            self._page[self._session_word] = 0
-            self._page[self._working_word] = self._page[self._finished_word] = 0
-            self._page[self._session_word] = self._session
-        self._round += 1
+            self._status_block[self._session_word] = 0
+            self._status_block[self._working_word] = self._status_block[self._finished_word] = 0
+            self._status_block[self._session_word] = self._session
+        self._attach_epoch += 1
         self._sent_ns = now_ns
         self.why = f"waiting for {upstream.producer} to answer"
         self._outbox.try_send(
             Attach(
                 consumer=upstream.consumer,
-                replica=f"{self._page.path.stem}",
+                replica=f"{self._status_block.path.stem}",
                 session=self._session,
-                round=self._round,
+                attach_epoch=self._attach_epoch,
                 window=upstream.window,
                 is_durable=upstream.is_durable,
-                is_guest=upstream.is_guest,
+                is_ephemeral=upstream.is_ephemeral,
                 when_full=upstream.when_full,
                 received=self._received,
                 held=tuple(self.held),
@@ -309,14 +317,14 @@ class Intake:
                 previous=self._previous,
                 max_deliveries=upstream.max_deliveries,
                 timeout_ns=upstream.timeout_ns,
-                returned=self._returns.restate(),
+                completed=self._completions.restate(),
             )
         )
 
     def _leave(self, why: str) -> None:
         """Begin anew: another session, nothing held (what is being worked on will be refused)."""
         self.why, self._is_attached = why, False
-        self._previous = self._session, self._page[self._working_word], self._page[self._finished_word]
+        self._previous = self._session, self._status_block[self._working_word], self._status_block[self._finished_word]
         self._session, self._sent_ns = 0, 0
         for lease in self.leases:  # never begun, and no longer ours
             self.held.pop((lease.key, lease.sequence), None)

@@ -11,11 +11,11 @@ from detektr.errors import WireError
 from detektr.memory import layout
 from detektr.memory.segment import Segment, create_segment, open_segment
 
-Returned = tuple[int, int, int]  # stream key, sequence, running number of the lease (0: not known)
+Completion = tuple[int, int, int]  # stream key, sequence, running number of the lease (0: not known)
 _ENTRY_WORDS = 3
 
 
-class ReturnsWriter:
+class CompletionQueueWriter:
     """The consumer's end. It never overtakes its reader: there is room for as many as leases can be held."""
 
     def __init__(self, path: Path, room: int) -> None:
@@ -25,36 +25,36 @@ class ReturnsWriter:
             NoRoomError: shared memory has not that much left.
         """
         segment = open_segment(path, is_writable=True)
-        if segment is not None and not (_is_right(segment) and segment.words[layout.RETURNS_WORD_ROOM] >= room):
+        if segment is not None and not (_is_right(segment) and segment.words[layout.COMPLETION_WORD_ROOM] >= room):
             segment.close()
             segment = None
-        self.segment = segment or create_segment(path, layout.returns_bytes(room), _fill)
+        self.segment = segment or create_segment(path, layout.completion_queue_bytes(room), _fill)
         self._words = self.segment.words
-        self._room = self._words[layout.RETURNS_WORD_ROOM]
-        self.count = self._words[layout.RETURNS_WORD_COUNT]
-        self._sleeps = self._words[layout.RETURNS_WORD_SLEEPS]
+        self._room = self._words[layout.COMPLETION_WORD_ROOM]
+        self.count = self._words[layout.COMPLETION_WORD_COUNT]
+        self._sleeps = self._words[layout.COMPLETION_WORD_SLEEPS]
         self.is_asleep = self._sleeps & 1 == 1
         """Whether we have said that we sleep."""
 
-    def append(self, key: int, sequence: int, grant: int) -> None:
+    def append(self, key: int, sequence: int, delivery_tag: int) -> None:
         """Give one lease back; who looks next sees it. A lease of the same frame that was ended is another one."""
         words = self._words
-        at = layout.RETURNS_WORD_ENTRIES + self.count % self._room * _ENTRY_WORDS
+        at = layout.COMPLETION_WORD_ENTRIES + self.count % self._room * _ENTRY_WORDS
         words[at] = key
         words[at + 1] = sequence
-        words[at + 2] = grant
+        words[at + 2] = delivery_tag
         self.count += 1
-        words[layout.RETURNS_WORD_COUNT] = self.count
+        words[layout.COMPLETION_WORD_COUNT] = self.count
 
-    def turn_over(self) -> None:
+    def toggle_asleep(self) -> None:
         """Say that we sleep, or, if we have said so, that we are awake."""
         self._sleeps += 1
         self.is_asleep = not self.is_asleep
-        self._words[layout.RETURNS_WORD_SLEEPS] = self._sleeps
+        self._words[layout.COMPLETION_WORD_SLEEPS] = self._sleeps
 
     def restate(self) -> int:
         """Say again how many names were written, and return it; who is attached to anew begins after them."""
-        self._words[layout.RETURNS_WORD_COUNT] = self.count
+        self._words[layout.COMPLETION_WORD_COUNT] = self.count
         return self.count
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class ReturnsWriter:
         self.segment.close()
 
 
-class ReturnsReader:
+class CompletionQueueReader:
     """The producer's end: leases in the order in which they were given back, each once.
 
     In `words` stands which sleep of its writer this is, too: odd while it sleeps.
@@ -74,28 +74,28 @@ class ReturnsReader:
         """Read a mapped file from the `count`-th name on."""
         self.segment = segment
         self.words = segment.words
-        self._room = segment.words[layout.RETURNS_WORD_ROOM]
+        self._room = segment.words[layout.COMPLETION_WORD_ROOM]
         self._count = count
 
     @property
     def has_news(self) -> bool:
         """Whether something was given back since the last `take`."""
-        return self.words[layout.RETURNS_WORD_COUNT] != self._count
+        return self.words[layout.COMPLETION_WORD_COUNT] != self._count
 
-    def take(self) -> list[Returned]:
+    def take(self) -> list[Completion]:
         """Return what was given back since the last call.
 
         Raises:
             WireError: more than there is room for: its writer is not one of ours.
         """
         words, begin = self.words, self._count
-        end = words[layout.RETURNS_WORD_COUNT]
+        end = words[layout.COMPLETION_WORD_COUNT]
         if end == begin:
             return []
         if not 0 < end - begin <= self._room:
             raise WireError(f"{self.segment.path.name} says {end} frames were given back; {begin} were read so far")
         first, last = begin % self._room, (end - 1) % self._room
-        at, room = layout.RETURNS_WORD_ENTRIES, self._room
+        at, room = layout.COMPLETION_WORD_ENTRIES, self._room
         if first == last:
             at += first * _ENTRY_WORDS
             self._count = end
@@ -114,7 +114,7 @@ class ReturnsReader:
         self.segment.close()
 
 
-def open_returns(path: Path, count: int) -> ReturnsReader | None:
+def open_completion_queue(path: Path, count: int) -> CompletionQueueReader | None:
     """Map a consumer's returns, to be read from the `count`-th on; None when they are not there.
 
     Raises:
@@ -126,21 +126,21 @@ def open_returns(path: Path, count: int) -> ReturnsReader | None:
     if not _is_right(segment):
         segment.close()
         raise WireError(f"{path.name} is not a file of returns of version {layout.VERSION}")
-    return ReturnsReader(segment, count)
+    return CompletionQueueReader(segment, count)
 
 
 def _is_right(segment: Segment) -> bool:
     words = segment.words
     return (
         len(segment.bytes) >= layout.PAGE_BYTES
-        and words[layout.RETURNS_WORD_MAGIC] == layout.RETURNS_MAGIC
-        and words[layout.RETURNS_WORD_VERSION] == layout.VERSION
-        and 0 < words[layout.RETURNS_WORD_ROOM] <= (len(words) - layout.RETURNS_WORD_ENTRIES) // _ENTRY_WORDS
+        and words[layout.COMPLETION_WORD_MAGIC] == layout.COMPLETION_MAGIC
+        and words[layout.COMPLETION_WORD_VERSION] == layout.VERSION
+        and 0 < words[layout.COMPLETION_WORD_ROOM] <= (len(words) - layout.COMPLETION_WORD_ENTRIES) // _ENTRY_WORDS
     )
 
 
 def _fill(segment: Segment) -> None:
     words = segment.words
-    words[layout.RETURNS_WORD_ROOM] = (len(words) - layout.RETURNS_WORD_ENTRIES) // _ENTRY_WORDS
-    words[layout.RETURNS_WORD_VERSION] = layout.VERSION
-    words[layout.RETURNS_WORD_MAGIC] = layout.RETURNS_MAGIC
+    words[layout.COMPLETION_WORD_ROOM] = (len(words) - layout.COMPLETION_WORD_ENTRIES) // _ENTRY_WORDS
+    words[layout.COMPLETION_WORD_VERSION] = layout.VERSION
+    words[layout.COMPLETION_WORD_MAGIC] = layout.COMPLETION_MAGIC

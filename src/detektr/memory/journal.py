@@ -15,11 +15,16 @@ from typing import NamedTuple
 from detektr.errors import WireError
 from detektr.memory import layout
 from detektr.memory.layout import (
+    ANNOUNCED_BASE_TAG,
+    ANNOUNCED_CELLS,
+    ANNOUNCED_LAST_TAG,
+    ANNOUNCED_ROOM,
+    ANNOUNCED_WORDS,
     CELL_DELIVERIES,
+    CELL_DELIVERY_TAG,
     CELL_FREE,
-    CELL_GRANT,
-    CELL_GRANTED_NS,
     CELL_LEASED,
+    CELL_LEASED_NS,
     CELL_OWNER,
     CELL_PAYLOAD,
     CELL_QUEUED,
@@ -27,19 +32,14 @@ from detektr.memory.layout import (
     EDGE_REDO_PAIRS_MAX,
     EDGE_REPLICAS_MAX,
     EDGE_SEEN_MAX,
+    EDGE_WORD_ANNOUNCED,
     EDGE_WORD_CHANGE,
     EDGE_WORD_FIRST_CELL,
-    EDGE_WORD_GRANTS,
     EDGE_WORD_OFFERED,
     EDGE_WORD_REDO,
     EDGE_WORD_REDO_COUNT,
     EDGE_WORD_REPLICAS,
     EDGE_WORD_SEEN,
-    GRANTS_BASE,
-    GRANTS_CELLS,
-    GRANTS_COUNT,
-    GRANTS_ROOM,
-    GRANTS_WORDS,
     REPLICA_NAME,
     REPLICA_NAME_BYTES,
     REPLICA_SESSION,
@@ -63,14 +63,14 @@ class CellRecord(NamedTuple):
     cell: int
     state: int
     owner: int
-    grant: int
-    granted_ns: int
+    delivery_tag: int
+    leased_ns: int
     deliveries: int
     attempts: int
     ordinal: int
     key: int
     sequence: int
-    lane: int
+    input_index: int
     captured_ns: int
     payload: bytes
 
@@ -178,7 +178,7 @@ class Journal:
         ordinal: int,
         key: int,
         sequence: int,
-        lane: int,
+        input_index: int,
         captured_ns: int,
         payload: bytes,
         offered: int,
@@ -203,7 +203,10 @@ class Journal:
         at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
         state = CELL_QUEUED if lease is None else CELL_LEASED
         begin = (at + CELL_OWNER) * WORD_BYTES
-        frame = _FRAME.pack(*(lease or _NO_LEASE), 0, ordinal, key, sequence, lane, captured_ns, len(payload)) + payload
+        frame = (
+            _FRAME.pack(*(lease or _NO_LEASE), 0, ordinal, key, sequence, input_index, captured_ns, len(payload))
+            + payload
+        )
         raw[begin : begin + len(frame)] = frame  # it counts as nothing until its state word says otherwise
         words[EDGE_WORD_CHANGE] += 1
         raw[_REDO_BYTE:_OFFER_END] = _OFFER.pack(seen, sequence + 1, EDGE_WORD_OFFERED, offered, at, state)
@@ -214,13 +217,13 @@ class Journal:
         words[EDGE_WORD_CHANGE] += 1
         words[EDGE_WORD_REDO_COUNT] = 0
 
-    def lease_cell(self, cell: int, owner: int, grant: int, granted_ns: int, deliveries: int) -> None:
+    def lease_cell(self, cell: int, owner: int, delivery_tag: int, leased_ns: int, deliveries: int) -> None:
         """Turn a queued cell into a leased one, or hand a leased one to another owner."""
         at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
         words = self._words
         words[at + CELL_DELIVERIES] = deliveries
-        words[at + CELL_GRANTED_NS] = granted_ns
-        words[at + CELL_GRANT] = grant
+        words[at + CELL_LEASED_NS] = leased_ns
+        words[at + CELL_DELIVERY_TAG] = delivery_tag
         words[at + CELL_OWNER] = owner
         words[at + CELL_STATE] = CELL_LEASED
 
@@ -232,17 +235,17 @@ class Journal:
             change += (EDGE_WORD_FIRST_CELL + cell * step + CELL_STATE, CELL_FREE)
         self.apply(change)
 
-    def announce(self, entry: int, grant: int, cell: int) -> None:
+    def announce(self, entry: int, delivery_tag: int, cell: int) -> None:
         """Tell a replica of a lease: who looks next sees it."""
-        at, words = EDGE_WORD_GRANTS + entry * GRANTS_WORDS, self._words
-        words[at + GRANTS_CELLS + grant % GRANTS_ROOM] = cell
-        words[at + GRANTS_COUNT] = grant
+        at, words = EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS, self._words
+        words[at + ANNOUNCED_CELLS + delivery_tag % ANNOUNCED_ROOM] = cell
+        words[at + ANNOUNCED_LAST_TAG] = delivery_tag
 
-    def begin_grants(self, entry: int, grant: int) -> None:
+    def begin_tags(self, entry: int, delivery_tag: int) -> None:
         """Let a replica that attached read on behind the lease with this number."""
-        at = EDGE_WORD_GRANTS + entry * GRANTS_WORDS
-        self._words[at + GRANTS_COUNT] = grant
-        self._words[at + GRANTS_BASE] = grant
+        at = EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS
+        self._words[at + ANNOUNCED_LAST_TAG] = delivery_tag
+        self._words[at + ANNOUNCED_BASE_TAG] = delivery_tag
 
     def records(self) -> Iterator[CellRecord]:
         """Return every frame that is queued or leased, oldest first."""
@@ -300,7 +303,7 @@ def adopt_journal(path: Path, cells: int, payload_bytes: int, mark: int) -> tupl
         segment = create_segment(path, nbytes, lambda new: Journal.format(new.bytes, cells, payload_bytes, mark))
     journal = Journal(segment.bytes)
     journal[layout.EDGE_WORD_STATE] = layout.EDGE_OPEN
-    journal[layout.EDGE_WORD_INCARNATION] += 1
+    journal[layout.EDGE_WORD_PRODUCER_EPOCH] += 1
     return segment, journal
 
 

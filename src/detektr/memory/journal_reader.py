@@ -11,24 +11,24 @@ from detektr.ledger import DROP_REASONS, EdgeLedger
 from detektr.memory import layout
 from detektr.memory.journal import apply_redo
 from detektr.memory.layout import (
+    ANNOUNCED_BASE_TAG,
+    ANNOUNCED_CELLS,
+    ANNOUNCED_LAST_TAG,
+    ANNOUNCED_ROOM,
+    ANNOUNCED_WORDS,
     CELL_DELIVERIES,
-    CELL_GRANT,
+    CELL_DELIVERY_TAG,
     CELL_LEASED,
     CELL_OWNER,
     CELL_PAYLOAD,
     CELL_QUEUED,
     CELL_STATE,
+    EDGE_WORD_ANNOUNCED,
     EDGE_WORD_CHANGE,
     EDGE_WORD_FIRST_CELL,
-    EDGE_WORD_GRANTS,
     EDGE_WORD_REDO_COUNT,
     EDGE_WORD_REPLICAS,
     EDGE_WORD_SEEN,
-    GRANTS_BASE,
-    GRANTS_CELLS,
-    GRANTS_COUNT,
-    GRANTS_ROOM,
-    GRANTS_WORDS,
     REPLICA_SESSION,
     REPLICA_WORDS,
     WORD_BYTES,
@@ -47,7 +47,7 @@ class Lease:
     sequence: int
     captured_ns: int
     cell: int
-    grant: int
+    delivery_tag: int
     delivery: int
     payload: bytes
 
@@ -64,9 +64,9 @@ class JournalReader:
         self._end = EDGE_WORD_FIRST_CELL + self.words[layout.EDGE_WORD_CELLS] * self._cell_words
 
     @property
-    def incarnation(self) -> int:
+    def producer_epoch(self) -> int:
         """Lives of the producer; when it grows, consumers attach again."""
-        return self.words[layout.EDGE_WORD_INCARNATION]
+        return self.words[layout.EDGE_WORD_PRODUCER_EPOCH]
 
     @property
     def state(self) -> int:
@@ -78,33 +78,33 @@ class JournalReader:
         """Whether the journal's name is gone: its producer's run is over."""
         return self._segment.is_unlinked
 
-    def is_leased(self, cell: int, session: int, grant: int) -> bool:
+    def is_leased(self, cell: int, session: int, delivery_tag: int) -> bool:
         """Whether `session` still holds the lease with this running number, which was granted to it in `cell`."""
         at, words = EDGE_WORD_FIRST_CELL + cell * self._cell_words, self.words
         return (
             at < self._end
-            and words[at + CELL_GRANT] == grant
+            and words[at + CELL_DELIVERY_TAG] == delivery_tag
             and words[at + CELL_STATE] == CELL_LEASED
             and words[at + CELL_OWNER] == session
         )
 
     def entry_of(self, session: int) -> int | None:
         """Return where the producer has this session written down as attached; None: it has not."""
-        sessions = self.words[EDGE_WORD_REPLICAS + REPLICA_SESSION : EDGE_WORD_GRANTS : REPLICA_WORDS].tolist()
+        sessions = self.words[EDGE_WORD_REPLICAS + REPLICA_SESSION : EDGE_WORD_ANNOUNCED : REPLICA_WORDS].tolist()
         return sessions.index(session) if session in sessions else None
 
-    def granted(self, entry: int) -> int:
+    def last_tag(self, entry: int) -> int:
         """Return the running number of the last lease that the replica of an entry was granted."""
-        return self.words[self.granted_word(entry)]
+        return self.words[self.last_tag_word(entry)]
 
     @staticmethod
-    def granted_word(entry: int) -> int:
+    def last_tag_word(entry: int) -> int:
         """Return which of `words` is what `granted` returns: for who looks at it at every frame."""
-        return EDGE_WORD_GRANTS + entry * GRANTS_WORDS + GRANTS_COUNT
+        return EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS + ANNOUNCED_LAST_TAG
 
-    def granted_before(self, entry: int) -> int:
+    def tag_before(self, entry: int) -> int:
         """Return the running number of the last lease that was settled when the replica attached."""
-        return self.words[EDGE_WORD_GRANTS + entry * GRANTS_WORDS + GRANTS_BASE]
+        return self.words[EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS + ANNOUNCED_BASE_TAG]
 
     def leases(self, entry: int, session: int, after: int, last: int) -> list[Lease]:
         """Return the leases that a session was granted and still has, in order.
@@ -115,25 +115,31 @@ class JournalReader:
             after: running number of the last one that is known.
             last: running number of the last one that is wanted: `granted`.
         """
-        words, at = self.words, EDGE_WORD_GRANTS + entry * GRANTS_WORDS
+        words, at = self.words, EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS
         leases = []
-        if last - after < GRANTS_ROOM:
-            for grant in range(after + 1, last + 1):
-                lease = self._lease(words[at + GRANTS_CELLS + grant % GRANTS_ROOM], session, grant)
+        if last - after < ANNOUNCED_ROOM:
+            for delivery_tag in range(after + 1, last + 1):
+                lease = self._lease(words[at + ANNOUNCED_CELLS + delivery_tag % ANNOUNCED_ROOM], session, delivery_tag)
                 if lease is not None:
                     leases.append(lease)
         # Looked at afterwards: meanwhile there may have been more than there is room for, one of them not counted yet.
-        return leases if words[at + GRANTS_COUNT] - after < GRANTS_ROOM else self._all_leases(session, after, last)
+        return (
+            leases
+            if words[at + ANNOUNCED_LAST_TAG] - after < ANNOUNCED_ROOM
+            else self._all_leases(session, after, last)
+        )
 
     def _all_leases(self, session: int, after: int, last: int) -> list[Lease]:
         words, end, step = self.words, self._end, self._cell_words
         owners = words[EDGE_WORD_FIRST_CELL + CELL_OWNER : end : step].tolist()
-        grants = words[EDGE_WORD_FIRST_CELL + CELL_GRANT : end : step].tolist()
-        mine = sorted((grant, cell) for cell, grant in enumerate(grants) if owners[cell] == session)
-        found = [self._lease(cell, session, grant) for grant, cell in mine if after < grant <= last]
+        last_tag = words[EDGE_WORD_FIRST_CELL + CELL_DELIVERY_TAG : end : step].tolist()
+        mine = sorted((delivery_tag, cell) for cell, delivery_tag in enumerate(last_tag) if owners[cell] == session)
+        found = [
+            self._lease(cell, session, delivery_tag) for delivery_tag, cell in mine if after < delivery_tag <= last
+        ]
         return [lease for lease in found if lease is not None]
 
-    def _lease(self, cell: int, session: int, grant: int) -> Lease | None:
+    def _lease(self, cell: int, session: int, delivery_tag: int) -> Lease | None:
         """Read what is leased in a cell; None: that lease is over, or was never announced there."""
         at, words = EDGE_WORD_FIRST_CELL + cell * self._cell_words, self.words
         if at >= self._end:
@@ -146,11 +152,11 @@ class JournalReader:
         # Afterwards, in this order: if the lease was ended while we read, what we read may be of another frame.
         if (
             words[at + CELL_STATE] != CELL_LEASED
-            or words[at + CELL_GRANT] != grant
+            or words[at + CELL_DELIVERY_TAG] != delivery_tag
             or words[at + CELL_OWNER] != session
         ):
             return None
-        return Lease(key, sequence, captured_ns, cell, grant, delivery, payload)
+        return Lease(key, sequence, captured_ns, cell, delivery_tag, delivery, payload)
 
     def ledger(self) -> EdgeLedger:
         """Return the counts of one moment; their sum holds whenever the edge's writer is alive, stopped or dead."""

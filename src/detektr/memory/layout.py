@@ -18,7 +18,7 @@ from typing import Final
 
 WORD_BYTES: Final = 8
 PAGE_BYTES: Final = 4096
-VERSION: Final = 6  # of every layout here; who meets another says so
+VERSION: Final = 7  # of every layout here; who meets another says so
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC: Final = 0x676E69722E6B7464  # "dtk.ring"
@@ -44,7 +44,7 @@ EDGE_WORD_MAGIC: Final = 0
 EDGE_WORD_VERSION: Final = 1
 EDGE_WORD_CELLS: Final = 2
 EDGE_WORD_CELL_WORDS: Final = 3
-EDGE_WORD_INCARNATION: Final = 4  # lives of the producer: grows when a successor adopts the journal
+EDGE_WORD_PRODUCER_EPOCH: Final = 4  # lives of the producer: grows when a successor adopts the journal
 EDGE_WORD_STATE: Final = 5
 EDGE_WORD_CHANGE: Final = 6  # odd while a change is being applied
 EDGE_WORD_REDO_COUNT: Final = 7  # pairs in the redo record that must be applied; 0: none
@@ -60,7 +60,7 @@ EDGE_WORD_STALLED_SINCE_NS: Final = 71
 EDGE_WORD_MARK: Final = 72
 EDGE_WORD_WINDOW: Final = 73  # most leases of all replicas together
 EDGE_WORD_POLICY: Final = 74  # place in options.WhenFull
-EDGE_WORD_IS_GUEST: Final = 75
+EDGE_WORD_IS_EPHEMERAL: Final = 75
 EDGE_WORD_MAX_DELIVERIES: Final = 76
 EDGE_WORD_TIMEOUT_NS: Final = 77  # 0: none
 EDGE_WORD_WANTED: Final = 78  # by whom the producer is to be woken with leases that come back; 0: it looks now and then
@@ -75,24 +75,26 @@ REPLICA_IS_DURABLE: Final = 1
 REPLICA_WINDOW: Final = 2
 REPLICA_NAME: Final = 3  # 5 words of UTF-8, NUL padded
 REPLICA_NAME_BYTES: Final = 40
-EDGE_WORD_GRANTS: Final = EDGE_WORD_REPLICAS + REPLICA_WORDS * EDGE_REPLICAS_MAX  # an entry for each replica
-GRANTS_WORDS: Final = 64
-GRANTS_COUNT: Final = 0  # running number of the last lease that the replica was told of
-GRANTS_BASE: Final = 1  # ... of the last one before it attached; what those became was settled then
-GRANTS_CELLS: Final = 2  # cells of the latest leases, by running number; who is further behind looks through all cells
-GRANTS_ROOM = GRANTS_WORDS - GRANTS_CELLS  # not Final: a test makes it less
-EDGE_WORD_FIRST_CELL: Final = EDGE_WORD_GRANTS + GRANTS_WORDS * EDGE_REPLICAS_MAX
+EDGE_WORD_ANNOUNCED: Final = EDGE_WORD_REPLICAS + REPLICA_WORDS * EDGE_REPLICAS_MAX  # an entry for each replica
+ANNOUNCED_WORDS: Final = 64
+ANNOUNCED_LAST_TAG: Final = 0  # running number of the last lease that the replica was told of
+ANNOUNCED_BASE_TAG: Final = 1  # ... of the last one before it attached; what those became was settled then
+ANNOUNCED_CELLS: Final = (
+    2  # cells of the latest leases, by running number; who is further behind looks through all cells
+)
+ANNOUNCED_ROOM = ANNOUNCED_WORDS - ANNOUNCED_CELLS  # not Final: a test makes it less
+EDGE_WORD_FIRST_CELL: Final = EDGE_WORD_ANNOUNCED + ANNOUNCED_WORDS * EDGE_REPLICAS_MAX
 
 CELL_STATE: Final = 0
 CELL_OWNER: Final = 1  # session of the replica that holds the lease
-CELL_GRANT: Final = 2  # running number of the lease within its session, from 1
-CELL_GRANTED_NS: Final = 3
+CELL_DELIVERY_TAG: Final = 2  # running number of the lease within its session, from 1
+CELL_LEASED_NS: Final = 3
 CELL_DELIVERIES: Final = 4  # leases given on this frame so far; what it is announced with
 CELL_ATTEMPTS: Final = 5  # attempts that ended without success
 CELL_ORDINAL: Final = 6
 CELL_KEY: Final = 7
 CELL_SEQUENCE: Final = 8
-CELL_LANE: Final = 9
+CELL_INPUT: Final = 9
 CELL_CAPTURED_NS: Final = 10
 CELL_LENGTH: Final = 11  # bytes of payload
 CELL_PAYLOAD: Final = 12
@@ -109,55 +111,55 @@ WANTED_EACH: Final = 3  # whoever gives back, soon: it waits for nobody, and who
 WANTED_AWAKE: Final = 8
 
 # page: one process of a node --------------------------------------------------------------------------------------
-PAGE_MAGIC: Final = 0x656761702E6B7464  # "dtk.page"
-PAGE_WORD_MAGIC: Final = 0
-PAGE_WORD_VERSION: Final = 1
-PAGE_WORD_PID: Final = 2
-PAGE_WORD_STATE: Final = 3
-PAGE_WORD_KIND: Final = 4
-PAGE_WORD_RUN: Final = 5
-PAGE_WORD_EPOCH: Final = 6
-PAGE_WORD_NEXT_SEQUENCE: Final = 7
-PAGE_WORD_FRAMES: Final = 8
-PAGE_WORD_FAILURES: Final = 9
-PAGE_WORD_REFUSED: Final = 10
-PAGE_WORD_WIRE_ERRORS: Final = 11
-PAGE_WORD_RECONNECTS: Final = 12
-PAGE_WORD_THINNED: Final = 13
-PAGE_WORD_CORRUPT: Final = 14
-PAGE_WORD_TRAIL_LOST: Final = 15
-PAGE_WORD_LAST_FRAME_UTC_NS: Final = 16
-PAGE_WORD_WORKING_SINCE_NS: Final = 17
-PAGE_WORD_SLOTS_TOTAL: Final = 18
-PAGE_WORD_SLOTS_FREE: Final = 19
-PAGE_WORD_RING_BYTES: Final = 20
-PAGE_WORD_AGE_SUM_NS: Final = 21
-PAGE_WORD_WHY_LENGTH: Final = 22
-PAGE_WORD_STALE: Final = 23
-PAGE_WORD_STATE_SINCE_UTC_NS: Final = 24
-PAGE_WORD_MODE_LENGTH: Final = 25
-PAGE_WORD_INPUTS: Final = 32  # (session, working, finished) per input
-PAGE_INPUT_WORDS: Final = 4
-PAGE_INPUT_SESSION: Final = 0
-PAGE_INPUT_WORKING: Final = 1
-PAGE_INPUT_FINISHED: Final = 2
-PAGE_INPUTS_MAX: Final = 64
-PAGE_WORD_AGES: Final = PAGE_WORD_INPUTS + PAGE_INPUT_WORDS * PAGE_INPUTS_MAX
-PAGE_AGES: Final = 41
-PAGE_WORD_WHY: Final = PAGE_WORD_AGES + PAGE_AGES + 7
-PAGE_WHY_BYTES_MAX: Final = 512
-PAGE_WORD_MODE: Final = PAGE_WORD_WHY + PAGE_WHY_BYTES_MAX // WORD_BYTES
-PAGE_MODE_BYTES_MAX: Final = 256
-PAGE_WORDS: Final = PAGE_WORD_MODE + PAGE_MODE_BYTES_MAX // WORD_BYTES
+STATUS_MAGIC: Final = 0x746174732E6B7464  # "dtk.stat"
+STATUS_WORD_MAGIC: Final = 0
+STATUS_WORD_VERSION: Final = 1
+STATUS_WORD_PID: Final = 2
+STATUS_WORD_STATE: Final = 3
+STATUS_WORD_KIND: Final = 4
+STATUS_WORD_RUN: Final = 5
+STATUS_WORD_EPOCH: Final = 6
+STATUS_WORD_NEXT_SEQUENCE: Final = 7
+STATUS_WORD_FRAMES: Final = 8
+STATUS_WORD_FAILURES: Final = 9
+STATUS_WORD_REFUSED: Final = 10
+STATUS_WORD_WIRE_ERRORS: Final = 11
+STATUS_WORD_RECONNECTS: Final = 12
+STATUS_WORD_THINNED: Final = 13
+STATUS_WORD_CORRUPT: Final = 14
+STATUS_WORD_TRAIL_LOST: Final = 15
+STATUS_WORD_LAST_FRAME_UTC_NS: Final = 16
+STATUS_WORD_WORKING_SINCE_NS: Final = 17
+STATUS_WORD_SLOTS_TOTAL: Final = 18
+STATUS_WORD_SLOTS_FREE: Final = 19
+STATUS_WORD_RING_BYTES: Final = 20
+STATUS_WORD_AGE_SUM_NS: Final = 21
+STATUS_WORD_WHY_LENGTH: Final = 22
+STATUS_WORD_STALE: Final = 23
+STATUS_WORD_STATE_SINCE_UTC_NS: Final = 24
+STATUS_WORD_MODE_LENGTH: Final = 25
+STATUS_WORD_INPUTS: Final = 32  # (session, working, finished) per input
+STATUS_INPUT_WORDS: Final = 4
+STATUS_INPUT_SESSION: Final = 0
+STATUS_INPUT_WORKING: Final = 1
+STATUS_INPUT_FINISHED: Final = 2
+STATUS_INPUTS_MAX: Final = 64
+STATUS_WORD_AGES: Final = STATUS_WORD_INPUTS + STATUS_INPUT_WORDS * STATUS_INPUTS_MAX
+STATUS_AGES: Final = 41
+STATUS_WORD_WHY: Final = STATUS_WORD_AGES + STATUS_AGES + 7
+STATUS_WHY_BYTES_MAX: Final = 512
+STATUS_WORD_MODE: Final = STATUS_WORD_WHY + STATUS_WHY_BYTES_MAX // WORD_BYTES
+STATUS_MODE_BYTES_MAX: Final = 256
+STATUS_WORDS: Final = STATUS_WORD_MODE + STATUS_MODE_BYTES_MAX // WORD_BYTES
 
 # returns: what one consumer process has given back on one edge ---------------------------------------------------
-RETURNS_MAGIC: Final = 0x6E7465722E6B7464  # "dtk.retn"
-RETURNS_WORD_MAGIC: Final = 0
-RETURNS_WORD_VERSION: Final = 1
-RETURNS_WORD_ROOM: Final = 2  # entries that it holds
-RETURNS_WORD_COUNT: Final = 3  # entries written since it was made
-RETURNS_WORD_SLEEPS: Final = 4  # odd while its writer sleeps and is to be woken by what it is granted
-RETURNS_WORD_ENTRIES: Final = 8  # (stream key, sequence, grant) triples
+COMPLETION_MAGIC: Final = 0x706D6F632E6B7464  # "dtk.comp"
+COMPLETION_WORD_MAGIC: Final = 0
+COMPLETION_WORD_VERSION: Final = 1
+COMPLETION_WORD_ROOM: Final = 2  # entries that it holds
+COMPLETION_WORD_COUNT: Final = 3  # entries written since it was made
+COMPLETION_WORD_SLEEPS: Final = 4  # odd while its writer sleeps and is to be woken by what it is granted
+COMPLETION_WORD_ENTRIES: Final = 8  # (stream key, sequence, grant) triples
 
 
 def whole_pages(nbytes: int) -> int:
@@ -175,9 +177,9 @@ def journal_bytes(cells: int, payload_bytes: int) -> int:
     return whole_pages((EDGE_WORD_FIRST_CELL + cells * cell_words(payload_bytes)) * WORD_BYTES)
 
 
-def returns_bytes(room: int) -> int:
+def completion_queue_bytes(room: int) -> int:
     """Size of a file of returns with room for `room` leases."""
-    return whole_pages((RETURNS_WORD_ENTRIES + 3 * room) * WORD_BYTES)
+    return whole_pages((COMPLETION_WORD_ENTRIES + 3 * room) * WORD_BYTES)
 
 
 def first_slot_byte(slots: int) -> int:

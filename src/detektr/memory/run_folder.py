@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from detektr.errors import NoRoomError, RefusedError
-from detektr.memory.layout import PAGE_BYTES, PAGE_WORD_PID
+from detektr.memory.layout import PAGE_BYTES, STATUS_WORD_PID
 from detektr.memory.segment import Segment, open_segment
 
 SOCKET_PATH_BYTES_MAX = 107  # sun_path, less its end
@@ -87,20 +87,20 @@ class RunFolder:
             name, _, number = left.rpartition(".")
             yield name, int(number), consumer, path
 
-    def page(self, node: str, replica: int) -> Path:
+    def status_block(self, node: str, replica: int) -> Path:
         """Path of the page of one process of `node`."""
-        return self.path / f"{node}.{replica}.page"
+        return self.path / f"{node}.{replica}.status"
 
-    def pages(self) -> Iterator[tuple[str, int, Path]]:
+    def status_blocks(self) -> Iterator[tuple[str, int, Path]]:
         """Pages that exist: node, replica, path."""
-        for path in self._found("*.page"):
+        for path in self._found("*.status"):
             if not path.name.startswith("."):
-                name, _, number = path.name.removesuffix(".page").rpartition(".")
+                name, _, number = path.name.removesuffix(".status").rpartition(".")
                 yield name, int(number), path
 
-    def returns(self, consumer: str, producer: str) -> Path:
+    def completions(self, consumer: str, producer: str) -> Path:
         """Path of what one process (`motion.1`) has given back to another (`buffer.0`)."""
-        return self.path / f"{consumer}~{producer}.returns"
+        return self.path / f"{consumer}~{producer}.completions"
 
     def _found(self, pattern: str) -> list[Path]:
         """Return the files that a pattern fits, sorted; none where there is no folder, or none any more."""
@@ -167,14 +167,14 @@ class RunFolder:
         segment.close()
         return holder
 
-    def live_pages(self) -> list[tuple[str, int, int]]:
+    def live_processes(self) -> list[tuple[str, int, int]]:
         """Return the processes that live here: node, replica, process number."""
         live = []
-        for node, replica, path in self.pages():
+        for node, replica, path in self.status_blocks():
             segment = open_segment(path)
             if segment is not None:
                 if segment.is_locked_elsewhere():
-                    live.append((node, replica, segment.words[PAGE_WORD_PID]))
+                    live.append((node, replica, segment.words[STATUS_WORD_PID]))
                 segment.close()
         return live
 
@@ -187,7 +187,7 @@ class RunFolder:
         while self.path.is_dir():
             lock = self.try_lock()  # held meanwhile, so that nobody begins to live here in the middle of it
             if lock is not None:
-                removed = [] if self.live_pages() else self.sweep()
+                removed = [] if self.live_processes() else self.sweep()
                 lock.close()
                 return removed
             if time.monotonic_ns() > deadline_ns:
@@ -212,13 +212,13 @@ class RunFolder:
                 if path.name not in keep:
                     owned.setdefault(owner_of(path.name), []).append(path)
         for owner, paths in owned.items():
-            page = open_segment(self.path / f"{owner}.page", is_writable=True) if owner else None
-            if page is None or page.try_lock():
-                for path in sorted(paths, key=lambda path: path.suffix == ".page"):  # the page last
+            status_block = open_segment(self.path / f"{owner}.status", is_writable=True) if owner else None
+            if status_block is None or status_block.try_lock():
+                for path in sorted(paths, key=lambda path: path.suffix == ".status"):  # the page last
                     path.unlink(missing_ok=True)
                     removed.append(path.name)
-            if page is not None:
-                page.close()
+            if status_block is not None:
+                status_block.close()
         self.remove_if_empty()
         return removed
 
@@ -230,7 +230,7 @@ def owner_of(name: str) -> str:
     left, _, kind = name.rpartition(".")
     if kind == "ring":  # node.epoch.ring, of a capture, which has one process
         return f"{left.rpartition('.')[0]}.0"
-    return left.partition("~")[0] if kind in ("edge", "page", "sock", "bell", "returns") else ""
+    return left.partition("~")[0] if kind in ("edge", "status", "sock", "bell", "completions") else ""
 
 
 def shm_root() -> Path:

@@ -67,7 +67,7 @@ class NodeSnapshot:
     """Frames by age when their work was done; the buckets end at `AGE_BUCKETS_NS`, one more holds the rest."""
 
 
-class NodePage:
+class StatusBlock:
     """The page of this process, which is its only writer. Holding its lock is what being alive means."""
 
     def __init__(self, path: Path, kind: str) -> None:
@@ -77,7 +77,7 @@ class NodePage:
             RefusedError: a process of this name is running.
         """
         self.path = path
-        nbytes = layout.whole_pages(layout.PAGE_WORDS * layout.WORD_BYTES)
+        nbytes = layout.whole_pages(layout.STATUS_WORDS * layout.WORD_BYTES)
         segment = open_segment(path, is_writable=True)
         while segment is None:
             try:
@@ -86,16 +86,16 @@ class NodePage:
                 segment = open_segment(path, is_writable=True)
         self.segment = segment
         if not segment.try_lock():
-            pid = segment.words[layout.PAGE_WORD_PID]
+            pid = segment.words[layout.STATUS_WORD_PID]
             segment.close()
             raise RefusedError(f"{path.stem} is running already, as process {pid}; stop it, or choose another name")
         self.words = segment.words
-        self.words[layout.PAGE_WORD_KIND] = KINDS.index(kind)
-        self.words[layout.PAGE_WORD_PID] = os.getpid()
-        self.words[layout.PAGE_WORD_WORKING_SINCE_NS] = 0
-        self.words[layout.PAGE_WORD_STATE] = 0
-        self.words[layout.PAGE_WORD_STATE_SINCE_UTC_NS] = time.time_ns()
-        self.words[layout.PAGE_WORD_MODE_LENGTH] = 0
+        self.words[layout.STATUS_WORD_KIND] = KINDS.index(kind)
+        self.words[layout.STATUS_WORD_PID] = os.getpid()
+        self.words[layout.STATUS_WORD_WORKING_SINCE_NS] = 0
+        self.words[layout.STATUS_WORD_STATE] = 0
+        self.words[layout.STATUS_WORD_STATE_SINCE_UTC_NS] = time.time_ns()
+        self.words[layout.STATUS_WORD_MODE_LENGTH] = 0
         os.register_at_fork(after_in_child=segment.close_descriptor)
 
     def __getitem__(self, word: int) -> int:
@@ -108,30 +108,30 @@ class NodePage:
 
     def set_state(self, state: str, why: str = "") -> None:
         """Say how the node is, and why where the state does not say all."""
-        blob = why.encode(errors="replace")[: layout.PAGE_WHY_BYTES_MAX]
-        begin = layout.PAGE_WORD_WHY * layout.WORD_BYTES
-        self.words[layout.PAGE_WORD_WHY_LENGTH] = 0
+        blob = why.encode(errors="replace")[: layout.STATUS_WHY_BYTES_MAX]
+        begin = layout.STATUS_WORD_WHY * layout.WORD_BYTES
+        self.words[layout.STATUS_WORD_WHY_LENGTH] = 0
         self.segment.bytes[begin : begin + len(blob)] = blob
-        if self.words[layout.PAGE_WORD_STATE] != STATES.index(state):
-            self.words[layout.PAGE_WORD_STATE_SINCE_UTC_NS] = time.time_ns()
-        self.words[layout.PAGE_WORD_STATE] = STATES.index(state)
-        self.words[layout.PAGE_WORD_WHY_LENGTH] = len(blob)
+        if self.words[layout.STATUS_WORD_STATE] != STATES.index(state):
+            self.words[layout.STATUS_WORD_STATE_SINCE_UTC_NS] = time.time_ns()
+        self.words[layout.STATUS_WORD_STATE] = STATES.index(state)
+        self.words[layout.STATUS_WORD_WHY_LENGTH] = len(blob)
 
     def set_mode(self, mode: str) -> None:
         """Say how the source is read."""
-        blob = mode.encode(errors="replace")[: layout.PAGE_MODE_BYTES_MAX]
-        begin = layout.PAGE_WORD_MODE * layout.WORD_BYTES
-        self.words[layout.PAGE_WORD_MODE_LENGTH] = 0
+        blob = mode.encode(errors="replace")[: layout.STATUS_MODE_BYTES_MAX]
+        begin = layout.STATUS_WORD_MODE * layout.WORD_BYTES
+        self.words[layout.STATUS_WORD_MODE_LENGTH] = 0
         self.segment.bytes[begin : begin + len(blob)] = blob
-        self.words[layout.PAGE_WORD_MODE_LENGTH] = len(blob)
+        self.words[layout.STATUS_WORD_MODE_LENGTH] = len(blob)
 
     def count_frame(self, age_ns: int, utc_ns: int) -> None:
         """Count a frame whose work is done at `age_ns` after its capture."""
         words = self.words
-        words[layout.PAGE_WORD_AGES + bisect.bisect_left(AGE_BUCKETS_NS, age_ns)] += 1
-        words[layout.PAGE_WORD_AGE_SUM_NS] += max(age_ns, 0)
-        words[layout.PAGE_WORD_FRAMES] += 1
-        words[layout.PAGE_WORD_LAST_FRAME_UTC_NS] = utc_ns
+        words[layout.STATUS_WORD_AGES + bisect.bisect_left(AGE_BUCKETS_NS, age_ns)] += 1
+        words[layout.STATUS_WORD_AGE_SUM_NS] += max(age_ns, 0)
+        words[layout.STATUS_WORD_FRAMES] += 1
+        words[layout.STATUS_WORD_LAST_FRAME_UTC_NS] = utc_ns
 
     def close(self, *, unlink: bool) -> None:
         """Let go of the lock; with `unlink` the page goes too."""
@@ -141,7 +141,9 @@ class NodePage:
         self.segment.close()
 
 
-def take_page(folder: RunFolder, node: str, replica: int, kind: str, *, wait_ns: int = SWEEP_NS) -> NodePage:
+def acquire_status_block(
+    folder: RunFolder, node: str, replica: int, kind: str, *, wait_ns: int = SWEEP_NS
+) -> StatusBlock:
     """Make the folder and lock a process's page in it.
 
     Others may leave or sweep at the same moment and take the page or the folder away: then it is made again.
@@ -159,7 +161,7 @@ def take_page(folder: RunFolder, node: str, replica: int, kind: str, *, wait_ns:
     while True:
         folder.make()
         try:
-            page = NodePage(folder.page(node, replica), kind)
+            status_block = StatusBlock(folder.status_block(node, replica), kind)
         except FileNotFoundError:
             continue
         except RefusedError:
@@ -167,12 +169,12 @@ def take_page(folder: RunFolder, node: str, replica: int, kind: str, *, wait_ns:
                 raise
             select.poll().poll(POLL_MS)
             continue
-        if not page.segment.is_unlinked:
-            return page
-        page.close(unlink=False)
+        if not status_block.segment.is_unlinked:
+            return status_block
+        status_block.close(unlink=False)
 
 
-class PageReader:
+class StatusBlockReader:
     """Anybody's read-only look at a node's page."""
 
     def __init__(self, segment: Segment, node: str, replica: int) -> None:
@@ -188,48 +190,48 @@ class PageReader:
     @property
     def pid(self) -> int:
         """Process that took the page last."""
-        return self.segment.words[layout.PAGE_WORD_PID]
+        return self.segment.words[layout.STATUS_WORD_PID]
 
     def progress(self, session: int) -> tuple[int, int] | None:
         """Return the numbers of the leases that `session` began last and finished last; None: it is not here."""
         words = self.segment.words
-        for entry in range(layout.PAGE_INPUTS_MAX):
-            at = layout.PAGE_WORD_INPUTS + entry * layout.PAGE_INPUT_WORDS
-            if words[at + layout.PAGE_INPUT_SESSION] == session:
-                return words[at + layout.PAGE_INPUT_WORKING], words[at + layout.PAGE_INPUT_FINISHED]
+        for entry in range(layout.STATUS_INPUTS_MAX):
+            at = layout.STATUS_WORD_INPUTS + entry * layout.STATUS_INPUT_WORDS
+            if words[at + layout.STATUS_INPUT_SESSION] == session:
+                return words[at + layout.STATUS_INPUT_WORKING], words[at + layout.STATUS_INPUT_FINISHED]
         return None
 
     def snapshot(self) -> NodeSnapshot:
         """Return what the page says now."""
         words = self.segment.words
         is_alive = self.is_alive
-        state = STATES[words[layout.PAGE_WORD_STATE]]
+        state = STATES[words[layout.STATUS_WORD_STATE]]
         return NodeSnapshot(
             node=self.node,
             replica=self.replica,
-            kind=KINDS[words[layout.PAGE_WORD_KIND]],
-            pid=words[layout.PAGE_WORD_PID] if is_alive else 0,
+            kind=KINDS[words[layout.STATUS_WORD_KIND]],
+            pid=words[layout.STATUS_WORD_PID] if is_alive else 0,
             is_alive=is_alive,
             state=state if is_alive or state in ("ended", "failed") else "stopped",
-            why=self._text(layout.PAGE_WORD_WHY, layout.PAGE_WORD_WHY_LENGTH, layout.PAGE_WHY_BYTES_MAX),
-            since_utc_ns=words[layout.PAGE_WORD_STATE_SINCE_UTC_NS],
-            mode=self._text(layout.PAGE_WORD_MODE, layout.PAGE_WORD_MODE_LENGTH, layout.PAGE_MODE_BYTES_MAX),
-            frames=words[layout.PAGE_WORD_FRAMES],
-            failures=words[layout.PAGE_WORD_FAILURES],
-            refused=words[layout.PAGE_WORD_REFUSED],
-            wire_errors=words[layout.PAGE_WORD_WIRE_ERRORS],
-            reconnects=words[layout.PAGE_WORD_RECONNECTS],
-            thinned=words[layout.PAGE_WORD_THINNED],
-            corrupt=words[layout.PAGE_WORD_CORRUPT],
-            stale=words[layout.PAGE_WORD_STALE],
-            trail_lost=words[layout.PAGE_WORD_TRAIL_LOST],
-            last_frame_utc_ns=words[layout.PAGE_WORD_LAST_FRAME_UTC_NS],
-            working_since_ns=words[layout.PAGE_WORD_WORKING_SINCE_NS],
-            slots_total=words[layout.PAGE_WORD_SLOTS_TOTAL],
-            slots_free=words[layout.PAGE_WORD_SLOTS_FREE],
-            ring_bytes=words[layout.PAGE_WORD_RING_BYTES],
-            age_sum_ns=words[layout.PAGE_WORD_AGE_SUM_NS],
-            age_counts=tuple(words[layout.PAGE_WORD_AGES : layout.PAGE_WORD_AGES + layout.PAGE_AGES].tolist()),
+            why=self._text(layout.STATUS_WORD_WHY, layout.STATUS_WORD_WHY_LENGTH, layout.STATUS_WHY_BYTES_MAX),
+            since_utc_ns=words[layout.STATUS_WORD_STATE_SINCE_UTC_NS],
+            mode=self._text(layout.STATUS_WORD_MODE, layout.STATUS_WORD_MODE_LENGTH, layout.STATUS_MODE_BYTES_MAX),
+            frames=words[layout.STATUS_WORD_FRAMES],
+            failures=words[layout.STATUS_WORD_FAILURES],
+            refused=words[layout.STATUS_WORD_REFUSED],
+            wire_errors=words[layout.STATUS_WORD_WIRE_ERRORS],
+            reconnects=words[layout.STATUS_WORD_RECONNECTS],
+            thinned=words[layout.STATUS_WORD_THINNED],
+            corrupt=words[layout.STATUS_WORD_CORRUPT],
+            stale=words[layout.STATUS_WORD_STALE],
+            trail_lost=words[layout.STATUS_WORD_TRAIL_LOST],
+            last_frame_utc_ns=words[layout.STATUS_WORD_LAST_FRAME_UTC_NS],
+            working_since_ns=words[layout.STATUS_WORD_WORKING_SINCE_NS],
+            slots_total=words[layout.STATUS_WORD_SLOTS_TOTAL],
+            slots_free=words[layout.STATUS_WORD_SLOTS_FREE],
+            ring_bytes=words[layout.STATUS_WORD_RING_BYTES],
+            age_sum_ns=words[layout.STATUS_WORD_AGE_SUM_NS],
+            age_counts=tuple(words[layout.STATUS_WORD_AGES : layout.STATUS_WORD_AGES + layout.STATUS_AGES].tolist()),
         )
 
     def close(self) -> None:
@@ -242,12 +244,12 @@ class PageReader:
         return bytes(self.segment.bytes[begin : begin + length]).decode(errors="replace")
 
 
-def open_page(path: Path, node: str, replica: int) -> PageReader | None:
+def open_status_block(path: Path, node: str, replica: int) -> StatusBlockReader | None:
     """Map a page for reading; None when it is not there."""
     segment = open_segment(path)
-    return None if segment is None else PageReader(segment, node, replica)
+    return None if segment is None else StatusBlockReader(segment, node, replica)
 
 
 def _fill(segment: Segment) -> None:
-    segment.words[layout.PAGE_WORD_VERSION] = layout.VERSION
-    segment.words[layout.PAGE_WORD_MAGIC] = layout.PAGE_MAGIC
+    segment.words[layout.STATUS_WORD_VERSION] = layout.VERSION
+    segment.words[layout.STATUS_WORD_MAGIC] = layout.STATUS_MAGIC

@@ -21,8 +21,8 @@ class BufferNode(Node):
     def __init__(self, spec: NodeSpec, control: ControlLine | None = None) -> None:
         """See `Node`."""
         super().__init__(spec, control)
-        self._lane_of: dict[tuple[int, int], int] = {}
-        self._first_lane = self._moved = 0
+        self._input_of: dict[tuple[int, int], int] = {}
+        self._first_input = self._moved = 0
 
     def producer(self, spec: NodeSpec) -> Producer:
         """Return what we are to those who read from us; a guest waits, and drops, as our edges do."""
@@ -30,38 +30,38 @@ class BufferNode(Node):
         assert isinstance(options, BufferOptions)
         return replace(
             super().producer(spec),
-            guest_policy=options.when_full,
+            ephemeral_policy=options.when_full,
             max_age_ns=options.max_age_ns,
-            lanes=max(1, len(spec.upstreams)),
+            inputs=max(1, len(spec.upstreams)),
         )
 
     def prepare(self) -> None:
         """Make or adopt the edges; what their journals hold is still leased from upstream."""
         super().prepare()
-        self.outlet.fanout.catch_up()
-        for edge in self.outlet.fanout.edges.values():
+        self.publisher.fanout.catch_up()
+        for edge in self.publisher.fanout.edges.values():
             for cell in edge.holds():
-                lane = min(cell.lane, len(self.intakes) - 1)
-                self._lane_of[cell.key, cell.sequence] = lane
-                self.intakes[lane].held[cell.key, cell.sequence] = None
+                input_index = min(cell.input_index, len(self.subscribers) - 1)
+                self._input_of[cell.key, cell.sequence] = input_index
+                self.subscribers[input_index].held[cell.key, cell.sequence] = None
 
     def step(self, now_ns: int) -> bool:
         """Offer what has arrived, inputs in turn, as far as the edges have room."""
         if self.is_stopping and not self.is_final:
             return False  # what is not taken yet goes back upstream when we leave
-        fanout, lanes = self.outlet.fanout, len(self.intakes)
+        fanout, inputs = self.publisher.fanout, len(self.subscribers)
         moved = 0
-        for turn in range(lanes):
-            lane = (self._first_lane + turn) % lanes
-            leases = self.intakes[lane].leases
-            while leases and fanout.has_room(lane):
+        for turn in range(inputs):
+            input_index = (self._first_input + turn) % inputs
+            leases = self.subscribers[input_index].leases
+            while leases and fanout.has_room(input_index):
                 lease = leases.popleft()
                 name = lease.key, lease.sequence
-                if name not in self._lane_of:  # else: granted once more, and still held from before
-                    self._lane_of[name] = lane
-                    fanout.offer(lane, lease.key, lease.sequence, lease.captured_ns, lease.payload, now_ns)
+                if name not in self._input_of:  # else: granted once more, and still held from before
+                    self._input_of[name] = input_index
+                    fanout.offer(input_index, lease.key, lease.sequence, lease.captured_ns, lease.payload, now_ns)
                 moved += 1
-        self._first_lane = (self._first_lane + 1) % lanes
+        self._first_input = (self._first_input + 1) % inputs
         self._moved = moved
         return moved > 0
 
@@ -69,24 +69,29 @@ class BufferNode(Node):
         """Whether what has arrived has found room since it was looked for."""
         if self.is_stopping and not self.is_final:
             return False
-        fanout = self.outlet.fanout
-        return any([intake.leases and fanout.has_room(lane) for lane, intake in enumerate(self.intakes)])
+        fanout = self.publisher.fanout
+        return any(
+            [
+                subscriber.leases and fanout.has_room(input_index)
+                for input_index, subscriber in enumerate(self.subscribers)
+            ]
+        )
 
     def settle(self, names: list[tuple[int, int]]) -> None:
         """Count what was offered, and give frames back upstream."""
         if self._moved:
-            self.page.words[layout.PAGE_WORD_FRAMES] += self._moved
+            self.status_block.words[layout.STATUS_WORD_FRAMES] += self._moved
             self._moved = 0
         for name in names:
-            lane = self._lane_of.pop(name, None)
-            if lane is not None:
-                self.intakes[lane].finish(name)
+            input_index = self._input_of.pop(name, None)
+            if input_index is not None:
+                self.subscribers[input_index].finish(name)
 
     def seen_streams(self) -> list[tuple[int, int]]:
         """Per stream, the next sequence that some edge has not been offered."""
-        return list(self.outlet.fanout.seen_all().items())
+        return list(self.publisher.fanout.seen_all().items())
 
     def is_done(self) -> bool:
         """Done when every input has ended (or only we stop) and the edges are empty."""
-        is_alone = self.is_stopping and not self.is_final
-        return (is_alone or all(intake.is_ended for intake in self.intakes)) and self.try_end()
+        is_restarting = self.is_stopping and not self.is_final
+        return (is_restarting or all(subscriber.is_ended for subscriber in self.subscribers)) and self.try_end()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from detektr.descriptor import stream_key, unpack_descriptor
-from detektr.edge.edge_options import Haste
+from detektr.edge.edge_options import ReclaimMode
 from detektr.edge.ephemeral import Producer
 from detektr.errors import RefusedError
 from detektr.memory import layout
@@ -35,8 +35,8 @@ class CaptureNode(Node):
         """See `Node`; a run's number and its sequences go on where a dead predecessor left them."""
         super().__init__(spec, control)
         assert isinstance(spec.options, CaptureOptions)
-        run = self.page[layout.PAGE_WORD_RUN] or int.from_bytes(os.urandom(4), "big") | 1
-        self.page[layout.PAGE_WORD_RUN] = run
+        run = self.status_block[layout.STATUS_WORD_RUN] or int.from_bytes(os.urandom(4), "big") | 1
+        self.status_block[layout.STATUS_WORD_RUN] = run
         self._key = stream_key(spec.node, run)
         self._rings: dict[int, RingWriter] = {}
         self._slots: dict[int, tuple[int, int]] = {}  # sequence: epoch and slot
@@ -45,7 +45,7 @@ class CaptureNode(Node):
         self._waiting: Published | None = None  # taken from the decoder; the edges have no room for it
         rings = self._make_ring, self._has_old_rings
         self._decoder = Decoder(
-            spec.node, spec.options, Path(spec.folder), self.page, run, *rings, self.serve, self.link.wake
+            spec.node, spec.options, Path(spec.folder), self.status_block, run, *rings, self.serve, self.link.wake
         )
 
     def producer(self, spec: NodeSpec) -> Producer:
@@ -53,7 +53,7 @@ class CaptureNode(Node):
         options = spec.options
         assert isinstance(options, CaptureOptions)
         policy: WhenFull = "drop-oldest" if is_live(options.source) else "block"
-        return replace(super().producer(spec), guest_policy=options.when_full or policy)
+        return replace(super().producer(spec), ephemeral_policy=options.when_full or policy)
 
     def prepare(self) -> None:
         """Adopt what a predecessor left, open the source and, unless it is live, reserve its ring.
@@ -80,7 +80,7 @@ class CaptureNode(Node):
 
     def step(self, now_ns: int) -> bool:
         """Offer what is published, as far as the edges have room."""
-        fanout, decoder = self.outlet.fanout, self._decoder
+        fanout, decoder = self.publisher.fanout, self._decoder
         decoder.has_readers = bool(fanout.edges)
         moved, waiting = 0, self._waiting
         while True:
@@ -105,13 +105,13 @@ class CaptureNode(Node):
 
     def has_work(self) -> bool:
         """Whether the decoder published while the loop went to sleep."""
-        return (self._waiting is not None or self._decoder.has_published) and self.outlet.fanout.has_room(0)
+        return (self._waiting is not None or self._decoder.has_published) and self.publisher.fanout.has_room(0)
 
-    def haste(self) -> Haste:
+    def reclaim_mode(self) -> ReclaimMode:
         """All, where the decoder waits for a slot; its own, where its source does not let it wait."""
         if self._decoder.is_waiting:
-            return Haste.ALL
-        return Haste.OWN if self._decoder.is_ahead else Haste.NONE
+            return ReclaimMode.BLOCKED
+        return ReclaimMode.EAGER if self._decoder.is_ahead else ReclaimMode.LAZY
 
     def tick_ns(self) -> int:
         """Return when to look next at what nobody rings for: the decoder too, where it holds back what it has."""
@@ -125,10 +125,10 @@ class CaptureNode(Node):
     def settle(self, names: list[tuple[int, int]]) -> None:
         """Count what was offered and give slots back to the writer; a ring of a past epoch goes with its last frame."""
         if self._moved:
-            words = self.page.words
-            words[layout.PAGE_WORD_FRAMES] += self._moved
-            words[layout.PAGE_WORD_LAST_FRAME_UTC_NS] = time.time_ns()
-        if len(self._rings) > 1 or self.page.words[layout.PAGE_WORD_EPOCH] not in self._rings:
+            words = self.status_block.words
+            words[layout.STATUS_WORD_FRAMES] += self._moved
+            words[layout.STATUS_WORD_LAST_FRAME_UTC_NS] = time.time_ns()
+        if len(self._rings) > 1 or self.status_block.words[layout.STATUS_WORD_EPOCH] not in self._rings:
             self._drop_old_rings()
         for _, sequence in names:
             place = self._slots.pop(sequence, None)
@@ -150,7 +150,7 @@ class CaptureNode(Node):
         trouble = self._decoder.trouble
         if trouble is not None:
             return trouble
-        if not self.outlet.fanout.edges:
+        if not self.publisher.fanout.edges:
             return "waiting", f"no consumer yet: detektr processor module:Class --input {self.spec.node}"
         return "running", ""
 
@@ -165,7 +165,7 @@ class CaptureNode(Node):
             return False
         if self.is_stopping and not self._decoder.has_written():
             return False  # it will wake us
-        fanout, failure = self.outlet.fanout, self._decoder.failure
+        fanout, failure = self.publisher.fanout, self._decoder.failure
         is_unread = not fanout.edges and not self.is_stopping and failure is None
         if is_unread or (fanout.edges and (self._waiting is not None or self._decoder.has_published)):
             return False
@@ -180,7 +180,7 @@ class CaptureNode(Node):
         dropped, frame = 0, self._waiting or self._decoder.take()
         self._waiting = None
         while frame is not None:
-            self.outlet.fanout.count_dropped(self._key, frame.sequence, frame.frames, reason)
+            self.publisher.fanout.count_dropped(self._key, frame.sequence, frame.frames, reason)
             dropped += frame.frames
             frame = self._decoder.take()
         return dropped + super().drop_rest(reason)
@@ -200,10 +200,10 @@ class CaptureNode(Node):
 
     def _tick(self, now_ns: int) -> None:
         super()._tick(now_ns)
-        rings, words = list(self._rings.values()), self.page.words
-        words[layout.PAGE_WORD_SLOTS_TOTAL] = sum([ring.slots for ring in rings])
-        words[layout.PAGE_WORD_SLOTS_FREE] = sum([ring.free_slots for ring in rings])
-        words[layout.PAGE_WORD_RING_BYTES] = sum([ring.nbytes for ring in rings])
+        rings, words = list(self._rings.values()), self.status_block.words
+        words[layout.STATUS_WORD_SLOTS_TOTAL] = sum([ring.slots for ring in rings])
+        words[layout.STATUS_WORD_SLOTS_FREE] = sum([ring.free_slots for ring in rings])
+        words[layout.STATUS_WORD_RING_BYTES] = sum([ring.nbytes for ring in rings])
 
     def _make_ring(self, facts: RingFacts) -> RingWriter:
         ring = RingWriter(self.folder.ring(facts.node, facts.epoch), facts, self.spec.slots)
@@ -215,7 +215,7 @@ class CaptureNode(Node):
 
     def _drop_old_rings(self) -> None:
         """Let go of the rings of past epochs whose frames are all done."""
-        current = self.page[layout.PAGE_WORD_EPOCH]  # first: of those before it nothing more comes
+        current = self.status_block[layout.STATUS_WORD_EPOCH]  # first: of those before it nothing more comes
         coming = {frame.epoch for frame in self._decoder.coming()}
         if self._waiting is not None:
             coming.add(self._waiting.epoch)
@@ -227,7 +227,7 @@ class CaptureNode(Node):
 
     def _adopt(self) -> None:
         """Keep the rings that hold frames still needed; count what was written and never announced."""
-        fanout = self.outlet.fanout
+        fanout = self.publisher.fanout
         fanout.catch_up()
         for edge in fanout.edges.values():
             for cell in edge.holds():
@@ -238,6 +238,6 @@ class CaptureNode(Node):
         for epoch, path in self.folder.rings(self.spec.node).items():
             if epoch not in self._left:
                 path.unlink()
-        following = self.page[layout.PAGE_WORD_NEXT_SEQUENCE]
+        following = self.status_block[layout.STATUS_WORD_NEXT_SEQUENCE]
         if following:
             fanout.count_dropped(self._key, following - 1, following, "capture_died")

@@ -38,7 +38,7 @@ def save_dead_letter(
     layout: PictureLayout,
     slot_bytes: bytes | memoryview,
     why: str,
-    letters_max: int = LETTERS_MAX,
+    dead_letters_max: int = LETTERS_MAX,
 ) -> Path:
     """Save a frame that was given up, readable by its owner alone, and let go of the oldest such letters.
 
@@ -51,7 +51,7 @@ def save_dead_letter(
         layout: how the picture lies in `slot_bytes`.
         slot_bytes: the slot, at least `layout.nbytes` long; a shorter one is saved as it is (.raw).
         why: the reason; of a long one the end is kept, where a traceback says what happened.
-        letters_max: how many letters stay in the folder.
+        dead_letters_max: how many letters stay in the folder.
     Returns:
         Path of the JSON file; the key `picture` in it names the other file.
     Raises:
@@ -61,8 +61,8 @@ def save_dead_letter(
     suffix, picture = _picture_file(layout, bytes(slot_bytes[: layout.nbytes]))
     name = _STRANGE.sub("_", descriptor.id)
     for stem in (name, *(f"{name}-{copy}" for copy in range(2, _COPIES_MAX))):
-        letter, picture_path = folder / f"{stem}.json", folder / f"{stem}{suffix}"
-        if letter.exists():
+        dead_letter, picture_path = folder / f"{stem}.json", folder / f"{stem}{suffix}"
+        if dead_letter.exists():
             continue
         try:
             _write_new(picture_path, picture)
@@ -85,12 +85,12 @@ def save_dead_letter(
         "why": why[-WHY_CHARS_MAX:],
     }
     try:
-        _write_new(letter, (json.dumps(record, indent=1) + "\n").encode())
+        _write_new(dead_letter, (json.dumps(record, indent=1) + "\n").encode())
     except OSError:
         picture_path.unlink(missing_ok=True)
         raise
-    _keep_newest(folder, _FRAME_LETTER, letters_max)
-    return letter
+    _keep_newest(folder, _FRAME_LETTER, dead_letters_max)
+    return dead_letter
 
 
 def save_frame(folder: RunFolder, payload: bytes, why: str) -> str:
@@ -111,7 +111,7 @@ def save_frame(folder: RunFolder, payload: bytes, why: str) -> str:
         picture = bytes(ring.memory(descriptor.slot))
         if ring.facts.run != descriptor.run or not ring.holds(descriptor.slot, descriptor.generation):
             return "nowhere: its slot holds another frame by now"
-        return str(save_dead_letter(_letters(folder.pipeline), descriptor, ring.facts.picture, picture, why))
+        return str(save_dead_letter(_dead_letters(folder.pipeline), descriptor, ring.facts.picture, picture, why))
     finally:
         ring.close()
 
@@ -129,16 +129,16 @@ def save_event(pipeline: str, producer: str, event: Mapping[str, Any], why: str)
     Raises:
         OSError: the folder cannot be made or written; nothing half written stays.
     """
-    letters = _letters(pipeline)
-    letters.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = letters / f"event_{producer}_{time.time_ns()}.json"
+    dead_letters = _dead_letters(pipeline)
+    dead_letters.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = dead_letters / f"event_{producer}_{time.time_ns()}.json"
     record = {"event": event, "why": why[-WHY_CHARS_MAX:]}
     _write_new(path, (json.dumps(record, default=str, indent=1) + "\n").encode())
-    _keep_newest(letters, _EVENT_LETTER, LETTERS_MAX)
+    _keep_newest(dead_letters, _EVENT_LETTER, LETTERS_MAX)
     return str(path)
 
 
-def _letters(pipeline: str) -> Path:
+def _dead_letters(pipeline: str) -> Path:
     return state_root() / pipeline / "dead-letters"
 
 
@@ -152,18 +152,18 @@ def _write_new(path: Path, content: bytes) -> None:
         raise
 
 
-def _keep_newest(folder: Path, letter: re.Pattern[str], letters_max: int) -> None:
+def _keep_newest(folder: Path, dead_letter: re.Pattern[str], dead_letters_max: int) -> None:
     """Delete the oldest letters beyond the limit, with pictures whose letter was never written; nothing else.
 
     Args:
         folder: where the letters are.
         letter: matches their files' names; its first group is what the files of one letter share.
-        letters_max: how many stay.
+        dead_letters_max: how many stay.
     """
     ages: dict[str, int] = {}
     files: dict[str, list[Path]] = defaultdict(list)
     for entry in os.scandir(folder):
-        match = letter.fullmatch(entry.name)
+        match = dead_letter.fullmatch(entry.name)
         if match is None:
             continue
         try:
@@ -174,7 +174,7 @@ def _keep_newest(folder: Path, letter: re.Pattern[str], letters_max: int) -> Non
         ages[stem] = max(ages.get(stem, 0), written_ns)
         files[stem].append(Path(entry.path))
     newest_first = sorted(ages, key=lambda stem: (ages[stem], stem), reverse=True)
-    for stem in newest_first[letters_max:]:
+    for stem in newest_first[dead_letters_max:]:
         for path in files[stem]:
             path.unlink(missing_ok=True)
 

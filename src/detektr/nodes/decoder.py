@@ -22,7 +22,7 @@ from detektr.descriptor import pack_fields
 from detektr.errors import NoRoomError, SourceError
 from detektr.memory import layout
 from detektr.memory.ring import RingFacts, RingWriter
-from detektr.memory.status_block import NodePage
+from detektr.memory.status_block import StatusBlock
 from detektr.options import CaptureOptions
 from detektr.source_uri import is_live
 from detektr.sources import Picture, open_source
@@ -36,7 +36,7 @@ ROOM_CHECK_S = 0.2
 AHEAD_NS = 100_000  # a source that has the next picture so soon does not let us wait ...
 AHEAD_ENDS_NS = 100_000_000  # ... and one that has given none for so long does
 NOTE_NS = 100_000_000  # how often the page is told how the source is read, and what was left out of it
-_LEFT_OUT = (layout.PAGE_WORD_THINNED, layout.PAGE_WORD_CORRUPT, layout.PAGE_WORD_STALE)
+_LEFT_OUT = (layout.STATUS_WORD_THINNED, layout.STATUS_WORD_CORRUPT, layout.STATUS_WORD_STALE)
 UNMAPPED_WITHIN_S = 3.0  # readers look so often whether a ring that they have mapped is gone
 _log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Decoder:
         node: str,
         options: CaptureOptions,
         folder: Path,
-        page: NodePage,
+        status_block: StatusBlock,
         run_id: int,
         make_ring: Callable[[RingFacts], RingWriter],
         has_old_rings: Callable[[], bool],
@@ -83,12 +83,18 @@ class Decoder:
         self.is_live, self.is_batch, self._pending_max = is_live(options.source), False, PENDING_MAX
         self.has_readers = False
         self.trouble = ("connecting", "opening") if self.is_live else None  # state and why; None: pictures come
-        self._node, self._options, self._folder, self._page, self._run_id = node, options, folder, page, run_id
+        self._node, self._options, self._folder, self._status_block, self._run_id = (
+            node,
+            options,
+            folder,
+            status_block,
+            run_id,
+        )
         self._make_ring, self._has_old_rings, self._serve = make_ring, has_old_rings, serve
         self._at_end = at_end
         self._ring: RingWriter | None = None
         self._slots: dict[int, npt.NDArray[np.uint8]] = {}
-        self._sequence = page[layout.PAGE_WORD_NEXT_SEQUENCE]
+        self._sequence = status_block[layout.STATUS_WORD_NEXT_SEQUENCE]
         self._close_source: Callable[[], None] | None = None
         self._reconnect = reconnect or Reconnect()
         self._good_since_ns = self._idle_since_ns = self._served_ns = 0
@@ -96,7 +102,7 @@ class Decoder:
         self._is_broken = False  # a new time line has begun that no ring stands for yet
         self._is_short = False  # there was no room for the ring that is due
         self._has_begun = False  # to publish
-        self._alone_since_s = 0.0  # since when no older ring stands in its way
+        self._only_ring_since_s = 0.0  # since when no older ring stands in its way
 
     def start(self) -> None:
         """Begin to read."""
@@ -118,7 +124,7 @@ class Decoder:
                 good_ns = time.monotonic_ns() - self._good_since_ns if self._good_since_ns else 0
                 self._good_since_ns = 0
                 self.trouble = trouble
-                self._page[layout.PAGE_WORD_RECONNECTS] += 1
+                self._status_block[layout.STATUS_WORD_RECONNECTS] += 1
                 pause_s = self._reconnect.pause_ns(trouble[0], good_ns, random.random()) / SECOND_NS
                 _log.warning("%s: %s; trying again in %.1f s", *trouble, pause_s)
                 self.is_stopped.wait(pause_s)
@@ -185,15 +191,15 @@ class Decoder:
         source = open_source(self._options, self._folder)
         self._close_source, self.is_batch = source.close, source.is_batch
         self._pending_max = TOGETHER if source.is_batch else PENDING_MAX
-        page = self._page
-        before = [page[word] for word in _LEFT_OUT]
+        status_block = self._status_block
+        before = [status_block[word] for word in _LEFT_OUT]
 
         def note() -> None:
             for word, told, now in zip(_LEFT_OUT, before, (source.thinned, source.corrupt, source.stale), strict=True):
-                page[word] = told + now
+                status_block[word] = told + now
             if source.mode != self._mode:
                 self._mode = source.mode
-                page.set_mode(self._mode)
+                status_block.set_mode(self._mode)
 
         if self.is_stopped.is_set():  # it could not be closed before it was known
             source.close()
@@ -244,7 +250,7 @@ class Decoder:
         now_ns = time.monotonic_ns()
         captured_ns, utc_ns = picture.received_ns or now_ns, picture.utc_ns or time.time_ns()
         sequence, self._sequence = self._sequence, self._sequence + 1
-        epoch, payload = self._page.words[layout.PAGE_WORD_EPOCH], b""
+        epoch, payload = self._status_block.words[layout.STATUS_WORD_EPOCH], b""
         if ring is not None and slot is not None:
             view = self._slots.get(slot)
             if view is None:
@@ -264,7 +270,7 @@ class Decoder:
             )
             picture.write(view)
             ring.publish(slot, sequence)
-        self._page.words[layout.PAGE_WORD_NEXT_SEQUENCE] = self._sequence
+        self._status_block.words[layout.STATUS_WORD_NEXT_SEQUENCE] = self._sequence
         self._put(Published(sequence, epoch, -1 if slot is None else slot, captured_ns, payload))
         return now_ns
 
@@ -295,24 +301,26 @@ class Decoder:
 
         The old one stays until its frames are done. Where there is no room for both, the new one waits for that.
         """
-        page = self._page
+        status_block = self._status_block
         if not self._is_short:
-            page[layout.PAGE_WORD_EPOCH] += 1  # first: so the loop knows that nothing more comes into the old one
-        epoch = page[layout.PAGE_WORD_EPOCH]
+            status_block[layout.STATUS_WORD_EPOCH] += (
+                1  # first: so the loop knows that nothing more comes into the old one
+            )
+        epoch = status_block[layout.STATUS_WORD_EPOCH]
         camera = self._options.camera or self._node
         facts = RingFacts(self._node, camera, self._run_id, epoch, picture.layout, picture.time_base)
         self._slots.clear()
         while not self.is_stopped.is_set():
             self.room.clear()
-            is_alone = not self._has_old_rings()
+            is_only_ring = not self._has_old_rings()
             try:
                 ring = self._make_ring(facts)
             except NoRoomError:
-                if is_alone and (epoch == 1 or 0 < self._alone_since_s < time.monotonic() - UNMAPPED_WITHIN_S):
+                if is_only_ring and (epoch == 1 or 0 < self._only_ring_since_s < time.monotonic() - UNMAPPED_WITHIN_S):
                     raise
-                self._alone_since_s = (self._alone_since_s or time.monotonic()) if is_alone else 0.0
+                self._only_ring_since_s = (self._only_ring_since_s or time.monotonic()) if is_only_ring else 0.0
             else:
-                self._is_short, self._alone_since_s, self.is_waiting = False, 0.0, False
+                self._is_short, self._only_ring_since_s, self.is_waiting = False, 0.0, False
                 nbytes, size = ring.nbytes / (1 << 20), _size(picture)
                 _log.info("epoch %d: %s %dx%d, %d slots, %.1f MiB", epoch, *size, ring.slots, nbytes)
                 return ring

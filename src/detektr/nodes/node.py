@@ -13,10 +13,10 @@ from types import FrameType
 from typing import ClassVar
 
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX, unpack_descriptor
-from detektr.edge.edge_options import Haste
+from detektr.edge.edge_options import ReclaimMode
 from detektr.edge.ephemeral import Producer
-from detektr.edge.publisher import Outlet
-from detektr.edge.subscriber import Intake
+from detektr.edge.publisher import EdgePublisher
+from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import RefusedError, WireError
 from detektr.events import Event, MessageRefused, NodeStateChanged
 from detektr.ledger import EdgeLedger
@@ -24,7 +24,7 @@ from detektr.memory import layout
 from detektr.memory.journal_reader import open_journal
 from detektr.memory.layout import WANTED_AWAKE, WANTED_EACH
 from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block import take_page
+from detektr.memory.status_block import acquire_status_block
 from detektr.nodes.control import EVENTS_MAX, ControlLine
 from detektr.nodes.dead_letter import save_frame
 from detektr.nodes.spec import NodeSpec
@@ -32,7 +32,7 @@ from detektr.wire.link import Link
 from detektr.wire.message import Failure, Refusal, Welcome
 
 TICK_NS = 1_000_000_000  # a look at everything that nobody rings for ...
-ALONE_TICK_NS = 300_000_000  # ... while frames wait and nobody is there to take them ...
+UNREAD_TICK_NS = 300_000_000  # ... while frames wait and nobody is there to take them ...
 ATTACH_TICK_NS = 50_000_000  # ... and while a producer is missing
 EVENTS_PENDING_MAX = 4096
 _TO_CONSUMER = (Welcome, Refusal)
@@ -50,22 +50,22 @@ class Node(ABC):
         Raises:
             RefusedError: a process of this name runs already, the folder cannot be used, or it has too many inputs.
         """
-        if len(spec.upstreams) > layout.PAGE_INPUTS_MAX:
-            raise RefusedError(f"{spec.node} has {len(spec.upstreams)} inputs; at most {layout.PAGE_INPUTS_MAX}")
+        if len(spec.upstreams) > layout.STATUS_INPUTS_MAX:
+            raise RefusedError(f"{spec.node} has {len(spec.upstreams)} inputs; at most {layout.STATUS_INPUTS_MAX}")
         self.spec, self.control = spec, control
         self.folder = RunFolder(spec.pipeline)
-        self.page = take_page(self.folder, spec.node, spec.replica, self.kind)
+        self.status_block = acquire_status_block(self.folder, spec.node, spec.replica, self.kind)
         self.link = Link(self.folder.inbox(spec.node, spec.replica), self.folder.doorbell(spec.node, spec.replica))
-        self.outlet = Outlet(
+        self.publisher = EdgePublisher(
             self.producer(spec),
             self.folder,
             self.link,
             self.report,
             identify=self.identify,
-            save_letter=self.save_letter,
+            save_dead_letter=self.save_dead_letter,
         )
-        self.intakes = [
-            Intake(upstream, entry, self.folder, self.link, self.page, seen=self.seen_streams)
+        self.subscribers = [
+            EdgeSubscriber(upstream, entry, self.folder, self.link, self.status_block, seen=self.seen_streams)
             for entry, upstream in enumerate(spec.upstreams)
         ]
         self.lock = threading.Lock()  # whoever holds it owns the edges and the outboxes
@@ -85,16 +85,16 @@ class Node(ABC):
             node=spec.node,
             replica=spec.replica,
             payload_bytes=DESCRIPTOR_BYTES_MAX,
-            guest_frames=getattr(spec.options, "guests", 0),
-            guest_policy="drop-oldest",
-            guest_mark=getattr(spec.options, "high_water_mark", 0),
+            ephemeral_frames=getattr(spec.options, "guests", 0),
+            ephemeral_policy="drop-oldest",
+            ephemeral_mark=getattr(spec.options, "high_water_mark", 0),
         )
 
     def prepare(self) -> None:
         """Do what may be refused before anything flows: import, construct, open, reserve."""
         for consumer, options in self.spec.edges.items():
-            self.outlet.add_edge(consumer, options)
-        self.outlet.adopt_guests()
+            self.publisher.add_edge(consumer, options)
+        self.publisher.adopt_ephemeral_edges()
 
     @abstractmethod
     def step(self, now_ns: int) -> bool:
@@ -104,31 +104,31 @@ class Node(ABC):
         """Whether there is something to do that no message will announce."""
         return False
 
-    def haste(self) -> Haste:
+    def reclaim_mode(self) -> ReclaimMode:
         """How much we, or who is before us, want leases back."""
-        haste = Haste.NONE
-        for intake in self.intakes:  # at each turn, here and below: loops, not generators
-            wanted = intake.wanted & ~WANTED_AWAKE
+        reclaim_mode = ReclaimMode.LAZY
+        for subscriber in self.subscribers:  # at each turn, here and below: loops, not generators
+            wanted = subscriber.wanted & ~WANTED_AWAKE
             if wanted == WANTED_EACH:
-                haste = Haste.PASSED_ON
+                reclaim_mode = ReclaimMode.RELAYED
             elif wanted:
-                return Haste.ALL
-        return haste
+                return ReclaimMode.BLOCKED
+        return reclaim_mode
 
     def is_ending(self) -> bool:
         """Whether nothing more will come, so that we wait for what is here to be finished, and end then."""
         if self.is_stopping:
             return True
-        for intake in self.intakes:
-            if not intake.is_ended:
+        for subscriber in self.subscribers:
+            if not subscriber.is_ended:
                 return False
-        return bool(self.intakes)
+        return bool(self.subscribers)
 
     def tick_ns(self) -> int:
         """Return when to look next at what nobody rings for."""
-        if not all(intake.is_attached for intake in self.intakes):
+        if not all(subscriber.is_attached for subscriber in self.subscribers):
             return ATTACH_TICK_NS
-        return ALONE_TICK_NS if self.outlet.is_alone else TICK_NS
+        return UNREAD_TICK_NS if self.publisher.is_unread else TICK_NS
 
     @abstractmethod
     def is_done(self) -> bool:
@@ -136,7 +136,14 @@ class Node(ABC):
 
     def state(self) -> tuple[str, str]:
         """How the node is, and why."""
-        missing = next((intake.why for intake in self.intakes if not intake.is_attached and not intake.is_ended), "")
+        missing = next(
+            (
+                subscriber.why
+                for subscriber in self.subscribers
+                if not subscriber.is_attached and not subscriber.is_ended
+            ),
+            "",
+        )
         return ("waiting", missing) if missing else ("running", "")
 
     def stop(self, *, is_final: bool, within_ns: int | None = None) -> None:
@@ -156,13 +163,13 @@ class Node(ABC):
 
     def drop_rest(self, reason: str) -> int:
         """Drop what is still here, at the end of a drain whose time is over; returns how many frames."""
-        return self.outlet.drop_rest(reason)
+        return self.publisher.drop_rest(reason)
 
     def try_end(self) -> bool:
         """End our edges when they are empty; consumers are told so unless only this process stops."""
         if self.is_stopping and not self.is_final:
-            return self.outlet.fanout.is_empty
-        return self.outlet.try_end()
+            return self.publisher.fanout.is_empty
+        return self.publisher.try_end()
 
     def seen_streams(self) -> list[tuple[int, int]]:
         """For a durable consumer: per stream, the next sequence that it expects."""
@@ -176,7 +183,7 @@ class Node(ABC):
     def run(self) -> None:
         """Work until everything is finished, or stopped and drained, or the drain's time is over."""
         wakeup = self._catch_signals()
-        self.outlet.call_back()
+        self.publisher.call_back()
         watched = [wakeup] if self.control is None else [wakeup, self.control.fileno()]
         for fd in watched:
             self.link.watch(fd)
@@ -191,22 +198,22 @@ class Node(ABC):
         """Do what there is to do; whether the loop may sleep now."""
         with self.lock:
             self.is_asleep = False
-            if self.outlet.recall.has_asked:
-                self.outlet.recall.wake()
+            if self.publisher.reclaim.has_asked:
+                self.publisher.reclaim.wake()
             now_ns = time.monotonic_ns()
             if self.link.has_mail:
                 self._receive(now_ns)
             has_news = is_outlived = False
-            for intake in self.intakes:
-                if intake.receive():
+            for subscriber in self.subscribers:
+                if subscriber.receive():
                     has_news = True
-                if intake.is_outlived:
+                if subscriber.is_outlived:
                     is_outlived = True
             is_rung, is_ending = self.link.is_rung, self.is_ending()
             if self._serve(now_ns, is_ending=is_ending):
                 has_news = True
-            for intake in self.intakes:
-                intake.flush()
+            for subscriber in self.subscribers:
+                subscriber.flush()
             # Rung for no frame: something has ended, or somebody waits for us. At the end any news may be the last.
             is_due = (is_rung and (not has_news or is_outlived)) or (is_ending and (is_rung or has_news))
             if is_due or now_ns >= self._next_tick_ns:
@@ -222,13 +229,17 @@ class Node(ABC):
 
     def _fall_asleep(self) -> bool:
         """Tell those before and after us that we sleep; whether there is news that they could not know to ring for."""
-        recall = self.outlet.recall
-        has_edges = bool(self.outlet.fanout.edges)  # of most processors nobody reads
-        has_news = has_edges and recall.fall_asleep()
-        for intake in self.intakes:
-            if intake.fall_asleep():
+        reclaim = self.publisher.reclaim
+        has_edges = bool(self.publisher.fanout.edges)  # of most processors nobody reads
+        has_news = has_edges and reclaim.fall_asleep()
+        for subscriber in self.subscribers:
+            if subscriber.fall_asleep():
                 has_news = True
-        return has_news or (has_edges and recall.haste is not Haste.ALL and self.haste() is not recall.haste)
+        return has_news or (
+            has_edges
+            and reclaim.reclaim_mode is not ReclaimMode.BLOCKED
+            and self.reclaim_mode() is not reclaim.reclaim_mode
+        )
 
     def serve(self) -> None:
         """Do the loop's work for the edges from another thread, which has news, if the loop sleeps; else it will."""
@@ -239,32 +250,32 @@ class Node(ABC):
                 self.link.wake()
                 return
             self._serve(time.monotonic_ns(), is_ending=False)
-            while self.is_asleep and (self.outlet.recall.fall_asleep() or self.has_work()):
+            while self.is_asleep and (self.publisher.reclaim.fall_asleep() or self.has_work()):
                 self._serve(time.monotonic_ns(), is_ending=False)
 
     def _serve(self, now_ns: int, *, is_ending: bool) -> bool:
         """Work, and move leases; whether there was something to do."""
-        has_moved, outlet = self.step(now_ns), self.outlet
-        if outlet.fanout.edges:
-            haste = Haste.ALL if is_ending else self.haste()
-            if haste is not outlet.recall.haste:
-                outlet.recall.hurry(haste)
-            has_moved |= outlet.pump(now_ns)
-        self.settle(outlet.collect())
+        has_moved, publisher = self.step(now_ns), self.publisher
+        if publisher.fanout.edges:
+            reclaim_mode = ReclaimMode.BLOCKED if is_ending else self.reclaim_mode()
+            if reclaim_mode is not publisher.reclaim.reclaim_mode:
+                publisher.reclaim.set_mode(reclaim_mode)
+            has_moved |= publisher.pump(now_ns)
+        self.settle(publisher.collect())
         return has_moved
 
     def close(self) -> None:
         """Leave the edges and take away what is ours, unless a supervisor lives who wants to read it."""
         is_own = self.control is None or self.control.is_cut
-        for intake in self.intakes:
-            intake.close()
-        self.outlet.close(unlink=is_own)
+        for subscriber in self.subscribers:
+            subscriber.close()
+        self.publisher.close(unlink=is_own)
         if is_own:  # by name too: a signal may have ended us before the outlet knew what had just been made
             for _, _, _, path in self.folder.journals(self.spec.node, self.spec.replica):
                 path.unlink(missing_ok=True)
         self.link.close()
         self._tell()
-        self.page.close(unlink=is_own)
+        self.status_block.close(unlink=is_own)
         if self.control is not None and self.control.is_cut:
             self.folder.sweep_if_abandoned()  # what others left who went before us, and the supervisor did not take
         elif is_own:
@@ -272,7 +283,7 @@ class Node(ABC):
 
     def ledgers(self) -> list[EdgeLedger]:
         """Return the ledgers of our edges as they are now, inputs first; to be asked before `close`."""
-        found = [ledger for intake in self.intakes if (ledger := intake.ledger()) is not None]
+        found = [ledger for subscriber in self.subscribers if (ledger := subscriber.ledger()) is not None]
         for producer, _, consumer, path in self.folder.journals(self.spec.node, self.spec.replica):
             journal = open_journal(path, producer, consumer)
             if journal is not None:
@@ -285,7 +296,7 @@ class Node(ABC):
         if self.control is None or not self.spec.is_audited:
             return
         if len(self._events) == EVENTS_PENDING_MAX:
-            self.page[layout.PAGE_WORD_TRAIL_LOST] += 1
+            self.status_block[layout.STATUS_WORD_TRAIL_LOST] += 1
         self._events.append(event)
         if len(self._events) > EVENTS_PENDING_MAX // 4:
             self._next_tick_ns = 0
@@ -294,7 +305,7 @@ class Node(ABC):
         """Return the id of the frame that an announcement is about."""
         return unpack_descriptor(payload).id
 
-    def save_letter(self, payload: bytes, why: str) -> str:
+    def save_dead_letter(self, payload: bytes, why: str) -> str:
         """Keep a dead-lettered frame's picture and the reason; returns where."""
         return save_frame(self.folder, payload, why)
 
@@ -307,34 +318,34 @@ class Node(ABC):
                 if not isinstance(message, Failure):  # the others change who is attached
                     self._next_tick_ns = 0
                 if isinstance(message, _TO_CONSUMER):
-                    if not self.intakes:
+                    if not self.subscribers:
                         raise WireError(f"{type(message).__name__} to a {self.kind}, which reads from nobody")
-                    for intake in self.intakes:
-                        if intake.owns(message.session):
-                            intake.handle(message, now_ns)
+                    for subscriber in self.subscribers:
+                        if subscriber.owns(message.session):
+                            subscriber.handle(message, now_ns)
                 else:
-                    self.outlet.handle(message, now_ns)
+                    self.publisher.handle(message, now_ns)
             except WireError as fault:
                 self._refuse(fault)
 
     def _refuse(self, fault: WireError) -> None:
-        self.page[layout.PAGE_WORD_WIRE_ERRORS] += 1
-        if self.page[layout.PAGE_WORD_WIRE_ERRORS].bit_count() == 1:  # 1, 2, 4, 8, ... of them
+        self.status_block[layout.STATUS_WORD_WIRE_ERRORS] += 1
+        if self.status_block[layout.STATUS_WORD_WIRE_ERRORS].bit_count() == 1:  # 1, 2, 4, 8, ... of them
             _log.warning("message refused: %s", fault)
-        self.report(MessageRefused(self.page.path.stem, str(fault)))
+        self.report(MessageRefused(self.status_block.path.stem, str(fault)))
 
     def _tick(self, now_ns: int) -> None:
-        for intake in self.intakes:
-            intake.tick(now_ns)
-        self.outlet.tick(now_ns)
+        for subscriber in self.subscribers:
+            subscriber.tick(now_ns)
+        self.publisher.tick(now_ns)
         state = self.state()
         if self.is_stopping:
             state = "draining", ""
         if state != self._state:
             self._state = state
-            self.page.set_state(*state)
+            self.status_block.set_state(*state)
             _log.info("%s", state[1] if state[1].startswith(state[0]) else ": ".join(filter(None, state)))
-            self.report(NodeStateChanged(self.page.path.stem, *state))
+            self.report(NodeStateChanged(self.status_block.path.stem, *state))
         self._tell()
 
     def _tell(self) -> None:
@@ -351,7 +362,7 @@ class Node(ABC):
             return True
         if self.is_stopping and now_ns > self.stop_deadline_ns:
             count = self.drop_rest("stopped")
-            self.settle(self.outlet.collect())
+            self.settle(self.publisher.collect())
             if count:
                 _log.warning("the drain's %s are over: %d frames dropped as stopped", self.spec.options.drain, count)
             self.try_end()
@@ -370,7 +381,7 @@ class Node(ABC):
                 self.stop(is_final=True, within_ns=order.get("within_ns"))
             elif order is not None and order.get("order") == "give_up":
                 with self.lock:
-                    self.outlet.give_up(order["consumer"])
+                    self.publisher.give_up(order["consumer"])
             if self.control.is_cut:
                 self.link.unwatch(self.control.fileno())
                 _log.warning("the supervisor is gone: stopping")

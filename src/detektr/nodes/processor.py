@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from detektr.descriptor import unpack_descriptor
 from detektr.edge.ephemeral import Producer
-from detektr.edge.subscriber import Intake
+from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import OverwrittenError
 from detektr.memory import layout
 from detektr.memory.journal_reader import Lease
@@ -23,7 +23,7 @@ from detektr.nodes.worker import WorkerNode
 from detektr.options import ProcessorOptions
 
 ALIVE_EVERY_NS = 10_000_000  # at most so often it is said that we live, however short a frame's time is
-GUEST_EVENTS = 1024  # kept for guests: a few MiB, and only once one comes
+EPHEMERAL_EVENTS = 1024  # kept for guests: a few MiB, and only once one comes
 
 
 class ProcessorNode(WorkerNode):
@@ -37,7 +37,7 @@ class ProcessorNode(WorkerNode):
         super().__init__(spec, control)
         self._frames = FrameReader(self.folder)
         self._unsent: deque[bytes] = deque()  # of the frame worked on last, that wait for room
-        self._emitting: tuple[Lease, Intake] | None = None  # whose they are: it is held until they are out
+        self._emitting: tuple[Lease, EdgeSubscriber] | None = None  # whose they are: it is held until they are out
         assert isinstance(spec.options, ProcessorOptions)
         self._alive_every_ns = max(ALIVE_EVERY_NS, min(TICK_NS, spec.options.timeout_ns // 4))
         self._alive_ns = 0
@@ -49,18 +49,18 @@ class ProcessorNode(WorkerNode):
         return replace(
             super().producer(spec),
             payload_bytes=options.event_bytes,
-            guest_frames=GUEST_EVENTS,
-            guest_policy="block",
+            ephemeral_frames=EPHEMERAL_EVENTS,
+            ephemeral_policy="block",
         )
 
     def prepare(self) -> None:
         """Import the user's code, and go on counting events where a predecessor left off."""
         super().prepare()
-        run = self.page[layout.PAGE_WORD_RUN] or int.from_bytes(os.urandom(4), "big") | 1
-        self.page[layout.PAGE_WORD_RUN] = run
-        edges = self.outlet.fanout.edges.values()
+        run = self.status_block[layout.STATUS_WORD_RUN] or int.from_bytes(os.urandom(4), "big") | 1
+        self.status_block[layout.STATUS_WORD_RUN] = run
+        edges = self.publisher.fanout.edges.values()
         # An edge that was adopted has the room of its predecessor's `event_bytes`.
-        room = min((edge.journal.payload_bytes_max for edge in edges), default=self.outlet.producer.payload_bytes)
+        room = min((edge.journal.payload_bytes_max for edge in edges), default=self.publisher.producer.payload_bytes)
         self._events_out = EventStream(self.spec.node, self.spec.replica, run, room)
         # The furthest: the frame that a predecessor died on is worked on again, so an edge that it did not come to
         # misses nothing; below the furthest, another frame's events would be taken for ones that are known.
@@ -76,8 +76,8 @@ class ProcessorNode(WorkerNode):
         has_emitted = bool(self._unsent) and self._emit()
         if not self.may_work() and now_ns - self._alive_ns > self._alive_every_ns:
             self._alive_ns = now_ns
-            for intake in self.intakes:  # it is not for want of progress of ours that its leases last
-                intake.note_alive()
+            for subscriber in self.subscribers:  # it is not for want of progress of ours that its leases last
+                subscriber.note_alive()
         return super().step(now_ns) or has_emitted
 
     def tick_ns(self) -> int:
@@ -100,7 +100,7 @@ class ProcessorNode(WorkerNode):
         """Return the frame's id."""
         return unpack_descriptor(lease.payload).id
 
-    def work(self, lease: Lease, intake: Intake) -> None:
+    def work(self, lease: Lease, subscriber: EdgeSubscriber) -> None:
         """Let the user's code see the frame; its events are offered only if the frame was what it was to the end."""
         frame, is_intact = self._frames.open(lease)
         try:
@@ -110,44 +110,44 @@ class ProcessorNode(WorkerNode):
             frame.close()
         if not is_intact():
             raise OverwrittenError("the slot was written again while it was worked on")
-        if not intake.still_holds(lease):
+        if not subscriber.still_holds(lease):
             raise OverwrittenError("the lease was over before the work was done")
         self._unsent.extend(packed)
 
-    def hand_on(self, lease: Lease, intake: Intake) -> None:
+    def hand_on(self, lease: Lease, subscriber: EdgeSubscriber) -> None:
         """Offer the frame's events, and give it back when all are out."""
-        self._emitting = lease, intake
+        self._emitting = lease, subscriber
         self._emit()
 
     def _has_room(self) -> bool:
-        fanout = self.outlet.fanout
+        fanout = self.publisher.fanout
         return not fanout.edges or fanout.has_room(0)
 
     def _emit(self) -> bool:
         """Offer the last frame's events as far as there is room, and give it back when all are out; False: no room."""
         assert self._emitting is not None
-        (lease, intake), stream, unsent = self._emitting, self._events_out, self._unsent
+        (lease, subscriber), stream, unsent = self._emitting, self._events_out, self._unsent
         has_moved = False
         while unsent and self._has_room():
             has_moved = True
-            if not intake.still_holds(lease):  # another attempt gives all of them
+            if not subscriber.still_holds(lease):  # another attempt gives all of them
                 unsent.clear()
-                self.page[layout.PAGE_WORD_REFUSED] += 1
-                intake.let_go(lease)
+                self.status_block[layout.STATUS_WORD_REFUSED] += 1
+                subscriber.let_go(lease)
                 return True
             sequence, stream.sequence = stream.sequence, stream.sequence + 1
-            self.outlet.fanout.offer(0, stream.key, sequence, lease.captured_ns, unsent.popleft())
+            self.publisher.fanout.offer(0, stream.key, sequence, lease.captured_ns, unsent.popleft())
         if not unsent:
-            super().hand_on(lease, intake)
+            super().hand_on(lease, subscriber)
         return has_moved
 
     def identify(self, payload: bytes) -> str:
         """Return the id of the frame that an event is about."""
         return identify_event(payload)
 
-    def save_letter(self, payload: bytes, why: str) -> str:
+    def save_dead_letter(self, payload: bytes, why: str) -> str:
         """Keep an event that its sink could not take."""
-        return save_event(self.spec.pipeline, self.page.path.stem, unpack_event(payload), why)
+        return save_event(self.spec.pipeline, self.status_block.path.stem, unpack_event(payload), why)
 
     def close(self) -> None:
         """Leave, then unmap the rings."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from detektr.edge.subscriber import Intake
+from detektr.edge.subscriber import EdgeSubscriber
 from detektr.memory.journal_reader import Lease
 from detektr.nodes.event_stream import identify_event, unpack_event
 from detektr.nodes.worker import WorkerNode
@@ -20,7 +20,7 @@ class SinkNode(WorkerNode):
         """Return the id of the frame that the event is about."""
         return identify_event(lease.payload)
 
-    def work(self, lease: Lease, intake: Intake) -> None:
+    def work(self, lease: Lease, subscriber: EdgeSubscriber) -> None:
         """Let the user's code write the event."""
         event = unpack_event(lease.payload)
         if lease.delivery > 1:

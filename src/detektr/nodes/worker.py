@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from detektr.edge.edge_options import Haste
+from detektr.edge.edge_options import ReclaimMode
 from detektr.edge.lease import HOPELESS
-from detektr.edge.subscriber import Intake
+from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import OverwrittenError, RefusedError, ResultError
 from detektr.memory import layout
 from detektr.memory.journal_reader import Lease
@@ -49,7 +49,7 @@ class WorkerNode(Node):
         """Return the id of the frame that a lease is about."""
 
     @abstractmethod
-    def work(self, lease: Lease, intake: Intake) -> None:
+    def work(self, lease: Lease, subscriber: EdgeSubscriber) -> None:
         """Do the user's work on one lease.
 
         Args:
@@ -60,41 +60,41 @@ class WorkerNode(Node):
             BaseException: whatever the user's code raised.
         """
 
-    def hand_on(self, lease: Lease, intake: Intake) -> None:
+    def hand_on(self, lease: Lease, subscriber: EdgeSubscriber) -> None:
         """Do what is left when the work went well: give the lease back upstream."""
-        intake.finish((lease.key, lease.sequence), lease.grant)  # first: somebody may wait for it
-        self.page.count_frame(time.monotonic_ns() - lease.captured_ns, time.time_ns())
+        subscriber.finish((lease.key, lease.sequence), lease.delivery_tag)  # first: somebody may wait for it
+        self.status_block.count_frame(time.monotonic_ns() - lease.captured_ns, time.time_ns())
 
     def step(self, now_ns: int) -> bool:
         """Work on what is there, inputs in turn, for a millisecond or one frame, whichever takes longer."""
         if self.is_stopping and not self.is_final:
             return False  # what is not begun yet goes back upstream when we leave
         end_ns = now_ns + STINT_NS
-        intakes, count = self.intakes, len(self.intakes)
+        subscribers, count = self.subscribers, len(self.subscribers)
         idle, has_worked = 0, False  # intakes that had nothing, one after the other
         while idle < count and now_ns < end_ns and self.may_work():
-            intake = intakes[self._turn]
+            subscriber = subscribers[self._turn]
             self._turn = (self._turn + 1) % count
-            lease = intake.take() if intake.leases else None
+            lease = subscriber.take() if subscriber.leases else None
             if lease is None:
                 idle += 1
                 continue
-            self._work_on(intake, lease, now_ns)
+            self._work_on(subscriber, lease, now_ns)
             idle, has_worked, now_ns = 0, True, time.monotonic_ns()
         return has_worked
 
     def has_work(self) -> bool:
         """Whether leases wait to be worked on."""
-        is_alone = self.is_stopping and not self.is_final
-        if not is_alone:
-            for intake in self.intakes:  # at each turn: a loop, not a generator
-                if intake.leases:
+        is_restarting = self.is_stopping and not self.is_final
+        if not is_restarting:
+            for subscriber in self.subscribers:  # at each turn: a loop, not a generator
+                if subscriber.leases:
                     return self.may_work()
         return False
 
-    def haste(self) -> Haste:
+    def reclaim_mode(self) -> ReclaimMode:
         """All, where there is no room for what the work gives; what is before us does not wait for our own edges."""
-        return Haste.NONE if self.may_work() else Haste.ALL
+        return ReclaimMode.LAZY if self.may_work() else ReclaimMode.BLOCKED
 
     def may_work(self) -> bool:
         """Whether there is room for what the work gives."""
@@ -102,8 +102,8 @@ class WorkerNode(Node):
 
     def is_done(self) -> bool:
         """Done when every input has ended (or only we stop) and our own edges are empty."""
-        is_alone = self.is_stopping and not self.is_final
-        return (is_alone or all(intake.is_ended for intake in self.intakes)) and self.try_end()
+        is_restarting = self.is_stopping and not self.is_final
+        return (is_restarting or all(subscriber.is_ended for subscriber in self.subscribers)) and self.try_end()
 
     def close(self) -> None:
         """Let the user's code close, then leave."""
@@ -114,16 +114,16 @@ class WorkerNode(Node):
                 _log.error("%s.close() raised %s: %s", type(self._user).__name__, type(fault).__name__, fault)
         super().close()
 
-    def _work_on(self, intake: Intake, lease: Lease, now_ns: int) -> None:
-        page, name = self.page, (lease.key, lease.sequence)
-        page.words[layout.PAGE_WORD_WORKING_SINCE_NS] = now_ns
+    def _work_on(self, subscriber: EdgeSubscriber, lease: Lease, now_ns: int) -> None:
+        status_block, name = self.status_block, (lease.key, lease.sequence)
+        status_block.words[layout.STATUS_WORD_WORKING_SINCE_NS] = now_ns
         try:
-            self.work(lease, intake)
+            self.work(lease, subscriber)
         except OverwrittenError:
-            page[layout.PAGE_WORD_REFUSED] += 1
-            intake.fail(name, "overwritten")
+            status_block[layout.STATUS_WORD_REFUSED] += 1
+            subscriber.fail(name, "overwritten")
         except BaseException as fault:  # sys.exit() too: one frame's failure, not this process's end
-            page[layout.PAGE_WORD_FAILURES] += 1
+            status_block[layout.STATUS_WORD_FAILURES] += 1
             why = "".join(traceback.format_exception(fault))[-WHY_CHARS_MAX:]
             why = HOPELESS + why if isinstance(fault, ResultError) else why
             last = traceback.extract_tb(fault.__traceback__)[-1]
@@ -133,11 +133,11 @@ class WorkerNode(Node):
             if times.bit_count() == 1:  # 1, 2, 4, 8, ... of a kind: a fault on every frame must not drown the others
                 again = f"; {times} of this kind so far" if times > 1 else ""
                 _log.error("%s, attempt %d: %s%s", self.describe(lease), lease.delivery, what, again)
-            intake.fail(name, why)
-            intake.flush()
+            subscriber.fail(name, why)
+            subscriber.flush()
         else:
-            self.hand_on(lease, intake)
-        page.words[layout.PAGE_WORD_WORKING_SINCE_NS] = 0
+            self.hand_on(lease, subscriber)
+        status_block.words[layout.STATUS_WORD_WORKING_SINCE_NS] = 0
 
     def _hook(self, name: str) -> None:
         hook = getattr(self._user, name, None)

@@ -17,14 +17,14 @@ def worst(states: Iterable[str]) -> str:
     return max(states, key=lambda state: STATES.index(state) if state in STATES else 0)
 
 
-def node_state(supervised: str, page_states: Iterable[str], *, is_stalled: bool) -> str:
+def node_state(supervised: str, block_states: Iterable[str], *, is_stalled: bool) -> str:
     """Return a node's state.
 
     Args:
         supervised: the supervisor's word.
-        page_states: what the pages of its living processes say.
+        block_states: what the pages of its living processes say.
         is_stalled: whether one of its edges has frames and nobody to take them.
     """
-    states = [] if supervised in SUPERVISED else [state for state in page_states if state != "stopped"]
+    states = [] if supervised in SUPERVISED else [state for state in block_states if state != "stopped"]
     state = worst([supervised, *states])
     return "stalled" if is_stalled and state in ("running", "waiting", "draining") else state

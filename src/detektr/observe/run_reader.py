@@ -8,7 +8,7 @@ from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.journal_reader import JournalReader, open_journal
 from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block import NodeSnapshot, PageReader, open_page
+from detektr.memory.status_block import NodeSnapshot, StatusBlockReader, open_status_block
 
 
 class RunReader:
@@ -18,12 +18,14 @@ class RunReader:
         """Read the run in `folder`; it need not be there yet."""
         self._folder = folder
         self._journals: dict[str, JournalReader] = {}
-        self._pages: dict[str, PageReader] = {}
+        self._status_blocks: dict[str, StatusBlockReader] = {}
 
     def read(self) -> tuple[list[EdgeLedger], list[NodeSnapshot]]:
         """Return the ledger of each part of each edge, and what each page says."""
-        journals, pages = self._look()
-        return [journal.ledger() for journal in journals.values()], [page.snapshot() for page in pages.values()]
+        journals, status_blocks = self._look()
+        return [journal.ledger() for journal in journals.values()], [
+            status_block.snapshot() for status_block in status_blocks.values()
+        ]
 
     def is_ended(self, names: Iterable[str]) -> bool:
         """Say whether all these journals are there and have ended: all was delivered, and nothing more comes.
@@ -39,24 +41,24 @@ class RunReader:
         """Unmap everything."""
         for journal in self._journals.values():
             journal.close()
-        for page in self._pages.values():
-            page.close()
+        for status_block in self._status_blocks.values():
+            status_block.close()
         self._journals.clear()
-        self._pages.clear()
+        self._status_blocks.clear()
 
-    def _look(self) -> tuple[dict[str, JournalReader], dict[str, PageReader]]:
+    def _look(self) -> tuple[dict[str, JournalReader], dict[str, StatusBlockReader]]:
         for name in [name for name, journal in self._journals.items() if journal.is_unlinked]:
             self._journals.pop(name).close()
-        for name in [name for name, page in self._pages.items() if page.segment.is_unlinked]:
-            self._pages.pop(name).close()
+        for name in [name for name, status_block in self._status_blocks.items() if status_block.segment.is_unlinked]:
+            self._status_blocks.pop(name).close()
         for producer, _, consumer, path in self._folder.journals():
             if path.name not in self._journals:
                 journal = open_journal(path, producer, consumer)
                 if journal is not None:
                     self._journals[path.name] = journal
-        for node, replica, path in self._folder.pages():
-            if path.name not in self._pages:
-                page = open_page(path, node, replica)
-                if page is not None:
-                    self._pages[path.name] = page
-        return self._journals, self._pages
+        for node, replica, path in self._folder.status_blocks():
+            if path.name not in self._status_blocks:
+                status_block = open_status_block(path, node, replica)
+                if status_block is not None:
+                    self._status_blocks[path.name] = status_block
+        return self._journals, self._status_blocks

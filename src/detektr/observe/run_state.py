@@ -35,7 +35,7 @@ def write_json(path: Path, values: Mapping[str, Any], mode: int = 0o666) -> None
         raise
 
 
-def write_roster(folder: RunFolder, values: Mapping[str, Any]) -> None:
+def write_run_state(folder: RunFolder, values: Mapping[str, Any]) -> None:
     """Write down what the supervisor knows, for this user only.
 
     Raises:
@@ -44,10 +44,10 @@ def write_roster(folder: RunFolder, values: Mapping[str, Any]) -> None:
     write_json(folder.path / _FILE, values, 0o600)
 
 
-def read_roster(folder: RunFolder) -> dict[str, Any]:
+def read_run_state(folder: RunFolder) -> dict[str, Any]:
     """Return what the supervisor wrote down; empty where there is none, or where it is dead."""
     with contextlib.suppress(OSError, ValueError):
-        roster: dict[str, Any] = json.loads((folder.path / _FILE).read_text())
-        if folder.lock_holder() == roster["pid"]:
-            return roster
+        run_state: dict[str, Any] = json.loads((folder.path / _FILE).read_text())
+        if folder.lock_holder() == run_state["pid"]:
+            return run_state
     return {}

@@ -11,8 +11,8 @@ from detektr.memory.run_folder import NAME, RunFolder, owner_of, shm_root
 _KINDS = {
     ".ring": "ring",
     ".edge": "journal",
-    ".page": "page",
-    ".returns": "returns",
+    ".status": "status block",
+    ".completions": "completion queue",
     ".sock": "socket",
     ".bell": "doorbell",
     ".lock": "lock",
@@ -56,7 +56,8 @@ def clean_shm() -> tuple[list[tuple[str, str, int]], list[str]]:
         lock.close()
         removed += [(folder.pipeline, name, before.get(name, 0)) for name in names if name in before]
         kept += [
-            f"{folder.pipeline}: {node}.{replica} lives, process {pid}" for node, replica, pid in folder.live_pages()
+            f"{folder.pipeline}: {node}.{replica} lives, process {pid}"
+            for node, replica, pid in folder.live_processes()
         ]
     return removed, kept
 
@@ -94,7 +95,7 @@ def _folders() -> Iterator[RunFolder]:
 
 def _files(folder: RunFolder) -> list[ShmFile]:
     holder = folder.lock_holder()
-    live = {f"{node}.{replica}": pid for node, replica, pid in folder.live_pages()}
+    live = {f"{node}.{replica}": pid for node, replica, pid in folder.live_processes()}
     found = []
     with contextlib.suppress(FileNotFoundError):
         for path in sorted(folder.path.iterdir()):

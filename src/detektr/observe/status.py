@@ -14,13 +14,13 @@ from detektr.memory.run_folder import NAME, RunFolder, shm_root
 from detektr.memory.status_block import NodeSnapshot
 from detektr.observe.node_state import SUPERVISED, node_state, worst
 from detektr.observe.run_reader import RunReader
-from detektr.observe.run_state import read_roster
+from detektr.observe.run_state import read_run_state
 
 _COUNTS = ("frames", "failures", "refused", "wire_errors", "reconnects", "thinned", "corrupt", "stale", "trail_lost")
 
 
 def describe_nodes(
-    supervised: Mapping[str, Mapping[str, Any]], ledgers: Iterable[EdgeLedger], pages: Iterable[NodeSnapshot]
+    supervised: Mapping[str, Mapping[str, Any]], ledgers: Iterable[EdgeLedger], snapshots: Iterable[NodeSnapshot]
 ) -> dict[str, dict[str, Any]]:
     """Put together what the supervisor, the pages and the ledgers say of each node.
 
@@ -35,26 +35,26 @@ def describe_nodes(
     """
     stalled = {ledger.producer for ledger in ledgers if ledger.is_stalled}
     by_node: dict[str, list[NodeSnapshot]] = {name: [] for name in supervised}
-    for page in pages:
-        by_node.setdefault(page.node, []).append(page)
+    for snapshot in snapshots:
+        by_node.setdefault(snapshot.node, []).append(snapshot)
     nodes: dict[str, dict[str, Any]] = {}
     for name, found in by_node.items():
         known = supervised.get(name, {})
-        live = [page for page in found if page.is_alive]
+        live = [snapshot for snapshot in found if snapshot.is_alive]
         if known:
-            state = node_state(known["state"], [page.state for page in live], is_stalled=name in stalled)
+            state = node_state(known["state"], [snapshot.state for snapshot in live], is_stalled=name in stalled)
         else:
-            state = node_state(worst(page.state for page in live or found), (), is_stalled=name in stalled)
-        words = [page.why for page in live if page.why and state not in SUPERVISED]
+            state = node_state(worst(snapshot.state for snapshot in live or found), (), is_stalled=name in stalled)
+        words = [snapshot.why for snapshot in live if snapshot.why and state not in SUPERVISED]
         nodes[name] = {
-            "kind": known.get("kind") or next((page.kind for page in found if page.kind), ""),
+            "kind": known.get("kind") or next((snapshot.kind for snapshot in found if snapshot.kind), ""),
             "state": state,
-            "pids": [page.pid for page in live] if not known else known["pids"],
+            "pids": [snapshot.pid for snapshot in live] if not known else known["pids"],
             "restarts": known.get("restarts", 0),
             "why": known.get("why") or next(iter(words), ""),
-            "since": _utc(min((page.since_utc_ns for page in live if page.state == state), default=0)),
-            "mode": next((page.mode for page in live if page.mode), ""),
-            **{count: sum(getattr(page, count) for page in found) for count in _COUNTS},
+            "since": _utc(min((snapshot.since_utc_ns for snapshot in live if snapshot.state == state), default=0)),
+            "mode": next((snapshot.mode for snapshot in live if snapshot.mode), ""),
+            **{count: sum(getattr(snapshot, count) for snapshot in found) for count in _COUNTS},
         }
     return nodes
 
@@ -70,19 +70,19 @@ def read_status(name: str) -> dict[str, Any]:
         DetektrError: no pipeline of this name runs.
     """
     folder = find_running(name)
-    roster = read_roster(folder)
+    run_state = read_run_state(folder)
     reader = RunReader(folder)
-    ledgers, pages = reader.read()
+    ledgers, snapshots = reader.read()
     reader.close()
-    started_ns = roster.get("started_utc_ns")
+    started_ns = run_state.get("started_utc_ns")
     return {
         "pipeline": name,
-        "state": worst(node["state"] for node in roster["nodes"].values()) if roster else "running",
-        "file": roster.get("file"),
-        "supervisor": roster.get("pid"),
+        "state": worst(node["state"] for node in run_state["nodes"].values()) if run_state else "running",
+        "file": run_state.get("file"),
+        "supervisor": run_state.get("pid"),
         "seconds": round((time.time_ns() - started_ns) / 1e9, 1) if started_ns else None,
-        "metrics": roster.get("metrics"),
-        "nodes": describe_nodes(roster.get("nodes", {}), ledgers, pages),
+        "metrics": run_state.get("metrics"),
+        "nodes": describe_nodes(run_state.get("nodes", {}), ledgers, snapshots),
         "edges": [edge.as_record() for edge in merge(ledgers)],
     }
 
@@ -91,10 +91,10 @@ def list_pipelines() -> list[dict[str, Any]]:
     """Return the pipelines of this user that have live processes: `pipeline`, `file`, `supervisor`, `processes`."""
     found = []
     for folder in _folders():
-        roster = read_roster(folder)
-        live = folder.live_pages()
-        if roster or live:
-            facts = {"file": roster.get("file"), "supervisor": roster.get("pid"), "processes": len(live)}
+        run_state = read_run_state(folder)
+        live = folder.live_processes()
+        if run_state or live:
+            facts = {"file": run_state.get("file"), "supervisor": run_state.get("pid"), "processes": len(live)}
             found.append({"pipeline": folder.pipeline, **facts})
     return found
 
@@ -116,7 +116,7 @@ def find_running(name: str) -> RunFolder:
         DetektrError: no pipeline of this name runs.
     """
     folder = RunFolder(name)
-    if not folder.path.is_dir() or (folder.lock_holder() is None and not folder.live_pages()):
+    if not folder.path.is_dir() or (folder.lock_holder() is None and not folder.live_processes()):
         names = ", ".join(pipeline["pipeline"] for pipeline in list_pipelines())
         raise DetektrError(f"no pipeline {name!r} is running; running: {names or 'none'}")
     return folder

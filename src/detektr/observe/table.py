@@ -62,7 +62,7 @@ class Flow:
         now_ns: int,
         nodes: Mapping[str, Mapping[str, Any]],
         ledgers: Iterable[EdgeLedger],
-        pages: Iterable[NodeSnapshot],
+        snapshots: Iterable[NodeSnapshot],
     ) -> list[Row]:
         """Take another look and return the rows.
 
@@ -72,7 +72,7 @@ class Flow:
             ledgers: of all edges.
             pages: of all processes.
         """
-        look = _look(now_ns, pages)
+        look = _look(now_ns, snapshots)
         while self._looks and now_ns - self._looks[0].at_ns > SPAN_NS:
             self._looks.popleft()
         before = self._looks[0] if self._looks else look
@@ -176,14 +176,14 @@ def draw(title: str, rows: Iterable[Row], width: int) -> Table:
     return table
 
 
-def _look(now_ns: int, pages: Iterable[NodeSnapshot]) -> _Look:
+def _look(now_ns: int, snapshots: Iterable[NodeSnapshot]) -> _Look:
     frames: dict[str, int] = {}
     ages: dict[str, tuple[int, ...]] = {}
-    for page in pages:
-        frames[page.node] = frames.get(page.node, 0) + page.frames
-        known = ages.get(page.node)
-        both = zip(known, page.age_counts, strict=True) if known else None
-        ages[page.node] = tuple(one + other for one, other in both) if both else page.age_counts
+    for snapshot in snapshots:
+        frames[snapshot.node] = frames.get(snapshot.node, 0) + snapshot.frames
+        known = ages.get(snapshot.node)
+        both = zip(known, snapshot.age_counts, strict=True) if known else None
+        ages[snapshot.node] = tuple(one + other for one, other in both) if both else snapshot.age_counts
     return _Look(now_ns, frames, ages)
 
 

@@ -19,7 +19,7 @@ _FILTERS: dict[int, _Filters] = {  # by the angle counterclockwise, in degrees
 }
 
 
-class Upright:
+class AutoRotate:
     """Turns FFmpeg's frames by quarter turns where they say so, and hands on the others as they are."""
 
     def __init__(self) -> None:

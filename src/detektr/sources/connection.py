@@ -19,7 +19,7 @@ from detektr.errors import SourceError
 from detektr.options import CaptureOptions
 from detektr.source_uri import scheme_of
 from detektr.sources.ffmpeg_input import RTSP_SCHEMES, input_fault, open_input, video_stream
-from detektr.sources.packet_queue import Inflow
+from detektr.sources.packet_queue import PacketQueue
 from detektr.sources.timeline import exact
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Connection(threading.Thread):
         self.changed = changed
         self.stream: VideoStream | None = None
         """Once it is open; good until `let_go`."""
-        self.inflow = Inflow(None)
+        self.packet_queue = PacketQueue(None)
         self.is_bursty = False
         """Whole segments come at once, not pictures as they are taken."""
         self.others = 0
@@ -92,7 +92,7 @@ class Connection(threading.Thread):
         # What has a length is a file that somebody serves: it comes as fast as it is taken.
         is_bursty = container.format.name in _BURSTY_FORMATS or (is_network and bool(container.duration))
         with self.changed:
-            self.inflow = inflow = Inflow(exact(stream.time_base), is_bursty=is_bursty)
+            self.packet_queue = packet_queue = PacketQueue(exact(stream.time_base), is_bursty=is_bursty)
             self.stream, self.is_bursty = stream, is_bursty
             self.changed.notify_all()
         for packet in container.demux():
@@ -103,11 +103,11 @@ class Connection(threading.Thread):
                     return
                 self.camera_start_ns = start_us * 1000 if start_us and start_us > 0 else None
                 if packet.stream_index == stream.index and packet.size:
-                    inflow.put(cast("Packet[VideoStream]", packet), received_ns)
+                    packet_queue.put(cast("Packet[VideoStream]", packet), received_ns)
                 else:
                     self.others += 1
                 self.changed.notify_all()
-                self.changed.wait_for(lambda: inflow.has_room or self._is_let_go)
+                self.changed.wait_for(lambda: packet_queue.has_room or self._is_let_go)
 
 
 def hanging() -> int:

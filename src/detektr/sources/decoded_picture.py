@@ -12,7 +12,7 @@ from detektr.frame import FULL_RANGE, LIMITED_RANGE, Bytes, plane_rows
 from detektr.memory.streaming import stream
 from detektr.options import CaptureOptions
 from detektr.picture import FORMATS, MATRICES, PictureLayout, format_name
-from detektr.sources.auto_rotate import Upright
+from detektr.sources.auto_rotate import AutoRotate
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -66,14 +66,14 @@ class ArrayPicture:
         stream(slot.reshape(self.pixels.shape), self.pixels)
 
 
-class Fitting:
+class FormatConverter:
     """Brings FFmpeg's frames into the format and size that the options ask for, and leaves alone those that fit."""
 
     def __init__(self, options: CaptureOptions) -> None:
         self._format = None if options.format is None else format_name(options.format)
         self._width = options.width
         self._height = options.height
-        self._upright = Upright()
+        self._auto_rotate = AutoRotate()
         self._reformatter: VideoReformatter | None = None
         self._layout: PictureLayout | None = None
         self._shape: tuple[str, int, int, str, bool] | None = None  # what the layout was asked for
@@ -85,7 +85,7 @@ class Fitting:
 
     def fit(self, frame: VideoFrame) -> tuple[VideoFrame, PictureLayout]:
         """Return the frame as it shall be written, upright, and its layout; the same frame if it is right already."""
-        frame = self._upright.turn(frame)
+        frame = self._auto_rotate.turn(frame)
         own = _own_format(frame)
         name = self._format or (own if own in FORMATS else _FALLBACK)
         width, height = self._width or frame.width, self._height or frame.height

@@ -67,9 +67,9 @@ def describe_stream(options: CaptureOptions, stream: VideoStream) -> str:
     return f"{name} ({codec.name} {codec.width}x{codec.height} {codec.pix_fmt}{rate})"
 
 
-def fault(options: CaptureOptions, why: str, cure: str, state: str = "connecting") -> SourceError:
+def fault(options: CaptureOptions, why: str, hint: str, state: str = "connecting") -> SourceError:
     """Return the error that says of this source what, why and the cure."""
-    return SourceError(f"source {redact(options.source)}: {why}; {cure}", state)
+    return SourceError(f"source {redact(options.source)}: {why}; {hint}", state)
 
 
 def input_fault(options: CaptureOptions, error: Exception, doing: str) -> SourceError:
@@ -80,9 +80,9 @@ def input_fault(options: CaptureOptions, error: Exception, doing: str) -> Source
         error: what FFmpeg or PyAV raised.
         doing: what failed, such as `cannot be opened`.
     """
-    state, cure = _meaning(error, scheme_of(options.source) or "", options, doing)
+    state, hint = _meaning(error, scheme_of(options.source) or "", options, doing)
     said = error.strerror if isinstance(error, OSError | FFmpegError) and error.strerror else type(error).__name__
-    text = f"source {redact(options.source)}: {doing} ({said}); {cure}"
+    text = f"source {redact(options.source)}: {doing} ({said}); {hint}"
     is_transport = isinstance(error, TimeoutError) or getattr(error, "errno", None) == errno.EPROTONOSUPPORT
     return TransportError(text, state) if is_transport else SourceError(text, state)
 
@@ -97,8 +97,8 @@ def _asked(options: CaptureOptions, folder: Path, transport: str | None) -> tupl
     if path is None:
         return _encoded(source), None, _network_options(options, transport)
     if not path.exists() and "%" not in path.name:  # folder/%04d.png is FFmpeg's way to name a series
-        cure = "see ls /dev/video*" if kind == "device" else f"relative paths start at {folder}"
-        raise fault(options, "does not exist", cure, "not_found" if kind == "device" else "connecting")
+        hint = "see ls /dev/video*" if kind == "device" else f"relative paths start at {folder}"
+        raise fault(options, "does not exist", hint, "not_found" if kind == "device" else "connecting")
     if path.is_dir():
         raise fault(options, "is a folder", "name one file, or a series of pictures as folder/%04d.png")
     if kind == "device":

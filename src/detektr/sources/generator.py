@@ -18,8 +18,8 @@ from detektr.errors import SourceError
 from detektr.options import CaptureOptions
 from detektr.picture import SIDE_PIXELS_MAX, PictureLayout
 from detektr.sources.contract import Picture
-from detektr.sources.decoded_picture import ArrayPicture, DecodedPicture, Fitting
-from detektr.sources.pacing import SECOND_NS, Pacer, Thinner
+from detektr.sources.decoded_picture import ArrayPicture, DecodedPicture, FormatConverter
+from detektr.sources.pacing import SECOND_NS, Pacer, RateLimiter
 from detektr.sources.timeline import exact
 from detektr.sources.user_code import UserCode, shown, told
 
@@ -49,13 +49,13 @@ class GeneratorSource:
         self.mode = "python generator"
         self.thinned = 0
         self._options = options
-        self._fitting = Fitting(options)
-        self._thinner = None if options.fps is None else Thinner(options.fps)
+        self._converter = FormatConverter(options)
+        self._rate_limiter = None if options.fps is None else RateLimiter(options.fps)
         self._pacer = Pacer() if options.realtime else None
         self._is_over = False  # closed or ended; asked for every picture
         self._closed = threading.Event()  # what a wait for a picture's time ends at
         self._reader = 0
-        self._is_plain = self._thinner is None and self._pacer is None and not self._fitting.is_asked
+        self._is_plain = self._rate_limiter is None and self._pacer is None and not self._converter.is_asked
         self._shape: tuple[int, ...] | None = None
         self._layout: PictureLayout | None = None  # of arrays of that shape
         self._code = UserCode(options, folder)
@@ -152,22 +152,22 @@ class GeneratorSource:
         moment = None if pts is None or time_base is None else pts * time_base
         if self._pacer is not None and moment is None:
             moment = self._moment_of(count)
-        elif self._thinner is not None:
+        elif self._rate_limiter is not None:
             now = Fraction(time.monotonic_ns(), SECOND_NS)
-            if not self._thinner.takes(now if moment is None else moment):
+            if not self._rate_limiter.takes(now if moment is None else moment):
                 self.thinned += 1
                 return None
         if self._pacer is not None and moment is not None:
             wait_ns = self._pacer.wait_ns(moment, time.monotonic_ns())
             if self._closed.wait(wait_ns / SECOND_NS):
                 return None
-        if frame is None and not self._fitting.is_asked:
+        if frame is None and not self._converter.is_asked:
             return ArrayPicture(item, self._layout_of(item))
         if frame is None:
             from av import VideoFrame
 
             frame = VideoFrame.from_ndarray(item, "gray" if item.ndim == 2 else "bgr24")
-        fitted, layout = self._fitting.fit(frame)
+        fitted, layout = self._converter.fit(frame)
         return DecodedPicture(fitted, layout, pts, time_base)
 
     def _layout_of(self, item: npt.NDArray[Any]) -> PictureLayout:
@@ -181,8 +181,8 @@ class GeneratorSource:
     def _moment_of(self, count: int) -> Fraction:
         """Return when a picture without a time of its own is due in real time: at the pace of `fps`."""
         if self._options.fps is None:
-            cure = "yield av.VideoFrames with pts and time_base, or say `fps`, or leave `realtime` out"
-            raise self._code.fault(f"picture {count} has no time, so that `realtime` cannot pace it", cure)
+            hint = "yield av.VideoFrames with pts and time_base, or say `fps`, or leave `realtime` out"
+            raise self._code.fault(f"picture {count} has no time, so that `realtime` cannot pace it", hint)
         return Fraction(count) / Fraction(str(self._options.fps))
 
 

@@ -14,7 +14,7 @@ from av import FFmpegError, VideoFrame
 
 from detektr.options import CaptureOptions
 from detektr.sources.contract import Picture
-from detektr.sources.decoded_picture import DecodedPicture, Fitting
+from detektr.sources.decoded_picture import DecodedPicture, FormatConverter
 from detektr.sources.ffmpeg_input import fault
 from detektr.sources.pacing import SECOND_NS, Pacer
 
@@ -42,7 +42,7 @@ class ImageFolderSource:
         self.corrupt = 0
         self._options, self._path = options, path
         self._rate = Fraction(str(options.fps or IMAGES_A_SECOND))
-        self._fitting = Fitting(options)
+        self._converter = FormatConverter(options)
         self._pacer = Pacer() if options.realtime else None
         self._closed = threading.Event()
         self.description = f"{options.source} ({len(self._images())} images, {float(self._rate):g}/s)"
@@ -63,7 +63,7 @@ class ImageFolderSource:
                     wait_ns = self._pacer.wait_ns(count / self._rate, time.monotonic_ns())
                     if self._closed.wait(wait_ns / SECOND_NS):
                         return
-                fitted, layout = self._fitting.fit(frame)
+                fitted, layout = self._converter.fit(frame)
                 yield DecodedPicture(fitted, layout, count, 1 / self._rate)
                 count += 1
             if count == count_before:

@@ -16,7 +16,7 @@ from detektr.redaction import redact
 from detektr.source_uri import scheme_of, source_kind
 from detektr.sources.connection import HANGING_MAX, Connection, hanging
 from detektr.sources.contract import Picture
-from detektr.sources.decoded_picture import DecodedPicture, Fitting
+from detektr.sources.decoded_picture import DecodedPicture, FormatConverter
 from detektr.sources.ffmpeg_input import RTSP_SCHEMES, TransportError, describe_stream, fault, input_fault
 from detektr.sources.pacing import Pacer
 from detektr.sources.packet_queue import SECOND_NS, Arrival
@@ -40,7 +40,7 @@ class LiveSource:
     def __init__(self, options: CaptureOptions, folder: Path) -> None:
         self.description = redact(options.source)
         self._options, self._folder = options, folder
-        self._fitting = Fitting(options)
+        self._converter = FormatConverter(options)
         self._decoder = PictureDecoder(redact(options.source), options, is_live=True)
         self._changed = threading.Condition()
         self._closed = threading.Event()
@@ -69,7 +69,7 @@ class LiveSource:
     def stale(self) -> int:
         """Pictures and packets left out because they were an old backlog."""
         connection = self._connection
-        return self._stale_before + (0 if connection is None else connection.inflow.stale)
+        return self._stale_before + (0 if connection is None else connection.packet_queue.stale)
 
     def pictures(self) -> Iterator[Picture]:
         """Yield pictures, waiting for each; ends when the stream does or soon after `close`; to be called once."""
@@ -107,7 +107,7 @@ class LiveSource:
                 yield from self._decoded(connection, carrier)
         finally:
             connection.let_go()
-            self._stale_before += connection.inflow.stale
+            self._stale_before += connection.packet_queue.stale
             self._connection = None
 
     def _wait_open(self, connection: Connection) -> bool:
@@ -147,8 +147,8 @@ class LiveSource:
                     self._stale_before += 1
                     continue
                 if connection.is_bursty:
-                    if skipped != connection.inflow.stale:
-                        pacer, skipped = Pacer(), connection.inflow.stale
+                    if skipped != connection.packet_queue.stale:
+                        pacer, skipped = Pacer(), connection.packet_queue.stale
                     if not self._wait_due(pacer, decoder.moment(frame.frame.pts, frame.place)):
                         return
                 yield self._picture(frame, timeline, time_base, connection.camera_start_ns)
@@ -161,11 +161,11 @@ class LiveSource:
         with self._changed:
             while not self._closed.is_set():
                 now_ns = time.monotonic_ns()
-                arrival = connection.inflow.take(now_ns)
+                arrival = connection.packet_queue.take(now_ns)
                 if arrival is not None:
                     self._changed.notify_all()  # there is room again
                     return arrival
-                wait_ns = connection.inflow.wait_ns(now_ns)
+                wait_ns = connection.packet_queue.wait_ns(now_ns)
                 if connection.is_over and not wait_ns:
                     if connection.fault is not None:
                         raise connection.fault
@@ -196,7 +196,7 @@ class LiveSource:
     def _picture(
         self, frame: DecodedFrame, timeline: Timeline, time_base: Fraction | None, camera_start_ns: int | None
     ) -> Picture:
-        fitted, layout = self._fitting.fit(frame.frame)
+        fitted, layout = self._converter.fit(frame.frame)
         now_ns = time.monotonic_ns()
         received_ns = frame.received_ns or now_ns
         placed = timeline.place(frame.frame.pts, received_ns, time.time_ns() - now_ns, camera_start_ns)
@@ -215,9 +215,9 @@ class LiveSource:
             return not self._changed.wait_for(self._closed.is_set, wait_ns / SECOND_NS)
 
     def _stalled(self, connection: Connection) -> SourceError:
-        count, others = connection.inflow.count, connection.others
+        count, others = connection.packet_queue.count, connection.others
         came = f"{count} packets of it and {others} of sound or other data" if count or others else "nothing"
         why = f"no picture for {self._options.stall_timeout} ({came} came, {self._decoder.corrupt} damaged)"
-        cure = "see whether the camera hangs, or sends key frames more rarely than stall_timeout"
-        text = str(fault(self._options, why, cure))
+        hint = "see whether the camera hangs, or sends key frames more rarely than stall_timeout"
+        text = str(fault(self._options, why, hint))
         return SourceError(text, "stalled") if self._decoder.decoded else TransportError(text, "stalled")

@@ -10,7 +10,7 @@ STEP_BACK_S_MAX = Fraction(1)  # a larger step back is a stream that began again
 LATE_NS_MAX = SECOND_NS  # a picture that is later than this is not caught up with
 
 
-class Thinner:
+class RateLimiter:
     """Lets through `fps` pictures a second, evenly by their own times.
 
     Args:

@@ -37,7 +37,7 @@ class Arrival(NamedTuple):
     """Newer ones have come: its picture is old, and needed for those that follow alone."""
 
 
-class Inflow:
+class PacketQueue:
     """The packets of one connection's video stream that nobody has decoded yet.
 
     Args:

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from detektr.errors import SourceError
 from detektr.options import CaptureOptions
-from detektr.sources.pacing import SECOND_NS, Thinner
+from detektr.sources.pacing import SECOND_NS, RateLimiter
 from detektr.sources.timeline import exact
 
 LIVE_THREADS = 1  # of a decoder: cameras share the cores with each other and with who looks at the pictures
@@ -88,7 +88,7 @@ class PictureDecoder:
                 f"source {self._name}: its codec is unknown to this FFmpeg; have it encoded as H.264, for example"
             )
         self._time_base, self._rate = exact(stream.time_base), exact(stream.average_rate)
-        self._thinner = None if self._options.fps is None else Thinner(self._options.fps)
+        self._rate_limiter = None if self._options.fps is None else RateLimiter(self._options.fps)
         self._step = 1 / self._rate if self._rate else None
         self._is_thinned_by_packet = software.codec.intra_only or self._is_keys_only
         self._sent: dict[int, _Sent] = {}
@@ -138,16 +138,16 @@ class PictureDecoder:
         """Tell whether the decoder must see the packet; if so, it is told whether it may skip it."""
         if self._is_keys_only and not packet.is_keyframe:
             return False
-        if self._thinner is None:
+        if self._rate_limiter is None:
             return True
         if self._is_thinned_by_packet:
             self._packets += 1
             moment = self.moment(packet.pts, self._packets - 1)
-            return self._thinner.takes(_told(moment, received_ns))
+            return self._rate_limiter.takes(_told(moment, received_ns))
         is_needed = True
         if packet.pts is not None and self._time_base is not None and self._step is not None:
             is_even = self._count_even(packet.dts, self._time_base, self._step) > EVEN_PACKETS_MIN
-            is_needed = not is_even or self._thinner.may_take(packet.pts * self._time_base, self._step)
+            is_needed = not is_even or self._rate_limiter.may_take(packet.pts * self._time_base, self._step)
         self._context.skip_frame = "DEFAULT" if is_needed else "NONREF"
         return True
 
@@ -178,10 +178,10 @@ class PictureDecoder:
             self.corrupt += 1
             return None
         place, self.decoded = self.decoded, self.decoded + 1
-        if self._thinner is not None and not self._is_thinned_by_packet:
+        if self._rate_limiter is not None and not self._is_thinned_by_packet:
             # Those that were skipped make the time since the one before longer than it is in the stream.
             step = self._step if self._even_packets > EVEN_PACKETS_MIN else None
-            if not self._thinner.takes(_told(self.moment(pts, place), received_ns), step):
+            if not self._rate_limiter.takes(_told(self.moment(pts, place), received_ns), step):
                 self.thinned += 1
                 return None
         return DecodedFrame(frame, place, received_ns)

@@ -16,7 +16,7 @@ from detektr.errors import SourceError
 from detektr.options import CaptureOptions
 from detektr.redaction import redact
 from detektr.source_uri import is_live, scheme_of
-from detektr.sources.auto_rotate import Upright
+from detektr.sources.auto_rotate import AutoRotate
 from detektr.sources.ffmpeg_input import RTSP_SCHEMES, TransportError, input_fault, open_input, video_stream
 from detektr.sources.picture_decoder import PictureDecoder
 from detektr.sources.timeline import exact
@@ -158,7 +158,7 @@ def _surveyed(
         for decoded in decoder.decode(packet):
             if first is None:
                 first_frame_s, rotation_degrees = time.monotonic() - begun_s, round(decoded.frame.rotation) % 360
-                first = Upright().turn(decoded.frame)
+                first = AutoRotate().turn(decoded.frame)
                 before_key = decoder.corrupt
             pictures += 1
         if time.monotonic() > end_s or (not live and packets.span_s > CONTENT_S_MAX):
@@ -167,8 +167,8 @@ def _surveyed(
     codec = stream.codec_context
     if first is None:
         what = f"{packets.count} packets and not one whole picture within {seconds:g} s"
-        cure = "its key frames may be rarer than that: try --for 30s" if packets.count else "see whether it plays"
-        raise SourceError(f"source {redact(options.source)}: {what}; {cure}")
+        hint = "its key frames may be rarer than that: try --for 30s" if packets.count else "see whether it plays"
+        raise SourceError(f"source {redact(options.source)}: {what}; {hint}")
     fps, rate = exact(stream.average_rate), packets.fps()
     return Survey(
         is_live=live,

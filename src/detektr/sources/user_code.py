@@ -41,13 +41,13 @@ class UserCode:
                 f"cannot be built: {told(error)}", f"keys of with: {', '.join(self._with) or 'none'}"
             ) from error
         if not isinstance(product, Iterable):
-            cure = "expected a generator function or a class with __iter__"
-            raise self.fault(f"gives {shown(product)}, which has no pictures", cure)
+            hint = "expected a generator function or a class with __iter__"
+            raise self.fault(f"gives {shown(product)}, which has no pictures", hint)
         return product
 
-    def fault(self, why: str, cure: str) -> SourceError:
+    def fault(self, why: str, hint: str) -> SourceError:
         """Return the error that says which source it is, why, and what to do."""
-        return SourceError(f"source {self._source}: {why}; {cure}")
+        return SourceError(f"source {self._source}: {why}; {hint}")
 
     def _find(self, folder: Path) -> Callable[..., Iterable[Any]]:
         module_name, _, name = self._source.partition(":")[2].partition(":")
@@ -60,8 +60,8 @@ class UserCode:
         except ModuleNotFoundError as error:
             if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
                 raise self.fault(f"its module raises: {told(error)}", "install what it imports") from error
-            cure = f"put it on PYTHONPATH or in {folder}"
-            raise self.fault(f"there is no module {error.name!r}", cure) from None
+            hint = f"put it on PYTHONPATH or in {folder}"
+            raise self.fault(f"there is no module {error.name!r}", hint) from None
         except AttributeError as error:
             if error.obj is None or not _is_ours(_last(error.__traceback__)):
                 raise self.fault(f"its module raises: {told(error)}", "mend it") from error

@@ -17,7 +17,7 @@ from detektr.options import CaptureOptions
 from detektr.redaction import redact
 from detektr.source_uri import source_path
 from detektr.sources.contract import Picture
-from detektr.sources.decoded_picture import DecodedPicture, Fitting
+from detektr.sources.decoded_picture import DecodedPicture, FormatConverter
 from detektr.sources.ffmpeg_input import describe_stream, fault, input_fault, open_input, video_stream
 from detektr.sources.pacing import SECOND_NS, STEP_BACK_S_MAX, Pacer
 from detektr.sources.picture_decoder import DecodedFrame, PictureDecoder
@@ -43,7 +43,7 @@ class VideoSource:
         self.is_batch = not options.realtime and (path is None or path.is_file())
         self._options = options
         self._folder = folder
-        self._fitting = Fitting(options)
+        self._converter = FormatConverter(options)
         self._decoder = PictureDecoder(redact(options.source), options, is_live=False)
         self._pacer = Pacer() if options.realtime else None
         self._closed = threading.Event()
@@ -142,7 +142,7 @@ class VideoSource:
             wait_ns = 0 if moment is None else self._pacer.wait_ns(moment, time.monotonic_ns())
             if self._closed.wait(wait_ns / SECOND_NS):
                 return None
-        fitted, layout = self._fitting.fit(frame)
+        fitted, layout = self._converter.fit(frame)
         return DecodedPicture(fitted, layout, pts, None if pts is None else time_base, is_break=is_break)
 
     def _begin(self) -> _Round:

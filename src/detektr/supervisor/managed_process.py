@@ -15,7 +15,7 @@ from detektr.supervisor.restart import RestartPolicy
 LAST_LINES_SHOWN = 3
 
 
-class Post:
+class ManagedProcess:
     """A node's replica: `starting`, `running`, `restarting`, `ended` or `failed`."""
 
     def __init__(self, spec: NodeSpec) -> None:
@@ -78,25 +78,25 @@ class Post:
         return f"{what}{f'; it said: {said}' if said else ''}; its log: {logbook.path(self.name)}"
 
 
-def describe(posts: Sequence[Post]) -> dict[str, dict[str, Any]]:
+def describe(processes: Sequence[ManagedProcess]) -> dict[str, dict[str, Any]]:
     """Return what is known of each node, in the order of the frames: `kind`, `state`, `pids`, `restarts`, `why`."""
     nodes: dict[str, dict[str, Any]] = {}
-    for name in dict.fromkeys(post.spec.node for post in reversed(posts)):
-        own = [post for post in posts if post.spec.node == name]
-        state = worst(post.state for post in own)
+    for name in dict.fromkeys(managed.spec.node for managed in reversed(processes)):
+        own = [managed for managed in processes if managed.spec.node == name]
+        state = worst(managed.state for managed in own)
         nodes[name] = {
             "kind": own[0].spec.options.kind,
             "state": state,
-            "pids": [post.pid for post in own if post.pid is not None],
-            "restarts": sum(post.restarts for post in own),
-            "why": next((post.why for post in own if post.state == state and post.why), ""),
+            "pids": [managed.pid for managed in own if managed.pid is not None],
+            "restarts": sum(managed.restarts for managed in own),
+            "why": next((managed.why for managed in own if managed.state == state and managed.why), ""),
         }
     return nodes
 
 
-def consumers_given_up(post: Post, posts: Iterable[Post]) -> list[str]:
+def consumers_given_up(managed: ManagedProcess, processes: Iterable[ManagedProcess]) -> list[str]:
     """Return the consumers of a node of which no process lives or will."""
     failed: dict[str, bool] = {}
-    for other in posts:
+    for other in processes:
         failed[other.spec.node] = failed.get(other.spec.node, True) and other.state == "failed"
-    return [node for node in post.spec.edges if failed.get(node)]
+    return [node for node in managed.spec.edges if failed.get(node)]

@@ -9,7 +9,7 @@ from detektr.edge.edge import Edge
 from detektr.memory import layout
 from detektr.memory.journal import adopt_journal
 from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block import open_page
+from detektr.memory.status_block import open_status_block
 from detektr.nodes.spec import NodeSpec
 
 _log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
         path = folder.journal(spec.node, spec.replica, consumer)
         if not path.exists():
             continue
-        segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.lanes)
+        segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.inputs)
         edge = Edge(consumer, options, journal)
         count += edge.queued + edge.in_flight
         edge.drop_all("gone")
@@ -48,12 +48,14 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
 def _count_unannounced(folder: RunFolder, spec: NodeSpec, edge: Edge) -> int:
     """Count what a capture wrote and never announced on this edge."""
     is_capture = spec.options.kind == "capture"
-    page = open_page(folder.page(spec.node, spec.replica), spec.node, spec.replica) if is_capture else None
-    if page is None:
+    status_block = (
+        open_status_block(folder.status_block(spec.node, spec.replica), spec.node, spec.replica) if is_capture else None
+    )
+    if status_block is None:
         return 0
-    words = page.segment.words
-    key, following = stream_key(spec.node, words[layout.PAGE_WORD_RUN]), words[layout.PAGE_WORD_NEXT_SEQUENCE]
-    page.close()
+    words = status_block.segment.words
+    key, following = stream_key(spec.node, words[layout.STATUS_WORD_RUN]), words[layout.STATUS_WORD_NEXT_SEQUENCE]
+    status_block.close()
     count = following - edge.journal.seen(key)
     if count > 0:
         edge.count_dropped(key, following - 1, count, "gone")

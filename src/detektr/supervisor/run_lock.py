@@ -15,7 +15,7 @@ SWEEPER_NS = 300_000_000  # the last of them holds the lock for a moment while i
 _POLL_MS = 20
 
 
-def claim_run(pipeline: str, names: Collection[str]) -> tuple[RunFolder, Segment]:
+def acquire_run_lock(pipeline: str, names: Collection[str]) -> tuple[RunFolder, Segment]:
     """Take the pipeline's lock and sweep what an earlier run left; what others own who live stays.
 
     Args:
@@ -37,7 +37,7 @@ def claim_run(pipeline: str, names: Collection[str]) -> tuple[RunFolder, Segment
         select.poll().poll(_POLL_MS)
     try:
         deadline_ns = time.monotonic_ns() + ORPHANS_NS
-        while living := [(f"{node}.{replica}", pid) for node, replica, pid in folder.live_pages() if node in names]:
+        while living := [(f"{node}.{replica}", pid) for node, replica, pid in folder.live_processes() if node in names]:
             if time.monotonic_ns() > deadline_ns:
                 who = ", ".join(f"{name} (process {pid})" for name, pid in living)
                 raise RefusedError(

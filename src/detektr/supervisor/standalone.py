@@ -28,7 +28,7 @@ from detektr.errors import RefusedError
 from detektr.ledger import EdgeLedger
 from detektr.memory.journal_reader import open_journal
 from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block import NodeSnapshot, open_page
+from detektr.memory.status_block import NodeSnapshot, open_status_block
 from detektr.nodes.node import Node
 from detektr.nodes.spec import NodeSpec
 from detektr.options import (
@@ -188,7 +188,7 @@ def read_arguments(pairs: list[str]) -> dict[str, Any]:
     return arguments
 
 
-def run_alone(spec: NodeSpec, *, metrics_port: int | None = None) -> int:
+def run_standalone(spec: NodeSpec, *, metrics_port: int | None = None) -> int:
     """Run one process of a node here, until it ends or is told to, and print its ledger.
 
     SIGTERM drains and is a clean end (what a unit's stop wants); Ctrl-C drains too, a second one does not wait.
@@ -226,17 +226,17 @@ def read_own(spec: NodeSpec) -> tuple[list[EdgeLedger], list[NodeSnapshot]]:
     Each edge has one producer: so it stands once in the metrics of all processes together.
     """
     folder = RunFolder(spec.pipeline)
-    ledgers, pages = [], []
+    ledgers, snapshots = [], []
     for producer, _, consumer, path in folder.journals(spec.node, spec.replica):
         journal = open_journal(path, producer, consumer)
         if journal is not None:
             ledgers.append(journal.ledger())
             journal.close()
-    page = open_page(folder.page(spec.node, spec.replica), spec.node, spec.replica)
-    if page is not None:
-        pages.append(page.snapshot())
-        page.close()
-    return ledgers, pages
+    snapshot = open_status_block(folder.status_block(spec.node, spec.replica), spec.node, spec.replica)
+    if snapshot is not None:
+        snapshots.append(snapshot.snapshot())
+        snapshot.close()
+    return ledgers, snapshots
 
 
 def _print_ledger(node: Node) -> None:
@@ -276,7 +276,7 @@ def _upstreams(pipeline: str, node: str, options: NodeOptions) -> list[Upstream]
             consumer=node,
             window=window,
             is_durable=is_buffer,
-            is_guest=True,
+            is_ephemeral=True,
             max_deliveries=worker.max_deliveries if worker else 1,
             timeout_ns=worker.timeout_ns if worker else 0,
         )
@@ -289,5 +289,5 @@ def _parts(pipeline: str, producer: str, options: NodeOptions) -> list[int]:
     """Return the replicas of a producer: those that run now; only a sink's producer has more than one."""
     if not isinstance(options, SinkOptions):
         return [0]
-    found = [replica for name, replica, _ in RunFolder(pipeline).live_pages() if name == producer]
+    found = [replica for name, replica, _ in RunFolder(pipeline).live_processes() if name == producer]
     return found or [0]

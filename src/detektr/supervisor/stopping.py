@@ -31,9 +31,9 @@ def stop_pipeline(name: str, wait_ns: int) -> bool:
         asked = [(folder.lock, holder)]
     else:
         reader = RunReader(folder)  # guests are scripts and notebooks: they are not ours to end
-        pages = [page for page in reader.read()[1] if page.is_alive and page.kind != "guest"]
+        snapshots = [snapshot for snapshot in reader.read()[1] if snapshot.is_alive and snapshot.kind != "guest"]
         reader.close()
-        asked = [(folder.page(page.node, page.replica), page.pid) for page in pages]
+        asked = [(folder.status_block(snapshot.node, snapshot.replica), snapshot.pid) for snapshot in snapshots]
     for path, pid in asked:
         if not order_end(pid, path) and path.exists():
             raise DetektrError(

@@ -21,7 +21,7 @@ from detektr.options import CaptureOptions, ProcessorOptions, SinkOptions
 from detektr.redaction import mask
 from detektr.supervisor.child_process import ChildProcess, modules_of
 from detektr.supervisor.fork_client import ForkServer
-from detektr.supervisor.managed_process import Post, consumers_given_up, describe
+from detektr.supervisor.managed_process import ManagedProcess, consumers_given_up, describe
 from detektr.supervisor.orphaned_edges import end_edges
 from detektr.supervisor.restart import describe_exit
 from detektr.supervisor.signals import SignalPipe
@@ -65,14 +65,14 @@ class Supervisor:
             look_ns: ... so often, in nanoseconds.
             change: is told when the state of a process has changed.
         """
-        self.posts = [Post(spec) for spec in specs]
+        self.processes = [ManagedProcess(spec) for spec in specs]
         self.record: Callable[[Event | Mapping[str, Any]], None] = lambda event: None
         """Takes what happened; must not wait."""
         self.phase: Phase = "starting"
         self.stop_signal: int | None = None
         self.started_ns = 0
         self._has_given_up = False
-        self._refusals: list[tuple[Post, str]] = []
+        self._refusals: list[tuple[ManagedProcess, str]] = []
         self._folder, self._logbook, self._signals = folder, logbook, signals
         self._look, self._look_ns, self._change = look, look_ns, change
         self._reader = RunReader(folder)
@@ -90,11 +90,11 @@ class Supervisor:
             return 1
         if self.stop_signal is not None:
             return 128 + self.stop_signal
-        return int(any(post.state == "failed" and not post.spec.options.optional for post in self.posts))
+        return int(any(managed.state == "failed" and not managed.spec.options.optional for managed in self.processes))
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """Return what is known of each node, in the order of the frames: `kind`, `state`, `pids`, `restarts`, `why`."""
-        return describe(self.posts)
+        return describe(self.processes)
 
     # -- the run's course -------------------------------------------------------------------------------------------
 
@@ -104,7 +104,7 @@ class Supervisor:
         Raises:
             RefusedError: the machine starts no more processes.
         """
-        self._forks.need(modules_of(post.spec for post in self.posts))
+        self._forks.need(modules_of(managed.spec for managed in self.processes))
 
     def start(self) -> None:
         """Start every process; none of them lets frames flow yet.
@@ -112,8 +112,8 @@ class Supervisor:
         Raises:
             RefusedError: the machine starts no more processes.
         """
-        for post in self.posts:
-            self._start(post)
+        for managed in self.processes:
+            self._start(managed)
         self._change()
 
     def wait_ready(self) -> list[tuple[NodeSpec, str]]:
@@ -121,14 +121,14 @@ class Supervisor:
 
         A signal ends the wait; `stop_signal` tells.
         """
-        while any(post.child is not None and post.ready_ns is None for post in self.posts):
+        while any(managed.child is not None and managed.ready_ns is None for managed in self.processes):
             if self._refusals and self._end_ns is None:
                 self._end_ns = time.monotonic_ns() + REFUSAL_NS
             if self.stop_signal is not None or (self._end_ns is not None and time.monotonic_ns() > self._end_ns):
                 break
             self._turn()
         self._end_ns = None
-        return [(post.spec, why) for post, why in self._refusals]
+        return [(managed.spec, why) for managed, why in self._refusals]
 
     def run(self, for_ns: int | None) -> None:
         """Let the frames flow, until every node has ended.
@@ -138,10 +138,10 @@ class Supervisor:
         """
         self.phase, self.started_ns = "running", time.monotonic_ns()
         self._for_ns = None if for_ns is None else self.started_ns + for_ns
-        for post in self.posts:
-            self._go(post)
+        for managed in self.processes:
+            self._go(managed)
         self._change()
-        while not all(post.is_over for post in self.posts):
+        while not all(managed.is_over for managed in self.processes):
             self._turn()
 
     def stop(self, why: str) -> None:
@@ -149,26 +149,34 @@ class Supervisor:
         if self.phase != "running":
             return
         self.phase = "draining"
-        longest_ns = max(post.spec.options.drain_ns for post in self.posts)
+        longest_ns = max(managed.spec.options.drain_ns for managed in self.processes)
         self._end_ns = time.monotonic_ns() + longest_ns
         _log.info("%s: draining, for at most %.1f s", why, longest_ns / 1e9)
-        for post in self.posts:
-            if isinstance(post.spec.options, CaptureOptions) and post.child is not None and post.ready_ns is not None:
-                post.child.try_order({"order": "stop"})
+        for managed in self.processes:
+            if (
+                isinstance(managed.spec.options, CaptureOptions)
+                and managed.child is not None
+                and managed.ready_ns is not None
+            ):
+                managed.child.try_order({"order": "stop"})
 
     def close(self) -> None:
         """End every process that is left, at once if it works already; nothing of the run lives when this returns."""
-        if any(post.child is not None for post in self.posts):
+        if any(managed.child is not None for managed in self.processes):
             now_ns = time.monotonic_ns()
             self.phase, self._end_ns, last_ns = "aborting", now_ns + ABORT_NS, now_ns + ABORT_NS + KILLED_NS
-            for post in self.posts:
-                post.restart_at_ns = None
-                if post.child is not None:
-                    post.child.hang_up()
-            while (left := [post for post in self.posts if post.child is not None]) and time.monotonic_ns() < last_ns:
+            for managed in self.processes:
+                managed.restart_at_ns = None
+                if managed.child is not None:
+                    managed.child.hang_up()
+            while (
+                left := [managed for managed in self.processes if managed.child is not None]
+            ) and time.monotonic_ns() < last_ns:
                 self._turn()
-            for post in left:
-                _log.critical("%s: process %s was killed and has not ended: a device holds it", post.name, post.pid)
+            for managed in left:
+                _log.critical(
+                    "%s: process %s was killed and has not ended: a device holds it", managed.name, managed.pid
+                )
         self._forks.close()
         self._reader.close()
         self._selector.close()
@@ -183,22 +191,22 @@ class Supervisor:
         """Wait for what comes next and deal with it."""
         wait_s = max(0, self._next_ns() - time.monotonic_ns()) / 1e9
         for key, _ in self._selector.select(wait_s):
-            what, post = key.data
+            what, managed = key.data
             if what == "signal":
                 self._take_signals()
-            elif post.child is None:
+            elif managed.child is None:
                 continue  # its end came first
             elif what == "log":
-                self._take_log(post)
+                self._take_log(managed)
             elif what == "control":
-                self._take_messages(post)
+                self._take_messages(managed)
             else:
-                self._take_end(post)
+                self._take_end(managed)
         self._do_due(time.monotonic_ns())
 
     def _next_ns(self) -> int:
         times = [self._next_look_ns, *(at_ns for at_ns in (self._end_ns, self._for_ns) if at_ns is not None)]
-        return min([*times, *(at_ns for post in self.posts if (at_ns := post.due_ns) is not None)])
+        return min([*times, *(at_ns for managed in self.processes if (at_ns := managed.due_ns) is not None)])
 
     def _do_due(self, now_ns: int) -> None:
         if self._for_ns is not None and now_ns >= self._for_ns:
@@ -206,12 +214,12 @@ class Supervisor:
             self.stop("the time is over")
         if self._end_ns is not None and now_ns >= self._end_ns and self.phase in ("draining", "cutting", "aborting"):
             self._end_phase(now_ns)
-        for post in self.posts:
-            if post.restart_at_ns is not None and now_ns >= post.restart_at_ns:
-                post.restarts += 1
-                self._try_restart(post)
-            if post.child is not None and post.ready_ns is None and now_ns >= post.ready_by_ns:
-                self._condemn(post, f"killed: not ready within {post.spec.options.start_timeout}")
+        for managed in self.processes:
+            if managed.restart_at_ns is not None and now_ns >= managed.restart_at_ns:
+                managed.restarts += 1
+                self._try_restart(managed)
+            if managed.child is not None and managed.ready_ns is None and now_ns >= managed.ready_by_ns:
+                self._condemn(managed, f"killed: not ready within {managed.spec.options.start_timeout}")
         if now_ns >= self._next_look_ns:
             self._next_look_ns = now_ns + self._look_ns
             self._look_around(now_ns)
@@ -220,40 +228,40 @@ class Supervisor:
         """Go from draining to cutting, where all drop what they have, and from cutting to killing."""
         if self.phase != "draining":
             self._end_ns = None
-            for post in self.posts:
-                if post.child is not None:
-                    self._condemn(post, "killed: it did not end when told to")
+            for managed in self.processes:
+                if managed.child is not None:
+                    self._condemn(managed, "killed: it did not end when told to")
             return
         self.phase, self._end_ns = "cutting", now_ns + CUT_NS
         _log.warning("what is still queued is dropped as stopped")
-        for post in self.posts:
-            if post.restart_at_ns is not None:
-                post.restart_at_ns = None
-                self._enter(post, "failed", post.why)
-            if post.child is not None and post.ready_ns is not None:
-                post.child.try_order({"order": "stop", "within_ns": 0})
-            elif post.child is not None:
-                self._condemn(post, "killed: not ready before the end")
+        for managed in self.processes:
+            if managed.restart_at_ns is not None:
+                managed.restart_at_ns = None
+                self._enter(managed, "failed", managed.why)
+            if managed.child is not None and managed.ready_ns is not None:
+                managed.child.try_order({"order": "stop", "within_ns": 0})
+            elif managed.child is not None:
+                self._condemn(managed, "killed: not ready before the end")
 
     def _look_around(self, now_ns: int) -> None:
-        self._forks.reap([post.pid for post in self.posts if post.pid is not None])
-        ledgers, pages = self._reader.read()
-        posts = {post.name: post for post in self.posts}
-        for page in pages:
-            post = posts.get(f"{page.node}.{page.replica}")
-            if post is None or post.pid != page.pid or not page.working_since_ns:
+        self._forks.reap([managed.pid for managed in self.processes if managed.pid is not None])
+        ledgers, snapshots = self._reader.read()
+        processes = {managed.name: managed for managed in self.processes}
+        for snapshot in snapshots:
+            managed = processes.get(f"{snapshot.node}.{snapshot.replica}")
+            if managed is None or managed.pid != snapshot.pid or not snapshot.working_since_ns:
                 continue
-            options = post.spec.options
+            options = managed.spec.options
             if isinstance(options, ProcessorOptions | SinkOptions):
                 limit_ns = HUNG_TIMEOUTS * options.timeout_ns
-                if now_ns - page.working_since_ns > limit_ns:
-                    self._condemn(post, f"killed: one frame took longer than {HUNG_TIMEOUTS} x {options.timeout}")
+                if now_ns - snapshot.working_since_ns > limit_ns:
+                    self._condemn(managed, f"killed: one frame took longer than {HUNG_TIMEOUTS} x {options.timeout}")
         if self.phase in ("running", "draining"):
             if now_ns >= self._next_record_ns:
                 self._next_record_ns = now_ns + RECORD_NS
                 edges = [edge.as_record() for edge in merge(ledgers)]
                 self.record({"event": "LedgerRead", "node": "", "edges": edges})
-            self._look(ledgers, pages)
+            self._look(ledgers, snapshots)
 
     def _take_signals(self) -> None:
         for number in self._signals.take():
@@ -266,134 +274,134 @@ class Supervisor:
 
     # -- one process ------------------------------------------------------------------------------------------------
 
-    def _start(self, post: Post) -> None:
-        post.restart_at_ns = post.ready_ns = post.refusal = post.verdict = None
-        child = post.child = ChildProcess(post.spec, self._forks)
-        post.started_ns = time.monotonic_ns()
+    def _start(self, managed: ManagedProcess) -> None:
+        managed.restart_at_ns = managed.ready_ns = managed.refusal = managed.verdict = None
+        child = managed.child = ChildProcess(managed.spec, self._forks)
+        managed.started_ns = time.monotonic_ns()
         watched = (("control", child.control_fd), ("log", child.log_fd), ("end", child.end_fd))
         for what, fd in watched:
-            self._selector.register(fd, selectors.EVENT_READ, (what, post))
+            self._selector.register(fd, selectors.EVENT_READ, (what, managed))
 
-    def _try_restart(self, post: Post) -> None:
+    def _try_restart(self, managed: ManagedProcess) -> None:
         try:
-            self._start(post)
+            self._start(managed)
         except RefusedError as fault:
-            self._judge(post, str(fault), is_clean=False)
+            self._judge(managed, str(fault), is_clean=False)
         else:
-            self._enter(post, "starting", "")
+            self._enter(managed, "starting", "")
 
-    def _go(self, post: Post) -> None:
+    def _go(self, managed: ManagedProcess) -> None:
         """Let a ready process work; a capture that comes to a drain is stopped at once, so that it only serves."""
-        if post.child is None or post.ready_ns is None:
+        if managed.child is None or managed.ready_ns is None:
             return
-        is_only_serving = self.phase == "draining" and isinstance(post.spec.options, CaptureOptions)
-        post.child.try_order({"order": "stop" if is_only_serving else "go"})
-        self._give_up_consumers(post)
-        self._enter(post, "running", "")
+        is_only_serving = self.phase == "draining" and isinstance(managed.spec.options, CaptureOptions)
+        managed.child.try_order({"order": "stop" if is_only_serving else "go"})
+        self._give_up_consumers(managed)
+        self._enter(managed, "running", "")
 
-    def _give_up_consumers(self, post: Post) -> None:
+    def _give_up_consumers(self, managed: ManagedProcess) -> None:
         """Tell a producer that works which of its consumers have failed for good, so that it waits for none of them."""
-        if post.child is not None and post.ready_ns is not None:
-            for node in consumers_given_up(post, self.posts):
-                post.child.try_order({"order": "give_up", "consumer": node})
+        if managed.child is not None and managed.ready_ns is not None:
+            for node in consumers_given_up(managed, self.processes):
+                managed.child.try_order({"order": "give_up", "consumer": node})
 
-    def _take_log(self, post: Post) -> bool:
+    def _take_log(self, managed: ManagedProcess) -> bool:
         """Take a part of what a process wrote; False: there is no more now."""
-        assert post.child is not None
-        chunk = post.child.read_log()
+        assert managed.child is not None
+        chunk = managed.child.read_log()
         if chunk:
-            self._logbook.take(post.name, chunk)
+            self._logbook.take(managed.name, chunk)
         elif chunk is None:
-            self._unwatch(post.child.log_fd)
+            self._unwatch(managed.child.log_fd)
         return bool(chunk)
 
-    def _take_messages(self, post: Post) -> bool:
+    def _take_messages(self, managed: ManagedProcess) -> bool:
         """Take a part of what a process said; False: there is no more now."""
-        assert post.child is not None
-        messages = post.child.read_messages()
+        assert managed.child is not None
+        messages = managed.child.read_messages()
         if messages is None:
-            self._unwatch(post.child.control_fd)
+            self._unwatch(managed.child.control_fd)
         for message in messages or ():
             for event in message.get("events", ()):
                 self.record(event)
             if message.get("ready"):
-                post.ready_ns = time.monotonic_ns()
+                managed.ready_ns = time.monotonic_ns()
                 if self.phase in ("running", "draining"):
-                    self._go(post)
+                    self._go(managed)
             elif "refused" in message:
-                post.refusal = str(message["refused"])
+                managed.refusal = str(message["refused"])
             elif message.get("ends"):
-                post.child.try_order({"order": "leave"})
+                managed.child.try_order({"order": "leave"})
         return bool(messages)
 
-    def _take_end(self, post: Post) -> None:
-        child = post.child
+    def _take_end(self, managed: ManagedProcess) -> None:
+        child = managed.child
         assert child is not None
         status = child.try_reap()
         if status is None:
             return
         for _ in range(LOG_READS_MAX):
-            if not (self._take_messages(post) or self._take_log(post)):
+            if not (self._take_messages(managed) or self._take_log(managed)):
                 break
-        self._logbook.end(post.name)
+        self._logbook.end(managed.name)
         for fd in (child.control_fd, child.log_fd, child.end_fd):
             self._unwatch(fd)
         child.close()
-        post.child = None
-        how = mask(post.verdict or post.refusal or describe_exit(status))
+        managed.child = None
+        how = mask(managed.verdict or managed.refusal or describe_exit(status))
         if self.phase == "starting":
-            self._refuse(post, how)
+            self._refuse(managed, how)
         elif self.phase == "aborting":
-            self._enter(post, "ended", "")
-        elif status == 0 and (self.phase == "cutting" or self._reader.is_ended(post.journals(self._folder))):
-            self._enter(post, "ended", "")
-            self.record(NodeExited(post.name, how, False))
+            self._enter(managed, "ended", "")
+        elif status == 0 and (self.phase == "cutting" or self._reader.is_ended(managed.journals(self._folder))):
+            self._enter(managed, "ended", "")
+            self.record(NodeExited(managed.name, how, False))
         else:
-            self._judge(post, how, is_clean=status == 0)
+            self._judge(managed, how, is_clean=status == 0)
 
-    def _refuse(self, post: Post, how: str) -> None:
+    def _refuse(self, managed: ManagedProcess, how: str) -> None:
         """Note why the run cannot begin."""
-        why = post.tell_start_failure(how, self._logbook)
-        self._refusals.append((post, why))
-        self._enter(post, "failed", why)
+        why = managed.tell_start_failure(how, self._logbook)
+        self._refusals.append((managed, why))
+        self._enter(managed, "failed", why)
 
-    def _judge(self, post: Post, how: str, *, is_clean: bool) -> None:
+    def _judge(self, managed: ManagedProcess, how: str, *, is_clean: bool) -> None:
         """Plan the next life of a process whose work is not done, or give it up."""
         now_ns = time.monotonic_ns()
-        verdict = post.policy.judge("clean" if is_clean else "failure", post.ready_ns, now_ns, random.random())
-        is_needed = self.phase == "running" or (self.phase == "draining" and self._has_work(post.spec.node))
+        verdict = managed.policy.judge("clean" if is_clean else "failure", managed.ready_ns, now_ns, random.random())
+        is_needed = self.phase == "running" or (self.phase == "draining" and self._has_work(managed.spec.node))
         will_restart = verdict.restart_at_ns is not None and is_needed
-        self.record(NodeExited(post.name, how, will_restart, self._logbook.last(post.name)))
+        self.record(NodeExited(managed.name, how, will_restart, self._logbook.last(managed.name)))
         if will_restart:
-            _log.warning("%s: %s; %s", post.name, how, verdict.why)
-            post.restart_at_ns = verdict.restart_at_ns
-            self._enter(post, "restarting", how)
+            _log.warning("%s: %s; %s", managed.name, how, verdict.why)
+            managed.restart_at_ns = verdict.restart_at_ns
+            self._enter(managed, "restarting", how)
             return
         why = f"{how}; {verdict.why}" if self.phase in ("running", "draining") else how
-        _log.error("%s: %s", post.name, why)
-        self._enter(post, "failed", why)
+        _log.error("%s: %s", managed.name, why)
+        self._enter(managed, "failed", why)
         if self.phase in ("running", "draining"):
-            end_edges(self._folder, post.spec)
-            for other in self.posts:
+            end_edges(self._folder, managed.spec)
+            for other in self.processes:
                 self._give_up_consumers(other)
-        if self.phase == "running" and not post.spec.options.optional:
+        if self.phase == "running" and not managed.spec.options.optional:
             self._has_given_up = True
-            self.stop(f"{post.spec.node} has failed for good")
+            self.stop(f"{managed.spec.node} has failed for good")
 
     def _has_work(self, node: str) -> bool:
         """Whether the edges of a node, to it or from it, still hold something."""
         edges = self._reader.read()[0]
         return any(edge.queued or edge.in_flight for edge in edges if node in (edge.producer, edge.consumer))
 
-    def _condemn(self, post: Post, verdict: str) -> None:
+    def _condemn(self, managed: ManagedProcess, verdict: str) -> None:
         """Kill a process; its end is dealt with when the kernel tells it."""
-        if post.child is not None and post.verdict is None:
-            post.verdict = verdict
-            post.child.kill()
+        if managed.child is not None and managed.verdict is None:
+            managed.verdict = verdict
+            managed.child.kill()
 
-    def _enter(self, post: Post, state: str, why: str) -> None:
-        post.state, post.why = state, why
-        self.record(NodeStateChanged(post.name, state, why))
+    def _enter(self, managed: ManagedProcess, state: str, why: str) -> None:
+        managed.state, managed.why = state, why
+        self.record(NodeStateChanged(managed.name, state, why))
         self._change()
 
     def _unwatch(self, fd: int) -> None:

@@ -20,13 +20,13 @@ from detektr.memory.status_block import NodeSnapshot
 from detektr.nodes.spec import NodeSpec
 from detektr.observe.logbook import Logbook, log_folder
 from detektr.observe.run_reader import RunReader
-from detektr.observe.run_state import write_json, write_roster
+from detektr.observe.run_state import write_json, write_run_state
 from detektr.observe.screen import Screen
 from detektr.observe.status import describe_nodes
 from detektr.observe.table import Flow, summary
 from detektr.redaction import mask, register_secret
 from detektr.supervisor.fork_client import ForkServer
-from detektr.supervisor.run_lock import claim_run
+from detektr.supervisor.run_lock import acquire_run_lock
 from detektr.supervisor.signals import SignalPipe
 from detektr.supervisor.supervisor import Supervisor
 from detektr.telemetry.log import setup_log
@@ -63,7 +63,7 @@ def run_up(
     for secret in pipeline.secrets:
         register_secret(secret)
     with SignalPipe() as signals:
-        folder, lock = claim_run(pipeline.options.name, pipeline.options.nodes)
+        folder, lock = acquire_run_lock(pipeline.options.name, pipeline.options.nodes)
         try:
             faults = check_machine(pipeline)
             if faults:
@@ -109,7 +109,7 @@ class _Run:
     ) -> None:
         self.pipeline, self.folder = pipeline, folder
         self.ledgers: list[EdgeLedger] = []
-        self._pages: list[NodeSnapshot] = []
+        self._status_blocks: list[NodeSnapshot] = []
         setup_log(pipeline.options.name)
         self._screen = Screen(is_quiet=is_quiet)
         for handler in logging.getLogger().handlers:
@@ -132,7 +132,7 @@ class _Run:
             forks,
             look=self._show,
             look_ns=LOOK_LIVE_NS if self._screen.is_live else LOOK_NS,
-            change=self._write_roster,
+            change=self._write_run_state,
         )
         self._flow = Flow()
         self._begun_ns, self._begun_utc_ns = time.monotonic_ns(), time.time_ns()
@@ -149,7 +149,7 @@ class _Run:
             RefusedError: a node, the audit trail or the metrics refused.
         """
         name, supervisor = self.pipeline.options.name, self.supervisor
-        _log.info("starting %d processes", len(supervisor.posts))
+        _log.info("starting %d processes", len(supervisor.processes))
         supervisor.warm_up()
         self._open_telemetry()  # meanwhile
         supervisor.start()
@@ -160,7 +160,7 @@ class _Run:
             return
         seconds = (time.monotonic_ns() - self._begun_ns) / 1e9
         where = f"; metrics on {self._metrics}" if self._metrics else ""
-        _log.info("%d processes ready after %.2f s%s", len(supervisor.posts), seconds, where)
+        _log.info("%d processes ready after %.2f s%s", len(supervisor.processes), seconds, where)
         _log.info("logs: %s", log_folder(name))
 
     def supervise(self, for_ns: int | None) -> None:
@@ -174,7 +174,7 @@ class _Run:
         """End what is left, read the ledgers, and close telemetry last."""
         self.supervisor.close()
         reader = RunReader(self.folder)
-        self.ledgers, self._pages = reader.read()
+        self.ledgers, self._status_blocks = reader.read()
         reader.close()
         if self._seconds:
             edges = [edge.as_record() for edge in merge(self.ledgers)]
@@ -200,7 +200,7 @@ class _Run:
 
     def report(self) -> dict[str, Any]:
         """Build the report of the ended run."""
-        nodes = describe_nodes(self.supervisor.describe(), self.ledgers, self._pages)
+        nodes = describe_nodes(self.supervisor.describe(), self.ledgers, self._status_blocks)
         return build_report(self.pipeline.options.name, self._seconds, nodes, self.ledgers)
 
     def _open_telemetry(self) -> None:
@@ -230,11 +230,11 @@ class _Run:
             server = serve_metrics(collector, options.metrics.host, options.metrics.port)
             self._closing += [reader.close, server.close]
             self._metrics = f"http://{options.metrics.host}:{server.port}/metrics"
-            self._write_roster()
+            self._write_run_state()
 
-    def _write_roster(self) -> None:
+    def _write_run_state(self) -> None:
         self._supervised = self.supervisor.describe()
-        roster = {
+        run_state = {
             "pipeline": self.pipeline.options.name,
             "file": str(self.pipeline.path.absolute()),
             "pid": os.getpid(),
@@ -243,15 +243,15 @@ class _Run:
             "nodes": self._supervised,
         }
         try:
-            write_roster(self.folder, roster)
+            write_run_state(self.folder, run_state)
         except OSError as fault:  # somebody filled shared memory; the frames have their room already
             _log.warning("`status` is behind: %s: %s", self.folder.path, fault.strerror)
 
-    def _show(self, ledgers: list[EdgeLedger], pages: list[NodeSnapshot]) -> None:
+    def _show(self, ledgers: list[EdgeLedger], snapshots: list[NodeSnapshot]) -> None:
         now_ns = time.monotonic_ns()
-        nodes = describe_nodes(self.supervisor.describe(), ledgers, pages)
+        nodes = describe_nodes(self.supervisor.describe(), ledgers, snapshots)
         self._supervised = nodes
-        rows = self._flow.rows(now_ns, nodes, ledgers, pages)
+        rows = self._flow.rows(now_ns, nodes, ledgers, snapshots)
         if self._screen.is_live:
             seconds = (now_ns - self.supervisor.started_ns) / 1e9
             self._screen.table(f"{self.pipeline.options.name}  {self.supervisor.phase}  {seconds:.0f} s", rows)

@@ -124,9 +124,9 @@ def _listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
     except OSError as fault:
-        cure = {
+        hint = {
             errno.EADDRINUSE: "another program uses it; set another port, or 0 for any free one",
             errno.EACCES: "this user may not; set a port of 1024 or more",
             errno.EADDRNOTAVAIL: "the host is not an address of this machine; 127.0.0.1 is",
         }.get(fault.errno or 0, f"{fault.strerror or fault}; set a host that is an address of this machine")
-        raise RefusedError(f"metrics: cannot listen on port {port} of {host!r}: {cure}") from None
+        raise RefusedError(f"metrics: cannot listen on port {port} of {host!r}: {hint}") from None

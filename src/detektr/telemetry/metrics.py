@@ -14,11 +14,11 @@ from prometheus_client.registry import Collector
 
 from detektr.ledger import DROP_REASONS, EdgeLedger, merge
 from detektr.memory.status_block import AGE_BUCKETS_NS, NodeSnapshot
-from detektr.memory.status_block import STATES as PAGE_STATES
+from detektr.memory.status_block import STATES as BLOCK_STATES
 from detektr.telemetry.endpoint import Answer, Endpoint
 from detektr.telemetry.log import describe
 
-STATES = (*PAGE_STATES, "restarting")  # the last one only a supervisor can say
+STATES = (*BLOCK_STATES, "restarting")  # the last one only a supervisor can say
 # Whole octaves (0.4 ms to 0.8 s), then every second one (to 52 s): enough for a quantile, a third of the series.
 AGE_STEPS = (4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 30, 34, 38)
 _AGE_LABELS = tuple(str(AGE_BUCKETS_NS[step] / 1e9) for step in AGE_STEPS)
@@ -59,12 +59,13 @@ class PipelineCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of one reading."""
-        ledgers, snapshots = self._read()
+        ledgers, found = self._read()
         supervision = self._supervision()
-        pages = {(page.node, page.replica): page for page in snapshots}  # a label set may stand in a scrape only once
+        # A label set may stand in a scrape only once.
+        snapshots = {(snapshot.node, snapshot.replica): snapshot for snapshot in found}
         yield from self._edge_metrics(merge(ledgers))
-        yield from self._page_metrics(list(pages.values()))
-        yield from self._node_metrics(list(pages.values()), supervision)
+        yield from self._process_metrics(list(snapshots.values()))
+        yield from self._node_metrics(list(snapshots.values()), supervision)
 
     def health(self) -> tuple[bool, dict[str, object]]:
         """Return whether all is well, and what is not: stalled edges and failed nodes."""
@@ -113,23 +114,23 @@ class PipelineCollector(Collector):
                 gauge.add_metric([self._pipeline, edge.producer, edge.consumer], value(edge))
             yield gauge
 
-    def _page_metrics(self, pages: list[NodeSnapshot]) -> Iterator[Metric]:
+    def _process_metrics(self, snapshots: list[NodeSnapshot]) -> Iterator[Metric]:
         labels = ["pipeline", "node", "replica"]
         counters: list[tuple[str, str, Callable[[NodeSnapshot], int]]] = [
-            ("frames", "Frames captured, passed on or processed; on a sink: events.", lambda page: page.frames),
-            ("failures", "Frames on which the processor raised.", lambda page: page.failures),
-            ("refused", "Results thrown away: lease over or slot overwritten.", lambda page: page.refused),
-            ("wire_errors", "Messages that were not ours.", lambda page: page.wire_errors),
-            ("reconnects", "Times the source was opened again.", lambda page: page.reconnects),
-            ("thinned", "Pictures left out by fps.", lambda page: page.thinned),
-            ("corrupt", "Pictures the decoder marked as damaged.", lambda page: page.corrupt),
-            ("stale", "Pictures left out because they were an old backlog.", lambda page: page.stale),
-            ("trail_lost", "Audit records lost because their way was full.", lambda page: page.trail_lost),
+            ("frames", "Frames captured, passed on or processed; on a sink: events.", lambda snapshot: snapshot.frames),
+            ("failures", "Frames on which the processor raised.", lambda snapshot: snapshot.failures),
+            ("refused", "Results thrown away: lease over or slot overwritten.", lambda snapshot: snapshot.refused),
+            ("wire_errors", "Messages that were not ours.", lambda snapshot: snapshot.wire_errors),
+            ("reconnects", "Times the source was opened again.", lambda snapshot: snapshot.reconnects),
+            ("thinned", "Pictures left out by fps.", lambda snapshot: snapshot.thinned),
+            ("corrupt", "Pictures the decoder marked as damaged.", lambda snapshot: snapshot.corrupt),
+            ("stale", "Pictures left out because they were an old backlog.", lambda snapshot: snapshot.stale),
+            ("trail_lost", "Audit records lost because their way was full.", lambda snapshot: snapshot.trail_lost),
         ]
         for name, text, value in counters:
             counter = CounterMetricFamily(f"detektr_node_{name}", text, labels=labels)
-            for page in pages:
-                counter.add_metric(self._page_key(page), value(page))
+            for snapshot in snapshots:
+                counter.add_metric(self._process_key(snapshot), value(snapshot))
             yield counter
         up = GaugeMetricFamily("detektr_node_up", "1: the process is alive.", labels=labels)
         last = GaugeMetricFamily(
@@ -140,44 +141,46 @@ class PipelineCollector(Collector):
         )
         slots = GaugeMetricFamily("detektr_ring_slots", "Slots of the ring.", labels=[*labels, "state"])
         shm = GaugeMetricFamily("detektr_shm_bytes", "Shared memory the ring takes.", labels=labels)
-        for page in pages:
-            key = self._page_key(page)
-            up.add_metric(key, int(page.is_alive))
-            if page.last_frame_utc_ns:
-                last.add_metric(key, page.last_frame_utc_ns / 1e9)
-            if page.age_counts:
-                age.add_metric(key, age_buckets(page.age_counts), page.age_sum_ns / 1e9)
-            if page.slots_total:
-                slots.add_metric([*key, "free"], page.slots_free)
-                slots.add_metric([*key, "used"], page.slots_total - page.slots_free)
-                shm.add_metric(key, page.ring_bytes)
+        for snapshot in snapshots:
+            key = self._process_key(snapshot)
+            up.add_metric(key, int(snapshot.is_alive))
+            if snapshot.last_frame_utc_ns:
+                last.add_metric(key, snapshot.last_frame_utc_ns / 1e9)
+            if snapshot.age_counts:
+                age.add_metric(key, age_buckets(snapshot.age_counts), snapshot.age_sum_ns / 1e9)
+            if snapshot.slots_total:
+                slots.add_metric([*key, "free"], snapshot.slots_free)
+                slots.add_metric([*key, "used"], snapshot.slots_total - snapshot.slots_free)
+                shm.add_metric(key, snapshot.ring_bytes)
         yield from (up, last, age, slots, shm)
 
-    def _node_metrics(self, pages: list[NodeSnapshot], supervision: Mapping[str, NodeSupervision]) -> Iterator[Metric]:
+    def _node_metrics(
+        self, snapshots: list[NodeSnapshot], supervision: Mapping[str, NodeSupervision]
+    ) -> Iterator[Metric]:
         restarts = CounterMetricFamily("detektr_node_restarts", "Starts after an end.", labels=["pipeline", "node"])
         for node, known in supervision.items():
             restarts.add_metric([self._pipeline, node], known.restarts)
         state = GaugeMetricFamily(
             "detektr_node_state", "1 for the state the node is in.", labels=["pipeline", "node", "state"]
         )
-        for node, current in _states(pages, supervision).items():
+        for node, current in _states(snapshots, supervision).items():
             for each in dict.fromkeys((*STATES, current)):
                 state.add_metric([self._pipeline, node, each], int(each == current))
         yield from (restarts, state)
 
-    def _page_key(self, page: NodeSnapshot) -> list[str]:
-        return [self._pipeline, page.node, str(page.replica)]
+    def _process_key(self, snapshot: NodeSnapshot) -> list[str]:
+        return [self._pipeline, snapshot.node, str(snapshot.replica)]
 
 
 def _unaccounted(edge: EdgeLedger) -> int:
     return edge.unaccounted
 
 
-def _states(pages: Iterable[NodeSnapshot], supervision: Mapping[str, NodeSupervision]) -> dict[str, str]:
+def _states(snapshots: Iterable[NodeSnapshot], supervision: Mapping[str, NodeSupervision]) -> dict[str, str]:
     """Return each node's state: the supervisor's word, or without one that of its first replica."""
     states = {node: known.state for node, known in supervision.items()}
-    for page in sorted(pages, key=lambda page: page.replica):
-        states.setdefault(page.node, page.state)
+    for snapshot in sorted(snapshots, key=lambda snapshot: snapshot.replica):
+        states.setdefault(snapshot.node, snapshot.state)
     return states
 
 

@@ -16,7 +16,7 @@ MESSAGE_BYTES_MAX = 16 << 20
 LEASES_MAX = 1 << 17  # what a buffer of the longest queues holds, and says when it attaches
 TEXT_CHARS_MAX = 16_384
 _U64_MAX = (1 << 64) - 1
-_GRANT_MAX = (1 << 63) - 1  # far from where counting on would leave a word
+_TAG_MAX = (1 << 63) - 1  # far from where counting on would leave a word
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")  # becomes part of a file's name
 _KINDS: tuple[type[Message], ...] = (Attach, Welcome, Refusal, Failure, Detach)
 _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
@@ -97,20 +97,20 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "consumer": _is_name,
     "replica": _is_name,
     "session": lambda value: _is_count(value) and value > 0,
-    "round": _is_count,
+    "attach_epoch": _is_count,
     "window": lambda value: _is_count(value) and 0 < value <= 1 << 20,
     "is_durable": _is_flag,
-    "is_guest": _is_flag,
+    "is_ephemeral": _is_flag,
     "when_full": lambda value: value in ("", "drop-oldest", "drop-newest", "block"),
-    "received": lambda value: _is_count(value) and value <= _GRANT_MAX,
+    "received": lambda value: _is_count(value) and value <= _TAG_MAX,
     "held": _are(_is_count, _is_count),
     "seen": _are(_is_count, _is_count),
     "failed": _are(_is_count, _is_count, _is_text),
     "previous": lambda value: isinstance(value, tuple) and len(value) == 3 and all(map(_is_count, value)),
     "max_deliveries": lambda value: _is_count(value) and 0 < value <= 100,
     "timeout_ns": _is_count,
-    "returned": _is_count,
-    "incarnation": _is_count,
+    "completed": _is_count,
+    "producer_epoch": _is_count,
     "why": _is_text,
 }
 _CHECKS_OF = {kind: tuple(_CHECKS[name] for name in kind._fields) for kind in _KINDS}

@@ -40,7 +40,7 @@ class Doorbell:
             if not self._is_closed:
                 os.write(self._fd, RING)
 
-    def quiet(self) -> None:
+    def drain(self) -> None:
         """Take every ring so far out of the pipe, so that it never fills up."""
         try:
             os.read(self._fd, _READ_BYTES)
@@ -55,7 +55,7 @@ class Doorbell:
         self._path.unlink(missing_ok=True)
 
 
-class Button:
+class RemoteDoorbell:
     """The way to another process's doorbell."""
 
     def __init__(self, path: Path) -> None:

@@ -14,7 +14,7 @@ import zmq
 
 from detektr.errors import RefusedError, WireError
 from detektr.wire.codec import MESSAGE_BYTES_MAX, decode, encode
-from detektr.wire.doorbell import Button, Doorbell
+from detektr.wire.doorbell import Doorbell, RemoteDoorbell
 from detektr.wire.message import Message
 
 _PENDING_MAX = 4096  # messages on their way to one peer
@@ -90,7 +90,7 @@ class Link:
         if self.is_rung:
             self._rings += 1
         if self._rings > self._rings_max or (not ready and timeout_ns > 0):
-            self._doorbell.quiet()
+            self._doorbell.drain()
             self._rings, self.is_rung = 0, True  # one that came since would not be heard any more
         return others
 
@@ -141,8 +141,8 @@ class Outbox:
 
     def __init__(self, socket: zmq.Socket[bytes], inbox: Path, doorbell: Path) -> None:
         """Connect `socket`, which belongs to the outbox from now on."""
-        self._socket, self._button = socket, Button(doorbell)
-        self.ring = self._button.ring
+        self._socket, self._remote_doorbell = socket, RemoteDoorbell(doorbell)
+        self.ring = self._remote_doorbell.ring
         """Wakes the peer, so that it looks at what lies in shared memory."""
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.SNDHWM, _PENDING_MAX)
@@ -159,5 +159,5 @@ class Outbox:
 
     def close(self, linger_ms: int = 0) -> None:
         """Close; what is still on its way is given `linger_ms` to arrive."""
-        self._button.close()
+        self._remote_doorbell.close()
         self._socket.close(linger=linger_ms)

@@ -4,7 +4,7 @@ Leases are announced in the edge's journal and given back in the consumer's retu
 is worked on well.
 
 A frame is named by its stream's key and its sequence everywhere. A consumer's `session` is one life of one replica on
-one edge; its `round` counts how often it attached, so that leases granted before the last attach are told apart.
+one edge; its `attach_epoch` counts how often it attached, so that leases granted before the last attach are told apart.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Attach(NamedTuple):
     replica: str
     """Name of this process: `motion.1`."""
     session: int
-    round: int
+    attach_epoch: int
     window: int
     is_durable: bool
     """The consumer keeps a journal: after its death its leases wait for its successor."""
-    is_guest: bool
+    is_ephemeral: bool
     """Not in the file: the edge is made for it, and goes with it."""
     when_full: str
     """Policy that a guest asks for; empty: the producer's own."""
@@ -44,7 +44,7 @@ class Attach(NamedTuple):
     """For a guest: attempts at one frame before it is dead-lettered."""
     timeout_ns: int = 0
     """For a guest: how long it may take for one frame; 0: as long as it lives."""
-    returned: int = 0
+    completed: int = 0
     """How many frames were written into its returns so far; of those, this message tells all."""
 
 
@@ -52,8 +52,8 @@ class Welcome(NamedTuple):
     """Producer to consumer: you are attached; the edge's journal is where its name says."""
 
     session: int
-    round: int
-    incarnation: int
+    attach_epoch: int
+    producer_epoch: int
 
 
 class Refusal(NamedTuple):

@@ -61,7 +61,7 @@ def test_producers_come_before_consumers_whatever_the_file_says() -> None:
 def test_a_buffer_that_nobody_reads_is_a_dead_end() -> None:
     fault = only(refused(camera=capture(), buffer=buffer("camera")))
     assert fault.line == 2
-    assert "'buffer'" in fault.text and "pile up" in fault.text and "input: buffer" in fault.cure
+    assert "'buffer'" in fault.text and "pile up" in fault.text and "input: buffer" in fault.hint
 
 
 def test_a_capture_that_nobody_reads_is_a_dead_end() -> None:
@@ -77,7 +77,7 @@ def test_an_input_that_is_not_there_is_told_with_the_nearest_name() -> None:
     faults = refused(camera=capture(), buffer=buffer("camera"), motion=processor("bufer"))
     missing = next(fault for fault in faults if fault.line == 3)
     assert (
-        "'bufer'" in missing.what and "camera, buffer, motion" in missing.expected and missing.cure == "write `buffer`"
+        "'bufer'" in missing.what and "camera, buffer, motion" in missing.expected and missing.hint == "write `buffer`"
     )
 
 
@@ -105,7 +105,7 @@ def test_two_cycles_are_both_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reader", "what", "cure"),
+    ("reader", "what", "hint"),
     [
         (sink("camera"), "sink 'it' reads from the capture 'camera'", "read a processor (motion)"),
         (processor("motion"), "processor 'it' reads from the processor 'motion'", "read what 'motion' reads (camera)"),
@@ -114,10 +114,10 @@ def test_two_cycles_are_both_named() -> None:
         (sink("events"), "sink 'it' reads from the sink 'events'", "read a processor"),
     ],
 )
-def test_what_may_not_be_read_is_told_with_what_may(reader: NodeOptions, what: str, cure: str) -> None:
+def test_what_may_not_be_read_is_told_with_what_may(reader: NodeOptions, what: str, hint: str) -> None:
     faults = refused(camera=capture(), motion=processor("camera"), events=sink("motion"), it=reader)
     fault = next(fault for fault in faults if "reads from" in fault.what)
-    assert fault.line == 4 and fault.what == what and cure in fault.cure
+    assert fault.line == 4 and fault.what == what and hint in fault.hint
 
 
 def test_a_pipeline_without_a_capture_is_refused() -> None:
@@ -163,9 +163,9 @@ def test_a_buffer_of_two_inputs_has_two_lanes_and_a_window_on_each() -> None:
         a=capture(), b=capture("rtsp://h/x"), buffer=buffer(["a", "b"], high_water_mark=10), it=processor("buffer")
     )
     edge = graph.edges_to("it")[0]
-    assert edge.lanes == 2 and edge.cells == 2 * 10 + 4
+    assert edge.inputs == 2 and edge.cells == 2 * 10 + 4
     assert [upstream.window for upstream in graph.edges_to("buffer")] == [10 + 4 + 8 + 4] * 2
-    assert [upstream.lanes for upstream in graph.edges_to("buffer")] == [1, 1]
+    assert [upstream.inputs for upstream in graph.edges_to("buffer")] == [1, 1]
 
 
 def test_a_worker_of_two_inputs_has_its_window_on_each() -> None:
@@ -176,7 +176,7 @@ def test_a_worker_of_two_inputs_has_its_window_on_each() -> None:
 def test_each_replica_of_a_processor_has_an_edge_of_its_own_to_a_sink() -> None:
     graph = built(a=capture(), b=capture(), it=processor(["a", "b"], replicas=3), events=sink("it", window=2))
     edge = graph.edges_to("events")[0]
-    assert (edge.parts, edge.lanes, edge.mark, edge.window_total, edge.cells) == (3, 1, 256, 2, 258)
+    assert (edge.parts, edge.inputs, edge.mark, edge.window_total, edge.cells) == (3, 1, 256, 2, 258)
     assert edge.when_full == "block"
 
 
@@ -194,7 +194,7 @@ def test_a_file_blocks_and_a_live_source_drops_the_oldest(source: str, policy: s
 
 def test_fewer_slots_than_needed_are_refused_with_both_numbers() -> None:
     fault = only(refused(camera=capture(slots=10), motion=processor("camera")))
-    assert "10 slots" in fault.what and "24" in fault.expected and "slots: 24" in fault.cure
+    assert "10 slots" in fault.what and "24" in fault.expected and "slots: 24" in fault.hint
     assert built(camera=capture(slots=24), motion=processor("camera")).nodes["camera"].slots == 24
 
 
@@ -218,7 +218,7 @@ def test_a_process_has_a_limit_of_inputs_and_an_edge_of_cameras() -> None:
     built(**cameras, b=buffer(list(cameras)), p=processor("b"))
     twice: dict[str, Any] = {name: processor("c", replicas=33) for name in ("p", "q")}
     fault = only(refused(c=capture(), **twice, s=sink(list(twice))))
-    assert "sink 's' reads from 66 processes" in fault.what and "two of them" in fault.cure
+    assert "sink 's' reads from 66 processes" in fault.what and "two of them" in fault.hint
     many: dict[str, Any] = {f"c{number}": capture() for number in range(129)}
     names = list(many)
     split: dict[str, Any] = {"b0": buffer(names[:43]), "b1": buffer(names[43:86]), "b2": buffer(names[86:])}

@@ -151,7 +151,7 @@ def test_a_port_in_use_is_told_and_free_again_when_it_is(tmp_path: Path) -> None
 def test_an_audit_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     text = GOOD.replace("clip.mp4", "lavfi:x")
     (fault,) = check_machine(loaded(tmp_path, text + "audit: sqlite:gone/audit.db\n"))
-    assert fault.line == 5 and str(tmp_path / "gone") in fault.what and "mkdir" in fault.cure
+    assert fault.line == 5 and str(tmp_path / "gone") in fault.what and "mkdir" in fault.hint
     (tmp_path / "full").mkdir()
     (fault,) = check_machine(loaded(tmp_path, text + "audit: {to: 'sqlite:full'}\n"))
     assert "is a directory" in fault.what

@@ -83,7 +83,7 @@ def test_a_fault_has_its_line_what_was_expected_and_what_to_do(text: str, line: 
     assert [fault.line for fault in reading.faults] == [line], reading.faults
     for part in parts:
         assert part in reading.faults[0].text
-    assert reading.faults[0].cure
+    assert reading.faults[0].hint
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from typing import cast
 
 import pytest
 
-from detektr.edge.connections import Way, Ways
-from detektr.memory.completion_queue import ReturnsWriter, open_returns
-from detektr.wire.doorbell import Button, Doorbell
+from detektr.edge.connections import ConnectionTable, ConsumerConnection
+from detektr.memory.completion_queue import CompletionQueueWriter, open_completion_queue
+from detektr.wire.doorbell import Doorbell, RemoteDoorbell
 from detektr.wire.link import Link, Outbox
 
 
@@ -38,14 +38,16 @@ class Replica:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name, self._bell = name, folder / f"{name}.bell"
-        self.returns = ReturnsWriter(folder / f"{name}~camera.0.returns", 8)
+        self.completions = CompletionQueueWriter(folder / f"{name}~camera.0.completions", 8)
         self.doorbell = Doorbell(self._bell)
 
-    def way(self) -> Way:
+    def connection(self) -> ConsumerConnection:
         """Return the way to it, as after an attach."""
-        returns = open_returns(self.returns.segment.path, self.returns.count)
-        assert returns is not None
-        return Way("motion", self.name, 1, os.getpid(), cast(Outbox, Button(self._bell)), returns)
+        completions = open_completion_queue(self.completions.segment.path, self.completions.count)
+        assert completions is not None
+        return ConsumerConnection(
+            "motion", self.name, 1, os.getpid(), cast(Outbox, RemoteDoorbell(self._bell)), completions
+        )
 
     def rings(self) -> int:
         """Return how often it was rung since the last look."""
@@ -56,7 +58,7 @@ class Replica:
 
     def close(self) -> None:
         self.doorbell.close()
-        self.returns.close()
+        self.completions.close()
 
 
 @pytest.fixture
@@ -73,99 +75,107 @@ def poll() -> Poll:
 
 
 @pytest.fixture
-def ways(replicas: list[Replica], poll: Poll) -> Iterator[Ways]:
-    ways = Ways(cast(Link, poll))
+def connections(replicas: list[Replica], poll: Poll) -> Iterator[ConnectionTable]:
+    connections = ConnectionTable(cast(Link, poll))
     for number, replica in enumerate(replicas):
-        ways.add(7 + number, replica.way())
-    yield ways
-    for session in tuple(ways):
-        ways.close(session)
+        connections.add(7 + number, replica.connection())
+    yield connections
+    for session in tuple(connections):
+        connections.close(session)
 
 
-def test_a_replica_is_woken_once_a_sleep_and_not_while_awake(ways: Ways, replicas: list[Replica]) -> None:
+def test_a_replica_is_woken_once_a_sleep_and_not_while_awake(
+    connections: ConnectionTable, replicas: list[Replica]
+) -> None:
     replica = replicas[0]
     for _ in range(3):
-        ways.wake({7})
+        connections.wake({7})
         assert replica.rings() == 0, "it is awake"
-        replica.returns.turn_over()
+        replica.completions.toggle_asleep()
         for _ in range(3):
-            ways.wake({7})
+            connections.wake({7})
         assert replica.rings() == 1
-        replica.returns.turn_over()
+        replica.completions.toggle_asleep()
 
 
-def test_only_those_for_whom_there_is_something_are_woken(ways: Ways, replicas: list[Replica]) -> None:
+def test_only_those_for_whom_there_is_something_are_woken(
+    connections: ConnectionTable, replicas: list[Replica]
+) -> None:
     for replica in replicas:
-        replica.returns.turn_over()
-    ways.wake(set())
+        replica.completions.toggle_asleep()
+    connections.wake(set())
     assert [replica.rings() for replica in replicas] == [0, 0]
-    ways.wake({8})
+    connections.wake({8})
     assert [replica.rings() for replica in replicas] == [0, 1]
-    ways.wake({7, 8})
+    connections.wake({7, 8})
     assert [replica.rings() for replica in replicas] == [1, 0]
 
 
 def test_who_attaches_again_is_woken_out_of_the_sleep_in_which_it_was_rung_before(
-    ways: Ways, replicas: list[Replica]
+    connections: ConnectionTable, replicas: list[Replica]
 ) -> None:
     replica = replicas[0]
-    replica.returns.turn_over()
-    ways.wake({7})
+    replica.completions.toggle_asleep()
+    connections.wake({7})
     assert replica.rings() == 1
-    ways.close(7)
-    ways.add(7, replica.way())  # of another round, or of a successor that has not looked up yet
-    ways.wake({7})
+    connections.close(7)
+    connections.add(7, replica.connection())  # of another round, or of a successor that has not looked up yet
+    connections.wake({7})
     assert replica.rings() == 1
 
 
-def test_waking_one_that_has_died_asleep_does_nothing(ways: Ways, replicas: list[Replica]) -> None:
-    replicas[0].returns.turn_over()
-    replicas[1].returns.turn_over()
+def test_waking_one_that_has_died_asleep_does_nothing(connections: ConnectionTable, replicas: list[Replica]) -> None:
+    replicas[0].completions.toggle_asleep()
+    replicas[1].completions.toggle_asleep()
     replicas[0].doorbell.close()
-    ways.wake([7, 8])
+    connections.wake([7, 8])
     assert replicas[1].rings() == 1
     replicas[0].doorbell = Doorbell(replicas[0]._bell)
 
 
-def test_there_is_news_once_somebody_gave_something_back_until_it_is_taken(ways: Ways, replicas: list[Replica]) -> None:
-    seen = [ways.has_news([7, 8, 9])]
-    replicas[1].returns.append(1, 0, 1)
-    seen += [ways.has_news([7, 8, 9]), ways.has_news([7]), ways.has_news([])]
-    assert ways[8].returns.take() == [(1, 0, 1)]
-    seen.append(ways.has_news([7, 8, 9]))
+def test_there_is_news_once_somebody_gave_something_back_until_it_is_taken(
+    connections: ConnectionTable, replicas: list[Replica]
+) -> None:
+    seen = [connections.has_news([7, 8, 9])]
+    replicas[1].completions.append(1, 0, 1)
+    seen += [connections.has_news([7, 8, 9]), connections.has_news([7]), connections.has_news([])]
+    assert connections[8].completions.take() == [(1, 0, 1)]
+    seen.append(connections.has_news([7, 8, 9]))
     assert seen == [False, True, False, False, False]
 
 
-def test_the_end_of_a_replica_s_process_is_watched_for_as_long_as_there_is_a_way(ways: Ways, poll: Poll) -> None:
-    pidfds = {way.pidfd for way in ways.values()}
+def test_the_end_of_a_replica_s_process_is_watched_for_as_long_as_there_is_a_way(
+    connections: ConnectionTable, poll: Poll
+) -> None:
+    pidfds = {connection.pidfd for connection in connections.values()}
     assert poll.watched == pidfds
     assert len(pidfds) == 2
     assert poll.ready() == [], "we live"
-    ways.close(7)
-    assert poll.watched == {ways[8].pidfd}
+    connections.close(7)
+    assert poll.watched == {connections[8].pidfd}
     assert poll.ready() == [], "a closed descriptor that is watched would be ready"
 
 
 def test_a_replica_whose_process_cannot_be_seen_is_let_in_and_not_watched(
-    replicas: list[Replica], ways: Ways, poll: Poll
+    replicas: list[Replica], connections: ConnectionTable, poll: Poll
 ) -> None:
     watched = set(poll.watched)
-    way = replicas[0].way()
-    way.pid = 1 << 22  # the kernel's highest, and one more
-    ways.add(9, way)
-    assert (way.pidfd, poll.watched) == (-1, watched)
-    replicas[0].returns.turn_over()
-    ways.wake({9})
+    connection = replicas[0].connection()
+    connection.pid = 1 << 22  # the kernel's highest, and one more
+    connections.add(9, connection)
+    assert (connection.pidfd, poll.watched) == (-1, watched)
+    replicas[0].completions.toggle_asleep()
+    connections.wake({9})
     assert replicas[0].rings() == 1
-    ways.close(9)
+    connections.close(9)
 
 
 def test_a_way_that_was_closed_is_gone_and_closing_it_or_waking_it_again_does_nothing(
-    ways: Ways, replicas: list[Replica]
+    connections: ConnectionTable, replicas: list[Replica]
 ) -> None:
-    replicas[0].returns.turn_over()
-    ways.close(7)
-    ways.close(7)
-    assert list(ways) == [8]
-    ways.wake({7, 8})
+    replicas[0].completions.toggle_asleep()
+    connections.close(7)
+    connections.close(7)
+    assert list(connections) == [8]
+    connections.wake({7, 8})
     assert [replica.rings() for replica in replicas] == [0, 0]

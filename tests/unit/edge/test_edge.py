@@ -6,7 +6,7 @@ import pytest
 
 from detektr.edge.edge import STALL_NS, Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.lease import HOPELESS, Claim, FrameName, Returned
+from detektr.edge.lease import HOPELESS, Completion, FrameName, SessionState
 from detektr.errors import WireError
 from detektr.memory.journal import Journal
 from detektr.memory.journal_reader import JournalReader, Lease
@@ -28,55 +28,55 @@ class Bench:
         """Let a successor of the producer take over."""
         self.edge = Edge("motion", self.options, Journal(memoryview(self.memory)))
 
-    def offer(self, *sequences: int, lane: int = 0, key: int = 1) -> list[str]:
-        return [self.edge.offer(lane, key, sequence, 1, b"%d" % sequence) for sequence in sequences]
+    def offer(self, *sequences: int, input_index: int = 0, key: int = 1) -> list[str]:
+        return [self.edge.offer(input_index, key, sequence, 1, b"%d" % sequence) for sequence in sequences]
 
-    def offer_now(self, *sequences: int, now_ns: int = 1, lane: int = 0, key: int = 1) -> None:
+    def offer_now(self, *sequences: int, now_ns: int = 1, input_index: int = 0, key: int = 1) -> None:
         """Offer frames that may be leased as they come."""
         for sequence in sequences:
-            assert self.edge.offer(lane, key, sequence, 1, b"%d" % sequence, now_ns) == "taken"
+            assert self.edge.offer(input_index, key, sequence, 1, b"%d" % sequence, now_ns) == "taken"
 
     def attach(
-        self, session: int = 7, name: str = "motion.0", window: int = 4, *, is_durable: bool = False, **claim: Any
+        self, session: int = 7, name: str = "motion.0", window: int = 4, *, is_durable: bool = False, **state: Any
     ) -> bool:
-        is_in = self.edge.attach(session, name, window, Claim(**claim), is_durable=is_durable, now_ns=1)
+        is_in = self.edge.attach(session, name, window, SessionState(**state), is_durable=is_durable, now_ns=1)
         entry = self.reader.entry_of(session)
         assert (entry is not None) is is_in
         if entry is not None:
-            self.received[session] = self.reader.granted_before(entry)
+            self.received[session] = self.reader.tag_before(entry)
         return is_in
 
     def lease(self, now_ns: int = 1) -> dict[int, list[Lease]]:
         """Return what was leased, by session, as its holders read it."""
-        granted = self.edge.grant(now_ns)
+        announced_to = self.edge.lease_queued(now_ns)
         found = {}
         for session, received in self.received.items():
             entry = self.reader.entry_of(session)
             if entry is not None:
-                last = self.received[session] = self.reader.granted(entry)
-                assert (session in granted) is (last > received)
+                last = self.received[session] = self.reader.last_tag(entry)
+                assert (session in announced_to) is (last > received)
                 if last > received:
                     found[session] = self.reader.leases(entry, session, received, last)
-                    assert [lease.grant for lease in found[session]] == list(range(received + 1, last + 1))
+                    assert [lease.delivery_tag for lease in found[session]] == list(range(received + 1, last + 1))
         return found
 
-    def grant(self, now_ns: int = 1) -> dict[int, list[tuple[int, int]]]:
+    def lease_queued(self, now_ns: int = 1) -> dict[int, list[tuple[int, int]]]:
         """Return sequence and delivery of what was leased, by session."""
         leases = self.lease(now_ns)
         return {session: [(lease.sequence, lease.delivery) for lease in mine] for session, mine in leases.items()}
 
-    def facts(self) -> list[tuple[str, int, str]]:
+    def outcomes(self) -> list[tuple[str, int, str]]:
         """Return what became of frames since the last call."""
-        facts, self.edge.facts = self.edge.facts, []
-        return [fact[:3] for fact in facts]
+        outcomes, self.edge.outcomes = self.edge.outcomes, []
+        return [outcome[:3] for outcome in outcomes]
 
 
 def names(*sequences: int) -> list[FrameName]:
     return [(1, sequence) for sequence in sequences]
 
 
-def returned(*sequences: int, grant: int = 0) -> list[Returned]:
-    return [(1, sequence, grant) for sequence in sequences]
+def completed(*sequences: int, delivery_tag: int = 0) -> list[Completion]:
+    return [(1, sequence, delivery_tag) for sequence in sequences]
 
 
 def dropped(bench: Bench) -> dict[str, int]:
@@ -96,19 +96,19 @@ def test_a_blocking_edge_has_no_room_from_its_mark_down_to_its_low_mark() -> Non
     assert seen == [True, True, True]
     assert not bench.edge.has_room(0)
     bench.edge.replicas[7].window = 1
-    bench.grant()
+    bench.lease_queued()
     assert (bench.edge.queued, bench.edge.has_room(0)) == (2, False)
     bench.edge.replicas[7].window = 2
-    bench.grant()
+    bench.lease_queued()
     assert (bench.edge.queued, bench.edge.has_room(0)) == (1, True)
 
 
 def test_drop_oldest_keeps_the_newest_and_names_what_it_dropped() -> None:
     bench = Bench(when_full="drop-oldest", mark=2)
     bench.offer(0, 1, 2, 3)
-    assert bench.facts() == [("dropped", 0, "queue_full"), ("dropped", 1, "queue_full")]
+    assert bench.outcomes() == [("dropped", 0, "queue_full"), ("dropped", 1, "queue_full")]
     bench.attach()
-    assert bench.grant() == {7: [(2, 1), (3, 1)]}
+    assert bench.lease_queued() == {7: [(2, 1), (3, 1)]}
     assert dropped(bench) == {"queue_full": 2}
 
 
@@ -116,7 +116,7 @@ def test_drop_newest_keeps_the_oldest() -> None:
     bench = Bench(when_full="drop-newest", mark=2, low=1)
     assert bench.offer(0, 1, 2, 3) == ["taken", "taken", "dropped", "dropped"]
     bench.attach()
-    assert bench.grant() == {7: [(0, 1), (1, 1)]}
+    assert bench.lease_queued() == {7: [(0, 1), (1, 1)]}
     assert dropped(bench) == {"queue_full": 2}
 
 
@@ -124,25 +124,25 @@ def test_a_queue_grown_by_a_dead_replicas_leases_shrinks_to_its_mark_at_the_next
     bench = Bench(when_full="drop-oldest", mark=2, window_total=2)
     bench.attach(window=2)
     bench.offer(0, 1)
-    bench.grant()
+    bench.lease_queued()
     bench.offer(2, 3)
     bench.edge.detach(7)
     assert bench.edge.queued == 4
     bench.offer(4)
     assert bench.edge.queued == 2
     bench.attach(8)
-    assert bench.grant() == {8: [(3, 1), (4, 1)]}
+    assert bench.lease_queued() == {8: [(3, 1), (4, 1)]}
 
 
 def test_a_blocking_edge_whose_cells_are_all_used_by_returned_leases_has_no_room() -> None:
-    bench = Bench(mark=1, low=0, lanes=2, window_total=2)
+    bench = Bench(mark=1, low=0, inputs=2, window_total=2)
     bench.attach(window=2)
     for turn in range(4):  # leases come back and the queues are filled up again
-        for lane in (0, 1):
-            sequence = bench.edge.journal.seen(lane + 1)
-            if bench.edge.has_room(lane):
-                assert bench.offer(sequence, lane=lane, key=lane + 1) == ["taken"]
-        bench.grant()
+        for input_index in (0, 1):
+            sequence = bench.edge.journal.seen(input_index + 1)
+            if bench.edge.has_room(input_index):
+                assert bench.offer(sequence, input_index=input_index, key=input_index + 1) == ["taken"]
+        bench.lease_queued()
         if turn % 2:
             bench.edge.detach(7)
             bench.attach()
@@ -154,7 +154,7 @@ def test_too_old_is_dropped_when_its_turn_comes() -> None:
     bench.attach()
     bench.offer(0, 1)
     bench.edge.offer(0, 1, 2, 150, b"")
-    assert bench.grant(now_ns=200) == {7: [(2, 1)]}
+    assert bench.lease_queued(now_ns=200) == {7: [(2, 1)]}
     assert dropped(bench) == {"too_old": 2}
 
 
@@ -182,7 +182,7 @@ def test_each_frame_goes_to_one_replica_and_the_least_busy_comes_first() -> None
     bench.attach(7, "motion.0", window=2)
     bench.attach(8, "motion.1", window=2)
     bench.offer(0, 1, 2, 3)
-    assert bench.grant() == {7: [(0, 1), (2, 1)], 8: [(1, 1), (3, 1)]}
+    assert bench.lease_queued() == {7: [(0, 1), (2, 1)], 8: [(1, 1), (3, 1)]}
 
 
 def test_replicas_together_hold_no_more_than_the_edges_window() -> None:
@@ -190,7 +190,7 @@ def test_replicas_together_hold_no_more_than_the_edges_window() -> None:
     bench.attach(7, "motion.0", window=2)
     bench.attach(8, "motion.1", window=2)
     bench.offer(0, 1, 2, 3)
-    bench.grant()
+    bench.lease_queued()
     assert bench.edge.in_flight == 3
 
 
@@ -203,28 +203,28 @@ def test_what_is_leased_is_announced_to_its_holder_alone_as_it_was_offered() -> 
     (first,), (second,) = bench.lease().values()
     assert first == Lease(5, 9, 77, first.cell, 1, 1, b"payload")
     assert second == Lease(1, 0, 1, second.cell, 1, 1, b"0")
-    assert bench.edge.grant(2) == set()
+    assert bench.edge.lease_queued(2) == set()
 
 
 def test_who_takes_another_s_place_reads_nothing_of_what_that_one_was_granted() -> None:
     bench = Bench()
     bench.attach(7, "motion.0")
     bench.offer(0, 1, 2)
-    bench.grant()
+    bench.lease_queued()
     bench.edge.detach(7)
     bench.attach(8, "motion.1")
     entry = bench.reader.entry_of(8)
     assert entry == 0
-    assert bench.reader.granted(entry) == bench.received[8] == 0
+    assert bench.reader.last_tag(entry) == bench.received[8] == 0
     assert bench.reader.leases(entry, 8, 0, 3) == []
-    assert bench.grant() == {8: [(0, 2), (1, 2), (2, 2)]}
+    assert bench.lease_queued() == {8: [(0, 2), (1, 2), (2, 2)]}
     assert bench.reader.leases(entry, 7, 0, 3) == []
 
 
 def test_lanes_are_served_in_turn() -> None:
-    bench = Bench(lanes=2)
-    bench.offer(0, 1, lane=0, key=1)
-    bench.offer(0, 1, lane=1, key=2)
+    bench = Bench(inputs=2)
+    bench.offer(0, 1, input_index=0, key=1)
+    bench.offer(0, 1, input_index=1, key=2)
     bench.attach()
     leases = bench.lease()[7]
     assert [(lease.key, lease.sequence) for lease in leases] == [(1, 0), (2, 0), (1, 1), (2, 1)]
@@ -233,10 +233,10 @@ def test_lanes_are_served_in_turn() -> None:
 def test_an_edge_with_one_queue_for_all_lanes_still_knows_which_lane_a_frame_came_by() -> None:
     bench = Bench()
     bench.attach()
-    bench.offer(0, lane=2)
-    bench.offer_now(1, lane=3)
+    bench.offer(0, input_index=2)
+    bench.offer_now(1, input_index=3)
     bench.adopt()
-    assert sorted((cell.sequence, cell.lane) for cell in bench.edge.holds()) == [(0, 2), (1, 3)]
+    assert sorted((cell.sequence, cell.input_index) for cell in bench.edge.holds()) == [(0, 2), (1, 3)]
 
 
 # -- leased as it comes
@@ -249,10 +249,10 @@ def test_a_frame_is_leased_as_it_comes_where_nothing_waits_and_a_replica_has_cre
     assert (bench.edge.queued, bench.edge.in_flight) == (1, 2)
     ledger = bench.reader.ledger()
     assert (ledger.offered, ledger.queued, ledger.in_flight) == (3, 1, 2)
-    assert bench.grant() == {7: [(0, 1), (1, 1)]}
-    assert bench.edge.grant(2) == set(), "it was told already"
-    bench.edge.finish(7, returned(0, 1), 3)
-    assert bench.grant() == {7: [(2, 1)]}
+    assert bench.lease_queued() == {7: [(0, 1), (1, 1)]}
+    assert bench.edge.lease_queued(2) == set(), "it was told already"
+    bench.edge.finish(7, completed(0, 1), 3)
+    assert bench.lease_queued() == {7: [(2, 1)]}
 
 
 def test_a_frame_that_comes_goes_to_the_least_busy() -> None:
@@ -260,7 +260,7 @@ def test_a_frame_that_comes_goes_to_the_least_busy() -> None:
     bench.attach(7, "motion.0", window=2)
     bench.attach(8, "motion.1", window=2)
     bench.offer_now(0, 1, 2, 3)
-    assert bench.grant() == {7: [(0, 1), (2, 1)], 8: [(1, 1), (3, 1)]}
+    assert bench.lease_queued() == {7: [(0, 1), (2, 1)], 8: [(1, 1), (3, 1)]}
 
 
 def test_a_frame_that_comes_waits_behind_those_that_wait() -> None:
@@ -269,7 +269,7 @@ def test_a_frame_that_comes_waits_behind_those_that_wait() -> None:
     bench.attach()
     bench.offer_now(1)
     assert bench.edge.queued == 2
-    assert bench.grant() == {7: [(0, 1), (1, 1)]}
+    assert bench.lease_queued() == {7: [(0, 1), (1, 1)]}
 
 
 def test_a_frame_that_comes_waits_for_the_edges_window_for_an_absent_and_for_a_suspended_replica() -> None:
@@ -277,7 +277,7 @@ def test_a_frame_that_comes_waits_for_the_edges_window_for_an_absent_and_for_a_s
     bench.offer_now(0)
     assert bench.edge.queued == 1, "nobody is there"
     bench.attach(window=1)
-    bench.grant()
+    bench.lease_queued()
     bench.offer_now(1)
     assert (bench.edge.queued, bench.edge.in_flight) == (1, 1)
     bench.edge.expire(now_ns=200)
@@ -294,14 +294,14 @@ def test_the_time_of_a_frame_leased_as_it_came_is_over_like_that_of_any_other() 
     assert bench.edge.in_flight == 1
     bench.edge.expire(now_ns=1101)
     assert (bench.edge.in_flight, bench.edge.queued) == (0, 1)
-    assert bench.facts() == [("redelivered", 0, "took longer than 1e-07 s")]
+    assert bench.outcomes() == [("redelivered", 0, "took longer than 1e-07 s")]
 
 
 def test_a_frame_that_comes_too_old_is_dropped_and_not_leased() -> None:
     bench = Bench(max_age_ns=100)
     bench.attach()
     bench.offer_now(0, now_ns=200)
-    assert bench.grant(now_ns=200) == {}
+    assert bench.lease_queued(now_ns=200) == {}
     assert dropped(bench) == {"too_old": 1}
 
 
@@ -309,7 +309,7 @@ def test_a_frame_leased_as_it_came_is_adopted_by_a_successor_and_stays_with_its_
     bench = Bench()
     bench.attach()
     bench.offer_now(0, 1)
-    bench.grant()
+    bench.lease_queued()
     bench.adopt()
     bench.attach(received=2, held=frozenset(names(0, 1)))
     assert (bench.edge.queued, bench.edge.in_flight) == (0, 2)
@@ -323,7 +323,7 @@ def test_who_left_before_it_could_be_told_of_what_came_has_nothing() -> None:
     bench.offer_now(0)
     bench.edge.detach(7)
     bench.attach(8, "motion.1")
-    assert bench.grant() == {8: [(0, 2)]}
+    assert bench.lease_queued() == {8: [(0, 2)]}
 
 
 # -- redelivery
@@ -333,13 +333,13 @@ def test_what_a_dead_replica_finished_is_delivered_what_it_worked_on_failed_once
     bench = Bench(max_deliveries=2)
     bench.attach()
     bench.offer(0, 1, 2)
-    bench.grant()
-    bench.edge.bury(7, (2, 1))
+    bench.lease_queued()
+    bench.edge.evict(7, (2, 1))
     ledger = bench.reader.ledger()
     assert (ledger.delivered, ledger.queued, ledger.in_flight) == (1, 2, 0)
-    assert bench.facts() == [("redelivered", 1, "its replica died")]
+    assert bench.outcomes() == [("redelivered", 1, "its replica died")]
     bench.attach(8)
-    assert bench.grant() == {8: [(1, 2), (2, 2)]}
+    assert bench.lease_queued() == {8: [(1, 2), (2, 2)]}
     assert bench.reader.ledger().redelivered == 2
 
 
@@ -347,10 +347,10 @@ def test_a_failure_that_died_with_its_replica_is_a_failed_attempt_and_leaves_no_
     bench = Bench()
     bench.attach()
     bench.offer(0, 1, 2)
-    bench.grant()
-    bench.edge.bury(7, (3, 1))  # worked on the third, finished the first: the second one's failure was never heard
+    bench.lease_queued()
+    bench.edge.evict(7, (3, 1))  # worked on the third, finished the first: the second one's failure was never heard
     assert (bench.edge.queued, bench.edge.in_flight) == (2, 0)
-    assert ("redelivered", 1, "failed, and its replica died") in bench.facts()
+    assert ("redelivered", 1, "failed, and its replica died") in bench.outcomes()
 
 
 def test_a_frame_given_to_another_replica_is_marked_as_redelivered() -> None:
@@ -358,10 +358,10 @@ def test_a_frame_given_to_another_replica_is_marked_as_redelivered() -> None:
     bench.attach(7, "motion.0", window=2)
     bench.attach(8, "motion.1", window=2)
     bench.offer(0, 1, 2, 3)
-    bench.grant()
-    bench.edge.finish(8, returned(1, 3), 1)
+    bench.lease_queued()
+    bench.edge.finish(8, completed(1, 3), 1)
     bench.edge.detach(7)
-    assert bench.grant() == {8: [(0, 2), (2, 2)]}  # out of order for it: it has seen 3
+    assert bench.lease_queued() == {8: [(0, 2), (2, 2)]}  # out of order for it: it has seen 3
 
 
 def test_a_frame_that_fails_too_often_is_dead_lettered() -> None:
@@ -369,9 +369,9 @@ def test_a_frame_that_fails_too_often_is_dead_lettered() -> None:
     bench.attach()
     bench.offer(0)
     for delivery in (1, 2):
-        assert bench.grant() == {7: [(0, delivery)]}
+        assert bench.lease_queued() == {7: [(0, delivery)]}
         bench.edge.fail(7, 1, 0, "ValueError")
-    assert bench.facts() == [("redelivered", 0, "ValueError"), ("dead_lettered", 0, "ValueError")]
+    assert bench.outcomes() == [("redelivered", 0, "ValueError"), ("dead_lettered", 0, "ValueError")]
     ledger = bench.reader.ledger()
     assert (ledger.dead_lettered, ledger.unaccounted, bench.edge.settled) == (1, 0, names(0))
 
@@ -380,7 +380,7 @@ def test_an_overwritten_frame_is_dropped_and_not_tried_again() -> None:
     bench = Bench()
     bench.attach()
     bench.offer(0)
-    bench.grant()
+    bench.lease_queued()
     bench.edge.fail(7, 1, 0, "overwritten")
     assert bench.edge.is_empty
     assert dropped(bench) == {"overwritten": 1}
@@ -390,10 +390,10 @@ def test_a_result_after_the_lease_was_over_is_refused_and_counted() -> None:
     bench = Bench(timeout_ns=100)
     bench.attach()
     bench.offer(0)
-    bench.grant(now_ns=1)
+    bench.lease_queued(now_ns=1)
     bench.edge.expire(now_ns=200)
-    bench.edge.finish(7, returned(0), 201)
-    assert bench.facts() == [("redelivered", 0, "took longer than 1e-07 s"), ("refused", 0, "its lease was over")]
+    bench.edge.finish(7, completed(0), 201)
+    assert bench.outcomes() == [("redelivered", 0, "took longer than 1e-07 s"), ("refused", 0, "its lease was over")]
     ledger = bench.reader.ledger()
     assert (ledger.refused, ledger.delivered, ledger.queued) == (1, 0, 1)
 
@@ -402,19 +402,19 @@ def test_a_replica_whose_time_was_over_gets_nothing_until_it_says_something() ->
     bench = Bench(timeout_ns=100)
     bench.attach()
     bench.offer(0)
-    bench.grant(now_ns=1)
+    bench.lease_queued(now_ns=1)
     bench.edge.expire(now_ns=200)
-    assert bench.grant(now_ns=201) == {}
+    assert bench.lease_queued(now_ns=201) == {}
     bench.edge.finish(7, (), 202)  # nothing but a sign of life
-    assert bench.grant(now_ns=203) == {7: [(0, 2)]}
+    assert bench.lease_queued(now_ns=203) == {7: [(0, 2)]}
 
 
 def test_a_frame_finished_twice_in_one_message_is_delivered_once() -> None:
     bench = Bench()
     bench.attach()
     bench.offer(0)
-    bench.grant()
-    bench.edge.finish(7, returned(0, 0), 1)
+    bench.lease_queued()
+    bench.edge.finish(7, completed(0, 0), 1)
     assert (bench.reader.ledger().delivered, bench.reader.ledger().refused) == (1, 1)
 
 
@@ -425,47 +425,47 @@ def test_after_a_producers_crash_held_stays_finished_is_delivered_and_lost_is_se
     bench = Bench()
     bench.attach()
     bench.offer(0, 1, 2)
-    bench.grant()
+    bench.lease_queued()
     bench.adopt()
     assert bench.edge.in_flight == 3
     bench.attach(received=2, held=frozenset(names(1)))  # 0 was finished unheard, 2 never arrived
     ledger = bench.reader.ledger()
     assert (ledger.delivered, ledger.in_flight, ledger.queued) == (1, 1, 1)
-    assert bench.grant() == {7: [(2, 2)]}
+    assert bench.lease_queued() == {7: [(2, 2)]}
 
 
 def test_after_attaching_again_it_reads_on_behind_what_was_settled() -> None:
     bench = Bench(window_total=8, mark=8)
     bench.attach(window=8)
     bench.offer(0, 1, 2)
-    bench.grant()
+    bench.lease_queued()
     bench.offer(3)
-    bench.edge.grant(1)  # and the producer is killed before it is read
+    bench.edge.lease_queued(1)  # and the producer is killed before it is read
     bench.adopt()
     bench.attach(window=8, received=3, held=frozenset(names(0, 1, 2)))
     assert bench.received == {7: 4}
     bench.offer(4)
-    assert bench.grant() == {7: [(3, 2), (4, 1)]}
+    assert bench.lease_queued() == {7: [(3, 2), (4, 1)]}
 
 
 def test_a_failure_heard_before_the_crash_is_not_counted_again_when_it_is_told_again() -> None:
     bench = Bench(max_deliveries=2)
     bench.attach()
     bench.offer(0)
-    bench.grant()
+    bench.lease_queued()
     bench.edge.fail(7, 1, 0, "ValueError")
-    bench.grant()  # a second attempt, which is lost on its way
+    bench.lease_queued()  # a second attempt, which is lost on its way
     bench.adopt()
     bench.attach(received=1, failed=((1, 0, "ValueError"),))
     assert bench.reader.ledger().dead_lettered == 0
-    assert bench.grant() == {7: [(0, 3)]}
+    assert bench.lease_queued() == {7: [(0, 3)]}
 
 
 def test_leases_of_a_predecessor_are_settled_though_the_producer_died_while_its_successor_attached() -> None:
     bench = Bench()
     bench.attach(7)
     bench.offer(0, 1)
-    bench.grant()
+    bench.lease_queued()
     bench.edge.journal.write_replica(1, 8, "motion.0", 4, is_durable=False)  # and then it was killed
     bench.adopt()
     bench.attach(8, previous=(7, 2, 1))
@@ -478,15 +478,15 @@ def test_a_durable_consumers_leases_wait_for_its_successor() -> None:
     bench = Bench()
     bench.attach(7, "buffer.0", is_durable=True)
     bench.offer(0, 1, 2, 3)
-    bench.grant()
-    bench.edge.bury(7, None)
+    bench.lease_queued()
+    bench.edge.evict(7, None)
     assert bench.edge.in_flight == 4
     seen = {1: 3}  # 0 and 2 are done with, 3 never arrived
     bench.attach(8, "buffer.0", is_durable=True, held=frozenset(names(1)), seen=seen)
     ledger = bench.reader.ledger()
     assert (ledger.delivered, ledger.in_flight, ledger.queued) == (2, 1, 1)
     assert list(bench.edge.replicas) == [8]
-    assert bench.grant() == {8: [(3, 2)]}, "what it held was not announced once more"
+    assert bench.lease_queued() == {8: [(3, 2)]}, "what it held was not announced once more"
 
 
 def test_more_replicas_than_the_journal_has_places_for_are_refused() -> None:
@@ -520,7 +520,7 @@ def test_the_end_of_a_drain_drops_what_is_queued_and_leased() -> None:
     bench = Bench(window_total=1)
     bench.attach(window=1)
     bench.offer(0, 1)
-    bench.grant()
+    bench.lease_queued()
     bench.edge.drop_all("stopped")
     assert bench.edge.is_empty
     assert dropped(bench) == {"stopped": 2}
@@ -532,8 +532,8 @@ def test_more_frames_than_one_change_can_carry_are_settled(count: int) -> None:
     bench = Bench(mark=100, low=99, window_total=100)
     bench.attach(window=100)
     bench.offer(*range(count))
-    bench.grant()
-    bench.edge.finish(7, returned(*range(count)), 1)
+    bench.lease_queued()
+    bench.edge.finish(7, completed(*range(count)), 1)
     assert bench.reader.ledger().delivered == count
 
 
@@ -544,8 +544,8 @@ def test_the_longest_queue_is_adopted_and_finished_within_the_tests_time() -> No
     bench.offer(*range(count))
     bench.adopt()
     bench.attach()
-    bench.grant()
-    bench.edge.finish(7, returned(*range(count)), 1)
+    bench.lease_queued()
+    bench.edge.finish(7, completed(*range(count)), 1)
     assert bench.edge.is_empty
     assert bench.reader.ledger().delivered == count
 
@@ -554,25 +554,25 @@ def test_a_failure_that_no_attempt_can_mend_is_dead_lettered_at_once() -> None:
     bench = Bench(max_deliveries=5)
     bench.attach()
     bench.offer(0, 1)
-    bench.grant()
+    bench.lease_queued()
     bench.edge.fail(7, 1, 0, HOPELESS + "process() returned int")
     bench.edge.fail(7, 1, 1, "ValueError: this time")
-    assert [fact[:2] for fact in bench.facts()] == [("dead_lettered", 0), ("redelivered", 1)]
+    assert [outcome[:2] for outcome in bench.outcomes()] == [("dead_lettered", 0), ("redelivered", 1)]
     assert bench.reader.ledger().dead_lettered == 1
-    assert bench.grant() == {7: [(1, 2)]}
+    assert bench.lease_queued() == {7: [(1, 2)]}
 
 
 def test_a_return_of_a_lease_that_was_ended_does_not_end_the_next_one_of_the_same_frame() -> None:
     bench = Bench(timeout_ns=100)
     bench.attach()
     bench.offer(0)
-    first = bench.lease(1)[7][0].grant
+    first = bench.lease(1)[7][0].delivery_tag
     bench.edge.expire(now_ns=500)
     bench.edge.finish(7, (), 501)  # it wakes, and says so ...
-    second = bench.lease(502)[7][0].grant
-    bench.edge.finish(7, returned(0, grant=first), 503)  # ... and what it gave back before is read only now
-    assert (bench.edge.in_flight, [fact.what for fact in bench.edge.facts]) == (1, ["redelivered", "refused"])
-    bench.edge.finish(7, returned(0, grant=second), 504)
+    second = bench.lease(502)[7][0].delivery_tag
+    bench.edge.finish(7, completed(0, delivery_tag=first), 503)  # ... and what it gave back before is read only now
+    assert (bench.edge.in_flight, [outcome.what for outcome in bench.edge.outcomes]) == (1, ["redelivered", "refused"])
+    bench.edge.finish(7, completed(0, delivery_tag=second), 504)
     assert bench.edge.is_empty
 
 

@@ -22,7 +22,7 @@ nodes:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "mark", "policy", "frames", "lanes"),
+    ("kind", "name", "mark", "policy", "frames", "inputs"),
     [
         ("capture", "live", 5, "drop-oldest", 11, 1),
         ("capture", "clip", 8, "drop-newest", 8, 1),
@@ -31,13 +31,18 @@ nodes:
     ],
 )
 def test_what_guests_get_is_what_the_node_s_own_edges_have(
-    tmp_path: Path, shm_dir: Path, kind: str, name: str, mark: int, policy: WhenFull, frames: int, lanes: int
+    tmp_path: Path, shm_dir: Path, kind: str, name: str, mark: int, policy: WhenFull, frames: int, inputs: int
 ) -> None:
     path = tmp_path / "pipeline.yaml"
     path.write_text(FILE)
     node = make_node(spec_from_file(path, kind, name))
     try:
-        found = node.outlet.producer
+        found = node.publisher.producer
     finally:
         node.close()
-    assert (found.guest_mark, found.guest_policy, found.guest_frames, found.lanes) == (mark, policy, frames, lanes)
+    assert (found.ephemeral_mark, found.ephemeral_policy, found.ephemeral_frames, found.inputs) == (
+        mark,
+        policy,
+        frames,
+        inputs,
+    )

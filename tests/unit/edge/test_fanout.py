@@ -5,7 +5,7 @@ from typing import Any
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.fanout import Fanout
-from detektr.edge.lease import Claim
+from detektr.edge.lease import SessionState
 from detektr.ledger import DROP_REASONS
 from detektr.memory import layout
 from detektr.memory.journal import Journal
@@ -16,7 +16,7 @@ def new_edge(consumer: str, memory: bytearray | None = None, session: int = 7, *
     values: dict[str, Any] = {"mark": 2, "low": 1, "when_full": "block", "window_total": 2, "payload_bytes": 8}
     chosen = EdgeOptions(**(values | options))
     edge = Edge(consumer, chosen, Journal(memoryview(memory or new_memory(chosen.cells, 8))))
-    edge.attach(session, f"{consumer}.0", chosen.window_total, Claim(), is_durable=False, now_ns=1)
+    edge.attach(session, f"{consumer}.0", chosen.window_total, SessionState(), is_durable=False, now_ns=1)
     return edge
 
 
@@ -35,8 +35,8 @@ def test_a_frame_is_released_when_the_last_edge_is_done_with_it() -> None:
     motion, recorder = new_edge("motion"), new_edge("recorder")
     fanout = new_fanout(motion, recorder)
     offer(fanout, 0)
-    motion.grant(1)
-    recorder.grant(1)
+    motion.lease_queued(1)
+    recorder.lease_queued(1)
     motion.finish(7, [(1, 0, 0)], 1)
     assert fanout.collect() == []
     recorder.finish(7, [(1, 0, 0)], 1)
@@ -50,7 +50,7 @@ def test_one_full_blocking_edge_holds_up_the_others_and_a_dropping_one_does_not(
     offer(fanout, 0)
     offer(fanout, 1)
     assert not fanout.has_room(0)
-    fanout.edges["motion"].grant(1)
+    fanout.edges["motion"].lease_queued(1)
     assert fanout.has_room(0)
 
 
@@ -63,7 +63,7 @@ def test_edges_take_turns_at_being_the_first_whose_replica_is_woken() -> None:
     for sequence in range(4):
         fanout.offer(0, 1, sequence, 1, b"", now_ns=1)
     assert woken == [1, 2, 3, 2, 3, 1, 3, 1, 2, 1, 2, 3]
-    fanout.add(new_edge("guest", session=9, mark=16, window_total=16, is_guest=True))
+    fanout.add(new_edge("guest", session=9, mark=16, window_total=16, is_ephemeral=True))
     woken.clear()
     for sequence in range(3):
         fanout.offer(0, 2, sequence, 1, b"", now_ns=1)
@@ -109,8 +109,8 @@ def test_a_frame_offered_again_after_a_restart_is_needed_once_by_each_edge_that_
 
 
 def test_a_removed_edge_needs_nothing_any_more() -> None:
-    motion, guest = new_edge("motion"), new_edge("guest-1", is_guest=True)
-    fanout = new_fanout(motion, guest)
+    motion, ephemeral = new_edge("motion"), new_edge("guest-1", is_ephemeral=True)
+    fanout = new_fanout(motion, ephemeral)
     offer(fanout, 0)
     motion.drop_all("stopped")
     assert fanout.collect() == []
@@ -119,12 +119,12 @@ def test_a_removed_edge_needs_nothing_any_more() -> None:
 
 
 def test_dropped_frames_are_counted_by_the_edges_that_have_not_heard_of_them() -> None:
-    motion, late, guest = new_edge("motion"), new_edge("recorder"), new_edge("guest-1", is_guest=True)
+    motion, late, ephemeral = new_edge("motion"), new_edge("recorder"), new_edge("guest-1", is_ephemeral=True)
     motion.offer(0, 1, 4, 1, b"")
-    fanout = new_fanout(motion, late, guest)
+    fanout = new_fanout(motion, late, ephemeral)
     fanout.count_dropped(1, 9, 10, "capture_died")
-    heard = [edge.journal.seen(1) for edge in (motion, late, guest)]
-    counted = [lost(edge) for edge in (motion, late, guest)]
+    heard = [edge.journal.seen(1) for edge in (motion, late, ephemeral)]
+    counted = [lost(edge) for edge in (motion, late, ephemeral)]
     assert heard == [10, 10, 0]  # a guest begins where it came in
     assert counted == [5, 10, 0]
 
@@ -139,9 +139,9 @@ def test_what_some_edge_has_not_seen_is_not_seen() -> None:
     motion.offer(0, 1, 4, 1, b"")
     motion.offer(0, 2, 0, 1, b"")
     recorder.offer(0, 1, 2, 1, b"")
-    guest = new_edge("guest-1", is_guest=True)
-    assert new_fanout(motion, recorder, guest).seen_all() == {1: 3}
-    assert new_fanout(guest).seen_all() == {}
+    ephemeral = new_edge("guest-1", is_ephemeral=True)
+    assert new_fanout(motion, recorder, ephemeral).seen_all() == {1: 3}
+    assert new_fanout(ephemeral).seen_all() == {}
 
 
 def test_what_a_predecessor_did_not_come_to_finds_a_place_although_the_edge_is_full_again() -> None:
@@ -150,8 +150,8 @@ def test_what_a_predecessor_did_not_come_to_finds_a_place_although_the_edge_is_f
     before = new_fanout(motion, recorder)
     for sequence in (0, 1):
         offer(before, sequence)
-        motion.grant(1)
-        recorder.grant(1)
+        motion.lease_queued(1)
+        recorder.lease_queued(1)
     motion.finish(7, [(1, 0, 0), (1, 1, 0)], 1)
     offer(before, 2)
     recorder.fail(7, 1, 1, "raised")  # back in its queue, which is at its mark now and was not when room was asked for

@@ -9,18 +9,18 @@ import pytest
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.lease import Claim
-from detektr.edge.subscriber import Intake, Upstream
+from detektr.edge.lease import SessionState
+from detektr.edge.subscriber import EdgeSubscriber, Upstream
 from detektr.memory import layout
-from detektr.memory.completion_queue import open_returns
+from detektr.memory.completion_queue import open_completion_queue
 from detektr.memory.journal import adopt_journal
 from detektr.memory.journal_reader import Lease
 from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block import NodePage
+from detektr.memory.status_block import StatusBlock
 from detektr.wire.link import Link
 from detektr.wire.message import Attach, Failure, Message, Refusal, Welcome
 
-FINISHED = layout.PAGE_WORD_INPUTS + layout.PAGE_INPUT_FINISHED
+FINISHED = layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_FINISHED
 
 
 class Outbox:
@@ -47,7 +47,7 @@ class Outbox:
 class Page(defaultdict[int, int]):
     """A page's words in a dict."""
 
-    path = Path("motion.0.page")
+    path = Path("motion.0.status")
 
 
 class Bench:
@@ -60,11 +60,11 @@ class Bench:
         self.path = folder.journal("camera", 0, "motion")
         self.begin_producer()
         folder.inbox("camera", 0).touch()
-        self.outbox, self.page = Outbox(), Page(int)
+        self.outbox, self.status_block = Outbox(), Page(int)
         upstream = Upstream("camera", 0, "motion", 4)
-        page, link = cast(NodePage, self.page), cast(Link, self.outbox)
-        self.intake = Intake(upstream, 0, folder, link, page)
-        self.returns = folder.returns("motion.0", "camera.0")
+        status_block, link = cast(StatusBlock, self.status_block), cast(Link, self.outbox)
+        self.subscriber = EdgeSubscriber(upstream, 0, folder, link, status_block)
+        self.completions = folder.completions("motion.0", "camera.0")
         self.now_ns = 2_000_000_000
         self.attach()
 
@@ -81,62 +81,62 @@ class Bench:
     def asked(self) -> Attach:
         """Let the intake look whether it is to attach; it must be."""
         self.now_ns += 2_000_000_000
-        self.intake.tick(self.now_ns)
+        self.subscriber.tick(self.now_ns)
         attach = self.outbox.sent.pop()
         assert isinstance(attach, Attach)
-        self.session, self.read = attach.session, attach.returned
+        self.session, self.read = attach.session, attach.completed
         return attach
 
     def answer(self, attach: Attach) -> Welcome:
         """Let the producer take the intake in."""
-        claim = Claim(
+        state = SessionState(
             received=attach.received, held=frozenset(attach.held), failed=attach.failed, previous=attach.previous
         )
-        assert self.edge.attach(attach.session, attach.replica, 4, claim, is_durable=False, now_ns=1)
-        return Welcome(attach.session, attach.round, self.journal[layout.EDGE_WORD_INCARNATION])
+        assert self.edge.attach(attach.session, attach.replica, 4, state, is_durable=False, now_ns=1)
+        return Welcome(attach.session, attach.attach_epoch, self.journal[layout.EDGE_WORD_PRODUCER_EPOCH])
 
     def attach(self) -> None:
-        self.intake.handle(self.answer(self.asked()), 1)
-        assert self.intake.is_attached
+        self.subscriber.handle(self.answer(self.asked()), 1)
+        assert self.subscriber.is_attached
 
     def offer(self, *sequences: int) -> None:
         for sequence in sequences:
             self.edge.offer(0, 1, sequence, 1, b"")
 
-    def grant(self, now_ns: int = 1) -> None:
-        self.edge.grant(now_ns)
-        self.intake.receive()
+    def lease_queued(self, now_ns: int = 1) -> None:
+        self.edge.lease_queued(now_ns)
+        self.subscriber.receive()
 
     def take(self) -> Lease:
-        lease = self.intake.take()
+        lease = self.subscriber.take()
         assert lease is not None
         return lease
 
     def taken(self) -> list[tuple[int, int]]:
         """Return sequence and delivery of all there is to work on."""
         found = []
-        while (lease := self.intake.take()) is not None:
+        while (lease := self.subscriber.take()) is not None:
             found.append((lease.sequence, lease.delivery))
         return found
 
     def given_back(self) -> list[tuple[int, int, int]]:
-        returns = open_returns(self.returns, self.read)
-        assert returns is not None
-        names = returns.take()
+        completions = open_completion_queue(self.completions, self.read)
+        assert completions is not None
+        names = completions.take()
         self.read += len(names)
-        returns.close()
+        completions.close()
         return names
 
     def sleeps(self) -> bool:
         """Say what the returns tell the producer."""
-        returns = open_returns(self.returns, self.read)
-        assert returns is not None
-        sleeps = returns.words[layout.RETURNS_WORD_SLEEPS]
-        returns.close()
+        completions = open_completion_queue(self.completions, self.read)
+        assert completions is not None
+        sleeps = completions.words[layout.COMPLETION_WORD_SLEEPS]
+        completions.close()
         return sleeps % 2 == 1
 
     def told(self) -> Failure:
-        self.intake.flush()
+        self.subscriber.flush()
         message = self.outbox.sent.pop()
         assert isinstance(message, Failure)
         return message
@@ -148,7 +148,7 @@ def bench(shm_dir: Path) -> Iterator[Bench]:
     folder.make()
     bench = Bench(folder)
     yield bench
-    bench.intake.close()
+    bench.subscriber.close()
     bench.journal.close()
     bench.segment.close()
     for path in folder.path.iterdir():
@@ -158,119 +158,119 @@ def bench(shm_dir: Path) -> Iterator[Bench]:
 
 def test_skipping_leases_that_were_revoked_is_told_or_the_producer_would_lease_nothing_any_more(bench: Bench) -> None:
     bench.offer(0)
-    bench.grant()
+    bench.lease_queued()
     bench.edge.expire(now_ns=500)
-    assert bench.intake.take() is None
+    assert bench.subscriber.take() is None
     told = bench.told()
     assert told.failed == ()
     bench.edge.finish(told.session, (), 501)
-    bench.grant(502)
+    bench.lease_queued(502)
     assert bench.take().delivery == 2
 
 
 def test_leases_revoked_before_they_were_received_are_skipped_and_that_is_told_too(bench: Bench) -> None:
     bench.offer(0, 1)
-    bench.edge.grant(1)
+    bench.edge.lease_queued(1)
     bench.edge.expire(now_ns=500)
-    bench.intake.receive()
-    assert not bench.intake.held
+    bench.subscriber.receive()
+    assert not bench.subscriber.held
     told = bench.told()
     assert (told.session, told.failed) == (bench.session, ())
     bench.edge.finish(told.session, (), 501)
-    bench.grant(502)
+    bench.lease_queued(502)
     assert bench.taken() == [(0, 2), (1, 2)]
 
 
 def test_a_frame_revoked_and_leased_again_is_worked_on_once(bench: Bench) -> None:
     bench.offer(0)
-    bench.grant()
+    bench.lease_queued()
     bench.edge.expire(now_ns=500)
     bench.edge.finish(bench.session, (), 501)
-    bench.grant(502)
+    bench.lease_queued(502)
     lease = bench.take()
     assert lease.delivery == 2
-    bench.intake.finish((1, 0), lease.grant)
-    assert bench.intake.take() is None
-    assert bench.given_back() == [(1, 0, lease.grant)]
+    bench.subscriber.finish((1, 0), lease.delivery_tag)
+    assert bench.subscriber.take() is None
+    assert bench.given_back() == [(1, 0, lease.delivery_tag)]
 
 
 def test_what_is_given_back_rings_only_at_a_producer_that_waits(bench: Bench) -> None:
     bench.offer(0, 1)
-    bench.grant()
-    bench.intake.finish((1, 0), bench.take().grant)
-    bench.intake.flush()
+    bench.lease_queued()
+    bench.subscriber.finish((1, 0), bench.take().delivery_tag)
+    bench.subscriber.flush()
     assert bench.outbox.rings == 0
     bench.journal[layout.EDGE_WORD_WANTED] = 1
-    bench.intake.receive()  # each turn begins with a look
-    bench.intake.flush()
+    bench.subscriber.receive()  # each turn begins with a look
+    bench.subscriber.flush()
     assert bench.given_back() == [(1, 0, 1)]
-    bench.intake.receive()
-    bench.intake.flush()
+    bench.subscriber.receive()
+    bench.subscriber.flush()
     assert (bench.outbox.rings, bench.outbox.sent) == (1, []), "once, and no message"
 
 
 def test_a_producer_that_waits_is_not_woken_while_more_than_half_of_the_leases_wait_for_us(bench: Bench) -> None:
     bench.journal[layout.EDGE_WORD_WANTED] = 1
     bench.offer(0, 1, 2, 3)
-    bench.grant()
+    bench.lease_queued()
     rings = []
     for _ in range(4):
         lease = bench.take()
-        bench.intake.finish((1, lease.sequence), lease.grant)
-        bench.intake.flush()
+        bench.subscriber.finish((1, lease.sequence), lease.delivery_tag)
+        bench.subscriber.flush()
         rings.append(bench.outbox.rings)
     assert rings == [0, 1, 2, 3]
 
 
 def test_the_page_says_finished_no_further_than_a_failure_that_was_not_heard(bench: Bench) -> None:
     bench.offer(0, 1, 2)
-    bench.grant()
+    bench.lease_queued()
     bench.take()
-    bench.intake.fail((1, 0), "ValueError")
+    bench.subscriber.fail((1, 0), "ValueError")
     failed: Any = bench.told().failed
-    bench.intake.finish((1, 1), bench.take().grant)
-    assert bench.page[FINISHED] == 0
+    bench.subscriber.finish((1, 1), bench.take().delivery_tag)
+    assert bench.status_block[FINISHED] == 0
     bench.edge.fail(bench.session, *failed[0])
-    bench.intake.finish((1, 2), bench.take().grant)
-    assert bench.page[FINISHED] == 3
+    bench.subscriber.finish((1, 2), bench.take().delivery_tag)
+    assert bench.status_block[FINISHED] == 3
 
 
 # -- falling asleep
 
 
 def test_with_nothing_to_do_it_sleeps_and_says_so_until_it_wakes(bench: Bench) -> None:
-    assert not bench.intake.fall_asleep()
+    assert not bench.subscriber.fall_asleep()
     assert bench.sleeps()
-    assert not bench.intake.fall_asleep()
+    assert not bench.subscriber.fall_asleep()
     assert bench.sleeps()
-    bench.intake.receive()
+    bench.subscriber.receive()
     assert not bench.sleeps()
-    bench.intake.receive()
+    bench.subscriber.receive()
     assert not bench.sleeps()
 
 
 def test_falling_asleep_finds_what_was_granted_meanwhile(bench: Bench) -> None:
-    bench.intake.receive()
+    bench.subscriber.receive()
     bench.offer(0)
-    bench.edge.grant(1)
-    assert bench.intake.fall_asleep()
-    bench.intake.receive()
-    bench.intake.receive()
-    assert not bench.intake.fall_asleep()
+    bench.edge.lease_queued(1)
+    assert bench.subscriber.fall_asleep()
+    bench.subscriber.receive()
+    bench.subscriber.receive()
+    assert not bench.subscriber.fall_asleep()
     assert bench.taken() == [(0, 1)]
 
 
 def test_falling_asleep_finds_that_the_producer_waits_for_what_was_given_back(bench: Bench) -> None:
     bench.offer(0)
-    bench.grant()
-    bench.intake.finish((1, 0), bench.take().grant)
-    bench.intake.flush()
-    assert not bench.intake.fall_asleep(), "nobody waits for it"
+    bench.lease_queued()
+    bench.subscriber.finish((1, 0), bench.take().delivery_tag)
+    bench.subscriber.flush()
+    assert not bench.subscriber.fall_asleep(), "nobody waits for it"
     bench.journal[layout.EDGE_WORD_WANTED] = 1  # and looks at what was returned only before that
-    assert bench.intake.fall_asleep()
-    bench.intake.flush()
+    assert bench.subscriber.fall_asleep()
+    bench.subscriber.flush()
     assert bench.outbox.rings == 1
-    assert not bench.intake.fall_asleep(), "it has been told"
+    assert not bench.subscriber.fall_asleep(), "it has been told"
 
 
 @pytest.mark.parametrize("each", [layout.WANTED_ALL, layout.WANTED_EACH])
@@ -278,13 +278,13 @@ def test_a_producer_that_wants_all_is_told_though_most_of_the_window_waits_one_t
     bench: Bench, each: int
 ) -> None:
     bench.offer(0, 1, 2, 3)
-    bench.grant()
-    bench.intake.finish((1, 0), bench.take().grant)
+    bench.lease_queued()
+    bench.subscriber.finish((1, 0), bench.take().delivery_tag)
     bench.journal[layout.EDGE_WORD_WANTED] = layout.WANTED
-    bench.intake.flush()
+    bench.subscriber.flush()
     assert bench.outbox.rings == 0
     bench.journal[layout.EDGE_WORD_WANTED] = each
-    bench.intake.flush()
+    bench.subscriber.flush()
     assert bench.outbox.rings == 1
 
 
@@ -292,13 +292,13 @@ def test_a_producer_that_wants_all_is_told_though_most_of_the_window_waits_one_t
 def test_a_producer_that_is_awake_is_told_nothing_and_what_it_wants_is_known(bench: Bench, wanted: int) -> None:
     bench.journal[layout.EDGE_WORD_WANTED] = wanted | layout.WANTED_AWAKE
     bench.offer(0, 1, 2, 3)
-    bench.grant()
+    bench.lease_queued()
     for _ in range(4):
         lease = bench.take()
-        bench.intake.finish((1, lease.sequence), lease.grant)
-        bench.intake.flush()
-    assert bench.intake.wanted & ~layout.WANTED_AWAKE == wanted
-    assert not bench.intake.fall_asleep()
+        bench.subscriber.finish((1, lease.sequence), lease.delivery_tag)
+        bench.subscriber.flush()
+    assert bench.subscriber.wanted & ~layout.WANTED_AWAKE == wanted
+    assert not bench.subscriber.fall_asleep()
     assert bench.outbox.rings == 0
 
 
@@ -307,31 +307,31 @@ def test_a_producer_that_is_awake_is_told_nothing_and_what_it_wants_is_known(ben
 
 def test_what_was_granted_and_not_received_when_the_producer_died_comes_again(bench: Bench) -> None:
     bench.offer(0, 1)
-    bench.grant()
+    bench.lease_queued()
     bench.offer(2)
-    bench.edge.grant(1)
+    bench.edge.lease_queued(1)
     bench.kill_producer()
     attach = bench.asked()
     assert (attach.received, attach.held) == (2, ((1, 0), (1, 1)))
-    bench.intake.receive()  # it does not read on before it is let in again
+    bench.subscriber.receive()  # it does not read on before it is let in again
     welcome = bench.answer(attach)
-    bench.edge.grant(1)
-    bench.intake.receive()
+    bench.edge.lease_queued(1)
+    bench.subscriber.receive()
     assert bench.taken() == [(0, 1), (1, 1)]
-    bench.intake.handle(welcome, 1)
-    bench.intake.receive()
+    bench.subscriber.handle(welcome, 1)
+    bench.subscriber.receive()
     assert bench.taken() == [(2, 2)]
 
 
 def test_what_was_announced_is_received_though_its_producer_has_died_since(bench: Bench) -> None:
     bench.offer(0, 1)
-    bench.edge.grant(1)
+    bench.edge.lease_queued(1)
     bench.kill_producer()
-    bench.intake.receive()
+    bench.subscriber.receive()
     attach = bench.asked()
     assert (attach.received, attach.held) == (2, ((1, 0), (1, 1)))
-    bench.intake.handle(bench.answer(attach), 1)
-    bench.intake.receive()
+    bench.subscriber.handle(bench.answer(attach), 1)
+    bench.subscriber.receive()
     assert bench.taken() == [(0, 1), (1, 1)]
     assert bench.edge.in_flight == 2
 
@@ -340,45 +340,47 @@ def test_a_welcome_of_an_earlier_round_or_from_who_has_not_written_us_down_lets_
     bench.kill_producer()
     first = bench.asked()
     second = bench.asked()
-    assert second.round == first.round + 1
+    assert second.attach_epoch == first.attach_epoch + 1
     is_in = []
-    bench.intake.handle(bench.answer(first), 1)
-    is_in.append(bench.intake.is_attached)
+    bench.subscriber.handle(bench.answer(first), 1)
+    is_in.append(bench.subscriber.is_attached)
     bench.edge.detach(bench.session)
-    bench.intake.handle(Welcome(bench.session, second.round, 2), 1)
-    is_in.append(bench.intake.is_attached)
-    bench.intake.handle(bench.answer(second), 1)
-    is_in.append(bench.intake.is_attached)
+    bench.subscriber.handle(Welcome(bench.session, second.attach_epoch, 2), 1)
+    is_in.append(bench.subscriber.is_attached)
+    bench.subscriber.handle(bench.answer(second), 1)
+    is_in.append(bench.subscriber.is_attached)
     assert is_in == [False, False, True]
 
 
 def test_a_second_welcome_changes_nothing(bench: Bench) -> None:
     bench.offer(0)
-    bench.grant()
-    bench.intake.handle(Welcome(bench.session, 1, 99), 1)
-    bench.intake.receive()
-    bench.intake.tick(bench.now_ns + 1)
+    bench.lease_queued()
+    bench.subscriber.handle(Welcome(bench.session, 1, 99), 1)
+    bench.subscriber.receive()
+    bench.subscriber.tick(bench.now_ns + 1)
     assert (bench.taken(), bench.outbox.sent) == ([(0, 1)], [])
 
 
 def test_who_was_let_go_attaches_as_another_and_works_on_nothing_of_before(bench: Bench) -> None:
     bench.offer(0, 1)
-    bench.grant()
+    bench.lease_queued()
     before = bench.session
     bench.edge.detach(before)
-    bench.edge.attach(12345, "motion.1", 4, Claim(), is_durable=False, now_ns=1)  # gets the place that is free now
-    bench.edge.grant(1)
-    bench.intake.receive()
+    bench.edge.attach(
+        12345, "motion.1", 4, SessionState(), is_durable=False, now_ns=1
+    )  # gets the place that is free now
+    bench.edge.lease_queued(1)
+    bench.subscriber.receive()
     assert bench.taken() == [], "another's leases are not ours"
     bench.attach()
     assert bench.session != before
-    assert not bench.intake.held
+    assert not bench.subscriber.held
     bench.edge.detach(12345)
-    bench.grant()
+    bench.lease_queued()
     assert bench.taken() == [(0, 3), (1, 3)]
 
 
 def test_a_refusal_is_kept_as_the_reason(bench: Bench) -> None:
-    bench.intake.handle(Refusal(bench.session, "go away"), 1)
-    assert bench.intake.why == "refused by camera: go away"
-    assert bench.intake.is_attached
+    bench.subscriber.handle(Refusal(bench.session, "go away"), 1)
+    assert bench.subscriber.why == "refused by camera: go away"
+    assert bench.subscriber.is_attached

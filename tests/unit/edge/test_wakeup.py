@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from detektr.edge.edge_options import Haste
+from detektr.edge.edge_options import ReclaimMode
 from detektr.memory.layout import WANTED, WANTED_ALL, WANTED_AWAKE, WANTED_EACH
 from detektr.nodes.decoder import LONGEST_NS
 from tests.harness.interpreted import interpreted
@@ -18,38 +18,40 @@ Node, CaptureNode, WorkerNode = _node.Node, _capture.CaptureNode, _worker.Worker
 
 
 @pytest.mark.parametrize(
-    ("wanted", "haste"),
+    ("wanted", "reclaim_mode"),
     [
-        ([], Haste.NONE),
-        ([0, 0], Haste.NONE),
-        ([WANTED_EACH], Haste.PASSED_ON),
-        ([0, WANTED_EACH], Haste.PASSED_ON),
-        ([WANTED], Haste.ALL),
-        ([WANTED_ALL], Haste.ALL),
-        ([WANTED_EACH, WANTED_ALL], Haste.ALL),
-        ([WANTED, WANTED_EACH], Haste.ALL),
+        ([], ReclaimMode.LAZY),
+        ([0, 0], ReclaimMode.LAZY),
+        ([WANTED_EACH], ReclaimMode.RELAYED),
+        ([0, WANTED_EACH], ReclaimMode.RELAYED),
+        ([WANTED], ReclaimMode.BLOCKED),
+        ([WANTED_ALL], ReclaimMode.BLOCKED),
+        ([WANTED_EACH, WANTED_ALL], ReclaimMode.BLOCKED),
+        ([WANTED, WANTED_EACH], ReclaimMode.BLOCKED),
     ],
 )
 @pytest.mark.parametrize("awake", [0, WANTED_AWAKE])
 def test_the_most_urgent_of_those_before_us_counts_also_while_they_are_awake(
-    wanted: list[int], haste: Haste, awake: int
+    wanted: list[int], reclaim_mode: ReclaimMode, awake: int
 ) -> None:
-    node: Any = SimpleNamespace(intakes=[SimpleNamespace(wanted=one and one | awake) for one in wanted])
-    assert Node.haste(node) is haste
+    node: Any = SimpleNamespace(subscribers=[SimpleNamespace(wanted=one and one | awake) for one in wanted])
+    assert Node.reclaim_mode(node) is reclaim_mode
 
 
 @pytest.mark.parametrize(
-    ("is_waiting", "is_ahead", "haste"),
+    ("is_waiting", "is_ahead", "reclaim_mode"),
     [
-        (False, False, Haste.NONE),
-        (False, True, Haste.OWN),
-        (True, False, Haste.ALL),
-        (True, True, Haste.ALL),
+        (False, False, ReclaimMode.LAZY),
+        (False, True, ReclaimMode.EAGER),
+        (True, False, ReclaimMode.BLOCKED),
+        (True, True, ReclaimMode.BLOCKED),
     ],
 )
-def test_a_capture_wants_its_slots_as_its_decoder_does(*, is_waiting: bool, is_ahead: bool, haste: Haste) -> None:
+def test_a_capture_wants_its_slots_as_its_decoder_does(
+    *, is_waiting: bool, is_ahead: bool, reclaim_mode: ReclaimMode
+) -> None:
     node: Any = SimpleNamespace(_decoder=SimpleNamespace(is_waiting=is_waiting, is_ahead=is_ahead))
-    assert CaptureNode.haste(node) is haste
+    assert CaptureNode.reclaim_mode(node) is reclaim_mode
 
 
 @pytest.mark.parametrize(
@@ -59,37 +61,37 @@ def test_a_capture_looks_soon_at_what_its_decoder_holds_back(
     *, is_batch: bool, is_finished: bool, is_soon: bool
 ) -> None:
     node: Any = object.__new__(CaptureNode)
-    node.intakes, node.outlet = [], SimpleNamespace(is_alone=False)
+    node.subscribers, node.publisher = [], SimpleNamespace(is_unread=False)
     node._decoder = SimpleNamespace(is_batch=is_batch, is_finished=is_finished)
     assert node.tick_ns() == (LONGEST_NS if is_soon else _node.TICK_NS)
 
 
-@pytest.mark.parametrize(("may_work", "haste"), [(True, Haste.NONE), (False, Haste.ALL)])
-def test_a_worker_waits_for_its_own_readers_alone(*, may_work: bool, haste: Haste) -> None:
-    node: Any = SimpleNamespace(may_work=lambda: may_work, intakes=[SimpleNamespace(wanted=WANTED_ALL)])
-    assert WorkerNode.haste(node) is haste
+@pytest.mark.parametrize(("may_work", "reclaim_mode"), [(True, ReclaimMode.LAZY), (False, ReclaimMode.BLOCKED)])
+def test_a_worker_waits_for_its_own_readers_alone(*, may_work: bool, reclaim_mode: ReclaimMode) -> None:
+    node: Any = SimpleNamespace(may_work=lambda: may_work, subscribers=[SimpleNamespace(wanted=WANTED_ALL)])
+    assert WorkerNode.reclaim_mode(node) is reclaim_mode
 
 
 @pytest.mark.parametrize(
     ("told", "found", "has_news"),
     [
-        (Haste.NONE, Haste.NONE, False),
-        (Haste.NONE, Haste.PASSED_ON, True),
-        (Haste.OWN, Haste.ALL, True),
-        (Haste.ALL, Haste.NONE, False),  # the next turn lets go
+        (ReclaimMode.LAZY, ReclaimMode.LAZY, False),
+        (ReclaimMode.LAZY, ReclaimMode.RELAYED, True),
+        (ReclaimMode.EAGER, ReclaimMode.BLOCKED, True),
+        (ReclaimMode.BLOCKED, ReclaimMode.LAZY, False),  # the next turn lets go
     ],
 )
 def test_a_node_does_not_fall_asleep_before_it_has_said_how_much_it_wants(
-    told: Haste, found: Haste, *, has_news: bool
+    told: ReclaimMode, found: ReclaimMode, *, has_news: bool
 ) -> None:
-    recall = SimpleNamespace(haste=told, fall_asleep=lambda: False)
-    outlet = SimpleNamespace(fanout=SimpleNamespace(edges={"motion": None}), recall=recall)
-    node: Any = SimpleNamespace(outlet=outlet, intakes=[], haste=lambda: found)
+    reclaim = SimpleNamespace(reclaim_mode=told, fall_asleep=lambda: False)
+    publisher = SimpleNamespace(fanout=SimpleNamespace(edges={"motion": None}), reclaim=reclaim)
+    node: Any = SimpleNamespace(publisher=publisher, subscribers=[], reclaim_mode=lambda: found)
     assert Node._fall_asleep(node) is has_news
 
 
 @pytest.mark.parametrize(
-    ("returned", "has_work", "served"),
+    ("completed", "has_work", "served"),
     [
         ([False], [False], 1),
         ([True, False], [False], 2),
@@ -98,12 +100,12 @@ def test_a_node_does_not_fall_asleep_before_it_has_said_how_much_it_wants(
     ],
 )
 def test_another_thread_serves_until_there_is_nothing_to_do_and_everybody_knows_that_we_sleep(
-    returned: list[bool], has_work: list[bool], served: int
+    completed: list[bool], has_work: list[bool], served: int
 ) -> None:
     times: list[bool] = []
     node: Any = SimpleNamespace(
         is_asleep=True, lock=threading.Lock(), is_ending=lambda: False,
-        outlet=SimpleNamespace(recall=SimpleNamespace(fall_asleep=lambda: returned.pop(0))),
+        publisher=SimpleNamespace(reclaim=SimpleNamespace(fall_asleep=lambda: completed.pop(0))),
         has_work=lambda: has_work.pop(0),
         _serve=lambda now_ns, *, is_ending: times.append(is_ending),
     )  # fmt: skip

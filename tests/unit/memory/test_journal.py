@@ -29,7 +29,7 @@ def test_records_come_oldest_first_with_all_that_was_written() -> None:
     assert [record.ordinal for record in records] == [8, 9, 10]
     assert [record.payload for record in records] == [b"payload 8", b"payload 9", b"payload 10"]
     leased = records[-1]
-    assert (leased.state, leased.owner, leased.grant, leased.granted_ns, leased.deliveries) == (
+    assert (leased.state, leased.owner, leased.delivery_tag, leased.leased_ns, leased.deliveries) == (
         layout.CELL_LEASED,
         77,
         3,
@@ -44,7 +44,13 @@ def test_a_cell_used_again_has_nothing_of_the_frame_before() -> None:
     journal.lease_cell(0, 77, 3, 6, 2)
     journal.offer(0, 2, 2, 2, 0, 6, b"short", 2)
     (record,) = journal.records()
-    assert (record.owner, record.grant, record.attempts, record.deliveries, record.payload) == (0, 0, 0, 0, b"short")
+    assert (record.owner, record.delivery_tag, record.attempts, record.deliveries, record.payload) == (
+        0,
+        0,
+        0,
+        0,
+        b"short",
+    )
 
 
 def test_a_frame_is_offered_in_one_change_queued_or_leased_and_counted() -> None:
@@ -87,11 +93,11 @@ def test_who_adopts_a_journal_finds_it_as_it_was_in_a_new_incarnation(shm_dir: P
     journal[layout.EDGE_WORD_STATE] = layout.EDGE_CLOSED
     reader = open_journal(path, "camera", "motion")
     assert reader is not None
-    assert (reader.incarnation, reader.state, reader.ledger().mark) == (1, layout.EDGE_CLOSED, 3)
+    assert (reader.producer_epoch, reader.state, reader.ledger().mark) == (1, layout.EDGE_CLOSED, 3)
     journal.close()
     segment.close()
     segment, journal = adopt_journal(path, 4, 16, 3)
-    assert (reader.incarnation, reader.state) == (2, layout.EDGE_OPEN)
+    assert (reader.producer_epoch, reader.state) == (2, layout.EDGE_OPEN)
     assert journal[layout.EDGE_WORD_OFFERED] == 12
     was_unlinked = reader.is_unlinked
     path.unlink()

@@ -12,7 +12,7 @@ from tests.property.journal_bytes import new_memory, read_journal
 SESSION, ENTRY = 77, 5
 
 
-class Granted:
+class Announced:
     """A journal whose writer leases frames to one replica, and its reader."""
 
     def __init__(self, cells: int = 4) -> None:
@@ -20,33 +20,35 @@ class Granted:
         self.journal = Journal(memoryview(self.memory))
         self.journal.write_replica(ENTRY, SESSION, "motion.0", cells, is_durable=False)
         self.reader: JournalReader = read_journal(self.memory)
-        self.grant = 0
+        self.delivery_tag = 0
 
     def lease(self, *cells: int, owner: int = SESSION) -> None:
         """Lease a frame in each of these cells; it is named for its grant."""
         for cell in cells:
-            self.grant += 1
-            payload, lease = b"frame %d" % self.grant, (owner, self.grant, 6, 2)
-            self.journal.offer(cell, self.grant, 1, 100 + self.grant, 0, 5, payload, self.grant, lease)
-            self.journal.announce(ENTRY, self.grant, cell)
+            self.delivery_tag += 1
+            payload, lease = b"frame %d" % self.delivery_tag, (owner, self.delivery_tag, 6, 2)
+            self.journal.offer(
+                cell, self.delivery_tag, 1, 100 + self.delivery_tag, 0, 5, payload, self.delivery_tag, lease
+            )
+            self.journal.announce(ENTRY, self.delivery_tag, cell)
 
     def end(self, cell: int) -> None:
         """Take a lease back."""
         self.journal[self.journal.word_of(cell, layout.CELL_STATE)] = layout.CELL_FREE
 
     def read(self, after: int = 0) -> list[Lease]:
-        return self.reader.leases(ENTRY, SESSION, after, self.reader.granted(ENTRY))
+        return self.reader.leases(ENTRY, SESSION, after, self.reader.last_tag(ENTRY))
 
-    def grants(self, after: int = 0) -> list[int]:
-        return [lease.grant for lease in self.read(after)]
+    def tags(self, after: int = 0) -> list[int]:
+        return [lease.delivery_tag for lease in self.read(after)]
 
 
 def test_a_journal_that_is_not_there_is_none(shm_dir: Path) -> None:
     assert open_journal(shm_dir / "camera.0~motion.edge", "camera", "motion") is None
 
 
-@pytest.mark.parametrize(("cell", "session", "grant"), [(1, 77, 5), (0, 78, 5), (0, 77, 4), (99, 77, 5)])
-def test_a_lease_stands_for_its_own_session_number_and_cell_only(cell: int, session: int, grant: int) -> None:
+@pytest.mark.parametrize(("cell", "session", "delivery_tag"), [(1, 77, 5), (0, 78, 5), (0, 77, 4), (99, 77, 5)])
+def test_a_lease_stands_for_its_own_session_number_and_cell_only(cell: int, session: int, delivery_tag: int) -> None:
     memory = new_memory(2, 8)
     journal = Journal(memoryview(memory))
     journal.offer(0, 1, 1, 9, 0, 5, b"", 1)
@@ -54,102 +56,102 @@ def test_a_lease_stands_for_its_own_session_number_and_cell_only(cell: int, sess
     assert not reader.is_leased(0, 77, 5)
     journal.lease_cell(0, 77, 5, 1, 1)
     assert reader.is_leased(0, 77, 5)
-    assert not reader.is_leased(cell, session, grant)
+    assert not reader.is_leased(cell, session, delivery_tag)
 
 
 # -- what a replica is granted
 
 
 def test_leases_are_read_in_order_each_once_with_all_that_was_announced() -> None:
-    granted = Granted()
-    granted.lease(2, 0)
-    assert granted.read() == [
+    announced = Announced()
+    announced.lease(2, 0)
+    assert announced.read() == [
         Lease(1, 101, 5, 2, 1, 2, b"frame 1"),
         Lease(1, 102, 5, 0, 2, 2, b"frame 2"),
     ]
-    granted.lease(3)
-    assert granted.read(after=2) == [Lease(1, 103, 5, 3, 3, 2, b"frame 3")]
-    assert granted.read(after=3) == []
+    announced.lease(3)
+    assert announced.read(after=2) == [Lease(1, 103, 5, 3, 3, 2, b"frame 3")]
+    assert announced.read(after=3) == []
 
 
 def test_a_lease_that_was_ended_is_skipped_and_so_is_another_one_in_its_cell() -> None:
-    granted = Granted()
-    granted.lease(0, 1, 2)
-    granted.end(1)
-    assert granted.grants() == [1, 3]
-    granted.lease(1)
-    assert granted.grants() == [1, 3, 4]
-    granted.journal.lease_cell(0, SESSION + 1, 1, 6, 3)  # given to another, for whom it is the first one too
-    assert granted.grants() == [3, 4]
+    announced = Announced()
+    announced.lease(0, 1, 2)
+    announced.end(1)
+    assert announced.tags() == [1, 3]
+    announced.lease(1)
+    assert announced.tags() == [1, 3, 4]
+    announced.journal.lease_cell(0, SESSION + 1, 1, 6, 3)  # given to another, for whom it is the first one too
+    assert announced.tags() == [3, 4]
 
 
 def test_a_lease_that_is_not_announced_yet_is_not_read() -> None:
-    granted = Granted()
-    granted.lease(0)
-    granted.journal.offer(1, 9, 1, 9, 0, 5, b"", 2)
-    granted.journal.lease_cell(1, SESSION, 2, 6, 1)
-    assert granted.grants() == [1]
-    granted.journal.announce(ENTRY, 2, 1)
-    assert granted.grants() == [1, 2]
+    announced = Announced()
+    announced.lease(0)
+    announced.journal.offer(1, 9, 1, 9, 0, 5, b"", 2)
+    announced.journal.lease_cell(1, SESSION, 2, 6, 1)
+    assert announced.tags() == [1]
+    announced.journal.announce(ENTRY, 2, 1)
+    assert announced.tags() == [1, 2]
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 2])
 @pytest.mark.parametrize("before", [0, 1, 40, 100])
 def test_who_is_further_behind_than_the_ring_has_room_finds_all_leases_in_order(before: int, ahead: int) -> None:
-    count = layout.GRANTS_ROOM + ahead
-    granted = Granted(cells=before + count)
-    granted.lease(*range(before))
+    count = layout.ANNOUNCED_ROOM + ahead
+    announced = Announced(cells=before + count)
+    announced.lease(*range(before))
     for cell in range(before):
-        granted.end(cell)
+        announced.end(cell)
     cells = sorted(range(before + count), key=lambda cell: (cell % 7, cell))[:count]
-    granted.lease(*cells)
-    assert granted.grants(after=before) == list(range(before + 1, before + count + 1))
-    granted.end(cells[1])
-    assert granted.grants(after=before) == [before + 1, *range(before + 3, before + count + 1)]
+    announced.lease(*cells)
+    assert announced.tags(after=before) == list(range(before + 1, before + count + 1))
+    announced.end(cells[1])
+    assert announced.tags(after=before) == [before + 1, *range(before + 3, before + count + 1)]
 
 
-@pytest.mark.parametrize("more", [layout.GRANTS_ROOM - 3, layout.GRANTS_ROOM, 200])
+@pytest.mark.parametrize("more", [layout.ANNOUNCED_ROOM - 3, layout.ANNOUNCED_ROOM, 200])
 def test_leases_are_all_found_though_more_were_announced_between_the_two_looks(more: int) -> None:
-    granted = Granted(cells=10 + more)
-    granted.lease(*range(10))
-    last = granted.reader.granted(ENTRY)
-    granted.lease(*range(10, 10 + more))  # the reader was held up here, by the scheduler or a SIGSTOP
-    found = granted.reader.leases(ENTRY, SESSION, 0, last)
-    assert [lease.grant for lease in found] == list(range(1, 11))
+    announced = Announced(cells=10 + more)
+    announced.lease(*range(10))
+    last = announced.reader.last_tag(ENTRY)
+    announced.lease(*range(10, 10 + more))  # the reader was held up here, by the scheduler or a SIGSTOP
+    found = announced.reader.leases(ENTRY, SESSION, 0, last)
+    assert [lease.delivery_tag for lease in found] == list(range(1, 11))
 
 
 @pytest.mark.parametrize("cell", [1, 2, 4, 5, 1 << 20, 1 << 32, (1 << 61) + 1, (1 << 64) - 1])
 def test_a_garbage_cell_number_is_nobody_s_lease(cell: int) -> None:
-    granted = Granted()
-    granted.lease(0)
-    granted.lease(1, owner=SESSION + 1)
-    granted.journal.offer(2, 9, 1, 9, 0, 5, b"queued", 3)
-    granted.lease(3)
-    granted.journal.announce(ENTRY, 4, cell)
-    assert granted.grants() == [1, 3]
+    announced = Announced()
+    announced.lease(0)
+    announced.lease(1, owner=SESSION + 1)
+    announced.journal.offer(2, 9, 1, 9, 0, 5, b"queued", 3)
+    announced.lease(3)
+    announced.journal.announce(ENTRY, 4, cell)
+    assert announced.tags() == [1, 3]
 
 
 def test_a_cell_whose_words_are_garbage_is_nobody_s_lease_or_one_within_the_journal() -> None:
-    granted = Granted()
-    granted.lease(0)
-    granted.journal[granted.journal.word_of(0, layout.CELL_LENGTH)] = (1 << 64) - 1
-    for lease in granted.read():
-        assert len(lease.payload) <= len(granted.memory)
+    announced = Announced()
+    announced.lease(0)
+    announced.journal[announced.journal.word_of(0, layout.CELL_LENGTH)] = (1 << 64) - 1
+    for lease in announced.read():
+        assert len(lease.payload) <= len(announced.memory)
 
 
 def test_who_attaches_begins_behind_what_was_settled_and_reads_nothing_of_the_one_before() -> None:
-    granted = Granted()
-    granted.lease(0, 1)
-    granted.journal.clear_replica(ENTRY)
-    granted.journal.write_replica(ENTRY, 88, "motion.1", 4, is_durable=False)
-    granted.journal.begin_grants(ENTRY, 40)
-    assert (granted.reader.granted_before(ENTRY), granted.reader.granted(ENTRY)) == (40, 40)
-    assert granted.reader.leases(ENTRY, 88, 0, 40) == []
-    granted.journal.offer(2, 9, 1, 9, 0, 5, b"", 3)
-    granted.journal.lease_cell(2, 88, 41, 6, 1)
-    granted.journal.announce(ENTRY, 41, 2)
-    assert (granted.reader.granted_before(ENTRY), granted.reader.granted(ENTRY)) == (40, 41)
-    assert [lease.sequence for lease in granted.reader.leases(ENTRY, 88, 40, 41)] == [9]
+    announced = Announced()
+    announced.lease(0, 1)
+    announced.journal.clear_replica(ENTRY)
+    announced.journal.write_replica(ENTRY, 88, "motion.1", 4, is_durable=False)
+    announced.journal.begin_tags(ENTRY, 40)
+    assert (announced.reader.tag_before(ENTRY), announced.reader.last_tag(ENTRY)) == (40, 40)
+    assert announced.reader.leases(ENTRY, 88, 0, 40) == []
+    announced.journal.offer(2, 9, 1, 9, 0, 5, b"", 3)
+    announced.journal.lease_cell(2, 88, 41, 6, 1)
+    announced.journal.announce(ENTRY, 41, 2)
+    assert (announced.reader.tag_before(ENTRY), announced.reader.last_tag(ENTRY)) == (40, 41)
+    assert [lease.sequence for lease in announced.reader.leases(ENTRY, 88, 40, 41)] == [9]
 
 
 def test_each_replica_has_a_ring_of_its_own() -> None:

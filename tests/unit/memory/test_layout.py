@@ -6,7 +6,12 @@ from detektr.memory import layout
 
 
 def test_no_two_words_of_a_header_share_a_place() -> None:
-    for prefix, end in (("RING_WORD_", layout.RING_FACTS_BYTE // 8), ("EDGE_WORD_", 10**6), ("PAGE_WORD_", 10**6)):
+    for prefix, end in (
+        ("RING_WORD_", layout.RING_FACTS_BYTE // 8),
+        ("EDGE_WORD_", 10**6),
+        ("STATUS_WORD_", 10**6),
+        ("COMPLETION_WORD_", 10**6),
+    ):
         places = {name: place for name, place in vars(layout).items() if name.startswith(prefix)}
         assert len(set(places.values())) == len(places), prefix
         assert max(places.values()) < end
@@ -22,8 +27,8 @@ def test_a_region_begins_where_the_one_before_has_ended() -> None:
     assert layout.EDGE_WORD_REDO + 2 * layout.EDGE_REDO_PAIRS_MAX <= layout.EDGE_WORD_OFFERED
     assert layout.EDGE_WORD_DROPPED + 16 <= layout.EDGE_WORD_SEEN
     assert layout.REPLICA_NAME * 8 + layout.REPLICA_NAME_BYTES <= layout.REPLICA_WORDS * 8
-    assert layout.PAGE_WORD_AGES + layout.PAGE_AGES <= layout.PAGE_WORD_WHY
-    assert layout.PAGE_WORD_WHY + layout.PAGE_WHY_BYTES_MAX // 8 <= layout.PAGE_WORD_MODE
+    assert layout.STATUS_WORD_AGES + layout.STATUS_AGES <= layout.STATUS_WORD_WHY
+    assert layout.STATUS_WORD_WHY + layout.STATUS_WHY_BYTES_MAX // 8 <= layout.STATUS_WORD_MODE
 
 
 def test_sizes_are_whole_pages_and_hold_what_they_must() -> None:
@@ -34,5 +39,5 @@ def test_sizes_are_whole_pages_and_hold_what_they_must() -> None:
 
 
 def test_magic_words_read_as_text() -> None:
-    magics = (layout.RING_MAGIC, layout.EDGE_MAGIC, layout.PAGE_MAGIC)
-    assert [magic.to_bytes(8, "little") for magic in magics] == [b"dtk.ring", b"dtk.edge", b"dtk.page"]
+    magics = (layout.RING_MAGIC, layout.EDGE_MAGIC, layout.STATUS_MAGIC)
+    assert [magic.to_bytes(8, "little") for magic in magics] == [b"dtk.ring", b"dtk.edge", b"dtk.stat"]

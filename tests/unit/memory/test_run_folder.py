@@ -7,7 +7,7 @@ import pytest
 
 from detektr.errors import RefusedError
 from detektr.memory.run_folder import SOCKET_PATH_BYTES_MAX, RunFolder, shm_root, state_root
-from detektr.memory.status_block import take_page
+from detektr.memory.status_block import acquire_status_block
 
 
 @pytest.mark.parametrize("name", ["", "demo\n", "de/mo", "..", "1demo", "d" * 33, "ä"])
@@ -37,10 +37,10 @@ def test_the_folder_is_this_users_own_and_goes_when_it_is_empty(shm_dir: Path) -
     folder.make()
     assert folder.path.parent == shm_root()
     assert folder.path.stat().st_mode & 0o777 == 0o700
-    (folder.path / "camera.0.page").touch()
+    (folder.path / "camera.0.status").touch()
     folder.remove_if_empty()
     assert folder.path.exists()
-    (folder.path / "camera.0.page").unlink()
+    (folder.path / "camera.0.status").unlink()
     folder.remove_if_empty()
     assert list(shm_dir.iterdir()) == []
 
@@ -61,7 +61,7 @@ def test_files_are_found_again_by_what_their_names_say(shm_dir: Path) -> None:
         folder.ring("cam-1", 12),
         folder.journal("cam-1", 0, "motion"),
         folder.journal("motion", 3, "events"),
-        folder.page("cam-1", 0),
+        folder.status_block("cam-1", 0),
     ]
     for path in paths:
         path.touch()
@@ -69,7 +69,7 @@ def test_files_are_found_again_by_what_their_names_say(shm_dir: Path) -> None:
     assert folder.rings("cam") == {}
     assert list(folder.journals()) == [("cam-1", 0, "motion", paths[1]), ("motion", 3, "events", paths[2])]
     assert list(folder.journals("motion", 3)) == [("motion", 3, "events", paths[2])]
-    assert list(folder.pages()) == [("cam-1", 0, paths[3])]
+    assert list(folder.status_blocks()) == [("cam-1", 0, paths[3])]
     for path in paths:
         path.unlink()
     folder.remove_if_empty()
@@ -109,23 +109,25 @@ def test_a_folder_that_goes_while_it_is_looked_at_is_empty(shm_dir: Path, monkey
     folder = RunFolder("demo")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "glob", glob)
-        assert (folder.rings("camera"), list(folder.journals()), list(folder.pages())) == ({}, [], [])
-        assert folder.live_pages() == []
+        assert (folder.rings("camera"), list(folder.journals()), list(folder.status_blocks())) == ({}, [], [])
+        assert folder.live_processes() == []
 
 
 def test_a_sweep_spares_what_a_living_process_is_making(shm_dir: Path) -> None:
     folder = RunFolder("demo")
-    page = take_page(folder, "camera", 0, "capture")
+    status_block = acquire_status_block(folder, "camera", 0, "capture")
     half_made = [".camera.0~beat.edge.77", ".camera.1.ring.77"]
-    dead = [".beat.0.page.78", ".other.1.ring.78", "beat.0.bell", "beat.0.page", "beat.0~events.edge"]
+    dead = [".beat.0.status.78", ".other.1.ring.78", "beat.0.bell", "beat.0.status", "beat.0~events.edge"]
     for name in half_made + dead:
         (folder.path / name).touch()
     os.mkfifo(folder.doorbell("camera", 0))
     lock = folder.try_lock()
     assert lock is not None
     assert sorted(folder.sweep()) == sorted([*dead, "supervisor.lock"])
-    assert sorted(path.name for path in folder.path.iterdir()) == sorted([*half_made, "camera.0.bell", "camera.0.page"])
-    page.close(unlink=True)
+    assert sorted(path.name for path in folder.path.iterdir()) == sorted(
+        [*half_made, "camera.0.bell", "camera.0.status"]
+    )
+    status_block.close(unlink=True)
     assert sorted(folder.sweep()) == sorted([*half_made, "camera.0.bell"])
     lock.close()
 

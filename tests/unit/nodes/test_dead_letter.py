@@ -28,8 +28,8 @@ def noise(layout: PictureLayout) -> bytes:
 def test_picture_reads_back_bit_for_bit(tmp_path: Path, name: str, width: int, height: int) -> None:
     layout = PictureLayout(name, width, height)
     data = noise(layout)
-    letter = save_dead_letter(tmp_path, descriptor(), layout, memoryview(data), "why")
-    record = json.loads(letter.read_text())
+    dead_letter = save_dead_letter(tmp_path, descriptor(), layout, memoryview(data), "why")
+    record = json.loads(dead_letter.read_text())
     picture = tmp_path / record["picture"]
     if picture.suffix == ".raw":
         assert (name, width) == ("yuyv422", 65)
@@ -56,9 +56,9 @@ def test_picture_reads_back_bit_for_bit(tmp_path: Path, name: str, width: int, h
 
 def test_letter_tells_the_facts_and_the_reason(tmp_path: Path) -> None:
     layout = PictureLayout("gray", 8, 8)
-    letter = save_dead_letter(tmp_path / "new" / "letters", descriptor(), layout, noise(layout), "ValueError: x\n")
-    record = json.loads(letter.read_text())
-    assert letter.name == f"{descriptor().id}.json"
+    dead_letter = save_dead_letter(tmp_path / "new" / "letters", descriptor(), layout, noise(layout), "ValueError: x\n")
+    record = json.loads(dead_letter.read_text())
+    assert dead_letter.name == f"{descriptor().id}.json"
     assert record["id"] == descriptor().id
     assert (record["camera"], record["sequence"], record["format"]) == ("door", 7, "gray")
     assert record["why"] == "ValueError: x\n"
@@ -69,28 +69,28 @@ def test_files_are_their_owners_alone(tmp_path: Path) -> None:
     layout = PictureLayout("gray", 8, 8)
     before = os.umask(0)
     try:
-        letter = save_dead_letter(tmp_path / "letters", descriptor(), layout, noise(layout), "why")
+        dead_letter = save_dead_letter(tmp_path / "letters", descriptor(), layout, noise(layout), "why")
     finally:
         os.umask(before)
-    assert stat.S_IMODE(letter.parent.stat().st_mode) == 0o700
-    assert {stat.S_IMODE(path.stat().st_mode) for path in letter.parent.iterdir()} == {0o600}
+    assert stat.S_IMODE(dead_letter.parent.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in dead_letter.parent.iterdir()} == {0o600}
 
 
 def test_second_letter_of_a_frame_does_not_replace_the_first(tmp_path: Path) -> None:
     layout = PictureLayout("gray", 8, 8)
-    letters = [save_dead_letter(tmp_path, descriptor(), layout, noise(layout), why) for why in ("first", "second")]
-    assert [json.loads(letter.read_text())["why"] for letter in letters] == ["first", "second"]
-    assert letters[1].stem == f"{letters[0].stem}-2"
+    dead_letters = [save_dead_letter(tmp_path, descriptor(), layout, noise(layout), why) for why in ("first", "second")]
+    assert [json.loads(dead_letter.read_text())["why"] for dead_letter in dead_letters] == ["first", "second"]
+    assert dead_letters[1].stem == f"{dead_letters[0].stem}-2"
 
 
 def test_oldest_letters_go_and_other_files_stay(tmp_path: Path) -> None:
     layout = PictureLayout("gray", 8, 8)
     (tmp_path / "notes.json").write_text("mine")
     for sequence in range(6):
-        letter = save_dead_letter(tmp_path, descriptor(sequence), layout, noise(layout), "why", letters_max=3)
-        for path in (letter, letter.with_suffix(".pgm")):
+        dead_letter = save_dead_letter(tmp_path, descriptor(sequence), layout, noise(layout), "why", dead_letters_max=3)
+        for path in (dead_letter, dead_letter.with_suffix(".pgm")):
             os.utime(path, ns=(sequence, sequence))
-    save_dead_letter(tmp_path, descriptor(6), layout, noise(layout), "why", letters_max=3)
+    save_dead_letter(tmp_path, descriptor(6), layout, noise(layout), "why", dead_letters_max=3)
     assert sorted(json.loads(path.read_text())["sequence"] for path in tmp_path.glob("1*.json")) == [4, 5, 6]
     assert len(list(tmp_path.iterdir())) == 7
     assert (tmp_path / "notes.json").read_text() == "mine"
@@ -98,14 +98,14 @@ def test_oldest_letters_go_and_other_files_stay(tmp_path: Path) -> None:
 
 def test_strange_camera_name_cannot_leave_the_folder(tmp_path: Path) -> None:
     layout = PictureLayout("gray", 8, 8)
-    letter = save_dead_letter(tmp_path / "letters", descriptor(camera="../../x"), layout, noise(layout), "why")
-    assert letter.parent == tmp_path / "letters"
-    assert letter.is_file()
+    dead_letter = save_dead_letter(tmp_path / "letters", descriptor(camera="../../x"), layout, noise(layout), "why")
+    assert dead_letter.parent == tmp_path / "letters"
+    assert dead_letter.is_file()
 
 
 def test_slot_shorter_than_its_picture_is_saved_as_it_is(tmp_path: Path) -> None:
-    letter = save_dead_letter(tmp_path, descriptor(), PictureLayout("bgr24", 8, 8), b"abc", "why")
-    assert letter.with_suffix(".raw").read_bytes() == b"abc"
+    dead_letter = save_dead_letter(tmp_path, descriptor(), PictureLayout("bgr24", 8, 8), b"abc", "why")
+    assert dead_letter.with_suffix(".raw").read_bytes() == b"abc"
 
 
 def test_letters_of_events_are_few_and_the_newest_and_push_out_no_frame_s(state_dir: Path) -> None:

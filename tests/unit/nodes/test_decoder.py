@@ -11,7 +11,7 @@ import pytest
 
 from detektr.memory.ring import RingFacts, RingWriter
 from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block import take_page
+from detektr.memory.status_block import acquire_status_block
 from detektr.nodes.decoder import PENDING_MAX, TOGETHER, Decoder, Published
 from detektr.options import CaptureOptions
 from detektr.picture import PictureLayout
@@ -23,14 +23,14 @@ PICTURES = 40
 @pytest.fixture
 def decoder(shm_dir: Path) -> Any:
     folder = RunFolder("unit")
-    page = take_page(folder, "cam", 0, "capture")
+    status_block = acquire_status_block(folder, "cam", 0, "capture")
     options = CaptureOptions(source="rtsp://127.0.0.1:9/x")
 
     def no_ring(facts: Any) -> Any:
         raise AssertionError("no picture was given")
 
-    yield Decoder("cam", options, Path(), page, 1, no_ring, lambda: False, lambda: None, lambda: None)
-    page.close(unlink=True)
+    yield Decoder("cam", options, Path(), status_block, 1, no_ring, lambda: False, lambda: None, lambda: None)
+    status_block.close(unlink=True)
     folder.remove_if_empty()
 
 
@@ -68,7 +68,7 @@ def test_file_at_full_speed_is_offered_several_at_a_time_and_others_at_once(
     shm_dir: Path, source: str, options: dict[str, Any], slots: int, together: int
 ) -> None:
     folder = RunFolder("unit")
-    page = take_page(folder, "cam", 0, "capture")
+    status_block = acquire_status_block(folder, "cam", 0, "capture")
     rings: list[RingWriter] = []
     taken: list[list[int]] = []
 
@@ -85,7 +85,7 @@ def test_file_at_full_speed_is_offered_several_at_a_time_and_others_at_once(
         reading.note_room()
 
     asked = CaptureOptions(source=source, **options)
-    reading = Decoder("cam", asked, Path(), page, 1, make_ring, lambda: False, take_all, take_all)
+    reading = Decoder("cam", asked, Path(), status_block, 1, make_ring, lambda: False, take_all, take_all)
     try:
         reading.start()
         reading.go.set()
@@ -105,14 +105,14 @@ def test_file_at_full_speed_is_offered_several_at_a_time_and_others_at_once(
     finally:
         for ring in rings:
             ring.close(unlink=True)
-        page.close(unlink=True)
+        status_block.close(unlink=True)
         folder.remove_if_empty()
 
 
 def test_a_source_is_ahead_while_it_has_pictures_at_hand(shm_dir: Path) -> None:
     (interpreted_decoder,) = interpreted("detektr.nodes.decoder")
     folder = RunFolder("unit")
-    page = take_page(folder, "cam", 0, "capture")
+    status_block = acquire_status_block(folder, "cam", 0, "capture")
     told: list[bool] = []
 
     class Noting:
@@ -133,7 +133,7 @@ def test_a_source_is_ahead_while_it_has_pictures_at_hand(shm_dir: Path) -> None:
 
     options = CaptureOptions(source="python:module:name")
     reading = interpreted_decoder.Decoder(
-        "cam", options, Path(), page, 1, make_ring, lambda: False, lambda: None, lambda: None
+        "cam", options, Path(), status_block, 1, make_ring, lambda: False, lambda: None, lambda: None
     )
     reading.go.set()
     try:
@@ -144,14 +144,14 @@ def test_a_source_is_ahead_while_it_has_pictures_at_hand(shm_dir: Path) -> None:
     finally:
         for ring in rings:
             ring.close(unlink=True)
-        page.close(unlink=True)
+        status_block.close(unlink=True)
         folder.remove_if_empty()
 
 
 def test_stop_leaves_the_picture_that_is_being_written_time_and_takes_no_other(shm_dir: Path) -> None:
     (interpreted_decoder,) = interpreted("detektr.nodes.decoder")
     folder = RunFolder("unit")
-    page = take_page(folder, "cam", 0, "capture")
+    status_block = acquire_status_block(folder, "cam", 0, "capture")
     is_writing, may_end = threading.Event(), threading.Event()
 
     class Long:
@@ -173,7 +173,7 @@ def test_stop_leaves_the_picture_that_is_being_written_time_and_takes_no_other(s
 
     options = CaptureOptions(source="python:module:name")
     reading = interpreted_decoder.Decoder(
-        "cam", options, Path(), page, 1, make_ring, lambda: False, lambda: None, lambda: None
+        "cam", options, Path(), status_block, 1, make_ring, lambda: False, lambda: None, lambda: None
     )
     reading.go.set()
     writer = threading.Thread(target=reading._publish, args=(Long(),))
@@ -192,5 +192,5 @@ def test_stop_leaves_the_picture_that_is_being_written_time_and_takes_no_other(s
         writer.join(20)
         for ring in rings:
             ring.close(unlink=True)
-        page.close(unlink=True)
+        status_block.close(unlink=True)
         folder.remove_if_empty()

@@ -8,15 +8,15 @@ import pytest
 from detektr.errors import DetektrError
 from detektr.ledger import EdgeLedger
 from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block import NodePage, NodeSnapshot
-from detektr.observe.run_state import write_json, write_roster
+from detektr.memory.status_block import NodeSnapshot, StatusBlock
+from detektr.observe.run_state import write_json, write_run_state
 from detektr.observe.status import describe_nodes, list_pipelines, read_status
 
 SUPERVISED = {"cam": {"kind": "capture", "state": "running", "pids": [7], "restarts": 1, "why": ""}}
 
 
 def test_supervised_nodes_come_first_and_lone_ones_stand_beside_them() -> None:
-    pages = [
+    snapshots = [
         NodeSnapshot("lone", 0, kind="processor", pid=9, is_alive=True, state="waiting", why="waiting for cam"),
         NodeSnapshot(
             "cam",
@@ -31,7 +31,7 @@ def test_supervised_nodes_come_first_and_lone_ones_stand_beside_them() -> None:
         ),
         NodeSnapshot("gone", 0, kind="processor", state="stopped"),
     ]
-    nodes = describe_nodes(SUPERVISED, [EdgeLedger("cam", "lone", is_stalled=True)], pages)
+    nodes = describe_nodes(SUPERVISED, [EdgeLedger("cam", "lone", is_stalled=True)], snapshots)
     assert list(nodes) == ["cam", "lone", "gone"]
     assert nodes["cam"]["state"] == "stalled" and nodes["cam"]["frames"] == 5 and nodes["cam"]["restarts"] == 1
     assert (nodes["cam"]["since"], nodes["cam"]["mode"]) == ("1970-01-01T00:00:01+00:00", "by wire")
@@ -43,10 +43,10 @@ def test_supervised_nodes_come_first_and_lone_ones_stand_beside_them() -> None:
 def test_pipeline_that_does_not_run_is_refused_with_those_that_do(shm_dir: Path) -> None:
     folder = RunFolder("other")
     folder.make()
-    page = NodePage(folder.page("cam", 0), "capture")
+    snapshot = StatusBlock(folder.status_block("cam", 0), "capture")
     with pytest.raises(DetektrError, match="no pipeline 'demo' is running; running: other"):
         read_status("demo")
-    page.close(unlink=True)
+    snapshot.close(unlink=True)
     folder.sweep_if_abandoned()
     assert list_pipelines() == []
 
@@ -54,16 +54,16 @@ def test_pipeline_that_does_not_run_is_refused_with_those_that_do(shm_dir: Path)
 def test_roster_of_a_dead_supervisor_is_not_believed(shm_dir: Path) -> None:
     folder = RunFolder("demo")
     folder.make()
-    page = NodePage(folder.page("cam", 0), "capture")
+    snapshot = StatusBlock(folder.status_block("cam", 0), "capture")
     lock = folder.try_lock()
     assert lock is not None
-    roster = {"pipeline": "demo", "pid": lock.words[0], "nodes": SUPERVISED, "started_utc_ns": 1}
-    write_roster(folder, roster)
+    run_state = {"pipeline": "demo", "pid": lock.words[0], "nodes": SUPERVISED, "started_utc_ns": 1}
+    write_run_state(folder, run_state)
     assert read_status("demo")["nodes"]["cam"]["restarts"] == 1
     lock.close()
     assert read_status("demo")["nodes"]["cam"]["restarts"] == 0
     assert read_status("demo")["supervisor"] is None
-    page.close(unlink=True)
+    snapshot.close(unlink=True)
     assert "run.json" in folder.sweep_if_abandoned()
 
 

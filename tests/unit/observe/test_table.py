@@ -23,24 +23,24 @@ def ages(**counts: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def page(replica: int, frames: int, age_counts: tuple[int, ...] = EMPTY) -> NodeSnapshot:
+def snapshot(replica: int, frames: int, age_counts: tuple[int, ...] = EMPTY) -> NodeSnapshot:
     return NodeSnapshot("motion", replica, frames=frames, age_counts=age_counts)
 
 
 def test_rate_is_that_of_all_replicas_over_the_last_seconds() -> None:
     flow = Flow()
-    flow.rows(0, NODES, [], [page(0, 0), page(1, 0)])
-    (row,) = flow.rows(2 * S, NODES, [], [page(0, 30), page(1, 10)])
+    flow.rows(0, NODES, [], [snapshot(0, 0), snapshot(1, 0)])
+    (row,) = flow.rows(2 * S, NODES, [], [snapshot(0, 30), snapshot(1, 10)])
     assert row.rate == 20
     for second in range(3, 20):
-        (row,) = flow.rows(second * S, NODES, [], [page(0, 30), page(1, 10)])
+        (row,) = flow.rows(second * S, NODES, [], [snapshot(0, 30), snapshot(1, 10)])
     assert row.rate == 0
 
 
 def test_age_is_of_the_frames_since_not_of_all() -> None:
     flow = Flow()
-    flow.rows(0, NODES, [], [page(0, 100, ages(_30=100))])
-    (row,) = flow.rows(S, NODES, [], [page(0, 110, ages(_30=100, _4=10))])
+    flow.rows(0, NODES, [], [snapshot(0, 100, ages(_30=100))])
+    (row,) = flow.rows(S, NODES, [], [snapshot(0, 110, ages(_30=100, _4=10))])
     assert row.p50_ns is not None and row.p99_ns is not None
     assert AGE_BUCKETS_NS[3] < row.p50_ns < row.p99_ns <= AGE_BUCKETS_NS[4]
 
@@ -48,7 +48,7 @@ def test_age_is_of_the_frames_since_not_of_all() -> None:
 def test_edges_of_a_node_are_added_up_with_their_drops_by_reason() -> None:
     one = EdgeLedger("motion", "a", queued=3, in_flight=1, mark=8, dropped={"queue_full": 2, "too_old": 0})
     other = replace(one, consumer="b", dropped={"queue_full": 1}, dead_lettered=4)
-    (row,) = Flow().rows(0, NODES, [one, other], [page(0, 0)])
+    (row,) = Flow().rows(0, NODES, [one, other], [snapshot(0, 0)])
     assert (row.queued, row.mark, row.leases) == (6, 16, 2)
     assert row.drops == {"queue_full": 3, "dead_lettered": 4}
     assert (row.restarts, row.rate, row.p50_ns) == (2, 0.0, None)

@@ -20,7 +20,7 @@ from detektr.frame import Frame
 from detektr.options import CaptureOptions
 from detektr.picture import PictureLayout
 from detektr.sources import Picture, Source, open_source
-from detektr.sources.pacing import SECOND_NS, Pacer, Thinner
+from detektr.sources.pacing import SECOND_NS, Pacer, RateLimiter
 
 Slot = npt.NDArray[np.uint8]
 DESCRIPTOR = Descriptor("cam", "cam", 1, 2, 3, 1, 7, 5, 1753608701224_000_000, None)
@@ -475,15 +475,15 @@ TIMES: list[tuple[int, float, int]] = [
 
 @pytest.mark.parametrize(("rate", "fps", "expected"), TIMES)
 def test_thinner_keeps_the_rate_with_times_rounded_to_milliseconds(rate: int, fps: float, expected: int) -> None:
-    thinner = Thinner(fps)
-    taken = [thinner.takes(Fraction(round(1000 * number / rate), 1000)) for number in range(240)]
+    rate_limiter = RateLimiter(fps)
+    taken = [rate_limiter.takes(Fraction(round(1000 * number / rate), 1000)) for number in range(240)]
     assert abs(sum(taken) - expected) <= 1
 
 
 def test_thinner_begins_anew_after_a_step_back() -> None:
-    thinner = Thinner(10)
+    rate_limiter = RateLimiter(10)
     moments = [100, 100.05, 100.1, 0, 0.05, 0.1]
-    assert [thinner.takes(Fraction(str(moment))) for moment in moments] == [True, False, True, True, False, True]
+    assert [rate_limiter.takes(Fraction(str(moment))) for moment in moments] == [True, False, True, True, False, True]
 
 
 def test_pacer_waits_for_early_pictures_and_does_not_hurry_after_a_long_wait() -> None:

@@ -11,9 +11,9 @@ from detektr.nodes.spec import NodeSpec
 from detektr.observe.logbook import Logbook
 from detektr.observe.node_state import node_state, worst
 from detektr.options import ProcessorOptions
-from detektr.supervisor.managed_process import Post, describe
+from detektr.supervisor.managed_process import ManagedProcess, describe
 
-EDGE = EdgeOptions(mark=4, low=3, when_full="block", lanes=1, window_total=4, payload_bytes=64)
+EDGE = EdgeOptions(mark=4, low=3, when_full="block", inputs=1, window_total=4, payload_bytes=64)
 
 
 def test_node_is_as_its_worst_process() -> None:
@@ -22,7 +22,7 @@ def test_node_is_as_its_worst_process() -> None:
 
 
 @pytest.mark.parametrize(
-    ("supervised", "pages", "is_stalled", "state"),
+    ("supervised", "status_blocks", "is_stalled", "state"),
     [
         ("running", ["running", "waiting"], False, "waiting"),
         ("running", ["running"], True, "stalled"),
@@ -33,9 +33,9 @@ def test_node_is_as_its_worst_process() -> None:
     ],
 )
 def test_state_is_the_supervisors_word_then_the_pages_then_the_edges(
-    supervised: str, pages: list[str], is_stalled: bool, state: str
+    supervised: str, status_blocks: list[str], is_stalled: bool, state: str
 ) -> None:
-    assert node_state(supervised, pages, is_stalled=is_stalled) == state
+    assert node_state(supervised, status_blocks, is_stalled=is_stalled) == state
 
 
 def spec(edges: dict[str, EdgeOptions]) -> NodeSpec:
@@ -46,31 +46,31 @@ def spec(edges: dict[str, EdgeOptions]) -> NodeSpec:
 
 def test_work_has_ended_with_the_own_edges_or_without_any_with_the_inputs(shm_dir: Path) -> None:
     folder = RunFolder("p")
-    assert Post(spec({"sink": EDGE})).journals(folder) == ["motion.2~sink.edge"]
-    assert Post(spec({})).journals(folder) == ["cam.1~motion.edge"]
+    assert ManagedProcess(spec({"sink": EDGE})).journals(folder) == ["motion.2~sink.edge"]
+    assert ManagedProcess(spec({})).journals(folder) == ["cam.1~motion.edge"]
 
 
 def test_post_is_due_when_it_is_to_be_restarted_or_to_be_ready() -> None:
-    assert Post(spec({})).due_ns is None  # nothing is awaited of a post without a process
-    post = Post(spec({}))
-    post.restart_at_ns, post.started_ns = 7, 5
-    assert post.due_ns == 7
-    assert post.ready_by_ns == 5 + post.spec.options.start_timeout_ns
+    assert ManagedProcess(spec({})).due_ns is None  # nothing is awaited of a post without a process
+    managed = ManagedProcess(spec({}))
+    managed.restart_at_ns, managed.started_ns = 7, 5
+    assert managed.due_ns == 7
+    assert managed.ready_by_ns == 5 + managed.spec.options.start_timeout_ns
 
 
 def test_what_never_began_says_why_in_its_own_words_or_by_its_last_lines(tmp_path: Path) -> None:
-    post, logbook = Post(spec({})), Logbook(tmp_path, print)
-    logbook.take(post.name, b"first\nopening\nno camera\nleaving\n")
-    where = f"; it said: opening / no camera / leaving; its log: {logbook.path(post.name)}"
-    assert post.tell_start_failure("ended with 3", logbook) == f"its process ended with 3 before it was ready{where}"
-    post.refusal = "use: no module"
-    assert post.tell_start_failure("use: no module", logbook) == "use: no module"
-    post.verdict = "killed: not ready within 5s"
-    assert post.tell_start_failure(post.verdict, logbook) == f"killed: not ready within 5s{where}"
+    managed, logbook = ManagedProcess(spec({})), Logbook(tmp_path, print)
+    logbook.take(managed.name, b"first\nopening\nno camera\nleaving\n")
+    where = f"; it said: opening / no camera / leaving; its log: {logbook.path(managed.name)}"
+    assert managed.tell_start_failure("ended with 3", logbook) == f"its process ended with 3 before it was ready{where}"
+    managed.refusal = "use: no module"
+    assert managed.tell_start_failure("use: no module", logbook) == "use: no module"
+    managed.verdict = "killed: not ready within 5s"
+    assert managed.tell_start_failure(managed.verdict, logbook) == f"killed: not ready within 5s{where}"
 
 
 def test_node_is_described_by_all_its_processes() -> None:
-    first, second = Post(spec({})), Post(spec({}))
+    first, second = ManagedProcess(spec({})), ManagedProcess(spec({}))
     first.state, second.state, second.why, second.restarts = "running", "failed", "killed", 2
     expected = {"kind": "processor", "state": "failed", "pids": [], "restarts": 2, "why": "killed"}
     assert describe([first, second]) == {"motion": expected}

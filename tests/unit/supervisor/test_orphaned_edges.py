@@ -4,7 +4,7 @@ from pathlib import Path
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.lease import Claim
+from detektr.edge.lease import SessionState
 from detektr.memory import layout
 from detektr.memory.journal import adopt_journal
 from detektr.memory.journal_reader import open_journal
@@ -13,7 +13,7 @@ from detektr.nodes.spec import NodeSpec
 from detektr.options import CaptureOptions
 from detektr.supervisor.orphaned_edges import end_edges
 
-OPTIONS = EdgeOptions(mark=4, low=3, when_full="block", lanes=1, window_total=4, payload_bytes=64)
+OPTIONS = EdgeOptions(mark=4, low=3, when_full="block", inputs=1, window_total=4, payload_bytes=64)
 SPEC = NodeSpec(pipeline="demo", node="cam", options=CaptureOptions(source="x"), edges={"a": OPTIONS, "b": OPTIONS})
 
 
@@ -22,10 +22,10 @@ def test_edges_of_the_dead_end_and_what_they_held_is_gone(shm_dir: Path) -> None
     folder.make()
     segment, journal = adopt_journal(folder.journal("cam", 0, "a"), OPTIONS.cells, 64, OPTIONS.mark)
     edge = Edge("a", OPTIONS, journal)
-    edge.attach(5, "a.0", 1, Claim(), is_durable=False, now_ns=1)
+    edge.attach(5, "a.0", 1, SessionState(), is_durable=False, now_ns=1)
     for sequence in range(3):
         edge.offer(0, 1, sequence, 1, b"frame")
-    assert edge.grant(1)
+    assert edge.lease_queued(1)
     journal.close()
     segment.close()  # as a dead process leaves it: one leased, two queued
 

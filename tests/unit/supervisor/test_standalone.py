@@ -28,7 +28,7 @@ def test_a_processor_is_a_guest_that_leaves_the_policy_to_its_producer() -> None
     assert (spec.pipeline, spec.node, spec.edges) == ("local", "count", {})
     (upstream,) = spec.upstreams
     assert (upstream.producer, upstream.consumer) == ("cam", "count")
-    assert (upstream.is_guest, upstream.is_durable, upstream.when_full) == (True, False, "")
+    assert (upstream.is_ephemeral, upstream.is_durable, upstream.when_full) == (True, False, "")
     assert (upstream.window, upstream.max_deliveries, upstream.timeout_ns) == (7, 5, 2_000_000_000)
     assert isinstance(spec.options, ProcessorOptions)
 
@@ -77,9 +77,9 @@ def test_a_node_of_a_file_has_the_edges_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(FILE)
     camera = spec_for("capture", path, "camera", 0, "local", None, {"source": None, "loop": False})
-    assert (camera.pipeline, list(camera.edges), camera.edges["motion"].is_guest) == ("demo", ["motion"], False)
+    assert (camera.pipeline, list(camera.edges), camera.edges["motion"].is_ephemeral) == ("demo", ["motion"], False)
     motion = spec_for("processor", path, "motion", 1, "local", None, {})
-    assert (motion.replica, motion.upstreams[0].is_guest, motion.folder) == (1, False, str(tmp_path))
+    assert (motion.replica, motion.upstreams[0].is_ephemeral, motion.folder) == (1, False, str(tmp_path))
 
 
 def test_a_source_takes_its_password_from_the_environment_and_it_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:

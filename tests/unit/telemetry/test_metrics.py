@@ -29,11 +29,11 @@ Key = tuple[str, tuple[tuple[str, str], ...]]
 
 def scrape(
     edges: list[EdgeLedger] = EDGES,
-    pages: list[NodeSnapshot] = PAGES,
+    snapshots: list[NodeSnapshot] = PAGES,
     supervision: Mapping[str, NodeSupervision] | None = None,
 ) -> dict[Key, float]:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(PipelineCollector(lambda: (edges, pages), "demo", lambda: supervision or {}))
+    registry.register(PipelineCollector(lambda: (edges, snapshots), "demo", lambda: supervision or {}))
     text = generate_latest(registry).decode()
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     values: dict[Key, float] = {}

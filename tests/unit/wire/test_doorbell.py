@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from detektr.wire.doorbell import Button, Doorbell
+from detektr.wire.doorbell import Doorbell, RemoteDoorbell
 
 
 @pytest.fixture
@@ -24,10 +24,10 @@ def doorbell(path: Path) -> Iterator[Doorbell]:
 
 
 @pytest.fixture
-def button(path: Path) -> Iterator[Button]:
-    button = Button(path)
-    yield button
-    button.close()
+def remote_doorbell(path: Path) -> Iterator[RemoteDoorbell]:
+    remote_doorbell = RemoteDoorbell(path)
+    yield remote_doorbell
+    remote_doorbell.close()
 
 
 def has_rung(doorbell: Doorbell) -> bool:
@@ -41,39 +41,39 @@ def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_a_ring_wakes_a_poll_until_note_is_taken_of_it(doorbell: Doorbell, button: Button) -> None:
+def test_a_ring_wakes_a_poll_until_note_is_taken_of_it(doorbell: Doorbell, remote_doorbell: RemoteDoorbell) -> None:
     assert not has_rung(doorbell), "nobody has rung, and nobody has hung up"
     for _ in range(3):
-        button.ring()
+        remote_doorbell.ring()
         assert has_rung(doorbell)
-        doorbell.quiet()
+        doorbell.drain()
         assert not has_rung(doorbell)
 
 
 def test_several_rings_of_several_are_taken_note_of_at_once(doorbell: Doorbell, path: Path) -> None:
-    buttons = [Button(path) for _ in range(3)]
-    for button in buttons:
-        button.ring()
-        button.ring()
-    doorbell.quiet()
+    remote_doorbells = [RemoteDoorbell(path) for _ in range(3)]
+    for remote_doorbell in remote_doorbells:
+        remote_doorbell.ring()
+        remote_doorbell.ring()
+    doorbell.drain()
     assert not has_rung(doorbell)
-    for button in buttons:
-        button.close()
+    for remote_doorbell in remote_doorbells:
+        remote_doorbell.close()
     assert not has_rung(doorbell), "who goes does not ring"
 
 
-def test_many_rings_do_not_block_when_nobody_reads(doorbell: Doorbell, button: Button) -> None:
+def test_many_rings_do_not_block_when_nobody_reads(doorbell: Doorbell, remote_doorbell: RemoteDoorbell) -> None:
     for _ in range(200_000):  # a pipe has room for 65,536
-        button.ring()
+        remote_doorbell.ring()
     assert has_rung(doorbell)
     while has_rung(doorbell):
-        doorbell.quiet()
-    button.ring()
+        doorbell.drain()
+    remote_doorbell.ring()
     assert has_rung(doorbell)
 
 
 def test_taking_note_of_no_ring_does_not_wait(doorbell: Doorbell) -> None:
-    doorbell.quiet()
+    doorbell.drain()
     assert not has_rung(doorbell)
 
 
@@ -96,27 +96,29 @@ def test_one_s_own_ring_after_the_close_goes_nowhere(path: Path) -> None:
     assert other.read_bytes() == b""
 
 
-def test_ringing_nobody_does_nothing_and_leaves_nothing(button: Button, path: Path) -> None:
+def test_ringing_nobody_does_nothing_and_leaves_nothing(remote_doorbell: RemoteDoorbell, path: Path) -> None:
     before = open_descriptors()
     for _ in range(3):
-        button.ring()
+        remote_doorbell.ring()
     assert not path.exists()
     os.mkfifo(path)  # left by one that was killed: a pipe, and nobody at its end
     for _ in range(3):
-        button.ring()
+        remote_doorbell.ring()
     assert open_descriptors() == before
 
 
-def test_ringing_one_that_has_gone_does_nothing_and_finds_its_successor(button: Button, path: Path) -> None:
+def test_ringing_one_that_has_gone_does_nothing_and_finds_its_successor(
+    remote_doorbell: RemoteDoorbell, path: Path
+) -> None:
     before = open_descriptors()
     first = Doorbell(path)
-    button.ring()
+    remote_doorbell.ring()
     first.close()
     for _ in range(3):
-        button.ring()
+        remote_doorbell.ring()
     assert open_descriptors() == before
     second = Doorbell(path)
-    button.ring()
+    remote_doorbell.ring()
     assert has_rung(second)
     second.close()
 
@@ -133,10 +135,10 @@ def test_what_a_predecessor_left_is_replaced_and_its_rings_are_not_ours(path: Pa
     doorbell = Doorbell(path)
     assert not has_rung(doorbell)
     assert path.stat().st_ino != old
-    button = Button(path)
-    button.ring()
+    remote_doorbell = RemoteDoorbell(path)
+    remote_doorbell.ring()
     assert has_rung(doorbell)
-    button.close()
+    remote_doorbell.close()
     doorbell.close()
     os.close(left)
 
@@ -162,8 +164,10 @@ def test_its_name_is_taken_away_at_close(path: Path) -> None:
     assert open_descriptors() == before
 
 
-def test_neither_end_is_given_to_a_program_that_is_started(doorbell: Doorbell, button: Button, path: Path) -> None:
-    button.ring()
+def test_neither_end_is_given_to_a_program_that_is_started(
+    doorbell: Doorbell, remote_doorbell: RemoteDoorbell, path: Path
+) -> None:
+    remote_doorbell.ring()
     ends = [fd for fd in os.listdir("/proc/self/fd") if is_open_on(fd, path)]
     assert len(ends) == 2
     assert not any(os.get_inheritable(int(fd)) for fd in ends)
