@@ -18,9 +18,10 @@ SOURCES = Path(__file__).parent / "src"
 GROUP = "detektr_compiled"  # one library holds them all, so that they call each other directly
 COMPILED = {
     "": ["descriptor"],
-    "memory/": ["layout", "journal", "journal_reader", "completion_queue", "ring"],
+    "memory/": ["announcement", "layout", "journal", "journal_reader", "completion_queue", "ring"],
     "edge/": [
-        "lease", "backlog", "edge_options", "edge", "fanout", "connections", "wakeup", "publisher", "subscriber",
+        "lease", "backlog", "consumer_group", "edge_options", "edge", "fanout", "connections", "wakeup",
+        "publisher", "subscriber",
     ],
     "nodes/": ["node", "buffer", "decoder", "capture", "worker", "frame_reader", "processor", "sink"],
     "sources/": ["decoded_picture", "picture_decoder", "generator", "pacing", "timeline", "auto_rotate", "video"],

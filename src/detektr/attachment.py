@@ -13,7 +13,7 @@ from detektr.edge.subscriber import EdgeSubscriber, Upstream
 from detektr.errors import NoRoomError, OverwrittenError, RefusedError, WireError
 from detektr.frame import Frame
 from detektr.memory import layout
-from detektr.memory.journal_reader import Lease
+from detektr.memory.announcement import Lease
 from detektr.memory.run_folder import NAME, RunFolder
 from detektr.memory.status_block import StatusBlock, acquire_status_block, open_status_block
 from detektr.nodes.frame_reader import FrameReader

@@ -31,7 +31,7 @@ from detektr.memory.status_block import acquire_status_block
 from detektr.wire.codec import encode
 from detektr.wire.doorbell import RemoteDoorbell
 from detektr.wire.link import Link
-from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Welcome
+from detektr.wire.message import Attach, Detach, Failure, FailureKind, Message, Refusal, Welcome
 from tests.harness.checked import read_notes, wrong_pixels
 from tests.harness.running import RunningPipeline
 
@@ -136,8 +136,8 @@ def test_lies_are_refused_and_counted_and_every_frame_arrives(running: tuple[Run
     buffer = peer.sessions("camera", "buffer")["buffer.0"]
     key, past = stream_key("camera", peer.run_of("camera")), tuple(range(15))
     worker, other = workers["check.0"], workers["check.1"]
-    failed = tuple((key, sequence, "no reason") for sequence in past)
-    far = ((key, 1 << 63, "\x00"), (key, (1 << 64) - 1, "x" * 9000), (0, 0, ""))
+    failed = tuple((key, sequence, FailureKind.RETRYABLE, "no reason") for sequence in past)
+    far = ((key, 1 << 63, 0, "\x00"), (key, (1 << 64) - 1, 1, "x" * 9000), (0, 0, 2, ""))
     lies: dict[str, list[bytes | Message]] = {
         "camera.0": [
             Welcome(buffer, 1, 1),
@@ -298,7 +298,9 @@ def test_failure_without_a_reason_is_dead_lettered_like_any_other(running: tuple
     entry = journal.entry_of(wanted.session)
     assert entry is not None
     [lease] = run.wait(lambda: journal.leases(entry, wanted.session, 0, journal.last_tag(entry)), what="a lease")
-    peer.send("buffer.0", Failure("guest-1", wanted.session, ((lease.key, lease.sequence, "  \n "),)))
+    peer.send(
+        "buffer.0", Failure("guest-1", wanted.session, ((lease.key, lease.sequence, FailureKind.RETRYABLE, "  \n "),))
+    )
     run.wait(lambda: run.edge("buffer", "guest-1")["dead_lettered"], what="the dead letter")
     journal.close()
     completions.close()

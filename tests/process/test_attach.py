@@ -18,11 +18,10 @@ import numpy as np
 import pytest
 
 import detektr
-from detektr.edge.edge_options import ReclaimMode
 from detektr.edge.ephemeral import Producer
 from detektr.edge.publisher import EdgePublisher
 from detektr.errors import LeaseOverError, OverwrittenError, RefusedError
-from detektr.memory import layout
+from detektr.memory.announcement import Announcement
 from detektr.memory.completion_queue import open_completion_queue
 from detektr.memory.run_folder import RunFolder
 from detektr.observe.status import read_status
@@ -365,23 +364,23 @@ def test_a_guest_sleeps_though_its_producer_waits_for_leases_that_it_does_not_ha
             return subscriber.is_attached
 
         wait_until(is_in, what="the guest to be let in")
-        publisher.fanout.offer(0, 1, 0, time.monotonic_ns(), b"")
+        publisher.fanout.fan_out(0, Announcement(1, 0, time.monotonic_ns(), b""))
         publisher.pump(time.monotonic_ns())
         subscriber.receive()
         lease = subscriber.take()
         assert lease is not None
         subscriber.finish((1, 0), lease.delivery_tag)
         subscriber.flush()  # the producer is awake, and is not told
-        publisher.reclaim.set_mode(ReclaimMode.BLOCKED)  # as a buffer does whose own producer waits
+        publisher.wakeup.is_blocked = True  # as a buffer does whose own producer waits
         publisher.pump(time.monotonic_ns())
         assert publisher.fanout.is_empty
-        publisher.reclaim.fall_asleep()
+        publisher.wakeup.fall_asleep(publisher.fanout.edges.values())
         completions = open_completion_queue(drain.folder.completions("guest-1.0", "cam.0"), 1)
         assert completions is not None
-        before = completions.words[layout.COMPLETION_WORD_SLEEPS]
+        before = completions.sleep_count
         with pytest.raises(TimeoutError):
             next(frames)
-        slept = completions.words[layout.COMPLETION_WORD_SLEEPS] - before
+        slept = completions.sleep_count - before
         completions.close()
     drain.hear()
     assert slept < 100, "it woke itself again and again"

@@ -17,8 +17,9 @@ from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.lease import SessionState
 from detektr.ledger import EdgeLedger
+from detektr.memory.announcement import Lease
 from detektr.memory.journal import adopt_journal
-from detektr.memory.journal_reader import JournalReader, Lease, open_journal
+from detektr.memory.journal_reader import JournalReader, open_journal
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil

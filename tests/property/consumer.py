@@ -1,4 +1,4 @@
-"""A consumer as `nodes.intake` is one, without a process: what it reads, what it says, what its death leaves."""
+"""A consumer as `edge.subscriber` is one, without a process: what it reads, what it says, what its death leaves."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from detektr.edge.lease import FrameName, SessionState
-from detektr.memory.journal_reader import JournalReader, Lease
+from detektr.edge.lease import SessionState
+from detektr.memory.announcement import FrameName, Lease
+from detektr.memory.journal_reader import JournalReader
+from detektr.wire.message import FailedAttempt, FailureKind
 
 
-class Completion(NamedTuple):
+class Told(NamedTuple):
     """What comes back to the producer at once; `is_last`: the consumer leaves with it."""
 
     session: int
     finished: tuple[tuple[int, int, int], ...] = ()
-    failed: tuple[tuple[int, int, str], ...] = ()
+    failed: tuple[FailedAttempt, ...] = ()
     is_last: bool = False
 
 
@@ -61,8 +63,8 @@ class Consumer:
     leases: deque[Lease] = field(default_factory=deque)
     working: Lease | None = None
     finished: list[tuple[int, int, int]] = field(default_factory=list)
-    failed: list[tuple[int, int, str]] = field(default_factory=list)
-    failed_lately: list[tuple[int, int, str]] = field(default_factory=list)
+    failed: list[FailedAttempt] = field(default_factory=list)
+    failed_lately: list[FailedAttempt] = field(default_factory=list)
     has_skipped: bool = False
     unheard: list[Lease] = field(default_factory=list)
 
@@ -157,13 +159,13 @@ class Consumer:
         assert self.working is not None
         lease, self.working = self.working, None
         self.held.pop(name_of(lease))
-        self.failed.append((*name_of(lease), "raised"))
+        self.failed.append((*name_of(lease), FailureKind.RETRYABLE, "raised"))
         self.unheard.append(lease)
         return name_of(lease)
 
-    def flush(self) -> Completion:
+    def flush(self) -> Told:
         """Tell what is given back."""
-        message = Completion(self.session, tuple(self.finished), tuple(self.failed))
+        message = Told(self.session, tuple(self.finished), tuple(self.failed))
         self.failed_lately += self.failed
         self.finished, self.failed, self.has_skipped = [], [], False
         return message

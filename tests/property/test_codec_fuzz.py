@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from detektr.errors import WireError
 from detektr.wire.codec import TEXT_CHARS_MAX, VERSION, decode, encode
-from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Welcome
+from detektr.wire.message import Attach, Detach, Failure, FailureKind, Message, Refusal, Welcome
 
 U64_MAX = (1 << 64) - 1
 counts = st.integers(0, U64_MAX)
@@ -20,7 +20,7 @@ sessions = st.integers(1, U64_MAX)
 texts = st.text(max_size=40)
 names = st.from_regex(r"[A-Za-z][A-Za-z0-9_.-]{0,39}", fullmatch=True)
 frames = st.tuples(counts, counts)
-failures = st.lists(st.tuples(counts, counts, texts), max_size=4).map(tuple)
+failures = st.lists(st.tuples(counts, counts, st.integers(0, len(FailureKind) - 1), texts), max_size=4).map(tuple)
 held = st.lists(frames, max_size=4).map(tuple)
 attaches = st.builds(
     Attach,
@@ -132,7 +132,7 @@ def test_a_damaged_message_is_a_message_or_refused(message: Message, chance: ran
 
 @pytest.mark.parametrize("cut", range(40))
 def test_a_message_cut_short_is_refused(cut: int) -> None:
-    payload = encode(Failure("motion", 7, ((5, 6, "it raised something"), (1 << 63, 7, "and once more"))))
+    payload = encode(Failure("motion", 7, ((5, 6, 0, "it raised something"), (1 << 63, 7, 1, "and once more"))))
     assert cut < len(payload)
     with pytest.raises(WireError):
         decode(payload[:cut])

@@ -19,14 +19,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.lease import FrameName
 from detektr.memory import journal as journals
 from detektr.memory import journal_reader, layout
+from detektr.memory.announcement import Announcement, FrameName, Lease
 from detektr.memory.journal import Journal
-from detektr.memory.journal_reader import JournalReader, Lease
+from detektr.memory.journal_reader import JournalReader
 from detektr.options import WhenFull
 from tests.harness.dying_memory import Died, DyingMemory
-from tests.property.consumer import Completion, Consumer, Page, Welcome, name_of
+from tests.property.consumer import Consumer, Page, Told, Welcome, name_of
 from tests.property.journal_bytes import new_memory, read_journal
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class EdgeMachine(RuleBasedStateMachine):
         self.consumers: dict[str, Consumer] = {}
         self.last: dict[str, Consumer] = {}  # the one alive, or the one before
         self.dead: dict[str, Consumer] = {}  # not yet noticed
-        self.inbox: list[Completion] = []
+        self.inbox: list[Told] = []
         self.now_ns = 1
         self.sessions = 0
         self.gone: set[FrameName] = set()
@@ -93,7 +93,7 @@ class EdgeMachine(RuleBasedStateMachine):
         """A process takes the edge over; what its predecessor had in its inbox and its head is gone."""
         self.memory.stores_left = None
         journal = Journal(self.memory.view)
-        journal[layout.EDGE_WORD_PRODUCER_EPOCH] += 1
+        journal.open()
         self.edge = Edge("motion", self.options, journal)
         self.inbox.clear()
 
@@ -126,7 +126,7 @@ class EdgeMachine(RuleBasedStateMachine):
                 assert self.options.when_full == "block"
                 return
             sequence = self.edge.journal.seen(key)
-            frame = input_index, key, sequence, self.now_ns, b"%d" % sequence, now_ns
+            frame = input_index, Announcement(key, sequence, self.now_ns, b"%d" % sequence), now_ns
             answer = self.lease(lambda edge: edge.offer(*frame))  # noqa: B023
             if self.options.when_full == "block":
                 assert answer in ("taken", None)
@@ -135,7 +135,7 @@ class EdgeMachine(RuleBasedStateMachine):
     def offer_again_what_is_known(self) -> None:
         for key in STREAMS:
             if seen := self.edge.journal.seen(key):
-                assert self.edge.offer(0, key, seen - 1, self.now_ns, b"") == "known"
+                assert self.edge.offer(0, Announcement(key, seen - 1, self.now_ns, b"")) == "known"
 
     @rule()
     def lease_queued(self) -> None:
@@ -164,11 +164,11 @@ class EdgeMachine(RuleBasedStateMachine):
         if self.inbox:
             self.take(self.inbox.pop(0))
 
-    def take(self, message: Completion) -> None:
+    def take(self, message: Told) -> None:
         def act(edge: Edge) -> None:
             edge.finish(message.session, message.finished, self.now_ns)
             for failed in message.failed:
-                edge.fail(message.session, *failed)
+                edge.fail(message.session, failed)
             if message.is_last:
                 edge.detach(message.session)
 

@@ -13,8 +13,10 @@ from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.lease import SessionState
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
+from detektr.memory.announcement import Announcement, Lease
 from detektr.memory.journal import Journal
-from detektr.memory.journal_reader import JournalReader, Lease
+from detektr.memory.journal_reader import JournalReader
+from detektr.wire.message import FailureKind
 from tests.harness.dying_memory import Died, DyingMemory
 from tests.property.journal_bytes import new_memory, read_journal
 
@@ -30,7 +32,7 @@ values = st.integers(0, (1 << 64) - 1)
 def test_a_change_of_several_words_is_done_or_not_begun(change: dict[int, int], lives: list[int]) -> None:
     memory = DyingMemory(new_memory(CELLS, 8))
     journal = Journal(memory.view)
-    before = {word: journal[word] for word in change}
+    before = {word: journal._words[word] for word in change}
     memory.stores_left = lives[0]
     is_done = dies(lambda: journal.apply([number for pair in change.items() for number in pair])) is False
     for stores in lives[1:]:  # whoever recovers may die of it too
@@ -38,10 +40,10 @@ def test_a_change_of_several_words_is_done_or_not_begun(change: dict[int, int], 
         dies(lambda: Journal(memory.view))
     memory.stores_left = None
     after = Journal(memory.view)
-    found = {word: after[word] for word in change}
+    found = {word: after._words[word] for word in change}
     assert found == change if is_done else found in (before, change)
-    assert after[layout.EDGE_WORD_CHANGE] % 2 == 0
-    assert after[layout.EDGE_WORD_REDO_COUNT] == 0
+    assert after._words[layout.EDGE_WORD_CHANGE] % 2 == 0
+    assert after._words[layout.EDGE_WORD_REDO_COUNT] == 0
 
 
 def dies(act: Callable[[], object]) -> bool:
@@ -60,13 +62,13 @@ HELD = frozenset({(1, 3), (1, 4)})
 
 
 def offer(edge: Edge) -> object:
-    return edge.offer(0, 1, edge.journal.seen(1), 1, b"announcement")
+    return edge.offer(0, Announcement(1, edge.journal.seen(1), 1, b"announcement"))
 
 
 def offer_at_once(edge: Edge) -> None:
     """Offer to an edge that has nothing to do."""
     edge.drop_all("stopped")
-    edge.offer(0, 1, edge.journal.seen(1), 1, b"announcement", 5)
+    edge.offer(0, Announcement(1, edge.journal.seen(1), 1, b"announcement"), 5)
     assert edge.in_flight == 1
 
 
@@ -74,13 +76,13 @@ ACTS: dict[str, Callable[[Edge], object]] = {
     "offer with room": lambda edge: edge.lease_queued(5) and offer(edge),
     "offer at the mark": offer,
     "offer leased at once": lambda edge: offer_at_once(edge),
-    "offer of a new stream": lambda edge: edge.offer(0, 2, 0, 1, b""),
+    "offer of a new stream": lambda edge: edge.offer(0, Announcement(2, 0, 1, b"")),
     "count of dropped ones": lambda edge: edge.count_dropped(1, 20, 10, "ring_full"),
     "grant": lambda edge: edge.lease_queued(5),
     "finish": lambda edge: edge.finish(7, [(1, 0, 0), (1, 1, 0), (1, 9, 0)], 5),
-    "fail": lambda edge: edge.fail(7, 1, 0, "raised"),
-    "last failure": lambda edge: edge.fail(7, 1, 1, "raised"),
-    "overwritten": lambda edge: edge.fail(7, 1, 0, "overwritten"),
+    "fail": lambda edge: edge.fail(7, (1, 0, FailureKind.RETRYABLE, "raised")),
+    "last failure": lambda edge: edge.fail(7, (1, 1, FailureKind.RETRYABLE, "raised")),
+    "overwritten": lambda edge: edge.fail(7, (1, 0, FailureKind.OVERWRITTEN, "overwritten")),
     "time over": lambda edge: edge.expire(100),
     "burial": lambda edge: edge.evict(7, (2, 1)),
     "leaving": lambda edge: edge.detach(7),
@@ -102,7 +104,7 @@ def new_edge() -> tuple[DyingMemory, Edge]:
     offer(edge)
     offer(edge)
     edge.lease_queued(1)
-    edge.fail(7, 1, 1, "raised")
+    edge.fail(7, (1, 1, FailureKind.RETRYABLE, "raised"))
     edge.lease_queued(1)
     for _ in range(4):
         offer(edge)
@@ -185,7 +187,7 @@ class Holder:
 def bring(edge: Edge, count: int, *, is_at_once: bool) -> None:
     """Offer so many frames and lease them: one after the other as they come, or from the queue."""
     for _ in range(count):
-        edge.offer(0, 1, edge.journal.seen(1), 1, b"announcement", 5 if is_at_once else 0)
+        edge.offer(0, Announcement(1, edge.journal.seen(1), 1, b"announcement"), 5 if is_at_once else 0)
     edge.lease_queued(5)
 
 

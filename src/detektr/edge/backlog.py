@@ -1,4 +1,4 @@
-"""The queued frames of one edge: a queue a lane, lanes in turn, and the marks between which a lane is full."""
+"""The queued frames of one edge: a queue for each input, taken in turn, each full between its two marks. Pure."""
 
 from __future__ import annotations
 
@@ -12,73 +12,73 @@ from detektr.edge.lease import Cell
 class Backlog:
     """Frames that wait for a replica, oldest first."""
 
-    def __init__(self, inputs: int, mark: int, low: int) -> None:
+    def __init__(self, queues: int, mark: int, low: int) -> None:
         """Begin empty.
 
         Args:
-            lanes: how many queues.
-            mark: a lane that holds this many is full ...
+            queues: how many.
+            mark: a queue that holds this many is full ...
             low: ... until it holds this many again.
         """
-        self._queues: list[deque[Cell]] = [deque() for _ in range(inputs)]
-        self._is_full = [False] * inputs
-        self._mark, self._low, self._last = mark, low, inputs - 1
+        self._queues: list[deque[Cell]] = [deque() for _ in range(queues)]
+        self._is_full = [False] * queues
+        self._mark, self._low, self._last = mark, low, queues - 1
         self._turn = 0
         self.count = 0
         """How many frames wait."""
 
     def __iter__(self) -> Iterator[Cell]:
-        """Return every frame that waits, lane by lane."""
+        """Return every frame that waits, queue by queue."""
         return chain.from_iterable(self._queues)
 
-    def input_index(self, number: int) -> int:
-        """Return the lane for an input's number; an edge with one lane has it for all inputs."""
-        return number if number < self._last else self._last
+    def queue_of(self, input_index: int) -> int:
+        """Return the number of an input's queue; where there is one queue, all inputs share it."""
+        return input_index if input_index < self._last else self._last
 
-    def is_full(self, input_index: int) -> bool:
-        """Whether the lane has reached its mark and not yet come down to `low`."""
-        return self._is_full[input_index]
+    def is_full(self, queue: int) -> bool:
+        """Whether the queue has reached its mark and not yet come down to `low`."""
+        return self._is_full[queue]
 
-    def has_reached(self, input_index: int) -> bool:
-        """Whether the lane holds as many as its mark now."""
-        return len(self._queues[input_index]) >= self._mark
+    def has_reached(self, queue: int) -> bool:
+        """Whether the queue holds as many as its mark now."""
+        return len(self._queues[queue]) >= self._mark
 
     def append(self, cell: Cell) -> None:
-        """Queue a frame behind the others of its lane."""
-        input_index = self.input_index(cell.input_index)
-        queue = self._queues[input_index]
+        """Queue a frame behind the others of its input."""
+        number = self.queue_of(cell.input_index)
+        queue = self._queues[number]
         queue.append(cell)
         self.count += 1
         if len(queue) >= self._mark:
-            self._is_full[input_index] = True
+            self._is_full[number] = True
 
     def put_back(self, cell: Cell) -> None:
         """Queue a frame where it was, by its place in the order of offers."""
-        queue, place = self._queues[self.input_index(cell.input_index)], 0
+        queue, place = self._queues[self.queue_of(cell.input_index)], 0
         while place < len(queue) and queue[place].ordinal < cell.ordinal:
             place += 1
         queue.insert(place, cell)
         self.count += 1
 
-    def take_oldest(self, input_index: int) -> Cell | None:
-        """Take the oldest frame of one lane; None: it is empty. Its mark stays reached: this makes room for another."""
-        queue = self._queues[input_index]
-        if not queue:
+    def take_oldest(self, queue: int) -> Cell | None:
+        """Take the oldest frame of one queue; None: it is empty. It stays full: this makes room for another frame."""
+        cells = self._queues[queue]
+        if not cells:
             return None
         self.count -= 1
-        return queue.popleft()
+        return cells.popleft()
 
     def take(self) -> Cell | None:
-        """Take the next frame, lanes in turn; None: nothing waits."""
-        inputs = len(self._queues)
-        for _ in range(inputs):
-            input_index = self._turn
-            self._turn = (input_index + 1) % inputs
-            queue = self._queues[input_index]
+        """Take the next frame, queues in turn; None: nothing waits."""
+        queues = len(self._queues)
+        for _ in range(queues):
+            number = self._turn
+            self._turn = (number + 1) % queues
+            queue = self._queues[number]
             if queue:
                 cell = queue.popleft()
                 self.count -= 1
-                if self._is_full[input_index] and len(queue) <= self._low:
-                    self._is_full[input_index] = False
+                if self._is_full[number] and len(queue) <= self._low:
+                    self._is_full[number] = False
                 return cell
         return None

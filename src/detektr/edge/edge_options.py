@@ -1,4 +1,4 @@
-"""What an edge may hold, and what it tells: the terms between one producer and one consumer group."""
+"""What an edge may hold, and what it tells of its frames."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class EdgeOptions:
     """What an edge may hold and what it does when that is reached."""
 
     mark: int
-    """Most frames queued per lane (the high-water mark)."""
+    """Most frames queued for each input (the high-water mark)."""
     low: int
-    """After the mark was reached, a lane takes frames again when it holds this many."""
+    """After the mark was reached, an input takes frames again when it holds this many."""
     when_full: WhenFull
     inputs: int = 1
     """Inputs of the producer; each has a queue and a mark of its own."""
@@ -35,23 +35,20 @@ class EdgeOptions:
         return self.inputs * self.mark + self.window_total
 
 
-class ReclaimMode(Enum):
-    """How much a producer wants its leases back."""
+class OutcomeKind(Enum):
+    """What can become of a frame that is worth telling."""
 
-    LAZY = auto()
-    """It looks when several are out, or once a second."""
-    EAGER = auto()
-    """It has a frame at hand all the time, looks at each, and would rather fill slots that are still in the caches."""
-    RELAYED = auto()
-    """Who is before it has `OWN`: the last consumer that a frame is out at wakes it, and then it looks at all."""
-    BLOCKED = auto()
-    """It, or who is before it, can do nothing before they come back: each that does wakes it."""
+    DROPPED = auto()
+    REDELIVERED = auto()
+    DEAD_LETTERED = auto()
+    REFUSED = auto()
+    """A result came whose lease was over."""
 
 
 class FrameOutcome(NamedTuple):
-    """Something that became of one frame; `what` is dropped, redelivered, dead_lettered or refused."""
+    """What became of one frame."""
 
-    what: str
+    kind: OutcomeKind
     sequence: int
     reason: str
     attempts: int

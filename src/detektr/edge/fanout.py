@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from detektr.edge.edge import Edge
-from detektr.edge.lease import FrameName
+from detektr.memory.announcement import Announcement, FrameName
 
 
 class Fanout:
     """Which frames are still needed, by how many edges. No sockets, no clock."""
 
-    def __init__(self) -> None:
-        """Begin without edges."""
-        self.wake: Callable[[set[int]], None] | None = None
-        """Called with the sessions that an edge has leased a frame to, before the next edge's turn; None: they wait."""
+    def __init__(self, wake_consumers: Callable[[Collection[int]], None]) -> None:
+        """Begin without edges.
+
+        Args:
+            wake_consumers: is called with the sessions to which an edge has announced a lease, before the next edge's
+                turn.
+        """
+        self._wake_consumers = wake_consumers
         self.edges: dict[str, Edge] = {}
-        self._orders: list[list[Edge]] = [[]]  # the edges, with each of those that are no guests' first
+        self._orders: list[list[Edge]] = [[]]  # the edges, with each of those that are not ephemeral first
         self._released: list[FrameName] = []
         self._needed: dict[FrameName, int] = {}
 
@@ -42,10 +46,10 @@ class Fanout:
                 seen = edge.journal.seen(key)
                 is_missed = seen <= sequence and (
                     seen or not edge.options.is_ephemeral
-                )  # a guest starts where it came in
+                )  # an ephemeral one starts where it came in
                 if not is_missed:
                     continue
-                taken = edge.offer(cell.input_index, key, sequence, cell.captured_ns, cell.payload, is_owed=True)
+                taken = edge.offer(cell.input_index, cell, is_owed=True)
                 if taken == "taken":
                     self._needed[key, sequence] += 1
 
@@ -56,26 +60,17 @@ class Fanout:
                 return False
         return bool(self.edges)
 
-    def offer(
-        self,
-        input_index: int,
-        key: int,
-        sequence: int,
-        captured_ns: int,
-        payload: bytes,
-        now_ns: int = 0,
-    ) -> None:
+    def fan_out(self, input_index: int, announcement: Announcement, now_ns: int = 0) -> None:
         """Offer a frame to every edge, see `Edge.offer`; those that know it from before a restart count it once.
 
-        They take turns at being first, guests after all others: who is woken later waits for the cores.
+        Edges take turns at being first, ephemeral ones after all others: whoever is woken later waits for a core.
         """
-        name, needed, orders = (key, sequence), 0, self._orders
-        for edge in orders[sequence % len(orders)]:
-            if edge.offer(input_index, key, sequence, captured_ns, payload, now_ns) == "taken":
+        name, needed, orders = announcement.name, 0, self._orders
+        for edge in orders[announcement.sequence % len(orders)]:
+            if edge.offer(input_index, announcement, now_ns) == "taken":
                 needed += 1
-                if edge.announced_to and self.wake is not None:
-                    self.wake(edge.announced_to)
-                    edge.announced_to.clear()
+                if edge.has_announced:
+                    self._wake_consumers(edge.take_announced())
         needed += self._needed.get(name, 0)
         if needed:
             self._needed[name] = needed
@@ -87,7 +82,8 @@ class Fanout:
         for edge in self.edges.values():
             seen = edge.journal.seen(key)
             unheard = min(count, last_sequence + 1 - seen)
-            if unheard > 0 and (seen or count == 1 or not edge.options.is_ephemeral):  # a guest starts where it came in
+            # An ephemeral edge starts where its consumer came in.
+            if unheard > 0 and (seen or count == 1 or not edge.options.is_ephemeral):
                 edge.count_dropped(key, last_sequence, unheard, reason)
 
     def seen_all(self) -> dict[int, int]:
@@ -117,9 +113,9 @@ class Fanout:
         return all(edge.is_empty for edge in self.edges.values())
 
     def _reorder(self) -> None:
-        guests = [edge for edge in self.edges.values() if edge.options.is_ephemeral]
+        ephemeral = [edge for edge in self.edges.values() if edge.options.is_ephemeral]
         own = [edge for edge in self.edges.values() if not edge.options.is_ephemeral]
-        self._orders = [[*own[first:], *own[:first], *guests] for first in range(max(len(own), 1))]
+        self._orders = [[*own[first:], *own[:first], *ephemeral] for first in range(max(len(own), 1))]
 
     def _settle(self, names: list[FrameName]) -> None:
         needed = self._needed

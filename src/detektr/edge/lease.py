@@ -1,49 +1,36 @@
-"""Who holds what on one edge: frames as cells of its journal, replicas with their leases, and what they say of them."""
+"""Who holds what on one edge: a frame as a cell of its journal, and a replica with its leases."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-FrameName = tuple[int, int]
-Completion = tuple[int, int, int]  # stream key, sequence, running number of the lease (0: not known)
-HOPELESS = "no attempt can succeed: "
-"""How the reason of a failure begins that another attempt would only repeat."""
+from detektr.memory.announcement import Announcement, FrameName
+from detektr.wire.message import FailedAttempt
 
 
-class Cell:
+class Cell(Announcement):
     """A frame that is queued or leased."""
 
     __slots__ = (
         "attempts",
-        "captured_ns",
         "deliveries",
         "delivery_tag",
         "index",
         "input_index",
-        "key",
         "leased_ns",
         "ordinal",
         "owner",
-        "payload",
-        "sequence",
     )
 
-    def __init__(
-        self, index: int, ordinal: int, key: int, sequence: int, input_index: int, captured_ns: int, payload: bytes
-    ) -> None:
-        self.index, self.ordinal, self.key, self.sequence = index, ordinal, key, sequence
-        self.input_index, self.captured_ns, self.payload = input_index, captured_ns, payload
+    def __init__(self, index: int, ordinal: int, input_index: int, announcement: Announcement) -> None:
+        super().__init__(announcement.key, announcement.sequence, announcement.captured_ns, announcement.payload)
+        self.index, self.ordinal, self.input_index = index, ordinal, input_index
         self.attempts = self.deliveries = self.owner = self.delivery_tag = self.leased_ns = 0
-
-    @property
-    def name(self) -> FrameName:
-        """The frame's name: stream key and sequence."""
-        return self.key, self.sequence
 
 
 class Replica:
-    """One consumer process. It is granted leases while it is present and not suspended."""
+    """One consumer process. The edge leases frames to it while it is present and not suspended."""
 
     __slots__ = (
         "entry",
@@ -77,10 +64,10 @@ class SessionState:
     """What an attaching replica says of the leases that it, or its predecessor, may hold."""
 
     received: int = 0
-    """Running number of the last lease that reached it in this session."""
+    """Delivery tag of the last lease that reached it in this session."""
     held: Collection[FrameName] = ()
     seen: Mapping[int, int] = field(default_factory=dict)
-    """A durable one's: per stream, the next sequence that it expects."""
-    failed: Sequence[tuple[int, int, str]] = ()
+    """A durable replica's: per stream, the next sequence that it expects."""
+    failed: Sequence[FailedAttempt] = ()
     previous: tuple[int, int, int] = (0, 0, 0)
-    """Its predecessor's session, and the leases that it worked on last and finished last."""
+    """Its predecessor's session, and the delivery tags that the predecessor began last and finished last."""

@@ -1,4 +1,4 @@
-"""What became of frames, told: facts of an edge become events, and what nobody could work on is kept."""
+"""What became of frames, told: outcomes of an edge become events, and what nobody could work on is kept."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections import deque
 from collections.abc import Callable
 
 from detektr.edge.edge import Edge
-from detektr.edge.edge_options import FrameOutcome
+from detektr.edge.edge_options import FrameOutcome, OutcomeKind
 from detektr.errors import DetektrError
 from detektr.events import Event, FrameDeadLettered, FrameDropped, FrameRedelivered, ResultRefused
 
-LETTERS_MAX = 10  # dead letters ...
-LETTERS_NS = 10_000_000_000  # ... within this time
+SAVED_MAX = 10  # dead letters are saved at most ...
+SAVED_WITHIN_NS = 10_000_000_000  # ... within this time
 _log = logging.getLogger(__name__)
 
 
 class OutcomeReporter:
-    """Tells the facts of one producer's edges."""
+    """Reports the outcomes of one producer's edges."""
 
     def __init__(
         self,
@@ -29,21 +29,20 @@ class OutcomeReporter:
     ) -> None:
         """See `EdgePublisher` for what the functions do."""
         self._producer = producer
-        self._report, self._identify, self._save_letter = report, identify, save_dead_letter
+        self._report, self._identify, self._save_dead_letter = report, identify, save_dead_letter
         self._dead_letters = 0
         self._saved_ns: deque[int] = deque()
 
-    def tell(self, edge: Edge) -> None:
+    def report(self, edge: Edge) -> None:
         """Report what became of frames on this edge since the last call."""
-        outcomes, edge.outcomes = edge.outcomes, []
-        for outcome in outcomes:
+        for outcome in edge.take_outcomes():
             self._report(self._event(edge.consumer, outcome))
 
     def _may_save(self, now_ns: int) -> bool:
-        """Whether one more letter may be written: a fault on every frame must not turn into a storm on the disk."""
-        while self._saved_ns and now_ns - self._saved_ns[0] > LETTERS_NS:
+        """Whether one more dead letter may be written: a fault on every frame must not flood the disk."""
+        while self._saved_ns and now_ns - self._saved_ns[0] > SAVED_WITHIN_NS:
             self._saved_ns.popleft()
-        if len(self._saved_ns) >= LETTERS_MAX:
+        if len(self._saved_ns) >= SAVED_MAX:
             return False
         self._saved_ns.append(now_ns)
         return True
@@ -51,17 +50,17 @@ class OutcomeReporter:
     def _event(self, consumer: str, outcome: FrameOutcome) -> Event:
         name = self._producer
         frame = self._identify(outcome.payload) if outcome.payload else ""
-        if outcome.what == "dropped":
+        if outcome.kind is OutcomeKind.DROPPED:
             return FrameDropped(name, consumer, frame, outcome.sequence, outcome.reason, outcome.frames)
-        if outcome.what == "refused":
+        if outcome.kind is OutcomeKind.REFUSED:
             return ResultRefused(name, consumer, frame, outcome.sequence)
-        if outcome.what == "redelivered":
+        if outcome.kind is OutcomeKind.REDELIVERED:
             return FrameRedelivered(
                 name, consumer, frame, outcome.sequence, outcome.attempts, _last_line(outcome.reason)
             )
         try:
             is_storm = not self._may_save(time.monotonic_ns())
-            saved = "nowhere: too many at once" if is_storm else self._save_letter(outcome.payload, outcome.reason)
+            saved = "nowhere: too many at once" if is_storm else self._save_dead_letter(outcome.payload, outcome.reason)
         except (OSError, DetektrError) as fault:  # a full disk must not stop the frames that are well
             saved = f"nowhere: {fault}"
         self._dead_letters += 1

@@ -9,17 +9,18 @@ from collections.abc import Callable
 
 from detektr.edge.connections import ConnectionTable, ConsumerConnection
 from detektr.edge.edge import Edge
-from detektr.edge.edge_options import EdgeOptions, ReclaimMode
+from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.ephemeral import POLICIES, Producer
 from detektr.edge.fanout import Fanout
-from detektr.edge.lease import FrameName, SessionState
+from detektr.edge.lease import SessionState
 from detektr.edge.outcomes import OutcomeReporter
-from detektr.edge.wakeup import ReclaimSignal
+from detektr.edge.wakeup import ProducerWakeup
 from detektr.errors import NoRoomError, WireError
 from detektr.events import ConsumerAttached, ConsumerLeft, EdgeResumed, EdgeStalled, Event
-from detektr.memory import layout
+from detektr.memory.announcement import FrameName
 from detektr.memory.completion_queue import open_completion_queue
 from detektr.memory.journal import adopt_journal
+from detektr.memory.layout import EDGE_REPLICAS_MAX
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import Segment
 from detektr.memory.status_block import StatusBlockReader, open_status_block
@@ -59,8 +60,8 @@ class EdgePublisher:
         self._outcome_reporter = OutcomeReporter(producer.name, report, identify, save_dead_letter)
         self._segments: dict[str, Segment] = {}
         self._connections = ConnectionTable(link)
-        self.fanout = Fanout()
-        self.reclaim = ReclaimSignal(self.fanout, self._connections)
+        self.wakeup = ProducerWakeup(self._connections)
+        self.fanout = Fanout(self.wakeup.wake_consumers)
         self._status_blocks: dict[str, StatusBlockReader] = {}
 
     def add_edge(self, consumer: str, options: EdgeOptions) -> None:
@@ -71,33 +72,34 @@ class EdgePublisher:
         """
         path = self._folder.journal(self.producer.node, self.producer.replica, consumer)
         segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.inputs)
-        journal[layout.EDGE_WORD_POLICY] = POLICIES.index(options.when_full)
-        journal[layout.EDGE_WORD_IS_EPHEMERAL] = options.is_ephemeral
-        journal[layout.EDGE_WORD_MAX_DELIVERIES] = options.max_deliveries
-        journal[layout.EDGE_WORD_TIMEOUT_NS] = options.timeout_ns or 0
-        journal[layout.EDGE_WORD_WINDOW] = options.window_total  # last: without it the words above are not all there
+        journal.write_terms(
+            policy=POLICIES.index(options.when_full),
+            is_ephemeral=options.is_ephemeral,
+            max_deliveries=options.max_deliveries,
+            timeout_ns=options.timeout_ns or 0,
+            window_total=options.window_total,
+        )
         self._segments[consumer] = segment
         self.fanout.add(Edge(consumer, options, journal))
-        self.reclaim.restate()
 
     def adopt_ephemeral_edges(self) -> None:
         """Take over the edges of guests that a dead predecessor had."""
         for _, _, consumer, path in list(self._folder.journals(self.producer.node, self.producer.replica)):
             if consumer not in self._segments:
-                segment = adopt_journal(path, 1, self.producer.payload_bytes, 1)[0]
-                words = segment.words
-                if not words[layout.EDGE_WORD_WINDOW]:  # killed while it made the edge; no frame was offered to it
-                    segment.close()
+                segment, journal = adopt_journal(path, 1, self.producer.payload_bytes, 1)
+                terms = journal.terms()
+                journal.close()
+                segment.close()
+                if terms is None:  # killed while it made the edge; no frame was offered to it
                     path.unlink()
                     continue
                 options = self.producer.ephemeral_edge(
-                    mark=words[layout.EDGE_WORD_MARK],
-                    window=words[layout.EDGE_WORD_WINDOW],
-                    when_full=POLICIES[words[layout.EDGE_WORD_POLICY]],
-                    max_deliveries=words[layout.EDGE_WORD_MAX_DELIVERIES],
-                    timeout_ns=words[layout.EDGE_WORD_TIMEOUT_NS],
+                    mark=terms.mark,
+                    window=terms.window_total,
+                    when_full=POLICIES[terms.policy],
+                    max_deliveries=terms.max_deliveries,
+                    timeout_ns=terms.timeout_ns,
                 )
-                segment.close()
                 self.add_edge(consumer, options)
 
     def call_back(self) -> None:
@@ -120,35 +122,30 @@ class EdgePublisher:
         elif isinstance(message, Failure):
             edge = self._edge(message.consumer)
             edge.finish(message.session, (), now_ns)  # it works: its leases are not over for want of progress
-            for key, sequence, why in message.failed:
-                edge.fail(message.session, key, sequence, why)
+            for failed in message.failed:
+                edge.fail(message.session, failed)
         elif isinstance(message, Detach):
             edge = self._edge(message.consumer)
-            self._harvest(edge, now_ns)
+            self._reclaim(edge, now_ns)
             replica = edge.replicas.get(message.session)
             if replica is not None:
                 edge.detach(message.session)
                 self._forget(message.session, replica.name, message.consumer, "left")
 
     def pump(self, now_ns: int) -> bool:
-        """Lease what can be leased, tell the replicas, and take back what was returned; whether something was."""
+        """Lease what can be leased, wake the replicas, and reclaim what was completed; whether something was."""
         has_some = False
         for edge in tuple(self.fanout.edges.values()):
-            if (
-                edge.announced_to or edge.backlog.count
-            ):  # first, as somebody waits for it; to look what came back can wait
-                self._lease_queued(edge, now_ns)
-            if (self.reclaim.reclaim_mode is not ReclaimMode.LAZY or edge.is_short) and self._harvest(edge, now_ns):
+            if edge.has_announced or edge.backlog.count:  # first: somebody waits for it, and reclaiming can wait
+                self.wakeup.wake_consumers(edge.lease_queued(now_ns))
+            if (self.wakeup.is_blocked or edge.needs_completions) and self._reclaim(edge, now_ns):
                 has_some = True
                 if edge.backlog.count:
-                    self._lease_queued(edge, now_ns)
+                    self.wakeup.wake_consumers(edge.lease_queued(now_ns))
         return has_some
 
-    def _lease_queued(self, edge: Edge, now_ns: int) -> None:
-        self._connections.wake(edge.lease_queued(now_ns))
-
-    def _harvest(self, edge: Edge, now_ns: int) -> bool:
-        """Take back what replicas have returned; whether there was something."""
+    def _reclaim(self, edge: Edge, now_ns: int) -> bool:
+        """Take back the leases that replicas have completed; whether there were some."""
         has_some = False
         for session in tuple(edge.replicas):
             connection = self._connections.get(session)
@@ -160,7 +157,7 @@ class EdgePublisher:
             except WireError as fault:
                 _log.error("%s", fault)
                 edge.detach(session)
-                self._forget(session, connection.replica, edge.consumer, "broke its returns")
+                self._forget(session, connection.replica, edge.consumer, "broke its completion queue")
                 continue
             edge.finish(session, completed, now_ns)
         return has_some
@@ -168,14 +165,14 @@ class EdgePublisher:
     def collect(self) -> list[FrameName]:
         """Tell what became of frames, then return those that no edge needs any more; their slots may be reused now."""
         for edge in self.fanout.edges.values():
-            if edge.outcomes:
-                self._outcome_reporter.tell(edge)
+            if edge.has_outcomes:
+                self._outcome_reporter.report(edge)
         return self.fanout.collect()
 
     def tick(self, now_ns: int) -> None:
         """Look who is alive, whose time is over, and which edges nobody reads."""
         for edge in list(self.fanout.edges.values()):
-            self._harvest(edge, now_ns)
+            self._reclaim(edge, now_ns)
             edge.expire(now_ns)
             self._evict_dead(edge)
             if edge.consumer not in self.fanout.edges:
@@ -191,18 +188,17 @@ class EdgePublisher:
                 self._remove_ephemeral(edge.consumer)
 
     @property
-    def is_unread(self) -> bool:
+    def is_unserved(self) -> bool:
         """Whether an edge holds frames and, at the last tick, nobody could take them."""
-        return any(edge.has_no_consumer and not edge.is_empty for edge in self.fanout.edges.values())
+        return any(edge.is_unserved and not edge.is_empty for edge in self.fanout.edges.values())
 
     def try_end(self) -> bool:
         """Tell consumers that nothing more will come, once every edge is empty; False: not yet."""
         if not self.fanout.is_empty:
             return False
         for edge in self.fanout.edges.values():
-            edge.journal[layout.EDGE_WORD_WANTED] = 0
-            edge.journal[layout.EDGE_WORD_STATE] = layout.EDGE_ENDED
-        self._connections.wake(tuple(self._connections))
+            edge.journal.end()
+        self.wakeup.wake_consumers(tuple(self._connections))
         return True
 
     def give_up(self, consumer: str) -> None:
@@ -219,15 +215,14 @@ class EdgePublisher:
         for edge in self.fanout.edges.values():
             count += edge.queued + edge.in_flight
             edge.drop_all(reason)
-            self._outcome_reporter.tell(edge)
+            self._outcome_reporter.report(edge)
         return count
 
     def close(self, *, unlink: bool) -> None:
         """Close every edge; with `unlink` the journals go too."""
         for consumer, edge in self.fanout.edges.items():
             journal, segment = edge.journal, self._segments[consumer]
-            if journal[layout.EDGE_WORD_STATE] == layout.EDGE_OPEN:
-                journal[layout.EDGE_WORD_STATE] = layout.EDGE_CLOSED
+            journal.leave()
             journal.close()
             if unlink:
                 segment.path.unlink(missing_ok=True)
@@ -245,7 +240,7 @@ class EdgePublisher:
             if status_block is not None and connection is not None and status_block.pid != connection.pid:
                 is_alive = False  # its successor has the page already, and may take long to get ready
             if not is_alive and (replica.is_present or not replica.is_durable):
-                self._harvest(edge, time.monotonic_ns())  # its last words
+                self._reclaim(edge, time.monotonic_ns())  # its last words
                 edge.evict(replica.session, None if status_block is None else status_block.progress(replica.session))
                 self._forget(replica.session, replica.name, edge.consumer, "died")
 
@@ -269,7 +264,7 @@ class EdgePublisher:
             outbox.close(linger_ms=100)
             raise WireError(f"{message.replica} may not attach: {why}")
         edge = self.fanout.edges[message.consumer]
-        self._harvest(edge, now_ns)
+        self._reclaim(edge, now_ns)
         status_block = self._status_block(message.replica)  # whose returns turned out to be broken, is forgotten by now
         try:
             if status_block is None or message.consumer not in self.fanout.edges:
@@ -297,12 +292,12 @@ class EdgePublisher:
             message.session, message.replica, message.window, state, is_durable=message.is_durable, now_ns=now_ns
         ):
             connection.close()
-            raise WireError(f"{message.replica} may not attach: {layout.EDGE_REPLICAS_MAX} replicas are")
+            raise WireError(f"{message.replica} may not attach: {EDGE_REPLICAS_MAX} replicas are")
         for session, other in list(self._connections.items()):
             if session == message.session or (other.consumer == message.consumer and session not in edge.replicas):
                 self._connections.close(session)
         self._connections.add(message.session, connection)
-        outbox.try_send(Welcome(message.session, message.attach_epoch, edge.journal[layout.EDGE_WORD_PRODUCER_EPOCH]))
+        outbox.try_send(Welcome(message.session, message.attach_epoch, edge.journal.producer_epoch))
         if is_new:
             _log.info("%s attached to the edge to %s", message.replica, message.consumer)
             self._report(ConsumerAttached(self.producer.name, message.consumer, message.replica))
@@ -330,7 +325,7 @@ class EdgePublisher:
     def _remove_ephemeral(self, consumer: str) -> None:
         edge = self.fanout.edges[consumer]
         self.fanout.remove(consumer)
-        edge.journal[layout.EDGE_WORD_STATE] = layout.EDGE_CLOSED
+        edge.journal.leave()
         edge.journal.close()
         segment = self._segments.pop(consumer)
         segment.path.unlink(missing_ok=True)

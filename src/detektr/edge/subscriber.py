@@ -8,16 +8,16 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from detektr.edge.wakeup import ConsumerWakeup
 from detektr.ledger import EdgeLedger
-from detektr.memory import layout
+from detektr.memory.announcement import FrameName, Lease
 from detektr.memory.completion_queue import CompletionQueueWriter
-from detektr.memory.journal_reader import JournalReader, Lease, open_journal
-from detektr.memory.layout import EDGE_WORD_PRODUCER_EPOCH, EDGE_WORD_WANTED, WANTED, WANTED_AWAKE
+from detektr.memory.journal_reader import JournalReader, open_journal
+from detektr.memory.layout import NOTIFY_NONE
 from detektr.memory.run_folder import RunFolder
-from detektr.memory.segment import fence
 from detektr.memory.status_block import StatusBlock
 from detektr.wire.link import Link, Outbox
-from detektr.wire.message import Attach, Detach, Failure, FrameName, Refusal, Welcome
+from detektr.wire.message import Attach, Detach, FailedAttempt, Failure, FailureKind, Refusal, Welcome
 
 ANSWER_NS = 1_000_000_000  # an attach that nobody answers within this time is sent again
 FAILED_MAX = 64
@@ -72,34 +72,22 @@ class EdgeSubscriber:
         self.leases: deque[Lease] = deque()
         self.held: dict[FrameName, Lease | None] = {}
         self.why = ""
-        self.wanted = 0
-        """What the producer wanted of leases that come back at our last look: 0, or one of the words of `layout`."""
         self.is_outlived = False
         """Whether, at our last look, the producer that we are attached to had a successor, which waits for us."""
         self._folder, self._link, self._status_block, self._seen = folder, link, status_block, seen
-        at = layout.STATUS_WORD_INPUTS + entry * layout.STATUS_INPUT_WORDS
-        self._session_word = at + layout.STATUS_INPUT_SESSION
-        self._working_word = at + layout.STATUS_INPUT_WORKING
-        self._finished_word = at + layout.STATUS_INPUT_FINISHED
-        self._previous = (
-            status_block[self._session_word],
-            status_block[self._working_word],
-            status_block[self._finished_word],
-        )
-        self._session = self._attach_epoch = self._received = self._producer_epoch = self._entry = (
-            self._last_tag_word
-        ) = 0
+        self._entry_of_input = entry
+        self._previous = status_block.progress(entry)
+        self._session = self._attach_epoch = self._received = self._producer_epoch = self._entry = 0
         self._sent_ns = 0
         self._is_attached = False
         self._journal: JournalReader | None = None
         self._outbox: Outbox | None = None
         producer = f"{upstream.producer}.{upstream.producer_replica}"
-        self._completions = CompletionQueueWriter(
-            folder.completions(status_block.path.stem, producer), upstream.window + COMPLETIONS_SPARE
-        )
-        self._is_told = True
-        self._failed: list[tuple[int, int, str]] = []
-        self._failed_lately: deque[tuple[int, int, str]] = deque(maxlen=FAILED_MAX + upstream.window)
+        path = folder.completions(status_block.path.stem, producer)
+        self._completions = CompletionQueueWriter(path, upstream.window + COMPLETIONS_SPARE)
+        self._wakeup = ConsumerWakeup(self._completions, upstream.window)
+        self._failed: list[FailedAttempt] = []
+        self._failed_lately: deque[FailedAttempt] = deque(maxlen=FAILED_MAX + upstream.window)
         self._unheard: list[Lease] = []  # failed, and their leases still stand
         self._is_sign_due = False
 
@@ -112,7 +100,12 @@ class EdgeSubscriber:
     def is_ended(self) -> bool:
         """Whether everything was delivered and nothing more will come."""
         journal = self._journal
-        return not self.held and journal is not None and journal.words[layout.EDGE_WORD_STATE] == layout.EDGE_ENDED
+        return not self.held and journal is not None and journal.is_ended
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether, at our last look, the producer asked for completed leases."""
+        return self._wakeup.notify != NOTIFY_NONE
 
     def ledger(self) -> EdgeLedger | None:
         """Return the edge's ledger as it is now; None: there is no edge yet."""
@@ -134,14 +127,12 @@ class EdgeSubscriber:
             entry = None if journal is None else journal.entry_of(self._session)
             if journal is not None and entry is not None:
                 self._entry, self._received = entry, journal.tag_before(entry)
-                self._last_tag_word = journal.last_tag_word(entry)
                 self._is_attached, self._producer_epoch, self.why = True, message.producer_epoch, ""
                 _log.info("attached to %s", self.upstream.producer)
 
     def receive(self) -> bool:
         """Wake up, take what was granted, and say whether something was; leases ended meanwhile are skipped."""
-        if self._completions.is_asleep:
-            self._completions.toggle_asleep()
+        self._wakeup.wake_up()
         last, journal = self._look(), self._journal
         if last == self._received or journal is None:
             return False
@@ -160,27 +151,29 @@ class EdgeSubscriber:
 
     def fall_asleep(self) -> bool:
         """Say that we wait to be woken; whether there is something for us, or to tell, before that could be seen."""
-        if not self._completions.is_asleep:
-            self._completions.toggle_asleep()
-        fence()
-        return self._look() != self._received or self._is_awaited
+        self._wakeup.fall_asleep()
+        return self._look() != self._received or self._must_ring()
 
     def _look(self) -> int:
-        """Return the running number of the last lease granted to us; note whether the producer waits, and lives."""
+        """Return the delivery tag of the last lease announced to us; note what the producer asks for."""
         journal = self._journal
         if not self._is_attached or journal is None:
-            self.wanted, self.is_outlived = 0, False
+            self._wakeup.look(None)
+            self.is_outlived = False
             return self._received
-        words = journal.words
-        self.wanted = words[EDGE_WORD_WANTED]
-        self.is_outlived = words[EDGE_WORD_PRODUCER_EPOCH] != self._producer_epoch
-        return words[self._last_tag_word]
+        self._wakeup.look(journal)
+        self.is_outlived = journal.producer_epoch != self._producer_epoch
+        return journal.last_tag(self._entry)
+
+    def _must_ring(self) -> bool:
+        journal = self._journal
+        return self._is_attached and journal is not None and self._wakeup.must_ring(journal, len(self.leases))
 
     def tick(self, now_ns: int) -> None:
         """Attach, or attach again, where that is due."""
         journal = self._journal
         self._look()
-        if journal is not None and (journal.is_unlinked or journal.state == layout.EDGE_CLOSED) and not self.is_ended:
+        if journal is not None and (journal.is_unlinked or journal.is_left) and not self.is_ended:
             self._leave(f"{self.upstream.producer} has left")
         elif self.is_outlived:
             _log.info("%s was restarted: attaching again", self.upstream.producer)
@@ -203,7 +196,7 @@ class EdgeSubscriber:
             if self.held.get(name) is not lease:
                 continue  # leased to us once more since, or given back
             if self.still_holds(lease):
-                self._status_block[self._working_word] = lease.delivery_tag
+                self._status_block.note_working(self._entry_of_input, lease.delivery_tag)
                 return lease
             del self.held[name]
             self._is_sign_due = True
@@ -214,30 +207,23 @@ class EdgeSubscriber:
         journal = self._journal
         return journal is not None and journal.is_leased(lease.cell, self._session, lease.delivery_tag)
 
-    @property
-    def _is_awaited(self) -> bool:
-        """Whether the producer is to be woken for what we gave back: whatever it is, or where we run short of work."""
-        if not self.wanted or self.wanted & WANTED_AWAKE or self._is_told:
-            return False
-        return self.wanted != WANTED or 2 * len(self.leases) <= self.upstream.window
-
     def finish(self, name: FrameName, delivery_tag: int = 0) -> None:
         """Give back a frame whose work is done; a producer that waits for it is told at the next `flush`."""
         lease = self.held.pop(name, None)
         if self._unheard:
             self._unheard = [lease for lease in self._unheard if self.still_holds(lease)]
         if delivery_tag and not self._unheard:  # else our page would call those finished, should we die
-            self._status_block[self._finished_word] = delivery_tag
+            self._status_block.note_finished(self._entry_of_input, delivery_tag)
         # A durable one's leases get other numbers when its successor attaches; and nobody ends them early.
         self._completions.append(*name, 0 if lease is None or self.upstream.is_durable else lease.delivery_tag)
-        self._is_told = False
+        self._wakeup.note_completed()
 
-    def fail(self, name: FrameName, why: str) -> None:
-        """Note that the attempt at a frame failed; it is told at the next `flush`."""
+    def fail(self, name: FrameName, why: str, kind: FailureKind = FailureKind.RETRYABLE) -> None:
+        """Note that the attempt at a frame failed; the producer is told at the next `flush`."""
         lease = self.held.pop(name, None)
         if lease is not None:
             self._unheard.append(lease)
-        self._failed.append((*name, why))
+        self._failed.append((*name, kind, why))
 
     def let_go(self, lease: Lease) -> None:
         """Forget a lease that was ended while its work waited; the frame may be leased to us again by now."""
@@ -261,12 +247,9 @@ class EdgeSubscriber:
                 outbox.try_send(Failure(self.upstream.consumer, self._session, tuple(self._failed)))
             self._failed_lately.extend(self._failed)
             self._failed.clear()
-        if not self._is_told:
-            self._look()  # again: the work may have taken long
-            # Without a fence: who misses it sees it when it falls asleep.
-            if self._is_awaited and outbox is not None:
-                self._is_told = True
-                outbox.ring()
+        if outbox is not None and self._must_ring():
+            self._wakeup.note_told()
+            outbox.ring()
 
     def close(self) -> None:
         """Tell what is given back, leave the edge and close."""
@@ -294,9 +277,7 @@ class EdgeSubscriber:
         self._outbox = self._link.open_outbox(inbox, bell)
         if not self._session:
             self._session, self._received = secrets.randbits(63) | 1, 0
-            self._status_block[self._session_word] = 0
-            self._status_block[self._working_word] = self._status_block[self._finished_word] = 0
-            self._status_block[self._session_word] = self._session
+            self._status_block.begin_session(self._entry_of_input, self._session)
         self._attach_epoch += 1
         self._sent_ns = now_ns
         self.why = f"waiting for {upstream.producer} to answer"
@@ -324,7 +305,7 @@ class EdgeSubscriber:
     def _leave(self, why: str) -> None:
         """Begin anew: another session, nothing held (what is being worked on will be refused)."""
         self.why, self._is_attached = why, False
-        self._previous = self._session, self._status_block[self._working_word], self._status_block[self._finished_word]
+        self._previous = self._status_block.progress(self._entry_of_input)
         self._session, self._sent_ns = 0, 0
         for lease in self.leases:  # never begun, and no longer ours
             self.held.pop((lease.key, lease.sequence), None)

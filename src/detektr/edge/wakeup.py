@@ -1,100 +1,154 @@
-"""How much a producer wants its leases back, and how it says so: by a word in the journal of each edge."""
+"""Who wakes whom: the whole protocol between the producer and the consumers of an edge.
+
+Both sides work on shared memory. A side that has nothing to do sleeps until its doorbell rings. A ring costs a system
+call and a wake-up, so nobody rings for a side that is awake, since it looks before it falls asleep.
+
+    |                 | consumer awake                            | consumer asleep                                |
+    | --------------- | ----------------------------------------- | ---------------------------------------------- |
+    | producer awake  | nobody rings: each looks before it sleeps | the producer rings when it has announced       |
+    |                 |                                           | leases, once for each time the consumer sleeps |
+    | producer asleep | the consumer rings when it has completed  | nobody rings: neither has anything to say;     |
+    |                 | leases and the notify word asks for it    | whoever wakes first is in another square       |
+
+Three words say so, each with one writer:
+
+    notify         journal           producer  which consumers must ring: NOTIFY_NONE, NOTIFY_SHORT (one that runs short
+                                               of work), NOTIFY_EACH (each, since the producer is blocked)
+    is awake       journal           producer  1: nobody need ring, whatever the notify word says
+    sleep count    completion queue  consumer  odd while it sleeps
+
+The one rule: each side first writes its own word, then fences, then reads the other side's. Of two sides that have
+something for each other at the same moment at least one therefore sees the other's word.
+
+The notify word changes only when the producer falls asleep. It stays readable while the producer is awake, because a
+consumer that passes frames on (a buffer) keeps completed leases to itself while nobody waits for them: it reads the
+word at each look, and when the word asks for completions it becomes blocked itself. A producer whose word begins to ask
+therefore rings once for each sleeping consumer that holds leases.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 from detektr.edge.connections import ConnectionTable
 from detektr.edge.edge import Edge
-from detektr.edge.edge_options import ReclaimMode
-from detektr.edge.fanout import Fanout
-from detektr.memory import layout
+from detektr.memory.completion_queue import CompletionQueueWriter
+from detektr.memory.journal_reader import JournalReader
+from detektr.memory.layout import NOTIFY_EACH, NOTIFY_NONE, NOTIFY_SHORT
 from detektr.memory.segment import fence
 
-_FOR_ALL = (layout.WANTED, layout.WANTED_ALL)  # who reads one of these lets no lease lie
 
+class ProducerWakeup:
+    """The producer's half, for all edges of one process."""
 
-class ReclaimSignal:
-    """What the edges of one producer want back. It only says so: who takes leases back is the outlet.
+    def __init__(self, connections: ConnectionTable) -> None:
+        """Begin awake, and blocked by nothing."""
+        self.is_blocked = False
+        """Whether this process, or the one before it, can do nothing before leases are completed."""
+        self.is_asleep = False
+        """Whether it told its consumers that it sleeps and waits for them."""
+        self._connections = connections
 
-    What is wanted stands while the producer is awake as well, so that who looks only then, and sleeps before the
-    producer does, knows it too.
-    """
+    def wake_consumers(self, sessions: Collection[int]) -> None:
+        """Wake those consumers that sleep, once a sleep; what they are to see must have been written before."""
+        if sessions:
+            fence()
+            self._ring(sessions)
 
-    def __init__(self, fanout: Fanout, connections: ConnectionTable) -> None:
-        """Want nothing yet."""
-        self.reclaim_mode, self.has_asked = ReclaimMode.LAZY, False
-        self._fanout, self._connections = fanout, connections
-        self._risen: set[str] = set()  # consumers that may sleep and not know that frames wait
-        fanout.wake = connections.wake
+    def wake_up(self, edges: Iterable[Edge]) -> None:
+        """Say that we look at completions ourselves from now on."""
+        self.is_asleep = False
+        for edge in edges:
+            if edge.journal.notify != NOTIFY_NONE:
+                edge.journal.set_producer_awake(True)
 
-    def set_mode(self, reclaim_mode: ReclaimMode) -> None:
-        """Say how much we want leases back from now on; if it is all, replicas that sleep on some are woken."""
-        self.reclaim_mode = reclaim_mode
-        # Where frames follow each other, who is woken for the first would run in the way of the offers to the others.
-        self._fanout.wake = None if reclaim_mode is ReclaimMode.RELAYED else self._connections.wake
-        self.restate()
-        if reclaim_mode is ReclaimMode.BLOCKED:
-            self._connections.wake(tuple(self._connections))
-
-    def restate(self) -> None:
-        """Say anew what we want of each edge, which we look at ourselves now."""
-        last = self._last()
-        for edge in self._fanout.edges.values():
-            wanted = self._wanted(edge, last)
-            self._say(edge, wanted and wanted | layout.WANTED_AWAKE)
-        self.has_asked = False
-
-    def wake(self) -> None:
-        """Say that we look at what is returned ourselves; where nothing was asked for it is so already."""
-        for edge in self._fanout.edges.values():
-            wanted = edge.journal[layout.EDGE_WORD_WANTED]
-            if wanted:
-                edge.journal[layout.EDGE_WORD_WANTED] = wanted | layout.WANTED_AWAKE
-        self.has_asked = False
-
-    def fall_asleep(self) -> bool:
-        """Say which edges wait for leases to come back; whether some came back before that could be seen."""
-        last, waiting = self._last(), []
-        for edge in self._fanout.edges.values():
-            wanted = self._wanted(edge, last)
-            self._say(edge, wanted)
-            if wanted and not wanted & layout.WANTED_AWAKE:
+    def fall_asleep(self, edges: Iterable[Edge]) -> bool:
+        """Say which consumers must wake us; whether something was completed before they could see that."""
+        waiting: list[Edge] = []
+        began: list[Edge] = []
+        for edge in edges:
+            notify = self._notify(edge)
+            before = edge.journal.notify
+            if notify != before:
+                edge.journal.set_notify(notify)
+            if notify != NOTIFY_NONE:
+                edge.journal.set_producer_awake(False)
                 waiting.append(edge)
+                if before == NOTIFY_NONE:
+                    began.append(edge)
         if not waiting:
             return False
-        self.has_asked = True
+        self.is_asleep = True
         fence()
         has_news = any([self._connections.has_news(edge.replicas) for edge in waiting])
-        if self._risen:  # who passes frames on may sleep over some that have come back to it: nobody waited for them
-            for edge in waiting:
-                if edge.consumer in self._risen:
-                    self._connections.wake(tuple(edge.replicas))
-            self._risen.clear()
+        for edge in began:
+            self._ring(edge.group.holders())
         return has_news
 
-    def _say(self, edge: Edge, wanted: int) -> None:
-        said = edge.journal[layout.EDGE_WORD_WANTED]
-        if wanted != said:
-            edge.journal[layout.EDGE_WORD_WANTED] = wanted
-            if wanted & ~layout.WANTED_AWAKE == layout.WANTED and said & ~layout.WANTED_AWAKE not in _FOR_ALL:
-                self._risen.add(edge.consumer)
+    def _notify(self, edge: Edge) -> int:
+        if self.is_blocked:
+            return NOTIFY_EACH
+        return NOTIFY_SHORT if edge.backlog.count else NOTIFY_NONE
 
-    def _last(self) -> Edge | None:
-        """Return the edge, served last of those that frames are out on, whose replicas are to wake us; None: none."""
-        if self.reclaim_mode is not ReclaimMode.RELAYED:
-            return None
-        for edge in reversed(self._fanout.edges.values()):
-            if (
-                edge.is_read and not edge.backlog.count and not edge.options.is_ephemeral
-            ):  # a guest may look on for hours
-                return edge
-        return None
+    def _ring(self, sessions: Collection[int]) -> None:
+        for session in sessions:
+            connection = self._connections.get(session)
+            if connection is not None:
+                sleep_count = connection.completions.sleep_count
+                if sleep_count & 1 and sleep_count != connection.woken:
+                    connection.woken = sleep_count
+                    connection.outbox.ring()
 
-    def _wanted(self, edge: Edge, last: Edge | None) -> int:
-        """Return what we want of an edge while we sleep."""
-        if self.reclaim_mode is ReclaimMode.BLOCKED:
-            return layout.WANTED_ALL
-        if edge.backlog.count:
-            return layout.WANTED
-        if self.reclaim_mode is ReclaimMode.LAZY:
-            return 0
-        return layout.WANTED_EACH if edge is last else layout.WANTED_EACH | layout.WANTED_AWAKE
+
+class ConsumerWakeup:
+    """The consumer's half, for one edge."""
+
+    def __init__(self, completions: CompletionQueueWriter, window: int) -> None:
+        """Begin awake, with nothing to tell.
+
+        Args:
+            completions: where the consumer completes leases, and says whether it sleeps.
+            window: most leases that it may hold.
+        """
+        self.notify = NOTIFY_NONE
+        """What the producer asked for at the last look."""
+        self._completions, self._window = completions, window
+        self._is_told = True
+
+    def wake_up(self) -> None:
+        """Say that we are awake."""
+        if self._completions.is_asleep:
+            self._completions.toggle_asleep()
+
+    def fall_asleep(self) -> None:
+        """Say that we sleep; the caller looks once more for leases and at `must_ring` before it does."""
+        if not self._completions.is_asleep:
+            self._completions.toggle_asleep()
+        fence()
+
+    def look(self, journal: JournalReader | None) -> None:
+        """Take note of what the producer asks for; without a journal there is no producer to ask."""
+        self.notify = NOTIFY_NONE if journal is None else journal.notify
+
+    def note_completed(self) -> None:
+        """Take note that a lease was completed, of which the producer may have to be told."""
+        self._is_told = False
+
+    def must_ring(self, journal: JournalReader, work_left: int) -> bool:
+        """Whether the producer sleeps and asks to be woken for what was completed.
+
+        Args:
+            journal: of the edge; looked at anew, since the work may have taken long. Without a fence: a consumer that
+                misses the producer's word sees it when it falls asleep.
+            work_left: leases that wait to be worked on.
+        """
+        if self._is_told:
+            return False
+        notify = self.notify = journal.notify
+        if notify == NOTIFY_NONE or journal.is_producer_awake:
+            return False
+        return notify == NOTIFY_EACH or 2 * work_left <= self._window
+
+    def note_told(self) -> None:
+        """Take note that the producer was woken."""
+        self._is_told = True

@@ -65,22 +65,24 @@ class CompletionQueueWriter:
 
 
 class CompletionQueueReader:
-    """The producer's end: leases in the order in which they were given back, each once.
-
-    In `words` stands which sleep of its writer this is, too: odd while it sleeps.
-    """
+    """The producer's end: leases in the order in which they were completed, each once."""
 
     def __init__(self, segment: Segment, count: int) -> None:
         """Read a mapped file from the `count`-th name on."""
         self.segment = segment
-        self.words = segment.words
+        self._words = segment.words
         self._room = segment.words[layout.COMPLETION_WORD_ROOM]
         self._count = count
 
     @property
+    def sleep_count(self) -> int:
+        """How often its writer fell asleep or woke: odd while it sleeps."""
+        return self._words[layout.COMPLETION_WORD_SLEEPS]
+
+    @property
     def has_news(self) -> bool:
-        """Whether something was given back since the last `take`."""
-        return self.words[layout.COMPLETION_WORD_COUNT] != self._count
+        """Whether something was completed since the last `take`."""
+        return self._words[layout.COMPLETION_WORD_COUNT] != self._count
 
     def take(self) -> list[Completion]:
         """Return what was given back since the last call.
@@ -88,7 +90,7 @@ class CompletionQueueReader:
         Raises:
             WireError: more than there is room for: its writer is not one of ours.
         """
-        words, begin = self.words, self._count
+        words, begin = self._words, self._count
         end = words[layout.COMPLETION_WORD_COUNT]
         if end == begin:
             return []
@@ -110,7 +112,7 @@ class CompletionQueueReader:
 
     def close(self) -> None:
         """Unmap the file."""
-        self.words = self.words[:0]
+        self._words = self._words[:0]
         self.segment.close()
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from detektr.errors import WireError
+from detektr.ledger import DROP_REASONS
 from detektr.memory import layout
+from detektr.memory.announcement import Announcement
 from detektr.memory.layout import (
     ANNOUNCED_BASE_TAG,
     ANNOUNCED_CELLS,
@@ -49,6 +51,11 @@ from detektr.memory.layout import (
 )
 from detektr.memory.segment import Segment, create_segment, open_segment
 
+# What a settled frame is counted as.
+DELIVERED = layout.EDGE_WORD_DELIVERED
+DEAD_LETTERED = layout.EDGE_WORD_DEAD_LETTERED
+DROPPED = {reason: layout.EDGE_WORD_DROPPED + place for place, reason in enumerate(DROP_REASONS)}
+SETTLED_MAX = EDGE_REDO_PAIRS_MAX - 1  # frames settled in one change, beside their counter
 _NO_LEASE = (0, 0, 0, 0)
 _REDO_BYTE = EDGE_WORD_REDO * WORD_BYTES
 _RECORDS = [struct.Struct(f"={length}Q") for length in range(2 * EDGE_REDO_PAIRS_MAX + 1)]
@@ -74,6 +81,11 @@ class CellRecord(NamedTuple):
     captured_ns: int
     payload: bytes
 
+    @property
+    def is_leased(self) -> bool:
+        """Whether the frame is leased; it is queued otherwise."""
+        return self.state == CELL_LEASED
+
 
 class ReplicaRecord(NamedTuple):
     """What a journal says about one replica that was attached."""
@@ -83,6 +95,16 @@ class ReplicaRecord(NamedTuple):
     is_durable: bool
     window: int
     name: str
+
+
+class EdgeTerms(NamedTuple):
+    """What an edge was made with, as its journal says."""
+
+    mark: int
+    window_total: int
+    policy: int
+    max_deliveries: int
+    timeout_ns: int
 
 
 class Journal:
@@ -115,13 +137,109 @@ class Journal:
         words[layout.EDGE_WORD_VERSION] = layout.VERSION
         words[layout.EDGE_WORD_MAGIC] = layout.EDGE_MAGIC
 
-    def __getitem__(self, word: int) -> int:
-        """Read one word of the header."""
-        return self._words[word]
+    # -- the edge: what it may hold, who reads it, how it is ----------------------------------------------------------
 
-    def __setitem__(self, word: int, value: int) -> None:
-        """Write one word of the header, atomically."""
-        self._words[word] = value
+    def write_terms(
+        self, *, policy: int, is_ephemeral: bool, max_deliveries: int, timeout_ns: int, window_total: int
+    ) -> None:
+        """Write down what the edge was made with, so that a successor can make it again."""
+        words = self._words
+        words[layout.EDGE_WORD_POLICY] = policy
+        words[layout.EDGE_WORD_IS_EPHEMERAL] = is_ephemeral
+        words[layout.EDGE_WORD_MAX_DELIVERIES] = max_deliveries
+        words[layout.EDGE_WORD_TIMEOUT_NS] = timeout_ns
+        words[layout.EDGE_WORD_WINDOW] = window_total  # last: without it the words above are not all there
+
+    def terms(self) -> EdgeTerms | None:
+        """Return what the edge was made with; None: its producer was killed before it had written that down."""
+        words = self._words
+        if not words[layout.EDGE_WORD_WINDOW]:
+            return None
+        return EdgeTerms(
+            mark=words[layout.EDGE_WORD_MARK],
+            window_total=words[layout.EDGE_WORD_WINDOW],
+            policy=words[layout.EDGE_WORD_POLICY],
+            max_deliveries=words[layout.EDGE_WORD_MAX_DELIVERIES],
+            timeout_ns=words[layout.EDGE_WORD_TIMEOUT_NS],
+        )
+
+    @property
+    def producer_epoch(self) -> int:
+        """How many processes have been this edge's producer, this one included."""
+        return self._words[layout.EDGE_WORD_PRODUCER_EPOCH]
+
+    def open(self) -> None:
+        """Begin another life of the producer: consumers attach again."""
+        self._words[layout.EDGE_WORD_STATE] = layout.EDGE_OPEN
+        self._words[layout.EDGE_WORD_IS_AWAKE] = True
+        self._words[layout.EDGE_WORD_PRODUCER_EPOCH] += 1
+
+    def end(self) -> None:
+        """Say that everything was delivered and nothing more comes."""
+        self._words[layout.EDGE_WORD_NOTIFY] = layout.NOTIFY_NONE
+        self._words[layout.EDGE_WORD_STATE] = layout.EDGE_ENDED
+
+    def leave(self) -> None:
+        """Say that the producer leaves, unless the edge has ended."""
+        if self._words[layout.EDGE_WORD_STATE] == layout.EDGE_OPEN:
+            self._words[layout.EDGE_WORD_STATE] = layout.EDGE_CLOSED
+
+    @property
+    def notify(self) -> int:
+        """Which consumers are to wake the producer while it sleeps: `NOTIFY_NONE`, `NOTIFY_SHORT` or `NOTIFY_EACH`."""
+        return self._words[layout.EDGE_WORD_NOTIFY]
+
+    def set_notify(self, notify: int) -> None:
+        """Say which consumers are to wake the producer while it sleeps."""
+        self._words[layout.EDGE_WORD_NOTIFY] = notify
+
+    def set_producer_awake(self, is_awake: bool) -> None:
+        """Say whether the producer looks at completions itself, so that nobody need wake it."""
+        self._words[layout.EDGE_WORD_IS_AWAKE] = is_awake
+
+    def set_attached(self, count: int) -> None:
+        """Say how many replicas are attached."""
+        self._words[layout.EDGE_WORD_ATTACHED] = count
+
+    @property
+    def stalled_since_ns(self) -> int:
+        """Monotonic time since which frames wait and nobody takes them; 0: the edge flows."""
+        return self._words[layout.EDGE_WORD_STALLED_SINCE_NS]
+
+    def set_stalled_since(self, since_ns: int) -> None:
+        """Say since when the edge is stalled; 0: it flows."""
+        self._words[layout.EDGE_WORD_STALLED_SINCE_NS] = since_ns
+
+    # -- counting -----------------------------------------------------------------------------------------------------
+
+    @property
+    def offered(self) -> int:
+        """Frames offered to this edge so far."""
+        return self._words[EDGE_WORD_OFFERED]
+
+    def count_redelivered(self) -> None:
+        """Count a lease on a frame that was leased before."""
+        self._words[layout.EDGE_WORD_REDELIVERED] += 1
+
+    def count_refused(self) -> None:
+        """Count a result whose lease was over."""
+        self._words[layout.EDGE_WORD_REFUSED] += 1
+
+    def count_dropped(self, key: int, last_sequence: int, count: int, reason: str, offered: int) -> None:
+        """Count frames that never came to this edge's queue, in one change.
+
+        Args:
+            key: their stream.
+            last_sequence: the last one's; the edge expects the next one from now on.
+            count: how many.
+            reason: one of `ledger.DROP_REASONS`.
+            offered: frames offered to this edge, these included.
+        """
+        counter = DROPPED[reason]
+        dropped = self._words[counter] + count
+        self.apply((self.seen_word(key), last_sequence + 1, counter, dropped, EDGE_WORD_OFFERED, offered))
+
+    # -- frames -------------------------------------------------------------------------------------------------------
 
     def apply(self, pairs: Sequence[int]) -> None:
         """Change several words as one: `pairs` is word, value, word, ...; at most `EDGE_REDO_PAIRS_MAX` pairs."""
@@ -172,15 +290,12 @@ class Journal:
             f" {self.payload_bytes_max}; run the same detektr, from the same file, everywhere"
         )
 
-    def offer(
+    def record(
         self,
         cell: int,
         ordinal: int,
-        key: int,
-        sequence: int,
         input_index: int,
-        captured_ns: int,
-        payload: bytes,
+        announcement: Announcement,
         offered: int,
         lease: tuple[int, int, int, int] | None = None,
     ) -> None:
@@ -189,14 +304,12 @@ class Journal:
         Args:
             cell: where.
             ordinal: its place in the order of offers.
-            key: of its stream.
-            sequence: in its stream; the edge expects the next one from now on.
-            lane: which queue it belongs to.
-            captured_ns: monotonic time of its capture.
-            payload: what is announced; it must fit.
+            input_index: which of the producer's inputs it came by.
+            announcement: what is announced; its payload must fit. The edge expects the next sequence from now on.
             offered: frames offered to this edge, this one included.
-            lease: owner, running number, time and count of deliveries, where it is leased at once; else it is queued.
+            lease: owner, delivery tag, time and count of deliveries, where it is leased at once; else it is queued.
         """
+        key, sequence, payload = announcement.key, announcement.sequence, announcement.payload
         words, raw, seen = self._words, self._bytes, self._seen.get(key)
         if seen is None:
             seen = self.seen_word(key)
@@ -204,7 +317,9 @@ class Journal:
         state = CELL_QUEUED if lease is None else CELL_LEASED
         begin = (at + CELL_OWNER) * WORD_BYTES
         frame = (
-            _FRAME.pack(*(lease or _NO_LEASE), 0, ordinal, key, sequence, input_index, captured_ns, len(payload))
+            _FRAME.pack(
+                *(lease or _NO_LEASE), 0, ordinal, key, sequence, input_index, announcement.captured_ns, len(payload)
+            )
             + payload
         )
         raw[begin : begin + len(frame)] = frame  # it counts as nothing until its state word says otherwise
@@ -227,8 +342,21 @@ class Journal:
         words[at + CELL_OWNER] = owner
         words[at + CELL_STATE] = CELL_LEASED
 
-    def free(self, cells: Sequence[int], counter: int) -> None:
-        """Empty these cells and count them in the header word `counter`, as one change of `apply`."""
+    def queue_cell(self, cell: int) -> None:
+        """Turn a leased cell whose holder is not known into a queued one."""
+        self._words[self.word_of(cell, CELL_STATE)] = CELL_QUEUED
+
+    def requeue(self, cell: int, attempts: int) -> None:
+        """Turn a leased cell into a queued one, whose frame has been attempted so often without success."""
+        self.apply((self.word_of(cell, layout.CELL_ATTEMPTS), attempts, self.word_of(cell, CELL_STATE), CELL_QUEUED))
+
+    def settle(self, cells: Sequence[int], counter: int) -> None:
+        """Empty these cells, at most `SETTLED_MAX`, and count their frames, in one change.
+
+        Args:
+            cells: which.
+            counter: `DELIVERED`, `DEAD_LETTERED` or one of `DROPPED`.
+        """
         step = self._cell_words
         change = [counter, self._words[counter] + len(cells)]
         for cell in cells:
@@ -302,8 +430,7 @@ def adopt_journal(path: Path, cells: int, payload_bytes: int, mark: int) -> tupl
         nbytes = layout.journal_bytes(cells, payload_bytes)
         segment = create_segment(path, nbytes, lambda new: Journal.format(new.bytes, cells, payload_bytes, mark))
     journal = Journal(segment.bytes)
-    journal[layout.EDGE_WORD_STATE] = layout.EDGE_OPEN
-    journal[layout.EDGE_WORD_PRODUCER_EPOCH] += 1
+    journal.open()
     return segment, journal
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 
 from detektr.errors import WireError
 from detektr.ledger import DROP_REASONS, EdgeLedger
 from detektr.memory import layout
+from detektr.memory.announcement import Lease
 from detektr.memory.journal import apply_redo
 from detektr.memory.layout import (
     ANNOUNCED_BASE_TAG,
@@ -39,39 +39,41 @@ _SNAPSHOT_TRIES = 1000
 _FRAME = struct.Struct(f"={CELL_PAYLOAD - CELL_DELIVERIES}Q")
 
 
-@dataclass
-class Lease:
-    """The right to read one frame, and what was announced about it, as its holder reads it."""
-
-    key: int
-    sequence: int
-    captured_ns: int
-    cell: int
-    delivery_tag: int
-    delivery: int
-    payload: bytes
-
-
 class JournalReader:
-    """See the module's first lines; `words` is the journal itself, read-only."""
+    """See the module's first lines."""
 
     def __init__(self, segment: Segment, producer: str, consumer: str) -> None:
         """Read the mapped journal of the edge `producer` -> `consumer`."""
         self.producer, self.consumer = producer, consumer
         self._segment = segment
-        self.words, self._bytes = segment.words, segment.bytes
-        self._cell_words = self.words[layout.EDGE_WORD_CELL_WORDS]
-        self._end = EDGE_WORD_FIRST_CELL + self.words[layout.EDGE_WORD_CELLS] * self._cell_words
+        self._words, self._bytes = segment.words, segment.bytes
+        self._cell_words = self._words[layout.EDGE_WORD_CELL_WORDS]
+        self._end = EDGE_WORD_FIRST_CELL + self._words[layout.EDGE_WORD_CELLS] * self._cell_words
 
     @property
     def producer_epoch(self) -> int:
         """Lives of the producer; when it grows, consumers attach again."""
-        return self.words[layout.EDGE_WORD_PRODUCER_EPOCH]
+        return self._words[layout.EDGE_WORD_PRODUCER_EPOCH]
 
     @property
-    def state(self) -> int:
-        """EDGE_OPEN, EDGE_ENDED (all was delivered, nothing more will come) or EDGE_CLOSED (the producer left)."""
-        return self.words[layout.EDGE_WORD_STATE]
+    def is_ended(self) -> bool:
+        """Whether everything was delivered and nothing more comes."""
+        return self._words[layout.EDGE_WORD_STATE] == layout.EDGE_ENDED
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the producer has left, with frames that its successor may still deliver."""
+        return self._words[layout.EDGE_WORD_STATE] == layout.EDGE_CLOSED
+
+    @property
+    def notify(self) -> int:
+        """Which consumers are to wake the producer while it sleeps: a `NOTIFY_` word of `layout`."""
+        return self._words[layout.EDGE_WORD_NOTIFY]
+
+    @property
+    def is_producer_awake(self) -> bool:
+        """Whether the producer looks at completions itself."""
+        return self._words[layout.EDGE_WORD_IS_AWAKE] != 0
 
     @property
     def is_unlinked(self) -> bool:
@@ -80,7 +82,7 @@ class JournalReader:
 
     def is_leased(self, cell: int, session: int, delivery_tag: int) -> bool:
         """Whether `session` still holds the lease with this running number, which was granted to it in `cell`."""
-        at, words = EDGE_WORD_FIRST_CELL + cell * self._cell_words, self.words
+        at, words = EDGE_WORD_FIRST_CELL + cell * self._cell_words, self._words
         return (
             at < self._end
             and words[at + CELL_DELIVERY_TAG] == delivery_tag
@@ -90,21 +92,16 @@ class JournalReader:
 
     def entry_of(self, session: int) -> int | None:
         """Return where the producer has this session written down as attached; None: it has not."""
-        sessions = self.words[EDGE_WORD_REPLICAS + REPLICA_SESSION : EDGE_WORD_ANNOUNCED : REPLICA_WORDS].tolist()
+        sessions = self._words[EDGE_WORD_REPLICAS + REPLICA_SESSION : EDGE_WORD_ANNOUNCED : REPLICA_WORDS].tolist()
         return sessions.index(session) if session in sessions else None
 
     def last_tag(self, entry: int) -> int:
-        """Return the running number of the last lease that the replica of an entry was granted."""
-        return self.words[self.last_tag_word(entry)]
-
-    @staticmethod
-    def last_tag_word(entry: int) -> int:
-        """Return which of `words` is what `granted` returns: for who looks at it at every frame."""
-        return EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS + ANNOUNCED_LAST_TAG
+        """Return the delivery tag of the last lease that was announced to the replica of an entry."""
+        return self._words[EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS + ANNOUNCED_LAST_TAG]
 
     def tag_before(self, entry: int) -> int:
         """Return the running number of the last lease that was settled when the replica attached."""
-        return self.words[EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS + ANNOUNCED_BASE_TAG]
+        return self._words[EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS + ANNOUNCED_BASE_TAG]
 
     def leases(self, entry: int, session: int, after: int, last: int) -> list[Lease]:
         """Return the leases that a session was granted and still has, in order.
@@ -115,7 +112,7 @@ class JournalReader:
             after: running number of the last one that is known.
             last: running number of the last one that is wanted: `granted`.
         """
-        words, at = self.words, EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS
+        words, at = self._words, EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS
         leases = []
         if last - after < ANNOUNCED_ROOM:
             for delivery_tag in range(after + 1, last + 1):
@@ -130,7 +127,7 @@ class JournalReader:
         )
 
     def _all_leases(self, session: int, after: int, last: int) -> list[Lease]:
-        words, end, step = self.words, self._end, self._cell_words
+        words, end, step = self._words, self._end, self._cell_words
         owners = words[EDGE_WORD_FIRST_CELL + CELL_OWNER : end : step].tolist()
         last_tag = words[EDGE_WORD_FIRST_CELL + CELL_DELIVERY_TAG : end : step].tolist()
         mine = sorted((delivery_tag, cell) for cell, delivery_tag in enumerate(last_tag) if owners[cell] == session)
@@ -141,7 +138,7 @@ class JournalReader:
 
     def _lease(self, cell: int, session: int, delivery_tag: int) -> Lease | None:
         """Read what is leased in a cell; None: that lease is over, or was never announced there."""
-        at, words = EDGE_WORD_FIRST_CELL + cell * self._cell_words, self.words
+        at, words = EDGE_WORD_FIRST_CELL + cell * self._cell_words, self._words
         if at >= self._end:
             return None
         delivery, _, _, key, sequence, _, captured_ns, length = _FRAME.unpack_from(
@@ -156,11 +153,11 @@ class JournalReader:
             or words[at + CELL_OWNER] != session
         ):
             return None
-        return Lease(key, sequence, captured_ns, cell, delivery_tag, delivery, payload)
+        return Lease(key, sequence, captured_ns, payload, cell, delivery_tag, delivery)
 
     def ledger(self) -> EdgeLedger:
         """Return the counts of one moment; their sum holds whenever the edge's writer is alive, stopped or dead."""
-        words = self.words
+        words = self._words
         for tried in range(_SNAPSHOT_TRIES):
             change = words[EDGE_WORD_CHANGE]
             if change & 1 == 0:

@@ -63,7 +63,8 @@ EDGE_WORD_POLICY: Final = 74  # place in options.WhenFull
 EDGE_WORD_IS_EPHEMERAL: Final = 75
 EDGE_WORD_MAX_DELIVERIES: Final = 76
 EDGE_WORD_TIMEOUT_NS: Final = 77  # 0: none
-EDGE_WORD_WANTED: Final = 78  # by whom the producer is to be woken with leases that come back; 0: it looks now and then
+EDGE_WORD_NOTIFY: Final = 78  # which consumers are to wake the producer while it sleeps; see edge/wakeup
+EDGE_WORD_IS_AWAKE: Final = 79  # 1 while the producer looks at completions itself
 EDGE_WORD_DROPPED: Final = 80  # one word a reason, in the order of ledger.DROP_REASONS
 EDGE_WORD_SEEN: Final = 96  # (stream key, next sequence) pairs
 EDGE_SEEN_MAX: Final = 128
@@ -104,11 +105,9 @@ CELL_LEASED: Final = 2
 EDGE_OPEN: Final = 0
 EDGE_ENDED: Final = 1
 EDGE_CLOSED: Final = 2
-# Who is to wake it; with WANTED_AWAKE nobody, as it looks itself: what it wants stands, so that who looks then knows.
-WANTED: Final = 1  # who has little work left
-WANTED_ALL: Final = 2  # whoever gives back: it can do nothing before
-WANTED_EACH: Final = 3  # whoever gives back, soon: it waits for nobody, and who passes frames on does so too
-WANTED_AWAKE: Final = 8
+NOTIFY_NONE: Final = 0  # nobody: the producer looks now and then
+NOTIFY_SHORT: Final = 1  # a consumer that runs short of work
+NOTIFY_EACH: Final = 2  # each consumer, whatever it completes: the producer can do nothing before
 
 # page: one process of a node --------------------------------------------------------------------------------------
 STATUS_MAGIC: Final = 0x746174732E6B7464  # "dtk.stat"

@@ -106,6 +106,37 @@ class StatusBlock:
         """Write one word."""
         self.words[word] = value
 
+    # -- inputs: the leases that were begun and finished last, for the producer to read should this process die -------
+
+    def begin_session(self, entry: int, session: int) -> None:
+        """Say that an input begins another session, in which nothing was begun yet."""
+        at = layout.STATUS_WORD_INPUTS + entry * layout.STATUS_INPUT_WORDS
+        self.words[at + layout.STATUS_INPUT_SESSION] = 0
+        self.words[at + layout.STATUS_INPUT_WORKING] = 0
+        self.words[at + layout.STATUS_INPUT_FINISHED] = 0
+        self.words[at + layout.STATUS_INPUT_SESSION] = session
+
+    def note_working(self, entry: int, delivery_tag: int) -> None:
+        """Say which lease of an input is being worked on."""
+        at = layout.STATUS_WORD_INPUTS + entry * layout.STATUS_INPUT_WORDS
+        self.words[at + layout.STATUS_INPUT_WORKING] = delivery_tag
+
+    def note_finished(self, entry: int, delivery_tag: int) -> None:
+        """Say which lease of an input was finished last."""
+        at = layout.STATUS_WORD_INPUTS + entry * layout.STATUS_INPUT_WORDS
+        self.words[at + layout.STATUS_INPUT_FINISHED] = delivery_tag
+
+    def progress(self, entry: int) -> tuple[int, int, int]:
+        """Return an input's session, and the delivery tags that were begun last and finished last."""
+        at, words = layout.STATUS_WORD_INPUTS + entry * layout.STATUS_INPUT_WORDS, self.words
+        return (
+            words[at + layout.STATUS_INPUT_SESSION],
+            words[at + layout.STATUS_INPUT_WORKING],
+            words[at + layout.STATUS_INPUT_FINISHED],
+        )
+
+    # -- how it is ----------------------------------------------------------------------------------------------------
+
     def set_state(self, state: str, why: str = "") -> None:
         """Say how the node is, and why where the state does not say all."""
         blob = why.encode(errors="replace")[: layout.STATUS_WHY_BYTES_MAX]

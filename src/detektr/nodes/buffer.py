@@ -59,7 +59,7 @@ class BufferNode(Node):
                 name = lease.key, lease.sequence
                 if name not in self._input_of:  # else: granted once more, and still held from before
                     self._input_of[name] = input_index
-                    fanout.offer(input_index, lease.key, lease.sequence, lease.captured_ns, lease.payload, now_ns)
+                    fanout.fan_out(input_index, lease, now_ns)
                 moved += 1
         self._first_input = (self._first_input + 1) % inputs
         self._moved = moved

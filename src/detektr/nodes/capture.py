@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from detektr.descriptor import stream_key, unpack_descriptor
-from detektr.edge.edge_options import ReclaimMode
 from detektr.edge.ephemeral import Producer
 from detektr.errors import RefusedError
 from detektr.memory import layout
+from detektr.memory.announcement import Announcement
 from detektr.memory.ring import RingFacts, RingWriter
 from detektr.nodes.control import ControlLine
 from detektr.nodes.decoder import LONGEST_NS, Decoder, Published
@@ -96,7 +96,7 @@ class CaptureNode(Node):
             elif frame.payload:
                 self._slots[frame.sequence] = frame.epoch, frame.slot
                 self._left[frame.epoch] = self._left.get(frame.epoch, 0) + 1
-                fanout.offer(0, self._key, frame.sequence, frame.captured_ns, frame.payload, now_ns)
+                fanout.fan_out(0, Announcement(self._key, frame.sequence, frame.captured_ns, frame.payload), now_ns)
                 moved += 1
             else:
                 fanout.count_dropped(self._key, frame.sequence, frame.frames, "ring_full")
@@ -107,11 +107,9 @@ class CaptureNode(Node):
         """Whether the decoder published while the loop went to sleep."""
         return (self._waiting is not None or self._decoder.has_published) and self.publisher.fanout.has_room(0)
 
-    def reclaim_mode(self) -> ReclaimMode:
-        """All, where the decoder waits for a slot; its own, where its source does not let it wait."""
-        if self._decoder.is_waiting:
-            return ReclaimMode.BLOCKED
-        return ReclaimMode.EAGER if self._decoder.is_ahead else ReclaimMode.LAZY
+    def is_blocked(self) -> bool:
+        """Whether the decoder waits for a slot."""
+        return self._decoder.is_waiting
 
     def tick_ns(self) -> int:
         """Return when to look next at what nobody rings for: the decoder too, where it holds back what it has."""

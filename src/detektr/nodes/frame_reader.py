@@ -10,7 +10,7 @@ import numpy as np
 from detektr.descriptor import unpack_descriptor
 from detektr.errors import OverwrittenError
 from detektr.frame import Bytes, Frame
-from detektr.memory.journal_reader import Lease
+from detektr.memory.announcement import Lease
 from detektr.memory.ring import RingReader, open_ring
 from detektr.memory.run_folder import RunFolder
 

@@ -13,7 +13,6 @@ from types import FrameType
 from typing import ClassVar
 
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX, unpack_descriptor
-from detektr.edge.edge_options import ReclaimMode
 from detektr.edge.ephemeral import Producer
 from detektr.edge.publisher import EdgePublisher
 from detektr.edge.subscriber import EdgeSubscriber
@@ -22,7 +21,6 @@ from detektr.events import Event, MessageRefused, NodeStateChanged
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.journal_reader import open_journal
-from detektr.memory.layout import WANTED_AWAKE, WANTED_EACH
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import acquire_status_block
 from detektr.nodes.control import EVENTS_MAX, ControlLine
@@ -32,7 +30,7 @@ from detektr.wire.link import Link
 from detektr.wire.message import Failure, Refusal, Welcome
 
 TICK_NS = 1_000_000_000  # a look at everything that nobody rings for ...
-UNREAD_TICK_NS = 300_000_000  # ... while frames wait and nobody is there to take them ...
+UNSERVED_TICK_NS = 300_000_000  # ... while frames wait and nobody is there to take them ...
 ATTACH_TICK_NS = 50_000_000  # ... and while a producer is missing
 EVENTS_PENDING_MAX = 4096
 _TO_CONSUMER = (Welcome, Refusal)
@@ -104,16 +102,9 @@ class Node(ABC):
         """Whether there is something to do that no message will announce."""
         return False
 
-    def reclaim_mode(self) -> ReclaimMode:
-        """How much we, or who is before us, want leases back."""
-        reclaim_mode = ReclaimMode.LAZY
-        for subscriber in self.subscribers:  # at each turn, here and below: loops, not generators
-            wanted = subscriber.wanted & ~WANTED_AWAKE
-            if wanted == WANTED_EACH:
-                reclaim_mode = ReclaimMode.RELAYED
-            elif wanted:
-                return ReclaimMode.BLOCKED
-        return reclaim_mode
+    def is_blocked(self) -> bool:
+        """Whether we, or a producer before us, can do nothing before leases are completed."""
+        return any([subscriber.is_awaited for subscriber in self.subscribers])
 
     def is_ending(self) -> bool:
         """Whether nothing more will come, so that we wait for what is here to be finished, and end then."""
@@ -128,7 +119,7 @@ class Node(ABC):
         """Return when to look next at what nobody rings for."""
         if not all(subscriber.is_attached for subscriber in self.subscribers):
             return ATTACH_TICK_NS
-        return UNREAD_TICK_NS if self.publisher.is_unread else TICK_NS
+        return UNSERVED_TICK_NS if self.publisher.is_unserved else TICK_NS
 
     @abstractmethod
     def is_done(self) -> bool:
@@ -198,8 +189,9 @@ class Node(ABC):
         """Do what there is to do; whether the loop may sleep now."""
         with self.lock:
             self.is_asleep = False
-            if self.publisher.reclaim.has_asked:
-                self.publisher.reclaim.wake()
+            publisher = self.publisher
+            if publisher.wakeup.is_asleep:
+                publisher.wakeup.wake_up(publisher.fanout.edges.values())
             now_ns = time.monotonic_ns()
             if self.link.has_mail:
                 self._receive(now_ns)
@@ -229,17 +221,14 @@ class Node(ABC):
 
     def _fall_asleep(self) -> bool:
         """Tell those before and after us that we sleep; whether there is news that they could not know to ring for."""
-        reclaim = self.publisher.reclaim
-        has_edges = bool(self.publisher.fanout.edges)  # of most processors nobody reads
-        has_news = has_edges and reclaim.fall_asleep()
+        has_news = False
+        edges, wakeup = self.publisher.fanout.edges, self.publisher.wakeup
+        if edges:  # of most processors nobody reads
+            has_news = wakeup.fall_asleep(edges.values())
         for subscriber in self.subscribers:
             if subscriber.fall_asleep():
                 has_news = True
-        return has_news or (
-            has_edges
-            and reclaim.reclaim_mode is not ReclaimMode.BLOCKED
-            and self.reclaim_mode() is not reclaim.reclaim_mode
-        )
+        return has_news or (bool(edges) and not wakeup.is_blocked and self.is_blocked())
 
     def serve(self) -> None:
         """Do the loop's work for the edges from another thread, which has news, if the loop sleeps; else it will."""
@@ -249,17 +238,16 @@ class Node(ABC):
             if self.is_ending():  # what is done here may be the last, and it is the loop that ends
                 self.link.wake()
                 return
+            publisher = self.publisher
             self._serve(time.monotonic_ns(), is_ending=False)
-            while self.is_asleep and (self.publisher.reclaim.fall_asleep() or self.has_work()):
+            while self.is_asleep and (publisher.wakeup.fall_asleep(publisher.fanout.edges.values()) or self.has_work()):
                 self._serve(time.monotonic_ns(), is_ending=False)
 
     def _serve(self, now_ns: int, *, is_ending: bool) -> bool:
         """Work, and move leases; whether there was something to do."""
         has_moved, publisher = self.step(now_ns), self.publisher
         if publisher.fanout.edges:
-            reclaim_mode = ReclaimMode.BLOCKED if is_ending else self.reclaim_mode()
-            if reclaim_mode is not publisher.reclaim.reclaim_mode:
-                publisher.reclaim.set_mode(reclaim_mode)
+            publisher.wakeup.is_blocked = is_ending or self.is_blocked()
             has_moved |= publisher.pump(now_ns)
         self.settle(publisher.collect())
         return has_moved

@@ -12,7 +12,7 @@ from detektr.edge.ephemeral import Producer
 from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import OverwrittenError
 from detektr.memory import layout
-from detektr.memory.journal_reader import Lease
+from detektr.memory.announcement import Announcement, Lease
 from detektr.nodes.control import ControlLine
 from detektr.nodes.dead_letter import save_event
 from detektr.nodes.event_stream import EventStream, identify_event, unpack_event
@@ -136,7 +136,7 @@ class ProcessorNode(WorkerNode):
                 subscriber.let_go(lease)
                 return True
             sequence, stream.sequence = stream.sequence, stream.sequence + 1
-            self.publisher.fanout.offer(0, stream.key, sequence, lease.captured_ns, unsent.popleft())
+            self.publisher.fanout.fan_out(0, Announcement(stream.key, sequence, lease.captured_ns, unsent.popleft()))
         if not unsent:
             super().hand_on(lease, subscriber)
         return has_moved

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from detektr.edge.subscriber import EdgeSubscriber
-from detektr.memory.journal_reader import Lease
+from detektr.memory.announcement import Lease
 from detektr.nodes.event_stream import identify_event, unpack_event
 from detektr.nodes.worker import WorkerNode
 

@@ -14,14 +14,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from detektr.edge.edge_options import ReclaimMode
-from detektr.edge.lease import HOPELESS
 from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import OverwrittenError, RefusedError, ResultError
 from detektr.memory import layout
-from detektr.memory.journal_reader import Lease
+from detektr.memory.announcement import Lease
 from detektr.nodes.node import Node
 from detektr.options import ProcessorOptions, SinkOptions
+from detektr.wire.message import FailureKind
 
 WHY_CHARS_MAX = 8000
 STINT_NS = 1_000_000  # so long the loop's other duties wait for quick work
@@ -92,9 +91,9 @@ class WorkerNode(Node):
                     return self.may_work()
         return False
 
-    def reclaim_mode(self) -> ReclaimMode:
-        """All, where there is no room for what the work gives; what is before us does not wait for our own edges."""
-        return ReclaimMode.LAZY if self.may_work() else ReclaimMode.BLOCKED
+    def is_blocked(self) -> bool:
+        """Whether there is no room for what the work gives; the producer before us does not wait for our own edges."""
+        return not self.may_work()
 
     def may_work(self) -> bool:
         """Whether there is room for what the work gives."""
@@ -121,19 +120,19 @@ class WorkerNode(Node):
             self.work(lease, subscriber)
         except OverwrittenError:
             status_block[layout.STATUS_WORD_REFUSED] += 1
-            subscriber.fail(name, "overwritten")
+            subscriber.fail(name, "overwritten", FailureKind.OVERWRITTEN)
         except BaseException as fault:  # sys.exit() too: one frame's failure, not this process's end
             status_block[layout.STATUS_WORD_FAILURES] += 1
             why = "".join(traceback.format_exception(fault))[-WHY_CHARS_MAX:]
-            why = HOPELESS + why if isinstance(fault, ResultError) else why
+            kind = FailureKind.PERMANENT if isinstance(fault, ResultError) else FailureKind.RETRYABLE
             last = traceback.extract_tb(fault.__traceback__)[-1]
             what = f"{type(fault).__name__}: {fault} ({Path(last.filename).name}:{last.lineno})"
-            kind = f"{type(fault).__name__}:{last.filename}:{last.lineno}"
-            times = self._faults[kind] = self._faults.get(kind, 0) + 1
+            place = f"{type(fault).__name__}:{last.filename}:{last.lineno}"
+            times = self._faults[place] = self._faults.get(place, 0) + 1
             if times.bit_count() == 1:  # 1, 2, 4, 8, ... of a kind: a fault on every frame must not drown the others
                 again = f"; {times} of this kind so far" if times > 1 else ""
                 _log.error("%s, attempt %d: %s%s", self.describe(lease), lease.delivery, what, again)
-            subscriber.fail(name, why)
+            subscriber.fail(name, why, kind)
             subscriber.flush()
         else:
             self.hand_on(lease, subscriber)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from detektr.ledger import EdgeLedger
-from detektr.memory import layout
 from detektr.memory.journal_reader import JournalReader, open_journal
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import NodeSnapshot, StatusBlockReader, open_status_block
@@ -35,7 +34,7 @@ class RunReader:
         """
         journals = self._look()[0]
         found = [journals.get(name) for name in names]
-        return all(journal is not None and journal.state == layout.EDGE_ENDED for journal in found)
+        return all(journal is not None and journal.is_ended for journal in found)
 
     def close(self) -> None:
         """Unmap everything."""

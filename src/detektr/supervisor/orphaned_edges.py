@@ -36,8 +36,8 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
         count += edge.queued + edge.in_flight
         edge.drop_all("gone")
         count += _count_unannounced(folder, spec, edge)
-        journal[layout.EDGE_WORD_STALLED_SINCE_NS] = 0
-        journal[layout.EDGE_WORD_STATE] = layout.EDGE_ENDED
+        journal.set_stalled_since(0)
+        journal.end()
         journal.close()
         segment.close()
     if count:

@@ -9,9 +9,9 @@ from typing import Any
 import msgpack
 
 from detektr.errors import WireError
-from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Welcome
+from detektr.wire.message import Attach, Detach, Failure, FailureKind, Message, Refusal, Welcome
 
-VERSION = 2
+VERSION = 3
 MESSAGE_BYTES_MAX = 16 << 20
 LEASES_MAX = 1 << 17  # what a buffer of the longest queues holds, and says when it attaches
 TEXT_CHARS_MAX = 16_384
@@ -71,6 +71,10 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= TEXT_CHARS_MAX
 
 
+def _is_failure_kind(value: Any) -> bool:
+    return type(value) is int and 0 <= value < len(FailureKind)
+
+
 def _is_name(value: Any) -> bool:
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
@@ -105,7 +109,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "received": lambda value: _is_count(value) and value <= _TAG_MAX,
     "held": _are(_is_count, _is_count),
     "seen": _are(_is_count, _is_count),
-    "failed": _are(_is_count, _is_count, _is_text),
+    "failed": _are(_is_count, _is_count, _is_failure_kind, _is_text),
     "previous": lambda value: isinstance(value, tuple) and len(value) == 3 and all(map(_is_count, value)),
     "max_deliveries": lambda value: _is_count(value) and 0 < value <= 100,
     "timeout_ns": _is_count,

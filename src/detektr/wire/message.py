@@ -9,9 +9,24 @@ one edge; its `attach_epoch` counts how often it attached, so that leases grante
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import NamedTuple
 
-FrameName = tuple[int, int]  # stream key, sequence
+from detektr.memory.announcement import FrameName
+
+FailedAttempt = tuple[int, int, int, str]
+"""Stream key, sequence, a `FailureKind` and the reason in words."""
+
+
+class FailureKind(IntEnum):
+    """What a failed attempt at a frame means for the next one."""
+
+    RETRYABLE = 0
+    """Another attempt may succeed: the frame is leased again, up to `max_deliveries` times."""
+    PERMANENT = 1
+    """Each attempt would fail alike: the frame is dead-lettered at once."""
+    OVERWRITTEN = 2
+    """The slot holds another frame by now: the frame is dropped."""
 
 
 class Attach(NamedTuple):
@@ -36,8 +51,8 @@ class Attach(NamedTuple):
     """Leases still held."""
     seen: tuple[FrameName, ...]
     """Per stream, the next sequence that a durable consumer expects."""
-    failed: tuple[tuple[int, int, str], ...]
-    """Attempts that failed and may not have been heard of: key, sequence, reason."""
+    failed: tuple[FailedAttempt, ...]
+    """Attempts that failed and of which the producer may not have heard."""
     previous: tuple[int, int, int]
     """Session of the predecessor, and the leases that it worked on last and finished last; zeros: none."""
     max_deliveries: int = 1
@@ -68,8 +83,7 @@ class Failure(NamedTuple):
 
     consumer: str
     session: int
-    failed: tuple[tuple[int, int, str], ...]
-    """Stream key, sequence and reason."""
+    failed: tuple[FailedAttempt, ...]
 
 
 class Detach(NamedTuple):

@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from detektr.edge.connections import ConnectionTable, ConsumerConnection
+from detektr.edge.wakeup import ProducerWakeup
 from detektr.memory.completion_queue import CompletionQueueWriter, open_completion_queue
 from detektr.wire.doorbell import Doorbell, RemoteDoorbell
 from detektr.wire.link import Link, Outbox
@@ -89,11 +90,11 @@ def test_a_replica_is_woken_once_a_sleep_and_not_while_awake(
 ) -> None:
     replica = replicas[0]
     for _ in range(3):
-        connections.wake({7})
+        ProducerWakeup(connections).wake_consumers({7})
         assert replica.rings() == 0, "it is awake"
         replica.completions.toggle_asleep()
         for _ in range(3):
-            connections.wake({7})
+            ProducerWakeup(connections).wake_consumers({7})
         assert replica.rings() == 1
         replica.completions.toggle_asleep()
 
@@ -103,11 +104,11 @@ def test_only_those_for_whom_there_is_something_are_woken(
 ) -> None:
     for replica in replicas:
         replica.completions.toggle_asleep()
-    connections.wake(set())
+    ProducerWakeup(connections).wake_consumers(set())
     assert [replica.rings() for replica in replicas] == [0, 0]
-    connections.wake({8})
+    ProducerWakeup(connections).wake_consumers({8})
     assert [replica.rings() for replica in replicas] == [0, 1]
-    connections.wake({7, 8})
+    ProducerWakeup(connections).wake_consumers({7, 8})
     assert [replica.rings() for replica in replicas] == [1, 0]
 
 
@@ -116,11 +117,11 @@ def test_who_attaches_again_is_woken_out_of_the_sleep_in_which_it_was_rung_befor
 ) -> None:
     replica = replicas[0]
     replica.completions.toggle_asleep()
-    connections.wake({7})
+    ProducerWakeup(connections).wake_consumers({7})
     assert replica.rings() == 1
     connections.close(7)
     connections.add(7, replica.connection())  # of another round, or of a successor that has not looked up yet
-    connections.wake({7})
+    ProducerWakeup(connections).wake_consumers({7})
     assert replica.rings() == 1
 
 
@@ -128,7 +129,7 @@ def test_waking_one_that_has_died_asleep_does_nothing(connections: ConnectionTab
     replicas[0].completions.toggle_asleep()
     replicas[1].completions.toggle_asleep()
     replicas[0].doorbell.close()
-    connections.wake([7, 8])
+    ProducerWakeup(connections).wake_consumers([7, 8])
     assert replicas[1].rings() == 1
     replicas[0].doorbell = Doorbell(replicas[0]._bell)
 
@@ -165,7 +166,7 @@ def test_a_replica_whose_process_cannot_be_seen_is_let_in_and_not_watched(
     connections.add(9, connection)
     assert (connection.pidfd, poll.watched) == (-1, watched)
     replicas[0].completions.toggle_asleep()
-    connections.wake({9})
+    ProducerWakeup(connections).wake_consumers({9})
     assert replicas[0].rings() == 1
     connections.close(9)
 
@@ -177,5 +178,5 @@ def test_a_way_that_was_closed_is_gone_and_closing_it_or_waking_it_again_does_no
     connections.close(7)
     connections.close(7)
     assert list(connections) == [8]
-    connections.wake({7, 8})
+    ProducerWakeup(connections).wake_consumers({7, 8})
     assert [replica.rings() for replica in replicas] == [0, 0]

@@ -6,11 +6,14 @@ import pytest
 
 from detektr.edge.edge import STALL_NS, Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.lease import HOPELESS, Completion, FrameName, SessionState
+from detektr.edge.lease import SessionState
 from detektr.errors import WireError
+from detektr.memory.announcement import Announcement, FrameName, Lease
+from detektr.memory.completion_queue import Completion
 from detektr.memory.journal import Journal
-from detektr.memory.journal_reader import JournalReader, Lease
-from tests.property.journal_bytes import new_memory, read_journal
+from detektr.memory.journal_reader import JournalReader
+from detektr.wire.message import FailureKind
+from tests.property.journal_bytes import fields, new_memory, read_journal
 
 
 class Bench:
@@ -29,12 +32,14 @@ class Bench:
         self.edge = Edge("motion", self.options, Journal(memoryview(self.memory)))
 
     def offer(self, *sequences: int, input_index: int = 0, key: int = 1) -> list[str]:
-        return [self.edge.offer(input_index, key, sequence, 1, b"%d" % sequence) for sequence in sequences]
+        return [
+            self.edge.offer(input_index, Announcement(key, sequence, 1, b"%d" % sequence)) for sequence in sequences
+        ]
 
     def offer_now(self, *sequences: int, now_ns: int = 1, input_index: int = 0, key: int = 1) -> None:
         """Offer frames that may be leased as they come."""
         for sequence in sequences:
-            assert self.edge.offer(input_index, key, sequence, 1, b"%d" % sequence, now_ns) == "taken"
+            assert self.edge.offer(input_index, Announcement(key, sequence, 1, b"%d" % sequence), now_ns) == "taken"
 
     def attach(
         self, session: int = 7, name: str = "motion.0", window: int = 4, *, is_durable: bool = False, **state: Any
@@ -67,8 +72,7 @@ class Bench:
 
     def outcomes(self) -> list[tuple[str, int, str]]:
         """Return what became of frames since the last call."""
-        outcomes, self.edge.outcomes = self.edge.outcomes, []
-        return [outcome[:3] for outcome in outcomes]
+        return [(one.kind.name.lower(), one.sequence, one.reason) for one in self.edge.take_outcomes()]
 
 
 def names(*sequences: int) -> list[FrameName]:
@@ -153,7 +157,7 @@ def test_too_old_is_dropped_when_its_turn_comes() -> None:
     bench = Bench(max_age_ns=100)
     bench.attach()
     bench.offer(0, 1)
-    bench.edge.offer(0, 1, 2, 150, b"")
+    bench.edge.offer(0, Announcement(1, 2, 150, b""))
     assert bench.lease_queued(now_ns=200) == {7: [(2, 1)]}
     assert dropped(bench) == {"too_old": 2}
 
@@ -198,11 +202,11 @@ def test_what_is_leased_is_announced_to_its_holder_alone_as_it_was_offered() -> 
     bench = Bench()
     bench.attach(7, "motion.0", window=1)
     bench.attach(8, "motion.1", window=1)
-    bench.edge.offer(0, 5, 9, 77, b"payload")
+    bench.edge.offer(0, Announcement(5, 9, 77, b"payload"))
     bench.offer(0)
     (first,), (second,) = bench.lease().values()
-    assert first == Lease(5, 9, 77, first.cell, 1, 1, b"payload")
-    assert second == Lease(1, 0, 1, second.cell, 1, 1, b"0")
+    assert fields(first) == (5, 9, 77, b"payload", first.cell, 1, 1)
+    assert fields(second) == (1, 0, 1, b"0", second.cell, 1, 1)
     assert bench.edge.lease_queued(2) == set()
 
 
@@ -370,7 +374,7 @@ def test_a_frame_that_fails_too_often_is_dead_lettered() -> None:
     bench.offer(0)
     for delivery in (1, 2):
         assert bench.lease_queued() == {7: [(0, delivery)]}
-        bench.edge.fail(7, 1, 0, "ValueError")
+        bench.edge.fail(7, (1, 0, FailureKind.RETRYABLE, "ValueError"))
     assert bench.outcomes() == [("redelivered", 0, "ValueError"), ("dead_lettered", 0, "ValueError")]
     ledger = bench.reader.ledger()
     assert (ledger.dead_lettered, ledger.unaccounted, bench.edge.settled) == (1, 0, names(0))
@@ -381,7 +385,7 @@ def test_an_overwritten_frame_is_dropped_and_not_tried_again() -> None:
     bench.attach()
     bench.offer(0)
     bench.lease_queued()
-    bench.edge.fail(7, 1, 0, "overwritten")
+    bench.edge.fail(7, (1, 0, FailureKind.OVERWRITTEN, "overwritten"))
     assert bench.edge.is_empty
     assert dropped(bench) == {"overwritten": 1}
 
@@ -453,7 +457,7 @@ def test_a_failure_heard_before_the_crash_is_not_counted_again_when_it_is_told_a
     bench.attach()
     bench.offer(0)
     bench.lease_queued()
-    bench.edge.fail(7, 1, 0, "ValueError")
+    bench.edge.fail(7, (1, 0, FailureKind.RETRYABLE, "ValueError"))
     bench.lease_queued()  # a second attempt, which is lost on its way
     bench.adopt()
     bench.attach(received=1, failed=((1, 0, "ValueError"),))
@@ -555,8 +559,8 @@ def test_a_failure_that_no_attempt_can_mend_is_dead_lettered_at_once() -> None:
     bench.attach()
     bench.offer(0, 1)
     bench.lease_queued()
-    bench.edge.fail(7, 1, 0, HOPELESS + "process() returned int")
-    bench.edge.fail(7, 1, 1, "ValueError: this time")
+    bench.edge.fail(7, (1, 0, FailureKind.PERMANENT, "process() returned int"))
+    bench.edge.fail(7, (1, 1, FailureKind.RETRYABLE, "ValueError: this time"))
     assert [outcome[:2] for outcome in bench.outcomes()] == [("dead_lettered", 0), ("redelivered", 1)]
     assert bench.reader.ledger().dead_lettered == 1
     assert bench.lease_queued() == {7: [(1, 2)]}
@@ -571,7 +575,7 @@ def test_a_return_of_a_lease_that_was_ended_does_not_end_the_next_one_of_the_sam
     bench.edge.finish(7, (), 501)  # it wakes, and says so ...
     second = bench.lease(502)[7][0].delivery_tag
     bench.edge.finish(7, completed(0, delivery_tag=first), 503)  # ... and what it gave back before is read only now
-    assert (bench.edge.in_flight, [outcome.what for outcome in bench.edge.outcomes]) == (1, ["redelivered", "refused"])
+    assert (bench.edge.in_flight, [what for what, *_ in bench.outcomes()]) == (1, ["redelivered", "refused"])
     bench.edge.finish(7, completed(0, delivery_tag=second), 504)
     assert bench.edge.is_empty
 
@@ -580,7 +584,7 @@ def test_an_announcement_that_no_cell_can_hold_is_refused_and_leases_nothing() -
     bench = Bench()
     bench.attach()
     with pytest.raises(WireError, match="this edge's cells"):
-        bench.edge.offer(0, 1, 0, 1, b"x" * 1000, now_ns=1)
+        bench.edge.offer(0, Announcement(1, 0, 1, b"x" * 1000), now_ns=1)
     assert bench.edge.is_empty
     bench.offer_now(0)
     assert bench.edge.in_flight == 1

@@ -6,9 +6,9 @@ from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.fanout import Fanout
 from detektr.edge.lease import SessionState
-from detektr.ledger import DROP_REASONS
-from detektr.memory import layout
-from detektr.memory.journal import Journal
+from detektr.memory.announcement import Announcement
+from detektr.memory.journal import DROPPED, Journal
+from detektr.wire.message import FailureKind
 from tests.property.journal_bytes import new_memory, read_journal
 
 
@@ -21,14 +21,14 @@ def new_edge(consumer: str, memory: bytearray | None = None, session: int = 7, *
 
 
 def new_fanout(*edges: Edge) -> Fanout:
-    fanout = Fanout()
+    fanout = Fanout(lambda sessions: None)
     for edge in edges:
         fanout.add(edge)
     return fanout
 
 
 def offer(fanout: Fanout, sequence: int) -> None:
-    fanout.offer(0, 1, sequence, 1, b"")
+    fanout.fan_out(0, Announcement(1, sequence, 1, b""))
 
 
 def test_a_frame_is_released_when_the_last_edge_is_done_with_it() -> None:
@@ -55,29 +55,28 @@ def test_one_full_blocking_edge_holds_up_the_others_and_a_dropping_one_does_not(
 
 
 def test_edges_take_turns_at_being_the_first_whose_replica_is_woken() -> None:
-    fanout = new_fanout(
-        *[new_edge(f"node{session}", session=session, mark=16, window_total=16) for session in (1, 2, 3)]
-    )
     woken: list[int] = []
-    fanout.wake = woken.extend
+    fanout = Fanout(woken.extend)
+    for session in (1, 2, 3):
+        fanout.add(new_edge(f"node{session}", session=session, mark=16, window_total=16))
     for sequence in range(4):
-        fanout.offer(0, 1, sequence, 1, b"", now_ns=1)
+        fanout.fan_out(0, Announcement(1, sequence, 1, b""), now_ns=1)
     assert woken == [1, 2, 3, 2, 3, 1, 3, 1, 2, 1, 2, 3]
     fanout.add(new_edge("guest", session=9, mark=16, window_total=16, is_ephemeral=True))
     woken.clear()
     for sequence in range(3):
-        fanout.offer(0, 2, sequence, 1, b"", now_ns=1)
+        fanout.fan_out(0, Announcement(2, sequence, 1, b""), now_ns=1)
     assert woken == [1, 2, 3, 9, 2, 3, 1, 9, 3, 1, 2, 9]
     fanout.remove("guest")
     fanout.remove("node2")
     woken.clear()
     for sequence in range(4, 6):
-        fanout.offer(0, 1, sequence, 1, b"", now_ns=1)
+        fanout.fan_out(0, Announcement(1, sequence, 1, b""), now_ns=1)
     assert woken == [1, 3, 3, 1]
 
 
 def test_without_edges_there_is_nobody_to_offer_to() -> None:
-    assert not Fanout().has_room(0)
+    assert not Fanout(lambda sessions: None).has_room(0)
 
 
 def test_a_frame_that_every_edge_drops_is_released_at_once() -> None:
@@ -120,7 +119,7 @@ def test_a_removed_edge_needs_nothing_any_more() -> None:
 
 def test_dropped_frames_are_counted_by_the_edges_that_have_not_heard_of_them() -> None:
     motion, late, ephemeral = new_edge("motion"), new_edge("recorder"), new_edge("guest-1", is_ephemeral=True)
-    motion.offer(0, 1, 4, 1, b"")
+    motion.offer(0, Announcement(1, 4, 1, b""))
     fanout = new_fanout(motion, late, ephemeral)
     fanout.count_dropped(1, 9, 10, "capture_died")
     heard = [edge.journal.seen(1) for edge in (motion, late, ephemeral)]
@@ -131,14 +130,14 @@ def test_dropped_frames_are_counted_by_the_edges_that_have_not_heard_of_them() -
 
 def lost(edge: Edge) -> int:
     """Return how many frames an edge has counted as lost with their capture."""
-    return edge.journal[layout.EDGE_WORD_DROPPED + DROP_REASONS.index("capture_died")]
+    return int(edge.journal._words[DROPPED["capture_died"]])
 
 
 def test_what_some_edge_has_not_seen_is_not_seen() -> None:
     motion, recorder = new_edge("motion"), new_edge("recorder")
-    motion.offer(0, 1, 4, 1, b"")
-    motion.offer(0, 2, 0, 1, b"")
-    recorder.offer(0, 1, 2, 1, b"")
+    motion.offer(0, Announcement(1, 4, 1, b""))
+    motion.offer(0, Announcement(2, 0, 1, b""))
+    recorder.offer(0, Announcement(1, 2, 1, b""))
     ephemeral = new_edge("guest-1", is_ephemeral=True)
     assert new_fanout(motion, recorder, ephemeral).seen_all() == {1: 3}
     assert new_fanout(ephemeral).seen_all() == {}
@@ -154,9 +153,11 @@ def test_what_a_predecessor_did_not_come_to_finds_a_place_although_the_edge_is_f
         recorder.lease_queued(1)
     motion.finish(7, [(1, 0, 0), (1, 1, 0)], 1)
     offer(before, 2)
-    recorder.fail(7, 1, 1, "raised")  # back in its queue, which is at its mark now and was not when room was asked for
+    recorder.fail(
+        7, (1, 1, FailureKind.RETRYABLE, "raised")
+    )  # back in its queue, which is at its mark now and was not when room was asked for
     assert before.has_room(0)
-    motion.offer(0, 1, 3, 1, b"")  # and here it is killed
+    motion.offer(0, Announcement(1, 3, 1, b""))  # and here it is killed
     fanout = new_fanout(new_edge("motion", memories[0]), new_edge("recorder", memories[1]))
     assert not fanout.has_room(0)
     fanout.catch_up()

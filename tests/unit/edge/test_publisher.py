@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Any, cast
 import pytest
 
 from detektr.edge.connections import ConsumerConnection
-from detektr.edge.edge_options import EdgeOptions, ReclaimMode
+from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.ephemeral import Producer, frames_held
 from detektr.edge.lease import SessionState
 from detektr.edge.publisher import EdgePublisher
 from detektr.errors import WireError
 from detektr.memory import layout
+from detektr.memory.announcement import Announcement
 from detektr.memory.completion_queue import CompletionQueueWriter, open_completion_queue
 from detektr.memory.journal import adopt_journal
 from detektr.memory.run_folder import RunFolder
@@ -126,108 +126,6 @@ def publisher(folder: RunFolder) -> Iterator[EdgePublisher]:
     publisher.close(unlink=True)
 
 
-AHEAD = layout.WANTED_EACH | layout.WANTED_AWAKE
-
-
-def words(publisher: EdgePublisher) -> list[int]:
-    """Return what each edge says of leases that come back, as consumers see it."""
-    return [edge.journal[layout.EDGE_WORD_WANTED] for edge in publisher.fanout.edges.values()]
-
-
-def wanted(publisher: EdgePublisher) -> list[str]:
-    """Return the edges whose consumers are to wake their producer."""
-    said = zip(publisher.fanout.edges, words(publisher), strict=True)
-    return [name for name, word in said if word and not word & layout.WANTED_AWAKE]
-
-
-def test_leases_are_wanted_back_while_the_producer_sleeps_and_frames_wait_for_them(publisher: EdgePublisher) -> None:
-    assert not publisher.reclaim.fall_asleep()
-    assert wanted(publisher) == []
-    publisher.reclaim.wake()
-    publisher.fanout.edges["motion"].offer(0, 1, 0, 1, b"")
-    assert wanted(publisher) == [], "it is awake"
-    for _ in range(2):
-        publisher.reclaim.fall_asleep()
-        assert wanted(publisher) == ["motion"]
-        publisher.reclaim.wake()
-        assert wanted(publisher) == []
-        assert words(publisher) == [layout.WANTED | layout.WANTED_AWAKE, 0], "what it wants stands"
-    publisher.fanout.edges["motion"].drop_all("stopped")
-    publisher.reclaim.fall_asleep()
-    assert words(publisher) == [0, 0]
-
-
-def test_a_producer_that_waits_for_everything_wants_every_lease_back(publisher: EdgePublisher) -> None:
-    publisher.reclaim.set_mode(ReclaimMode.BLOCKED)
-    assert words(publisher) == [layout.WANTED_ALL | layout.WANTED_AWAKE] * 2
-    for _ in range(2):
-        publisher.reclaim.fall_asleep()
-        assert wanted(publisher) == ["motion", "recorder"]
-        publisher.reclaim.wake()
-        assert words(publisher) == [layout.WANTED_ALL | layout.WANTED_AWAKE] * 2, "who looks only now knows it too"
-    publisher.reclaim.set_mode(ReclaimMode.LAZY)
-    assert words(publisher) == [0, 0]
-    publisher.reclaim.fall_asleep()
-    assert words(publisher) == [0, 0]
-
-
-def test_a_producer_that_is_ahead_says_so_on_every_edge_and_is_woken_by_nobody(publisher: EdgePublisher) -> None:
-    publisher.reclaim.set_mode(ReclaimMode.EAGER)
-    assert words(publisher) == [AHEAD] * 2
-    assert not publisher.reclaim.fall_asleep()
-    publisher.reclaim.wake()
-    assert words(publisher) == [AHEAD] * 2
-    publisher.add_edge("late", ephemeral("block", 8, 4))
-    assert words(publisher) == [AHEAD] * 3
-    publisher.fanout.edges["motion"].offer(0, 1, 0, 1, b"")
-    publisher.reclaim.fall_asleep()
-    assert words(publisher) == [layout.WANTED, AHEAD, AHEAD], "it waits for credit there"
-    publisher.reclaim.set_mode(ReclaimMode.LAZY)
-    assert words(publisher) == [layout.WANTED | layout.WANTED_AWAKE, 0, 0]
-
-
-def test_who_passes_frames_on_for_one_that_is_ahead_is_woken_by_the_last_that_a_frame_is_out_on(
-    publisher: EdgePublisher,
-) -> None:
-    publisher.reclaim.set_mode(ReclaimMode.RELAYED)
-    for _ in range(2):
-        assert words(publisher) == [AHEAD] * 2, "they are to come back soon"
-        assert not publisher.reclaim.fall_asleep()  # nobody is there
-    edges = publisher.fanout.edges
-    for session, edge in enumerate(edges.values()):
-        assert edge.attach(7 + session, f"{edge.consumer}.0", 4, SessionState(), is_durable=False, now_ns=1)
-    publisher.add_edge("guest", EdgeOptions(**{**asdict(ephemeral("block", 8, 4)), "is_ephemeral": True}))
-    assert edges["guest"].attach(11, "guest.0", 4, SessionState(), is_durable=False, now_ns=1)
-    publisher.add_edge("late", ephemeral("block", 8, 4))
-    publisher.reclaim.fall_asleep()
-    assert wanted(publisher) == [], "no frame is out"
-    for name in ("motion", "recorder", "guest"):
-        edges[name].offer(0, 1, 0, 1, b"", 1)
-    publisher.reclaim.fall_asleep()
-    assert words(publisher) == [AHEAD, layout.WANTED_EACH, AHEAD, AHEAD], "a guest looks on, and late has not come"
-    publisher.reclaim.wake()
-    assert words(publisher) == [AHEAD] * 4
-    edges["recorder"].finish(8, [(1, 0, 1)], 1)
-    publisher.reclaim.fall_asleep()
-    assert wanted(publisher) == ["motion"], "it is the last now"
-    publisher.reclaim.wake()
-    edges["motion"].finish(7, [(1, 0, 1)], 1)
-    edges["late"].offer(0, 1, 0, 1, b"")
-    publisher.reclaim.fall_asleep()
-    assert words(publisher) == [AHEAD, AHEAD, AHEAD, layout.WANTED], "for credit, not at each return"
-
-
-def test_what_a_predecessor_wanted_when_it_was_killed_is_not_wanted_any_more(folder: RunFolder) -> None:
-    first = make_publisher(folder)
-    first.add_edge("motion", ephemeral("block", 8, 4))
-    first.reclaim.set_mode(ReclaimMode.BLOCKED)
-    first.close(unlink=False)
-    second = make_publisher(folder)
-    second.add_edge("motion", ephemeral("block", 8, 4))
-    assert wanted(second) == []
-    second.close(unlink=True)
-
-
 def test_replicas_of_a_predecessor_are_woken_so_that_they_attach_again(folder: RunFolder) -> None:
     doorbells = [Doorbell(folder.doorbell("motion", number)) for number in range(2)]
     first = make_publisher(folder)
@@ -260,7 +158,7 @@ class Reading:
 
     def lease_and_return(self) -> bool:
         """Lease one frame, let it come back, and say whether it was taken back when the producer next worked."""
-        self.edge.offer(0, 1, self.sequence, 1, b"", 1)
+        self.edge.offer(0, Announcement(1, self.sequence, 1, b""), 1)
         self.completions.append(1, self.sequence, self.sequence + 1)
         self.sequence += 1
         return self.publisher.pump(1)
@@ -281,54 +179,14 @@ def test_what_came_back_is_looked_at_together_once_leases_are_many(reading: Read
 
 def test_what_came_back_is_looked_at_at_once_where_somebody_waits_for_it(reading: Reading) -> None:
     assert not reading.lease_and_return()
-    reading.publisher.reclaim.set_mode(ReclaimMode.BLOCKED)
+    reading.publisher.wakeup.is_blocked = True
     assert reading.publisher.pump(1)
-    reading.publisher.reclaim.set_mode(ReclaimMode.LAZY)
+    reading.publisher.wakeup.is_blocked = False
     assert not reading.lease_and_return()
     reading.edge.replicas[7].is_suspended = True  # its time was over; what it says now is a sign of life
-    reading.edge.offer(0, 1, 99, 1, b"")
+    reading.edge.offer(0, Announcement(1, 99, 1, b""))
     assert reading.publisher.pump(1)
     assert (reading.edge.queued, reading.edge.in_flight) == (0, 1)
-
-
-@pytest.mark.parametrize("reclaim_mode", [ReclaimMode.LAZY, ReclaimMode.EAGER, ReclaimMode.RELAYED])
-def test_who_sleeps_over_leases_is_woken_once_when_frames_begin_to_wait_for_them(
-    publisher: EdgePublisher, folder: RunFolder, reclaim_mode: ReclaimMode
-) -> None:
-    doorbell = Doorbell(folder.doorbell("recorder", 0))
-    reading = Reading(publisher, folder, window=1)
-    reading.edge.offer(0, 1, 0, 1, b"", 1)
-    reading.completions.toggle_asleep()
-    assert not publisher.reclaim.fall_asleep()
-    assert not doorbell_rings(doorbell), "nothing waits"
-    publisher.reclaim.wake()
-    reading.edge.offer(0, 1, 1, 1, b"", 1)
-    publisher.reclaim.set_mode(reclaim_mode)  # says so too
-    for rings in (True, False):
-        assert not publisher.reclaim.fall_asleep()
-        assert doorbell_rings(doorbell) is rings
-        publisher.reclaim.wake()
-        for _ in range(2):
-            reading.completions.toggle_asleep()  # it has looked, knows it now, and sleeps again
-    doorbell.close()
-    reading.completions.close()
-
-
-def doorbell_rings(doorbell: Doorbell) -> bool:
-    return bool(select.select([doorbell.fileno()], [], [], 0)[0]) and bool(os.read(doorbell.fileno(), 9))
-
-
-def test_a_producer_sleeps_though_something_came_back_that_nobody_waits_for(
-    publisher: EdgePublisher, folder: RunFolder
-) -> None:
-    reading = Reading(publisher, folder)
-    publisher.fanout.edges["motion"].offer(0, 1, 0, 1, b"")  # waits there: nobody reads
-    assert not reading.lease_and_return()
-    assert not publisher.reclaim.fall_asleep()
-    reading.edge.replicas[7].is_suspended = True
-    reading.edge.offer(0, 1, 99, 1, b"")
-    assert publisher.reclaim.fall_asleep(), "now it is waited for"
-    reading.completions.close()
 
 
 def test_a_lease_given_back_in_time_is_delivered_however_late_that_is_looked_at(folder: RunFolder) -> None:
@@ -341,42 +199,30 @@ def test_a_lease_given_back_in_time_is_delivered_however_late_that_is_looked_at(
     outbox = cast(Outbox, RemoteDoorbell(folder.doorbell("motion", 0)))
     publisher._connections.add(7, ConsumerConnection("motion", "motion.0", 1, 1 << 22, outbox, reader))
     assert edge.attach(7, "motion.0", 4, SessionState(), is_durable=False, now_ns=1)
-    edge.offer(0, 1, 0, 1, b"")
+    edge.offer(0, Announcement(1, 0, 1, b""))
     publisher.pump(1)
     completions.append(1, 0, 1)
     publisher.tick(1000)
-    assert (edge.journal[layout.EDGE_WORD_DELIVERED], edge.journal[layout.EDGE_WORD_REFUSED]) == (1, 0)
+    assert edge.journal._words[layout.EDGE_WORD_DELIVERED : layout.EDGE_WORD_DELIVERED + 1].tolist() == [1]
+    assert edge.journal._words[layout.EDGE_WORD_REFUSED] == 0
     assert edge.is_empty
     publisher.close(unlink=True)
     completions.close()
 
 
-@pytest.mark.parametrize("reclaim_mode", [ReclaimMode.EAGER, ReclaimMode.RELAYED, ReclaimMode.BLOCKED])
-def test_what_came_back_is_looked_at_every_time_where_there_is_haste(
-    reading: Reading, reclaim_mode: ReclaimMode
-) -> None:
-    reading.publisher.reclaim.set_mode(reclaim_mode)
+def test_completions_are_looked_at_every_time_while_the_producer_is_blocked(reading: Reading) -> None:
+    reading.publisher.wakeup.is_blocked = True
     assert [reading.lease_and_return() for _ in range(3)] == [True, True, True]
 
 
-@pytest.mark.parametrize(
-    ("reclaim_mode", "at_once"), [(ReclaimMode.LAZY, 1), (ReclaimMode.EAGER, 1), (ReclaimMode.RELAYED, 0)]
-)
-def test_who_is_leased_a_frame_is_woken_at_once_or_where_frames_follow_each_other_when_all_have_it(
-    reading: Reading, folder: RunFolder, reclaim_mode: ReclaimMode, at_once: int
+def test_a_replica_is_woken_at_once_for_a_lease_that_it_gets_as_the_frame_is_offered(
+    reading: Reading, folder: RunFolder
 ) -> None:
     doorbell = Doorbell(folder.doorbell("recorder", 0))
-
-    def rings() -> int:
-        try:
-            return len(os.read(doorbell.fileno(), 9))
-        except BlockingIOError:
-            return 0
-
-    reading.publisher.reclaim.set_mode(reclaim_mode)
     reading.completions.toggle_asleep()  # it sleeps
-    reading.publisher.fanout.offer(0, 1, 0, 1, b"", 1)
-    assert rings() == at_once
+    reading.publisher.fanout.fan_out(0, Announcement(1, 0, 1, b""), 1)
+    assert os.read(doorbell.fileno(), 9) == b"!"
     reading.publisher.pump(1)
-    assert rings() == 1 - at_once
+    with pytest.raises(BlockingIOError):
+        os.read(doorbell.fileno(), 9)
     doorbell.close()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -12,9 +11,9 @@ from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.lease import SessionState
 from detektr.edge.subscriber import EdgeSubscriber, Upstream
 from detektr.memory import layout
+from detektr.memory.announcement import Announcement, Lease
 from detektr.memory.completion_queue import open_completion_queue
 from detektr.memory.journal import adopt_journal
-from detektr.memory.journal_reader import Lease
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import StatusBlock
 from detektr.wire.link import Link
@@ -44,10 +43,12 @@ class Outbox:
         """Nothing is open."""
 
 
-class Page(defaultdict[int, int]):
-    """A page's words in a dict."""
+class Progress(StatusBlock):
+    """A status block's inputs, in plain memory."""
 
-    path = Path("motion.0.status")
+    def __init__(self) -> None:
+        self.path = Path("motion.0.status")
+        self.words = memoryview(bytearray(layout.STATUS_WORDS * layout.WORD_BYTES)).cast("Q")
 
 
 class Bench:
@@ -60,9 +61,9 @@ class Bench:
         self.path = folder.journal("camera", 0, "motion")
         self.begin_producer()
         folder.inbox("camera", 0).touch()
-        self.outbox, self.status_block = Outbox(), Page(int)
+        self.outbox, self.status_block = Outbox(), Progress()
         upstream = Upstream("camera", 0, "motion", 4)
-        status_block, link = cast(StatusBlock, self.status_block), cast(Link, self.outbox)
+        status_block, link = self.status_block, cast(Link, self.outbox)
         self.subscriber = EdgeSubscriber(upstream, 0, folder, link, status_block)
         self.completions = folder.completions("motion.0", "camera.0")
         self.now_ns = 2_000_000_000
@@ -93,7 +94,7 @@ class Bench:
             received=attach.received, held=frozenset(attach.held), failed=attach.failed, previous=attach.previous
         )
         assert self.edge.attach(attach.session, attach.replica, 4, state, is_durable=False, now_ns=1)
-        return Welcome(attach.session, attach.attach_epoch, self.journal[layout.EDGE_WORD_PRODUCER_EPOCH])
+        return Welcome(attach.session, attach.attach_epoch, self.journal.producer_epoch)
 
     def attach(self) -> None:
         self.subscriber.handle(self.answer(self.asked()), 1)
@@ -101,7 +102,12 @@ class Bench:
 
     def offer(self, *sequences: int) -> None:
         for sequence in sequences:
-            self.edge.offer(0, 1, sequence, 1, b"")
+            self.edge.offer(0, Announcement(1, sequence, 1, b""))
+
+    def producer_sleeps(self, notify: int) -> None:
+        """Let the producer sleep, and ask to be woken."""
+        self.journal.set_notify(notify)
+        self.journal.set_producer_awake(False)
 
     def lease_queued(self, now_ns: int = 1) -> None:
         self.edge.lease_queued(now_ns)
@@ -131,9 +137,9 @@ class Bench:
         """Say what the returns tell the producer."""
         completions = open_completion_queue(self.completions, self.read)
         assert completions is not None
-        sleeps = completions.words[layout.COMPLETION_WORD_SLEEPS]
+        sleep_count = completions.sleep_count
         completions.close()
-        return sleeps % 2 == 1
+        return sleep_count % 2 == 1
 
     def told(self) -> Failure:
         self.subscriber.flush()
@@ -200,7 +206,7 @@ def test_what_is_given_back_rings_only_at_a_producer_that_waits(bench: Bench) ->
     bench.subscriber.finish((1, 0), bench.take().delivery_tag)
     bench.subscriber.flush()
     assert bench.outbox.rings == 0
-    bench.journal[layout.EDGE_WORD_WANTED] = 1
+    bench.producer_sleeps(layout.NOTIFY_SHORT)
     bench.subscriber.receive()  # each turn begins with a look
     bench.subscriber.flush()
     assert bench.given_back() == [(1, 0, 1)]
@@ -210,7 +216,7 @@ def test_what_is_given_back_rings_only_at_a_producer_that_waits(bench: Bench) ->
 
 
 def test_a_producer_that_waits_is_not_woken_while_more_than_half_of_the_leases_wait_for_us(bench: Bench) -> None:
-    bench.journal[layout.EDGE_WORD_WANTED] = 1
+    bench.producer_sleeps(layout.NOTIFY_SHORT)
     bench.offer(0, 1, 2, 3)
     bench.lease_queued()
     rings = []
@@ -229,10 +235,10 @@ def test_the_page_says_finished_no_further_than_a_failure_that_was_not_heard(ben
     bench.subscriber.fail((1, 0), "ValueError")
     failed: Any = bench.told().failed
     bench.subscriber.finish((1, 1), bench.take().delivery_tag)
-    assert bench.status_block[FINISHED] == 0
-    bench.edge.fail(bench.session, *failed[0])
+    assert bench.status_block.words[FINISHED] == 0
+    bench.edge.fail(bench.session, failed[0])
     bench.subscriber.finish((1, 2), bench.take().delivery_tag)
-    assert bench.status_block[FINISHED] == 3
+    assert bench.status_block.words[FINISHED] == 3
 
 
 # -- falling asleep
@@ -266,38 +272,38 @@ def test_falling_asleep_finds_that_the_producer_waits_for_what_was_given_back(be
     bench.subscriber.finish((1, 0), bench.take().delivery_tag)
     bench.subscriber.flush()
     assert not bench.subscriber.fall_asleep(), "nobody waits for it"
-    bench.journal[layout.EDGE_WORD_WANTED] = 1  # and looks at what was returned only before that
+    bench.producer_sleeps(layout.NOTIFY_SHORT)  # and looks at what was returned only before that
     assert bench.subscriber.fall_asleep()
     bench.subscriber.flush()
     assert bench.outbox.rings == 1
     assert not bench.subscriber.fall_asleep(), "it has been told"
 
 
-@pytest.mark.parametrize("each", [layout.WANTED_ALL, layout.WANTED_EACH])
-def test_a_producer_that_wants_all_is_told_though_most_of_the_window_waits_one_that_wants_credit_is_not(
-    bench: Bench, each: int
+def test_a_blocked_producer_is_told_though_most_of_the_window_waits_and_one_that_lacks_credit_is_not(
+    bench: Bench,
 ) -> None:
     bench.offer(0, 1, 2, 3)
     bench.lease_queued()
     bench.subscriber.finish((1, 0), bench.take().delivery_tag)
-    bench.journal[layout.EDGE_WORD_WANTED] = layout.WANTED
+    bench.producer_sleeps(layout.NOTIFY_SHORT)
     bench.subscriber.flush()
     assert bench.outbox.rings == 0
-    bench.journal[layout.EDGE_WORD_WANTED] = each
+    bench.producer_sleeps(layout.NOTIFY_EACH)
     bench.subscriber.flush()
     assert bench.outbox.rings == 1
 
 
-@pytest.mark.parametrize("wanted", [layout.WANTED, layout.WANTED_ALL, layout.WANTED_EACH])
-def test_a_producer_that_is_awake_is_told_nothing_and_what_it_wants_is_known(bench: Bench, wanted: int) -> None:
-    bench.journal[layout.EDGE_WORD_WANTED] = wanted | layout.WANTED_AWAKE
+@pytest.mark.parametrize("notify", [layout.NOTIFY_SHORT, layout.NOTIFY_EACH])
+def test_a_producer_that_is_awake_is_told_nothing_and_what_it_asked_for_is_known(bench: Bench, notify: int) -> None:
+    bench.producer_sleeps(notify)
+    bench.journal.set_producer_awake(True)
     bench.offer(0, 1, 2, 3)
     bench.lease_queued()
     for _ in range(4):
         lease = bench.take()
         bench.subscriber.finish((1, lease.sequence), lease.delivery_tag)
         bench.subscriber.flush()
-    assert bench.subscriber.wanted & ~layout.WANTED_AWAKE == wanted
+    assert bench.subscriber.is_awaited
     assert not bench.subscriber.fall_asleep()
     assert bench.outbox.rings == 0
 

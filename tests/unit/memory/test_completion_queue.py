@@ -74,25 +74,25 @@ def test_sleeps_is_odd_exactly_while_its_writer_sleeps_and_each_sleep_has_its_ow
     for is_asleep in (False, True, False, True, False):
         if is_asleep != writer.is_asleep:
             writer.toggle_asleep()
-        assert (writer.is_asleep, reader.words[layout.COMPLETION_WORD_SLEEPS] % 2 == 1) == (is_asleep, is_asleep)
-        seen.append(reader.words[layout.COMPLETION_WORD_SLEEPS])
+        assert (writer.is_asleep, reader.sleep_count % 2 == 1) == (is_asleep, is_asleep)
+        seen.append(reader.sleep_count)
     assert seen == sorted(set(seen))
     writer.append(7, 0, 1)
-    assert (reader.words[layout.COMPLETION_WORD_SLEEPS], reader.take()) == (seen[-1], [(7, 0, 1)])
+    assert (reader.sleep_count, reader.take()) == (seen[-1], [(7, 0, 1)])
 
 
 def test_a_successor_of_one_that_died_asleep_goes_on_counting_its_sleeps(
     writer: CompletionQueueWriter, reader: CompletionQueueReader
 ) -> None:
     writer.toggle_asleep()
-    asleep = reader.words[layout.COMPLETION_WORD_SLEEPS]
+    asleep = reader.sleep_count
     successor = CompletionQueueWriter(writer.segment.path, 300)
-    assert (successor.is_asleep, reader.words[layout.COMPLETION_WORD_SLEEPS]) == (True, asleep)
+    assert (successor.is_asleep, reader.sleep_count) == (True, asleep)
     successor.toggle_asleep()
-    assert (successor.is_asleep, reader.words[layout.COMPLETION_WORD_SLEEPS] % 2) == (False, 0)
+    assert (successor.is_asleep, reader.sleep_count % 2) == (False, 0)
     successor.toggle_asleep()
-    assert reader.words[layout.COMPLETION_WORD_SLEEPS] % 2 == 1
-    assert reader.words[layout.COMPLETION_WORD_SLEEPS] > asleep
+    assert reader.sleep_count % 2 == 1
+    assert reader.sleep_count > asleep
     successor.close()
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from detektr.errors import WireError
 from detektr.memory import layout
+from detektr.memory.announcement import Announcement
 from detektr.memory.journal import Journal, adopt_journal
 from detektr.memory.journal_reader import open_journal
 from tests.property.journal_bytes import new_memory, read_journal
@@ -23,7 +24,7 @@ def test_bytes_that_are_no_journal_are_refused() -> None:
 def test_records_come_oldest_first_with_all_that_was_written() -> None:
     journal = new_journal()
     for cell, ordinal in ((2, 9), (0, 10), (3, 8)):
-        journal.offer(cell, ordinal, 1, ordinal, 0, 5, b"payload %d" % ordinal, ordinal)
+        journal.record(cell, ordinal, 0, Announcement(1, ordinal, 5, b"payload %d" % ordinal), ordinal)
     journal.lease_cell(0, 77, 3, 6, 2)
     records = list(journal.records())
     assert [record.ordinal for record in records] == [8, 9, 10]
@@ -40,9 +41,9 @@ def test_records_come_oldest_first_with_all_that_was_written() -> None:
 
 def test_a_cell_used_again_has_nothing_of_the_frame_before() -> None:
     journal = new_journal()
-    journal.offer(0, 1, 1, 1, 1, 5, b"long payload", 1)
+    journal.record(0, 1, 1, Announcement(1, 1, 5, b"long payload"), 1)
     journal.lease_cell(0, 77, 3, 6, 2)
-    journal.offer(0, 2, 2, 2, 0, 6, b"short", 2)
+    journal.record(0, 2, 0, Announcement(2, 2, 6, b"short"), 2)
     (record,) = journal.records()
     assert (record.owner, record.delivery_tag, record.attempts, record.deliveries, record.payload) == (
         0,
@@ -56,8 +57,8 @@ def test_a_cell_used_again_has_nothing_of_the_frame_before() -> None:
 def test_a_frame_is_offered_in_one_change_queued_or_leased_and_counted() -> None:
     journal = Journal(memoryview(memory := new_memory(4, 16)))
     reader = read_journal(memory)
-    journal.offer(0, 1, 9, 3, 0, 5, b"first", 1)
-    journal.offer(2, 2, 9, 4, 0, 6, b"second", 2, (77, 1, 8, 1))
+    journal.record(0, 1, 0, Announcement(9, 3, 5, b"first"), 1)
+    journal.record(2, 2, 0, Announcement(9, 4, 6, b"second"), 2, (77, 1, 8, 1))
     ledger = reader.ledger()
     assert (ledger.offered, ledger.queued, ledger.in_flight, journal.seen(9)) == (2, 1, 1, 5)
     first, second = journal.records()
@@ -89,16 +90,16 @@ def test_a_new_stream_takes_the_oldest_ones_place_when_all_are_taken() -> None:
 def test_who_adopts_a_journal_finds_it_as_it_was_in_a_new_incarnation(shm_dir: Path) -> None:
     path = shm_dir / "camera.0~motion.edge"
     segment, journal = adopt_journal(path, 4, 16, 3)
-    journal[layout.EDGE_WORD_OFFERED] = 12
-    journal[layout.EDGE_WORD_STATE] = layout.EDGE_CLOSED
+    journal.count_dropped(1, 11, 12, "ring_full", 12)
+    journal.leave()
     reader = open_journal(path, "camera", "motion")
     assert reader is not None
-    assert (reader.producer_epoch, reader.state, reader.ledger().mark) == (1, layout.EDGE_CLOSED, 3)
+    assert (reader.producer_epoch, reader.is_left, reader.ledger().mark) == (1, True, 3)
     journal.close()
     segment.close()
     segment, journal = adopt_journal(path, 4, 16, 3)
-    assert (reader.producer_epoch, reader.state) == (2, layout.EDGE_OPEN)
-    assert journal[layout.EDGE_WORD_OFFERED] == 12
+    assert (reader.producer_epoch, reader.is_left, reader.is_ended) == (2, False, False)
+    assert journal.offered == 12
     was_unlinked = reader.is_unlinked
     path.unlink()
     assert (was_unlinked, reader.is_unlinked) == (False, True)

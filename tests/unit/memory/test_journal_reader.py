@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from detektr.memory import layout
+from detektr.memory.announcement import Announcement, Lease
 from detektr.memory.journal import Journal
-from detektr.memory.journal_reader import JournalReader, Lease, open_journal
-from tests.property.journal_bytes import new_memory, read_journal
+from detektr.memory.journal_reader import JournalReader, open_journal
+from tests.property.journal_bytes import fields, new_memory, read_journal
 
 SESSION, ENTRY = 77, 5
 
@@ -27,14 +28,19 @@ class Announced:
         for cell in cells:
             self.delivery_tag += 1
             payload, lease = b"frame %d" % self.delivery_tag, (owner, self.delivery_tag, 6, 2)
-            self.journal.offer(
-                cell, self.delivery_tag, 1, 100 + self.delivery_tag, 0, 5, payload, self.delivery_tag, lease
+            self.journal.record(
+                cell,
+                self.delivery_tag,
+                0,
+                Announcement(1, 100 + self.delivery_tag, 5, payload),
+                self.delivery_tag,
+                lease,
             )
             self.journal.announce(ENTRY, self.delivery_tag, cell)
 
     def end(self, cell: int) -> None:
         """Take a lease back."""
-        self.journal[self.journal.word_of(cell, layout.CELL_STATE)] = layout.CELL_FREE
+        self.journal._words[self.journal.word_of(cell, layout.CELL_STATE)] = layout.CELL_FREE
 
     def read(self, after: int = 0) -> list[Lease]:
         return self.reader.leases(ENTRY, SESSION, after, self.reader.last_tag(ENTRY))
@@ -51,7 +57,7 @@ def test_a_journal_that_is_not_there_is_none(shm_dir: Path) -> None:
 def test_a_lease_stands_for_its_own_session_number_and_cell_only(cell: int, session: int, delivery_tag: int) -> None:
     memory = new_memory(2, 8)
     journal = Journal(memoryview(memory))
-    journal.offer(0, 1, 1, 9, 0, 5, b"", 1)
+    journal.record(0, 1, 0, Announcement(1, 9, 5, b""), 1)
     reader = read_journal(memory)
     assert not reader.is_leased(0, 77, 5)
     journal.lease_cell(0, 77, 5, 1, 1)
@@ -65,12 +71,12 @@ def test_a_lease_stands_for_its_own_session_number_and_cell_only(cell: int, sess
 def test_leases_are_read_in_order_each_once_with_all_that_was_announced() -> None:
     announced = Announced()
     announced.lease(2, 0)
-    assert announced.read() == [
-        Lease(1, 101, 5, 2, 1, 2, b"frame 1"),
-        Lease(1, 102, 5, 0, 2, 2, b"frame 2"),
+    assert [fields(lease) for lease in announced.read()] == [
+        (1, 101, 5, b"frame 1", 2, 1, 2),
+        (1, 102, 5, b"frame 2", 0, 2, 2),
     ]
     announced.lease(3)
-    assert announced.read(after=2) == [Lease(1, 103, 5, 3, 3, 2, b"frame 3")]
+    assert [fields(lease) for lease in announced.read(after=2)] == [(1, 103, 5, b"frame 3", 3, 3, 2)]
     assert announced.read(after=3) == []
 
 
@@ -88,7 +94,7 @@ def test_a_lease_that_was_ended_is_skipped_and_so_is_another_one_in_its_cell() -
 def test_a_lease_that_is_not_announced_yet_is_not_read() -> None:
     announced = Announced()
     announced.lease(0)
-    announced.journal.offer(1, 9, 1, 9, 0, 5, b"", 2)
+    announced.journal.record(1, 9, 0, Announcement(1, 9, 5, b""), 2)
     announced.journal.lease_cell(1, SESSION, 2, 6, 1)
     assert announced.tags() == [1]
     announced.journal.announce(ENTRY, 2, 1)
@@ -125,7 +131,7 @@ def test_a_garbage_cell_number_is_nobody_s_lease(cell: int) -> None:
     announced = Announced()
     announced.lease(0)
     announced.lease(1, owner=SESSION + 1)
-    announced.journal.offer(2, 9, 1, 9, 0, 5, b"queued", 3)
+    announced.journal.record(2, 9, 0, Announcement(1, 9, 5, b"queued"), 3)
     announced.lease(3)
     announced.journal.announce(ENTRY, 4, cell)
     assert announced.tags() == [1, 3]
@@ -134,7 +140,7 @@ def test_a_garbage_cell_number_is_nobody_s_lease(cell: int) -> None:
 def test_a_cell_whose_words_are_garbage_is_nobody_s_lease_or_one_within_the_journal() -> None:
     announced = Announced()
     announced.lease(0)
-    announced.journal[announced.journal.word_of(0, layout.CELL_LENGTH)] = (1 << 64) - 1
+    announced.journal._words[announced.journal.word_of(0, layout.CELL_LENGTH)] = (1 << 64) - 1
     for lease in announced.read():
         assert len(lease.payload) <= len(announced.memory)
 
@@ -147,7 +153,7 @@ def test_who_attaches_begins_behind_what_was_settled_and_reads_nothing_of_the_on
     announced.journal.begin_tags(ENTRY, 40)
     assert (announced.reader.tag_before(ENTRY), announced.reader.last_tag(ENTRY)) == (40, 40)
     assert announced.reader.leases(ENTRY, 88, 0, 40) == []
-    announced.journal.offer(2, 9, 1, 9, 0, 5, b"", 3)
+    announced.journal.record(2, 9, 0, Announcement(1, 9, 5, b""), 3)
     announced.journal.lease_cell(2, 88, 41, 6, 1)
     announced.journal.announce(ENTRY, 41, 2)
     assert (announced.reader.tag_before(ENTRY), announced.reader.last_tag(ENTRY)) == (40, 41)
@@ -159,7 +165,7 @@ def test_each_replica_has_a_ring_of_its_own() -> None:
     reader = read_journal(memory)
     for entry in range(layout.EDGE_REPLICAS_MAX):
         journal.write_replica(entry, 1000 + entry, f"motion.{entry}", 4, is_durable=False)
-        journal.offer(entry, entry, 1, entry, 0, 5, b"", entry + 1)
+        journal.record(entry, entry, 0, Announcement(1, entry, 5, b""), entry + 1)
         journal.lease_cell(entry, 1000 + entry, 1, 6, 1)
         journal.announce(entry, 1, entry)
     for entry in range(layout.EDGE_REPLICAS_MAX):

@@ -5,7 +5,7 @@ from pathlib import Path
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.lease import SessionState
-from detektr.memory import layout
+from detektr.memory.announcement import Announcement
 from detektr.memory.journal import adopt_journal
 from detektr.memory.journal_reader import open_journal
 from detektr.memory.run_folder import RunFolder
@@ -24,7 +24,7 @@ def test_edges_of_the_dead_end_and_what_they_held_is_gone(shm_dir: Path) -> None
     edge = Edge("a", OPTIONS, journal)
     edge.attach(5, "a.0", 1, SessionState(), is_durable=False, now_ns=1)
     for sequence in range(3):
-        edge.offer(0, 1, sequence, 1, b"frame")
+        edge.offer(0, Announcement(1, sequence, 1, b"frame"))
     assert edge.lease_queued(1)
     journal.close()
     segment.close()  # as a dead process leaves it: one leased, two queued
@@ -35,7 +35,7 @@ def test_edges_of_the_dead_end_and_what_they_held_is_gone(shm_dir: Path) -> None
     assert reader is not None
     ledger = reader.ledger()
     assert (ledger.offered, ledger.dropped["gone"], ledger.queued, ledger.in_flight) == (3, 3, 0, 0)
-    assert reader.state == layout.EDGE_ENDED and ledger.unaccounted == 0
+    assert reader.is_ended and ledger.unaccounted == 0
     reader.close()
     assert not folder.journal("cam", 0, "b").exists()
     folder.sweep()

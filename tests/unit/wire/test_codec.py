@@ -33,13 +33,13 @@ def test_a_buffer_that_holds_65536_frames_can_say_so_when_it_attaches() -> None:
 
 
 def test_a_reason_that_utf8_cannot_say_is_sent_as_far_as_it_can() -> None:
-    message = decode(encode(Failure("motion", 7, ((1, 2, "no file clip\udcff.mp4"),))))
+    message = decode(encode(Failure("motion", 7, ((1, 2, 0, "no file clip\udcff.mp4"),))))
     assert isinstance(message, Failure)
-    assert message.failed == ((1, 2, "no file clip?.mp4"),)
+    assert message.failed == ((1, 2, 0, "no file clip?.mp4"),)
 
 
 def test_failures_arrive_in_order_and_none_is_a_sign_of_life() -> None:
-    failed = tuple((1 << 63, number, f"reason {number}") for number in range(3))
+    failed = tuple((1 << 63, number, number, f"reason {number}") for number in range(3))
     message = decode(encode(Failure("motion", 7, failed)))
     assert isinstance(message, Failure)
     assert message.failed == failed
