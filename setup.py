@@ -20,7 +20,8 @@ COMPILED = {
     "": ["descriptor"],
     "memory/": ["announcement", "layout", "journal", "journal_reader", "completion_queue", "ring"],
     "edge/": [
-        "lease", "backlog", "consumer_group", "edge_options", "edge", "fanout", "connections", "wakeup",
+        "lease", "backlog", "consumer_group", "edge_options", "edge", "fanout", "connections", "wakeup", "lane",
+        "shm_lane", "zmq_lane",
         "publisher", "subscriber",
     ],
     "nodes/": ["node", "buffer", "decoder", "capture", "worker", "frame_reader", "processor", "sink"],

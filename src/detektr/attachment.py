@@ -18,9 +18,9 @@ from detektr.memory.run_folder import NAME, RunFolder
 from detektr.memory.status_block import StatusBlock, acquire_status_block, open_status_block
 from detektr.nodes.frame_reader import FrameReader
 from detektr.observe.run_state import read_run_state
-from detektr.options import WhenFull
+from detektr.options import Lane, WhenFull
 from detektr.wire.link import Link
-from detektr.wire.message import Refusal, Welcome
+from detektr.wire.message import Announce, FailureKind, Refusal, Welcome
 
 TICK_NS = 100_000_000
 LOOK_S = 0.05  # how often it is looked whether a producer that is not there has come
@@ -36,6 +36,7 @@ def attach(
     window: int = 1,
     when_full: WhenFull = "drop-oldest",
     wait_s: float | None = None,
+    announce: Lane = "zmq",
 ) -> Frames:
     """Read a running pipeline's frames: `with detektr.attach("demo/buffer") as frames: for frame in frames: ...`.
 
@@ -48,19 +49,27 @@ def attach(
         window: most frames held here at once: the one in the loop's body and those that wait behind it.
         when_full: what becomes of frames while the loop is busy: drop-oldest, drop-newest, or block (the camera waits).
         wait_s: longest wait for a frame, in seconds, then TimeoutError; None: as long as it takes.
+        announce: how frames are announced to us: zmq (messages) or shm (shared memory).
     Returns:
         An iterator of frames, to be closed: use it in `with`.
     Raises:
         RefusedError: target, name, window or policy is none.
     """
-    return Frames(target, name=name, window=window, when_full=when_full, wait_s=wait_s)
+    return Frames(target, name=name, window=window, when_full=when_full, wait_s=wait_s, announce=announce)
 
 
 class Frames:
     """The frames of one node, one at a time; see `attach`. To be used by one thread at a time, not over a fork."""
 
     def __init__(
-        self, target: str, *, name: str | None, window: int, when_full: WhenFull, wait_s: float | None
+        self,
+        target: str,
+        *,
+        name: str | None,
+        window: int,
+        when_full: WhenFull,
+        wait_s: float | None,
+        announce: Lane,
     ) -> None:
         """See `attach`; nothing is opened before the first frame is asked for or `with` begins."""
         pipeline, slash, node = target.partition("/")
@@ -72,6 +81,9 @@ class Frames:
             raise RefusedError(f"attach: a window of {window} frames; 1 to 1024 are possible")
         if when_full not in ("drop-oldest", "drop-newest", "block"):
             raise RefusedError(f"attach: when_full={when_full!r}; write drop-oldest, drop-newest or block")
+        if announce not in ("zmq", "shm"):
+            raise RefusedError(f"attach: announce={announce!r}; write zmq or shm")
+        self._lane: Lane = announce
         self.target = target
         self.refused = 0
         """Frames that were overwritten, or whose lease was over, while the loop's body worked on them."""
@@ -187,7 +199,7 @@ class Frames:
     def _refuse(self, attachment: _Attachment, lease: Lease) -> None:
         self.refused += 1
         attachment.status_block[layout.STATUS_WORD_REFUSED] += 1
-        attachment.subscriber.fail((lease.key, lease.sequence), "overwritten")
+        attachment.subscriber.fail((lease.key, lease.sequence), "overwritten", FailureKind.OVERWRITTEN)
         attachment.subscriber.flush()  # now: it may be the only lease that we are granted
 
     def _try_open(self) -> None:
@@ -202,7 +214,9 @@ class Frames:
             )
         if self._folder.inbox(self._node, 0).exists():
             self._refuse_kind()
-            self._attachment = _Attachment(self._folder, self._node, self._name, self._window, self._when_full)
+            self._attachment = _Attachment(
+                self._folder, self._node, self._name, self._window, self._when_full, self._lane
+            )
             self._attachment.subscriber.tick(time.monotonic_ns())
             self._told = ""
         elif self._why() != self._told:
@@ -248,7 +262,9 @@ class Frames:
 class _Attachment:
     """What a guest has while its producer is there: page, socket, edge and the rings it reads."""
 
-    def __init__(self, folder: RunFolder, node: str, name: str | None, window: int, when_full: WhenFull) -> None:
+    def __init__(
+        self, folder: RunFolder, node: str, name: str | None, window: int, when_full: WhenFull, lane: Lane
+    ) -> None:
         self.inbox = folder.inbox(node, 0)
         self.status_block = _acquire_status_block(folder, node)
         own = re.sub(r"\.0$", "", self.status_block.path.stem)
@@ -264,6 +280,7 @@ class _Attachment:
             window=window,
             is_ephemeral=True,
             when_full=when_full,
+            lane=lane,
         )
         try:
             self.subscriber = EdgeSubscriber(upstream, 0, folder, self.link, self.status_block)
@@ -285,7 +302,7 @@ class _Attachment:
         for message in self.link.receive():
             if isinstance(message, WireError):
                 self.status_block[layout.STATUS_WORD_WIRE_ERRORS] += 1
-            elif isinstance(message, Welcome | Refusal) and self.subscriber.owns(message.session):
+            elif isinstance(message, Welcome | Refusal | Announce) and self.subscriber.owns(message.session):
                 self.subscriber.handle(message, now_ns)
                 if isinstance(message, Welcome):
                     self._refusals = 0
@@ -301,7 +318,8 @@ class _Attachment:
         if self.subscriber.fall_asleep():
             self.subscriber.flush()
         else:
-            self.link.wait(limit_ns)
+            self.link.wait(min(limit_ns, max(self.subscriber.due_ns() - time.monotonic_ns(), 0)))
+            self.subscriber.flush()
 
     def close(self) -> None:
         """Leave the edge; nothing of ours stays."""

@@ -32,6 +32,10 @@ class EdgeLedger:
     refused: int = 0
     mark: int = 0
     attached: int = 0
+    lane: str = "zmq"
+    """How its leases are announced: `zmq` or `shm`."""
+    announced: int = 0
+    """Leases announced so far, repeats of a frame included."""
     is_stalled: bool = False
 
     @property
@@ -54,6 +58,7 @@ class EdgeLedger:
             "redelivered": self.redelivered,
             "refused": self.refused,
             "high_water_mark": self.mark,
+            "announce": self.lane,
             "stalled": self.is_stalled,
         }
 
@@ -81,6 +86,8 @@ def merge(ledgers: Iterable[EdgeLedger]) -> list[EdgeLedger]:
             refused=whole.refused + part.refused,
             mark=whole.mark + part.mark,
             attached=whole.attached + part.attached,
+            lane=whole.lane,
+            announced=whole.announced + part.announced,
             is_stalled=whole.is_stalled or part.is_stalled,
         )
     return list(merged.values())

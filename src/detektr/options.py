@@ -35,6 +35,7 @@ class Text:
 
 
 WhenFull = Literal["drop-oldest", "drop-newest", "block"]
+Lane = Literal["zmq", "shm"]
 Name = Annotated[str, Text(NAME_PATTERN, "a name (a letter, then at most 31 letters, digits, _ or -)")]
 Duration = Annotated[str, Text(rf"^{_DURATION_PATTERN}$", "a time such as 500ms, 10s, 2m or 1h")]
 Pauses = Annotated[
@@ -207,6 +208,8 @@ class BufferOptions(_NodeOptions):
     """What happens at the mark: drop-oldest, drop-newest or block."""
     max_age: Duration | None = None
     """Older frames are dropped as `too_old` instead of delivered."""
+    announce: Lane | None = None
+    """How this node is told of frames: zmq (messages) or shm (shared memory); else as `announce` of the pipeline."""
     guests: Annotated[int, Ge(0), Le(1024)] = 8
     """Frames that consumers outside the file (`detektr.attach`) may hold together."""
 
@@ -237,6 +240,8 @@ class _WorkerOptions(_NodeOptions):
     """Most leases one replica holds at once; with several inputs: of each."""
     max_deliveries: Annotated[int, Ge(1), Le(100)] = 3
     """Attempts at one frame before it is dead-lettered."""
+    announce: Lane | None = None
+    """How this node is told of its work: zmq (messages) or shm (shared memory); else as `announce` of the pipeline."""
     timeout: Duration = "30s"
     """How long one frame may take before its lease ends and it goes elsewhere; after thrice that, the kill."""
 

@@ -371,10 +371,10 @@ def test_a_guest_sleeps_though_its_producer_waits_for_leases_that_it_does_not_ha
         assert lease is not None
         subscriber.finish((1, 0), lease.delivery_tag)
         subscriber.flush()  # the producer is awake, and is not told
-        publisher.wakeup.is_blocked = True  # as a buffer does whose own producer waits
+        publisher.is_blocked = True  # as a buffer does whose own producer waits
         publisher.pump(time.monotonic_ns())
         assert publisher.fanout.is_empty
-        publisher.wakeup.fall_asleep(publisher.fanout.edges.values())
+        publisher.fall_asleep()
         completions = open_completion_queue(drain.folder.completions("guest-1.0", "cam.0"), 1)
         assert completions is not None
         before = completions.sleep_count

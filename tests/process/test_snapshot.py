@@ -126,7 +126,8 @@ def test_a_killed_writers_snapshot_is_what_its_successor_adopts(
     assert (edge.queued, edge.in_flight) == (dead.queued, dead.in_flight)
     assert edge.attach(8, "motion.0", 8, SessionState(), is_durable=False, now_ns=1)
     while not edge.is_empty:
-        for session in edge.lease_queued(2):
+        edge.lease_queued(2)
+        for session in edge.take_announced():
             cells = edge.replicas[session].leases.values()
             edge.finish(session, [(cell.key, cell.sequence, cell.delivery_tag) for cell in cells], 2)
     after = reader.ledger()

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from detektr.errors import WireError
 from detektr.wire.codec import TEXT_CHARS_MAX, VERSION, decode, encode
-from detektr.wire.message import Attach, Detach, Failure, FailureKind, Message, Refusal, Welcome
+from detektr.wire.message import Announce, Attach, Detach, Failure, FailureKind, Message, Refusal, Release, Welcome
 
 U64_MAX = (1 << 64) - 1
 counts = st.integers(0, U64_MAX)
 sessions = st.integers(1, U64_MAX)
+tags = st.integers(0, (1 << 63) - 1)
 texts = st.text(max_size=40)
 names = st.from_regex(r"[A-Za-z][A-Za-z0-9_.-]{0,39}", fullmatch=True)
 frames = st.tuples(counts, counts)
@@ -39,6 +40,7 @@ attaches = st.builds(
     previous=st.tuples(counts, counts, counts),
     max_deliveries=st.integers(1, 100),
     timeout_ns=counts,
+    lane=st.sampled_from(("zmq", "shm")),
     completed=counts,
 )
 messages: st.SearchStrategy[Message] = st.one_of(
@@ -47,6 +49,19 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Refusal, sessions, texts),
     st.builds(Failure, names, sessions, failures),
     st.builds(Detach, names, sessions),
+    st.builds(
+        Announce,
+        names,
+        sessions,
+        counts,
+        tags,
+        tags,
+        counts,
+        st.integers(0, 2),
+        st.booleans(),
+        st.lists(st.tuples(*[counts] * 6, st.binary(max_size=20)), max_size=4).map(tuple),
+    ),
+    st.builds(Release, names, sessions, tags, counts, st.lists(st.tuples(*[counts] * 3), max_size=4).map(tuple)),
 )
 scalars = st.one_of(
     st.none(),

@@ -140,7 +140,12 @@ class EdgeMachine(RuleBasedStateMachine):
     @rule()
     def lease_queued(self) -> None:
         before = {session: replica.last_tag for session, replica in self.edge.replicas.items()}
-        announced_to = self.lease(lambda edge: edge.lease_queued(self.now_ns))
+
+        def lease(edge: Edge) -> set[int]:
+            edge.lease_queued(self.now_ns)
+            return edge.take_announced()
+
+        announced_to = self.lease(lease)
         if announced_to is not None:
             assert {
                 one for one, last_tag in before.items() if self.edge.replicas[one].last_tag > last_tag

@@ -65,6 +65,11 @@ def offer(edge: Edge) -> object:
     return edge.offer(0, Announcement(1, edge.journal.seen(1), 1, b"announcement"))
 
 
+def lease_and_offer(edge: Edge) -> object:
+    edge.lease_queued(5)
+    return offer(edge)
+
+
 def offer_at_once(edge: Edge) -> None:
     """Offer to an edge that has nothing to do."""
     edge.drop_all("stopped")
@@ -73,7 +78,7 @@ def offer_at_once(edge: Edge) -> None:
 
 
 ACTS: dict[str, Callable[[Edge], object]] = {
-    "offer with room": lambda edge: edge.lease_queued(5) and offer(edge),
+    "offer with room": lease_and_offer,
     "offer at the mark": offer,
     "offer leased at once": lambda edge: offer_at_once(edge),
     "offer of a new stream": lambda edge: edge.offer(0, Announcement(2, 0, 1, b"")),

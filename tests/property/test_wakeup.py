@@ -148,7 +148,8 @@ class Edge:
         self.replicas = {SESSION: None}
         self.group = SimpleNamespace(holders=lambda: [SESSION] if self.leased > self.taken else [])
         self.journal = self
-        connection = SimpleNamespace(completions=self, woken=0, outbox=SimpleNamespace(ring=self._ring_consumer))
+        connection = SimpleNamespace(wake=self._wake_consumer)
+        self._woken = 0
         connections: Any = SimpleNamespace(
             get={SESSION: connection}.get, has_news=lambda sessions: shared.load("completed") != self.taken
         )
@@ -158,8 +159,12 @@ class Edge:
         self.consumer = wakeup.ConsumerWakeup(queue, window)
         self.completions = queue
 
-    def _ring_consumer(self) -> None:
-        self.shared.ring(CONSUMER)
+    def _wake_consumer(self) -> None:
+        """As `ShmConnection.wake` does."""
+        sleep_count = self.sleep_count
+        if sleep_count & 1 and sleep_count != self._woken:
+            self._woken = sleep_count
+            self.shared.ring(CONSUMER)
 
     @property
     def notify(self) -> int:

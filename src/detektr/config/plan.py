@@ -10,7 +10,7 @@ from detektr.descriptor import DESCRIPTOR_BYTES_MAX
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.subscriber import Upstream
 from detektr.nodes.spec import NodeSpec
-from detektr.options import BufferOptions, NodeOptions, ProcessorOptions, SinkOptions
+from detektr.options import BufferOptions, CaptureOptions, Lane, NodeOptions, ProcessorOptions, SinkOptions
 
 
 def plan_processes(
@@ -21,6 +21,7 @@ def plan_processes(
     *,
     secrets: tuple[str, ...] = (),
     is_audited: bool = False,
+    announce: Lane = "zmq",
 ) -> list[NodeSpec]:
     """Return one spec per process, in the order in which they are started: who reads before who is read."""
     specs = []
@@ -33,11 +34,12 @@ def plan_processes(
                 consumer=name,
                 window=edge.window,
                 is_durable=isinstance(options[name], BufferOptions),
+                lane=_lane(options[name], announce),
             )
             for edge in graph.edges_to(name)
             for part in range(edge.parts)
         )
-        edges = {edge.consumer: _edge_options(edge, options) for edge in graph.edges_from(name)}
+        edges = {edge.consumer: _edge_options(edge, options, announce) for edge in graph.edges_from(name)}
         for replica in range(node.replicas):
             specs.append(
                 NodeSpec(
@@ -56,7 +58,12 @@ def plan_processes(
     return specs
 
 
-def _edge_options(edge: Edge, options: Mapping[str, NodeOptions]) -> EdgeOptions:
+def _lane(consumer: NodeOptions, announce: Lane) -> Lane:
+    """Return how a consumer is told of frames: as it says, else as the pipeline does."""
+    return announce if isinstance(consumer, CaptureOptions) else consumer.announce or announce
+
+
+def _edge_options(edge: Edge, options: Mapping[str, NodeOptions], announce: Lane) -> EdgeOptions:
     producer, consumer = options[edge.producer], options[edge.consumer]
     worker = consumer if isinstance(consumer, ProcessorOptions | SinkOptions) else None
     return EdgeOptions(
@@ -69,4 +76,5 @@ def _edge_options(edge: Edge, options: Mapping[str, NodeOptions]) -> EdgeOptions
         max_deliveries=worker.max_deliveries if worker else 1,
         timeout_ns=worker.timeout_ns if worker else None,
         max_age_ns=producer.max_age_ns if isinstance(producer, BufferOptions) else None,
+        lane=_lane(consumer, announce),
     )

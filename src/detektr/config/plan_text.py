@@ -15,7 +15,7 @@ _GUESS = (1920, 1080)  # what most cameras send; the real size is known when the
 def describe_plan(pipeline: Pipeline) -> str:
     """Say what a good file asks for: processes, edges, and the shared memory of its rings and journals."""
     graph, nodes = pipeline.graph, pipeline.options.nodes
-    specs = plan_processes(pipeline.options.name, graph, nodes, pipeline.folder)
+    specs = plan_processes(pipeline.options.name, graph, nodes, pipeline.folder, announce=pipeline.options.announce)
     journals = sum(journal_bytes(edge.cells, edge.payload_bytes) for spec in specs for edge in spec.edges.values())
     lines = [
         f"{pipeline.path}: good: {len(graph.nodes)} nodes in {len(specs)} processes, {len(graph.edges)} edges,"

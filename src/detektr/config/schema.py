@@ -19,6 +19,7 @@ from detektr.options import (
     STRICT,
     BufferOptions,
     CaptureOptions,
+    Lane,
     Name,
     NodeOptions,
     ProcessorOptions,
@@ -82,6 +83,8 @@ class PipelineOptions:
     """Where the audit trail goes: sqlite:PATH, redis://..., rediss://... or none; or a mapping with more to say."""
     metrics: MetricsOptions = field(default_factory=MetricsOptions)
     """Where Prometheus finds the metrics; leave out for none."""
+    announce: Lane = "zmq"
+    """How nodes are told of frames: zmq (ZeroMQ messages) or shm (shared memory, for who counts microseconds)."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class _Reader:
             nodes=self._nodes(values),
             audit=self._section(AuditOptions, audit_values, ("audit",), "`audit`", _AUDIT_WORDS),
             metrics=self._section(MetricsOptions, metrics, ("metrics",), "`metrics`"),
+            announce=self._announce(values),
         )
         return Reading(options, tuple(self.faults), frozenset(self.broken), frozenset(self.unsure))
 
@@ -152,6 +156,15 @@ class _Reader:
             return "a list" if value else "an empty list"
         text = str(value)
         return repr(text if len(text) <= 60 else f"{text[:57]}...") if isinstance(value, str) else text[:60]
+
+    def _announce(self, values: Mapping[str, object]) -> Lane:
+        value = values.get("announce", "zmq")
+        if value == "zmq" or value == "shm":
+            return value
+        near = nearest(str(value), ("zmq", "shm"))
+        hint = f"write `announce: {near}`" if near else "leave it out (zmq)"
+        self._fault(("announce",), f"`announce` is {value!r:.60}", "zmq or shm", hint)
+        return "zmq"
 
     def _name(self, values: Mapping[str, Any]) -> str:
         words = words_of(typing.get_type_hints(PipelineOptions, include_extras=True)["name"])

@@ -1,36 +1,54 @@
-"""The connections to attached replicas: where each completes leases, and how it is reached."""
+"""The connections to attached replicas: how each is reached, and what it has completed."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from detektr.memory.completion_queue import CompletionQueueReader
+from detektr.memory.completion_queue import Completion
 from detektr.wire.link import Link, Outbox
 
 
-@dataclass(slots=True)
-class ConsumerConnection:
-    """How a producer reaches one attached replica, and where that replica completes leases."""
+class ConsumerConnection(ABC):
+    """How a producer reaches one attached replica; each lane has its own kind."""
 
-    consumer: str
-    replica: str
-    attach_epoch: int
-    pid: int
-    """The process that attached."""
-    outbox: Outbox
-    completions: CompletionQueueReader
-    pidfd: int = -1
-    """Readable when that process ends; -1: none is known here. It says when to look: the status block's lock tells."""
-    woken: int = 0
-    """The sleep count at which the replica was woken last."""
+    def __init__(self, consumer: str, replica: str, attach_epoch: int, pid: int, outbox: Outbox) -> None:
+        """Take over what an attach gave.
+
+        Args:
+            consumer: whose edge it is.
+            replica: name of the process: `motion.1`.
+            attach_epoch: how often it attached in this session.
+            pid: the process that attached.
+            outbox: the way to its inbox; it belongs to the connection from now on.
+        """
+        self.consumer, self.replica, self.attach_epoch, self.pid = consumer, replica, attach_epoch, pid
+        self.outbox = outbox
+        self.pidfd = -1
+        """Readable when the process ends; -1: none is known here. It says when to look: the lock tells who lives."""
+
+    @property
+    @abstractmethod
+    def has_news(self) -> bool:
+        """Whether something was completed that was not taken yet."""
+
+    @abstractmethod
+    def take(self) -> list[Completion]:
+        """Return what was completed since the last call.
+
+        Raises:
+            WireError: what is there cannot have been written by one of ours.
+        """
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Wake the replica if it sleeps, so that it looks at what this process wrote before."""
 
     def close(self) -> None:
         """Close everything that the connection has open."""
         self.outbox.close()
-        self.completions.close()
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
@@ -61,4 +79,4 @@ class ConnectionTable(dict[int, ConsumerConnection]):
 
     def has_news(self, sessions: Iterable[int]) -> bool:
         """Whether one of these sessions has completed something."""
-        return any([session in self and self[session].completions.has_news for session in sessions])
+        return any([session in self and self[session].has_news for session in sessions])

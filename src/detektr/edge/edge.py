@@ -192,13 +192,8 @@ class Edge:
 
     # -- leases -----------------------------------------------------------------------------------------------------
 
-    def lease_queued(self, now_ns: int) -> set[int]:
-        """Lease queued frames to replicas with credit, the least busy first, inputs in turn, and announce them.
-
-        Returns:
-            The sessions to which something was announced since the last call of this or of `take_announced`; the
-            caller wakes them.
-        """
+    def lease_queued(self, now_ns: int) -> None:
+        """Lease queued frames to replicas with credit, the least busy first, inputs in turn; the caller tells them."""
         journal = self.journal
         while self.backlog.count and (replica := self.group.ready()) is not None:
             cell = self._next_cell(now_ns)
@@ -208,10 +203,9 @@ class Edge:
             if cell.deliveries > 1:
                 journal.count_redelivered()
             self._announce(cell, replica)
-        return self.take_announced()
 
     def take_announced(self) -> set[int]:
-        """Return the sessions to which something was announced since the last call; the caller wakes them."""
+        """Return the sessions to which something was leased since the last call; the caller tells them."""
         announced_to, self._announced_to = self._announced_to, set()
         return announced_to
 

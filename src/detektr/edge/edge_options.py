@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
-from detektr.options import WhenFull
+from detektr.options import Lane, WhenFull
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,8 @@ class EdgeOptions:
     """How long a replica may take for one frame; None: as long as it lives."""
     max_age_ns: int | None = None
     is_ephemeral: bool = False
+    lane: Lane = "zmq"
+    """How leases are announced."""
 
     @property
     def cells(self) -> int:

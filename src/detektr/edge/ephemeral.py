@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from detektr.edge.edge_options import EdgeOptions
-from detektr.options import WhenFull
+from detektr.options import Lane, WhenFull
 from detektr.wire.message import Attach
 
 EPHEMERAL_MARK = 3
@@ -32,7 +32,7 @@ class Producer:
         return f"{self.node}.{self.replica}"
 
     def ephemeral_edge(
-        self, *, mark: int, window: int, when_full: WhenFull, max_deliveries: int, timeout_ns: int
+        self, *, mark: int, window: int, when_full: WhenFull, max_deliveries: int, timeout_ns: int, lane: Lane
     ) -> EdgeOptions:
         """Return the options of a guest's edge."""
         return EdgeOptions(
@@ -46,6 +46,7 @@ class Producer:
             timeout_ns=timeout_ns or None,
             max_age_ns=self.max_age_ns,
             is_ephemeral=True,
+            lane=lane,
         )
 
     def admit_ephemeral(self, message: Attach, guests: list[EdgeOptions]) -> EdgeOptions | str:
@@ -60,6 +61,7 @@ class Producer:
             when_full=next((one for one in POLICIES if one == message.when_full), self.ephemeral_policy),
             max_deliveries=message.max_deliveries,
             timeout_ns=message.timeout_ns,
+            lane="shm" if message.lane == "shm" else "zmq",
         )
         while frames_held([*guests, options]) > room and options.mark > EPHEMERAL_MARK:
             options = replace(options, mark=options.mark - 1, low=options.mark - 2)

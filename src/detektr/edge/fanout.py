@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from detektr.edge.edge import Edge
 from detektr.memory.announcement import Announcement, FrameName
@@ -11,14 +11,13 @@ from detektr.memory.announcement import Announcement, FrameName
 class Fanout:
     """Which frames are still needed, by how many edges. No sockets, no clock."""
 
-    def __init__(self, wake_consumers: Callable[[Collection[int]], None]) -> None:
+    def __init__(self, announce_at_once: Callable[[Edge], None]) -> None:
         """Begin without edges.
 
         Args:
-            wake_consumers: is called with the sessions to which an edge has announced a lease, before the next edge's
-                turn.
+            announce_at_once: is called with an edge that has leased the frame, before the next edge's turn.
         """
-        self._wake_consumers = wake_consumers
+        self._announce_at_once = announce_at_once
         self.edges: dict[str, Edge] = {}
         self._orders: list[list[Edge]] = [[]]  # the edges, with each of those that are not ephemeral first
         self._released: list[FrameName] = []
@@ -70,7 +69,7 @@ class Fanout:
             if edge.offer(input_index, announcement, now_ns) == "taken":
                 needed += 1
                 if edge.has_announced:
-                    self._wake_consumers(edge.take_announced())
+                    self._announce_at_once(edge)
         needed += self._needed.get(name, 0)
         if needed:
             self._needed[name] = needed

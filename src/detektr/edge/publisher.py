@@ -7,18 +7,19 @@ import re
 import time
 from collections.abc import Callable
 
-from detektr.edge.connections import ConnectionTable, ConsumerConnection
+from detektr.edge.connections import ConnectionTable
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.ephemeral import POLICIES, Producer
 from detektr.edge.fanout import Fanout
+from detektr.edge.lane import Announcer
 from detektr.edge.lease import SessionState
 from detektr.edge.outcomes import OutcomeReporter
-from detektr.edge.wakeup import ProducerWakeup
+from detektr.edge.shm_lane import ShmAnnouncer
+from detektr.edge.zmq_lane import ZmqAnnouncer, ZmqConnection
 from detektr.errors import NoRoomError, WireError
 from detektr.events import ConsumerAttached, ConsumerLeft, EdgeResumed, EdgeStalled, Event
 from detektr.memory.announcement import FrameName
-from detektr.memory.completion_queue import open_completion_queue
 from detektr.memory.journal import adopt_journal
 from detektr.memory.layout import EDGE_REPLICAS_MAX
 from detektr.memory.run_folder import RunFolder
@@ -26,7 +27,7 @@ from detektr.memory.segment import Segment
 from detektr.memory.status_block import StatusBlockReader, open_status_block
 from detektr.wire.doorbell import RemoteDoorbell
 from detektr.wire.link import Link
-from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Welcome
+from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Release, Welcome
 
 _REPLICA = re.compile(r"^([A-Za-z][A-Za-z0-9_-]{0,31})\.([0-9]{1,3})\Z")
 _log = logging.getLogger(__name__)
@@ -60,8 +61,11 @@ class EdgePublisher:
         self._outcome_reporter = OutcomeReporter(producer.name, report, identify, save_dead_letter)
         self._segments: dict[str, Segment] = {}
         self._connections = ConnectionTable(link)
-        self.wakeup = ProducerWakeup(self._connections)
-        self.fanout = Fanout(self.wakeup.wake_consumers)
+        self._zmq = ZmqAnnouncer(self._connections)
+        self._shm = ShmAnnouncer(producer.name, folder, self._connections)
+        self.fanout = Fanout(self._announce_at_once)
+        self.is_blocked = False
+        """Whether this process, or the one before it, can do nothing before leases are completed."""
         self._status_blocks: dict[str, StatusBlockReader] = {}
 
     def add_edge(self, consumer: str, options: EdgeOptions) -> None:
@@ -74,13 +78,16 @@ class EdgePublisher:
         segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.inputs)
         journal.write_terms(
             policy=POLICIES.index(options.when_full),
+            lane=options.lane,
             is_ephemeral=options.is_ephemeral,
             max_deliveries=options.max_deliveries,
             timeout_ns=options.timeout_ns or 0,
             window_total=options.window_total,
         )
         self._segments[consumer] = segment
-        self.fanout.add(Edge(consumer, options, journal))
+        edge = Edge(consumer, options, journal)
+        self._announcer(edge).edges.append(edge)
+        self.fanout.add(edge)
 
     def adopt_ephemeral_edges(self) -> None:
         """Take over the edges of guests that a dead predecessor had."""
@@ -99,6 +106,7 @@ class EdgePublisher:
                     when_full=POLICIES[terms.policy],
                     max_deliveries=terms.max_deliveries,
                     timeout_ns=terms.timeout_ns,
+                    lane="shm" if terms.lane == "shm" else "zmq",
                 )
                 self.add_edge(consumer, options)
 
@@ -124,6 +132,8 @@ class EdgePublisher:
             edge.finish(message.session, (), now_ns)  # it works: its leases are not over for want of progress
             for failed in message.failed:
                 edge.fail(message.session, failed)
+        elif isinstance(message, Release):
+            self._hear(message, now_ns)
         elif isinstance(message, Detach):
             edge = self._edge(message.consumer)
             self._reclaim(edge, now_ns)
@@ -133,27 +143,54 @@ class EdgePublisher:
                 self._forget(message.session, replica.name, message.consumer, "left")
 
     def pump(self, now_ns: int) -> bool:
-        """Lease what can be leased, wake the replicas, and reclaim what was completed; whether something was."""
+        """Lease what can be leased, announce it, and reclaim what was completed; whether something was."""
         has_some = False
         for edge in tuple(self.fanout.edges.values()):
             if edge.has_announced or edge.backlog.count:  # first: somebody waits for it, and reclaiming can wait
-                self.wakeup.wake_consumers(edge.lease_queued(now_ns))
-            if (self.wakeup.is_blocked or edge.needs_completions) and self._reclaim(edge, now_ns):
+                self._lease_queued(edge, now_ns)
+            if (self.is_blocked or edge.needs_completions) and self._reclaim(edge, now_ns):
                 has_some = True
                 if edge.backlog.count:
-                    self.wakeup.wake_consumers(edge.lease_queued(now_ns))
+                    self._lease_queued(edge, now_ns)
         return has_some
+
+    def wake_up(self) -> None:
+        """Say that we look at completions ourselves from now on."""
+        self._shm.wake_up()
+
+    def fall_asleep(self) -> bool:
+        """Say what we wait for; whether something was completed before that could be seen."""
+        has_news = self._shm.fall_asleep(is_blocked=self.is_blocked)
+        return self._zmq.fall_asleep(is_blocked=self.is_blocked) or has_news
+
+    def due_ns(self) -> int:
+        """Return the monotonic time at which consumers are owed something."""
+        return self._zmq.due_ns()
+
+    def tell_again(self, now_ns: int) -> None:
+        """Tell consumers once more of what they have not acknowledged, and acknowledge what they told us."""
+        self._zmq.tick(now_ns)
+
+    def _lease_queued(self, edge: Edge, now_ns: int) -> None:
+        edge.lease_queued(now_ns)
+        self._announcer(edge).announce(edge, now_ns)
+
+    def _announce_at_once(self, edge: Edge) -> None:
+        self._announcer(edge).announce_at_once(edge)
+
+    def _announcer(self, edge: Edge) -> Announcer:
+        return self._shm if edge.options.lane == "shm" else self._zmq
 
     def _reclaim(self, edge: Edge, now_ns: int) -> bool:
         """Take back the leases that replicas have completed; whether there were some."""
         has_some = False
         for session in tuple(edge.replicas):
             connection = self._connections.get(session)
-            if connection is None or not connection.completions.has_news:
+            if connection is None or not connection.has_news:
                 continue
             has_some = True
             try:
-                completed = connection.completions.take()
+                completed = connection.take()
             except WireError as fault:
                 _log.error("%s", fault)
                 edge.detach(session)
@@ -198,7 +235,7 @@ class EdgePublisher:
             return False
         for edge in self.fanout.edges.values():
             edge.journal.end()
-        self.wakeup.wake_consumers(tuple(self._connections))
+            self._announcer(edge).end(edge, time.monotonic_ns())
         return True
 
     def give_up(self, consumer: str) -> None:
@@ -269,17 +306,10 @@ class EdgePublisher:
         try:
             if status_block is None or message.consumer not in self.fanout.edges:
                 raise WireError(f"{message.replica} may not attach: what it gave back cannot be read")
-            completions = open_completion_queue(
-                self._folder.completions(message.replica, self.producer.name), message.completed
-            )
-            if completions is None:
-                raise WireError(f"{message.replica} may not attach: there is no place where it gives back")
+            connection = self._announcer(edge).connect(message, status_block.pid, outbox)
         except WireError:
             outbox.close()
             raise
-        connection = ConsumerConnection(
-            message.consumer, message.replica, message.attach_epoch, status_block.pid, outbox, completions
-        )
         state = SessionState(
             received=message.received,
             held=frozenset(message.held),
@@ -325,11 +355,20 @@ class EdgePublisher:
     def _remove_ephemeral(self, consumer: str) -> None:
         edge = self.fanout.edges[consumer]
         self.fanout.remove(consumer)
+        self._announcer(edge).edges.remove(edge)
         edge.journal.leave()
         edge.journal.close()
         segment = self._segments.pop(consumer)
         segment.path.unlink(missing_ok=True)
         segment.close()
+
+    def _hear(self, message: Release, now_ns: int) -> None:
+        connection = self._connections.get(message.session)
+        if not isinstance(connection, ZmqConnection) or connection.consumer != message.consumer:
+            return  # of a replica that has left, or that will attach to us: it says then what it completed
+        edge = self._edge(message.consumer)
+        connection.hear(message, now_ns)
+        edge.finish(message.session, connection.take(), now_ns)
 
     def _edge(self, consumer: str) -> Edge:
         edge = self.fanout.edges.get(consumer)

@@ -8,16 +8,18 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from detektr.edge.wakeup import ConsumerWakeup
+from detektr.edge.lane import Receiver
+from detektr.edge.shm_lane import ShmReceiver
+from detektr.edge.zmq_lane import ZmqReceiver
 from detektr.ledger import EdgeLedger
 from detektr.memory.announcement import FrameName, Lease
 from detektr.memory.completion_queue import CompletionQueueWriter
 from detektr.memory.journal_reader import JournalReader, open_journal
-from detektr.memory.layout import NOTIFY_NONE
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import StatusBlock
+from detektr.options import Lane
 from detektr.wire.link import Link, Outbox
-from detektr.wire.message import Attach, Detach, FailedAttempt, Failure, FailureKind, Refusal, Welcome
+from detektr.wire.message import Announce, Attach, Detach, FailedAttempt, Failure, FailureKind, Refusal, Welcome
 
 ANSWER_NS = 1_000_000_000  # an attach that nobody answers within this time is sent again
 FAILED_MAX = 64
@@ -41,6 +43,8 @@ class Upstream:
     max_deliveries: int = 1
     timeout_ns: int = 0
     """How long one frame may take; 0: as long as we live."""
+    lane: Lane = "zmq"
+    """How leases are announced."""
 
 
 class EdgeSubscriber:
@@ -77,15 +81,18 @@ class EdgeSubscriber:
         self._folder, self._link, self._status_block, self._seen = folder, link, status_block, seen
         self._entry_of_input = entry
         self._previous = status_block.progress(entry)
-        self._session = self._attach_epoch = self._received = self._producer_epoch = self._entry = 0
+        self._session = self._attach_epoch = self._producer_epoch = self._entry = 0
         self._sent_ns = 0
         self._is_attached = False
         self._journal: JournalReader | None = None
         self._outbox: Outbox | None = None
-        producer = f"{upstream.producer}.{upstream.producer_replica}"
-        path = folder.completions(status_block.path.stem, producer)
-        self._completions = CompletionQueueWriter(path, upstream.window + COMPLETIONS_SPARE)
-        self._wakeup = ConsumerWakeup(self._completions, upstream.window)
+        self._receiver: Receiver
+        if upstream.lane == "shm":
+            path = folder.completions(status_block.path.stem, f"{upstream.producer}.{upstream.producer_replica}")
+            queue = CompletionQueueWriter(path, upstream.window + COMPLETIONS_SPARE)
+            self._receiver = ShmReceiver(queue, upstream.window)
+        else:
+            self._receiver = ZmqReceiver(upstream.consumer, upstream.window)
         self._failed: list[FailedAttempt] = []
         self._failed_lately: deque[FailedAttempt] = deque(maxlen=FAILED_MAX + upstream.window)
         self._unheard: list[Lease] = []  # failed, and their leases still stand
@@ -105,7 +112,7 @@ class EdgeSubscriber:
     @property
     def is_awaited(self) -> bool:
         """Whether, at our last look, the producer asked for completed leases."""
-        return self._wakeup.notify != NOTIFY_NONE
+        return self._receiver.is_awaited
 
     def ledger(self) -> EdgeLedger | None:
         """Return the edge's ledger as it is now; None: there is no edge yet."""
@@ -115,9 +122,11 @@ class EdgeSubscriber:
         """Whether a message that names `session` is for this edge."""
         return session == self._session
 
-    def handle(self, message: Welcome | Refusal, now_ns: int) -> None:
+    def handle(self, message: Welcome | Refusal | Announce, now_ns: int) -> None:
         """Take one message of the producer; those of an earlier attach are stale and left alone."""
-        if isinstance(message, Refusal):
+        if isinstance(message, Announce):
+            self._receiver.deliver(message, now_ns)
+        elif isinstance(message, Refusal):
             self.why = f"refused by {self.upstream.producer}: {message.why}"
             _log.error("%s", self.why)
             self._sent_ns = now_ns
@@ -126,20 +135,17 @@ class EdgeSubscriber:
             journal = self._journal
             entry = None if journal is None else journal.entry_of(self._session)
             if journal is not None and entry is not None:
-                self._entry, self._received = entry, journal.tag_before(entry)
+                self._entry = entry
+                self._receiver.attached(journal, entry, self._session, message.producer_epoch)
                 self._is_attached, self._producer_epoch, self.why = True, message.producer_epoch, ""
                 _log.info("attached to %s", self.upstream.producer)
 
     def receive(self) -> bool:
         """Wake up, take what was granted, and say whether something was; leases ended meanwhile are skipped."""
-        self._wakeup.wake_up()
-        last, journal = self._look(), self._journal
-        if last == self._received or journal is None:
-            return False
-        leases = journal.leases(self._entry, self._session, self._received, last)
-        if len(leases) != last - self._received:
+        self._look()
+        leases, has_ended = self._receiver.receive()
+        if has_ended:
             self._is_sign_due = True
-        self._received = last
         for lease in leases:
             name = lease.key, lease.sequence
             self.held[name] = lease
@@ -147,27 +153,22 @@ class EdgeSubscriber:
             if lease.delivery > 1:  # the failures of this frame have been heard
                 lately = [failed for failed in self._failed_lately if failed[:2] != name]
                 self._failed_lately = deque(lately, maxlen=self._failed_lately.maxlen)
-        return True
+        return bool(leases)
 
     def fall_asleep(self) -> bool:
         """Say that we wait to be woken; whether there is something for us, or to tell, before that could be seen."""
-        self._wakeup.fall_asleep()
-        return self._look() != self._received or self._must_ring()
+        has_news = self._receiver.fall_asleep(len(self.leases))
+        self._look()
+        return has_news
 
-    def _look(self) -> int:
-        """Return the delivery tag of the last lease announced to us; note what the producer asks for."""
-        journal = self._journal
-        if not self._is_attached or journal is None:
-            self._wakeup.look(None)
-            self.is_outlived = False
-            return self._received
-        self._wakeup.look(journal)
-        self.is_outlived = journal.producer_epoch != self._producer_epoch
-        return journal.last_tag(self._entry)
+    def due_ns(self) -> int:
+        """Return the monotonic time at which the producer is owed something."""
+        return self._receiver.due_ns()
 
-    def _must_ring(self) -> bool:
+    def _look(self) -> None:
+        """Take note of whether the producer that we are attached to has a successor."""
         journal = self._journal
-        return self._is_attached and journal is not None and self._wakeup.must_ring(journal, len(self.leases))
+        self.is_outlived = self._is_attached and journal is not None and journal.producer_epoch != self._producer_epoch
 
     def tick(self, now_ns: int) -> None:
         """Attach, or attach again, where that is due."""
@@ -178,6 +179,7 @@ class EdgeSubscriber:
         elif self.is_outlived:
             _log.info("%s was restarted: attaching again", self.upstream.producer)
             self._is_attached = False
+            self._receiver.left()
             self._sent_ns = 0
         elif self._is_attached and journal is not None and journal.entry_of(self._session) != self._entry:
             _log.warning("%s has let this replica go: attaching anew", self.upstream.producer)
@@ -215,8 +217,7 @@ class EdgeSubscriber:
         if delivery_tag and not self._unheard:  # else our page would call those finished, should we die
             self._status_block.note_finished(self._entry_of_input, delivery_tag)
         # A durable one's leases get other numbers when its successor attaches; and nobody ends them early.
-        self._completions.append(*name, 0 if lease is None or self.upstream.is_durable else lease.delivery_tag)
-        self._wakeup.note_completed()
+        self._receiver.complete(name, 0 if lease is None or self.upstream.is_durable else lease.delivery_tag)
 
     def fail(self, name: FrameName, why: str, kind: FailureKind = FailureKind.RETRYABLE) -> None:
         """Note that the attempt at a frame failed; the producer is told at the next `flush`."""
@@ -247,9 +248,7 @@ class EdgeSubscriber:
                 outbox.try_send(Failure(self.upstream.consumer, self._session, tuple(self._failed)))
             self._failed_lately.extend(self._failed)
             self._failed.clear()
-        if outbox is not None and self._must_ring():
-            self._wakeup.note_told()
-            outbox.ring()
+        self._receiver.flush(outbox, len(self.leases))
 
     def close(self) -> None:
         """Tell what is given back, leave the edge and close."""
@@ -262,7 +261,7 @@ class EdgeSubscriber:
         if self._journal is not None:
             self._journal.close()
             self._journal = None
-        self._completions.close()
+        self._receiver.close()
 
     def _attach(self, now_ns: int) -> None:
         upstream = self.upstream
@@ -276,7 +275,8 @@ class EdgeSubscriber:
         bell = self._folder.doorbell(upstream.producer, upstream.producer_replica)
         self._outbox = self._link.open_outbox(inbox, bell)
         if not self._session:
-            self._session, self._received = secrets.randbits(63) | 1, 0
+            self._session = secrets.randbits(63) | 1
+            self._receiver.begin_session()
             self._status_block.begin_session(self._entry_of_input, self._session)
         self._attach_epoch += 1
         self._sent_ns = now_ns
@@ -291,20 +291,22 @@ class EdgeSubscriber:
                 is_durable=upstream.is_durable,
                 is_ephemeral=upstream.is_ephemeral,
                 when_full=upstream.when_full,
-                received=self._received,
+                received=self._receiver.received,
                 held=tuple(self.held),
                 seen=tuple(self._seen()),
                 failed=tuple(self._failed_lately),
                 previous=self._previous,
                 max_deliveries=upstream.max_deliveries,
                 timeout_ns=upstream.timeout_ns,
-                completed=self._completions.restate(),
+                completed=self._receiver.restate(),
+                lane=upstream.lane,
             )
         )
 
     def _leave(self, why: str) -> None:
         """Begin anew: another session, nothing held (what is being worked on will be refused)."""
         self.why, self._is_attached = why, False
+        self._receiver.left()
         self._previous = self._status_block.progress(self._entry_of_input)
         self._session, self._sent_ns = 0, 0
         for lease in self.leases:  # never begun, and no longer ours

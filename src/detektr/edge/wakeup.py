@@ -94,10 +94,7 @@ class ProducerWakeup:
         for session in sessions:
             connection = self._connections.get(session)
             if connection is not None:
-                sleep_count = connection.completions.sleep_count
-                if sleep_count & 1 and sleep_count != connection.woken:
-                    connection.woken = sleep_count
-                    connection.outbox.ring()
+                connection.wake()
 
 
 class ConsumerWakeup:
@@ -125,6 +122,11 @@ class ConsumerWakeup:
         if not self._completions.is_asleep:
             self._completions.toggle_asleep()
         fence()
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the producer asked for completed leases at the last look."""
+        return self.notify != NOTIFY_NONE
 
     def look(self, journal: JournalReader | None) -> None:
         """Take note of what the producer asks for; without a journal there is no producer to ask."""

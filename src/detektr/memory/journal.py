@@ -103,6 +103,7 @@ class EdgeTerms(NamedTuple):
     mark: int
     window_total: int
     policy: int
+    lane: str
     max_deliveries: int
     timeout_ns: int
 
@@ -140,11 +141,12 @@ class Journal:
     # -- the edge: what it may hold, who reads it, how it is ----------------------------------------------------------
 
     def write_terms(
-        self, *, policy: int, is_ephemeral: bool, max_deliveries: int, timeout_ns: int, window_total: int
+        self, *, policy: int, lane: str, is_ephemeral: bool, max_deliveries: int, timeout_ns: int, window_total: int
     ) -> None:
         """Write down what the edge was made with, so that a successor can make it again."""
         words = self._words
         words[layout.EDGE_WORD_POLICY] = policy
+        words[layout.EDGE_WORD_LANE] = layout.LANES.index(lane)
         words[layout.EDGE_WORD_IS_EPHEMERAL] = is_ephemeral
         words[layout.EDGE_WORD_MAX_DELIVERIES] = max_deliveries
         words[layout.EDGE_WORD_TIMEOUT_NS] = timeout_ns
@@ -159,6 +161,7 @@ class Journal:
             mark=words[layout.EDGE_WORD_MARK],
             window_total=words[layout.EDGE_WORD_WINDOW],
             policy=words[layout.EDGE_WORD_POLICY],
+            lane=layout.LANES[words[layout.EDGE_WORD_LANE]],
             max_deliveries=words[layout.EDGE_WORD_MAX_DELIVERIES],
             timeout_ns=words[layout.EDGE_WORD_TIMEOUT_NS],
         )
@@ -368,12 +371,17 @@ class Journal:
         at, words = EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS, self._words
         words[at + ANNOUNCED_CELLS + delivery_tag % ANNOUNCED_ROOM] = cell
         words[at + ANNOUNCED_LAST_TAG] = delivery_tag
+        words[layout.EDGE_WORD_ANNOUNCED_COUNT] += 1
 
     def begin_tags(self, entry: int, delivery_tag: int) -> None:
         """Let a replica that attached read on behind the lease with this number."""
         at = EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS
         self._words[at + ANNOUNCED_LAST_TAG] = delivery_tag
         self._words[at + ANNOUNCED_BASE_TAG] = delivery_tag
+
+    def tag_before(self, entry: int) -> int:
+        """Return the delivery tag of the last lease that was settled when the replica of an entry attached."""
+        return self._words[EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS + ANNOUNCED_BASE_TAG]
 
     def records(self) -> Iterator[CellRecord]:
         """Return every frame that is queued or leased, oldest first."""

@@ -189,6 +189,8 @@ class JournalReader:
             refused=header[layout.EDGE_WORD_REFUSED],
             mark=header[layout.EDGE_WORD_MARK],
             attached=header[layout.EDGE_WORD_ATTACHED],
+            lane=layout.LANES[header[layout.EDGE_WORD_LANE] % len(layout.LANES)],
+            announced=header[layout.EDGE_WORD_ANNOUNCED_COUNT],
             is_stalled=header[layout.EDGE_WORD_STALLED_SINCE_NS] != 0,
         )
 

@@ -27,13 +27,14 @@ from detektr.nodes.control import EVENTS_MAX, ControlLine
 from detektr.nodes.dead_letter import save_frame
 from detektr.nodes.spec import NodeSpec
 from detektr.wire.link import Link
-from detektr.wire.message import Failure, Refusal, Welcome
+from detektr.wire.message import Announce, Failure, Refusal, Release, Welcome
 
 TICK_NS = 1_000_000_000  # a look at everything that nobody rings for ...
 UNSERVED_TICK_NS = 300_000_000  # ... while frames wait and nobody is there to take them ...
 ATTACH_TICK_NS = 50_000_000  # ... and while a producer is missing
 EVENTS_PENDING_MAX = 4096
-_TO_CONSUMER = (Welcome, Refusal)
+_TO_CONSUMER = (Welcome, Refusal, Announce)
+_OF_FRAMES = (Failure, Announce, Release)  # the other messages change who is attached
 _log = logging.getLogger(__name__)
 
 
@@ -73,7 +74,7 @@ class Node(ABC):
         self.stop_deadline_ns = 0
         self._events: deque[Event] = deque(maxlen=EVENTS_PENDING_MAX)
         self._state = ("", "")
-        self._next_tick_ns = 0
+        self._next_tick_ns = self._wake_at_ns = 0
 
     # -- what kinds of nodes do -------------------------------------------------------------------------------------
 
@@ -180,7 +181,7 @@ class Node(ABC):
             self.link.watch(fd)
         while not self.is_over:
             may_sleep = self.turn()
-            ready = self.link.wait(self._next_tick_ns - time.monotonic_ns() if may_sleep else 0)
+            ready = self.link.wait(self._wake_at_ns - time.monotonic_ns() if may_sleep else 0)
             if ready:
                 self._hear(ready, wakeup)
                 self._next_tick_ns = 0
@@ -190,12 +191,11 @@ class Node(ABC):
         with self.lock:
             self.is_asleep = False
             publisher = self.publisher
-            if publisher.wakeup.is_asleep:
-                publisher.wakeup.wake_up(publisher.fanout.edges.values())
+            publisher.wake_up()
             now_ns = time.monotonic_ns()
-            if self.link.has_mail:
-                self._receive(now_ns)
             has_news = is_outlived = False
+            if self.link.has_mail:
+                has_news = self._receive(now_ns)
             for subscriber in self.subscribers:
                 if subscriber.receive():
                     has_news = True
@@ -215,6 +215,7 @@ class Node(ABC):
                 return False  # what the tick has changed is for another turn
             self.is_asleep = True
             has_news = self._fall_asleep()
+            self._wake_at_ns = min(self._next_tick_ns, self._due_ns())
             if self.is_ending() and not is_ending:
                 has_news, self._next_tick_ns = True, 0
         return not has_news and not self.has_work()
@@ -222,13 +223,14 @@ class Node(ABC):
     def _fall_asleep(self) -> bool:
         """Tell those before and after us that we sleep; whether there is news that they could not know to ring for."""
         has_news = False
-        edges, wakeup = self.publisher.fanout.edges, self.publisher.wakeup
-        if edges:  # of most processors nobody reads
-            has_news = wakeup.fall_asleep(edges.values())
+        publisher = self.publisher
+        has_edges = bool(publisher.fanout.edges)  # of most processors nobody reads
+        if has_edges:
+            has_news = publisher.fall_asleep()
         for subscriber in self.subscribers:
             if subscriber.fall_asleep():
                 has_news = True
-        return has_news or (bool(edges) and not wakeup.is_blocked and self.is_blocked())
+        return has_news or (has_edges and not publisher.is_blocked and self.is_blocked())
 
     def serve(self) -> None:
         """Do the loop's work for the edges from another thread, which has news, if the loop sleeps; else it will."""
@@ -240,15 +242,19 @@ class Node(ABC):
                 return
             publisher = self.publisher
             self._serve(time.monotonic_ns(), is_ending=False)
-            while self.is_asleep and (publisher.wakeup.fall_asleep(publisher.fanout.edges.values()) or self.has_work()):
+            while self.is_asleep and (publisher.fall_asleep() or self.has_work()):
                 self._serve(time.monotonic_ns(), is_ending=False)
+            if publisher.due_ns() < self._wake_at_ns:
+                self.link.wake()  # the loop sleeps until later
 
     def _serve(self, now_ns: int, *, is_ending: bool) -> bool:
         """Work, and move leases; whether there was something to do."""
         has_moved, publisher = self.step(now_ns), self.publisher
         if publisher.fanout.edges:
-            publisher.wakeup.is_blocked = is_ending or self.is_blocked()
+            publisher.is_blocked = is_ending or self.is_blocked()
             has_moved |= publisher.pump(now_ns)
+            if now_ns >= publisher.due_ns():
+                publisher.tell_again(now_ns)
         self.settle(publisher.collect())
         return has_moved
 
@@ -297,13 +303,21 @@ class Node(ABC):
         """Keep a dead-lettered frame's picture and the reason; returns where."""
         return save_frame(self.folder, payload, why)
 
-    def _receive(self, now_ns: int) -> None:
+    def _due_ns(self) -> int:
+        """Return the monotonic time at which a producer or a consumer is owed something."""
+        return min([self.publisher.due_ns(), *[subscriber.due_ns() for subscriber in self.subscribers]])
+
+    def _receive(self, now_ns: int) -> bool:
+        """Take what has arrived; whether leases, or completed ones, were among it."""
+        is_of_frames = False
         for message in self.link.receive():
             if isinstance(message, WireError):  # not raised: it would hold this frame, and the frame its bytes
                 self._refuse(message)
                 continue
             try:
-                if not isinstance(message, Failure):  # the others change who is attached
+                if isinstance(message, _OF_FRAMES):
+                    is_of_frames = True
+                else:
                     self._next_tick_ns = 0
                 if isinstance(message, _TO_CONSUMER):
                     if not self.subscribers:
@@ -315,6 +329,7 @@ class Node(ABC):
                     self.publisher.handle(message, now_ns)
             except WireError as fault:
                 self._refuse(fault)
+        return is_of_frames
 
     def _refuse(self, fault: WireError) -> None:
         self.status_block[layout.STATUS_WORD_WIRE_ERRORS] += 1

@@ -117,7 +117,12 @@ def spec_from_file(path: Path, kind: str, node: str, replica: int = 0) -> NodeSp
         )
     _refuse_machine(pipeline, node)
     specs = plan_processes(
-        pipeline.options.name, pipeline.graph, nodes, pipeline.folder, secrets=tuple(pipeline.secrets)
+        pipeline.options.name,
+        pipeline.graph,
+        nodes,
+        pipeline.folder,
+        secrets=tuple(pipeline.secrets),
+        announce=pipeline.options.announce,
     )
     return next(spec for spec in specs if (spec.node, spec.replica) == (node, replica))
 
@@ -279,6 +284,7 @@ def _upstreams(pipeline: str, node: str, options: NodeOptions) -> list[Upstream]
             is_ephemeral=True,
             max_deliveries=worker.max_deliveries if worker else 1,
             timeout_ns=worker.timeout_ns if worker else 0,
+            lane=(None if isinstance(options, CaptureOptions) else options.announce) or "zmq",
         )
         for producer in inputs_of(options)
         for part in _parts(pipeline, producer, options)

@@ -123,6 +123,7 @@ class _Run:
             pipeline.folder,
             secrets=tuple(pipeline.secrets),
             is_audited=pipeline.options.audit.to != "none",
+            announce=pipeline.options.announce,
         )
         self.supervisor = Supervisor(
             specs,

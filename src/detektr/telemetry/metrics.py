@@ -108,6 +108,11 @@ class PipelineCollector(Collector):
                 key = [self._pipeline, edge.producer, edge.consumer, reason]
                 dropped.add_metric(key, edge.dropped.get(reason, 0))
         yield dropped
+        text = "Leases announced to consumers, by how: in ZeroMQ messages or in shared memory."
+        announced = CounterMetricFamily("detektr_edge_announced", text, labels=[*labels, "lane"])
+        for edge in edges:
+            announced.add_metric([self._pipeline, edge.producer, edge.consumer, edge.lane], edge.announced)
+        yield announced
         for name, text, value in gauges:
             gauge = GaugeMetricFamily(f"detektr_edge_{name}", text, labels=labels)
             for edge in edges:

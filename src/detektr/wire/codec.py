@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 
 from detektr.errors import WireError
-from detektr.wire.message import Attach, Detach, Failure, FailureKind, Message, Refusal, Welcome
+from detektr.memory.layout import NOTIFY_EACH
+from detektr.wire.message import (
+    Announce,
+    AnnouncedLease,
+    Attach,
+    Detach,
+    Failure,
+    FailureKind,
+    Message,
+    Refusal,
+    Release,
+    Welcome,
+)
 
-VERSION = 3
+VERSION = 3  # of what attaches and leaves: a list of fields
+LANE_VERSION = 1  # of announcements and releases: maps, for readers in other languages too; docs/internals/lane.md
 MESSAGE_BYTES_MAX = 16 << 20
 LEASES_MAX = 1 << 17  # what a buffer of the longest queues holds, and says when it attaches
 TEXT_CHARS_MAX = 16_384
@@ -19,12 +32,40 @@ _U64_MAX = (1 << 64) - 1
 _TAG_MAX = (1 << 63) - 1  # far from where counting on would leave a word
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")  # becomes part of a file's name
 _KINDS: tuple[type[Message], ...] = (Attach, Welcome, Refusal, Failure, Detach)
+_LEASE_KEYS = ("tag", "delivery", "stream", "sequence", "captured_ns", "cell", "frame")
 _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
 
 
 def encode(message: Message) -> bytes:
     """Return the message as bytes; what UTF-8 cannot say of a user's text is replaced by `?`."""
-    packed: bytes = msgpack.packb((VERSION, _NUMBER[type(message)], *message), unicode_errors="replace")
+    fields: object
+    if isinstance(message, Announce):
+        fields = {
+            "v": LANE_VERSION,
+            "kind": "announce",
+            "edge": message.consumer,
+            "session": message.session,
+            "producer_epoch": message.producer_epoch,
+            "after": message.after,
+            "last": message.last,
+            "acknowledged": message.acknowledged,
+            "notify": message.notify,
+            "has_ended": message.has_ended,
+            "leases": [dict(zip(_LEASE_KEYS, lease, strict=True)) for lease in message.leases],
+        }
+    elif isinstance(message, Release):
+        fields = {
+            "v": LANE_VERSION,
+            "kind": "release",
+            "edge": message.consumer,
+            "session": message.session,
+            "received": message.received,
+            "first": message.first,
+            "completed": message.completed,
+        }
+    else:
+        fields = (VERSION, _NUMBER[type(message)], *message)
+    packed: bytes = msgpack.packb(fields, unicode_errors="replace")
     return packed
 
 
@@ -44,8 +85,10 @@ def decode(payload: bytes) -> Message:
         raise WireError(
             f"message of {len(payload)} bytes is not msgpack: {str(fault) or type(fault).__name__}"
         ) from None
+    if isinstance(fields, dict):
+        return _lane_message(fields)
     if not isinstance(fields, tuple) or len(fields) < 2:
-        raise WireError(f"message must be a list of fields; got {fields!r:.80}")
+        raise WireError(f"message must be a map, or a list of fields; got {fields!r:.80}")
     version, number, *rest = fields
     if type(version) is not int or version != VERSION:
         raise WireError(
@@ -61,6 +104,72 @@ def decode(payload: bytes) -> Message:
         if not check(value):
             raise WireError(f"{kind.__name__}.{name} cannot be {value!r:.80}")
     return kind(*rest)
+
+
+def _lane_message(fields: dict[Any, Any]) -> Message:
+    """Read a message of the lane `zmq`; fields that are not known are left alone."""
+    version, kind = fields.get("v"), fields.get("kind")
+    if type(version) is not int or version != LANE_VERSION:
+        raise WireError(
+            f"announcement of version {version!r:.20}; this process reads version {LANE_VERSION}:"
+            " run the same detektr everywhere"
+        )
+    if kind == "announce":
+        leases = fields.get("leases")
+        if not isinstance(leases, tuple):
+            raise WireError(f"announce: leases cannot be {leases!r:.80}; expected a list of maps")
+        return Announce(
+            consumer=_field(fields, "edge", _is_name),
+            session=_field(fields, "session", _is_session),
+            producer_epoch=_field(fields, "producer_epoch", _is_count),
+            after=_field(fields, "after", _is_tag),
+            last=_field(fields, "last", _is_tag),
+            acknowledged=_field(fields, "acknowledged", _is_count),
+            notify=_field(fields, "notify", _is_notify),
+            has_ended=_field(fields, "has_ended", _is_flag),
+            leases=tuple([_lease(lease) for lease in leases]),
+        )
+    if kind == "release":
+        return Release(
+            consumer=_field(fields, "edge", _is_name),
+            session=_field(fields, "session", _is_session),
+            received=_field(fields, "received", _is_tag),
+            first=_field(fields, "first", _is_count),
+            completed=_field(fields, "completed", _are_completed),
+        )
+    raise WireError(f"announcement of the unknown kind {kind!r:.40}; expected announce or release")
+
+
+def _field(fields: dict[Any, Any], name: str, is_right: Callable[[Any], bool]) -> Any:
+    value = fields.get(name)
+    if not is_right(value):
+        raise WireError(f"{fields['kind']}: {name} cannot be {value!r:.80}")
+    return value
+
+
+def _lease(fields: Any) -> AnnouncedLease:
+    if not isinstance(fields, dict):
+        raise WireError(f"announce: a lease cannot be {fields!r:.80}; expected a map")
+    *counts, payload = [fields.get(name) for name in _LEASE_KEYS]
+    for count in counts:
+        if type(count) is not int or not 0 <= count <= _U64_MAX:
+            raise WireError(f"announce: a lease cannot have {count!r:.40} among {', '.join(_LEASE_KEYS[:-1])}")
+    if not isinstance(payload, bytes):
+        raise WireError(f"announce: what is announced cannot be {payload!r:.80}; expected bytes")
+    tag, delivery, key, sequence, captured_ns, cell = cast("list[int]", counts)
+    return tag, delivery, key, sequence, captured_ns, cell, payload
+
+
+def _is_session(value: Any) -> bool:
+    return _is_count(value) and value > 0
+
+
+def _is_tag(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _TAG_MAX
+
+
+def _is_notify(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= NOTIFY_EACH
 
 
 def _is_count(value: Any) -> bool:
@@ -100,21 +209,23 @@ def _is_flag(value: Any) -> bool:
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "consumer": _is_name,
     "replica": _is_name,
-    "session": lambda value: _is_count(value) and value > 0,
+    "session": _is_session,
     "attach_epoch": _is_count,
     "window": lambda value: _is_count(value) and 0 < value <= 1 << 20,
     "is_durable": _is_flag,
     "is_ephemeral": _is_flag,
     "when_full": lambda value: value in ("", "drop-oldest", "drop-newest", "block"),
-    "received": lambda value: _is_count(value) and value <= _TAG_MAX,
+    "received": _is_tag,
     "held": _are(_is_count, _is_count),
     "seen": _are(_is_count, _is_count),
     "failed": _are(_is_count, _is_count, _is_failure_kind, _is_text),
     "previous": lambda value: isinstance(value, tuple) and len(value) == 3 and all(map(_is_count, value)),
     "max_deliveries": lambda value: _is_count(value) and 0 < value <= 100,
     "timeout_ns": _is_count,
+    "lane": lambda value: value in ("zmq", "shm"),
     "completed": _is_count,
     "producer_epoch": _is_count,
     "why": _is_text,
 }
+_are_completed = _are(_is_count, _is_count, _is_count)
 _CHECKS_OF = {kind: tuple(_CHECKS[name] for name in kind._fields) for kind in _KINDS}

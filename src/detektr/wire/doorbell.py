@@ -40,12 +40,12 @@ class Doorbell:
             if not self._is_closed:
                 os.write(self._fd, RING)
 
-    def drain(self) -> None:
-        """Take every ring so far out of the pipe, so that it never fills up."""
+    def drain(self) -> bool:
+        """Take every ring so far out of the pipe, so that it never fills up; whether there was one."""
         try:
-            os.read(self._fd, _READ_BYTES)
-        except BlockingIOError:  # nobody has
-            return
+            return bool(os.read(self._fd, _READ_BYTES))
+        except BlockingIOError:  # nobody has rung
+            return False
 
     def close(self) -> None:
         """Close the pipe and take its name away."""

@@ -54,7 +54,7 @@ class Link:
         self.has_mail = True
         """Whether the inbox may hold messages; they are not looked for otherwise."""
         self.is_rung = False
-        """Whether the doorbell rang during the last `wait`, or may have: it ended as its time was over."""
+        """Whether the doorbell rang during the last `wait`."""
         # ZeroMQ's descriptor can be read when something has changed; what, `receive` finds out.
         self._inbox_fd, self._bell_fd = int(self._inbox.get(zmq.FD)), self._doorbell.fileno()
         self._poll = select.epoll()  # remembers what it waits for: poll would tell the kernel anew each time

@@ -1,7 +1,6 @@
-"""What processes tell each other beside the frames' way: who reads, who leaves, what failed. No pixels.
+"""What processes tell each other: who reads, who leaves, what failed, and on the lane `zmq` each lease. No pixels.
 
-Leases are announced in the edge's journal and given back in the consumer's returns; no message is sent for a frame that
-is worked on well.
+On the lane `shm` leases lie in the edge's journal and completed ones in a queue; no message is sent for them.
 
 A frame is named by its stream's key and its sequence everywhere. A consumer's `session` is one life of one replica on
 one edge; its `attach_epoch` counts how often it attached, so that leases granted before the last attach are told apart.
@@ -59,6 +58,8 @@ class Attach(NamedTuple):
     """For a guest: attempts at one frame before it is dead-lettered."""
     timeout_ns: int = 0
     """For a guest: how long it may take for one frame; 0: as long as it lives."""
+    lane: str = "zmq"
+    """How leases are to be announced: `zmq` or `shm`."""
     completed: int = 0
     """How many frames were written into its returns so far; of those, this message tells all."""
 
@@ -93,4 +94,41 @@ class Detach(NamedTuple):
     session: int
 
 
-Message = Attach | Welcome | Refusal | Failure | Detach
+AnnouncedLease = tuple[int, int, int, int, int, int, bytes]
+"""Delivery tag, count of deliveries, stream key, sequence, monotonic time of capture, cell of the journal, and the
+payload: a packed descriptor or event, packed once by whoever made it."""
+
+
+class Announce(NamedTuple):
+    """Producer to consumer, on the lane `zmq`: these leases are yours, and this is what I know of you."""
+
+    consumer: str
+    session: int
+    producer_epoch: int
+    after: int
+    """Delivery tag before the first of this message."""
+    last: int
+    """Delivery tag of the last one; a tag without a lease was ended meanwhile."""
+    acknowledged: int
+    """How many completed leases of this session have arrived."""
+    notify: int
+    """Whether completed leases are waited for; a `NOTIFY_` number of `memory.layout`."""
+    has_ended: bool
+    """Everything was delivered, and nothing more comes."""
+    leases: tuple[AnnouncedLease, ...]
+
+
+class Release(NamedTuple):
+    """Consumer to producer, on the lane `zmq`: these leases are completed, and this is what I know of yours."""
+
+    consumer: str
+    session: int
+    received: int
+    """Delivery tag of the last lease that has arrived."""
+    first: int
+    """Place of the first of `completed` in all of this session."""
+    completed: tuple[tuple[int, int, int], ...]
+    """Stream key, sequence and delivery tag, 0 where the consumer does not know it."""
+
+
+Message = Attach | Welcome | Refusal | Failure | Detach | Announce | Release

@@ -58,7 +58,7 @@ def test_audit_is_a_text_or_a_mapping_and_metrics_has_a_host() -> None:
         (
             GOOD + "metrcs: {port: 1}\n",
             5,
-            ["'metrcs'", "name, cameras, camera_defaults, nodes, audit or metrics", "write `metrics`"],
+            ["'metrcs'", "name, cameras, camera_defaults, nodes, audit, metrics or announce", "write `metrics`"],
         ),
         (GOOD + "metrics: 9464\n", 5, ["`metrics` is 9464", "a mapping"]),
         (GOOD + "metrics:\n", 5, ["`metrics` is empty"]),
@@ -235,7 +235,7 @@ def test_the_json_schema_names_keys_as_the_file_does() -> None:
 def test_the_json_schema_has_a_key_for_each_option_and_no_other() -> None:
     schema = json_schema()
     expected = {"kind", "restart", "optional", "start_timeout", "drain", "input", "high_water_mark", "low_water_mark",
-                "when_full", "max_age", "guests", "per_camera"}  # fmt: skip
+                "when_full", "max_age", "guests", "per_camera", "announce"}  # fmt: skip
     assert set(schema["$defs"][BufferOptions.__name__]["properties"]) == expected
 
 

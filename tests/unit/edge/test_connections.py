@@ -8,7 +8,8 @@ from typing import cast
 
 import pytest
 
-from detektr.edge.connections import ConnectionTable, ConsumerConnection
+from detektr.edge.connections import ConnectionTable
+from detektr.edge.shm_lane import ShmConnection
 from detektr.edge.wakeup import ProducerWakeup
 from detektr.memory.completion_queue import CompletionQueueWriter, open_completion_queue
 from detektr.wire.doorbell import Doorbell, RemoteDoorbell
@@ -42,13 +43,11 @@ class Replica:
         self.completions = CompletionQueueWriter(folder / f"{name}~camera.0.completions", 8)
         self.doorbell = Doorbell(self._bell)
 
-    def connection(self) -> ConsumerConnection:
+    def connection(self) -> ShmConnection:
         """Return the way to it, as after an attach."""
         completions = open_completion_queue(self.completions.segment.path, self.completions.count)
         assert completions is not None
-        return ConsumerConnection(
-            "motion", self.name, 1, os.getpid(), cast(Outbox, RemoteDoorbell(self._bell)), completions
-        )
+        return ShmConnection("motion", self.name, 1, os.getpid(), cast(Outbox, RemoteDoorbell(self._bell)), completions)
 
     def rings(self) -> int:
         """Return how often it was rung since the last look."""
@@ -140,7 +139,7 @@ def test_there_is_news_once_somebody_gave_something_back_until_it_is_taken(
     seen = [connections.has_news([7, 8, 9])]
     replicas[1].completions.append(1, 0, 1)
     seen += [connections.has_news([7, 8, 9]), connections.has_news([7]), connections.has_news([])]
-    assert connections[8].completions.take() == [(1, 0, 1)]
+    assert connections[8].take() == [(1, 0, 1)]
     seen.append(connections.has_news([7, 8, 9]))
     assert seen == [False, True, False, False, False]
 

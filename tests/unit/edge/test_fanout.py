@@ -56,7 +56,7 @@ def test_one_full_blocking_edge_holds_up_the_others_and_a_dropping_one_does_not(
 
 def test_edges_take_turns_at_being_the_first_whose_replica_is_woken() -> None:
     woken: list[int] = []
-    fanout = Fanout(woken.extend)
+    fanout = Fanout(lambda edge: woken.extend(edge.take_announced()))
     for session in (1, 2, 3):
         fanout.add(new_edge(f"node{session}", session=session, mark=16, window_total=16))
     for sequence in range(4):

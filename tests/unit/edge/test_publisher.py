@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import pytest
 
-from detektr.edge.connections import ConsumerConnection
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.ephemeral import Producer, frames_held
 from detektr.edge.lease import SessionState
 from detektr.edge.publisher import EdgePublisher
+from detektr.edge.shm_lane import ShmConnection
 from detektr.errors import WireError
 from detektr.memory import layout
 from detektr.memory.announcement import Announcement
@@ -29,7 +29,7 @@ from detektr.wire.message import Attach
 
 
 def ephemeral(when_full: WhenFull, mark: int, window: int) -> EdgeOptions:
-    return EdgeOptions(mark=mark, low=mark - 1, when_full=when_full, window_total=window, payload_bytes=64)
+    return EdgeOptions(mark=mark, low=mark - 1, when_full=when_full, window_total=window, payload_bytes=64, lane="shm")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_guest_that_comes_again_with_broken_returns_is_refused(folder: RunFold
     publisher = make_publisher(folder, link)
     status_block = acquire_status_block(folder, "guest-1", 0, "guest")
     completions = CompletionQueueWriter(folder.completions("guest-1.0", "camera.0"), 8)
-    wanted = Attach("guest-1", "guest-1.0", 77, 1, 1, False, True, "block", 0, (), (), (), (0, 0, 0))
+    wanted = Attach("guest-1", "guest-1.0", 77, 1, 1, False, True, "block", 0, (), (), (), (0, 0, 0), lane="shm")
     status_block[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
     publisher.handle(wanted, 1)
     completions.segment.words[layout.COMPLETION_WORD_COUNT] = 1 << 50  # more than there is room for
@@ -152,7 +152,7 @@ class Reading:
         reader = open_completion_queue(self.completions.segment.path, 0)
         assert reader is not None
         outbox = cast(Outbox, RemoteDoorbell(folder.doorbell("recorder", 0)))
-        publisher._connections.add(7, ConsumerConnection("recorder", "recorder.0", 1, 1 << 22, outbox, reader))
+        publisher._connections.add(7, ShmConnection("recorder", "recorder.0", 1, 1 << 22, outbox, reader))
         assert self.edge.attach(7, "recorder.0", window, SessionState(), is_durable=False, now_ns=1)
         self.sequence = 0
 
@@ -179,9 +179,9 @@ def test_what_came_back_is_looked_at_together_once_leases_are_many(reading: Read
 
 def test_what_came_back_is_looked_at_at_once_where_somebody_waits_for_it(reading: Reading) -> None:
     assert not reading.lease_and_return()
-    reading.publisher.wakeup.is_blocked = True
+    reading.publisher.is_blocked = True
     assert reading.publisher.pump(1)
-    reading.publisher.wakeup.is_blocked = False
+    reading.publisher.is_blocked = False
     assert not reading.lease_and_return()
     reading.edge.replicas[7].is_suspended = True  # its time was over; what it says now is a sign of life
     reading.edge.offer(0, Announcement(1, 99, 1, b""))
@@ -197,7 +197,7 @@ def test_a_lease_given_back_in_time_is_delivered_however_late_that_is_looked_at(
     reader = open_completion_queue(completions.segment.path, 0)
     assert reader is not None
     outbox = cast(Outbox, RemoteDoorbell(folder.doorbell("motion", 0)))
-    publisher._connections.add(7, ConsumerConnection("motion", "motion.0", 1, 1 << 22, outbox, reader))
+    publisher._connections.add(7, ShmConnection("motion", "motion.0", 1, 1 << 22, outbox, reader))
     assert edge.attach(7, "motion.0", 4, SessionState(), is_durable=False, now_ns=1)
     edge.offer(0, Announcement(1, 0, 1, b""))
     publisher.pump(1)
@@ -211,7 +211,7 @@ def test_a_lease_given_back_in_time_is_delivered_however_late_that_is_looked_at(
 
 
 def test_completions_are_looked_at_every_time_while_the_producer_is_blocked(reading: Reading) -> None:
-    reading.publisher.wakeup.is_blocked = True
+    reading.publisher.is_blocked = True
     assert [reading.lease_and_return() for _ in range(3)] == [True, True, True]
 
 

@@ -62,7 +62,7 @@ class Bench:
         self.begin_producer()
         folder.inbox("camera", 0).touch()
         self.outbox, self.status_block = Outbox(), Progress()
-        upstream = Upstream("camera", 0, "motion", 4)
+        upstream = Upstream("camera", 0, "motion", 4, lane="shm")
         status_block, link = self.status_block, cast(Link, self.outbox)
         self.subscriber = EdgeSubscriber(upstream, 0, folder, link, status_block)
         self.completions = folder.completions("motion.0", "camera.0")

@@ -12,10 +12,11 @@ from typing import Any, cast
 
 import pytest
 
-from detektr.edge.connections import ConnectionTable, ConsumerConnection
+from detektr.edge.connections import ConnectionTable
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.lease import SessionState
+from detektr.edge.shm_lane import ShmConnection
 from detektr.edge.wakeup import ProducerWakeup
 from detektr.memory.announcement import Announcement
 from detektr.memory.completion_queue import CompletionQueueWriter, open_completion_queue
@@ -68,8 +69,9 @@ def test_a_worker_waits_for_its_own_readers_alone(*, may_work: bool) -> None:
     [(False, False, False), (False, True, True), (True, False, False)],  # the last: the next turn lets go
 )
 def test_a_node_that_has_become_blocked_says_so_before_it_sleeps(*, told: bool, found: bool, has_news: bool) -> None:
-    reclaim = SimpleNamespace(is_blocked=told, fall_asleep=lambda edges: False)
-    publisher = SimpleNamespace(fanout=SimpleNamespace(edges={"motion": None}), wakeup=reclaim)
+    publisher = SimpleNamespace(
+        fanout=SimpleNamespace(edges={"motion": None}), is_blocked=told, fall_asleep=lambda: False
+    )
     node: Any = SimpleNamespace(publisher=publisher, subscribers=[], is_blocked=lambda: found)
     assert Node._fall_asleep(node) is has_news
 
@@ -89,9 +91,8 @@ def test_another_thread_serves_until_there_is_nothing_to_do_and_everybody_knows_
     times: list[bool] = []
     node: Any = SimpleNamespace(
         is_asleep=True, lock=threading.Lock(), is_ending=lambda: False,
-        publisher=SimpleNamespace(
-            wakeup=SimpleNamespace(fall_asleep=lambda edges: completed.pop(0)), fanout=SimpleNamespace(edges={})
-        ),
+        publisher=SimpleNamespace(fall_asleep=lambda: completed.pop(0), due_ns=lambda: 2),
+        _wake_at_ns=1,
         has_work=lambda: has_work.pop(0),
         _serve=lambda now_ns, *, is_ending: times.append(is_ending),
     )  # fmt: skip
@@ -137,7 +138,7 @@ class Desk:
         reader = open_completion_queue(self.completions.segment.path, 0)
         assert reader is not None
         outbox = cast(Outbox, RemoteDoorbell(folder.doorbell("recorder", 0)))
-        self.connections.add(7, ConsumerConnection("recorder", "recorder.0", 1, 1 << 22, outbox, reader))
+        self.connections.add(7, ShmConnection("recorder", "recorder.0", 1, 1 << 22, outbox, reader))
         assert self.edges["recorder"].attach(7, "recorder.0", 1, SessionState(), is_durable=False, now_ns=1)
 
     def add(self, folder: RunFolder, name: str) -> Edge:

@@ -25,7 +25,8 @@ def test_edges_of_the_dead_end_and_what_they_held_is_gone(shm_dir: Path) -> None
     edge.attach(5, "a.0", 1, SessionState(), is_durable=False, now_ns=1)
     for sequence in range(3):
         edge.offer(0, Announcement(1, sequence, 1, b"frame"))
-    assert edge.lease_queued(1)
+    edge.lease_queued(1)
+    assert edge.take_announced()
     journal.close()
     segment.close()  # as a dead process leaves it: one leased, two queued
 

@@ -102,7 +102,7 @@ def test_node_series_come_from_its_pages() -> None:
 
 def test_no_label_holds_a_pid() -> None:
     assert {label for _, labels in scrape() for label, _ in labels} == {
-        *("from", "to", "reason"),
+        *("from", "to", "reason", "lane"),
         *("node", "replica", "state", "le"),
     }
 

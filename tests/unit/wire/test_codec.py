@@ -55,8 +55,8 @@ def test_a_name_that_could_not_be_part_of_a_files_name_is_refused(name: str) -> 
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        (7, "must be a list of fields; got 7"),
-        ([VERSION], rf"must be a list of fields; got \({VERSION},\)"),
+        (7, "must be a map, or a list of fields; got 7"),
+        ([VERSION], rf"must be a map, or a list of fields; got \({VERSION},\)"),
         ([VERSION + 1, DETACH, "motion", 1], "message of version 4; this process speaks 3"),
         ([True, DETACH, "motion", 1], "message of version True"),
         ([1.0, DETACH, "motion", 1], "message of version 1.0"),
