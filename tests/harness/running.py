@@ -28,7 +28,8 @@ class RunningPipeline:
         """Write the file; `start` (or `with`) runs it."""
         self.name, self.folder = name, folder
         self.file, self.report_file, self.log = folder / "pipeline.yaml", folder / "report.json", folder / "up.log"
-        self.file.write_text(yaml.safe_dump({"name": name, "nodes": nodes, **top}, sort_keys=False))
+        lane = {"announce": os.environ.get("TEST_ANNOUNCE", "zmq")}  # every run can be had on either lane
+        self.file.write_text(yaml.safe_dump({"name": name, "nodes": nodes, **lane, **top}, sort_keys=False))
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> RunningPipeline:
