@@ -303,7 +303,10 @@ class _Attachment:
             if isinstance(message, WireError):
                 self.status_block[layout.STATUS_WORD_WIRE_ERRORS] += 1
             elif isinstance(message, Welcome | Refusal | Announce) and self.subscriber.owns(message.session):
-                self.subscriber.handle(message, now_ns)
+                try:
+                    self.subscriber.handle(message, now_ns)
+                except WireError:
+                    self.status_block[layout.STATUS_WORD_WIRE_ERRORS] += 1
                 if isinstance(message, Welcome):
                     self._refusals = 0
                 if isinstance(message, Refusal):

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import psutil
 import pytest
 import zmq
@@ -31,7 +32,7 @@ from detektr.memory.status_block import acquire_status_block
 from detektr.wire.codec import encode
 from detektr.wire.doorbell import RemoteDoorbell
 from detektr.wire.link import Link
-from detektr.wire.message import Attach, Detach, Failure, FailureKind, Message, Refusal, Welcome
+from detektr.wire.message import Announce, Attach, Detach, Failure, FailureKind, Message, Refusal, Release, Welcome
 from tests.harness.checked import read_notes, wrong_pixels
 from tests.harness.running import RunningPipeline
 
@@ -138,6 +139,11 @@ def test_lies_are_refused_and_counted_and_every_frame_arrives(running: tuple[Run
     worker, other = workers["check.0"], workers["check.1"]
     failed = tuple((key, sequence, FailureKind.RETRYABLE, "no reason") for sequence in past)
     far = ((key, 1 << 63, 0, "\x00"), (key, (1 << 64) - 1, 1, "x" * 9000), (0, 0, 2, ""))
+    strange: list[dict[str, Any]] = [
+        {"v": 2, "kind": "announce"},
+        {"v": 1, "kind": "gossip"},
+        {"v": 1, "kind": "announce", "edge": "buffer", "session": buffer, "leases": [{"tag": -1}]},
+    ]
     lies: dict[str, list[bytes | Message]] = {
         "camera.0": [
             Welcome(buffer, 1, 1),
@@ -168,8 +174,20 @@ def test_lies_are_refused_and_counted_and_every_frame_arrives(running: tuple[Run
             attach("../x", "check.0"),
             attach("check", "../../etc/passwd.0"),
             Detach("check", 999),
+            Announce("buffer", buffer, 1, 0, 1 << 60, 0, 0, False, ()),
+            Announce("buffer", buffer, 1, 0, 0, 1 << 60, 2, True, ()),
+            Release("check", worker, 1 << 60, 1 << 40, ((key, 1, 1),)),
+            Release("check", 12345, 0, 0, ((key, 1, 1),)),
+            Release("nobody", worker, 0, 0, ()),
+            *(msgpack.packb(fields) for fields in strange),
         ],
-        "check.0": [Welcome(worker, 1, 1), Welcome(worker, 9, 9), Welcome(other, 1, 1), Refusal(other, "go away")],
+        "check.0": [
+            Announce("check", worker, 1, 0, 1 << 60, 0, 0, False, ((1, 1, key, 3, 1, 0, b"not a descriptor"),)),
+            Welcome(worker, 1, 1),
+            Welcome(worker, 9, 9),
+            Welcome(other, 1, 1),
+            Refusal(other, "go away"),
+        ],
         "check.1": [Welcome(worker, 1, 1), Failure("events", 5, failed)],
         "events.0": [Failure("events", 5, failed), attach("events", "events.0"), Detach("x", 1)],
     }

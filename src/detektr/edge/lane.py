@@ -99,7 +99,11 @@ class Receiver(ABC):
 
     @abstractmethod
     def deliver(self, message: Announce, now_ns: int) -> None:
-        """Take an announcement that came as a message."""
+        """Take an announcement that came as a message.
+
+        Raises:
+            WireError: it cannot be of our producer; says why.
+        """
 
     @abstractmethod
     def receive(self) -> tuple[list[Lease], bool]:

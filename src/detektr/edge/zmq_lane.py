@@ -26,6 +26,7 @@ from detektr.edge.connections import ConnectionTable, ConsumerConnection
 from detektr.edge.edge import Edge
 from detektr.edge.lane import NEVER_NS, Announcer, Receiver
 from detektr.edge.lease import Cell, Replica
+from detektr.errors import WireError
 from detektr.memory.announcement import FrameName, Lease
 from detektr.memory.completion_queue import Completion
 from detektr.memory.journal_reader import JournalReader
@@ -230,7 +231,8 @@ class ZmqReceiver(Receiver):
         """
         self._consumer, self._window = consumer, window
         self._session = self._producer_epoch = self._received = 0
-        self._is_attached = False
+        self._journal: JournalReader | None = None
+        self._entry = 0
         self._notify = NOTIFY_NONE
         self._leases: list[Lease] = []
         self._has_ended = False  # a lease before it reached us
@@ -250,13 +252,13 @@ class ZmqReceiver(Receiver):
 
     def attached(self, journal: JournalReader, entry: int, session: int, producer_epoch: int) -> None:
         """See `Receiver.attached`."""
-        self._session, self._producer_epoch, self._is_attached = session, producer_epoch, True
+        self._journal, self._entry, self._session, self._producer_epoch = journal, entry, session, producer_epoch
         self._received = journal.tag_before(entry)
         self._owes_since_ns, self._owes_answer = 0, False
 
     def left(self) -> None:
         """See `Receiver.left`."""
-        self._is_attached, self._notify = False, NOTIFY_NONE
+        self._journal, self._notify = None, NOTIFY_NONE
         self._leases.clear()
         self.look()
 
@@ -273,9 +275,19 @@ class ZmqReceiver(Receiver):
         return self._completed
 
     def deliver(self, message: Announce, now_ns: int) -> None:
-        """See `Receiver.deliver`."""
-        if not self._is_attached or message.producer_epoch != self._producer_epoch:
+        """See `Receiver.deliver`.
+
+        Raises:
+            WireError: it announces leases that the journal does not have, or acknowledges what was not sent.
+        """
+        journal = self._journal
+        if journal is None or message.producer_epoch != self._producer_epoch:
             return  # of a producer that has died since, or to a consumer that has left
+        last, sent = journal.last_tag(self._entry), self._completed - len(self._unsent)
+        if message.last > last:
+            raise WireError(f"Announce to {message.consumer}: lease {message.last}; its journal has {last} so far")
+        if message.acknowledged > sent:
+            raise WireError(f"Announce to {message.consumer} acknowledges {message.acknowledged} leases of {sent} sent")
         self._notify = message.notify
         while self._unacknowledged and self._acknowledged < message.acknowledged:
             self._unacknowledged.popleft()
@@ -312,7 +324,7 @@ class ZmqReceiver(Receiver):
 
     def flush(self, outbox: Outbox | None, work_left: int) -> None:
         """See `Receiver.flush`."""
-        if outbox is None or not self._is_attached:
+        if outbox is None or self._journal is None:
             return
         if self._unsent:
             is_short = self._notify == NOTIFY_SHORT and 2 * work_left <= self._window
@@ -332,7 +344,7 @@ class ZmqReceiver(Receiver):
 
     def due_ns(self) -> int:
         """See `Receiver.due_ns`."""
-        if not self._is_attached:
+        if self._journal is None:
             return NEVER_NS
         due_ns = self._company_ns()
         return min(due_ns, self._unacknowledged_since_ns + LOST_NS) if self._unacknowledged else due_ns
