@@ -64,6 +64,7 @@ class EdgePublisher:
         self._zmq = ZmqAnnouncer(self._connections)
         self._shm = ShmAnnouncer(producer.name, folder, self._connections)
         self.fanout = Fanout(self._announce_at_once)
+        self._first = 0
         self.is_blocked = False
         """Whether this process, or the one before it, can do nothing before leases are completed."""
         self._status_blocks: dict[str, StatusBlockReader] = {}
@@ -145,7 +146,9 @@ class EdgePublisher:
     def pump(self, now_ns: int) -> bool:
         """Lease what can be leased, announce it, and reclaim what was completed; whether something was."""
         has_some = False
-        for edge in tuple(self.fanout.edges.values()):
+        edges = list(self.fanout.edges.values())
+        self._first = (self._first + 1) % max(len(edges), 1)  # in turn: whoever is told last waits for a core
+        for edge in edges[self._first :] + edges[: self._first]:
             if edge.has_announced or edge.backlog.count:  # first: somebody waits for it, and reclaiming can wait
                 self._lease_queued(edge, now_ns)
             if (self.is_blocked or edge.needs_completions) and self._reclaim(edge, now_ns):
