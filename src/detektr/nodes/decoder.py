@@ -23,10 +23,10 @@ from detektr.errors import NoRoomError, SourceError
 from detektr.memory import layout
 from detektr.memory.ring import RingFacts, RingWriter
 from detektr.memory.status_block import StatusBlock
-from detektr.options import CaptureOptions
+from detektr.options import SECOND_NS, CaptureOptions
 from detektr.source_uri import is_live
 from detektr.sources import Picture, open_source
-from detektr.sources.reconnect import SECOND_NS, Reconnect
+from detektr.sources.reconnect import Reconnect
 
 PENDING_MAX = 4  # published and not yet offered; the ring has as many slots to spare
 TOGETHER = 8  # so many of a file at full speed are offered at once (0018), unless they take longer than this ...
