@@ -26,15 +26,14 @@ LAST_PICTURE_S = 1.0  # for the copy of one picture, at the very end of a drain
 _log = logging.getLogger(__name__)
 
 
-class CaptureNode(Node):
+class CaptureNode(Node[CaptureOptions]):
     """The writer of a camera's rings, one epoch after the other."""
 
     kind: ClassVar[str] = "capture"
 
-    def __init__(self, spec: NodeSpec, control: ControlLine | None = None) -> None:
+    def __init__(self, spec: NodeSpec[CaptureOptions], control: ControlLine | None = None) -> None:
         """See `Node`; a run's number and its sequences go on where a dead predecessor left them."""
         super().__init__(spec, control)
-        assert isinstance(spec.options, CaptureOptions)
         run = self.status_block[layout.STATUS_WORD_RUN] or int.from_bytes(os.urandom(4), "big") | 1
         self.status_block[layout.STATUS_WORD_RUN] = run
         self._key = stream_key(spec.node, run)
@@ -48,12 +47,16 @@ class CaptureNode(Node):
             spec.node, spec.options, Path(spec.folder), self.status_block, run, *rings, self.serve, self.link.wake
         )
 
-    def producer(self, spec: NodeSpec) -> Producer:
-        """Return what we are to those who read from us; a camera does not wait for guests, a file does."""
-        options = spec.options
-        assert isinstance(options, CaptureOptions)
+    def producer(self) -> Producer:
+        """Return what we are to those who read from us; a camera waits for no ephemeral consumer, a file does."""
+        options = self.spec.options
         policy: WhenFull = "drop-oldest" if is_live(options.source) else "block"
-        return replace(super().producer(spec), ephemeral_policy=options.when_full or policy)
+        return replace(
+            super().producer(),
+            ephemeral_frames=options.guests,
+            ephemeral_policy=options.when_full or policy,
+            ephemeral_mark=options.high_water_mark,
+        )
 
     def prepare(self) -> None:
         """Adopt what a predecessor left, open the source and, unless it is live, reserve its ring.
@@ -69,7 +72,7 @@ class CaptureNode(Node):
             if self._decoder.failure is not None:
                 raise self._decoder.failure
             if self._decoder.is_finished and not self._decoder.go.is_set() and not self._rings:
-                raise RefusedError(f"source {self.spec.options.source!r} has no picture")  # type: ignore[union-attr]
+                raise RefusedError(f"source {self.spec.options.source!r} has no picture")
 
     def run(self) -> None:
         """Let the frames flow."""

@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from types import FrameType
-from typing import ClassVar
+from typing import ClassVar, Generic
 
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX, unpack_descriptor
 from detektr.edge.edge_options import ReclaimMode
@@ -27,7 +27,7 @@ from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import acquire_status_block
 from detektr.nodes.control import EVENTS_MAX, ControlLine
 from detektr.nodes.dead_letter import save_frame
-from detektr.nodes.spec import NodeSpec
+from detektr.nodes.spec import NodeSpec, Options
 from detektr.wire.link import Link
 from detektr.wire.message import Failure, Refusal, Welcome
 
@@ -39,12 +39,12 @@ _TO_CONSUMER = (Welcome, Refusal)
 _log = logging.getLogger(__name__)
 
 
-class Node(ABC):
+class Node(ABC, Generic[Options]):
     """One process of a node. `prepare` may refuse, `run` works until the end, `close` leaves nothing behind."""
 
     kind: ClassVar[str]
 
-    def __init__(self, spec: NodeSpec, control: ControlLine | None = None) -> None:
+    def __init__(self, spec: NodeSpec[Options], control: ControlLine | None = None) -> None:
         """Take the node's name: lock its page and bind its socket.
 
         Raises:
@@ -57,7 +57,7 @@ class Node(ABC):
         self.status_block = acquire_status_block(self.folder, spec.node, spec.replica, self.kind)
         self.link = Link(self.folder.inbox(spec.node, spec.replica), self.folder.doorbell(spec.node, spec.replica))
         self.publisher = EdgePublisher(
-            self.producer(spec),
+            self.producer(),
             self.folder,
             self.link,
             self.report,
@@ -79,15 +79,15 @@ class Node(ABC):
 
     # -- what kinds of nodes do -------------------------------------------------------------------------------------
 
-    def producer(self, spec: NodeSpec) -> Producer:
-        """Return what we are to those who read from us."""
+    def producer(self) -> Producer:
+        """Return what we are to those who read from us; a consumer that is not in the file may read nothing."""
         return Producer(
-            node=spec.node,
-            replica=spec.replica,
+            node=self.spec.node,
+            replica=self.spec.replica,
             payload_bytes=DESCRIPTOR_BYTES_MAX,
-            ephemeral_frames=getattr(spec.options, "guests", 0),
+            ephemeral_frames=0,
             ephemeral_policy="drop-oldest",
-            ephemeral_mark=getattr(spec.options, "high_water_mark", 0),
+            ephemeral_mark=0,
         )
 
     def prepare(self) -> None:
@@ -175,7 +175,7 @@ class Node(ABC):
         """For a durable consumer: per stream, the next sequence that it expects."""
         return []
 
-    def settle(self, names: list[tuple[int, int]]) -> None:  # noqa: B027 -- workers' events hold nothing
+    def settle(self, names: list[tuple[int, int]]) -> None:
         """Take note of the step, and that no edge needs these frames any more; consumers have been told by then."""
 
     # -- the loop ---------------------------------------------------------------------------------------------------
@@ -214,8 +214,10 @@ class Node(ABC):
                 has_news = True
             for subscriber in self.subscribers:
                 subscriber.flush()
-            # Rung for no frame: something has ended, or somebody waits for us. At the end any news may be the last.
-            is_due = (is_rung and (not has_news or is_outlived)) or (is_ending and (is_rung or has_news))
+            woken_without_work = is_rung and not has_news  # a peer has exited, or waits for us
+            producer_changed = is_rung and is_outlived  # it was restarted, and its successor waits for us to attach
+            last_news_while_ending = is_ending and (is_rung or has_news)  # it may be what we wait for to end
+            is_due = woken_without_work or producer_changed or last_news_while_ending
             if is_due or now_ns >= self._next_tick_ns:
                 self._tick(now_ns)
                 self._next_tick_ns = now_ns + self.tick_ns()
