@@ -255,6 +255,10 @@ class Node(ABC, Generic[Options]):
             while self.is_asleep and (self.publisher.reclaim.fall_asleep() or self.has_work()):
                 self._serve(time.monotonic_ns(), is_ending=False)
 
+    def wake(self) -> None:
+        """Let the loop look at what has changed, from another thread."""
+        self.link.wake()
+
     def _serve(self, now_ns: int, *, is_ending: bool) -> bool:
         """Work, and move leases; whether there was something to do."""
         has_moved, publisher = self.step(now_ns), self.publisher

@@ -10,7 +10,7 @@ import pytest
 
 from detektr.edge.edge_options import ReclaimMode
 from detektr.memory.layout import WANTED, WANTED_ALL, WANTED_AWAKE, WANTED_EACH
-from detektr.nodes.decoder import LONGEST_NS
+from detektr.nodes.publish_queue import LONGEST_NS
 from tests.harness.interpreted import interpreted
 
 _node, _capture, _worker = interpreted("detektr.nodes.node", "detektr.nodes.capture", "detektr.nodes.worker")
@@ -47,22 +47,21 @@ def test_the_most_urgent_of_those_before_us_counts_also_while_they_are_awake(
         (True, True, ReclaimMode.BLOCKED),
     ],
 )
-def test_a_capture_wants_its_slots_as_its_decoder_does(
+def test_a_capture_wants_its_slots_as_its_thread_does(
     *, is_waiting: bool, is_ahead: bool, reclaim_mode: ReclaimMode
 ) -> None:
-    node: Any = SimpleNamespace(_decoder=SimpleNamespace(is_waiting=is_waiting, is_ahead=is_ahead))
+    queue, reader = SimpleNamespace(is_waiting=is_waiting), SimpleNamespace(is_ahead=is_ahead)
+    node: Any = SimpleNamespace(_queue=queue, _reader=reader)
     assert CaptureNode.reclaim_mode(node) is reclaim_mode
 
 
 @pytest.mark.parametrize(
     ("is_batch", "is_finished", "is_soon"), [(True, False, True), (True, True, False), (False, False, False)]
 )
-def test_a_capture_looks_soon_at_what_its_decoder_holds_back(
-    *, is_batch: bool, is_finished: bool, is_soon: bool
-) -> None:
+def test_a_capture_looks_soon_at_what_its_queue_holds_back(*, is_batch: bool, is_finished: bool, is_soon: bool) -> None:
     node: Any = object.__new__(CaptureNode)
     node.subscribers, node.publisher = [], SimpleNamespace(is_unread=False)
-    node._decoder = SimpleNamespace(is_batch=is_batch, is_finished=is_finished)
+    node._reader, node._thread = SimpleNamespace(is_batch=is_batch), SimpleNamespace(is_finished=is_finished)
     assert node.tick_ns() == (LONGEST_NS if is_soon else _node.TICK_NS)
 
 
