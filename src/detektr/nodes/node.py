@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from types import FrameType
 from typing import ClassVar, Generic
 
@@ -25,7 +24,7 @@ from detektr.memory.journal_reader import open_journal
 from detektr.memory.layout import WANTED_AWAKE, WANTED_EACH
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import acquire_status_block
-from detektr.nodes.control import EVENTS_MAX, ControlLine
+from detektr.nodes.control import ControlLine, EventOutbox
 from detektr.nodes.dead_letter import save_frame
 from detektr.nodes.spec import NodeSpec, Options
 from detektr.wire.link import Link
@@ -34,7 +33,6 @@ from detektr.wire.message import Failure, Refusal, Welcome
 TICK_NS = 1_000_000_000  # a look at everything that nobody rings for ...
 UNREAD_TICK_NS = 300_000_000  # ... while frames wait and nobody is there to take them ...
 ATTACH_TICK_NS = 50_000_000  # ... and while a producer is missing
-EVENTS_PENDING_MAX = 4096
 _TO_CONSUMER = (Welcome, Refusal)
 _log = logging.getLogger(__name__)
 
@@ -73,7 +71,7 @@ class Node(ABC, Generic[Options]):
         self.is_stopping = self.is_final = False
         self.stopped_by = 0  # the signal that began the stop
         self.stop_deadline_ns = 0
-        self._events: deque[Event] = deque(maxlen=EVENTS_PENDING_MAX)
+        self._outbox = None if control is None else EventOutbox(control)
         self._state = ("", "")
         self._next_tick_ns = 0
 
@@ -280,7 +278,8 @@ class Node(ABC, Generic[Options]):
             for _, _, _, path in self.folder.journals(self.spec.node, self.spec.replica):
                 path.unlink(missing_ok=True)
         self.link.close()
-        self._tell()
+        if self._outbox is not None:
+            self._outbox.send()
         self.status_block.close(unlink=is_own)
         if self.control is not None and self.control.is_cut:
             self.folder.sweep_if_abandoned()  # what others left who went before us, and the supervisor did not take
@@ -299,12 +298,11 @@ class Node(ABC, Generic[Options]):
 
     def report(self, event: Event) -> None:
         """Remember what happened until it can be told; when that takes too long the oldest is lost, and counted."""
-        if self.control is None or not self.spec.is_audited:
+        if self._outbox is None or not self.spec.is_audited:
             return
-        if len(self._events) == EVENTS_PENDING_MAX:
+        if not self._outbox.put(event):
             self.status_block[layout.STATUS_WORD_TRAIL_LOST] += 1
-        self._events.append(event)
-        if len(self._events) > EVENTS_PENDING_MAX // 4:
+        if self._outbox.is_filling:
             self._next_tick_ns = 0
 
     def identify(self, payload: bytes) -> str:
@@ -352,16 +350,8 @@ class Node(ABC, Generic[Options]):
             self.status_block.set_state(*state)
             _log.info("%s", state[1] if state[1].startswith(state[0]) else ": ".join(filter(None, state)))
             self.report(NodeStateChanged(self.status_block.path.stem, *state))
-        self._tell()
-
-    def _tell(self) -> None:
-        while self._events and self.control is not None:
-            batch = [self._events[place] for place in range(min(EVENTS_MAX, len(self._events)))]
-            told = self.control.try_tell_events(batch)
-            if not told:
-                return
-            for _ in range(told):
-                self._events.popleft()
+        if self._outbox is not None:
+            self._outbox.send()
 
     def _has_ended(self, now_ns: int) -> bool:
         if self.is_done():
