@@ -107,7 +107,7 @@ class Stations:
         for node in self.nodes:
             node.prepare()
         assert isinstance(self.camera, CaptureNode)
-        self.thread = self.camera._thread
+        self.thread = self.camera._capture_thread
         self.thread.stop()
         assert self.thread.join(THREAD_END_S)
         self.camera._reader._is_stopped.clear()

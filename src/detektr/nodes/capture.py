@@ -45,7 +45,7 @@ class CaptureNode(Node[CaptureOptions]):
         camera = spec.options.camera or spec.node
         self._writer = FrameWriter(spec.node, camera, run, spec.slots, self.folder, self.status_block)
         self._queue = PublishQueue()
-        self._thread = CaptureThread(self._reader, self._writer, self._queue, self)
+        self._capture_thread = CaptureThread(self._reader, self._writer, self._queue, self)
 
     def producer(self) -> Producer:
         """Return what we are to those who read from us; a camera waits for no ephemeral consumer, a file does."""
@@ -66,20 +66,20 @@ class CaptureNode(Node[CaptureOptions]):
         """
         super().prepare()
         self._adopt()
-        self._thread.start()
+        self._capture_thread.start()
         if not self._reader.is_live:
-            self._thread.wait_first()
-            if self._thread.failure is not None:
-                raise self._thread.failure
-            if self._thread.is_finished and self._writer.rings.is_empty:
+            self._capture_thread.wait_first()
+            if self._capture_thread.failure is not None:
+                raise self._capture_thread.failure
+            if self._capture_thread.is_finished and self._writer.rings.is_empty:
                 raise RefusedError(f"source {self.spec.options.source!r} has no picture")
 
     def run(self) -> None:
         """Let the frames flow."""
-        self._thread.start_publishing()
+        self._capture_thread.start_publishing()
         super().run()
-        if self._thread.failure is not None:
-            raise self._thread.failure
+        if self._capture_thread.failure is not None:
+            raise self._capture_thread.failure
 
     def step(self, now_ns: int) -> bool:
         """Offer what is published, as far as the edges have room."""
@@ -114,11 +114,11 @@ class CaptureNode(Node[CaptureOptions]):
     def tick_ns(self) -> int:
         """Return when to look next at what nobody rings for: also at the queue, which may hold several frames back."""
         tick_ns = super().tick_ns()
-        return min(tick_ns, LONGEST_NS) if self._reader.is_batch and not self._thread.is_finished else tick_ns
+        return min(tick_ns, LONGEST_NS) if self._reader.is_batch and not self._capture_thread.is_finished else tick_ns
 
     def is_ending(self) -> bool:
         """Whether the source has ended, or is not read any more."""
-        return self.is_stopping or self._thread.is_finished
+        return self.is_stopping or self._capture_thread.is_finished
 
     def settle(self, names: list[tuple[int, int]]) -> None:
         """Count what was offered and give slots back to the writer; a ring of a past epoch goes with its last frame."""
@@ -146,16 +146,16 @@ class CaptureNode(Node[CaptureOptions]):
 
     def stop(self, *, is_final: bool, within_ns: int | None = None) -> None:
         """Read no more; what was published is still delivered."""
-        self._thread.stop()
+        self._capture_thread.stop()
         super().stop(is_final=is_final, within_ns=within_ns)
 
     def is_done(self) -> bool:
         """Done when the source has ended, or was stopped, and every frame was taken."""
-        if not self._thread.is_finished and not self.is_stopping:
+        if not self._capture_thread.is_finished and not self.is_stopping:
             return False
-        if self.is_stopping and not self._thread.has_written():
+        if self.is_stopping and not self._capture_thread.has_written():
             return False  # it will wake us
-        fanout, failure = self.publisher.fanout, self._thread.failure
+        fanout, failure = self.publisher.fanout, self._capture_thread.failure
         is_unread = not fanout.edges and not self.is_stopping and failure is None
         if is_unread or (fanout.edges and self._queue.has_frames):
             return False
@@ -165,7 +165,7 @@ class CaptureNode(Node[CaptureOptions]):
 
     def drop_rest(self, reason: str) -> int:
         """Drop what is queued, what is in flight, and what was captured and never offered."""
-        if not self._thread.has_written(LAST_PICTURE_S):
+        if not self._capture_thread.has_written(LAST_PICTURE_S):
             _log.warning("the source's memory does not answer: the picture that is read from it is left out")
         dropped = 0
         while (frame := self._queue.take()) is not None:
@@ -175,8 +175,8 @@ class CaptureNode(Node[CaptureOptions]):
 
     def close(self) -> None:
         """Stop the thread, leave, and take the rings away unless a supervisor will."""
-        self._thread.stop()
-        self._thread.join(THREAD_END_S)
+        self._capture_thread.stop()
+        self._capture_thread.join(THREAD_END_S)
         self._writer.rings.close(unlink=self.control is None or self.control.is_cut)
         super().close()
 

@@ -35,14 +35,14 @@ class CaptureThread:
         """What ended it: of the source, or a defect of ours, here or in the edges."""
         self.is_finished = False
         self._reader, self._writer, self._queue, self._edges = reader, writer, queue, edges
-        self._thread = threading.Thread(target=self._run, name="decoder", daemon=True)
+        self._running = threading.Thread(target=self._run, name="decoder", daemon=True)
         self._writing = threading.Lock()  # whoever holds it writes a picture, or sees to it that none is written
         self._has_first, self._may_publish = threading.Event(), threading.Event()
         self._has_begun = False  # to publish
 
     def start(self) -> None:
         """Begin to read, up to the first picture."""
-        self._thread.start()
+        self._running.start()
 
     def wait_first(self) -> None:
         """Wait until a first picture has its ring, or waits for memory, or there will be none."""
@@ -67,9 +67,9 @@ class CaptureThread:
 
     def join(self, wait_s: float) -> bool:
         """After `stop`: wait so long for the thread to end; whether it has, or never began."""
-        if self._thread.is_alive():
-            self._thread.join(wait_s)
-        return not self._thread.is_alive()
+        if self._running.is_alive():
+            self._running.join(wait_s)
+        return not self._running.is_alive()
 
     def _run(self) -> None:
         try:

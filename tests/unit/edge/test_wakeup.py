@@ -61,7 +61,7 @@ def test_a_capture_wants_its_slots_as_its_thread_does(
 def test_a_capture_looks_soon_at_what_its_queue_holds_back(*, is_batch: bool, is_finished: bool, is_soon: bool) -> None:
     node: Any = object.__new__(CaptureNode)
     node.subscribers, node.publisher = [], SimpleNamespace(is_unread=False)
-    node._reader, node._thread = SimpleNamespace(is_batch=is_batch), SimpleNamespace(is_finished=is_finished)
+    node._reader, node._capture_thread = SimpleNamespace(is_batch=is_batch), SimpleNamespace(is_finished=is_finished)
     assert node.tick_ns() == (LONGEST_NS if is_soon else _node.TICK_NS)
 
 

@@ -36,7 +36,7 @@ def new_node(*queued: WrittenFrame, **more: Any) -> Any:
     for frame in queued:
         queue.put(frame, 0)
     node = object.__new__(_capture.CaptureNode)
-    vars(node).update(_queue=queue, _thread=LateThread(queue), _key=1, **more)
+    vars(node).update(_queue=queue, _capture_thread=LateThread(queue), _key=1, **more)
     return node
 
 
