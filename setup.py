@@ -24,7 +24,10 @@ COMPILED = {
         "shm_lane", "zmq_lane",
         "publisher", "subscriber",
     ],
-    "nodes/": ["node", "buffer", "decoder", "capture", "worker", "frame_reader", "processor", "sink"],
+    "nodes/": [
+        "node", "buffer", "frame_writer", "publish_queue", "source_reader", "capture_thread", "capture",
+        "worker", "frame_reader", "processor", "sink",
+    ],
     "sources/": ["decoded_picture", "picture_decoder", "generator", "pacing", "timeline", "auto_rotate", "video"],
 }  # fmt: skip
 """Who holds numbers and decides at every frame.

@@ -28,11 +28,12 @@ PAUSE_S = 1 / 30  # between two frames of a camera
 PAUSED_FRAMES = 100
 PICTURE = (48, 64)  # so small that its copy costs nothing beside the stations
 WARM_FRAMES = 50
+THREAD_END_S = 20
 CAPTURE, BUFFER, PROCESSOR = "capture", "buffer", "processor"
 STEPS = {
     CAPTURE: (
-        ("claim a slot", "detektr.nodes.decoder:Decoder._claim"),
-        ("pack what is announced", "detektr.nodes.decoder:pack_fields"),
+        ("claim a slot", "detektr.nodes.capture_thread:CaptureThread._claim"),
+        ("pack what is announced", "detektr.nodes.frame_writer:pack_fields"),
         ("copy the picture (tiny here)", "detektr.sources.decoded_picture:ArrayPicture.write"),
         ("publish the slot", "detektr.memory.ring:RingWriter.publish"),
         ("offer: into the journal, leased", "detektr.edge.edge:Edge.offer"),
@@ -106,11 +107,11 @@ class Stations:
         for node in self.nodes:
             node.prepare()
         assert isinstance(self.camera, CaptureNode)
-        self.decoder = self.camera._decoder
-        self.decoder.stop()
-        self.decoder.thread.join()
-        self.decoder.is_stopped.clear()
-        self.decoder.is_finished = False  # else everybody would hurry, as at the end of a run
+        self.thread = self.camera._capture_thread
+        self.thread.stop()
+        assert self.thread.join(THREAD_END_S)
+        self.camera._reader._is_stopped.clear()
+        self.thread.is_finished = False  # else everybody would hurry, as at the end of a run
         self.picture = ArrayPicture(np.zeros((*PICTURE, 3), np.uint8), PictureLayout("bgr24", PICTURE[1], PICTURE[0]))
         while not all(subscriber.is_attached for node in self.nodes for subscriber in node.subscribers):
             for node in self.nodes:
@@ -120,8 +121,8 @@ class Stations:
                 wake(node)
 
     def publish(self) -> None:
-        """Hand a picture to the capture's decoder."""
-        self.decoder._publish(self.picture)
+        """Do with a picture what the capture's thread does."""
+        self.thread._publish(self.picture)
 
     def close(self) -> None:
         """Take them apart, who reads first."""

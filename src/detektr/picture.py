@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 SIDE_PIXELS_MAX = 16384  # what `width` and `height` of a capture allow
 
@@ -163,3 +168,30 @@ class PictureLayout:
         """Bytes of the whole picture."""
         last = self.planes[-1]
         return last.offset + last.row_bytes * last.rows
+
+
+class WritablePicture(Protocol):
+    """A picture that can write itself into memory, once: what a ring takes."""
+
+    @property
+    def layout(self) -> PictureLayout:
+        """How the picture will lie in a slot; may differ from the one before."""
+
+    @property
+    def pts(self) -> int | None:
+        """Presentation time in units of `time_base`; None: it has none."""
+
+    @property
+    def time_base(self) -> Fraction | None:
+        """Seconds of one unit of `pts`; None: there are no times."""
+
+    @property
+    def utc_ns(self) -> int | None:
+        """When the picture was taken or came, in nanoseconds since 1970; None: now."""
+
+    @property
+    def received_ns(self) -> int | None:
+        """Monotonic time at which its packet was read, in nanoseconds; None: now."""
+
+    def write(self, slot: npt.NDArray[np.uint8]) -> None:
+        """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""

@@ -16,9 +16,6 @@ import pytest
 
 from detektr.errors import SourceError
 from detektr.memory import layout
-from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block import acquire_status_block
-from detektr.nodes.decoder import Decoder
 from detektr.observe.status_text import describe_status
 from detektr.options import CaptureOptions
 from detektr.sources import Source, open_source
@@ -34,6 +31,7 @@ from tests.cameras.rtsp_servers import (
     silent_host,
     stream_camera,
 )
+from tests.harness.capturing import capturing
 from tests.harness.running import RunningPipeline
 from tests.process.terminal import open_terminals
 
@@ -304,38 +302,26 @@ KEPT_MIB_MAX = 8
 def test_1000_reconnections_leave_memory_and_descriptors_as_they_were(
     server: RtspServer, shm_dir: Path, wait_until: WaitUntil
 ) -> None:
-    folder = RunFolder("cycles")
-    status_block = acquire_status_block(folder, "cam", 0, "capture")
     options = CaptureOptions(source=server.url("short.mp4", is_looped=False))
     quick = Reconnect(first_ns=1_000_000, longest_ns=1_000_000)
-
-    def no_ring(facts: Any) -> Any:
-        raise AssertionError("nobody reads, so nothing is published")
-
-    decoder = Decoder(
-        "cam", options, Path(), status_block, 1, no_ring, lambda: False, lambda: None, lambda: None, quick
-    )
     process = psutil.Process()
 
     def measured() -> tuple[int, int, int]:
         gc.collect()
         return process.memory_info().rss >> 20, process.num_fds(), threading.active_count()
 
-    decoder.start()
-    decoder.go.set()
-    try:
+    with capturing(options, reconnect=quick) as capture:  # nobody reads, so nothing is published
+        status_block = capture.status_block
+        capture.thread.start()
+        capture.thread.start_publishing()
         wait_until(lambda: status_block[layout.STATUS_WORD_RECONNECTS] >= WARM, within_s=900, what=f"{WARM} cycles")
         before = measured()
         wait_until(
             lambda: status_block[layout.STATUS_WORD_RECONNECTS] >= CYCLES, within_s=1500, what=f"{CYCLES} cycles"
         )
         after = measured()
-    finally:
-        decoder.stop()
-        decoder.thread.join(10)
-        status_block.close(unlink=True)
-        folder.remove_if_empty()
+        assert capture.writer.rings.is_empty
     print(f"MiB, descriptors, threads: {before} after {WARM} cycles, {after} after {CYCLES}")
-    assert decoder.failure is None
+    assert capture.thread.failure is None
     assert after[0] - before[0] <= KEPT_MIB_MAX
     assert after[1] - before[1] <= 2 and after[2] - before[2] <= 2, "one connection more may be open by chance"

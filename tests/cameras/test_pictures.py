@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 
 import detektr
-from detektr.options import CaptureOptions
+from detektr.options import SECOND_NS, CaptureOptions
 from detektr.sources import Source, open_source
 from tests.cameras.rtsp_servers import RtspServer, UdpServer, _Server, free_port, make_clip
 from tests.process.terminal import Terminals, open_terminals
 
-SECOND_NS = 1_000_000_000
 FPS, GOP = 10, 10
 
 _TURNING_SERVER = """

@@ -16,7 +16,7 @@ from tests.harness.checked import Note, read_notes, wrong_pixels
 from tests.harness.running import RunningPipeline
 
 FRAMES = 500
-NEVER_ANNOUNCED_MAX = 5  # by one killed capture: those that its decoder has published ahead, and the one in hand
+NEVER_ANNOUNCED_MAX = 5  # by one killed capture: those that its thread has queued ahead, and the one in hand
 QUICK = {"restart": {"backoff": "10ms..50ms", "limit": "99 in 1m"}, "drain": "20s"}
 EDGE, FANOUT, JOURNAL = "detektr.edge.edge:Edge", "detektr.edge.fanout:Fanout", "detektr.memory.journal:Journal"
 SUBSCRIBER, RING = "detektr.edge.subscriber:EdgeSubscriber", "detektr.memory.ring:RingWriter"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SUSPENDS = (ast.Yield, ast.YieldFrom)
+WORDS_OF_C = {"__thread", "__asm", "__attribute", "__const", "__extension", "__inline", "__label", "__restrict",
+              "__signed", "__typeof", "__volatile", "_Atomic", "_Bool", "_Complex", "_Generic"}  # fmt: skip
 ENDS = (ast.Try, ast.With)  # what they do at the end, a compiled generator that is let go does not do
 
 
@@ -55,6 +57,17 @@ def test_fields_that_are_compiled_have_types_that_are_there_when_they_run() -> N
         and {inner.id for inner in ast.walk(field.annotation) if isinstance(inner, ast.Name)} & only_checked(module)
     ]
     assert missing == [], "the class looks its fields' types up"
+
+
+def test_no_attribute_that_is_compiled_becomes_a_word_of_c() -> None:
+    """Nothing at all is compiled where a field's name, which mypyc puts `_` before, is a keyword."""
+    taken = [
+        f"{path.name}:{each.lineno}: {each.attr}"
+        for path, module in compiled().items()
+        for each in ast.walk(module)
+        if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Store) and f"_{each.attr}" in WORDS_OF_C
+    ]
+    assert taken == []
 
 
 def only_checked(module: ast.Module) -> set[str]:

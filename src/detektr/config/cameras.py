@@ -193,7 +193,7 @@ class _Expander:
             if isinstance(one, str) and one not in groups:
                 near = nearest(one, groups)
                 known = self.values["nodes"]
-                is_shared = one in known or one in self.document.values.get(CAMERAS, {})  # type: ignore[union-attr]
+                is_shared = one in known or one in (self.document.values or {}).get(CAMERAS, {})
                 hint = f"write `{near}`" if near else "correct the name, or add that node"
                 if is_shared:
                     hint = f"write `{PER_CAMERA}: true` there too, or remove it here"

@@ -90,7 +90,8 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.depth >= DEPTH_MAX:
-            line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
+            loader: Any = self  # PyYAML's types leave `peek_event` out
+            line = loader.peek_event().start_mark.line + 1
             raise _Refused(Fault(line, f"more than {DEPTH_MAX} levels", "a pipeline file", "nest it less"))
         self.depth += 1
         node = super().compose_node(parent, index)

@@ -169,7 +169,7 @@ def _url_fault(source: str) -> Fault | None:
     if source_kind(source) != "stream":
         return None
     # Behind the last @: a camera's password may hold anything.
-    host, port = _HOST_PORT.match(source.partition("://")[2].rpartition("@")[2]).groups()  # type: ignore[union-attr]
+    host, port = next(_HOST_PORT.finditer(source.partition("://")[2].rpartition("@")[2])).groups()
     if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         what, hint = f"`source` {redact(source)!r} has the port {port!r:.20}", "write a number from 1 to 65535"
     elif not host and port is None:

@@ -13,26 +13,27 @@ from detektr.nodes.spec import NodeSpec
 from detektr.options import BufferOptions
 
 
-class BufferNode(Node):
+class BufferNode(Node[BufferOptions]):
     """Moves leases from its intakes to its edges. An intake's number is the lane of its frames."""
 
     kind: ClassVar[str] = "buffer"
 
-    def __init__(self, spec: NodeSpec, control: ControlLine | None = None) -> None:
+    def __init__(self, spec: NodeSpec[BufferOptions], control: ControlLine | None = None) -> None:
         """See `Node`."""
         super().__init__(spec, control)
         self._input_of: dict[tuple[int, int], int] = {}
         self._first_input = self._moved = 0
 
-    def producer(self, spec: NodeSpec) -> Producer:
-        """Return what we are to those who read from us; a guest waits, and drops, as our edges do."""
-        options = spec.options
-        assert isinstance(options, BufferOptions)
+    def producer(self) -> Producer:
+        """Return what we are to those who read from us; an ephemeral consumer waits, and drops, as our edges do."""
+        options = self.spec.options
         return replace(
-            super().producer(spec),
+            super().producer(),
+            ephemeral_frames=options.guests,
+            ephemeral_mark=options.high_water_mark,
             ephemeral_policy=options.when_full,
             max_age_ns=options.max_age_ns,
-            inputs=max(1, len(spec.upstreams)),
+            inputs=max(1, len(self.spec.upstreams)),
         )
 
     def prepare(self) -> None:

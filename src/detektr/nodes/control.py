@@ -9,6 +9,7 @@ import json
 import select
 import socket
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from detektr.events import Event
 
 MESSAGE_BYTES_MAX = 1 << 17
 EVENTS_MAX = 64  # in one message
+EVENTS_PENDING_MAX = 4096
 FAREWELL_NS = 1_000_000_000
 
 
@@ -108,3 +110,33 @@ class ControlLine:
             return None
         order: dict[str, Any] = json.loads(payload)
         return order
+
+
+class EventOutbox:
+    """Events until the supervisor can be told them; when that takes too long, the oldest are lost."""
+
+    def __init__(self, line: ControlLine) -> None:
+        """Send over this line."""
+        self._line = line
+        self._events: deque[Event] = deque(maxlen=EVENTS_PENDING_MAX)
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether it is time to send."""
+        return len(self._events) > EVENTS_PENDING_MAX // 4
+
+    def put(self, event: Event) -> bool:
+        """Keep an event; False: the oldest one had to go for it."""
+        has_room = len(self._events) < EVENTS_PENDING_MAX
+        self._events.append(event)
+        return has_room
+
+    def send(self) -> None:
+        """Send as many events as the line takes now."""
+        while self._events:
+            batch = [self._events[place] for place in range(min(EVENTS_MAX, len(self._events)))]
+            sent = self._line.try_tell_events(batch)
+            if not sent:
+                return
+            for _ in range(sent):
+                self._events.popleft()

@@ -16,7 +16,7 @@ from detektr.memory.ring import open_ring
 from detektr.memory.run_folder import RunFolder, state_root
 from detektr.picture import PictureLayout
 
-LETTERS_MAX = 100  # of frames, and as many of events: neither pushes the other out
+DEAD_LETTERS_KEPT_MAX = 100  # of frames, and as many of events: neither pushes the other out
 WHY_CHARS_MAX = 100_000
 _COPIES_MAX = 1000  # of one frame: each consumer of a camera may give it up
 _STRANGE = re.compile(r"[^A-Za-z0-9_.-]")
@@ -38,7 +38,7 @@ def save_dead_letter(
     layout: PictureLayout,
     slot_bytes: bytes | memoryview,
     why: str,
-    dead_letters_max: int = LETTERS_MAX,
+    dead_letters_max: int = DEAD_LETTERS_KEPT_MAX,
 ) -> Path:
     """Save a frame that was given up, readable by its owner alone, and let go of the oldest such letters.
 
@@ -134,7 +134,7 @@ def save_event(pipeline: str, producer: str, event: Mapping[str, Any], why: str)
     path = dead_letters / f"event_{producer}_{time.time_ns()}.json"
     record = {"event": event, "why": why[-WHY_CHARS_MAX:]}
     _write_new(path, (json.dumps(record, default=str, indent=1) + "\n").encode())
-    _keep_newest(dead_letters, _EVENT_LETTER, LETTERS_MAX)
+    _keep_newest(dead_letters, _EVENT_LETTER, DEAD_LETTERS_KEPT_MAX)
     return str(path)
 
 

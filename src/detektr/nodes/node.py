@@ -8,9 +8,8 @@ import signal
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from types import FrameType
-from typing import ClassVar
+from typing import ClassVar, Generic
 
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX, unpack_descriptor
 from detektr.edge.ephemeral import Producer
@@ -23,27 +22,26 @@ from detektr.memory import layout
 from detektr.memory.journal_reader import open_journal
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import acquire_status_block
-from detektr.nodes.control import EVENTS_MAX, ControlLine
+from detektr.nodes.control import ControlLine, EventOutbox
 from detektr.nodes.dead_letter import save_frame
-from detektr.nodes.spec import NodeSpec
+from detektr.nodes.spec import NodeSpec, Options
 from detektr.wire.link import Link
 from detektr.wire.message import Announce, Failure, Refusal, Release, Welcome
 
 TICK_NS = 1_000_000_000  # a look at everything that nobody rings for ...
 UNSERVED_TICK_NS = 300_000_000  # ... while frames wait and nobody is there to take them ...
 ATTACH_TICK_NS = 50_000_000  # ... and while a producer is missing
-EVENTS_PENDING_MAX = 4096
 _TO_CONSUMER = (Welcome, Refusal, Announce)
 _OF_FRAMES = (Failure, Announce, Release)  # the other messages change who is attached
 _log = logging.getLogger(__name__)
 
 
-class Node(ABC):
+class Node(ABC, Generic[Options]):
     """One process of a node. `prepare` may refuse, `run` works until the end, `close` leaves nothing behind."""
 
     kind: ClassVar[str]
 
-    def __init__(self, spec: NodeSpec, control: ControlLine | None = None) -> None:
+    def __init__(self, spec: NodeSpec[Options], control: ControlLine | None = None) -> None:
         """Take the node's name: lock its page and bind its socket.
 
         Raises:
@@ -56,7 +54,7 @@ class Node(ABC):
         self.status_block = acquire_status_block(self.folder, spec.node, spec.replica, self.kind)
         self.link = Link(self.folder.inbox(spec.node, spec.replica), self.folder.doorbell(spec.node, spec.replica))
         self.publisher = EdgePublisher(
-            self.producer(spec),
+            self.producer(),
             self.folder,
             self.link,
             self.report,
@@ -72,21 +70,21 @@ class Node(ABC):
         self.is_stopping = self.is_final = False
         self.stopped_by = 0  # the signal that began the stop
         self.stop_deadline_ns = 0
-        self._events: deque[Event] = deque(maxlen=EVENTS_PENDING_MAX)
+        self._outbox = None if control is None else EventOutbox(control)
         self._state = ("", "")
         self._next_tick_ns = self._wake_at_ns = 0
 
     # -- what kinds of nodes do -------------------------------------------------------------------------------------
 
-    def producer(self, spec: NodeSpec) -> Producer:
-        """Return what we are to those who read from us."""
+    def producer(self) -> Producer:
+        """Return what we are to those who read from us; a consumer that is not in the file may read nothing."""
         return Producer(
-            node=spec.node,
-            replica=spec.replica,
+            node=self.spec.node,
+            replica=self.spec.replica,
             payload_bytes=DESCRIPTOR_BYTES_MAX,
-            ephemeral_frames=getattr(spec.options, "guests", 0),
+            ephemeral_frames=0,
             ephemeral_policy="drop-oldest",
-            ephemeral_mark=getattr(spec.options, "high_water_mark", 0),
+            ephemeral_mark=0,
         )
 
     def prepare(self) -> None:
@@ -167,7 +165,7 @@ class Node(ABC):
         """For a durable consumer: per stream, the next sequence that it expects."""
         return []
 
-    def settle(self, names: list[tuple[int, int]]) -> None:  # noqa: B027 -- workers' events hold nothing
+    def settle(self, names: list[tuple[int, int]]) -> None:
         """Take note of the step, and that no edge needs these frames any more; consumers have been told by then."""
 
     # -- the loop ---------------------------------------------------------------------------------------------------
@@ -206,8 +204,10 @@ class Node(ABC):
                 has_news = True
             for subscriber in self.subscribers:
                 subscriber.flush()
-            # Rung for no frame: something has ended, or somebody waits for us. At the end any news may be the last.
-            is_due = (is_rung and (not has_news or is_outlived)) or (is_ending and (is_rung or has_news))
+            woken_without_work = is_rung and not has_news  # a peer has exited, or waits for us
+            producer_changed = is_rung and is_outlived  # it was restarted, and its successor waits for us to attach
+            last_news_while_ending = is_ending and (is_rung or has_news)  # it may be what we wait for to end
+            is_due = woken_without_work or producer_changed or last_news_while_ending
             if is_due or now_ns >= self._next_tick_ns:
                 self._tick(now_ns)
                 self._next_tick_ns = now_ns + self.tick_ns()
@@ -247,6 +247,10 @@ class Node(ABC):
             if publisher.due_ns() < self._wake_at_ns:
                 self.link.wake()  # the loop sleeps until later
 
+    def wake(self) -> None:
+        """Let the loop look at what has changed, from another thread."""
+        self.link.wake()
+
     def _serve(self, now_ns: int, *, is_ending: bool) -> bool:
         """Work, and move leases; whether there was something to do."""
         has_moved, publisher = self.step(now_ns), self.publisher
@@ -268,7 +272,8 @@ class Node(ABC):
             for _, _, _, path in self.folder.journals(self.spec.node, self.spec.replica):
                 path.unlink(missing_ok=True)
         self.link.close()
-        self._tell()
+        if self._outbox is not None:
+            self._outbox.send()
         self.status_block.close(unlink=is_own)
         if self.control is not None and self.control.is_cut:
             self.folder.sweep_if_abandoned()  # what others left who went before us, and the supervisor did not take
@@ -287,12 +292,11 @@ class Node(ABC):
 
     def report(self, event: Event) -> None:
         """Remember what happened until it can be told; when that takes too long the oldest is lost, and counted."""
-        if self.control is None or not self.spec.is_audited:
+        if self._outbox is None or not self.spec.is_audited:
             return
-        if len(self._events) == EVENTS_PENDING_MAX:
+        if not self._outbox.put(event):
             self.status_block[layout.STATUS_WORD_TRAIL_LOST] += 1
-        self._events.append(event)
-        if len(self._events) > EVENTS_PENDING_MAX // 4:
+        if self._outbox.is_filling:
             self._next_tick_ns = 0
 
     def identify(self, payload: bytes) -> str:
@@ -349,16 +353,8 @@ class Node(ABC):
             self.status_block.set_state(*state)
             _log.info("%s", state[1] if state[1].startswith(state[0]) else ": ".join(filter(None, state)))
             self.report(NodeStateChanged(self.status_block.path.stem, *state))
-        self._tell()
-
-    def _tell(self) -> None:
-        while self._events and self.control is not None:
-            batch = [self._events[place] for place in range(min(EVENTS_MAX, len(self._events)))]
-            told = self.control.try_tell_events(batch)
-            if not told:
-                return
-            for _ in range(told):
-                self._events.popleft()
+        if self._outbox is not None:
+            self._outbox.send()
 
     def _has_ended(self, now_ns: int) -> bool:
         if self.is_done():

@@ -26,30 +26,29 @@ ALIVE_EVERY_NS = 10_000_000  # at most so often it is said that we live, however
 EPHEMERAL_EVENTS = 1024  # kept for guests: a few MiB, and only once one comes
 
 
-class ProcessorNode(WorkerNode):
+class ProcessorNode(WorkerNode[ProcessorOptions]):
     """One replica of a processor."""
 
     kind: ClassVar[str] = "processor"
     method: ClassVar[str] = "process"
 
-    def __init__(self, spec: NodeSpec, control: ControlLine | None = None) -> None:
+    def __init__(self, spec: NodeSpec[ProcessorOptions], control: ControlLine | None = None) -> None:
         """See `Node`."""
         super().__init__(spec, control)
         self._frames = FrameReader(self.folder)
         self._unsent: deque[bytes] = deque()  # of the frame worked on last, that wait for room
         self._emitting: tuple[Lease, EdgeSubscriber] | None = None  # whose they are: it is held until they are out
-        assert isinstance(spec.options, ProcessorOptions)
         self._alive_every_ns = max(ALIVE_EVERY_NS, min(TICK_NS, spec.options.timeout_ns // 4))
         self._alive_ns = 0
 
-    def producer(self, spec: NodeSpec) -> Producer:
+    def producer(self) -> Producer:
         """Return what we are to those who read our events."""
-        options = spec.options
-        assert isinstance(options, ProcessorOptions)
+        options = self.spec.options
         return replace(
-            super().producer(spec),
+            super().producer(),
             payload_bytes=options.event_bytes,
             ephemeral_frames=EPHEMERAL_EVENTS,
+            ephemeral_mark=options.high_water_mark,
             ephemeral_policy="block",
         )
 

@@ -8,9 +8,10 @@ from detektr.edge.subscriber import EdgeSubscriber
 from detektr.memory.announcement import Lease
 from detektr.nodes.event_stream import identify_event, unpack_event
 from detektr.nodes.worker import WorkerNode
+from detektr.options import SinkOptions
 
 
-class SinkNode(WorkerNode):
+class SinkNode(WorkerNode[SinkOptions]):
     """The one process of a sink."""
 
     kind: ClassVar[str] = "sink"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic
+
+from typing_extensions import TypeVar
 
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.subscriber import Upstream
@@ -18,6 +20,8 @@ from detektr.options import (
     SinkOptions,
 )
 
+Options = TypeVar("Options", bound=NodeOptions, default=NodeOptions, covariant=True)
+"""What one kind of node can be told; `NodeSpec` alone is of any kind."""
 _KINDS: dict[str, type[NodeOptions]] = {
     "capture": CaptureOptions,
     "buffer": BufferOptions,
@@ -27,13 +31,13 @@ _KINDS: dict[str, type[NodeOptions]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeSpec:
+class NodeSpec(Generic[Options]):
     """One process of one node of one pipeline."""
 
     pipeline: str
     node: str
     replica: int = 0
-    options: NodeOptions
+    options: Options
     upstreams: tuple[Upstream, ...] = ()
     edges: dict[str, EdgeOptions] = field(default_factory=dict)
     """By consumer."""

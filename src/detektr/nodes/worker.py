@@ -12,7 +12,7 @@ import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import OverwrittenError, RefusedError, ResultError
@@ -25,9 +25,10 @@ from detektr.wire.message import FailureKind
 WHY_CHARS_MAX = 8000
 STINT_NS = 1_000_000  # so long the loop's other duties wait for quick work
 _log = logging.getLogger(__name__)
+Worker = TypeVar("Worker", bound=ProcessorOptions | SinkOptions, covariant=True)
 
 
-class WorkerNode(Node):
+class WorkerNode(Node[Worker]):
     """Takes leases from its intakes in turn and works on each in place."""
 
     method: ClassVar[str]
@@ -35,7 +36,6 @@ class WorkerNode(Node):
     def prepare(self) -> None:
         """Import and construct the user's code, and let it open what it needs."""
         options = self.spec.options
-        assert isinstance(options, ProcessorOptions | SinkOptions)
         super().prepare()
         self._user = load_worker(options.use, options.with_, self.method, Path(self.spec.folder))
         self._call: Callable[[Any], Any] = getattr(self._user, self.method, self._user)
@@ -146,7 +146,7 @@ class WorkerNode(Node):
             except Exception as fault:
                 if name == "close":
                     raise
-                raise _refusal(self.spec.options.use, f"{name}() raised", fault) from fault  # type: ignore[union-attr]
+                raise _refusal(self.spec.options.use, f"{name}() raised", fault) from fault
 
 
 def load_worker(use: str, arguments: Mapping[str, Any], method: str, folder: Path) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-# From the best to the worst; a node is as its worst process is.
-STATES = (
+# A node is as its worst process is.
+BEST_TO_WORST = (
     *("ended", "running", "draining", "waiting", "connecting", "not_found", "forbidden", "unauthorized", "tls_failed"),
     *("stalled", "starting", "restarting", "stopped", "failed"),
 )
@@ -14,7 +14,7 @@ SUPERVISED = ("starting", "restarting", "ended", "failed")  # states in which a 
 
 def worst(states: Iterable[str]) -> str:
     """Return the worst of some states."""
-    return max(states, key=lambda state: STATES.index(state) if state in STATES else 0)
+    return max(states, key=lambda state: BEST_TO_WORST.index(state) if state in BEST_TO_WORST else 0)
 
 
 def node_state(supervised: str, block_states: Iterable[str], *, is_stalled: bool) -> str:

@@ -96,7 +96,8 @@ def _open_live() -> Any:
     from rich.console import Console
     from rich.live import Live
 
-    live = Live(console=Console(file=_Unbuffered(1)), auto_refresh=False, redirect_stdout=False, redirect_stderr=False)  # type: ignore[arg-type]
+    terminal: Any = _Unbuffered(1)  # has of a text file what Rich asks of one
+    live = Live(console=Console(file=terminal), auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
     live.start()
     return live
 

@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from detektr.picture import PictureLayout
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+from detektr.picture import WritablePicture
 
 
-class Picture(Protocol):
+class Picture(WritablePicture, Protocol):
     """One decoded picture, good until the next one is asked for."""
-
-    @property
-    def layout(self) -> PictureLayout:
-        """How the picture will lie in a slot; may differ from the one before."""
-
-    @property
-    def pts(self) -> int | None:
-        """Presentation time in units of `time_base`; None: the source has none."""
-
-    @property
-    def time_base(self) -> Fraction | None:
-        """Seconds of one unit of `pts`; None: the source has no times."""
-
-    @property
-    def utc_ns(self) -> int | None:
-        """When the picture was taken or came, in nanoseconds since 1970; None: now."""
-
-    @property
-    def received_ns(self) -> int | None:
-        """Monotonic time at which its packet was read, in nanoseconds; None: now."""
 
     @property
     def is_break(self) -> bool:
         """True: the first picture of a new time line, of which the times before tell nothing."""
-
-    def write(self, slot: npt.NDArray[np.uint8]) -> None:
-        """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
 
 
 class Source(Protocol):

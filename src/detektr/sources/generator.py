@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from detektr.errors import SourceError
-from detektr.options import CaptureOptions
+from detektr.options import SECOND_NS, CaptureOptions
 from detektr.picture import SIDE_PIXELS_MAX, PictureLayout
 from detektr.sources.contract import Picture
 from detektr.sources.decoded_picture import ArrayPicture, DecodedPicture, FormatConverter
-from detektr.sources.pacing import SECOND_NS, Pacer, RateLimiter
+from detektr.sources.pacing import Pacer, RateLimiter
 from detektr.sources.timeline import exact
 from detektr.sources.user_code import UserCode, shown, told
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import av
 from av import FFmpegError, VideoFrame
 
-from detektr.options import CaptureOptions
+from detektr.options import SECOND_NS, CaptureOptions
 from detektr.sources.contract import Picture
 from detektr.sources.decoded_picture import DecodedPicture, FormatConverter
 from detektr.sources.ffmpeg_input import fault
-from detektr.sources.pacing import SECOND_NS, Pacer
+from detektr.sources.pacing import Pacer
 
 IMAGES_A_SECOND = 25.0
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from av import FFmpegError
 
 from detektr.errors import SourceError
-from detektr.options import CaptureOptions
+from detektr.options import SECOND_NS, CaptureOptions
 from detektr.redaction import redact
 from detektr.source_uri import scheme_of, source_kind
 from detektr.sources.connection import HANGING_MAX, Connection, hanging
@@ -19,7 +19,7 @@ from detektr.sources.contract import Picture
 from detektr.sources.decoded_picture import DecodedPicture, FormatConverter
 from detektr.sources.ffmpeg_input import RTSP_SCHEMES, TransportError, describe_stream, fault, input_fault
 from detektr.sources.pacing import Pacer
-from detektr.sources.packet_queue import SECOND_NS, Arrival
+from detektr.sources.packet_queue import Arrival
 from detektr.sources.picture_decoder import DecodedFrame, PictureDecoder
 from detektr.sources.timeline import Timeline, exact
 

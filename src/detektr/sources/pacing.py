@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-SECOND_NS = 1_000_000_000
+from detektr.options import SECOND_NS
+
 STEP_BACK_S_MAX = Fraction(1)  # a larger step back is a stream that began again, not jitter
 LATE_NS_MAX = SECOND_NS  # a picture that is later than this is not caught up with
 

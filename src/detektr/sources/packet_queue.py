@@ -11,11 +11,12 @@ from collections import deque
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
+from detektr.options import SECOND_NS
+
 if TYPE_CHECKING:
     from av import Packet
     from av.video.stream import VideoStream
 
-SECOND_NS = 1_000_000_000
 LATE_NS_MAX = SECOND_NS // 2  # behind the newest packet, by the stream's time; later is old
 BURST_NS_MAX = 12 * SECOND_NS  # the same where whole segments come at once: the longest that are usual, and spare
 QUIET_NS = SECOND_NS // 10  # nothing comes for this long: then nothing was waiting

@@ -14,8 +14,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from detektr.errors import SourceError
-from detektr.options import CaptureOptions
-from detektr.sources.pacing import SECOND_NS, RateLimiter
+from detektr.options import SECOND_NS, CaptureOptions
+from detektr.sources.pacing import RateLimiter
 from detektr.sources.timeline import exact
 
 LIVE_THREADS = 1  # of a decoder: cameras share the cores with each other and with who looks at the pictures

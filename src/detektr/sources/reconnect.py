@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SECOND_NS = 1_000_000_000
+from detektr.options import SECOND_NS
+
 REFUSALS = ("unauthorized", "forbidden", "not_found", "tls_failed")  # answers that a quick repetition does not change
 JITTER = 0.2  # so that cameras behind one switch do not all come at once
 

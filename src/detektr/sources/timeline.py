@@ -5,7 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-SECOND_NS = 1_000_000_000
+from detektr.options import SECOND_NS
+
 STEP_BACK_NS_MAX = SECOND_NS  # up to this, a picture came out of order; beyond, the stream's time began anew
 STEP_AHEAD_NS_MAX = 5 * SECOND_NS  # more than this ahead of what has really passed is another time line
 CLOCK_STEP_NS_MAX = SECOND_NS  # a clock that differs by more was set; by less, it is being slewed

@@ -26,14 +26,15 @@ def make_node(spec: NodeSpec, control: ControlLine | None = None) -> Node:
         RefusedError: a process of this name runs already, or the folder cannot be used.
     """
     kind = spec.options.kind
+    Kind: type[Node]
     if kind == "capture":
         from detektr.nodes.capture import CaptureNode as Kind
     elif kind == "buffer":
-        from detektr.nodes.buffer import BufferNode as Kind  # type: ignore[assignment]
+        from detektr.nodes.buffer import BufferNode as Kind
     elif kind == "processor":
-        from detektr.nodes.processor import ProcessorNode as Kind  # type: ignore[assignment]
+        from detektr.nodes.processor import ProcessorNode as Kind
     else:
-        from detektr.nodes.sink import SinkNode as Kind  # type: ignore[assignment]
+        from detektr.nodes.sink import SinkNode as Kind
     return Kind(spec, control)
 
 

@@ -11,7 +11,7 @@ from detektr.options import RestartOptions
 
 Ending = Literal["clean", "failure"]
 JITTER_SHARE = 0.25  # a pause is up to this much shorter or longer, so that what fell together does not rise together
-_SIGNALS = {
+_SIGNALS: dict[int, str] = {
     signal.SIGKILL: "out of memory?",
     signal.SIGSEGV: "segmentation fault",
     signal.SIGBUS: "bus error: shared memory full or a mapped file cut short?",
@@ -78,5 +78,5 @@ def describe_exit(status: int) -> str:
     """
     if status >= 0:
         return f"exited with {status}"
-    hint = _SIGNALS.get(-status, "")  # type: ignore[call-overload]
+    hint = _SIGNALS.get(-status, "")
     return f"killed by signal {-status}{f' ({hint})' if hint else ''}"

@@ -271,16 +271,16 @@ def _refuse_machine(pipeline: Pipeline, node: str) -> None:
 
 
 def _upstreams(pipeline: str, node: str, options: NodeOptions) -> list[Upstream]:
-    is_buffer = isinstance(options, BufferOptions)
-    window = options.guests if isinstance(options, BufferOptions) else getattr(options, "window", 0)
+    buffer = options if isinstance(options, BufferOptions) else None
     worker = options if isinstance(options, ProcessorOptions | SinkOptions) else None
+    window = buffer.guests if buffer else worker.window if worker else 0
     return [
         Upstream(
             producer=producer,
             producer_replica=part,
             consumer=node,
             window=window,
-            is_durable=is_buffer,
+            is_durable=buffer is not None,
             is_ephemeral=True,
             max_deliveries=worker.max_deliveries if worker else 1,
             timeout_ns=worker.timeout_ns if worker else 0,

@@ -13,12 +13,11 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from detektr.ledger import DROP_REASONS, EdgeLedger, merge
-from detektr.memory.status_block import AGE_BUCKETS_NS, NodeSnapshot
-from detektr.memory.status_block import STATES as BLOCK_STATES
+from detektr.memory.status_block import AGE_BUCKETS_NS, STATES, NodeSnapshot
 from detektr.telemetry.endpoint import Answer, Endpoint
 from detektr.telemetry.log import describe
 
-STATES = (*BLOCK_STATES, "restarting")  # the last one only a supervisor can say
+EXPORTED_STATES = (*STATES, "restarting")  # the last one only a supervisor can say
 # Whole octaves (0.4 ms to 0.8 s), then every second one (to 52 s): enough for a quantile, a third of the series.
 AGE_STEPS = (4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 30, 34, 38)
 _AGE_LABELS = tuple(str(AGE_BUCKETS_NS[step] / 1e9) for step in AGE_STEPS)
@@ -169,7 +168,7 @@ class PipelineCollector(Collector):
             "detektr_node_state", "1 for the state the node is in.", labels=["pipeline", "node", "state"]
         )
         for node, current in _states(snapshots, supervision).items():
-            for each in dict.fromkeys((*STATES, current)):
+            for each in dict.fromkeys((*EXPORTED_STATES, current)):
                 state.add_metric([self._pipeline, node, each], int(each == current))
         yield from (restarts, state)
 

@@ -23,7 +23,7 @@ from detektr.memory.completion_queue import CompletionQueueWriter, open_completi
 from detektr.memory.journal import adopt_journal
 from detektr.memory.layout import NOTIFY_EACH, NOTIFY_NONE, NOTIFY_SHORT
 from detektr.memory.run_folder import RunFolder
-from detektr.nodes.decoder import LONGEST_NS
+from detektr.nodes.publish_queue import LONGEST_NS
 from detektr.wire.doorbell import Doorbell, RemoteDoorbell
 from detektr.wire.link import Link, Outbox
 from tests.harness.interpreted import interpreted
@@ -41,20 +41,18 @@ def test_a_node_is_blocked_while_a_producer_before_it_waits_for_completions(
 
 
 @pytest.mark.parametrize("is_waiting", [False, True])
-def test_a_capture_is_blocked_while_its_decoder_waits_for_a_slot(*, is_waiting: bool) -> None:
-    node: Any = SimpleNamespace(_decoder=SimpleNamespace(is_waiting=is_waiting))
+def test_a_capture_is_blocked_while_its_thread_waits_for_a_slot(*, is_waiting: bool) -> None:
+    node: Any = SimpleNamespace(_queue=SimpleNamespace(is_waiting=is_waiting))
     assert CaptureNode.is_blocked(node) is is_waiting
 
 
 @pytest.mark.parametrize(
     ("is_batch", "is_finished", "is_soon"), [(True, False, True), (True, True, False), (False, False, False)]
 )
-def test_a_capture_looks_soon_at_what_its_decoder_holds_back(
-    *, is_batch: bool, is_finished: bool, is_soon: bool
-) -> None:
+def test_a_capture_looks_soon_at_what_its_queue_holds_back(*, is_batch: bool, is_finished: bool, is_soon: bool) -> None:
     node: Any = object.__new__(CaptureNode)
     node.subscribers, node.publisher = [], SimpleNamespace(is_unserved=False)
-    node._decoder = SimpleNamespace(is_batch=is_batch, is_finished=is_finished)
+    node._reader, node._capture_thread = SimpleNamespace(is_batch=is_batch), SimpleNamespace(is_finished=is_finished)
     assert node.tick_ns() == (LONGEST_NS if is_soon else _node.TICK_NS)
 
 

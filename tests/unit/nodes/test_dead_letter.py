@@ -11,7 +11,7 @@ import pytest
 
 from detektr.descriptor import Descriptor
 from detektr.frame import Frame, plane_rows
-from detektr.nodes.dead_letter import LETTERS_MAX, save_dead_letter, save_event
+from detektr.nodes.dead_letter import DEAD_LETTERS_KEPT_MAX, save_dead_letter, save_event
 from detektr.picture import FORMATS, PictureLayout
 
 
@@ -113,6 +113,6 @@ def test_letters_of_events_are_few_and_the_newest_and_push_out_no_frame_s(state_
     frame = saved[0].with_name("1753608701224_cam_cam_7_0123abcd.json")
     frame.touch()
     saved.append(Path(save_event("demo", "motion.1", {"data": {Path("x"): b"y"}.items()}, "no key of JSON's")))
-    assert sorted(saved[0].parent.iterdir()) == sorted([frame, *saved[-LETTERS_MAX:]])
+    assert sorted(saved[0].parent.iterdir()) == sorted([frame, *saved[-DEAD_LETTERS_KEPT_MAX:]])
     assert json.loads(saved[-2].read_text()) == {"event": {"data": {"count": 149}}, "why": "disk full"}
     assert stat.S_IMODE(saved[-1].stat().st_mode) == 0o600

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from av import Packet
 
-from detektr.sources.packet_queue import BYTES_MAX, PACKETS_MAX, QUIET_NS, SECOND_NS, SETTLING_NS_MAX, PacketQueue
+from detektr.options import SECOND_NS
+from detektr.sources.packet_queue import BYTES_MAX, PACKETS_MAX, QUIET_NS, SETTLING_NS_MAX, PacketQueue
 
 FPS, GOP = 10, 10
 STEP_NS = SECOND_NS // FPS

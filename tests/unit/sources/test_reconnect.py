@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from detektr.sources.reconnect import JITTER, REFUSALS, SECOND_NS, Reconnect
+from detektr.options import SECOND_NS
+from detektr.sources.reconnect import JITTER, REFUSALS, Reconnect
 
 EVEN = 0.5  # no jitter
 

@@ -17,10 +17,10 @@ import pytest
 from detektr.descriptor import Descriptor
 from detektr.errors import SourceError
 from detektr.frame import Frame
-from detektr.options import CaptureOptions
+from detektr.options import SECOND_NS, CaptureOptions
 from detektr.picture import PictureLayout
 from detektr.sources import Picture, Source, open_source
-from detektr.sources.pacing import SECOND_NS, Pacer, RateLimiter
+from detektr.sources.pacing import Pacer, RateLimiter
 
 Slot = npt.NDArray[np.uint8]
 DESCRIPTOR = Descriptor("cam", "cam", 1, 2, 3, 1, 7, 5, 1753608701224_000_000, None)

@@ -4,7 +4,8 @@ from fractions import Fraction
 
 import pytest
 
-from detektr.sources.timeline import SECOND_NS, Placed, Timeline
+from detektr.options import SECOND_NS
+from detektr.sources.timeline import Placed, Timeline
 
 TIME_BASE = Fraction(1, 1000)
 BOOTED_NS = 1_760_000_000 * SECOND_NS  # UTC of this machine minus its monotonic time

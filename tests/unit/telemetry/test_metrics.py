@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from detektr.ledger import DROP_REASONS, EdgeLedger
 from detektr.memory.status_block import AGE_BUCKETS_NS, NodeSnapshot
-from detektr.telemetry.metrics import AGE_STEPS, STATES, NodeSupervision, PipelineCollector, age_buckets
+from detektr.telemetry.metrics import AGE_STEPS, EXPORTED_STATES, NodeSupervision, PipelineCollector, age_buckets
 
 EDGES = [
     EdgeLedger(
@@ -129,7 +129,7 @@ def test_state_is_one_hot_and_the_supervisor_s_word_counts() -> None:
     values = scrape(supervision={"motion": NodeSupervision(restarts=3, state="failed"), "late": NodeSupervision()})
     assert values[key("node_restarts_total", node="motion")] == 3
     for node, current in (("motion", "failed"), ("late", "starting"), ("camera", "running")):
-        hot = {state for state in STATES if values[key("node_state", node=node, state=state)] == 1}
+        hot = {state for state in EXPORTED_STATES if values[key("node_state", node=node, state=state)] == 1}
         assert hot == {current}
 
 

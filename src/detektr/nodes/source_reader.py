@@ -1,0 +1,165 @@
+"""The pictures of one source, one after the other; a live source that is lost is opened again and again.
+
+It belongs to the thread that reads, which may wait here for FFmpeg for seconds; others `stop` it and ask how it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from detektr.errors import SourceError
+from detektr.memory import layout
+from detektr.memory.status_block import StatusBlock
+from detektr.options import SECOND_NS, CaptureOptions
+from detektr.source_uri import is_live
+from detektr.sources import Picture, Source, open_source
+from detektr.sources.reconnect import Reconnect
+
+NOTE_NS = 100_000_000  # how often the status block is told how the source is read, and what was left out of it
+_LEFT_OUT = (layout.STATUS_WORD_THINNED, layout.STATUS_WORD_CORRUPT, layout.STATUS_WORD_STALE)
+_log = logging.getLogger(__name__)
+
+
+class SourceReader:
+    """Opens one source, reads it to its end, or for ever where it is live, and says in the status block how it is."""
+
+    def __init__(
+        self, options: CaptureOptions, folder: Path, status_block: StatusBlock, reconnect: Reconnect | None = None
+    ) -> None:
+        """Prepare; nothing is opened yet.
+
+        Args:
+            options: which source, and how it is read.
+            folder: where a relative path is looked for.
+            status_block: is told how the source is read, how often it was lost, and what was left out of it.
+            reconnect: the pauses before a live source is opened again.
+        """
+        self.is_live = is_live(options.source)
+        self.is_batch = False
+        """Whether nobody waits for any one of its pictures, only for all of them; known once it is open."""
+        self.trouble: tuple[str, str] | None = ("connecting", "opening") if self.is_live else None
+        """State and why; None: pictures come."""
+        self._options, self._folder, self._status_block = options, folder, status_block
+        self._reconnect = reconnect or Reconnect()
+        self._is_stopped = threading.Event()
+        self._source: Source | None = None
+        self._pictures: Iterator[Picture] = iter(())
+        self._lost: tuple[str, str] | None = None  # why it is not open any more: state and words
+        self._before = [0, 0, 0]  # left out before it was opened
+        self._mode = ""
+        self._good_since_ns = self._noted_ns = 0
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was told to stop."""
+        return self._is_stopped.is_set()
+
+    def wait_open(self) -> bool:
+        """Open the source, a live one that was lost too, after growing pauses; False: it has ended, or is stopped.
+
+        Raises:
+            SourceError: it cannot be opened, and is not live.
+        """
+        while not self.is_stopped:
+            lost, self._lost = self._lost, None
+            if lost is None:
+                try:
+                    self._open()
+                except SourceError as fault:
+                    self.leave()
+                    self._lose(fault)
+                else:
+                    return True
+            elif self.is_live:
+                self._pause(*lost)
+            else:
+                return False
+        return False
+
+    def read(self) -> Picture | None:
+        """Wait for the next picture, which is good until the next call; None: the source is open no longer.
+
+        Raises:
+            SourceError: reading failed, and the source is not live.
+        """
+        asked_ns = time.monotonic_ns()
+        if self._good_since_ns and asked_ns - self._noted_ns > NOTE_NS:
+            self._noted_ns = asked_ns
+            self._note()
+        try:
+            picture = next(self._pictures, None)
+        except SourceError as fault:
+            self.leave()
+            self._lose(fault)
+            return None
+        if picture is None or self.is_stopped:
+            self.leave()
+            self._lost = "connecting", "the stream ended"
+            return None
+        if not self._good_since_ns:
+            self._good_since_ns, self.trouble = time.monotonic_ns(), None
+            self._introduce(picture)
+        return picture
+
+    def leave(self) -> None:
+        """Close the source, as its reader; one that is not open stays so."""
+        source = self._source
+        if source is None:
+            return
+        self._pictures = iter(())  # what yields them ends now, if it has not
+        self._note()
+        self._source = None
+        source.close()
+
+    def stop(self) -> None:
+        """Read no more, from any thread: who waits for a picture waits no longer, or only for that one."""
+        self._is_stopped.set()
+        source = self._source  # read once: the thread takes it away
+        if source is not None:
+            source.close()
+
+    def _open(self) -> None:
+        source = open_source(self._options, self._folder)
+        self._before = [self._status_block[word] for word in _LEFT_OUT]
+        self._source, self.is_batch = source, source.is_batch
+        self._noted_ns = 0
+        if self.is_stopped:  # it could not be closed before it was known
+            source.close()
+        self._pictures = source.pictures()
+
+    def _lose(self, fault: SourceError) -> None:
+        if not self.is_live:
+            raise fault
+        self._lost = fault.state, str(fault)
+
+    def _pause(self, state: str, why: str) -> None:
+        good_ns = time.monotonic_ns() - self._good_since_ns if self._good_since_ns else 0
+        self._good_since_ns = 0
+        self.trouble = state, why
+        self._status_block[layout.STATUS_WORD_RECONNECTS] += 1
+        pause_s = self._reconnect.pause_ns(state, good_ns, random.random()) / SECOND_NS
+        _log.warning("%s: %s; trying again in %.1f s", state, why, pause_s)
+        self._is_stopped.wait(pause_s)
+
+    def _note(self) -> None:
+        """Tell the status block how the source is read, and what was left out of it."""
+        source, status_block = self._source, self._status_block
+        if source is None:
+            return
+        left_out = source.thinned, source.corrupt, source.stale
+        for word, before, now in zip(_LEFT_OUT, self._before, left_out, strict=True):
+            status_block[word] = before + now
+        if source.mode != self._mode:
+            self._mode = source.mode
+            status_block.set_mode(self._mode)
+
+    def _introduce(self, picture: Picture) -> None:
+        source, size = self._source, picture.layout
+        if source is not None:
+            told = source.description, size.format, size.width, size.height, source.mode
+            _log.info("reading %s: %s %dx%d, %s", *told)
