@@ -33,7 +33,7 @@ CAPTURE, BUFFER, PROCESSOR = "capture", "buffer", "processor"
 STEPS = {
     CAPTURE: (
         ("claim a slot", "detektr.nodes.capture_thread:CaptureThread._claim"),
-        ("pack what is announced", "detektr.nodes.frame_writer:pack_fields"),
+        ("pack what is announced", "detektr.descriptor:DescriptorPacker.pack"),
         ("copy the picture (tiny here)", "detektr.sources.decoded_picture:ArrayPicture.write"),
         ("publish the slot", "detektr.memory.ring:RingWriter.publish"),
         ("offer: into the journal, leased", "detektr.edge.edge:Edge.offer"),

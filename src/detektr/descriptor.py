@@ -1,19 +1,24 @@
-"""What is announced about one frame: where it lies and what it is. No pixels."""
+"""What is announced about one frame: where it lies and what it is. No pixels.
+
+It travels as a MessagePack map, so that readers in other languages need nothing else to find the picture
+(docs/internals/lane.md). The capture packs it once, and it is passed on as it is.
+"""
 
 from __future__ import annotations
 
 import datetime
 import functools
 import hashlib
-import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgpack
 
 from detektr.errors import WireError
 
-_HEAD = struct.Struct("=7Qq?BB")  # the fields in their order, whether there is a pts, and how long the names are
-_HEAD_BYTES = _HEAD.size
+DESCRIPTOR_BYTES_MAX = 352  # of the longest names and the largest numbers, with some to spare
 _NAME_BYTES_MAX = 32
-DESCRIPTOR_BYTES_MAX = _HEAD_BYTES + 2 * _NAME_BYTES_MAX
+_U64_MAX = (1 << 64) - 1
+_MAP_OF_15 = b"\x8f"
 _new = tuple.__new__  # of a named tuple, without the function in between: on every frame's way
 
 
@@ -63,59 +68,95 @@ class Descriptor(NamedTuple):
         return moment.replace(microsecond=rest_ns // 1000)
 
 
-def pack_descriptor(descriptor: Descriptor) -> bytes:
-    """Return the descriptor as bytes, at most `DESCRIPTOR_BYTES_MAX` of them."""
-    return pack_fields(*descriptor)
+class DescriptorPacker:
+    """Packs the descriptors of one ring; what all its frames share is packed once."""
 
+    def __init__(
+        self,
+        node: str,
+        camera: str,
+        run: int,
+        epoch: int,
+        *,
+        pixel_format: str,
+        width: int,
+        height: int,
+        nbytes: int,
+        first_byte: int,
+        slot_bytes: int,
+    ) -> None:
+        """Take what the frames share.
 
-def pack_fields(
-    node: str,
-    camera: str,
-    run: int,
-    epoch: int,
-    slot: int,
-    generation: int,
-    sequence: int,
-    captured_ns: int,
-    utc_ns: int,
-    pts: int | None,
-) -> bytes:
-    """Return what `pack_descriptor` does of a descriptor with these fields."""
-    names, node_bytes, camera_bytes = _names(node, camera)
-    numbers = run, epoch, slot, generation, sequence, captured_ns, utc_ns
-    return _HEAD.pack(*numbers, pts or 0, pts is not None, node_bytes, camera_bytes) + names
+        Args:
+            node: the capture; it names the ring, with `epoch`.
+            camera: whose frames these are.
+            run: number of the capture's run.
+            epoch: number of the ring.
+            pixel_format: FFmpeg's name of it.
+            width: of the picture, in pixels.
+            height: likewise.
+            nbytes: of one picture.
+            first_byte: where the ring's first slot begins.
+            slot_bytes: from one slot to the next.
+        """
+        self._first_byte, self._slot_bytes = first_byte, slot_bytes
+        shared = {
+            "node": node,
+            "camera": camera,
+            "run": run,
+            "epoch": epoch,
+            "format": pixel_format,
+            "width": width,
+            "height": height,
+            "nbytes": nbytes,
+        }
+        packed: bytes = msgpack.packb(shared)
+        self._shared = _MAP_OF_15 + packed[1:]  # with the header of the whole map in place of its own
+
+    def pack(self, slot: int, generation: int, sequence: int, captured_ns: int, utc_ns: int, pts: int | None) -> bytes:
+        """Return a frame's descriptor as bytes, at most `DESCRIPTOR_BYTES_MAX` of them; see `Descriptor`."""
+        own: bytes = msgpack.packb(
+            {
+                "slot": slot,
+                "generation": generation,
+                "offset": self._first_byte + slot * self._slot_bytes,
+                "sequence": sequence,
+                "captured_ns": captured_ns,
+                "utc_ns": utc_ns,
+                "pts": pts,
+            }
+        )
+        return self._shared + own[1:]
 
 
 def unpack_descriptor(payload: bytes) -> Descriptor:
-    """Read a descriptor back.
+    """Read a descriptor; fields that are not known are passed over.
 
     Raises:
         WireError: the bytes are not a descriptor; says what is wrong with them.
     """
-    if len(payload) < _HEAD_BYTES:
-        raise WireError(f"descriptor of {len(payload)} bytes; even without names it has {_HEAD_BYTES}")
-    run, epoch, slot, generation, sequence, captured_ns, utc_ns, pts, has_pts, node_bytes, camera_bytes = (
-        _HEAD.unpack_from(payload)
-    )
-    node, camera = _split(payload[_HEAD_BYTES:], node_bytes, camera_bytes)
-    numbers = run, epoch, slot, generation, sequence, captured_ns, utc_ns
-    return _new(Descriptor, (node, camera, *numbers, pts if has_pts else None))
-
-
-@functools.lru_cache(maxsize=1024)
-def _names(node: str, camera: str) -> tuple[bytes, int, int]:
-    """Return both names as they are packed, and how many bytes each has."""
-    first, second = node.encode(), camera.encode()
-    return first + second, len(first), len(second)
-
-
-@functools.lru_cache(maxsize=1024)
-def _split(names: bytes, node_bytes: int, camera_bytes: int) -> tuple[str, str]:
-    """Return the names of node and camera."""
-    if node_bytes + camera_bytes != len(names) or not 0 < node_bytes <= _NAME_BYTES_MAX >= camera_bytes > 0:
-        count = _HEAD_BYTES + len(names)
-        raise WireError(f"descriptor of {count} bytes, with names of {node_bytes} and {camera_bytes} bytes")
     try:
-        return names[:node_bytes].decode(), names[node_bytes:].decode()
-    except UnicodeDecodeError:
-        raise WireError(f"descriptor with a name that is no text: {names!r}") from None
+        fields: Any = msgpack.unpackb(payload, strict_map_key=False)
+        node, camera, pts = fields["node"], fields["camera"], fields.get("pts")
+        numbers = (
+            fields["run"],
+            fields["epoch"],
+            fields["slot"],
+            fields["generation"],
+            fields["sequence"],
+            fields["captured_ns"],
+            fields["utc_ns"],
+        )
+    except KeyError as fault:
+        raise WireError(f"descriptor of {len(payload)} bytes has no {fault}") from None
+    except (ValueError, TypeError, AttributeError, IndexError, msgpack.UnpackException, RecursionError) as fault:
+        raise WireError(f"descriptor of {len(payload)} bytes is no MessagePack map: {fault}") from None
+    for number in numbers:
+        if type(number) is not int or not 0 <= number <= _U64_MAX:
+            raise WireError(f"descriptor has {number!r:.40} in place of a count")
+    if pts is not None and type(pts) is not int:
+        raise WireError(f"descriptor has {pts!r:.40} as pts; expected a number or nothing")
+    for name in (node, camera):
+        if type(name) is not str or not 0 < len(name) <= _NAME_BYTES_MAX:
+            raise WireError(f"descriptor has {name!r:.60} as a name; expected a text of 1 to {_NAME_BYTES_MAX} bytes")
+    return _new(Descriptor, (node, camera, *numbers, pts))

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgpack
 
+from detektr.descriptor import DescriptorPacker
 from detektr.errors import WireError
 from detektr.memory import layout
 from detektr.memory.layout import RING_SLOT_GENERATION, RING_SLOT_HEADER_WORDS, RING_SLOT_SEQUENCE
@@ -61,6 +62,22 @@ class RingWriter:
     def free_slots(self) -> int:
         """Slots that can be claimed now."""
         return len(self._free)
+
+    def descriptor_packer(self) -> DescriptorPacker:
+        """Return what packs the descriptors of this ring's frames."""
+        facts, picture = self.facts, self.facts.picture
+        return DescriptorPacker(
+            facts.node,
+            facts.camera,
+            facts.run,
+            facts.epoch,
+            pixel_format=picture.format,
+            width=picture.width,
+            height=picture.height,
+            nbytes=picture.nbytes,
+            first_byte=self._first,
+            slot_bytes=self._stride,
+        )
 
     def memory(self, slot: int) -> memoryview:
         """Return the writable bytes of a claimed slot, as many as one picture has."""

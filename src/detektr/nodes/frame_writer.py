@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from detektr.descriptor import pack_fields
+from detektr.descriptor import DescriptorPacker
 from detektr.errors import NoRoomError
 from detektr.memory import layout
 from detektr.memory.ring import RingFacts, RingWriter
@@ -62,6 +62,7 @@ class FrameWriter:
         self._status_block = status_block
         self._sequence = status_block[layout.STATUS_WORD_NEXT_SEQUENCE]
         self._ring: RingWriter | None = None
+        self._packer: DescriptorPacker | None = None  # of the ring
         self._views: dict[int, npt.NDArray[np.uint8]] = {}  # of the ring's slots
         self._is_short = False  # an epoch has begun, and there was no room for its ring yet
         self._only_ring_since_s = 0.0  # since when no older ring stands in its way
@@ -105,6 +106,7 @@ class FrameWriter:
                 _log.warning("no room for a ring beside the old one: waiting until the old one's frames are done")
             return False
         self._ring, self._is_short, self._only_ring_since_s = ring, False, 0.0
+        self._packer = ring.descriptor_packer()
         size, nbytes = picture.layout, ring.nbytes / (1 << 20)
         _log.info(
             "epoch %d: %s %dx%d, %d slots, %.1f MiB", epoch, size.format, size.width, size.height, ring.slots, nbytes
@@ -127,23 +129,13 @@ class FrameWriter:
         sequence, self._sequence = self._sequence, self._sequence + 1
         words, ring, payload = self._status_block.words, self._ring, b""
         epoch = words[layout.STATUS_WORD_EPOCH]
-        if ring is not None and slot is not None:
+        packer = self._packer
+        if ring is not None and packer is not None and slot is not None:
             view = self._views.get(slot)
             if view is None:
                 view = self._views[slot] = np.frombuffer(ring.memory(slot), np.uint8)
             # All that can be done before the copy is: it empties the caches, and somebody waits for what comes after.
-            payload = pack_fields(
-                self._node,
-                self._camera,
-                self._run_id,
-                epoch,
-                slot,
-                ring.generation(slot),
-                sequence,
-                captured_ns,
-                utc_ns,
-                picture.pts,
-            )
+            payload = packer.pack(slot, ring.generation(slot), sequence, captured_ns, utc_ns, picture.pts)
             picture.write(view)
             ring.publish(slot, sequence)
         words[layout.STATUS_WORD_NEXT_SEQUENCE] = self._sequence
