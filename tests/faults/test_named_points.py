@@ -24,7 +24,9 @@ COMPLETIONS, READER = (
     "detektr.memory.completion_queue:CompletionQueueWriter",
     "detektr.memory.journal_reader:JournalReader",
 )
-CONNECTION, LINK = "detektr.edge.connections:ConsumerConnection", "detektr.wire.link:Link"
+CONNECTION, LINK = "detektr.edge.shm_lane:ShmConnection", "detektr.wire.link:Link"
+ANNOUNCER, RECEIVER = "detektr.edge.zmq_lane:ZmqAnnouncer", "detektr.edge.zmq_lane:ZmqReceiver"
+ZMQ_CONNECTION = "detektr.edge.zmq_lane:ZmqConnection"
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,12 @@ def in_changes(method: str, what: str, before: int, calls: int) -> tuple[Point, 
     )
 
 
-IN_CHANGES = (*in_changes("offer", "an offer", 3, 20), *in_changes("apply", "a settlement", 2, 8))
+IN_CHANGES = (*in_changes("record", "an offer", 3, 20), *in_changes("apply", "a settlement", 2, 8))
 
 CAPTURE = (
     Point("between claim and publish", f"{RING}.publish", "before"),
     Point("between publish and the page", f"{RING}.publish", "after"),
-    Point("between publish and announce", f"{FANOUT}.offer", "before"),
+    Point("between publish and announce", f"{FANOUT}.fan_out", "before"),
     Point("in mid-attach", f"{EDGE}.attach", "after", call=1),
     Point("leased, and not announced", f"{JOURNAL}.announce", "before"),
     Point("between lease and announcement", f"{EDGE}.lease_queued", "after", condition="result"),
@@ -66,13 +68,10 @@ BUFFER = (
     Point("in mid-attach downstream", f"{EDGE}.attach", "after", call=2),
     Point("accepted into the first edge only", f"{EDGE}.offer", "before", condition="self.consumer == 'b'"),
     Point("accepted and not returned", f"{SUBSCRIBER}.finish", "before"),
-    Point("leases read upstream, and not held yet", f"{READER}.leases", "after", call=5, condition="result"),
     Point("leased, and not announced", f"{JOURNAL}.announce", "before"),
     Point("leased and announced to one consumer", f"{JOURNAL}.announce", "after"),
     Point("between lease and announcement", f"{EDGE}.lease_queued", "after", condition="result"),
-    Point("granted, and told one consumer", f"{CONNECTION}.wake", "after"),
     Point("asleep, as it has said", f"{SUBSCRIBER}.fall_asleep", "after", call=5),
-    Point("woken, and nothing looked at", f"{LINK}.wait", "after", call=5, condition="self.is_rung"),
     Point("its queue full, its producer waits", f"{FANOUT}.has_room", "after", condition="not result", call=5),
 )
 DROPPING = (
@@ -82,21 +81,49 @@ DROPPING = (
     Point("dropped in the first edge only", f"{EDGE}.count_dropped", "after", 9, "self.consumer == 'a'"),
 )
 PROCESSOR = (
-    Point("leases read, and not held yet", f"{READER}.leases", "after", call=5, condition="result"),
-    Point("leases granted and not begun", f"{SUBSCRIBER}.take", "before"),
+    Point("leases announced and not begun", f"{SUBSCRIBER}.take", "before"),
     Point("holding a lease", "detektr.nodes.processor:ProcessorNode.work", "before"),
     Point("result offered, the frame not finished", "detektr.nodes.processor:ProcessorNode.work", "after"),
     Point("between result and page", f"{SUBSCRIBER}.finish", "before"),
-    Point("between page and return", f"{COMPLETIONS}.append", "before"),
-    Point("given back, the producer not woken", f"{COMPLETIONS}.append", "after"),
-    Point("its event offered, the frame not finished", f"{FANOUT}.offer", "after", call=1),
+    Point("its event offered, the frame not finished", f"{FANOUT}.fan_out", "after", call=1),
     Point("asleep, as it has said", f"{SUBSCRIBER}.fall_asleep", "after", call=5),
 )
 SINK = (
     Point("holding an event", "detektr.nodes.sink:SinkNode.work", "before", call=1),
     Point("between write and return", f"{SUBSCRIBER}.finish", "before", call=1),
-    Point("between page and return", f"{COMPLETIONS}.append", "before", call=1),
 )
+
+LANES: dict[str, dict[str, tuple[Point, ...]]] = {
+    "shm": {
+        "buffer": (
+            Point("leases read upstream, and not held yet", f"{READER}.leases", "after", call=5, condition="result"),
+            Point("leased, and told one consumer", f"{CONNECTION}.wake", "after"),
+            Point("woken, and nothing looked at", f"{LINK}.wait", "after", call=5, condition="self.is_rung"),
+        ),
+        "processor": (
+            Point("leases read, and not held yet", f"{READER}.leases", "after", call=5, condition="result"),
+            Point("finished by its status block, not completed", f"{COMPLETIONS}.append", "before"),
+            Point("completed, the producer not woken", f"{COMPLETIONS}.append", "after"),
+        ),
+    },
+    "zmq": {
+        "buffer": (
+            Point("leases announced to it, and not held yet", f"{RECEIVER}.deliver", "after", call=5),
+            Point("leased, and about to tell one consumer", f"{ANNOUNCER}._send", "before"),
+            Point("leased, and told one consumer", f"{ANNOUNCER}._send", "after"),
+            Point("completed leases heard, and not settled", f"{ZMQ_CONNECTION}.hear", "after", call=5),
+            Point("completed leases about to be told upstream", f"{RECEIVER}._send", "before", call=5),
+            Point("completed leases told upstream", f"{RECEIVER}._send", "after", call=5),
+        ),
+        "processor": (
+            Point("leases announced to it, and not held yet", f"{RECEIVER}.deliver", "after", call=5),
+            Point("finished by its status block, not completed", f"{RECEIVER}.complete", "before"),
+            Point("completed, the producer not told", f"{RECEIVER}.complete", "after"),
+            Point("completed, and told", f"{RECEIVER}._send", "after", call=5),
+        ),
+    },
+}
+"""Where each lane has steps of its own."""
 
 
 def graph(tmp_path: Path, policy: str) -> dict[str, Any]:
@@ -120,6 +147,7 @@ def graph(tmp_path: Path, policy: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("lane", ["zmq", "shm"])
 @pytest.mark.parametrize(
     ("points", "policy", "doubled"),
     [
@@ -136,14 +164,17 @@ def test_killed_at_named_points_the_pipeline_goes_on_and_every_promise_holds(
     points: dict[str, tuple[Point, ...]],
     policy: str,
     doubled: int,
+    lane: str,
 ) -> None:
     fired = tmp_path / "fired"
     fired.mkdir()
+    more = {"a.0": LANES[lane]["processor"], "buffer.0": LANES[lane]["buffer"] if policy == "block" else ()}
+    points = {process: (*lives, *more.get(process, ())) for process, lives in points.items()}
     plan = {process: [asdict(point) for point in lives] for process, lives in points.items()}
     monkeypatch.setenv("FAULT_POINTS", json.dumps({"points": plan, "fired": str(fired)}))
     folders = [str(Path(__file__).with_name("points")), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, folders)))
-    with RunningPipeline(tmp_path, "points", graph(tmp_path, policy)) as run:
+    with RunningPipeline(tmp_path, "points", graph(tmp_path, policy), announce=lane) as run:
         report = run.end(None, within_s=50)
     assert run.exit_code == 0, run.tail()
     for process, lives in points.items():

@@ -56,7 +56,7 @@ class Point:
             journal._bytes = Stores(journal._bytes, point, change)
 
         def watched(journal: Any, *arguments: Any) -> None:
-            is_change = point.method == "offer" or len(arguments[0]) > 2  # of words that are applied, two or more
+            is_change = point.method == "record" or len(arguments[0]) > 2  # of words that are applied, two or more
             change["store"] = -1 if is_change else None
             real_method(journal, *arguments)
             change["store"] = None
