@@ -60,7 +60,7 @@ CAPTURE = (
     Point("between publish and announce", f"{FANOUT}.fan_out", "before"),
     Point("in mid-attach", f"{EDGE}.attach", "after", call=1),
     Point("leased, and not announced", f"{JOURNAL}.announce", "before"),
-    Point("between lease and announcement", f"{EDGE}.lease_queued", "after", condition="result"),
+    Point("between lease and announcement", f"{EDGE}.lease_queued", "after", condition="self.has_announced"),
     Point("a return heard and not taken", f"{EDGE}.finish", "before"),
 )
 BUFFER = (
@@ -70,7 +70,7 @@ BUFFER = (
     Point("accepted and not returned", f"{SUBSCRIBER}.finish", "before"),
     Point("leased, and not announced", f"{JOURNAL}.announce", "before"),
     Point("leased and announced to one consumer", f"{JOURNAL}.announce", "after"),
-    Point("between lease and announcement", f"{EDGE}.lease_queued", "after", condition="result"),
+    Point("between lease and announcement", f"{EDGE}.lease_queued", "after", condition="self.has_announced"),
     Point("asleep, as it has said", f"{SUBSCRIBER}.fall_asleep", "after", call=5),
     Point("its queue full, its producer waits", f"{FANOUT}.has_room", "after", condition="not result", call=5),
 )
