@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import pytest
 
-from detektr.edge.connections import ConnectionTable
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.lane import NEVER_NS
@@ -26,7 +25,9 @@ from detektr.wire.message import Announce, Attach, Message, Release
 from tests.harness.interpreted import interpreted
 from tests.property.journal_bytes import new_memory, read_journal
 
-(zmq_lane,) = interpreted("detektr.edge.zmq_lane")  # its clock is ours
+connections, _, zmq_lane = interpreted(
+    "detektr.edge.connections", "detektr.edge.lane", "detektr.edge.zmq_lane"
+)  # its clock is ours
 MS = 1_000_000
 KEY, WINDOW, FRAMES = 5, 4, 40
 OPTIONS = EdgeOptions(mark=8, low=7, when_full="block", window_total=WINDOW, payload_bytes=16, max_deliveries=99)
@@ -85,7 +86,7 @@ class World:
         journal.open()
         self.edge = Edge("motion", OPTIONS, journal)
         link = cast(Link, SimpleNamespace(watch=lambda fd: None, unwatch=lambda fd: None))
-        self.connections = ConnectionTable(link)
+        self.connections = connections.ConnectionTable(link)
         self.producer = zmq_lane.ZmqAnnouncer(self.connections)
         self.producer.edges.append(self.edge)
 

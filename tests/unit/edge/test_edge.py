@@ -463,7 +463,7 @@ def test_a_failure_heard_before_the_crash_is_not_counted_again_when_it_is_told_a
     bench.edge.fail(7, (1, 0, FailureKind.RETRYABLE, "ValueError"))
     bench.lease_queued()  # a second attempt, which is lost on its way
     bench.adopt()
-    bench.attach(received=1, failed=((1, 0, "ValueError"),))
+    bench.attach(received=1, failed=((1, 0, FailureKind.RETRYABLE, "ValueError"),))
     assert bench.reader.ledger().dead_lettered == 0
     assert bench.lease_queued() == {7: [(0, 3)]}
 
