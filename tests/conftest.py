@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib.util
 import os
 import shutil
 import signal
@@ -65,6 +66,13 @@ class MakeClip(Protocol):
         rate: int = 24,
         pixel_format: str = "yuv420p",
     ) -> Path: ...
+
+
+def pytest_report_header() -> str:
+    """Say which detektr is tested: compiled classes differ in a few things from the Python files (CONTRIBUTING.md)."""
+    spec = importlib.util.find_spec("detektr.descriptor")
+    origin = "nothing" if spec is None or spec.origin is None else spec.origin
+    return f"detektr: {'compiled' if origin.endswith('.so') else 'from its Python files'}, {Path(origin).parent}"
 
 
 def pytest_sessionstart() -> None:
