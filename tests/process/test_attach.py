@@ -264,7 +264,7 @@ def test_one_guest_too_many_is_refused_with_the_cure(camera: Terminal, wait_unti
     with detektr.attach("local/cam", window=30, wait_s=10) as frames:
         next(frames)
         others = detektr.attach("local/cam", window=30, wait_s=10)
-        with pytest.raises(RefusedError, match=r"cam keeps 36 frames for guests and 33 are taken.*--slots"):
+        with pytest.raises(RefusedError, match=r"cam keeps 36 frames for ephemeral consumers and 33 are taken.*--slots"):
             next(others)
 
 
