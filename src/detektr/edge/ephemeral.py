@@ -66,8 +66,8 @@ class Producer:
         needed, taken = frames_held([*guests, options]), frames_held(guests)
         if needed > room:
             return (
-                f"{node} keeps {room} frames for ephemeral consumers and {taken} are taken; with this one it would be"
-                f" {needed}: raise `guests` of {node} in the file, or its --slots or --high-water-mark where it was started alone"
+                f"{node} keeps {room} frames for ephemeral consumers and {taken} are taken; with this one it would"
+                f" be {needed}: raise `guests` of {node} in the file, or its --slots or --high-water-mark (alone)"
             )
         return options
 
