@@ -69,7 +69,7 @@ class CaptureNode(Node):
             if self._decoder.failure is not None:
                 raise self._decoder.failure
             if self._decoder.is_finished and not self._decoder.go.is_set() and not self._rings:
-                raise RefusedError(f"source {self.spec.options.source!r} has no picture")  # type: ignore[union-attr]
+                raise RefusedError(f"source {self.spec.options.source!r} has no picture; name one that has")  # type: ignore[union-attr]
 
     def run(self) -> None:
         """Let the frames flow."""
@@ -176,7 +176,7 @@ class CaptureNode(Node):
     def drop_rest(self, reason: str) -> int:
         """Drop what is queued, what is in flight, and what was captured and never offered."""
         if not self._decoder.has_written(LAST_PICTURE_S):
-            _log.warning("the source's memory does not answer: the picture that is read from it is left out")
+            _log.warning("the source's memory did not answer in time; the picture that was copied from it is dropped")
         dropped, frame = 0, self._waiting or self._decoder.take()
         self._waiting = None
         while frame is not None:

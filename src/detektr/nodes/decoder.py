@@ -326,7 +326,9 @@ class Decoder:
                 return ring
             if not self._is_short:
                 self._is_short = True
-                _log.warning("no room for a ring beside the old one: waiting until the old one's frames are done")
+                _log.warning(
+                    "shared memory has no room for another ring: waiting until all frames of the old one are released"
+                )
             self.has_first.set()
             if self.is_live:
                 break
