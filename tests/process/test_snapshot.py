@@ -41,13 +41,13 @@ while True:
     for _ in range(3):
         edge.offer(0, 1, sequence, sequence, b"%d" % sequence * (1 + sequence % 5))
         sequence += 1
-    edge.grant(1)
+    edge.lease_queued(1)
     cells = list(edge.replicas[7].leases.values())[:-5]  # the others stay for a while
-    edge.finish(7, [(cell.key, cell.sequence, cell.grant) for cell in cells[1:]], 1)
+    edge.finish(7, [(cell.key, cell.sequence, cell.delivery_tag) for cell in cells[1:]], 1)
     for cell in cells[:1]:
         edge.fail(7, cell.key, cell.sequence, "raised")
     edge.settled.clear()
-    edge.facts.clear()
+    edge.outcomes.clear()
 """
 
 
