@@ -86,7 +86,7 @@ def test_every_lease_read_beside_a_busy_writer_is_whole_and_in_order(reader: Jou
     received = reader.last_tag(entry)
     found: list[Lease] = []
     deadline = time.monotonic() + 20
-    while len(found) < 30_000 and time.monotonic() < deadline:
+    while len(found) < 10_000 and time.monotonic() < deadline:
         last = reader.last_tag(entry)
         for lease in reader.leases(entry, 7, received, last):
             assert received < lease.delivery_tag <= last
@@ -96,7 +96,7 @@ def test_every_lease_read_beside_a_busy_writer_is_whole_and_in_order(reader: Jou
     whole = [(lease.sequence, b"%d" % lease.sequence * (1 + lease.sequence % 5)) for lease in found]
     assert [(lease.captured_ns, lease.payload) for lease in found] == whole
     assert {lease.delivery for lease in found} <= {1, 2, 3}
-    assert len(found) >= 30_000
+    assert len(found) >= 10_000
 
 
 def test_the_snapshot_of_a_stopped_writer_adds_up_wherever_it_was_stopped(
