@@ -1,6 +1,6 @@
 """How detektr is built: rooms that every frame passes are compiled by mypyc, one is C; all else is in pyproject.toml.
 
-Where no C compiler is, or with DETEKTR_COMPILE=0, the same files run as they are: slower, and otherwise the same.
+Where there is no C compiler, or with DETEKTR_COMPILE=0, the same files run as they are: slower, and otherwise the same.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CompileError, LinkError
 
 SOURCES = Path(__file__).parent / "src"
+TO_COMPILE = os.environ.get("DETEKTR_COMPILE") != "0"
+COMPILER = ["mypy[mypyc]==2.4.1", "numpy>=1.26"] if TO_COMPILE else []
+"""What the build needs beside setuptools: not in pyproject.toml, as who does not compile needs not fetch it."""
 GROUP = "detektr_compiled"  # one library holds them all, so that they call each other directly
 COMPILED = {
     "": ["descriptor"],
@@ -75,7 +78,7 @@ def extensions() -> list[Extension]:
         return []
     if {"build_ext", "editable_wheel"} & set(sys.argv):
         remove_compiled(SOURCES)
-    if os.environ.get("DETEKTR_COMPILE") == "0":
+    if not TO_COMPILE:
         return []
     from mypyc.build import mypycify
 
@@ -90,4 +93,4 @@ def extensions() -> list[Extension]:
         return []
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildAllOrNothing})
+setup(ext_modules=extensions(), setup_requires=COMPILER, cmdclass={"build_ext": BuildAllOrNothing})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib.util
 import os
 import shutil
 import signal
@@ -67,9 +68,18 @@ class MakeClip(Protocol):
     ) -> Path: ...
 
 
+def pytest_report_header() -> str:
+    """Say which detektr is tested: compiled classes differ in a few things from the Python files (CONTRIBUTING.md)."""
+    spec = importlib.util.find_spec("detektr.descriptor")
+    origin = "nothing" if spec is None or spec.origin is None else spec.origin
+    return f"detektr: {'compiled' if origin.endswith('.so') else 'from its Python files'}, {Path(origin).parent}"
+
+
 def pytest_sessionstart() -> None:
-    """Let nodes find `tests.harness`, and refuse to test what was compiled of files that have changed since."""
+    """Let nodes find `tests.harness` and hear Ctrl-C; refuse to test what was compiled of files that have changed."""
     here = str(Path(__file__).parents[1])
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as of what a shell runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
     for library in (Path(__file__).parents[1] / "src").rglob("*.so"):
         for suffix in (".py", ".c"):

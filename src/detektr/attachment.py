@@ -78,7 +78,7 @@ class Frames:
         if name is not None and NAME.match(name) is None:
             raise RefusedError(f"attach: {name!r} is not a name; use a letter, then up to 31 letters, digits, _ or -")
         if not 1 <= window <= 1024:
-            raise RefusedError(f"attach: a window of {window} frames; 1 to 1024 are possible")
+            raise RefusedError(f"attach: window={window}; write 1 to 1024 (frames)")
         if when_full not in ("drop-oldest", "drop-newest", "block"):
             raise RefusedError(f"attach: when_full={when_full!r}; write drop-oldest, drop-newest or block")
         if announce not in ("zmq", "shm"):
@@ -171,7 +171,7 @@ class Frames:
             try:
                 frame, is_intact = attachment.reader.open(lease)
             except (OverwrittenError, WireError) as fault:
-                _log.warning("a frame of %s was refused: %s", self.target, fault)
+                _log.warning("a frame of %s is refused: %s", self.target, fault)
                 self._refuse(attachment, lease)
                 continue
             self._current = frame, lease, is_intact
@@ -248,9 +248,9 @@ class Frames:
     def _why(self) -> str:
         is_there = any(node == self._node for node, _, _ in self._folder.live_processes())
         if is_there and self._attachment is not None and self._attachment.subscriber.is_attached:
-            return "it is there, but no new frame came"
+            return f"{self.target} runs, but no new frame came"
         pipeline, live = self._folder.pipeline, sorted({node for node, _, _ in self._folder.live_processes()})
-        what = f"of pipeline {pipeline!r} there are: {', '.join(live)}" if live else "that pipeline does not run"
+        what = f"pipeline {pipeline!r} has: {', '.join(live)}" if live else f"pipeline {pipeline!r} does not run"
         return f"waiting for {self.target} ({what})"
 
     def _leave(self) -> None:

@@ -264,7 +264,7 @@ def test_thousands_of_unknown_guests_get_nothing_and_a_known_one_not_a_million_f
     answer = run.wait(lambda: list(link.receive()), what="an answer")[0]
     link.close()
     status_block.close(unlink=True)
-    assert isinstance(answer, Refusal) and "keeps 8 frames for guests and 0 are taken" in answer.why
+    assert isinstance(answer, Refusal) and "keeps 8 frames for ephemeral consumers and 0 are taken" in answer.why
 
 
 @pytest.mark.parametrize("running", [{"count": 1500}], indirect=True)
@@ -291,7 +291,8 @@ def test_consumer_whose_returns_lie_is_refused_and_let_go(running: tuple[Running
         run.wait_delivered("buffer", "check", run.edge("buffer", "check")["delivered"] + 1)
     refused = run.edge("buffer", "guest-1")["refused"]
     completions.segment.words[layout.COMPLETION_WORD_COUNT] = 1 << 50  # more than there is room for
-    run.wait(lambda: "guest-1.0 broke its completion queue" in run.tail(400), what="the guest being let go")
+    told = "guest-1.0 left the edge to guest-1: it broke its completion queue"
+    run.wait(lambda: told in run.tail(400), what="the ephemeral consumer being let go")
     remote_doorbell.close()
     journal.close()
     completions.close()

@@ -57,6 +57,7 @@ def test_capture_stopped_before_a_blocked_buffer_counts_what_it_drops_and_the_pi
 def test_dead_end_at_run_time_is_told_within_a_second(tmp_path: Path) -> None:
     nodes = blocked(tmp_path, 0)
     nodes["slow"]["restart"] = {"backoff": "20s..20s", "limit": "100 in 1m"}
+    nodes["buffer"]["drain"] = nodes["slow"]["drain"] = "300ms"  # nobody will take what is queued
     with RunningPipeline(tmp_path, "stalled", nodes) as run:
         run.wait_delivered("buffer", "slow", 3)
         journal = open_journal(RunFolder("stalled").journal("buffer", 0, "slow"), "buffer", "slow")

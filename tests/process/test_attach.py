@@ -176,7 +176,7 @@ def test_attach_before_the_producer_waits_and_works_when_it_comes(
     with detektr.attach("local/cam", when_full="block", wait_s=10) as frames:
         capture = terminal("capture", "--name", "cam", "--source", clip)
         assert len(list(frames)) == FRAMES
-    assert "waiting for local/cam (that pipeline does not run)" in caplog.text
+    assert "waiting for local/cam (pipeline 'local' does not run)" in caplog.text
     assert capture.end() == 0
 
 
@@ -263,7 +263,7 @@ def test_one_guest_too_many_is_refused_with_the_cure(camera: Terminal, wait_unti
     with detektr.attach("local/cam", window=30, wait_s=10) as frames:
         next(frames)
         others = detektr.attach("local/cam", window=30, wait_s=10)
-        with pytest.raises(RefusedError, match=r"cam keeps 36 frames for guests and 33 are taken.*--slots"):
+        with pytest.raises(RefusedError, match=r"36 frames for ephemeral consumers and 33 are taken.*--slots"):
             next(others)
 
 

@@ -42,13 +42,13 @@ while True:
     for _ in range(3):
         edge.offer(0, 1, sequence, sequence, b"%d" % sequence * (1 + sequence % 5))
         sequence += 1
-    edge.grant(1)
+    edge.lease_queued(1)
     cells = list(edge.replicas[7].leases.values())[:-5]  # the others stay for a while
-    edge.finish(7, [(cell.key, cell.sequence, cell.grant) for cell in cells[1:]], 1)
+    edge.finish(7, [(cell.key, cell.sequence, cell.delivery_tag) for cell in cells[1:]], 1)
     for cell in cells[:1]:
         edge.fail(7, cell.key, cell.sequence, "raised")
     edge.settled.clear()
-    edge.facts.clear()
+    edge.outcomes.clear()
 """
 
 
@@ -87,7 +87,7 @@ def test_every_lease_read_beside_a_busy_writer_is_whole_and_in_order(reader: Jou
     received = reader.last_tag(entry)
     found: list[Lease] = []
     deadline = time.monotonic() + 20
-    while len(found) < 30_000 and time.monotonic() < deadline:
+    while len(found) < 10_000 and time.monotonic() < deadline:
         last = reader.last_tag(entry)
         for lease in reader.leases(entry, 7, received, last):
             assert received < lease.delivery_tag <= last
@@ -97,7 +97,7 @@ def test_every_lease_read_beside_a_busy_writer_is_whole_and_in_order(reader: Jou
     whole = [(lease.sequence, b"%d" % lease.sequence * (1 + lease.sequence % 5)) for lease in found]
     assert [(lease.captured_ns, lease.payload) for lease in found] == whole
     assert {lease.delivery for lease in found} <= {1, 2, 3}
-    assert len(found) >= 30_000
+    assert len(found) >= 10_000
 
 
 def test_the_snapshot_of_a_stopped_writer_adds_up_wherever_it_was_stopped(

@@ -19,7 +19,7 @@ from detektr.errors import RefusedError
         ("demo/a/b", {}, "'demo/a/b' is not pipeline/node"),
         ("../demo/buffer", {}, "is not pipeline/node"),
         ("demo/buffer", {"name": "two words"}, "'two words' is not a name"),
-        ("demo/buffer", {"window": 0}, "a window of 0 frames"),
+        ("demo/buffer", {"window": 0}, "window=0; write 1 to 1024"),
         ("demo/buffer", {"when_full": "explode"}, "when_full='explode'; write drop-oldest, drop-newest or block"),
     ],
 )
@@ -44,4 +44,4 @@ def test_after_close_the_loop_has_ended() -> None:
 def test_within_with_nothing_is_opened_while_nobody_is_there(shm_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     with detektr.attach("demo/buffer"):
         assert list(shm_dir.iterdir()) == []
-    assert "waiting for demo/buffer (that pipeline does not run)" in caplog.text
+    assert "waiting for demo/buffer (pipeline 'demo' does not run)" in caplog.text

@@ -48,7 +48,7 @@ def answering(command: Callable[P, int | None]) -> Callable[P, None]:
                 raise
             from detektr.telemetry.log import describe
 
-            code = say(f"a fault of detektr itself: {describe(fault)}; DETEKTR_LOG=debug shows where", 1)
+            code = say(f"detektr itself has a fault: {describe(fault)}; DETEKTR_LOG=debug shows where", 1)
         raise SystemExit(code)
 
     return answer

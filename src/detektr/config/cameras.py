@@ -105,7 +105,7 @@ class _Expander:
         for key in _OWN_KEYS:
             if key in values:
                 hint = "remove it" if key == "kind" else "write it at each camera"
-                self._fault((DEFAULTS, key), f"`{DEFAULTS}` has `{key}`", "what cameras can share", hint)
+                self._fault((DEFAULTS, key), f"`{DEFAULTS}` has `{key}`", "keys that cameras can share", hint)
         return {key: value for key, value in values.items() if key not in _OWN_KEYS}
 
     def _cameras(self, given: object, defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -350,7 +350,7 @@ def _check_sizes(
             faults.append(Fault(line_of("nodes", name), what, f"at most {SLOTS_MAX}", hint))
         elif options.slots is not None and options.slots < node.held:
             what = f"capture {name!r} has {options.slots} slots"
-            expected = f"at least {node.held} (marks, windows and guests below it)"
+            expected = f"at least {node.held} (marks, windows and `guests` below it)"
             hint = f"write `slots: {node.held}`, leave it out, or lower marks and windows below it"
             faults.append(Fault(line_of("nodes", name, "slots"), what, expected, hint))
 

@@ -192,7 +192,7 @@ def _port_fault(pipeline: Pipeline) -> Fault | None:
             probe.listen(1)  # with SO_REUSEADDR only this tells that somebody listens
     except (OSError, UnicodeError) as error:
         why = (getattr(error, "strerror", None) or str(error)).lower()
-        hint = "stop who has it, or write another port (0 takes a free one)"
+        hint = "stop the program that listens there, or write another port (0 takes a free one)"
         return Fault(1, f"metrics cannot listen on {metrics.host}:{metrics.port}: {why}", "a free port", hint)
     return None
 

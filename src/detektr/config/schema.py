@@ -346,7 +346,7 @@ def json_schema() -> dict[str, Any]:
             "minProperties": 1,
         },
         DEFAULTS: {
-            "description": "What every camera has that does not say otherwise.",
+            "description": "Keys that every camera has unless it says otherwise.",
             "type": "object",
             "properties": shared,
             "additionalProperties": False,

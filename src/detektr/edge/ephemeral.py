@@ -53,7 +53,7 @@ class Producer:
         """Return what a newcomer gets beside the `guests` that are there, or why it gets nothing."""
         node, room = self.node, self.ephemeral_frames
         if message.when_full == "block" and self.ephemeral_policy != "block":
-            return f"{node} drops when it is full, so a guest cannot make it wait: leave when_full out"
+            return f"{node} drops when it is full, so an ephemeral consumer cannot make it wait: leave when_full out"
         # Who asks for a policy of its own looks on, and needs no long queue; who leaves it to us works as all do.
         options = self.ephemeral_edge(
             mark=EPHEMERAL_MARK if message.when_full else max(EPHEMERAL_MARK, self.ephemeral_mark),
@@ -68,8 +68,8 @@ class Producer:
         needed, taken = frames_held([*guests, options]), frames_held(guests)
         if needed > room:
             return (
-                f"{node} keeps {room} frames for guests and {taken} are taken; with this one it would be {needed}:"
-                f" raise `guests` of {node} in the file, or its --slots or --high-water-mark where it was started alone"
+                f"{node} keeps {room} frames for ephemeral consumers and {taken} are taken; with this one it would"
+                f" be {needed}: raise `guests` of {node} in the file, or its --slots or --high-water-mark (alone)"
             )
         return options
 

@@ -219,10 +219,14 @@ class EdgePublisher:
                 continue  # a guest's, which went with it
             stalled = edge.note_stall(now_ns)
             if stalled is True:
-                _log.warning("edge to %s is stalled: %d frames and nobody to take them", edge.consumer, edge.queued)
+                _log.warning(
+                    "the edge to %s is stalled: %d frames are queued, and no consumer takes them",
+                    edge.consumer,
+                    edge.queued,
+                )
                 self._report(EdgeStalled(self.producer.name, edge.consumer, edge.queued))
             elif stalled is False:
-                _log.info("edge to %s flows again", edge.consumer)
+                _log.info("the edge to %s flows again", edge.consumer)
                 self._report(EdgeResumed(self.producer.name, edge.consumer))
             if edge.options.is_ephemeral and not edge.replicas:
                 self._remove_ephemeral(edge.consumer)
@@ -245,7 +249,7 @@ class EdgePublisher:
         """Wait for a consumer no longer, as it has failed for good: its frames are dropped as `gone`."""
         edge = self._edge(consumer)
         if not edge.is_given_up:
-            _log.warning("%s has failed for good: what it would get is dropped as gone", consumer)
+            _log.warning("%s has failed for good: its frames are dropped (reason: gone)", consumer)
             self._evict_dead(edge)  # first: what it had finished is delivered
             edge.give_up()
 
@@ -290,11 +294,11 @@ class EdgePublisher:
             raise WireError(f"Attach.replica {message.replica!r} is not a node and a number, as in motion.0")
         status_block = self._status_block(message.replica)
         if status_block is None or not status_block.is_alive or status_block.progress(message.session) is None:
-            raise WireError(f"Attach: session {message.session} is not on the page of a living {message.replica}")
+            raise WireError(f"Attach: no living {message.replica} has session {message.session} in its status block")
         known = self._connections.get(message.session)
         if known is not None and message.attach_epoch <= known.attach_epoch:
             raise WireError(
-                f"Attach: round {message.attach_epoch} of {message.replica} is over, it is at {known.attach_epoch}"
+                f"Attach: epoch {message.attach_epoch} of {message.replica} is over; it is at {known.attach_epoch}"
             )
         peer = parts[1], int(parts[2])
         outbox = self._link.open_outbox(self._folder.inbox(*peer), self._folder.doorbell(*peer))
@@ -302,13 +306,13 @@ class EdgePublisher:
         if why is not None:
             outbox.try_send(Refusal(message.session, why))
             outbox.close(linger_ms=100)
-            raise WireError(f"{message.replica} may not attach: {why}")
+            raise WireError(f"{message.replica} cannot attach: {why}")
         edge = self.fanout.edges[message.consumer]
         self._reclaim(edge, now_ns)
         status_block = self._status_block(message.replica)  # whose returns turned out to be broken, is forgotten by now
         try:
             if status_block is None or message.consumer not in self.fanout.edges:
-                raise WireError(f"{message.replica} may not attach: what it gave back cannot be read")
+                raise WireError(f"{message.replica} cannot attach: its completion queue is broken")
             connection = self._announcer(edge).connect(message, status_block.pid, outbox)
         except WireError:
             outbox.close()
@@ -325,7 +329,8 @@ class EdgePublisher:
             message.session, message.replica, message.window, state, is_durable=message.is_durable, now_ns=now_ns
         ):
             connection.close()
-            raise WireError(f"{message.replica} may not attach: {EDGE_REPLICAS_MAX} replicas are")
+            most = EDGE_REPLICAS_MAX
+            raise WireError(f"{message.replica} cannot attach: {most} replicas are already attached, the maximum")
         for session, other in list(self._connections.items()):
             if session == message.session or (other.consumer == message.consumer and session not in edge.replicas):
                 self._connections.close(session)
@@ -384,7 +389,8 @@ class EdgePublisher:
         status_block = self._status_blocks.pop(replica, None)
         if status_block is not None:
             status_block.close()
-        _log.info("%s %s the edge to %s", replica, "left" if reason == "left" else f"{reason}: off", consumer)
+        why = "" if reason == "left" else f": it {reason}"
+        _log.info("%s left the edge to %s%s", replica, consumer, why)
         self._report(ConsumerLeft(self.producer.name, consumer, replica, reason))
         edge = self.fanout.edges.get(consumer)
         if edge is not None and edge.options.is_ephemeral and not edge.replicas:

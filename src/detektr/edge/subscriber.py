@@ -177,12 +177,12 @@ class EdgeSubscriber:
         if journal is not None and (journal.is_unlinked or journal.is_left) and not self.is_ended:
             self._leave(f"{self.upstream.producer} has left")
         elif self.is_outlived:
-            _log.info("%s was restarted: attaching again", self.upstream.producer)
+            _log.info("%s was restarted: attaching to it again", self.upstream.producer)
             self._is_attached = False
             self._receiver.left()
             self._sent_ns = 0
         elif self._is_attached and journal is not None and journal.entry_of(self._session) != self._entry:
-            _log.warning("%s has let this replica go: attaching anew", self.upstream.producer)
+            _log.warning("%s has removed this replica from its edge: attaching again", self.upstream.producer)
             self._leave("let go")
         if not self._is_attached and now_ns - self._sent_ns >= ANSWER_NS:
             self._attach(now_ns)

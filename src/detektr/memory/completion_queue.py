@@ -95,7 +95,7 @@ class CompletionQueueReader:
         if end == begin:
             return []
         if not 0 < end - begin <= self._room:
-            raise WireError(f"{self.segment.path.name} says {end} frames were given back; {begin} were read so far")
+            raise WireError(f"{self.segment.path.name} says that {end} leases were released; {begin} were read so far")
         first, last = begin % self._room, (end - 1) % self._room
         at, room = layout.COMPLETION_WORD_ENTRIES, self._room
         if first == last:
@@ -127,7 +127,7 @@ def open_completion_queue(path: Path, count: int) -> CompletionQueueReader | Non
         return None
     if not _is_right(segment):
         segment.close()
-        raise WireError(f"{path.name} is not a file of returns of version {layout.VERSION}")
+        raise WireError(f"{path.name} is not a completion queue of version {layout.VERSION}")
     return CompletionQueueReader(segment, count)
 
 

@@ -117,7 +117,7 @@ class Journal:
         self._bytes = memory.cast("B")
         words = self._words
         if words[layout.EDGE_WORD_MAGIC] != layout.EDGE_MAGIC or words[layout.EDGE_WORD_VERSION] != layout.VERSION:
-            raise WireError(f"not an edge journal of version {layout.VERSION}")
+            raise WireError(f"memory of {len(self._bytes)} bytes is not an edge journal of version {layout.VERSION}")
         self.cells = words[layout.EDGE_WORD_CELLS]
         self._cell_words = words[layout.EDGE_WORD_CELL_WORDS]
         self.payload_bytes_max = (self._cell_words - CELL_PAYLOAD) * WORD_BYTES

@@ -167,7 +167,7 @@ class RingReader:
             WireError: there is no such slot.
         """
         if not 0 <= slot < self.slots:
-            raise WireError(f"slot {slot} of ring {self._segment.path.name}: it has {self.slots}")
+            raise WireError(f"ring {self._segment.path.name} has {self.slots} slots; slot {slot} is none of them")
         begin = self._first + slot * self._stride
         return self._segment.bytes[begin : begin + self.facts.picture.nbytes]
 

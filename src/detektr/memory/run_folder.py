@@ -259,6 +259,6 @@ def _named_folder(variable: str) -> Path | None:
         return None
     if not Path(named).is_absolute():
         raise RefusedError(
-            f"{variable} is {named!r}, expected an absolute path, write {variable}={Path(named).absolute()}"
+            f"{variable} is {named!r}, which is not an absolute path; write {variable}={Path(named).absolute()}"
         )
     return Path(named)

@@ -72,7 +72,7 @@ class CaptureNode(Node[CaptureOptions]):
             if self._capture_thread.failure is not None:
                 raise self._capture_thread.failure
             if self._capture_thread.is_finished and self._writer.rings.is_empty:
-                raise RefusedError(f"source {self.spec.options.source!r} has no picture")
+                raise RefusedError(f"source {self.spec.options.source!r} has no picture; name one that has")
 
     def run(self) -> None:
         """Let the frames flow."""
@@ -164,7 +164,7 @@ class CaptureNode(Node[CaptureOptions]):
     def drop_rest(self, reason: str) -> int:
         """Drop what is queued, what is in flight, and what was captured and never offered."""
         if not self._capture_thread.has_written(LAST_PICTURE_S):
-            _log.warning("the source's memory does not answer: the picture that is read from it is left out")
+            _log.warning("the source's memory did not answer in time; the picture that was copied from it is dropped")
         dropped = 0
         while (frame := self._queue.take()) is not None:
             self.publisher.fanout.count_dropped(self._key, frame.sequence, frame.frames, reason)

@@ -70,7 +70,7 @@ def save_dead_letter(
             continue
         break
     else:
-        raise FileExistsError(f"{folder}: frame {name} has {_COPIES_MAX} letters already; empty the folder")
+        raise FileExistsError(f"{folder}: frame {name} has {_COPIES_MAX} dead letters already; empty the folder")
     record = {
         "id": descriptor.id,
         **descriptor._asdict(),

@@ -54,7 +54,8 @@ class EventStream:
                 raise ResultError(f"process() returned an event that cannot be packed: {fault}") from fault
             if len(payload) > self.event_bytes:
                 raise ResultError(
-                    f"event of {len(payload)} bytes; {self.node} takes {self.event_bytes}: raise its event_bytes"
+                    f"process() returned an event of {len(payload)} bytes; {self.node} takes {self.event_bytes}: raise"
+                    " its event_bytes"
                 )
             try:  # as sinks will, so that what they cannot read is refused here
                 msgpack.unpackb(payload, strict_map_key=False, object_pairs_hook=_check_keys)

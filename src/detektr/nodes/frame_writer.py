@@ -103,7 +103,9 @@ class FrameWriter:
             self._only_ring_since_s = (self._only_ring_since_s or time.monotonic()) if is_only_ring else 0.0
             if not self._is_short:
                 self._is_short = True
-                _log.warning("no room for a ring beside the old one: waiting until the old one's frames are done")
+                _log.warning(
+                    "shared memory has no room for another ring: waiting until all frames of the old one are released"
+                )
             return False
         self._ring, self._is_short, self._only_ring_since_s = ring, False, 0.0
         self._packer = ring.descriptor_packer()

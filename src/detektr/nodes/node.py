@@ -48,7 +48,7 @@ class Node(ABC, Generic[Options]):
             RefusedError: a process of this name runs already, the folder cannot be used, or it has too many inputs.
         """
         if len(spec.upstreams) > layout.STATUS_INPUTS_MAX:
-            raise RefusedError(f"{spec.node} has {len(spec.upstreams)} inputs; at most {layout.STATUS_INPUTS_MAX}")
+            raise RefusedError(f"{spec.node} has {len(spec.upstreams)} inputs; use at most {layout.STATUS_INPUTS_MAX}")
         self.spec, self.control = spec, control
         self.folder = RunFolder(spec.pipeline)
         self.status_block = acquire_status_block(self.folder, spec.node, spec.replica, self.kind)
@@ -325,7 +325,7 @@ class Node(ABC, Generic[Options]):
                     self._next_tick_ns = 0
                 if isinstance(message, _TO_CONSUMER):
                     if not self.subscribers:
-                        raise WireError(f"{type(message).__name__} to a {self.kind}, which reads from nobody")
+                        raise WireError(f"a {self.kind} reads from nobody and takes no {type(message).__name__}")
                     for subscriber in self.subscribers:
                         if subscriber.owns(message.session):
                             subscriber.handle(message, now_ns)
@@ -363,7 +363,9 @@ class Node(ABC, Generic[Options]):
             count = self.drop_rest("stopped")
             self.settle(self.publisher.collect())
             if count:
-                _log.warning("the drain's %s are over: %d frames dropped as stopped", self.spec.options.drain, count)
+                _log.warning(
+                    "drain timeout (%s) expired; dropped %d frames (reason: stopped)", self.spec.options.drain, count
+                )
             self.try_end()
             return True
         return False

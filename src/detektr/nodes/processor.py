@@ -108,9 +108,9 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         finally:
             frame.close()
         if not is_intact():
-            raise OverwrittenError("the slot was written again while it was worked on")
+            raise OverwrittenError(f"the slot of {self.describe(lease)} was written again while process() read it")
         if not subscriber.still_holds(lease):
-            raise OverwrittenError("the lease was over before the work was done")
+            raise OverwrittenError(f"the lease of {self.describe(lease)} was over before process() returned")
         self._unsent.extend(packed)
 
     def hand_on(self, lease: Lease, subscriber: EdgeSubscriber) -> None:

@@ -162,7 +162,7 @@ def load_worker(use: str, arguments: Mapping[str, Any], method: str, folder: Pat
     """
     module_name, colon, name = use.partition(":")
     if not colon or not module_name or not name:
-        raise RefusedError(f"use: {use!r} is not module:Name, as in my_module:MyProcessor")
+        raise RefusedError(f"use: {use!r} is not module:Name; write for example my_module:MyProcessor")
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
     try:

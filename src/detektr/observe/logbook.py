@@ -153,10 +153,10 @@ def read_logs(pipeline: str, node: str | None = None, *, follow: bool = False) -
     folder = log_folder(pipeline)
     if NAME.match(pipeline) is None or not folder.is_dir():
         known = sorted(path.parent.name for path in state_root().glob("*/logs")) if state_root().is_dir() else []
-        raise DetektrError(f"there are no logs of a pipeline {pipeline!r}; there are of: {', '.join(known) or 'none'}")
+        raise DetektrError(f"pipeline {pipeline!r} has no logs; these have: {', '.join(known) or 'none'}")
     if not _log_names(folder, node):
         names = ", ".join(sorted({name.rpartition(".")[0] for name in _log_names(folder, None)}))
-        raise DetektrError(f"there are no logs of a node {node!r} in {pipeline!r}; there are of: {names or 'none'}")
+        raise DetektrError(f"node {node!r} of pipeline {pipeline!r} has no logs; these have: {names or 'none'}")
     return _lines(folder, node, follow=follow)
 
 

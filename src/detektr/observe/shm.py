@@ -50,7 +50,7 @@ def clean_shm() -> tuple[list[tuple[str, str, int]], list[str]]:
         before = {file.name: file.nbytes for file in _files(folder)}
         lock = folder.try_lock()  # held meanwhile, so that no `up` begins in the middle of it
         if lock is None:
-            kept.append(f"{folder.pipeline}: runs, as process {folder.lock_holder()}")
+            kept.append(f"{folder.pipeline}: running, as process {folder.lock_holder()}")
             continue
         names = folder.sweep()
         lock.close()

@@ -153,7 +153,7 @@ def _meanings(
         ),
         (
             errors.HTTPForbiddenError,
-            ("forbidden", "403: this user may not see it; some cameras also say so at too many viewers"),
+            ("forbidden", "403: this user is not allowed to see it; some cameras also answer this to too many viewers"),
         ),
         (
             errors.HTTPNotFoundError,

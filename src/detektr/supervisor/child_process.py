@@ -48,8 +48,8 @@ class ChildProcess:
             )
         if not (self._try_fork(spec, server) or self._try_fork(spec, server)):
             raise RefusedError(
-                f"node {spec.node}: its process cannot be started: what nodes are forked from ends, or does not answer;"
-                " where it ends, it has said why"
+                f"node {spec.node}: its process cannot be started: the fork server exited or timed out;"
+                " see the lines above for its error"
             )
         self.control_fd, self.log_fd, self.end_fd = self._line.fileno(), self._log, os.pidfd_open(self.pid)
         with contextlib.suppress(OSError):  # it has ended already, which we shall be told

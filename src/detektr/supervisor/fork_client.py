@@ -48,7 +48,8 @@ class ForkServer:
             return
         # The nodes are such orphans, and what they start and leave behind.
         if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-            raise RefusedError(f"this process cannot take orphans in: {os.strerror(ctypes.get_errno())}")
+            what = f"this process cannot adopt orphaned processes: {os.strerror(ctypes.get_errno())}"
+            raise RefusedError(f"{what}; allow prctl where a policy forbids it")
         self._door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._door.settimeout(FIRST_ANSWER_S)
         modules = sorted(self._modules)
@@ -152,4 +153,8 @@ class ForkServer:
 
 
 def _why(what: str | None, number: int | None) -> str:
-    return f"{what}; end other processes or raise the limits (ulimit -u, -n)" if number in _SCARCE else str(what)
+    return (
+        f"{what}; end other processes or raise the limits (ulimit -u, -n)"
+        if number in _SCARCE
+        else f"{what}; see the kernel's log (dmesg)"
+    )

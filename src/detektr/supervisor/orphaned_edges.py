@@ -41,7 +41,7 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
         journal.close()
         segment.close()
     if count:
-        _log.warning("%s.%d: %d frames are gone with it", spec.node, spec.replica, count)
+        _log.warning("%s.%d has ended for good: dropped %d frames (reason: gone)", spec.node, spec.replica, count)
     return count
 
 

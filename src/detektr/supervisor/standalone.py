@@ -83,7 +83,7 @@ def spec_for(
         return spec_from_file(file, kind, node, replica)
     if node is not None or replica:
         option = "--node" if node is not None else "--replica"
-        raise RefusedError(f"{kind}: {option} needs --pipeline FILE; without a file the node's name is --name")
+        raise RefusedError(f"{kind}: {option} needs --pipeline FILE; without a file, name the node with --name")
     missing = [key for key in ("source", "use", "input") if key in given and not given[key]]
     if missing:
         written = {"source": "--source clip.mp4", "use": "my.module:Class", "input": "--input NAME"}
@@ -113,7 +113,7 @@ def spec_from_file(path: Path, kind: str, node: str, replica: int = 0) -> NodeSp
     if not 0 <= replica < replicas:
         raise RefusedError(
             f"{path}:{pipeline.document.line('nodes', node, 'replicas')}: node {node!r} has no replica {replica};"
-            f" --replica goes from 0 to {replicas - 1}"
+            f" write --replica 0 to {replicas - 1}"
         )
     _refuse_machine(pipeline, node)
     specs = plan_processes(

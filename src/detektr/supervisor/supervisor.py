@@ -175,7 +175,7 @@ class Supervisor:
                 self._turn()
             for managed in left:
                 _log.critical(
-                    "%s: process %s was killed and has not ended: a device holds it", managed.name, managed.pid
+                    "%s: process %s was killed and has not ended; a device holds it", managed.name, managed.pid
                 )
         self._forks.close()
         self._reader.close()
@@ -233,7 +233,7 @@ class Supervisor:
                     self._condemn(managed, "killed: it did not end when told to")
             return
         self.phase, self._end_ns = "cutting", now_ns + CUT_NS
-        _log.warning("what is still queued is dropped as stopped")
+        _log.warning("drain timeout expired; the frames that are still queued are dropped (reason: stopped)")
         for managed in self.processes:
             if managed.restart_at_ns is not None:
                 managed.restart_at_ns = None

@@ -85,7 +85,7 @@ def run_up(
         try:
             write_json(report, run.report())
         except OSError as fault:
-            _log.error("--report %s: it could not be written at the end: %s", report, fault.strerror)
+            _log.error("--report %s could not be written at the end: %s", report, fault.strerror)
             return run.exit_code or 1
     return run.exit_code
 
@@ -98,7 +98,7 @@ def _check_report(path: Path) -> None:
     if path.is_dir():
         raise RefusedError(f"--report {path}: that is a folder; name a file in it, as in {path / 'report.json'}")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise RefusedError(f"--report {path}: {folder} may not be written to; name a file elsewhere")
+        raise RefusedError(f"--report {path}: {folder} cannot be written to; name a file elsewhere")
 
 
 class _Run:

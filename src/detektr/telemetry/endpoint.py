@@ -126,7 +126,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as fault:
         hint = {
             errno.EADDRINUSE: "another program uses it; set another port, or 0 for any free one",
-            errno.EACCES: "this user may not; set a port of 1024 or more",
+            errno.EACCES: "this user is not allowed to; set a port of 1024 or more",
             errno.EADDRNOTAVAIL: "the host is not an address of this machine; 127.0.0.1 is",
         }.get(fault.errno or 0, f"{fault.strerror or fault}; set a host that is an address of this machine")
         raise RefusedError(f"metrics: cannot listen on port {port} of {host!r}: {hint}") from None

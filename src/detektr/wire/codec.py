@@ -155,7 +155,7 @@ def _lease(fields: Any) -> AnnouncedLease:
         if type(count) is not int or not 0 <= count <= _U64_MAX:
             raise WireError(f"announce: a lease cannot have {count!r:.40} among {', '.join(_LEASE_KEYS[:-1])}")
     if not isinstance(payload, bytes):
-        raise WireError(f"announce: what is announced cannot be {payload!r:.80}; expected bytes")
+        raise WireError(f"announce: frame cannot be {payload!r:.80}; expected bytes")
     tag, delivery, key, sequence, captured_ns, cell = cast("list[int]", counts)
     return tag, delivery, key, sequence, captured_ns, cell, payload
 

@@ -50,7 +50,8 @@ class Link:
             self._context.term()
             if isinstance(fault, OSError):  # else the socket's file is somebody else's, if there is one
                 inbox.unlink(missing_ok=True)
-            raise RefusedError(f"{what} cannot be made: {fault.strerror}") from None
+            hint = "point DETEKTR_SHM_DIR at a folder in memory (tmpfs) with room, that you may write to"
+            raise RefusedError(f"{what} cannot be made: {fault.strerror}; {hint}") from None
         self.has_mail = True
         """Whether the inbox may hold messages; they are not looked for otherwise."""
         self.is_rung = False

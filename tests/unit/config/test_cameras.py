@@ -103,7 +103,7 @@ def test_a_camera_of_a_variable_is_never_printed(tmp_path: Path) -> None:
             "2: `camera_defaults`: `fps` is 'fast', expected a number from 0.001 to 1000, correct it, or leave it out",
         ),
         (CAMERAS.replace("fps: 10", "fpps: 10") + SHARED, "5: camera 'yard' has the unknown key 'fpps', "),
-        (CAMERAS.replace("fps: 5", "source: x") + SHARED, "2: `camera_defaults` has `source`, expected what cameras"),
+        (CAMERAS.replace("fps: 5", "source: x") + SHARED, "2: `camera_defaults` has `source`, expected keys that"),
         (CAMERAS.replace("{fps: 5, optional: true}", "5") + SHARED, "2: `camera_defaults` is no mapping, "),
         (CAMERAS.replace("fps: 10", "kind: buffer") + SHARED, "5: camera 'yard' has a `kind`, expected a capture, "),
         (

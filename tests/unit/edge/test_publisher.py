@@ -98,7 +98,7 @@ def test_a_guest_that_comes_again_with_broken_returns_is_refused(folder: RunFold
     status_block[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
     publisher.handle(wanted, 1)
     completions.segment.words[layout.COMPLETION_WORD_COUNT] = 1 << 50  # more than there is room for
-    with pytest.raises(WireError, match=r"guest-1.0 may not attach: what it gave back cannot be read"):
+    with pytest.raises(WireError, match=r"guest-1.0 cannot attach: its completion queue is broken"):
         publisher.handle(wanted._replace(attach_epoch=2), 2)
     assert publisher.fanout.edges == {}
     publisher.close(unlink=True)

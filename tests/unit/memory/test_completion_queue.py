@@ -109,5 +109,5 @@ def test_a_file_that_is_none_of_ours_is_refused_and_a_missing_one_is_none(tmp_pa
     path = tmp_path / "x.completions"
     assert open_completion_queue(path, 0) is None
     path.write_bytes(bytes(layout.PAGE_BYTES))
-    with pytest.raises(WireError, match="not a file of returns"):
+    with pytest.raises(WireError, match="not a completion queue"):
         open_completion_queue(path, 0)

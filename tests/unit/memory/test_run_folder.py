@@ -28,7 +28,8 @@ def test_a_relative_folder_is_refused_as_each_process_would_have_another(
 ) -> None:
     monkeypatch.delenv("DETEKTR_STATE_DIR")
     monkeypatch.setenv(variable, "shm")
-    with pytest.raises(RefusedError, match=f"{variable} is 'shm', expected an absolute path, write {variable}=/.*/shm"):
+    told = f"{variable} is 'shm', which is not an absolute path; write {variable}=/.*/shm"
+    with pytest.raises(RefusedError, match=told):
         shm_root() if "SHM" in variable else state_root()
 
 

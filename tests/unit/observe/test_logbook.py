@@ -79,9 +79,9 @@ def test_unknown_names_are_refused_with_the_known_ones(state_dir: Path) -> None:
     book = Logbook(log_folder("demo"), lambda line: None)
     book.take("a.0", b"one\n")
     book.close(5)
-    with pytest.raises(DetektrError, match="there are of: demo"):
+    with pytest.raises(DetektrError, match="these have: demo"):
         read_logs("domo")
-    with pytest.raises(DetektrError, match="there are of: a"):
+    with pytest.raises(DetektrError, match="these have: a"):
         read_logs("demo", "b")
 
 

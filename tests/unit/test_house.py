@@ -1,0 +1,49 @@
+"""No file grows beyond 400 lines and no folder beyond 15 modules, unless its reason stands here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("src", "tests", "scripts")
+LINES_MAX = 400
+MODULES_MAX = 15
+
+LONG_FILES = {
+    "src/detektr/edge/edge.py": "each decision about a frame between a producer and a consumer group, in one place",
+    "src/detektr/nodes/node.py": "the loop that all nodes share; a part of it read alone would be a riddle",
+    "src/detektr/supervisor/supervisor.py": "all phases of a run, from its first process to its last",
+    "tests/property/test_edge_machine.py": "one state machine: its rules need each other",
+    "tests/unit/edge/test_edge.py": "the tests of edge.py, which is long itself",
+    "tests/unit/sources/test_sources.py": "what every kind of source has to keep, with the same sources",
+}
+FULL_FOLDERS = {
+    "scripts/benchmark": "one module a benchmark, and what they share: nothing imports from it",
+    "src/detektr/sources": "one module a kind of source; import-linter has the floors",
+}
+
+
+def modules() -> list[Path]:
+    return [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+def test_no_file_is_longer_than_one_can_read() -> None:
+    long = {str(path.relative_to(ROOT)): lines(path) for path in modules() if lines(path) > LINES_MAX}
+    assert {name: count for name, count in long.items() if name not in LONG_FILES} == {}
+
+
+def test_no_folder_has_more_modules_than_one_can_know() -> None:
+    names = [str(path.parent.relative_to(ROOT)) for path in modules() if path.name != "__init__.py"]
+    full = {name: names.count(name) for name in names if names.count(name) > MODULES_MAX}
+    assert {name: count for name, count in full.items() if name not in FULL_FOLDERS} == {}
+
+
+@pytest.mark.parametrize("name", [*LONG_FILES, *FULL_FOLDERS])
+def test_what_has_a_reason_is_there(name: str) -> None:
+    assert (ROOT / name).exists()
