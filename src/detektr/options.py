@@ -224,7 +224,9 @@ class BufferOptions(_NodeOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _WorkerOptions(_NodeOptions):
+class WorkerOptions(_NodeOptions):
+    """What processors and sinks share."""
+
     input: Name | list[Name]
     """The node to read from, or a list of them; `cameras` is all cameras."""
     per_camera: bool = False
@@ -247,7 +249,7 @@ class _WorkerOptions(_NodeOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProcessorOptions(_WorkerOptions):
+class ProcessorOptions(WorkerOptions):
     """Your code, on every frame."""
 
     kind: Literal["processor"] = "processor"
@@ -262,7 +264,7 @@ class ProcessorOptions(_WorkerOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SinkOptions(_WorkerOptions):
+class SinkOptions(WorkerOptions):
     """Takes the events of processors."""
 
     kind: Literal["sink"] = "sink"

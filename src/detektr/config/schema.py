@@ -14,16 +14,14 @@ from annotated_types import Ge, Le
 from detektr.config.cameras import CAMERAS, DEFAULTS, NODES_MAX
 from detektr.config.document import Document, Fault, Path, read_scalar
 from detektr.config.suggestions import listed, literals, nearest, plain_types, words_of
+from detektr.node_kinds import NODE_KINDS
 from detektr.options import (
     NAME_PATTERN,
     STRICT,
-    BufferOptions,
     CaptureOptions,
     Name,
     NodeOptions,
-    ProcessorOptions,
     Reference,
-    SinkOptions,
     Text,
 )
 from detektr.source_uri import STREAM_SCHEMES, scheme_of, source_kind
@@ -31,12 +29,7 @@ from detektr.source_uri import STREAM_SCHEMES, scheme_of, source_kind
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-KINDS: dict[str, type[NodeOptions]] = {
-    "capture": CaptureOptions,
-    "buffer": BufferOptions,
-    "processor": ProcessorOptions,
-    "sink": SinkOptions,
-}
+KINDS: dict[str, type[NodeOptions]] = {name: kind.options for name, kind in NODE_KINDS.items()}
 # What stands in for a missing key while the rest of its section is looked at; never leaves this module unfaulted.
 _STAND_IN = {"source": "lavfi:nullsrc", "input": "unknown", "use": "unknown:unknown", "to": "none"}
 _NOT_GIVEN = object()

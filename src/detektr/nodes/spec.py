@@ -9,21 +9,8 @@ from typing import Any
 
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.subscriber import Upstream
-from detektr.options import (
-    BufferOptions,
-    CaptureOptions,
-    NodeOptions,
-    ProcessorOptions,
-    RestartOptions,
-    SinkOptions,
-)
-
-_KINDS: dict[str, type[NodeOptions]] = {
-    "capture": CaptureOptions,
-    "buffer": BufferOptions,
-    "processor": ProcessorOptions,
-    "sink": SinkOptions,
-}
+from detektr.node_kinds import options_from
+from detektr.options import NodeOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +41,7 @@ class NodeSpec:
     def from_json(text: str) -> NodeSpec:
         """Read a spec back."""
         fields: dict[str, Any] = json.loads(text)
-        options = fields["options"]
-        options["restart"] = RestartOptions(**options["restart"])
-        fields["options"] = _KINDS[options["kind"]](**options)
+        fields["options"] = options_from(fields["options"])
         fields["upstreams"] = tuple(Upstream(**one) for one in fields["upstreams"])
         fields["edges"] = {name: EdgeOptions(**one) for name, one in fields["edges"].items()}
         fields["secrets"] = tuple(fields["secrets"])

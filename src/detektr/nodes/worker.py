@@ -21,7 +21,7 @@ from detektr.errors import OverwrittenError, RefusedError, ResultError
 from detektr.memory import layout
 from detektr.memory.journal_reader import Lease
 from detektr.nodes.node import Node
-from detektr.options import ProcessorOptions, SinkOptions
+from detektr.options import WorkerOptions
 
 WHY_CHARS_MAX = 8000
 STINT_NS = 1_000_000  # so long the loop's other duties wait for quick work
@@ -36,7 +36,7 @@ class WorkerNode(Node):
     def prepare(self) -> None:
         """Import and construct the user's code, and let it open what it needs."""
         options = self.spec.options
-        assert isinstance(options, ProcessorOptions | SinkOptions)
+        assert isinstance(options, WorkerOptions)
         super().prepare()
         self._user = load_worker(options.use, options.with_, self.method, Path(self.spec.folder))
         self._call: Callable[[Any], Any] = getattr(self._user, self.method, self._user)

@@ -19,7 +19,6 @@ from detektr.errors import RefusedError
 if TYPE_CHECKING:
     from detektr.nodes.spec import NodeSpec
 
-_COMMON = [f"detektr.nodes.{kind}" for kind in ("buffer", "capture", "processor", "sink")]
 FIRST_ANSWER_S = 60.0  # after its imports
 ANSWER_S = 5.0
 END_S = 1.0
@@ -34,7 +33,8 @@ class ForkServer:
 
     def __init__(self, file: Path) -> None:
         """Start nothing yet; a relative PYTHONPATH begins in the folder of the pipeline's `file`."""
-        self._modules, self._file = set(_COMMON), file
+        self._modules: set[str] = set()  # beside those of the kinds of nodes
+        self._file = file
         self._popen: subprocess.Popen[bytes] | None = None
         self._door: socket.socket | None = None
 
