@@ -45,6 +45,8 @@ class NodeKind:
     """How Mermaid draws it."""
     needs: Callable[[NodeOptions], frozenset[str]] = _needs_nothing
     """Modules, beside its own, that the process that nodes are forked from imports for a node with these options."""
+    plugins: str = ""
+    """Group of `plugins.GROUPS` with the short names that its `use` knows; empty: it has no `use`."""
     file_only: frozenset[str] = frozenset()
     """Keys that mean something in a pipeline file only, and not for a node that is started by itself."""
     defaults_alone: Mapping[str, int] = field(default_factory=dict)
@@ -83,6 +85,7 @@ _ALL = (
         summary="Run your code on every frame.",
         options=ProcessorOptions,
         node="detektr.nodes.processor:ProcessorNode",
+        plugins="processors",
         may_read=("capture", "buffer"),
         shape=("[", "]"),
         file_only=_SUPERVISED | {"replicas", "high_water_mark", "when_full"},  # alone it has ephemeral consumers only
@@ -93,6 +96,7 @@ _ALL = (
         options=SinkOptions,
         node="detektr.nodes.sink:SinkNode",
         may_read=("processor",),
+        plugins="sinks",
         shape=("[/", "/]"),
         file_only=_SUPERVISED,
     ),

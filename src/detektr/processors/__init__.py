@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ class Processor:
     def open(self) -> None:
         """Get ready (load a model, say): called once in the replica's process, before the first frame."""
 
+    @abstractmethod
     def process(self, frame: Frame) -> dict[str, Any] | list[dict[str, Any]] | None:
         """Work on one frame, which is good until this returns.
 

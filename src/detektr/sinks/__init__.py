@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 
@@ -14,6 +15,7 @@ class Sink:
     def open(self) -> None:
         """Get ready (open a file, connect): called once in the sink's process, before the first event."""
 
+    @abstractmethod
     def write(self, event: dict[str, Any]) -> None:
         """Take one event; when this returns, the event counts as delivered.
 
