@@ -5,17 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from detektr.options import (
-    BufferOptions,
-    CaptureOptions,
-    NodeOptions,
-    ProcessorOptions,
-    RestartOptions,
-    SinkOptions,
-)
-from detektr.source_uri import source_kind
+if TYPE_CHECKING:
+    from detektr.options import NodeOptions
 
 
 def _needs_nothing(options: NodeOptions) -> frozenset[str]:
@@ -24,8 +17,9 @@ def _needs_nothing(options: NodeOptions) -> frozenset[str]:
 
 def _decoder_of(options: NodeOptions) -> frozenset[str]:
     """Return FFmpeg's module, unless the source is Python code: 20 MB that it does without."""
-    is_python = isinstance(options, CaptureOptions) and source_kind(options.source) == "python"
-    return frozenset() if is_python else frozenset({"av"})
+    from detektr.source_uri import source_kind
+
+    return frozenset() if source_kind(getattr(options, "source", "")) == "python" else frozenset({"av"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +30,8 @@ class NodeKind:
     """What a file writes as `kind`."""
     summary: str
     """What it does, in one sentence."""
-    options: type[NodeOptions]
+    options_name: str
+    """Name of its options' class in `detektr.options`; imported when first asked for: `detektr --help` is quick."""
     node: str
     """Its class as module:Name; only a process that is one imports it, and the process that nodes are forked from."""
     may_read: tuple[str, ...] = ()
@@ -53,6 +48,14 @@ class NodeKind:
     """Defaults of a node that is started by itself without a file, where they differ from a file's."""
 
     @property
+    def options(self) -> type[NodeOptions]:
+        """Its options' class."""
+        from detektr import options
+
+        found: type[NodeOptions] = getattr(options, self.options_name)
+        return found
+
+    @property
     def module(self) -> str:
         """The module of its class."""
         return self.node.partition(":")[0]
@@ -63,7 +66,7 @@ _ALL = (
     NodeKind(
         name="capture",
         summary="Decode one camera, file or generator.",
-        options=CaptureOptions,
+        options_name="CaptureOptions",
         node="detektr.nodes.capture:CaptureNode",
         shape=("([", "])"),
         needs=_decoder_of,
@@ -73,7 +76,7 @@ _ALL = (
     NodeKind(
         name="buffer",
         summary="Queue frames for their readers.",
-        options=BufferOptions,
+        options_name="BufferOptions",
         node="detektr.nodes.buffer:BufferNode",
         may_read=("capture", "buffer"),
         shape=("[(", ")]"),
@@ -83,7 +86,7 @@ _ALL = (
     NodeKind(
         name="processor",
         summary="Run your code on every frame.",
-        options=ProcessorOptions,
+        options_name="ProcessorOptions",
         node="detektr.nodes.processor:ProcessorNode",
         plugins="processors",
         may_read=("capture", "buffer"),
@@ -93,7 +96,7 @@ _ALL = (
     NodeKind(
         name="sink",
         summary="Take the events of processors.",
-        options=SinkOptions,
+        options_name="SinkOptions",
         node="detektr.nodes.sink:SinkNode",
         may_read=("processor",),
         plugins="sinks",
@@ -107,5 +110,7 @@ NODE_KINDS: Mapping[str, NodeKind] = MappingProxyType({kind.name: kind for kind 
 
 def options_from(values: Mapping[str, Any]) -> NodeOptions:
     """Return a node's options from what `dataclasses.asdict` made of them."""
+    from detektr.options import RestartOptions
+
     fields = {**values, "restart": RestartOptions(**values["restart"])}
     return NODE_KINDS[fields["kind"]].options(**fields)

@@ -1,4 +1,4 @@
-"""`detektr probe` and `detektr shm ...`: what a source is, and what lies in shared memory."""
+"""`detektr probe`, `list` and `shm ...`: what a source is, what can be used, and what lies in shared memory."""
 
 from __future__ import annotations
 
@@ -27,6 +27,22 @@ def _probe(
 
     found = probe(source, duration_ns(for_, "--for") / 1e9, transport)
     print(found.as_json() if is_json else found.as_text())
+
+
+@app.command("list")
+@answering
+def _list(
+    group: Annotated[
+        str | None, typer.Argument(metavar="[WHAT]", help="processors, sinks or sources; all, if left out.")
+    ] = None,
+) -> None:
+    """List what `use` and python: sources know by a short name.
+
+    Those of other packages too; one that is broken says why.
+    """
+    from detektr.catalogue import describe_plugins
+
+    print(describe_plugins(group))
 
 
 @shm_app.command("ls")
