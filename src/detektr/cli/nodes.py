@@ -84,7 +84,10 @@ def _with_options(kind: NodeKind) -> Any:
     for key, plain in types.items():
         if key in kind.file_only or key not in words or key in ("kind", "use", "replicas"):
             continue
-        option, metavar = f"--{key.rstrip('_').replace('_', '-')}", _METAVARS.get(key, "N")
+        option, metavar = (
+            f"--{key.rstrip('_').replace('_', '-')}",
+            _METAVARS.get(key, "N" if plain in (int, float) else "WORD"),
+        )
         if plain is bool:
             parameters[key] = bool, typer.Option(False, option, help=words[key])
         elif plain is list or key == "with_":
