@@ -5,22 +5,61 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from detektr.attachment import Frames as Frames
     from detektr.attachment import attach as attach
+    from detektr.errors import DetektrError as DetektrError
+    from detektr.errors import LeaseOverError as LeaseOverError
+    from detektr.errors import NoRoomError as NoRoomError
+    from detektr.errors import RefusedError as RefusedError
+    from detektr.errors import ResultError as ResultError
+    from detektr.errors import SourceError as SourceError
     from detektr.frame import Frame as Frame
     from detektr.processors import Processor as Processor
+    from detektr.running import run as run
+    from detektr.sinks import Event as Event
     from detektr.sinks import Sink as Sink
+    from detektr.source import Source as Source
+    from detektr.supervisor.up import RunResult as RunResult
 
     __version__: str
 
 # Loaded when first asked for: `detektr --help` and a buffer's process need none of it.
 _HOMES = {
+    "DetektrError": "detektr.errors",
+    "Event": "detektr.sinks",
     "Frame": "detektr.frame",
+    "Frames": "detektr.attachment",
+    "LeaseOverError": "detektr.errors",
+    "NoRoomError": "detektr.errors",
     "Processor": "detektr.processors",
+    "RefusedError": "detektr.errors",
+    "ResultError": "detektr.errors",
+    "RunResult": "detektr.supervisor.up",
     "Sink": "detektr.sinks",
+    "Source": "detektr.source",
+    "SourceError": "detektr.errors",
     "attach": "detektr.attachment",
+    "run": "detektr.running",
 }
 
-__all__ = ["Frame", "Processor", "Sink", "__version__", "attach"]
+__all__ = [
+    "DetektrError",
+    "Event",
+    "Frame",
+    "Frames",
+    "LeaseOverError",
+    "NoRoomError",
+    "Processor",
+    "RefusedError",
+    "ResultError",
+    "RunResult",
+    "Sink",
+    "Source",
+    "SourceError",
+    "__version__",
+    "attach",
+    "run",
+]
 
 
 if not TYPE_CHECKING:  # type checkers know the names above, and should refuse any other

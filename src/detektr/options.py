@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Le
 
 from detektr.picture import ALIASES, FORMATS
+from detektr.plugins import REFERENCE, SHORT_NAME
 
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
 SECOND_NS = 1_000_000_000
@@ -47,7 +48,13 @@ PixelFormat = Annotated[
     str,
     Text(f"^({'|'.join(_FORMATS)})$", "FFmpeg's name of a pixel format such as yuv420p or bgr24", choices=_FORMATS),
 ]
-Reference = Annotated[str, Text(r"^\w+(\.\w+)*:\w+(\.\w+)*$", "a module and what is in it such as my.module:MyClass")]
+Reference = Annotated[
+    str,
+    Text(
+        rf"^({REFERENCE}|{SHORT_NAME})$",
+        "a module and what is in it such as my.module:MyClass, or a short name such as motion",
+    ),
+]
 
 
 def duration_ns(text: str) -> int:
@@ -227,13 +234,15 @@ class BufferOptions(_NodeOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _WorkerOptions(_NodeOptions):
+class WorkerOptions(_NodeOptions):
+    """What processors and sinks share."""
+
     input: Name | list[Name]
     """The node to read from, or a list of them; `cameras` is all cameras."""
     per_camera: bool = False
     """One of these for each of the file's `cameras` (NAME-CAMERA), reading what there is of that camera alone."""
     use: Reference
-    """Class or function, as module:Name; found on PYTHONPATH and beside the pipeline file."""
+    """Class, object or function: module:Name, found on PYTHONPATH and beside the pipeline file, or a short name."""
     with_: Mapping[str, Any] = field(default_factory=dict)
     """Arguments for it (written `with` in the file)."""
     window: Annotated[int, Ge(1), Le(1024)] = 4
@@ -252,7 +261,7 @@ class _WorkerOptions(_NodeOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProcessorOptions(_WorkerOptions):
+class ProcessorOptions(WorkerOptions):
     """Your code, on every frame."""
 
     kind: Literal["processor"] = "processor"
@@ -267,7 +276,7 @@ class ProcessorOptions(_WorkerOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SinkOptions(_WorkerOptions):
+class SinkOptions(WorkerOptions):
     """Takes the events of processors."""
 
     kind: Literal["sink"] = "sink"

@@ -229,7 +229,7 @@ def _proposal(source: str, environment: Iterable[str], more: dict[str, str], *, 
     return (
         f"{head}name: demo\ncameras:\n  camera: {camera}\nnodes:\n"
         "  buffer: {kind: buffer, input: cameras, high_water_mark: 16}\n"
-        '  motion: {kind: processor, input: buffer, use: "detektr.processors.motion:Motion"}\n'
+        "  motion: {kind: processor, input: buffer, use: motion}\n"
     )
 
 

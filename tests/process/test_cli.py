@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import acquire_status_block
+from detektr.node_kinds import NODE_KINDS
 
 if TYPE_CHECKING:
     from tests.conftest import RunDetektr
@@ -48,10 +50,47 @@ def test_help_names_the_commands_and_imports_nothing_heavy(tmp_path: Path) -> No
         f"print('heavy', *(name for name in {HEAVY!r} if name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
-    for command in ("capture", "buffer", "processor", "sink", "pipeline", "probe", "shm"):
+    for command in ("up", "status", "capture", "buffer", "processor", "sink", "list", "pipeline", "probe", "shm"):
         assert f"  {command} " in done.stdout
     assert "code 0" in done.stdout
     assert done.stdout.splitlines()[-1] == "heavy"
+
+
+@pytest.mark.parametrize("kind", NODE_KINDS)
+def test_help_of_a_node_says_what_every_key_means_and_is_unless_told(run_detektr: RunDetektr, kind: str) -> None:
+    told = " ".join(run_detektr(kind, "--help").stdout.split())
+    for field in dataclasses.fields(NODE_KINDS[kind].options):
+        if field.name in NODE_KINDS[kind].file_only | {"kind", "use", "replicas"}:
+            continue
+        assert f"--{field.name.rstrip('_').replace('_', '-')}" in told
+        default = NODE_KINDS[kind].defaults_alone.get(field.name, field.default)
+        if default not in (None, False, dataclasses.MISSING):
+            assert f"default: {default}]" in told
+    assert "[drop-oldest, drop-newest, block" in told or kind not in ("capture", "buffer")
+
+
+@pytest.mark.parametrize("command", [["graph"], ["validate"], ["schema"], ["status"], ["status", "ghost"]])
+def test_the_short_form_of_a_pipeline_command_is_the_same(
+    run_detektr: RunDetektr, good: Path, command: list[str]
+) -> None:
+    short, long = run_detektr(*command), run_detektr("pipeline", *command)
+    assert (short.returncode, short.stdout, short.stderr) == (long.returncode, long.stdout, long.stderr)
+
+
+@pytest.mark.parametrize(("words", "expected"), [("detektr ca", "capture"), ("detektr sink --win", "--window")])
+def test_a_shell_can_complete_commands_and_options(run_detektr: RunDetektr, words: str, expected: str) -> None:
+    assert "_DETEKTR_COMPLETE" in run_detektr("--show-completion", "bash").stdout
+    count = str(len(words.split()) - 1)
+    asked = {"_DETEKTR_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": count}
+    assert run_detektr(env=asked).stdout.split() == [expected]
+
+
+def test_list_shows_short_names_with_their_class_package_and_sentence(run_detektr: RunDetektr) -> None:
+    told = run_detektr("list").stdout
+    assert "motion  detektr.processors.motion:Motion  detektr  Compares each frame" in told
+    assert "jsonl" in told and "sources: none" in told
+    done = run_detektr("list", "sink")
+    assert (done.returncode, done.stderr) == (2, "list: there are no 'sink'; write processors, sinks or sources\n")
 
 
 @pytest.mark.parametrize("group", [[], ["pipeline"], ["shm"]])

@@ -102,6 +102,26 @@ def test_all_who_refuse_are_listed_with_their_lines_and_nothing_is_left(
     assert_nothing_left()
 
 
+def test_user_code_that_could_not_work_is_refused_with_its_line_before_any_frame(
+    tmp_path: Path, run_detektr: RunDetektr
+) -> None:
+    (tmp_path / "queue.py").write_text("class Mine:\n    def process(self, frame): pass\n")
+    (tmp_path / "yolo_look.py").write_text("import yolo\n")
+    (tmp_path / "odd.py").write_text("class NoSelf:\n    def process(): pass\n")
+    uses = {"hidden": "queue:Mine", "lacking": "yolo_look:Look", "selfless": "odd:NoSelf", "short": "motion"}
+    nodes = {name: {"kind": "processor", "input": "cam", "use": use} for name, use in uses.items()}
+    file = tmp_path / "bad.yaml"
+    file.write_text(json.dumps({"name": "bad", "nodes": {**graph(), **nodes}}, indent=0))
+    ended = run_detektr("up", file)
+    assert ended.returncode == 2
+    lines = {line.split(": ")[1]: line for line in ended.stderr.splitlines() if line.startswith(str(file))}
+    assert f"it hides your {tmp_path}/queue.py" in lines["node hidden"]
+    assert f"{tmp_path}/yolo_look.py:1 imports 'yolo', which is not there" in lines["node lacking"]
+    assert "it is process(); expected process(self, frame)" in lines["node selfless"]
+    assert "node short" not in lines
+    assert_nothing_left()
+
+
 def test_node_that_dies_before_it_is_ready_is_a_refusal_with_its_last_words(
     tmp_path: Path, run_detektr: RunDetektr
 ) -> None:

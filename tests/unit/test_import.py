@@ -30,6 +30,12 @@ def test_a_name_asked_for_loads_only_its_own_home() -> None:
     assert loaded.isdisjoint({"prometheus_client", "pydantic", "redis", "rich", "typer", "yaml", "zmq"})
 
 
+@pytest.mark.parametrize("name", ["Event", "Frame", "Processor", "RefusedError", "Sink", "Source", "attach", "run"])
+def test_no_public_name_loads_a_file_reader_or_a_terminals_tables(name: str) -> None:
+    loaded = loaded_after(f"import detektr; detektr.{name}")
+    assert loaded.isdisjoint({"av", "prometheus_client", "pydantic", "redis", "rich", "typer"})
+
+
 def test_a_buffer_loads_neither_numpy_nor_av() -> None:
     assert loaded_after("import detektr.nodes.buffer").isdisjoint({"numpy", "av", "pydantic", "prometheus_client"})
 
@@ -41,6 +47,13 @@ def test_a_buffer_loads_neither_numpy_nor_av() -> None:
         ("Processor", "detektr.processors"),
         ("Sink", "detektr.sinks"),
         ("attach", "detektr.attachment"),
+        ("Event", "detektr.sinks"),
+        ("Frames", "detektr.attachment"),
+        ("LeaseOverError", "detektr.errors"),
+        ("RefusedError", "detektr.errors"),
+        ("RunResult", "detektr.supervisor.up"),
+        ("Source", "detektr.source"),
+        ("run", "detektr.running"),
     ],
 )
 def test_each_public_name_is_the_one_of_its_home(name: str, home: str) -> None:
@@ -53,7 +66,7 @@ def test_version_is_that_of_the_installed_package() -> None:
     assert detektr.__version__ == importlib.metadata.version("detektr")
 
 
-@pytest.mark.parametrize("name", ["Frames", "frame_"])
+@pytest.mark.parametrize("name", ["Framess", "frame_"])
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(AttributeError, match=rf"no '{name}'; it has: Frame, Processor, Sink, __version__, attach"):
+    with pytest.raises(AttributeError, match=rf"no '{name}'; it has: DetektrError, Event, Frame, .*attach, run"):
         getattr(detektr, name)

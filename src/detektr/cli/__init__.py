@@ -10,11 +10,15 @@ from detektr.cli import machine, nodes, pipelines
 from detektr.cli.answering import PLAIN
 
 app = typer.Typer(
-    help="Video dataflow on one machine, every frame accounted for.", pretty_exceptions_enable=False, **PLAIN
+    cls=nodes.NodeGroup,
+    help="Video dataflow on one machine, every frame accounted for.",
+    pretty_exceptions_enable=False,
+    **{**PLAIN, "add_completion": True},
 )
+app.add_typer(pipelines.app)  # `detektr up` is `detektr pipeline up`
 app.add_typer(nodes.app)
 app.add_typer(machine.app)
-app.add_typer(pipelines.app, name="pipeline")
+app.add_typer(pipelines.app, name="pipeline", help="Whole pipelines: start, check, look, end (the same as above).")
 app.add_typer(machine.shm_app, name="shm")
 
 

@@ -1,7 +1,8 @@
-"""`detektr probe` and `detektr shm ...`: what a source is, and what lies in shared memory."""
+"""`detektr probe`, `new`, `list`, `shm ...`: what a source is, what can be used, what lies in shared memory."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,6 +28,37 @@ def _probe(
 
     found = probe(source, duration_ns(for_, "--for") / 1e9, transport)
     print(found.as_json() if is_json else found.as_text())
+
+
+@app.command("new")
+@answering
+def _new(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder; its name is the pipeline's.")],
+) -> None:
+    """Make a folder with a pipeline, a processor and its test.
+
+    Then: cd FOLDER, python -m pytest, detektr up.
+    """
+    from detektr.scaffold import make_project
+
+    for file in make_project(folder):
+        print(file)
+
+
+@app.command("list")
+@answering
+def _list(
+    group: Annotated[
+        str | None, typer.Argument(metavar="[WHAT]", help="processors, sinks or sources; all, if left out.")
+    ] = None,
+) -> None:
+    """List what `use` and python: sources know by a short name.
+
+    Those of other packages too; one that is broken says why.
+    """
+    from detektr.catalogue import describe_plugins
+
+    print(describe_plugins(group))
 
 
 @shm_app.command("ls")

@@ -1,172 +1,133 @@
-"""`detektr capture|buffer|processor|sink`: one node by itself, of a file or without one."""
+"""`detektr capture|buffer|processor|sink`: one node by itself, of a file or without one.
+
+The options of a command are the keys of its kind; they are looked up when that command is asked for, so that the list
+of commands stays quick.
+"""
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, get_type_hints
 
 import typer
+from typer.core import TyperGroup
 
 from detektr.cli.answering import PLAIN, answering
+from detektr.node_kinds import NODE_KINDS, NodeKind
 
 app = typer.Typer(**PLAIN)
 
-FileOption = Annotated[
-    Path | None, typer.Option("--pipeline", metavar="FILE", help="A pipeline file that has the node.")
-]
-NodeOption = Annotated[
-    str | None, typer.Option("--node", metavar="NAME", help="With --pipeline: which node of the file.")
-]
-ReplicaOption = Annotated[int, typer.Option("--replica", metavar="N", help="With --pipeline: which of its replicas.")]
-PortOption = Annotated[
-    int | None, typer.Option("--metrics-port", metavar="PORT", help="Serve this process's metrics on 127.0.0.1.")
-]
-InOption = Annotated[str, typer.Option("--in", metavar="PIPELINE", help="Without a file: the pipeline it belongs to.")]
-NameOption = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Without a file: the node's name.")]
-InputOption = Annotated[
-    list[str] | None,
-    typer.Option("--input", metavar="NAME", help="Without a file: the node to read from; may be repeated."),
-]
-UseArgument = Annotated[str | None, typer.Argument(metavar="[MODULE:CLASS]", help="Without a file: your code.")]
-WithOption = Annotated[
-    list[str] | None, typer.Option("--with", metavar="KEY=VALUE", help="An argument for it; may be repeated.")
-]
-MarkOption = Annotated[
-    int | None, typer.Option("--high-water-mark", metavar="N", help="Most frames queued for a reader.")
-]
-FullOption = Annotated[
-    str | None, typer.Option("--when-full", metavar="POLICY", help="At the mark: drop-oldest, drop-newest or block.")
-]
-WindowOption = Annotated[int | None, typer.Option("--window", metavar="N", help="Most frames leased to it at once.")]
-TimeoutOption = Annotated[
-    str | None, typer.Option("--timeout", metavar="TIME", help="Longest time for one frame: 30s.")
-]
-AttemptsOption = Annotated[
-    int | None, typer.Option("--max-deliveries", metavar="N", help="Attempts at one frame before it is given up.")
-]
+_WITHOUT = "Without a file"
+_METAVARS = {
+    **{"source": "SOURCE", "input": "NAME", "with_": "KEY=VALUE", "camera": "NAME", "format": "FORMAT", "fps": "RATE"},
+    **{"width": "PIXELS", "height": "PIXELS", "when_full": "POLICY", "transport": "HOW", "decode": "WHAT"},
+    **{"hwaccel": "HOW", "event_bytes": "BYTES"},
+    **dict.fromkeys(("drain", "timeout", "max_age", "open_timeout", "stall_timeout"), "TIME"),
+}
+_HELP = {
+    "input": f"{_WITHOUT}: the node to read from; may be repeated.",
+    "with_": "An argument for your code; may be repeated.",
+}
+_EXAMPLES = {"capture": "--name cam --source clip.mp4", "buffer": "--name b --input cam"}
 
 
-@app.command("capture")
-@answering
-def _capture(
-    file: FileOption = None,
-    node: NodeOption = None,
-    source: Annotated[
-        str | None,
-        typer.Option(metavar="SOURCE", help="clip.mp4, rtsp://..., /dev/video0, lavfi:..., python:module:name"),
-    ] = None,
-    name: NameOption = None,
-    in_: InOption = "local",
-    realtime: Annotated[bool, typer.Option("--realtime", help="A file at its own pace.")] = False,
-    loop: Annotated[bool, typer.Option("--loop", help="A file again when it ends.")] = False,
-    fps: Annotated[float | None, typer.Option(metavar="RATE", help="Thin out to this many frames a second.")] = None,
-    format: Annotated[str | None, typer.Option(metavar="FORMAT", help="Pixel format; the decoder's own.")] = None,
-    width: Annotated[int | None, typer.Option(metavar="PIXELS", help="Scaled while captured.")] = None,
-    height: Annotated[int | None, typer.Option(metavar="PIXELS", help="Scaled while captured.")] = None,
-    slots: Annotated[
-        int | None, typer.Option(metavar="N", help="Frames that its readers may hold together, and 4.")
-    ] = None,
-    high_water_mark: MarkOption = None,
-    when_full: FullOption = None,
-    with_: WithOption = None,
-    metrics_port: PortOption = None,
-) -> None:
-    """Decode one camera, file or generator.
+class NodeGroup(TyperGroup):
+    """Knows the commands of nodes by name and summary, and gives them their options when one is asked for."""
 
-    Either a node of a file (--pipeline FILE --node NAME), or one without: --name cam --source clip.mp4.
-    """
-    given = {
-        "source": source, "realtime": realtime, "loop": loop, "fps": fps, "format": format, "width": width,
-        "height": height, "slots": slots, "high_water_mark": high_water_mark, "when_full": when_full, "with": with_,
-    }  # fmt: skip
-    _run_standalone("capture", file, node, 0, in_, name or "cam", given, metrics_port)
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """See click: for running a command, for its help, and for completing it."""
+        name, command, rest = super().resolve_command(ctx, args)
+        kind = NODE_KINDS.get(str(name))
+        return name, command if kind is None else node_command(kind), rest
 
 
-@app.command("buffer")
-@answering
-def _buffer(
-    file: FileOption = None,
-    node: NodeOption = None,
-    input: InputOption = None,
-    name: NameOption = None,
-    in_: InOption = "local",
-    high_water_mark: MarkOption = None,
-    when_full: FullOption = None,
-    max_age: Annotated[str | None, typer.Option(metavar="TIME", help="Older frames are dropped: 2s.")] = None,
-    metrics_port: PortOption = None,
-) -> None:
-    """Queue frames for their readers.
-
-    Either a node of a file (--pipeline FILE --node NAME), or one without: --name b --input cam.
-    """
-    given = {"input": input, "high_water_mark": high_water_mark, "when_full": when_full, "max_age": max_age}
-    _run_standalone("buffer", file, node, 0, in_, name or "buffer", given, metrics_port)
+def node_command(kind: NodeKind) -> Any:
+    """Return the command of a kind of nodes, with an option for each of its keys."""
+    alone = typer.Typer(**PLAIN)
+    alone.command(kind.name, help=_help(kind))(_with_options(kind))
+    return typer.main.get_command(alone)
 
 
-@app.command("processor")
-@answering
-def _processor(
-    use: UseArgument = None,
-    file: FileOption = None,
-    node: NodeOption = None,
-    replica: ReplicaOption = 0,
-    input: InputOption = None,
-    name: NameOption = None,
-    in_: InOption = "local",
-    with_: WithOption = None,
-    window: WindowOption = None,
-    timeout: TimeoutOption = None,
-    max_deliveries: AttemptsOption = None,
-    metrics_port: PortOption = None,
-) -> None:
-    """Run your code on every frame.
-
-    Either a node of a file (--pipeline FILE --node NAME), or one without: my.module:Class --input cam.
-    """
-    given = {
-        "use": use, "input": input, "with": with_,
-        "window": window, "timeout": timeout, "max_deliveries": max_deliveries,
-    }  # fmt: skip
-    _run_standalone("processor", file, node, replica, in_, name, given, metrics_port)
+def _help(kind: NodeKind) -> str:
+    example = _EXAMPLES.get(kind.name, "my.module:Class --input NAME")
+    return f"{kind.summary}\n\nEither a node of a file (--pipeline FILE --node NAME), or one without: {example}."
 
 
-@app.command("sink")
-@answering
-def _sink(
-    use: UseArgument = None,
-    file: FileOption = None,
-    node: NodeOption = None,
-    input: InputOption = None,
-    name: NameOption = None,
-    in_: InOption = "local",
-    with_: WithOption = None,
-    window: WindowOption = None,
-    timeout: TimeoutOption = None,
-    max_deliveries: AttemptsOption = None,
-    metrics_port: PortOption = None,
-) -> None:
-    """Take the events of processors.
+def _stub(kind: NodeKind) -> None:
+    @app.command(kind.name, help=_help(kind))
+    def _run() -> None:
+        raise AssertionError("NodeGroup has resolved it")
 
-    Either a node of a file (--pipeline FILE --node NAME), or one without: my.module:Class --input motion.
-    """
-    given = {
-        "use": use, "input": input, "with": with_,
-        "window": window, "timeout": timeout, "max_deliveries": max_deliveries,
-    }  # fmt: skip
-    _run_standalone("sink", file, node, 0, in_, name, given, metrics_port)
+
+def _with_options(kind: NodeKind) -> Any:
+    """Return what runs a node, with a signature that typer reads the options from."""
+    from detektr.config.key_words import describe_keys, plain_type
+
+    words = describe_keys(kind, is_alone=True) | _HELP
+    types = {name: plain_type(hint) for name, hint in get_type_hints(kind.options, include_extras=True).items()}
+    parameters: dict[str, tuple[Any, Any]] = {}
+    if "use" in types:
+        text = f"{_WITHOUT}: your code, as my.module:Class or a short name (`detektr list`)."
+        parameters["use"] = str | None, typer.Argument(None, metavar="[MODULE:CLASS]", help=text)
+    text = "A pipeline file that has the node."
+    parameters["file"] = Path | None, typer.Option(None, "--pipeline", metavar="FILE", help=text)
+    text = "With --pipeline: which node of it."
+    parameters["node"] = str | None, typer.Option(None, "--node", metavar="NAME", help=text)
+    if "replicas" in types:
+        text = "With --pipeline: which of its replicas."
+        parameters["replica"] = int, typer.Option(0, "--replica", metavar="N", help=text)
+    text = f"{_WITHOUT}: the node's name."
+    parameters["name"] = str | None, typer.Option(None, "--name", metavar="NAME", help=text)
+    text = f"{_WITHOUT}: the pipeline it belongs to."
+    parameters["pipeline"] = str, typer.Option("local", "--pipeline-name", "--in", metavar="NAME", help=text)
+    for key, plain in types.items():
+        if key in kind.file_only or key not in words or key in ("kind", "use", "replicas"):
+            continue
+        option, metavar = (
+            f"--{key.rstrip('_').replace('_', '-')}",
+            _METAVARS.get(key, "N" if plain in (int, float) else "WORD"),
+        )
+        if plain is bool:
+            parameters[key] = bool, typer.Option(False, option, help=words[key])
+        elif plain is list or key == "with_":
+            parameters[key] = list[str] | None, typer.Option(None, option, metavar=metavar, help=words[key])
+        else:
+            parameters[key] = plain | None, typer.Option(None, option, metavar=metavar, help=words[key])
+    text = "Serve this process's metrics on 127.0.0.1."
+    parameters["metrics_port"] = int | None, typer.Option(None, "--metrics-port", metavar="PORT", help=text)
+
+    def run(**given: Any) -> None:
+        _run_standalone(kind, **given)
+
+    command: Any = answering(run)
+    by_name = inspect.Parameter.KEYWORD_ONLY
+    command.__signature__ = inspect.Signature(
+        [inspect.Parameter(name, by_name, default=info, annotation=hint) for name, (hint, info) in parameters.items()]
+    )
+    command.__annotations__ = {name: hint for name, (hint, _) in parameters.items()}
+    return command
 
 
 def _run_standalone(
-    kind: str,
+    kind: NodeKind,
+    *,
     file: Path | None,
     node: str | None,
-    replica: int,
-    pipeline: str,
     name: str | None,
-    given: dict[str, Any],
+    pipeline: str,
     metrics_port: int | None,
+    replica: int = 0,
+    **keys: Any,
 ) -> None:
     from detektr.supervisor.entry import leave
     from detektr.supervisor.standalone import run_standalone, spec_for
 
-    leave(run_standalone(spec_for(kind, file, node, replica, pipeline, name, given), metrics_port=metrics_port))
+    given = {key.rstrip("_"): value for key, value in keys.items()}
+    chosen = name or (None if "use" in given else {"capture": "cam"}.get(kind.name, kind.name))
+    spec = spec_for(kind.name, file, node, replica, pipeline, chosen, given)
+    leave(run_standalone(spec, metrics_port=metrics_port))
+
+
+for _kind in NODE_KINDS.values():
+    _stub(_kind)

@@ -69,7 +69,7 @@ def _schema() -> None:
     """Print the JSON Schema of the file, for editors."""
     import json
 
-    from detektr.config.schema import json_schema
+    from detektr.config.json_schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from detektr.config.document import Fault
 from detektr.config.suggestions import listed, nearest
 from detektr.memory.layout import EDGE_SEEN_MAX, STATUS_INPUTS_MAX
+from detektr.node_kinds import NODE_KINDS
 from detektr.options import (
     BufferOptions,
     CaptureOptions,
@@ -33,12 +34,6 @@ SLOTS_MAX = 65536
 INPUTS_MAX = STATUS_INPUTS_MAX  # of one process; a processor's replicas count each
 CAMERAS_MAX = EDGE_SEEN_MAX  # of which one edge knows how far it has read each
 REPLICAS_MAX = 128  # of one producer: each is a peer to poll and a process to watch
-MAY_READ: dict[str, tuple[str, ...]] = {
-    "capture": (),
-    "buffer": ("capture", "buffer"),
-    "processor": ("capture", "buffer"),
-    "sink": ("processor",),
-}
 
 
 @dataclass(frozen=True)
@@ -134,11 +129,10 @@ def build_graph(
 
 def mermaid(graph: Graph) -> str:
     """Draw the graph as a Mermaid flowchart: kinds as shapes, edges with their policy and mark."""
-    shapes = {"capture": ("([", "])"), "buffer": ("[(", ")]"), "processor": ("[", "]"), "sink": ("[/", "/]")}
     numbers = {name: f"n{index}" for index, name in enumerate(graph.nodes)}
     lines = ["flowchart LR"]
     for name, node in graph.nodes.items():
-        left, right = shapes[node.kind]
+        left, right = NODE_KINDS[node.kind].shape
         count = f" x{node.replicas}" if node.replicas > 1 else f", {node.slots} slots" if node.slots else ""
         lines.append(f'    {numbers[name]}{left}"{name}<br/>{node.kind}{count}"{right}')
     for edge in graph.edges:
@@ -177,7 +171,7 @@ class _Shape:
         """Return the inputs that exist and may be read."""
         good: list[str] = []
         inputs = inputs_of(node)
-        allowed = MAY_READ[node.kind]
+        allowed = NODE_KINDS[node.kind].may_read
         kinds = " or ".join(f"a {kind}" for kind in allowed)
         if allowed and not inputs:
             fit = [other for other, node in self.nodes.items() if node.kind in allowed]
@@ -203,9 +197,9 @@ class _Shape:
         return good
 
     def _hint(self, reader: str, kind: str, source: str) -> str:
-        above = self.nodes[source]
-        if reader == "sink":
-            feeders = [name for name, node in self.nodes.items() if node.kind == "processor"]
+        above, allowed = self.nodes[source], NODE_KINDS[reader].may_read
+        if allowed == ("processor",):
+            feeders = [name for name, node in self.nodes.items() if node.kind in allowed]
             return f"read a processor ({listed(feeders)})" if feeders else "put a processor between them"
         if kind == "processor":
             return f"read what {source!r} reads ({listed(inputs_of(above))}), or make this node a sink"

@@ -10,7 +10,7 @@ from detektr.descriptor import DESCRIPTOR_BYTES_MAX
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.subscriber import Upstream
 from detektr.nodes.spec import NodeSpec
-from detektr.options import BufferOptions, CaptureOptions, Lane, NodeOptions, ProcessorOptions, SinkOptions
+from detektr.options import BufferOptions, CaptureOptions, Lane, NodeOptions, ProcessorOptions, WorkerOptions
 
 
 def plan_processes(
@@ -65,7 +65,7 @@ def _lane(consumer: NodeOptions, announce: Lane) -> Lane:
 
 def _edge_options(edge: Edge, options: Mapping[str, NodeOptions], announce: Lane) -> EdgeOptions:
     producer, consumer = options[edge.producer], options[edge.consumer]
-    worker = consumer if isinstance(consumer, ProcessorOptions | SinkOptions) else None
+    worker = consumer if isinstance(consumer, WorkerOptions) else None
     return EdgeOptions(
         mark=edge.mark,
         low=edge.low,

@@ -1,4 +1,4 @@
-"""What a pipeline file may say: values in, options and all faults at once out; and the JSON Schema for editors."""
+"""What a pipeline file may say: values in, options and all faults at once out."""
 
 from __future__ import annotations
 
@@ -11,33 +11,28 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from annotated_types import Ge, Le
 
+from detektr import plugins
 from detektr.config.cameras import CAMERAS, DEFAULTS, NODES_MAX
 from detektr.config.document import Document, Fault, Path, read_scalar
 from detektr.config.suggestions import listed, literals, nearest, plain_types, words_of
+from detektr.errors import RefusedError
+from detektr.node_kinds import NODE_KINDS
 from detektr.options import (
     NAME_PATTERN,
     STRICT,
-    BufferOptions,
     CaptureOptions,
     Lane,
     Name,
     NodeOptions,
-    ProcessorOptions,
-    Reference,
-    SinkOptions,
     Text,
+    WorkerOptions,
 )
 from detektr.source_uri import STREAM_SCHEMES, scheme_of, source_kind
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-KINDS: dict[str, type[NodeOptions]] = {
-    "capture": CaptureOptions,
-    "buffer": BufferOptions,
-    "processor": ProcessorOptions,
-    "sink": SinkOptions,
-}
+KINDS: dict[str, type[NodeOptions]] = {name: kind.options for name, kind in NODE_KINDS.items()}
 # What stands in for a missing key while the rest of its section is looked at; never leaves this module unfaulted.
 _STAND_IN = {"source": "lavfi:nullsrc", "input": "unknown", "use": "unknown:unknown", "to": "none"}
 _NOT_GIVEN = object()
@@ -219,7 +214,30 @@ class _Reader:
         options = self._section(cls, values, path, where)
         if isinstance(options, CaptureOptions) and "source" in values:
             self._source(options, path, where)
+        if isinstance(options, WorkerOptions) and "use" in values and ":" not in options.use:
+            self._short_name(options.use, NODE_KINDS[options.kind].plugins, (*path, "use"), where)
         return options
+
+    def _short_name(self, name: str, group: str, path: Path, where: str) -> None:
+        """Look whether a package that is installed here offers a short name."""
+        try:
+            plugins.resolve(group, name)
+        except RefusedError as fault:
+            known, label = plugins.names(group), f"{where}: `{path[-1]}`"
+            if name in known:  # of several packages
+                self._fault(path, f"{label}: {str(fault).partition(': ')[0]}", "one", str(fault).partition(": ")[2])
+                return
+            near = nearest(name, known)
+            others = [other for other in plugins.GROUPS if name in plugins.names(other)]
+            hint = f"write `{near}`" if near else f"write module:Name, or see `detektr list {group}`"
+            if others:
+                hint = f"`{name}` is one of the {listed(others)}; see `detektr list {group}`"
+            broken = [plugin.fault for plugin in plugins.find_plugins(group) if plugin.name == name]
+            if broken:
+                hint = f"mend its package ({broken[0]}), or write module:Name"
+            prefix = "python:" if group == "sources" else ""
+            expected = f"{prefix}module:Name or a short name ({listed(known)})"
+            self._fault(path, f"{label} is {self._shown(prefix + name, path)}", expected, hint)
 
     def _source(self, options: CaptureOptions, path: Path, where: str) -> None:
         """Look at what a source's text says; whether it is there is for the machine to say."""
@@ -230,9 +248,13 @@ class _Reader:
             self._fault(path, f"{where}: `source` is empty", "where its frames come from", hint)
         elif "\0" in text or "\n" in text:
             self._fault(path, f"{where}: `source` has more than one line", "one line", "join them or quote it")
-        elif kind == "python" and not re.fullmatch(_REFERENCE.pattern, text.partition(":")[2]):
-            hint = "write `python:my.module:pictures`"
-            self._fault(path, f"{where}: `source` is {self._shown(text, path)}", "python:module:name", hint)
+        elif kind == "python":
+            reference = text.partition(":")[2]
+            if re.fullmatch(plugins.SHORT_NAME, reference):
+                self._short_name(reference, "sources", path, where)
+            elif not re.fullmatch(plugins.REFERENCE, reference):
+                hint = "write `python:my.module:pictures`"
+                self._fault(path, f"{where}: `source` is {self._shown(text, path)}", "python:module:name", hint)
         elif kind == "stream" and (scheme := scheme_of(text)) not in STREAM_SCHEMES:
             near = nearest(scheme or "", STREAM_SCHEMES)
             hint = f"write `{near}://...`" if near else "see which of these your camera speaks"
@@ -240,7 +262,7 @@ class _Reader:
         elif kind == "stream" and (" " in text or text.endswith("://")):
             what = "has a space in its URL" if " " in text else "names no host"  # the text may hold a password
             self._fault(path, f"{where}: `source` {what}", "a complete URL", "write %20 for a space in a password")
-        elif kind != "python" and options.with_:
+        elif options.with_:
             hint = "remove `with`, or write `source: python:module:name`"
             self._fault((*path[:-1], "with"), f"{where}: `with` has no effect here", "a python: source", hint)
 
@@ -279,7 +301,7 @@ class _Reader:
             elif isinstance(value, list):
                 clean[name] = [self._coerced(item, str, (*path, name, index)) for index, item in enumerate(value)]
             elif name != "with_":
-                clean[name] = self._coerced(value, hints[name], (*path, _key(name)))
+                clean[name] = self._coerced(value, hints[name], (*path, key_of(name)))
         left_out: set[str] = set()
         while True:
             options, wrong = _validated(cls, clean)
@@ -298,11 +320,11 @@ class _Reader:
     ) -> None:
         if path[:1] == ("nodes",) and name == "input":
             self.unsure.add(str(path[1]))
-        key_path, label = (*path, _key(name)), f"{where}: `{_key(name)}`"
+        key_path, label = (*path, key_of(name)), f"{where}: `{key_of(name)}`"
         if path == ("audit",) and path in self.document.lines and key_path not in self.document.lines:
             key_path, label = path, where  # given as one text, not as a mapping
         if value is _NOT_GIVEN:
-            self._fault(path, f"{label} is missing", words_of(annotation), f"write `{_key(name)}: ...`")
+            self._fault(path, f"{label} is missing", words_of(annotation), f"write `{key_of(name)}: ...`")
             return
         default, choices = _default(cls, name), literals(annotation)
         near = nearest(value, choices) if isinstance(value, str) and choices else None
@@ -317,52 +339,8 @@ class _Reader:
         self._fault(key_path, f"{label} is {self._shown(value, key_path)}", expected, hint)
 
 
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of the pipeline file, for editors to complete and check from."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **_adapter(PipelineOptions).json_schema()}
-    definitions = schema["$defs"]
-    for kind, options in KINDS.items():
-        definition = definitions[options.__name__]
-        keys = definition["properties"]
-        for base in filter(is_dataclass, options.__mro__[1:]):  # pydantic reads a class's own docstrings only
-            for name, inherited in _adapter(base).json_schema()["properties"].items():
-                if "description" in inherited:
-                    keys[name].setdefault("description", inherited["description"])
-        definition["properties"] = {"kind": keys.pop("kind")} | {_key(name): value for name, value in keys.items()}
-        definition["required"] = ["kind", *definition.get("required", [])]
-        definition["properties"]["kind"].pop("default", None)
-        definition["title"] = kind
-    by_kind = [{"$ref": f"#/$defs/{options.__name__}"} for options in KINDS.values()]
-    schema["properties"]["nodes"] |= {"additionalProperties": {"oneOf": by_kind}, "minProperties": 1}
-    capture = definitions["CaptureOptions"]
-    definitions["Camera"] = {**capture, "title": "camera", "required": ["source"]}
-    shared = {key: value for key, value in capture["properties"].items() if key not in ("kind", "source", "camera")}
-    schema["properties"] |= {
-        CAMERAS: {
-            "description": "The cameras by name: a source, or a mapping with `source`; each is a capture of its name.",
-            "type": "object",
-            "propertyNames": {"pattern": NAME_PATTERN},
-            "additionalProperties": {"anyOf": [capture["properties"]["source"], {"$ref": "#/$defs/Camera"}]},
-            "minProperties": 1,
-        },
-        DEFAULTS: {
-            "description": "Keys that every camera has unless it says otherwise.",
-            "type": "object",
-            "properties": shared,
-            "additionalProperties": False,
-        },
-    }
-    audit = schema["properties"]["audit"]
-    text = dict(definitions["AuditOptions"]["properties"]["to"])
-    schema["properties"]["audit"] = {
-        "anyOf": [text, {"$ref": "#/$defs/AuditOptions"}],
-        "description": audit["description"],
-        "default": "none",
-    }
-    return schema
-
-
-def _adapter(cls: type[T]) -> TypeAdapter[T]:
+def adapter(cls: type[T]) -> TypeAdapter[T]:
+    """Return what reads and describes a dataclass."""
     if cls not in _ADAPTERS:
         from pydantic import TypeAdapter  # costs 80 ms, which a process that reads no file need not pay
 
@@ -376,7 +354,7 @@ def _validated(cls: type[T], values: Mapping[str, Any]) -> tuple[T | None, dict[
 
     try:
         # As JSON, because strict means there what a file means: true is no number, and a mapping is a dataclass.
-        return _adapter(cls).validate_json(json.dumps(values), strict=True), {}
+        return adapter(cls).validate_json(json.dumps(values), strict=True), {}
     except ValidationError as error:
         wrong: dict[str, str] = {}
         for fault in error.errors(include_url=False):
@@ -392,7 +370,8 @@ def _field_name(key: str) -> str:
     return "with_" if key == "with" else key
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
+    """Return how a file writes a field's name."""
     return "with" if name == "with_" else name
 
 
@@ -400,7 +379,7 @@ def _keys(cls: type) -> tuple[str, ...]:
     """Return the file's keys of a section: its kind and what must be given first."""
     names = [other.name for other in fields(cls)]
     names.sort(key=lambda name: (name != "kind", _default(cls, name) is not MISSING))
-    return tuple(map(_key, names))
+    return tuple(map(key_of, names))
 
 
 def _default(cls: type, name: str) -> object:
@@ -408,5 +387,4 @@ def _default(cls: type, name: str) -> object:
     return None if found.default_factory is not MISSING else found.default
 
 
-_REFERENCE = next(note for note in typing.get_args(Reference) if isinstance(note, Text))
 _AUDIT_WORDS = "sqlite:PATH, redis://..., rediss://..., none or a mapping with `to`"

@@ -13,8 +13,9 @@ from detektr.errors import RefusedError
 from detektr.memory import layout
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import Segment, create_segment, open_segment
+from detektr.node_kinds import NODE_KINDS
 
-KINDS = ("capture", "buffer", "processor", "sink", "guest")
+KINDS = (*NODE_KINDS, "guest")
 STATES = (
     *("starting", "waiting", "connecting", "running", "stalled", "draining", "ended", "failed"),
     *("unauthorized", "forbidden", "not_found", "tls_failed"),

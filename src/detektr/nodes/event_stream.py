@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import datetime
+import os
 from collections.abc import Mapping
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
 from typing import Any
+from uuid import UUID
 
 import msgpack
 
 from detektr.descriptor import stream_key
 from detektr.errors import ResultError
 from detektr.frame import Frame
+
+_PLAIN = (str, int, float, bytes, list, tuple, dict, type(None))
 
 
 class EventStream:
@@ -21,13 +29,23 @@ class EventStream:
         self.key = stream_key(f"{node}.{replica}", run)
         self.sequence = 0
 
+    def _plain(self, value: object) -> Any:
+        size = getattr(value, "size", 0)
+        if isinstance(size, int) and size > self.event_bytes:  # before a picture is made a list of
+            shape = getattr(value, "shape", size)
+            raise ValueError(
+                f"an array of shape {shape} does not fit into {self.event_bytes} bytes; put into it what you found out"
+                f" about the picture, or raise event_bytes of {self.node}"
+            )
+        return as_plain(value)
+
     def pack(self, frame: Frame, result: object) -> list[bytes]:
         """Return what a processor gave for a frame as packed events.
 
         Args:
             frame: what it is about.
-            result: a dict, or a list of dicts, of plain values (numpy scalars and arrays become numbers and lists)
-                whose keys are text or numbers.
+            result: a dict, or a list of dicts, whose keys are text or numbers. Values are text, numbers, truth values,
+                None, bytes, lists and dicts. What else becomes plain: see `as_plain`.
         Raises:
             ResultError: it is something else, holds what cannot be packed, or is larger than `event_bytes`.
         """
@@ -49,7 +67,7 @@ class EventStream:
                     f"process() returned {_named(result, event)}; return None, a dict, or a list of dicts (events)"
                 )
             try:
-                payload: bytes = msgpack.packb({**about, "data": dict(event)}, default=_plain)
+                payload: bytes = msgpack.packb({**about, "data": dict(event)}, default=self._plain)
             except (TypeError, ValueError, OverflowError) as fault:  # too deep, too large a number, or not plain
                 raise ResultError(f"process() returned an event that cannot be packed: {fault}") from fault
             if len(payload) > self.event_bytes:
@@ -87,10 +105,32 @@ def _check_keys(pairs: list[tuple[object, object]]) -> None:
             raise TypeError(f"keys are text or numbers; {key!r:.60} is a {type(key).__name__}: turn it into text")
 
 
-def _plain(value: Any) -> Any:
-    """Turn numpy scalars and arrays, sets and tuples into plain values."""
+def as_plain(value: object) -> Any:
+    """Return what stands in an event for a value that JSON has no word for.
+
+    Times and dates become ISO 8601 text, a time span its seconds, paths, UUIDs, decimals and fractions their exact
+    text, an enum's member its value, numpy scalars and arrays numbers and lists, sets sorted lists, mappings dicts.
+
+    Raises:
+        TypeError: it is something else.
+    """
     if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    raise TypeError(f"events hold plain values; {type(value).__name__} cannot be packed: turn it into numbers or text")
+        plain = value.tolist()
+    elif isinstance(value, set | frozenset):
+        plain = sorted(value, key=lambda item: (type(item).__name__, item))
+    elif isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        plain = value.isoformat()
+    elif isinstance(value, datetime.timedelta):
+        plain = value.total_seconds()
+    elif isinstance(value, Enum):
+        plain = value.value
+    elif isinstance(value, os.PathLike):
+        plain = os.fspath(value)
+    elif isinstance(value, UUID | Decimal | Fraction):
+        plain = str(value)
+    elif isinstance(value, Mapping):
+        plain = dict(value)
+    else:
+        name = type(value).__name__
+        raise TypeError(f"events hold plain values; {name} cannot be packed: turn it into numbers or text")
+    return plain if isinstance(plain, _PLAIN) else as_plain(plain)

@@ -11,23 +11,11 @@ from typing_extensions import TypeVar
 
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.subscriber import Upstream
-from detektr.options import (
-    BufferOptions,
-    CaptureOptions,
-    NodeOptions,
-    ProcessorOptions,
-    RestartOptions,
-    SinkOptions,
-)
+from detektr.node_kinds import options_from
+from detektr.options import NodeOptions
 
 Options = TypeVar("Options", bound=NodeOptions, default=NodeOptions, covariant=True)
 """What one kind of node can be told; `NodeSpec` alone is of any kind."""
-_KINDS: dict[str, type[NodeOptions]] = {
-    "capture": CaptureOptions,
-    "buffer": BufferOptions,
-    "processor": ProcessorOptions,
-    "sink": SinkOptions,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +46,7 @@ class NodeSpec(Generic[Options]):
     def from_json(text: str) -> NodeSpec:
         """Read a spec back."""
         fields: dict[str, Any] = json.loads(text)
-        options = fields["options"]
-        options["restart"] = RestartOptions(**options["restart"])
-        fields["options"] = _KINDS[options["kind"]](**options)
+        fields["options"] = options_from(fields["options"])
         fields["upstreams"] = tuple(Upstream(**one) for one in fields["upstreams"])
         fields["edges"] = {name: EdgeOptions(**one) for name, one in fields["edges"].items()}
         fields["secrets"] = tuple(fields["secrets"])

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
-import inspect
 import logging
-import sys
 import time
 import traceback
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -18,8 +14,10 @@ from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import OverwrittenError, RefusedError, ResultError
 from detektr.memory import layout
 from detektr.memory.announcement import Lease
+from detektr.node_kinds import NODE_KINDS
 from detektr.nodes.node import Node
 from detektr.options import ProcessorOptions, SinkOptions
+from detektr.user_code import build_worker, told
 from detektr.wire.message import FailureKind
 
 WHY_CHARS_MAX = 8000
@@ -37,8 +35,9 @@ class WorkerNode(Node[Worker]):
         """Import and construct the user's code, and let it open what it needs."""
         options = self.spec.options
         super().prepare()
-        self._user = load_worker(options.use, options.with_, self.method, Path(self.spec.folder))
-        self._call: Callable[[Any], Any] = getattr(self._user, self.method, self._user)
+        group, folder = NODE_KINDS[options.kind].plugins, Path(self.spec.folder)
+        self._call: Callable[[Any], Any]
+        self._user, self._call = build_worker(options.use, options.with_, self.method, group, folder)
         self._hook("open")
         self._turn = 0
         self._faults: dict[str, int] = {}
@@ -146,62 +145,5 @@ class WorkerNode(Node[Worker]):
             except Exception as fault:
                 if name == "close":
                     raise
-                raise _refusal(self.spec.options.use, f"{name}() raised", fault) from fault
-
-
-def load_worker(use: str, arguments: Mapping[str, Any], method: str, folder: Path) -> Any:
-    """Import `module:Name` and build it with `arguments`; a plain function is used as it is.
-
-    Args:
-        use: the module and the name in it.
-        arguments: the keys of `with`.
-        method: what the object must be able to do.
-        folder: looked in after PYTHONPATH.
-    Raises:
-        RefusedError: the module, the name or the arguments are wrong, or the constructor raised; says which.
-    """
-    module_name, colon, name = use.partition(":")
-    if not colon or not module_name or not name:
-        raise RefusedError(f"use: {use!r} is not module:Name; write for example my_module:MyProcessor")
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as fault:
-        if fault.name is None or not module_name.startswith(fault.name):
-            raise _refusal(use, f"importing {module_name} raised", fault) from fault
-        raise RefusedError(
-            f"use: there is no module {fault.name!r}, on PYTHONPATH or beside the pipeline file;"
-            " install it or mend the name"
-        ) from None
-    except Exception as fault:
-        raise _refusal(use, f"importing {module_name} raised", fault) from fault
-    target = getattr(module, name, None)
-    if target is None:
-        names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise RefusedError(f"use: {module_name} has no {name!r}; it has: {', '.join(sorted(names)[:9]) or 'nothing'}")
-    is_class = inspect.isclass(target)
-    if not callable(target) or (is_class and not callable(getattr(target, method, None))):
-        raise RefusedError(f"use: {use} has no method {method}(); write a class with {method}, or a function")
-    try:
-        signature = inspect.signature(target)
-        if is_class:
-            signature.bind(**arguments)
-        else:
-            signature.bind("frame", **arguments)
-    except TypeError as fault:
-        raise RefusedError(f"with: {use}{signature} does not take {dict(arguments)!r}: {fault}") from None
-    except ValueError:  # a builtin without a signature: the call itself will tell
-        _log.debug("%s has no signature to check", use)
-    if not is_class:
-        return functools.partial(target, **arguments) if arguments else target
-    try:
-        return target(**arguments)
-    except Exception as fault:
-        raise _refusal(use, "its constructor raised", fault) from fault
-
-
-def _refusal(use: str, what: str, fault: BaseException) -> RefusedError:
-    frames = traceback.extract_tb(fault.__traceback__)
-    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return RefusedError(f"use: {use}: {what} {type(fault).__name__}{where}: {fault}; mend it, then start again")
+                use = self.spec.options.use
+                raise RefusedError(f"use: {use}: {name}() raised {told(fault)}; mend it, then start again") from fault

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,17 +16,25 @@ class Processor:
     """
 
     def open(self) -> None:
-        """Get ready (load a model, say): called once in the replica's process, before the first frame."""
+        """Get ready (load a model, say): called once in the replica's process, before the first frame.
 
+        Raises:
+            Exception: whatever it raises, the pipeline does not start; the text is told.
+        """
+
+    @abstractmethod
     def process(self, frame: Frame) -> dict[str, Any] | list[dict[str, Any]] | None:
         """Work on one frame, which is good until this returns.
 
         Args:
             frame: read-only; copy what is kept, e.g. `frame.bgr` or `frame.pixels.copy()`.
         Returns:
-            An event, several, or None: dicts of plain values, which go to the sinks.
+            An event, several, or None: dicts, which reach the sinks as `data` of an `Event`. Their keys are text or
+            numbers, their values text, numbers, truth values, None, bytes, lists and dicts; times become ISO 8601
+            text, small numpy arrays lists, paths, UUIDs and decimals text.
         Raises:
-            Exception: whatever it raises, the frame is delivered again, up to `max_deliveries` times.
+            Exception: whatever it raises, the frame is delivered again, up to `max_deliveries` times, then it is
+                dead-lettered with its picture and the traceback.
         """
         raise NotImplementedError(f"{type(self).__name__} must define process(self, frame)")
 

@@ -1,8 +1,37 @@
-"""What a sink is; batteries lie beside this file."""
+"""What a sink is and what it gets; batteries lie beside this file."""
 
 from __future__ import annotations
 
-from typing import Any
+from abc import abstractmethod
+from typing import Any, NotRequired, TypedDict
+
+
+class Event(TypedDict):
+    """What a sink gets: a dict of plain values (text, numbers, truth values, None, bytes, lists, dicts).
+
+    The processor's own values are in `data`; the rest says which frame they are about.
+    """
+
+    frame: str
+    """Id of the frame: `1753608701224_<node>_<camera>_<sequence>_<8 hex>`, the same at each delivery."""
+    camera: str
+    """Name of the camera."""
+    sequence: int
+    """Count of the camera's frames since the pipeline was started, from 0."""
+    epoch: int
+    """Life of the ring: a restart of the capture or a change of size begins a new one."""
+    timestamp: str
+    """Wall-clock time of the capture, ISO 8601 in UTC to the millisecond."""
+    node: str
+    """Name of the processor."""
+    replica: int
+    """Which of its processes, from 0."""
+    delivery: int
+    """Which attempt at the frame gave it: 1, 2, ..."""
+    data: dict[str, Any]
+    """What `process` returned. Times are ISO 8601 text in it, numpy values are numbers and lists."""
+    delivery_of_event: NotRequired[int]
+    """Which attempt at this event it is; there from the second one on."""
 
 
 class Sink:
@@ -12,15 +41,21 @@ class Sink:
     """
 
     def open(self) -> None:
-        """Get ready (open a file, connect): called once in the sink's process, before the first event."""
+        """Get ready (open a file, connect): called once in the sink's process, before the first event.
 
-    def write(self, event: dict[str, Any]) -> None:
+        Raises:
+            Exception: whatever it raises, the pipeline does not start; the text is told.
+        """
+
+    @abstractmethod
+    def write(self, event: Event) -> None:
         """Take one event; when this returns, the event counts as delivered.
 
         Args:
-            event: plain values (text, numbers, bytes, lists, dicts).
+            event: a dict of plain values, yours to keep and to change.
         Raises:
-            Exception: whatever it raises, the event is delivered again, up to `max_deliveries` times.
+            Exception: whatever it raises, the event is delivered again, up to `max_deliveries` times, then it is
+                dead-lettered with the traceback.
         """
         raise NotImplementedError(f"{type(self).__name__} must define write(self, event)")
 

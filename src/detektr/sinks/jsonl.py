@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from detektr.errors import RefusedError
-from detektr.sinks import Sink
+from detektr.sinks import Event, Sink
 
 ROTATED_MAX = 1000
 
@@ -54,7 +54,7 @@ class JsonLines(Sink):
         if self._size and os.pread(self._fd, 1, self._size - 1) != b"\n":
             self._append(b"\n")
 
-    def write(self, event: dict[str, Any]) -> None:
+    def write(self, event: Event | dict[str, Any]) -> None:
         """Append one event.
 
         Raises:
@@ -110,7 +110,7 @@ class JsonLines(Sink):
         self.open()
 
 
-def encode_line(event: dict[str, Any]) -> bytes:
+def encode_line(event: Event | dict[str, Any]) -> bytes:
     """Return an event as one line of JSON in UTF-8, its newline included.
 
     Raises:

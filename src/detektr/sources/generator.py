@@ -21,7 +21,7 @@ from detektr.sources.contract import Picture
 from detektr.sources.decoded_picture import ArrayPicture, DecodedPicture, FormatConverter
 from detektr.sources.pacing import Pacer, RateLimiter
 from detektr.sources.timeline import exact
-from detektr.sources.user_code import UserCode, shown, told
+from detektr.user_code import PictureCode, shown, told
 
 _EXPECTED = "a numpy uint8 array (H, W, 3) in bgr24 order or (H, W) gray8, or an av.VideoFrame"
 _BYTES: Final = np.dtype(np.uint8)
@@ -58,7 +58,7 @@ class GeneratorSource:
         self._is_plain = self._rate_limiter is None and self._pacer is None and not self._converter.is_asked
         self._shape: tuple[int, ...] | None = None
         self._layout: PictureLayout | None = None  # of arrays of that shape
-        self._code = UserCode(options, folder)
+        self._code = PictureCode(options.source, options.with_, folder)
         self._product = self._code.build()
         self._items: Iterator[Any] | None = None
         self._count = self._count_before = 0

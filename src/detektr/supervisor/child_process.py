@@ -14,10 +14,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from detektr.errors import RefusedError
+from detektr.node_kinds import NODE_KINDS
 from detektr.nodes.control import MESSAGE_BYTES_MAX
 from detektr.nodes.spec import NodeSpec
-from detektr.options import CaptureOptions
-from detektr.source_uri import source_kind
 from detektr.supervisor.fork_client import ForkServer
 
 LOG_READ_BYTES = 1 << 16
@@ -26,8 +25,7 @@ MESSAGES_READ_MAX = 64  # at one look, so that a talkative child does not keep o
 
 def modules_of(specs: Iterable[NodeSpec]) -> set[str]:
     """Return the modules that processes of these specs need beside their kinds' own, without the user's."""
-    captures = (spec.options for spec in specs if isinstance(spec.options, CaptureOptions))
-    return {"av" for options in captures if source_kind(options.source) != "python"}
+    return {module for spec in specs for module in NODE_KINDS[spec.options.kind].needs(spec.options)}
 
 
 class ChildProcess:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from detektr.errors import DetektrError, RefusedError
+from detektr.node_kinds import NODE_KINDS
 from detektr.nodes.control import ControlLine
 from detektr.nodes.node import Node
 from detektr.nodes.spec import NodeSpec
@@ -25,17 +27,9 @@ def make_node(spec: NodeSpec, control: ControlLine | None = None) -> Node:
     Raises:
         RefusedError: a process of this name runs already, or the folder cannot be used.
     """
-    kind = spec.options.kind
-    Kind: type[Node]
-    if kind == "capture":
-        from detektr.nodes.capture import CaptureNode as Kind
-    elif kind == "buffer":
-        from detektr.nodes.buffer import BufferNode as Kind
-    elif kind == "processor":
-        from detektr.nodes.processor import ProcessorNode as Kind
-    else:
-        from detektr.nodes.sink import SinkNode as Kind
-    return Kind(spec, control)
+    module, _, name = NODE_KINDS[spec.options.kind].node.partition(":")
+    node: type[Node] = getattr(importlib.import_module(module), name)
+    return node(spec, control)
 
 
 def run_node(

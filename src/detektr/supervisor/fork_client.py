@@ -19,7 +19,6 @@ from detektr.errors import RefusedError
 if TYPE_CHECKING:
     from detektr.nodes.spec import NodeSpec
 
-_COMMON = [f"detektr.nodes.{kind}" for kind in ("buffer", "capture", "processor", "sink")]
 FIRST_ANSWER_S = 60.0  # after its imports
 ANSWER_S = 5.0
 END_S = 1.0
@@ -34,7 +33,10 @@ class ForkServer:
 
     def __init__(self, file: Path) -> None:
         """Start nothing yet; a relative PYTHONPATH begins in the folder of the pipeline's `file`."""
-        self._modules, self._file = set(_COMMON), file
+        self._modules: set[str] = set()  # beside those of the kinds of nodes
+        self._file = file
+        self._is_reaper = False
+        self._strangers: frozenset[int] = frozenset()  # children of whoever runs a pipeline from a program of theirs
         self._popen: subprocess.Popen[bytes] | None = None
         self._door: socket.socket | None = None
 
@@ -50,6 +52,8 @@ class ForkServer:
         if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
             what = f"this process cannot adopt orphaned processes: {os.strerror(ctypes.get_errno())}"
             raise RefusedError(f"{what}; allow prctl where a policy forbids it")
+        self._is_reaper = True
+        self._strangers = _children()
         self._door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._door.settimeout(FIRST_ANSWER_S)
         modules = sorted(self._modules)
@@ -122,6 +126,11 @@ class ForkServer:
             with contextlib.suppress(RefusedError):  # who needs it tries again
                 self.start()
         server = None if self._popen is None else self._popen.pid
+        if self._strangers:  # how they end is for somebody else to ask
+            for pid in _children() - self._strangers - {server, *own}:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+            return
         with contextlib.suppress(ChildProcessError):  # there are no children
             while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
                 if ended.si_pid in own or ended.si_pid == server:
@@ -132,6 +141,9 @@ class ForkServer:
         """Let it end; what was forked lives on."""
         self._end()
         self.reap(())
+        if self._is_reaper:
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+            self._is_reaper = False
 
     def __enter__(self) -> ForkServer:
         """Return itself."""
@@ -150,6 +162,15 @@ class ForkServer:
             with contextlib.suppress(subprocess.TimeoutExpired):  # held by a device
                 self._popen.wait(END_S)
             self._popen = None
+
+
+def _children() -> frozenset[int]:
+    """Return our children, ended ones too; none where the kernel does not list them."""
+    found: set[int] = set()
+    for file in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # that thread has ended: its children are another's, and seen next time
+            found.update(map(int, file.read_text().split()))
+    return frozenset(found)
 
 
 def _why(what: str | None, number: int | None) -> str:

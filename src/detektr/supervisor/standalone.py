@@ -29,14 +29,14 @@ from detektr.ledger import EdgeLedger
 from detektr.memory.journal_reader import open_journal
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import NodeSnapshot, open_status_block
+from detektr.node_kinds import NODE_KINDS
 from detektr.nodes.node import Node
 from detektr.nodes.spec import NodeSpec
 from detektr.options import (
     BufferOptions,
     CaptureOptions,
     NodeOptions,
-    ProcessorOptions,
-    SinkOptions,
+    WorkerOptions,
     inputs_of,
 )
 from detektr.redaction import mask_with, register_secret, url_secrets
@@ -44,9 +44,7 @@ from detektr.supervisor.entry import run_node
 from detektr.telemetry.log import setup_log
 from detektr.telemetry.report import ledger_table
 
-SLOTS_DEFAULT = 40
 SLOTS_MIN, SLOTS_MAX = 8, 1024
-BUFFER_MARK = 16
 BUFFER_WINDOWS = 8  # leases that the readers of a buffer without a file hold together
 
 
@@ -62,7 +60,7 @@ def spec_for(
     """Return the spec that a command line asks for, in either of its two forms.
 
     Args:
-        kind: capture, buffer, processor or sink.
+        kind: one of `NODE_KINDS`.
         file: the pipeline file, for the form with one.
         node: the file's node.
         replica: which of its replicas.
@@ -140,6 +138,7 @@ def spec_by_hand(pipeline: str, node: str | None, given: Mapping[str, Any]) -> N
     values = {key: value for key, value in given.items() if value not in (None, [], {})}
     if node is None:
         node = re.sub(r"\W", "-", str(values.get("use", "node")).rpartition(":")[2].rpartition(".")[2]).lower()
+    values = {**NODE_KINDS[values["kind"]].defaults_alone, **values}
     slots = 0
     found: tuple[str, ...] = ()
     if values["kind"] == "capture" and "source" in values:
@@ -148,12 +147,11 @@ def spec_by_hand(pipeline: str, node: str | None, given: Mapping[str, Any]) -> N
             raise RefusedError("\n".join(f"--source: {fault.text}" for fault in given_source.faults))
         values["source"], found = (given_source.values or {})["source"], tuple(given_source.secrets)
     if values["kind"] == "capture":
-        slots = values.pop("slots", SLOTS_DEFAULT)
+        slots = values.pop("slots")
         if not SLOTS_MIN <= slots <= SLOTS_MAX:
             raise RefusedError(f"--slots is {slots}, expected {SLOTS_MIN} to {SLOTS_MAX}, correct it or leave it out")
         values["guests"] = slots - SPARE_FRAMES
     elif values["kind"] == "buffer":
-        values.setdefault("high_water_mark", BUFFER_MARK)
         values["guests"] = min(values["high_water_mark"] + BUFFER_WINDOWS, 1024)
     document = Document(values={"name": pipeline, "nodes": {node: values}})
     reading = read_options(document)
@@ -272,7 +270,7 @@ def _refuse_machine(pipeline: Pipeline, node: str) -> None:
 
 def _upstreams(pipeline: str, node: str, options: NodeOptions) -> list[Upstream]:
     buffer = options if isinstance(options, BufferOptions) else None
-    worker = options if isinstance(options, ProcessorOptions | SinkOptions) else None
+    worker = options if isinstance(options, WorkerOptions) else None
     window = buffer.guests if buffer else worker.window if worker else 0
     return [
         Upstream(
@@ -292,8 +290,8 @@ def _upstreams(pipeline: str, node: str, options: NodeOptions) -> list[Upstream]
 
 
 def _parts(pipeline: str, producer: str, options: NodeOptions) -> list[int]:
-    """Return the replicas of a producer: those that run now; only a sink's producer has more than one."""
-    if not isinstance(options, SinkOptions):
+    """Return the replicas of a producer: those that run now; only a processor has more than one."""
+    if "processor" not in NODE_KINDS[options.kind].may_read:
         return [0]
     found = [replica for name, replica, _ in RunFolder(pipeline).live_processes() if name == producer]
     return found or [0]

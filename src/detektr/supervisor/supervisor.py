@@ -17,7 +17,7 @@ from detektr.memory.status_block import NodeSnapshot
 from detektr.nodes.spec import NodeSpec
 from detektr.observe.logbook import Logbook
 from detektr.observe.run_reader import RunReader
-from detektr.options import CaptureOptions, ProcessorOptions, SinkOptions
+from detektr.options import CaptureOptions, WorkerOptions
 from detektr.redaction import mask
 from detektr.supervisor.child_process import ChildProcess, modules_of
 from detektr.supervisor.fork_client import ForkServer
@@ -252,7 +252,7 @@ class Supervisor:
             if managed is None or managed.pid != snapshot.pid or not snapshot.working_since_ns:
                 continue
             options = managed.spec.options
-            if isinstance(options, ProcessorOptions | SinkOptions):
+            if isinstance(options, WorkerOptions):
                 limit_ns = HUNG_TIMEOUTS * options.timeout_ns
                 if now_ns - snapshot.working_since_ns > limit_ns:
                     self._condemn(managed, f"killed: one frame took longer than {HUNG_TIMEOUTS} x {options.timeout}")

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from detektr.supervisor.run_lock import acquire_run_lock
 from detektr.supervisor.signals import SignalPipe
 from detektr.supervisor.supervisor import Supervisor
 from detektr.telemetry.log import setup_log
-from detektr.telemetry.report import build_report, ledger_table, undelivered
+from detektr.telemetry.report import build_report, count_unaccounted, ledger_table, undelivered
 
 LOOK_LIVE_NS = 1_000_000_000  # the table in a terminal
 LOOK_NS = 2_000_000_000
@@ -40,20 +41,55 @@ SHOW_CLOSE_S = 1.0
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class RunResult:
+    """What became of a run that began and has ended."""
+
+    exit_code: int
+    """0; 1: a node failed for good, or gave up every frame that it began; 128+n: ended by signal n."""
+    edges: tuple[EdgeLedger, ...]
+    """The ledger of every edge; empty: it was ended before any frame flowed."""
+    report: Mapping[str, Any]
+    """The same with all nodes, as plain values: what `--report` writes."""
+
+    @property
+    def unaccounted(self) -> int:
+        """Frames that stand in no term of their edge's ledger; 0 unless there is a defect."""
+        return count_unaccounted(self.edges)
+
+
 def run_up(
     path: Path, forks: ForkServer, *, for_ns: int | None = None, report: Path | None = None, quiet: bool = False
 ) -> int:
-    """Run a pipeline to its end, and print its ledger.
+    """Run a pipeline to its end, and print its ledger; see `run_pipeline`.
+
+    Returns:
+        The exit code of the run; 1 also where the report could not be written.
+    """
+    result = run_pipeline(path, forks, for_ns=for_ns, report=report, quiet=quiet)
+    _print(ledger_table(result.edges) if result.edges else "ended before any frame flowed")
+    if report is not None:
+        try:
+            write_json(report, result.report)
+        except OSError as fault:
+            _log.error("--report %s: it could not be written at the end: %s", report, fault.strerror)
+            return result.exit_code or 1
+    return result.exit_code
+
+
+def run_pipeline(
+    path: Path, forks: ForkServer, *, for_ns: int | None = None, report: Path | None = None, quiet: bool = False
+) -> RunResult:
+    """Run a pipeline to its end.
 
     Args:
         path: the pipeline file.
         forks: what nodes are forked from, started or not; closed with the run.
         for_ns: stop after this time, in nanoseconds; None: when its sources end, or on SIGINT or SIGTERM.
-        report: where the report goes, as JSON; None: nowhere.
+        report: where a report will be written: refused before the start where that cannot be; None: nowhere.
         quiet: no table, and no log lines but warnings and errors.
     Returns:
-        The exit code: 0; 1: a node failed for good, or gave up every frame that it began, or the report could not be
-        written; 128+n: ended by signal n.
+        What became of it.
     Raises:
         RefusedError: the file, the machine or a node refused; nothing is left behind.
     """
@@ -77,17 +113,7 @@ def run_up(
         finally:
             folder.sweep()
             lock.close()
-    if run.has_begun:
-        _print(ledger_table(run.ledgers))
-    else:
-        _print("ended before any frame flowed")
-    if report is not None:
-        try:
-            write_json(report, run.report())
-        except OSError as fault:
-            _log.error("--report %s could not be written at the end: %s", report, fault.strerror)
-            return run.exit_code or 1
-    return run.exit_code
+    return RunResult(run.exit_code, tuple(merge(run.ledgers)) if run.has_begun else (), run.report())
 
 
 def _check_report(path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from detektr.config.graph import mermaid
+from detektr.config.json_schema import json_schema
 from detektr.config.load import Pipeline, PipelineFileError, check_machine, load_pipeline
-from detektr.config.schema import json_schema
 from detektr.options import CaptureOptions, inputs_of
 
 CAMERAS = """name: shop

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from detektr.config.document import read_document
-from detektr.config.schema import KINDS, Reading, json_schema, read_options
+from detektr.config.json_schema import json_schema
+from detektr.config.schema import KINDS, Reading, read_options
 from detektr.config.suggestions import listed, nearest
 from detektr.options import BufferOptions, CaptureOptions, ProcessorOptions
 
@@ -93,7 +94,10 @@ def test_a_fault_has_its_line_what_was_expected_and_what_to_do(text: str, line: 
         ("{kind: capture, source: 5}", ["`source` is 5", "text"]),
         ("{kind: capture, source: ''}", ["`source` is empty"]),
         ("{kind: capture, source: 'lavfi:'}", ["`source` is empty"]),
-        ("{kind: capture, source: 'python:pictures'}", ["python:module:name"]),
+        (
+            "{kind: capture, source: 'python:pictures'}",
+            ["`source` is 'python:pictures'", "python:module:Name"],
+        ),
         ("{kind: capture, source: 'rstp://h/x'}", ["'rstp://'", "write `rtsp://...`"]),
         ("{kind: capture, source: x, with: {a: 1}}", ["`with` has no effect"]),
         ("{kind: capture, source: x, realtime: yes}", ["`realtime` is 'yes'", "true or false"]),
@@ -129,7 +133,11 @@ def test_a_fault_has_its_line_what_was_expected_and_what_to_do(text: str, line: 
         ("{kind: buffer, input: a, replicas: 2}", ["'replicas'", "a key of a processor"]),
         ("{kind: buffer, input: a, high_watermark: 2}", ["'high_watermark'", "write `high_water_mark`"]),
         ("{kind: processor, input: a}", ["`use` is missing"]),
-        ("{kind: processor, input: a, use: motion}", ["`use` is 'motion'", "my.module:MyClass"]),
+        ("{kind: processor, input: a, use: mo tion}", ["`use` is 'mo tion'", "my.module:MyClass"]),
+        ("{kind: processor, input: a, use: motin}", ["`use` is 'motin'", "(motion)", "write `motion`"]),
+        ("{kind: processor, input: a, use: jsonl}", ["`use` is 'jsonl'", "one of the sinks"]),
+        ("{kind: sink, input: a, use: zzz}", ["(jsonl)", "detektr list sinks"]),
+        ("{kind: capture, source: 'python:pic tures'}", ["python:module:name"]),
         ("{kind: processor, input: a, use: 'm:C', with: 5}", ["`with` is 5", "a mapping"]),
         ("{kind: processor, input: a, use: 'm:C', with_: {}}", ["'with_'", "write `with`"]),
         ("{kind: processor, input: a, use: 'm:C', replicas: 65}", ["`replicas` is 65", "1 to 64"]),

@@ -1,0 +1,377 @@
+"""The user's code: found by `module:Name` or a short name, judged before it is needed, its faults told with a place.
+
+A processor or sink is a class that has the method, an object that has it, or a function; a source is a class with
+`__iter__`, an object that has it, or a generator function. What could not work is refused before the first frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import functools
+import importlib
+import inspect
+import sys
+import traceback
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from detektr import plugins
+from detektr.errors import DetektrError, RefusedError, SourceError
+
+_NAMES_MAX = 9
+_GIVEN = {"process": "frame", "write": "event"}
+_OURS = ("detektr.user_code", "detektr.sources.", "detektr.nodes.", "detektr.testing")
+_importing = 0  # so many imports of user code are under way
+
+
+class UserCodeError(DetektrError):
+    """The user's code cannot be used: why, and what to do."""
+
+    def __init__(self, why: str, hint: str) -> None:
+        super().__init__(f"{why}; {hint}")
+        self.why, self.hint = why, hint
+
+
+def is_importing() -> bool:
+    """Whether the user's module is just being imported by a node, and not run as a script."""
+    return _importing > 0
+
+
+def find(reference: str, group: str, folder: Path) -> Any:
+    """Import what `module:Name`, `module:Outer.Inner` or a short name stands for.
+
+    Args:
+        reference: what the file has.
+        group: one of `plugins.GROUPS`, for short names.
+        folder: looked in last, after PYTHONPATH and what is installed: a file there hides no installed module.
+    Raises:
+        UserCodeError: there is no such module or name, or importing it raised; says which file was imported.
+        RefusedError: the short name is not known.
+    """
+    if ":" not in reference:
+        reference = plugins.resolve(group, reference)
+    module_name, _, name = reference.partition(":")
+    if not module_name or not name:
+        raise UserCodeError("is not module:Name", "write for example my_module:MyClass")
+    folder = folder.absolute()
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    found: Any = _import(module_name, folder)
+    for part in name.split("."):
+        owner = found
+        try:
+            found = getattr(owner, part)
+        except AttributeError:
+            raise _missing(owner, part, module_name, folder) from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as fault:  # a module's __getattr__
+            raise UserCodeError(f"asking {module_name} for {name!r} raised {told(fault)}", "mend it") from fault
+    return found
+
+
+def build_worker(
+    use: str, arguments: Mapping[str, Any], method: str, group: str, folder: Path
+) -> tuple[Any, Callable[[Any], Any]]:
+    """Find and build a processor or sink.
+
+    Args:
+        use: `module:Name` or a short name.
+        arguments: the keys of `with`.
+        method: what it must be able to do: process or write.
+        group: one of `plugins.GROUPS`, for short names.
+        folder: where modules are looked for last.
+    Returns:
+        The object (or function), and what is to be called with each frame or event.
+    Raises:
+        RefusedError: it is not found, cannot be built, or could not be called so; says which and what to do.
+    """
+    try:
+        return make_worker(find(use, group, folder), arguments, method)
+    except UserCodeError as fault:
+        raise RefusedError(f"use: {use}: {fault}") from fault.__cause__
+    except RefusedError as fault:
+        raise RefusedError(f"use: {use}: {fault}") from fault.__cause__
+
+
+def make_worker(target: Any, arguments: Mapping[str, Any], method: str) -> tuple[Any, Callable[[Any], Any]]:
+    """Build a processor or sink of what was found; see `build_worker`.
+
+    Raises:
+        UserCodeError: it cannot be built, or could not be called so.
+    """
+    given = _GIVEN[method]
+    if inspect.isclass(target):
+        _check_class(target, method, given)
+        _check_arguments(target, arguments)
+        thing = _built(target, arguments)
+    elif not inspect.isroutine(target) and callable(getattr(target, method, None)):
+        if arguments:
+            hint = "name its class, or leave `with` out"
+            raise UserCodeError(f"is an object that is built already, so `with` ({', '.join(arguments)}) is late", hint)
+        thing = target
+    elif callable(target):
+        _check_runs(target)
+        _check_arguments(target, arguments, given)
+        thing = functools.partial(target, **arguments) if arguments else target
+        return thing, thing
+    else:
+        hint = f"name a class with {method}(self, {given}), an object that has it, or a function of one {given}"
+        raise UserCodeError(f"is {shown(target)}, which has no {method}()", hint)
+    call = getattr(thing, method, None)
+    if not callable(call):
+        raise UserCodeError(f"once built it has no {method}()", f"define {method}(self, {given})")
+    _check_call(call, given)
+    return thing, call
+
+
+class PictureCode:
+    """A `python:` source's code: a generator function, or a class or object with `__iter__`.
+
+    Args:
+        source: as the file has it: `python:module:Name` or `python:name`.
+        arguments: the keys of `with`.
+        folder: where modules are looked for last.
+    Raises:
+        SourceError: the module or name is not found, or gives no pictures.
+    """
+
+    def __init__(self, source: str, arguments: Mapping[str, Any], folder: Path) -> None:
+        self._source, self._with = source, arguments
+        try:
+            self._found = find(source.partition(":")[2], "sources", folder)
+            if not callable(self._found) and not isinstance(self._found, Iterable):
+                hint = "expected a generator function, or a class or object with __iter__"
+                raise UserCodeError(f"is {shown(self._found)}", hint)
+            if inspect.iscoroutinefunction(self._found) or inspect.isasyncgenfunction(self._found):
+                raise UserCodeError("is async, and nobody awaits it", "write `def`, and `yield` each picture")
+            if callable(self._found):
+                _check_arguments(self._found, arguments)
+            elif arguments:
+                raise UserCodeError("is an object that is built already, and takes no `with`", "name its class")
+        except UserCodeError as fault:
+            raise self.fault(fault.why, fault.hint) from fault.__cause__
+        except RefusedError as fault:
+            raise SourceError(f"source {source}: {fault}") from None
+
+    def build(self) -> Iterable[Any]:
+        """Return what yields the pictures of one round.
+
+        Raises:
+            SourceError: building it with the keys of `with` raises, or gives something without pictures.
+        """
+        try:
+            product: object = self._found(**self._with) if callable(self._found) else self._found
+        except BaseException as error:  # sys.exit() too
+            raise self.fault(
+                f"cannot be built: {told(error)}", f"keys of with: {', '.join(self._with) or 'none'}"
+            ) from error
+        if not isinstance(product, Iterable):
+            hint = "expected a generator function or a class with __iter__"
+            raise self.fault(f"gives {shown(product)}, which has no pictures", hint)
+        return product
+
+    def fault(self, why: str, hint: str) -> SourceError:
+        """Return the error that says which source it is, why, and what to do."""
+        return SourceError(f"source {self._source}: {why}; {hint}")
+
+
+def shown(item: object) -> str:
+    """Say what something is that is not what was expected, in short."""
+    if hasattr(item, "dtype") and hasattr(item, "shape"):
+        return f"a numpy {item.dtype} array of shape {item.shape}"
+    try:
+        text = f"{item!r:.60}"
+    except Exception as fault:  # the user's own __repr__
+        text = f"(its repr raised {type(fault).__name__})"
+    return f"{type(item).__name__} {text}"
+
+
+def told(error: BaseException) -> str:
+    """Say what was raised and where, as far as the user's own code goes."""
+    try:
+        text = str(error)
+    except BaseException as fault:  # the user's own __str__
+        text = f"(its text raised {type(fault).__name__})"
+    frames = _foreign(error)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}{': ' if text else ''}{text}{where}"
+
+
+def _foreign(error: BaseException) -> list[traceback.FrameSummary]:
+    """Return the steps of a traceback that are neither ours nor Python's import."""
+    frames: list[traceback.FrameSummary] = []
+    step = error.__traceback__
+    while step is not None:
+        file, module = step.tb_frame.f_code.co_filename, str(step.tb_frame.f_globals.get("__name__"))
+        is_import = file.startswith("<frozen importlib") or file == importlib.__file__
+        if not is_import and not module.startswith(_OURS):
+            frames += traceback.extract_tb(step, limit=1)
+        step = step.tb_next
+    return frames
+
+
+@contextlib.contextmanager
+def _counted() -> Iterator[None]:
+    global _importing
+    _importing += 1
+    try:
+        yield
+    finally:
+        _importing -= 1
+
+
+def _import(name: str, folder: Path) -> ModuleType:
+    try:
+        with _counted():
+            return importlib.import_module(name)
+    except KeyboardInterrupt:
+        raise
+    except ModuleNotFoundError as fault:
+        frames = _foreign(fault)
+        if frames:
+            where = f"{frames[-1].filename}:{frames[-1].lineno}"
+            why = f"importing {name} raised {told(fault)}: {where} imports {fault.name!r}, which is not there"
+            raise UserCodeError(why, f"install it for {sys.executable}, or correct that line") from fault
+        parent = sys.modules.get(str(fault.name).rpartition(".")[0])
+        if parent is None:
+            hint = f"put it on PYTHONPATH or in {folder}, or correct the name"
+            raise UserCodeError(f"there is no module {fault.name!r}", hint) from None
+        raise UserCodeError(
+            f"there is no module {fault.name!r} in {_file_of(parent)}", _hidden(parent.__name__, folder)
+        ) from None
+    except BaseException as fault:  # sys.exit() too
+        raise UserCodeError(f"importing {name} raised {told(fault)}", "mend it, then start again") from fault
+
+
+def _missing(owner: Any, part: str, module_name: str, folder: Path) -> UserCodeError:
+    """Return the error that says which file was imported, what it has, and whether it hides one of the user's."""
+    if not isinstance(owner, ModuleType):
+        return UserCodeError(f"{getattr(owner, '__qualname__', shown(owner))} has no {part!r}", "correct the name")
+    values = vars(owner)
+    known = [key for key in values if not key.startswith("_") and not isinstance(values[key], ModuleType)]
+    own = [key for key in known if getattr(values[key], "__module__", module_name) == module_name]
+    near = difflib.get_close_matches(part, known, n=1)
+    hint = _hidden(module_name, folder)
+    if "rename" not in hint:
+        hint = f"write {module_name}:{near[0]}" if near else f"it has: {', '.join(own[:_NAMES_MAX]) or 'nothing'}"
+    return UserCodeError(f"module {module_name} ({_file_of(owner)}) has no {part!r}", hint)
+
+
+def _file_of(module: ModuleType) -> str:
+    file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+    return str(file) if file else "built into Python"
+
+
+def _hidden(module_name: str, folder: Path) -> str:
+    """Say what to do where another module of this name was imported than the one beside the pipeline file."""
+    module, place = sys.modules[module_name], folder.joinpath(*module_name.split("."))
+    for beside in (place.with_suffix(".py"), place / "__init__.py", place):
+        if beside.exists():
+            file = Path(_file_of(module))
+            if file.exists() and file.samefile(beside):
+                break
+            return f"it hides your {beside}, as a module of that name is installed: rename yours"
+    return "correct the name"
+
+
+def _built(target: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    try:
+        return target(**arguments)
+    except (KeyboardInterrupt, RefusedError):  # the second says all that is to be said
+        raise
+    except BaseException as fault:  # sys.exit() too
+        raise UserCodeError(f"its constructor raised {told(fault)}", "mend it, then start again") from fault
+
+
+def _check_class(target: type, method: str, given: str) -> None:
+    """Refuse a class whose method is missing or cannot be called, before it is built: that may take long."""
+    raw = inspect.getattr_static(target, method, None)
+    if not callable(getattr(target, method, None)) or getattr(raw, "__isabstractmethod__", False):
+        near = difflib.get_close_matches(method, vars(target), n=1)
+        hint = f"rename {near[0]}() to {method}()" if near else f"define {method}(self, {given})"
+        raise UserCodeError(f"the class {target.__name__} has no method {method}()", hint)
+    if isinstance(raw, staticmethod):
+        _check_call(raw.__func__, given)
+    elif isinstance(raw, classmethod):
+        _check_call(types.MethodType(raw.__func__, target), given)
+    elif inspect.isfunction(raw):
+        _check_call(types.MethodType(raw, object()), given)
+
+
+def _check_call(call: Callable[..., Any], given: str) -> None:
+    """Refuse what cannot be called with one frame or event alone, or would not do its work when it is called."""
+    code = _check_runs(call)
+    taken = ("self", given) if inspect.ismethod(code) else (given,)
+    function = code.__func__ if inspect.ismethod(code) else code
+    signature = _signature(function)
+    if signature is None:
+        return
+    try:
+        signature.bind(*taken)
+    except TypeError:
+        name = getattr(function, "__name__", "it")
+        raise UserCodeError(f"it is {name}{signature}", f"expected {name}({', '.join(taken)})") from None
+
+
+def _check_runs(call: Callable[..., Any]) -> Any:
+    """Refuse what a call would only make ready to run; returns the function or method that is called."""
+    code: Any = call
+    while isinstance(code, functools.partial):
+        code = code.func
+    if not inspect.isroutine(code) and not inspect.isclass(code):
+        code = code.__call__  # of an object
+    name = getattr(code, "__name__", "it")
+    if inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code):
+        hint = "write `def`, with asyncio.run() in it for what must be awaited"
+        raise UserCodeError(f"{name}() is async, and nobody awaits it", hint)
+    if inspect.isgeneratorfunction(code):
+        hint = "return a list of events, or do the work without `yield`"
+        raise UserCodeError(f"{name}() is a generator (it has `yield`): a call does nothing yet", hint)
+    return call if isinstance(call, functools.partial) else code
+
+
+def _check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], given: str | None = None) -> None:
+    """Refuse keys of `with` that are missing or not taken; values are not told: they may be secrets.
+
+    Args:
+        target: what is to be called with them.
+        arguments: the keys of `with`.
+        given: what it is called with in front of them; None: nothing.
+    """
+    signature = _signature(target)
+    if signature is None:
+        return
+    parameters = list(signature.parameters.values())
+    if given is not None:
+        by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        if not parameters or parameters[0].kind not in (*by_position, inspect.Parameter.VAR_POSITIONAL):
+            name = getattr(target, "__name__", "it")
+            raise UserCodeError(f"it is {name}{signature}", f"expected {name}({given}) and keys of `with` behind")
+        parameters = parameters[1:]
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    named = [one for one in parameters if one.kind in by_name]
+    known = [one.name for one in named]
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters)
+    unknown = [key for key in arguments if key not in known and not takes_any]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"write {near[0]!r}" if near else f"it takes: {', '.join(known) or 'no keys'}"
+        raise UserCodeError(f"`with` has {unknown[0]!r}, which {target.__name__} does not take", hint)
+    missing = [one.name for one in named if one.default is one.empty and one.name not in arguments]
+    if missing:
+        keys = ", ".join(f"{name}: ..." for name in missing)
+        what = f"`with` lacks {', '.join(map(repr, missing))}, which {target.__name__} needs"
+        raise UserCodeError(what, f"write `with: {{{keys}}}`")
+
+
+def _signature(target: Callable[..., Any]) -> inspect.Signature | None:
+    """Return how something is called; None where it is written in C and does not say: the call itself will tell."""
+    try:
+        return inspect.signature(target)
+    except (TypeError, ValueError):
+        return None
