@@ -21,7 +21,7 @@ COMPILER = ["mypy[mypyc]==2.4.1", "numpy>=1.26"] if TO_COMPILE else []
 GROUP = "detektr_compiled"  # one library holds them all, so that they call each other directly
 COMPILED = {
     "": ["descriptor"],
-    "memory/": ["announcement", "layout", "journal", "journal_reader", "completion_queue", "ring"],
+    "memory/": ["announcement", "layout", "journal_header", "journal", "journal_reader", "completion_queue", "ring"],
     "edge/": [
         "lease", "backlog", "consumer_group", "edge_options", "edge", "fanout", "connections", "wakeup", "lane",
         "shm_lane", "zmq_lane",

@@ -112,7 +112,7 @@ def _found(group: str, path: tuple[str, ...]) -> tuple[Plugin, ...]:
 
 def _fault(group: str, entry: EntryPoint) -> str:
     if not re.fullmatch(SHORT_NAME, entry.name):
-        return f"the name {entry.name!r} is no short name (a letter, then letters, digits, _ or -)"
+        return f"the name {entry.name!r} is not a short name; use a letter, then digits, _ or - or more of them"
     if not re.fullmatch(REFERENCE, entry.value):
         return f"its entry point is {entry.value!r}, which is not module:Class"
     if entry.name in GROUPS[group]:

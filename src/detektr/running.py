@@ -9,10 +9,10 @@ from pathlib import Path
 
 from detektr.errors import RefusedError
 from detektr.observe.run_state import write_json
+from detektr.registry.user_code import is_importing
 from detektr.supervisor.fork_client import ForkServer
 from detektr.supervisor.up import RunResult, run_pipeline
 from detektr.telemetry.report import ledger_table
-from detektr.user_code import is_importing
 
 FOR_S_MAX = 366 * 24 * 3600.0
 
@@ -47,7 +47,7 @@ def run(
         raise RefusedError(f"run: a node imports the file that calls detektr.run({str(path)!r}); {hint}")
     if threading.current_thread() is not threading.main_thread():
         name = threading.current_thread().name
-        raise RefusedError(f"run: called by the thread {name!r}; call it from the main thread: it takes the signals")
+        raise RefusedError(f"run: called by the thread {name!r}; call it from the main thread")
     if for_s is not None and not 0 < for_s <= FOR_S_MAX:
         raise RefusedError(f"run: for_s is {for_s!r}; expected seconds above 0, at most a year")
     place = None if report is None else Path(report)

@@ -26,8 +26,8 @@ from detektr.frame import Frame
 from detektr.nodes.event_stream import EventStream, unpack_event
 from detektr.options import CaptureOptions, ProcessorOptions
 from detektr.picture import PictureLayout, format_name
+from detektr.registry.user_code import UserCodeError, make_worker
 from detektr.sinks import Event
-from detektr.user_code import UserCodeError, make_worker
 
 Picture = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | str | os.PathLike[str]
 
@@ -72,7 +72,7 @@ def frame(
     if isinstance(picture, str | os.PathLike):
         found = next(_pictures(picture, format, width, height), None)
         if found is None:
-            raise ValueError(f"frame: {os.fspath(picture)} has no picture")
+            raise ValueError(f"frame: the file {os.fspath(picture)} has no picture; name one that has")
         layout, flat = found[:2]
     else:
         layout = _layout_of(picture, format, width, height)
@@ -191,7 +191,7 @@ class _Opened:
 
 def _callable(user: object, method: str) -> Callable[[Any], Any]:
     if inspect.isclass(user):
-        raise RefusedError(f"{user.__name__} is a class; build it: {user.__name__}(...)")
+        raise RefusedError(f"{user.__name__} is a class; pass {user.__name__}(...)")
     try:
         return make_worker(user, {}, method)[1]
     except UserCodeError as fault:

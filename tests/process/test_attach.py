@@ -353,7 +353,7 @@ def drain(shm_dir: Path) -> Iterator[QuietProducer]:
 def test_a_guest_sleeps_though_its_producer_waits_for_leases_that_it_does_not_have(
     drain: QuietProducer, wait_until: WaitUntil
 ) -> None:
-    with detektr.attach("demo/cam", name="notebook", when_full="block", wait_s=0.5) as frames:
+    with detektr.attach("demo/cam", name="notebook", when_full="block", wait_s=0.5, announce="shm") as frames:
         attachment = frames._attachment
         assert attachment is not None
         subscriber, publisher = attachment.subscriber, drain.publisher

@@ -32,6 +32,7 @@ from detektr.memory.journal import adopt_journal
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.lease import SessionState
+from detektr.memory.announcement import Announcement
 
 options = EdgeOptions(mark={MARK}, low={MARK - 1}, when_full="drop-oldest", window_total=8, payload_bytes=64)
 segment, journal = adopt_journal(Path(sys.argv[1]), options.cells, 64, {MARK})
@@ -40,15 +41,16 @@ edge.attach(7, "motion.0", 8, SessionState(), is_durable=False, now_ns=1)
 sequence = journal.seen(1)
 while True:
     for _ in range(3):
-        edge.offer(0, 1, sequence, sequence, b"%d" % sequence * (1 + sequence % 5))
+        edge.offer(0, Announcement(1, sequence, sequence, b"%d" % sequence * (1 + sequence % 5)))
         sequence += 1
     edge.lease_queued(1)
     cells = list(edge.replicas[7].leases.values())[:-5]  # the others stay for a while
     edge.finish(7, [(cell.key, cell.sequence, cell.delivery_tag) for cell in cells[1:]], 1)
     for cell in cells[:1]:
-        edge.fail(7, cell.key, cell.sequence, "raised")
+        edge.fail(7, (cell.key, cell.sequence, 0, "raised"))
     edge.settled.clear()
-    edge.outcomes.clear()
+    edge.take_outcomes()
+    edge.take_announced()
 """
 
 

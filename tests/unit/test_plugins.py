@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from detektr import plugins
-from detektr.catalogue import describe_plugins
 from detektr.config.document import read_document
 from detektr.config.json_schema import json_schema
 from detektr.config.schema import read_options
 from detektr.errors import RefusedError
-from detektr.user_code import build_worker
+from detektr.registry.user_code import build_worker
+from detektr.tooling.catalogue import describe_plugins
 
 MakePackage = Callable[..., None]
 

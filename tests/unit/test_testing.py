@@ -163,7 +163,7 @@ def test_what_is_no_event_is_refused_in_the_words_of_a_pipeline(result: object, 
 
 
 def test_what_a_pipeline_would_refuse_at_its_start_is_refused() -> None:
-    with pytest.raises(RefusedError, match=r"Mean is a class; build it: Mean\(...\)"):
+    with pytest.raises(RefusedError, match=r"Mean is a class; pass Mean\(...\)"):
         run_processor(Mean, [])
     with pytest.raises(RefusedError, match=r"object: is object .*, which has no process\(\)"):
         run_processor(object(), [])

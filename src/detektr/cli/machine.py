@@ -24,7 +24,7 @@ def _probe(
     is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Say what a source is, what will bite, and what to write for it."""
-    from detektr.probe import probe
+    from detektr.tooling.probe import probe
 
     found = probe(source, duration_ns(for_, "--for") / 1e9, transport)
     print(found.as_json() if is_json else found.as_text())
@@ -39,7 +39,7 @@ def _new(
 
     Then: cd FOLDER, python -m pytest, detektr up.
     """
-    from detektr.scaffold import make_project
+    from detektr.tooling.scaffold import make_project
 
     for file in make_project(folder):
         print(file)
@@ -56,7 +56,7 @@ def _list(
 
     Those of other packages too; one that is broken says why.
     """
-    from detektr.catalogue import describe_plugins
+    from detektr.tooling.catalogue import describe_plugins
 
     print(describe_plugins(group))
 

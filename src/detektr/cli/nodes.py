@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from detektr.cli.answering import PLAIN, answering
-from detektr.node_kinds import NODE_KINDS, NodeKind
+from detektr.registry.node_kinds import NODE_KINDS, NodeKind
 
 app = typer.Typer(**PLAIN)
 

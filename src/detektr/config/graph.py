@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from detektr.config.document import Fault
 from detektr.config.suggestions import listed, nearest
 from detektr.memory.layout import EDGE_SEEN_MAX, STATUS_INPUTS_MAX
-from detektr.node_kinds import NODE_KINDS
 from detektr.options import (
     BufferOptions,
     CaptureOptions,
@@ -27,6 +26,7 @@ from detektr.options import (
     WhenFull,
     inputs_of,
 )
+from detektr.registry.node_kinds import NODE_KINDS
 from detektr.source_uri import is_live
 
 SPARE_FRAMES = 4  # being written, published and not yet offered, on their way back, released and not yet seen

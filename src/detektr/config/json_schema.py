@@ -8,8 +8,8 @@ from typing import Any
 from detektr import plugins
 from detektr.config.cameras import CAMERAS, DEFAULTS
 from detektr.config.schema import KINDS, PipelineOptions, adapter, key_of
-from detektr.node_kinds import NODE_KINDS
 from detektr.options import NAME_PATTERN
+from detektr.registry.node_kinds import NODE_KINDS
 
 
 def json_schema() -> dict[str, Any]:
@@ -46,7 +46,7 @@ def json_schema() -> dict[str, Any]:
             "minProperties": 1,
         },
         DEFAULTS: {
-            "description": "What every camera has that does not say otherwise.",
+            "description": "Keys that every camera has unless it says otherwise.",
             "type": "object",
             "properties": shared,
             "additionalProperties": False,

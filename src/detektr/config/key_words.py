@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le
 
 from detektr.config.suggestions import literals
-from detektr.node_kinds import NodeKind
+from detektr.registry.node_kinds import NodeKind
 
 CHOICES_MAX = 9  # more of them are found in the documentation
 

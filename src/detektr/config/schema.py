@@ -16,7 +16,6 @@ from detektr.config.cameras import CAMERAS, DEFAULTS, NODES_MAX
 from detektr.config.document import Document, Fault, Path, read_scalar
 from detektr.config.suggestions import listed, literals, nearest, plain_types, words_of
 from detektr.errors import RefusedError
-from detektr.node_kinds import NODE_KINDS
 from detektr.options import (
     NAME_PATTERN,
     STRICT,
@@ -27,6 +26,7 @@ from detektr.options import (
     Text,
     WorkerOptions,
 )
+from detektr.registry.node_kinds import NODE_KINDS
 from detektr.source_uri import STREAM_SCHEMES, scheme_of, source_kind
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import get_args
 
+from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
 from detektr.options import Lane, WhenFull
 from detektr.wire.message import Attach
@@ -83,3 +84,13 @@ def frames_held(guests: list[EdgeOptions]) -> int:
     same = max((ephemeral.mark for ephemeral in guests if ephemeral.when_full != "drop-newest"), default=0)
     own = sum(ephemeral.mark for ephemeral in guests if ephemeral.when_full == "drop-newest")
     return same + own + sum(ephemeral.window_total for ephemeral in guests)
+
+
+def rival(edge: Edge, message: Attach) -> str | None:
+    """Say why a consumer may not join an edge that is there; None: it may."""
+    if message.is_ephemeral and not edge.options.is_ephemeral:
+        return f"{edge.consumer} is a node of this pipeline's file; choose another name"
+    others = [replica.name for replica in edge.replicas.values() if replica.name != message.replica]
+    if edge.options.is_ephemeral and others:
+        return f"{edge.consumer} is attached already, as {others[0]}; choose another name"
+    return None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from detektr.edge.connections import ConnectionTable
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.ephemeral import POLICIES, Producer
+from detektr.edge.ephemeral import POLICIES, Producer, rival
 from detektr.edge.fanout import Fanout
 from detektr.edge.lane import Announcer
 from detektr.edge.lease import SessionState
@@ -24,7 +24,7 @@ from detektr.memory.journal import adopt_journal
 from detektr.memory.layout import EDGE_REPLICAS_MAX
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import Segment
-from detektr.memory.status_block import StatusBlockReader, open_status_block
+from detektr.memory.status_block_table import StatusBlockTable
 from detektr.wire.doorbell import RemoteDoorbell
 from detektr.wire.link import Link
 from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Release, Welcome
@@ -67,7 +67,7 @@ class EdgePublisher:
         self._first = 0
         self.is_blocked = False
         """Whether this process, or the one before it, can do nothing before leases are completed."""
-        self._status_blocks: dict[str, StatusBlockReader] = {}
+        self._status_blocks = StatusBlockTable(folder)
 
     def add_edge(self, consumer: str, options: EdgeOptions) -> None:
         """Make an edge, or adopt the one that a predecessor left.
@@ -273,12 +273,11 @@ class EdgePublisher:
             segment.close()
         for session in tuple(self._connections):
             self._connections.close(session)
-        for status_block in self._status_blocks.values():
-            status_block.close()
+        self._status_blocks.close()
 
     def _evict_dead(self, edge: Edge) -> None:
         for replica in list(edge.replicas.values()):
-            status_block = self._status_block(replica.name)
+            status_block = self._status_blocks.get(replica.name)
             is_alive = status_block is not None and status_block.is_alive
             connection = self._connections.get(replica.session)
             if status_block is not None and connection is not None and status_block.pid != connection.pid:
@@ -292,7 +291,7 @@ class EdgePublisher:
         parts = _REPLICA.match(message.replica)
         if parts is None:
             raise WireError(f"Attach.replica {message.replica!r} is not a node and a number, as in motion.0")
-        status_block = self._status_block(message.replica)
+        status_block = self._status_blocks.get(message.replica)
         if status_block is None or not status_block.is_alive or status_block.progress(message.session) is None:
             raise WireError(f"Attach: no living {message.replica} has session {message.session} in its status block")
         known = self._connections.get(message.session)
@@ -309,7 +308,7 @@ class EdgePublisher:
             raise WireError(f"{message.replica} cannot attach: {why}")
         edge = self.fanout.edges[message.consumer]
         self._reclaim(edge, now_ns)
-        status_block = self._status_block(message.replica)  # whose returns turned out to be broken, is forgotten by now
+        status_block = self._status_blocks.get(message.replica)
         try:
             if status_block is None or message.consumer not in self.fanout.edges:
                 raise WireError(f"{message.replica} cannot attach: its completion queue is broken")
@@ -345,7 +344,7 @@ class EdgePublisher:
         if not message.is_ephemeral and message.replica.rpartition(".")[0] != message.consumer:
             return f"{message.replica} is no replica of {message.consumer}"
         if edge is not None:
-            return _rival(edge, message)
+            return rival(edge, message)
         node = self.producer.node
         if not message.is_ephemeral:
             names = ", ".join(self.fanout.edges) or "none"
@@ -386,34 +385,10 @@ class EdgePublisher:
 
     def _forget(self, session: int, replica: str, consumer: str, reason: str) -> None:
         self._connections.close(session)
-        status_block = self._status_blocks.pop(replica, None)
-        if status_block is not None:
-            status_block.close()
+        self._status_blocks.forget(replica)
         why = "" if reason == "left" else f": it {reason}"
         _log.info("%s left the edge to %s%s", replica, consumer, why)
         self._report(ConsumerLeft(self.producer.name, consumer, replica, reason))
         edge = self.fanout.edges.get(consumer)
         if edge is not None and edge.options.is_ephemeral and not edge.replicas:
             self._remove_ephemeral(consumer)
-
-    def _status_block(self, replica: str) -> StatusBlockReader | None:
-        status_block = self._status_blocks.get(replica)
-        if status_block is not None and status_block.segment.is_unlinked:
-            self._status_blocks.pop(replica).close()
-            status_block = None
-        if status_block is None:
-            node, _, number = replica.rpartition(".")
-            status_block = open_status_block(self._folder.status_block(node, int(number)), node, int(number))
-            if status_block is not None:
-                self._status_blocks[replica] = status_block
-        return status_block
-
-
-def _rival(edge: Edge, message: Attach) -> str | None:
-    """Say why a consumer may not join an edge that is there; None: it may."""
-    if message.is_ephemeral and not edge.options.is_ephemeral:
-        return f"{edge.consumer} is a node of this pipeline's file; choose another name"
-    others = [replica.name for replica in edge.replicas.values() if replica.name != message.replica]
-    if edge.options.is_ephemeral and others:
-        return f"{edge.consumer} is attached already, as {others[0]}; choose another name"
-    return None

@@ -16,6 +16,7 @@ from detektr.errors import WireError
 from detektr.ledger import DROP_REASONS
 from detektr.memory import layout
 from detektr.memory.announcement import Announcement
+from detektr.memory.journal_header import JournalHeader
 from detektr.memory.layout import (
     ANNOUNCED_BASE_TAG,
     ANNOUNCED_CELLS,
@@ -97,18 +98,7 @@ class ReplicaRecord(NamedTuple):
     name: str
 
 
-class EdgeTerms(NamedTuple):
-    """What an edge was made with, as its journal says."""
-
-    mark: int
-    window_total: int
-    policy: int
-    lane: str
-    max_deliveries: int
-    timeout_ns: int
-
-
-class Journal:
+class Journal(JournalHeader):
     """The only writer of an edge's words. Works on any bytes: shared memory in a node, a bytearray in a test."""
 
     def __init__(self, memory: memoryview) -> None:
@@ -138,95 +128,7 @@ class Journal:
         words[layout.EDGE_WORD_VERSION] = layout.VERSION
         words[layout.EDGE_WORD_MAGIC] = layout.EDGE_MAGIC
 
-    # -- the edge: what it may hold, who reads it, how it is ----------------------------------------------------------
-
-    def write_terms(
-        self, *, policy: int, lane: str, is_ephemeral: bool, max_deliveries: int, timeout_ns: int, window_total: int
-    ) -> None:
-        """Write down what the edge was made with, so that a successor can make it again."""
-        words = self._words
-        words[layout.EDGE_WORD_POLICY] = policy
-        words[layout.EDGE_WORD_LANE] = layout.LANES.index(lane)
-        words[layout.EDGE_WORD_IS_EPHEMERAL] = is_ephemeral
-        words[layout.EDGE_WORD_MAX_DELIVERIES] = max_deliveries
-        words[layout.EDGE_WORD_TIMEOUT_NS] = timeout_ns
-        words[layout.EDGE_WORD_WINDOW] = window_total  # last: without it the words above are not all there
-
-    def terms(self) -> EdgeTerms | None:
-        """Return what the edge was made with; None: its producer was killed before it had written that down."""
-        words = self._words
-        if not words[layout.EDGE_WORD_WINDOW]:
-            return None
-        return EdgeTerms(
-            mark=words[layout.EDGE_WORD_MARK],
-            window_total=words[layout.EDGE_WORD_WINDOW],
-            policy=words[layout.EDGE_WORD_POLICY],
-            lane=layout.LANES[words[layout.EDGE_WORD_LANE]],
-            max_deliveries=words[layout.EDGE_WORD_MAX_DELIVERIES],
-            timeout_ns=words[layout.EDGE_WORD_TIMEOUT_NS],
-        )
-
-    @property
-    def producer_epoch(self) -> int:
-        """How many processes have been this edge's producer, this one included."""
-        return self._words[layout.EDGE_WORD_PRODUCER_EPOCH]
-
-    def open(self) -> None:
-        """Begin another life of the producer: consumers attach again."""
-        self._words[layout.EDGE_WORD_STATE] = layout.EDGE_OPEN
-        self._words[layout.EDGE_WORD_IS_AWAKE] = True
-        self._words[layout.EDGE_WORD_PRODUCER_EPOCH] += 1
-
-    def end(self) -> None:
-        """Say that everything was delivered and nothing more comes."""
-        self._words[layout.EDGE_WORD_NOTIFY] = layout.NOTIFY_NONE
-        self._words[layout.EDGE_WORD_STATE] = layout.EDGE_ENDED
-
-    def leave(self) -> None:
-        """Say that the producer leaves, unless the edge has ended."""
-        if self._words[layout.EDGE_WORD_STATE] == layout.EDGE_OPEN:
-            self._words[layout.EDGE_WORD_STATE] = layout.EDGE_CLOSED
-
-    @property
-    def notify(self) -> int:
-        """Which consumers are to wake the producer while it sleeps: `NOTIFY_NONE`, `NOTIFY_SHORT` or `NOTIFY_EACH`."""
-        return self._words[layout.EDGE_WORD_NOTIFY]
-
-    def set_notify(self, notify: int) -> None:
-        """Say which consumers are to wake the producer while it sleeps."""
-        self._words[layout.EDGE_WORD_NOTIFY] = notify
-
-    def set_producer_awake(self, is_awake: bool) -> None:
-        """Say whether the producer looks at completions itself, so that nobody need wake it."""
-        self._words[layout.EDGE_WORD_IS_AWAKE] = is_awake
-
-    def set_attached(self, count: int) -> None:
-        """Say how many replicas are attached."""
-        self._words[layout.EDGE_WORD_ATTACHED] = count
-
-    @property
-    def stalled_since_ns(self) -> int:
-        """Monotonic time since which frames wait and nobody takes them; 0: the edge flows."""
-        return self._words[layout.EDGE_WORD_STALLED_SINCE_NS]
-
-    def set_stalled_since(self, since_ns: int) -> None:
-        """Say since when the edge is stalled; 0: it flows."""
-        self._words[layout.EDGE_WORD_STALLED_SINCE_NS] = since_ns
-
-    # -- counting -----------------------------------------------------------------------------------------------------
-
-    @property
-    def offered(self) -> int:
-        """Frames offered to this edge so far."""
-        return self._words[EDGE_WORD_OFFERED]
-
-    def count_redelivered(self) -> None:
-        """Count a lease on a frame that was leased before."""
-        self._words[layout.EDGE_WORD_REDELIVERED] += 1
-
-    def count_refused(self) -> None:
-        """Count a result whose lease was over."""
-        self._words[layout.EDGE_WORD_REFUSED] += 1
+    # -- frames --------------------------------------------------------------------------------------------------------
 
     def count_dropped(self, key: int, last_sequence: int, count: int, reason: str, offered: int) -> None:
         """Count frames that never came to this edge's queue, in one change.
@@ -241,8 +143,6 @@ class Journal:
         counter = DROPPED[reason]
         dropped = self._words[counter] + count
         self.apply((self.seen_word(key), last_sequence + 1, counter, dropped, EDGE_WORD_OFFERED, offered))
-
-    # -- frames -------------------------------------------------------------------------------------------------------
 
     def apply(self, pairs: Sequence[int]) -> None:
         """Change several words as one: `pairs` is word, value, word, ...; at most `EDGE_REDO_PAIRS_MAX` pairs."""

@@ -13,7 +13,7 @@ from detektr.errors import RefusedError
 from detektr.memory import layout
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import Segment, create_segment, open_segment
-from detektr.node_kinds import NODE_KINDS
+from detektr.registry.node_kinds import NODE_KINDS
 
 KINDS = (*NODE_KINDS, "guest")
 STATES = (

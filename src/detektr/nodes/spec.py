@@ -11,8 +11,8 @@ from typing_extensions import TypeVar
 
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.subscriber import Upstream
-from detektr.node_kinds import options_from
 from detektr.options import NodeOptions
+from detektr.registry.node_kinds import options_from
 
 Options = TypeVar("Options", bound=NodeOptions, default=NodeOptions, covariant=True)
 """What one kind of node can be told; `NodeSpec` alone is of any kind."""

@@ -14,10 +14,10 @@ from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import OverwrittenError, RefusedError, ResultError
 from detektr.memory import layout
 from detektr.memory.announcement import Lease
-from detektr.node_kinds import NODE_KINDS
 from detektr.nodes.node import Node
 from detektr.options import ProcessorOptions, SinkOptions
-from detektr.user_code import build_worker, told
+from detektr.registry.node_kinds import NODE_KINDS
+from detektr.registry.user_code import build_worker, told
 from detektr.wire.message import FailureKind
 
 WHY_CHARS_MAX = 8000

@@ -17,11 +17,11 @@ import numpy.typing as npt
 from detektr.errors import SourceError
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.picture import SIDE_PIXELS_MAX, PictureLayout
+from detektr.registry.user_code import PictureCode, shown, told
 from detektr.sources.contract import Picture
 from detektr.sources.decoded_picture import ArrayPicture, DecodedPicture, FormatConverter
 from detektr.sources.pacing import Pacer, RateLimiter
 from detektr.sources.timeline import exact
-from detektr.user_code import PictureCode, shown, told
 
 _EXPECTED = "a numpy uint8 array (H, W, 3) in bgr24 order or (H, W) gray8, or an av.VideoFrame"
 _BYTES: Final = np.dtype(np.uint8)

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from detektr.errors import RefusedError
-from detektr.node_kinds import NODE_KINDS
 from detektr.nodes.control import MESSAGE_BYTES_MAX
 from detektr.nodes.spec import NodeSpec
+from detektr.registry.node_kinds import NODE_KINDS
 from detektr.supervisor.fork_client import ForkServer
 
 LOG_READ_BYTES = 1 << 16

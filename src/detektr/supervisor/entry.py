@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from detektr.errors import DetektrError, RefusedError
-from detektr.node_kinds import NODE_KINDS
 from detektr.nodes.control import ControlLine
 from detektr.nodes.node import Node
 from detektr.nodes.spec import NodeSpec
+from detektr.registry.node_kinds import NODE_KINDS
 from detektr.telemetry.log import setup_log
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)

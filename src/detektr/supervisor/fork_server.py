@@ -28,8 +28,8 @@ _CAPTURE_ARENAS = 2
 def main() -> None:
     """Serve the supervisor: the door's descriptor is the first argument, modules to import are the others."""
     door = socket.socket(fileno=int(sys.argv[1]))
-    _import(["detektr.node_kinds"])
-    from detektr.node_kinds import NODE_KINDS
+    _import(["detektr.registry.node_kinds"])
+    from detektr.registry.node_kinds import NODE_KINDS
 
     _import([*(kind.module for kind in NODE_KINDS.values()), *sys.argv[2:]])
     from detektr.supervisor import entry

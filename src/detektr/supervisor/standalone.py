@@ -29,7 +29,6 @@ from detektr.ledger import EdgeLedger
 from detektr.memory.journal_reader import open_journal
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import NodeSnapshot, open_status_block
-from detektr.node_kinds import NODE_KINDS
 from detektr.nodes.node import Node
 from detektr.nodes.spec import NodeSpec
 from detektr.options import (
@@ -40,6 +39,7 @@ from detektr.options import (
     inputs_of,
 )
 from detektr.redaction import mask_with, register_secret, url_secrets
+from detektr.registry.node_kinds import NODE_KINDS
 from detektr.supervisor.entry import run_node
 from detektr.telemetry.log import setup_log
 from detektr.telemetry.report import ledger_table

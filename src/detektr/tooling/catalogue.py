@@ -8,9 +8,9 @@ from pathlib import Path
 from detektr.config.suggestions import listed
 from detektr.errors import RefusedError
 from detektr.plugins import GROUPS, Plugin, find_plugins
-from detektr.user_code import UserCodeError, find
+from detektr.registry.user_code import UserCodeError, find
 
-_HEADINGS = ("name", "module:Class", "package", "what it is")
+_HEADINGS = ("name", "module:Class", "package", "description")
 
 
 def describe_plugins(group: str | None = None) -> str:

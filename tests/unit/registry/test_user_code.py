@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from detektr.errors import RefusedError, SourceError
+from detektr.registry.user_code import PictureCode, UserCodeError, build_worker, find, make_worker, told
 from detektr.sinks import Sink
-from detektr.user_code import PictureCode, UserCodeError, build_worker, find, make_worker, told
 
 CODE = """
 import functools

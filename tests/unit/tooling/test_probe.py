@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from detektr.config.document import read_document
-from detektr.probe import warnings_of, without_secrets
 from detektr.sources.survey import Survey
+from detektr.tooling.probe import warnings_of, without_secrets
 
 GOOD = Survey(
     is_live=True,

@@ -7,9 +7,9 @@ import typing
 import pytest
 
 from detektr.memory.status_block import KINDS
-from detektr.node_kinds import NODE_KINDS, options_from
 from detektr.nodes.node import Node
 from detektr.options import CaptureOptions, NodeOptions, ProcessorOptions, RestartOptions
+from detektr.registry.node_kinds import NODE_KINDS, options_from
 
 
 @pytest.mark.parametrize("name", NODE_KINDS)

@@ -14,7 +14,7 @@ import pytest
 
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import acquire_status_block
-from detektr.node_kinds import NODE_KINDS
+from detektr.registry.node_kinds import NODE_KINDS
 
 if TYPE_CHECKING:
     from tests.conftest import RunDetektr

@@ -24,7 +24,7 @@ from detektr.errors import DetektrError, RefusedError, SourceError
 
 _NAMES_MAX = 9
 _GIVEN = {"process": "frame", "write": "event"}
-_OURS = ("detektr.user_code", "detektr.sources.", "detektr.nodes.", "detektr.testing")
+_OURS = ("detektr.registry.user_code", "detektr.sources.", "detektr.nodes.", "detektr.testing")
 _importing = 0  # so many imports of user code are under way
 
 

@@ -1,0 +1,114 @@
+"""The header of a journal: what the edge was made with, how it is, and what it has counted."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from detektr.memory import layout
+
+
+class EdgeTerms(NamedTuple):
+    """What an edge was made with, as its journal says."""
+
+    mark: int
+    window_total: int
+    policy: int
+    lane: str
+    max_deliveries: int
+    timeout_ns: int
+
+
+class JournalHeader:
+    """One word each, with one writer, so each is read before or after its change."""
+
+    _words: memoryview
+
+    # -- the edge: what it may hold, who reads it, how it is ----------------------------------------------------------
+
+    def write_terms(
+        self, *, policy: int, lane: str, is_ephemeral: bool, max_deliveries: int, timeout_ns: int, window_total: int
+    ) -> None:
+        """Write down what the edge was made with, so that a successor can make it again."""
+        words = self._words
+        words[layout.EDGE_WORD_POLICY] = policy
+        words[layout.EDGE_WORD_LANE] = layout.LANES.index(lane)
+        words[layout.EDGE_WORD_IS_EPHEMERAL] = is_ephemeral
+        words[layout.EDGE_WORD_MAX_DELIVERIES] = max_deliveries
+        words[layout.EDGE_WORD_TIMEOUT_NS] = timeout_ns
+        words[layout.EDGE_WORD_WINDOW] = window_total  # last: without it the words above are not all there
+
+    def terms(self) -> EdgeTerms | None:
+        """Return what the edge was made with; None: its producer was killed before it had written that down."""
+        words = self._words
+        if not words[layout.EDGE_WORD_WINDOW]:
+            return None
+        return EdgeTerms(
+            mark=words[layout.EDGE_WORD_MARK],
+            window_total=words[layout.EDGE_WORD_WINDOW],
+            policy=words[layout.EDGE_WORD_POLICY],
+            lane=layout.LANES[words[layout.EDGE_WORD_LANE]],
+            max_deliveries=words[layout.EDGE_WORD_MAX_DELIVERIES],
+            timeout_ns=words[layout.EDGE_WORD_TIMEOUT_NS],
+        )
+
+    @property
+    def producer_epoch(self) -> int:
+        """How many processes have been this edge's producer, this one included."""
+        return self._words[layout.EDGE_WORD_PRODUCER_EPOCH]
+
+    def open(self) -> None:
+        """Begin another life of the producer: consumers attach again."""
+        self._words[layout.EDGE_WORD_STATE] = layout.EDGE_OPEN
+        self._words[layout.EDGE_WORD_IS_AWAKE] = True
+        self._words[layout.EDGE_WORD_PRODUCER_EPOCH] += 1
+
+    def end(self) -> None:
+        """Say that everything was delivered and nothing more comes."""
+        self._words[layout.EDGE_WORD_NOTIFY] = layout.NOTIFY_NONE
+        self._words[layout.EDGE_WORD_STATE] = layout.EDGE_ENDED
+
+    def leave(self) -> None:
+        """Say that the producer leaves, unless the edge has ended."""
+        if self._words[layout.EDGE_WORD_STATE] == layout.EDGE_OPEN:
+            self._words[layout.EDGE_WORD_STATE] = layout.EDGE_CLOSED
+
+    @property
+    def notify(self) -> int:
+        """Which consumers are to wake the producer while it sleeps: `NOTIFY_NONE`, `NOTIFY_SHORT` or `NOTIFY_EACH`."""
+        return self._words[layout.EDGE_WORD_NOTIFY]
+
+    def set_notify(self, notify: int) -> None:
+        """Say which consumers are to wake the producer while it sleeps."""
+        self._words[layout.EDGE_WORD_NOTIFY] = notify
+
+    def set_producer_awake(self, is_awake: bool) -> None:
+        """Say whether the producer looks at completions itself, so that nobody need wake it."""
+        self._words[layout.EDGE_WORD_IS_AWAKE] = is_awake
+
+    def set_attached(self, count: int) -> None:
+        """Say how many replicas are attached."""
+        self._words[layout.EDGE_WORD_ATTACHED] = count
+
+    @property
+    def stalled_since_ns(self) -> int:
+        """Monotonic time since which frames wait and nobody takes them; 0: the edge flows."""
+        return self._words[layout.EDGE_WORD_STALLED_SINCE_NS]
+
+    def set_stalled_since(self, since_ns: int) -> None:
+        """Say since when the edge is stalled; 0: it flows."""
+        self._words[layout.EDGE_WORD_STALLED_SINCE_NS] = since_ns
+
+    # -- counting -----------------------------------------------------------------------------------------------------
+
+    @property
+    def offered(self) -> int:
+        """Frames offered to this edge so far."""
+        return self._words[layout.EDGE_WORD_OFFERED]
+
+    def count_redelivered(self) -> None:
+        """Count a lease on a frame that was leased before."""
+        self._words[layout.EDGE_WORD_REDELIVERED] += 1
+
+    def count_refused(self) -> None:
+        """Count a result whose lease was over."""
+        self._words[layout.EDGE_WORD_REFUSED] += 1
