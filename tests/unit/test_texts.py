@@ -25,9 +25,9 @@ OF_VALUES = {"ValueError", "TypeError", "TimeoutError", "OSError"}
 """These are shown to users as reasons, by who knows the file and the line."""
 
 IMPERATIVES = {
-    "add", "allow", "attach", "call", "change", "check", "choose", "copy", "correct", "end", "fix", "free", "give", "have",
-    "indent", "install", "keep", "leave", "look", "lower", "make", "mend", "move", "name", "pass", "point", "put", "raise",
-    "read", "remove", "rename", "return", "run", "save", "see", "set", "shorten", "split", "start", "stop", "turn",
+    "add", "allow", "attach", "call", "change", "check", "choose", "copy", "correct", "end", "fix", "free", "give",
+    "have", "indent", "install", "keep", "leave", "look", "lower", "make", "mend", "move", "name", "pass", "point", "put",
+    "raise", "read", "remove", "rename", "return", "run", "save", "see", "set", "shorten", "split", "start", "stop", "turn",
     "try", "use", "write", "yield",
 }  # fmt: skip
 ALTERNATIVES = (

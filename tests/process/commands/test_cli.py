@@ -122,7 +122,7 @@ def test_version_is_printed(run_detektr: RunDetektr) -> None:
         (["capture", "--pipeline", "pipeline.yaml", "--node", "camera", "--loop"], "loop beside --pipeline"),
         (["capture", "--pipeline", "pipeline.yaml", "--node", "kamera"], "no node 'kamera'; it has: camera, queue"),
         (["capture", "--pipeline", "pipeline.yaml", "--node", "queue"], "is a buffer; start it with `detektr buffer`"),
-        (["processor", "--pipeline", "pipeline.yaml", "--node", "motion", "--replica", "2"], "goes from 0 to 1"),
+        (["processor", "--pipeline", "pipeline.yaml", "--node", "motion", "--replica", "2"], "write --replica 0 to 1"),
         (["pipeline", "up", "--report", "."], "that is a folder; name a file in it"),
         (["pipeline", "up", "--report", "no/report.json"], "there is no folder"),
         (["pipeline", "up", "nowhere.yaml"], "nowhere.yaml:1: this cannot be read"),
