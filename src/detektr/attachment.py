@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+import select
+import sys
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -51,7 +53,7 @@ def attach(
     Returns:
         An iterator of frames, to be closed: use it in `with`.
     Raises:
-        RefusedError: target, name, window or policy is none.
+        RefusedError: target, name, window or policy is none, or `select` was patched in this process.
     """
     return Frames(target, name=name, window=window, when_full=when_full, wait_s=wait_s)
 
@@ -70,6 +72,12 @@ class Frames:
             raise RefusedError(f"attach: {name!r} is not a name; use a letter, then up to 31 letters, digits, _ or -")
         if not 1 <= window <= 1024:
             raise RefusedError(f"attach: a window of {window} frames; 1 to 1024 are possible")
+        if not hasattr(select, "epoll"):  # gevent's and eventlet's monkey patches take it away
+            by = next((name for name in ("gevent", "eventlet") if name in sys.modules), "something")
+            raise RefusedError(
+                f"attach: {by} has patched the module `select` of this process and taken away epoll, on which frames are"
+                " waited for; attach in a process that is not patched, or, with gevent, patch_all(select=False)"
+            )
         if when_full not in ("drop-oldest", "drop-newest", "block"):
             raise RefusedError(f"attach: when_full={when_full!r}; write drop-oldest, drop-newest or block")
         self.target = target

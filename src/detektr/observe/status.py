@@ -15,6 +15,7 @@ from detektr.memory.status_block import NodeSnapshot
 from detektr.observe.node_state import SUPERVISED, node_state, worst
 from detektr.observe.run_reader import RunReader
 from detektr.observe.run_state import read_run_state
+from detektr.redaction import disarm
 
 _COUNTS = ("frames", "failures", "refused", "wire_errors", "reconnects", "thinned", "corrupt", "stale", "trail_lost")
 
@@ -51,9 +52,9 @@ def describe_nodes(
             "state": state,
             "pids": [snapshot.pid for snapshot in live] if not known else known["pids"],
             "restarts": known.get("restarts", 0),
-            "why": known.get("why") or next(iter(words), ""),
+            "why": disarm(known.get("why") or next(iter(words), "")),
             "since": _utc(min((snapshot.since_utc_ns for snapshot in live if snapshot.state == state), default=0)),
-            "mode": next((snapshot.mode for snapshot in live if snapshot.mode), ""),
+            "mode": disarm(next((snapshot.mode for snapshot in live if snapshot.mode), "")),
             **{count: sum(getattr(snapshot, count) for snapshot in found) for count in _COUNTS},
         }
     return nodes

@@ -25,6 +25,7 @@ from detektr.observe.screen import Screen
 from detektr.observe.status import describe_nodes
 from detektr.observe.table import Flow, summary
 from detektr.redaction import mask, register_secret
+from detektr.source_uri import host_and_port
 from detektr.supervisor.fork_client import ForkServer
 from detektr.supervisor.run_lock import acquire_run_lock
 from detektr.supervisor.signals import SignalPipe
@@ -229,7 +230,7 @@ class _Run:
             collector = PipelineCollector(read, options.name, supervision)
             server = serve_metrics(collector, options.metrics.host, options.metrics.port)
             self._closing += [reader.close, server.close]
-            self._metrics = f"http://{options.metrics.host}:{server.port}/metrics"
+            self._metrics = f"http://{host_and_port(options.metrics.host, server.port)}/metrics"
             self._write_run_state()
 
     def _write_run_state(self) -> None:
