@@ -266,6 +266,13 @@ class Edge:
             replica.head_since_ns, replica.is_suspended = now_ns, False
         self._settle(list(done.values()), layout.EDGE_WORD_DELIVERED)
 
+    def finish_until(self, session: int, delivery_tag: int) -> None:
+        """Take back a replica's leases up to this one, which it finished last, as its page says."""
+        replica = self.replicas.get(session)
+        if replica is not None:
+            done = [cell for cell in replica.leases.values() if cell.delivery_tag <= delivery_tag]
+            self._settle(done, layout.EDGE_WORD_DELIVERED)
+
     def fail(self, session: int, key: int, sequence: int, why: str) -> None:
         """Take back a lease whose attempt failed: again, or dead-lettered after the last attempt."""
         replica = self.replicas.get(session)

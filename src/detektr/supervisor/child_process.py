@@ -19,6 +19,7 @@ from detektr.nodes.spec import NodeSpec
 from detektr.options import CaptureOptions
 from detektr.source_uri import source_kind
 from detektr.supervisor.fork_client import ForkServer
+from detektr.supervisor.process_group import ProcessGroups
 
 LOG_READ_BYTES = 1 << 16
 MESSAGES_READ_MAX = 64  # at one look, so that a talkative child does not keep out the others
@@ -105,23 +106,23 @@ class ChildProcess:
             return b""
 
     def kill(self) -> None:
-        """End the process, and what it started, without asking."""
+        """End the process without asking; what it started ends as it is reaped."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+            os.kill(self.pid, signal.SIGKILL)
 
     def hang_up(self) -> None:
         """Cut the control line: a child that has not begun to work leaves, one that works drains."""
         with contextlib.suppress(OSError):
             self._line.shutdown(socket.SHUT_RDWR)
 
-    def try_reap(self) -> int | None:
+    def try_reap(self, groups: ProcessGroups) -> int | None:
         """Return the exit status once the process has ended: its code, or its signal's number, negative; else None.
 
-        What it started and left behind in its process group is ended with it.
+        What it started and left behind in its process group is ended with it, as `groups` does that.
         """
         if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return None
-        self.kill()  # while its number cannot be another's yet
+        groups.end(self.pid)  # while its number cannot be another's yet
         _, status = os.waitpid(self.pid, 0)
         return os.waitstatus_to_exitcode(status)
 

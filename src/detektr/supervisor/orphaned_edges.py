@@ -18,6 +18,8 @@ _log = logging.getLogger(__name__)
 def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
     """Drop what the edges of a dead process still hold as `gone`, and tell their consumers that nothing more will come.
 
+    What a consumer had finished and nobody took back any more is delivered.
+
     The caller knows that the process is dead and stays so: a journal has one writer.
 
     Args:
@@ -33,6 +35,7 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
             continue
         segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.inputs)
         edge = Edge(consumer, options, journal)
+        _settle_finished(folder, edge)
         count += edge.queued + edge.in_flight
         edge.drop_all("gone")
         count += _count_unannounced(folder, spec, edge)
@@ -43,6 +46,16 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
     if count:
         _log.warning("%s.%d: %d frames are gone with it", spec.node, spec.replica, count)
     return count
+
+
+def _settle_finished(folder: RunFolder, edge: Edge) -> None:
+    for replica in list(edge.replicas.values()):
+        node, _, number = replica.name.rpartition(".")
+        status_block = open_status_block(folder.status_block(node, int(number)), node, int(number))
+        if status_block is not None:
+            _, finished = status_block.progress(replica.session) or (0, 0)
+            status_block.close()
+            edge.finish_until(replica.session, finished)
 
 
 def _count_unannounced(folder: RunFolder, spec: NodeSpec, edge: Edge) -> int:

@@ -23,6 +23,7 @@ from detektr.supervisor.child_process import ChildProcess, modules_of
 from detektr.supervisor.fork_client import ForkServer
 from detektr.supervisor.managed_process import ManagedProcess, consumers_given_up, describe
 from detektr.supervisor.orphaned_edges import end_edges
+from detektr.supervisor.process_group import ProcessGroups
 from detektr.supervisor.restart import describe_exit
 from detektr.supervisor.signals import SignalPipe
 
@@ -76,7 +77,7 @@ class Supervisor:
         self._folder, self._logbook, self._signals = folder, logbook, signals
         self._look, self._look_ns, self._change = look, look_ns, change
         self._reader = RunReader(folder)
-        self._forks = forks
+        self._forks, self._groups = forks, ProcessGroups()
         self._selector = selectors.DefaultSelector()
         self._selector.register(signals.fd, selectors.EVENT_READ, ("signal", None))
         self._next_look_ns = self._next_record_ns = 0
@@ -90,7 +91,12 @@ class Supervisor:
             return 1
         if self.stop_signal is not None:
             return 128 + self.stop_signal
-        return int(any(managed.state == "failed" and not managed.spec.options.optional for managed in self.processes))
+        return int(self.has_failed)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a node that is not optional has failed for good."""
+        return any(managed.state == "failed" and not managed.spec.options.optional for managed in self.processes)
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """Return what is known of each node, in the order of the frames: `kind`, `state`, `pids`, `restarts`, `why`."""
@@ -177,6 +183,10 @@ class Supervisor:
                 _log.critical(
                     "%s: process %s was killed and has not ended: a device holds it", managed.name, managed.pid
                 )
+        for managed in self.processes:  # whoever died in a drain, or before a restart that was planned, left its edges
+            if managed.child is None and self.started_ns:
+                end_edges(self._folder, managed.spec)
+        self._groups.close()
         self._forks.close()
         self._reader.close()
         self._selector.close()
@@ -244,6 +254,7 @@ class Supervisor:
                 self._condemn(managed, "killed: not ready before the end")
 
     def _look_around(self, now_ns: int) -> None:
+        self._groups.look(now_ns)
         self._forks.reap([managed.pid for managed in self.processes if managed.pid is not None])
         ledgers, snapshots = self._reader.read()
         processes = {managed.name: managed for managed in self.processes}
@@ -337,7 +348,7 @@ class Supervisor:
     def _take_end(self, managed: ManagedProcess) -> None:
         child = managed.child
         assert child is not None
-        status = child.try_reap()
+        status = child.try_reap(self._groups)
         if status is None:
             return
         for _ in range(LOG_READS_MAX):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -54,7 +55,7 @@ def run_up(
         quiet: no table, and no log lines but warnings and errors.
     Returns:
         The exit code: 0; 1: a node failed for good, or gave up every frame that it began, or the report could not be
-        written; 128+n: ended by signal n.
+        written; 128+n: ended by signal n, where that is not SIGTERM, or what was queued could not be drained.
     Raises:
         RefusedError: the file, the machine or a node refused; nothing is left behind.
     """
@@ -193,11 +194,17 @@ class _Run:
 
     @property
     def exit_code(self) -> int:
-        """The supervisor's; 1 also where a consumer that is not optional was delivered nothing of what it got."""
+        """The supervisor's; 0 after a SIGTERM that was drained; 1 where a consumer was delivered nothing of what it got.
+
+        What becomes of consumers that are optional does not count.
+        """
         nodes = self.pipeline.options.nodes
-        names = [edge.consumer for edge in undelivered(self.ledgers)]
-        has_none = any(name in nodes and not nodes[name].optional for name in names)
-        return self.supervisor.exit_code or int(has_none)
+        needed = [edge for edge in self.ledgers if edge.consumer in nodes and not nodes[edge.consumer].optional]
+        code = self.supervisor.exit_code
+        is_cut = self.supervisor.has_failed or any(edge.dropped.get("stopped") for edge in needed)
+        if code == 128 + signal.SIGTERM and not is_cut:
+            code = 0
+        return code or int(bool(undelivered(needed)))
 
     def report(self) -> dict[str, Any]:
         """Build the report of the ended run."""
