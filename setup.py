@@ -17,7 +17,7 @@ from setuptools.errors import BaseError, CompileError, LinkError
 SOURCES = Path(__file__).parent / "src"
 GROUP = "detektr_compiled"  # one library holds them all, so that they call each other directly
 COMPILED = {
-    "": ["descriptor"],
+    "": ["descriptor", "seen_time"],
     "memory/": ["layout", "journal", "journal_reader", "completion_queue", "ring"],
     "edge/": [
         "lease", "backlog", "edge_options", "edge", "fanout", "connections", "wakeup", "publisher", "subscriber",

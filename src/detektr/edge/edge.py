@@ -297,6 +297,14 @@ class Edge:
                 self._requeue(others, "behind a lease that timed out", is_attempt=False)
                 self._requeue([head], f"took longer than {limit_ns / 1e9:g} s", is_attempt=True)
 
+    def forgive(self, unseen_ns: int) -> None:
+        """Count time in which our own process did not run against no replica."""
+        for replica in self.replicas.values():
+            if replica.head_since_ns:
+                replica.head_since_ns += unseen_ns
+        if self._unread_since_ns:
+            self._unread_since_ns += unseen_ns
+
     @property
     def has_no_consumer(self) -> bool:
         """Whether nobody could take a frame when `note_stall` last looked."""

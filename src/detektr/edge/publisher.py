@@ -190,6 +190,11 @@ class EdgePublisher:
             if edge.options.is_ephemeral and not edge.replicas:
                 self._remove_ephemeral(edge.consumer)
 
+    def forgive(self, unseen_ns: int) -> None:
+        """Count time in which our own process did not run against no consumer."""
+        for edge in self.fanout.edges.values():
+            edge.forgive(unseen_ns)
+
     @property
     def is_unread(self) -> bool:
         """Whether an edge holds frames and, at the last tick, nobody could take them."""

@@ -28,6 +28,7 @@ from detektr.memory.status_block import acquire_status_block
 from detektr.nodes.control import EVENTS_MAX, ControlLine
 from detektr.nodes.dead_letter import save_frame
 from detektr.nodes.spec import NodeSpec
+from detektr.seen_time import SeenClock
 from detektr.wire.link import Link
 from detektr.wire.message import Failure, Refusal, Welcome
 
@@ -76,6 +77,9 @@ class Node(ABC):
         self._events: deque[Event] = deque(maxlen=EVENTS_PENDING_MAX)
         self._state = ("", "")
         self._next_tick_ns = 0
+        self._clock = SeenClock(time.monotonic_ns())
+        self.worked_ns = 0
+        """How long the work of the last turn took, where it is the user's and may take its time."""
 
     # -- what kinds of nodes do -------------------------------------------------------------------------------------
 
@@ -184,6 +188,7 @@ class Node(ABC):
         """Work until everything is finished, or stopped and drained, or the drain's time is over."""
         wakeup = self._catch_signals()
         self.publisher.call_back()
+        self._clock.look(time.monotonic_ns())
         watched = [wakeup] if self.control is None else [wakeup, self.control.fileno()]
         for fd in watched:
             self.link.watch(fd)
@@ -201,6 +206,8 @@ class Node(ABC):
             if self.publisher.reclaim.has_asked:
                 self.publisher.reclaim.wake()
             now_ns = time.monotonic_ns()
+            if now_ns > self._clock.due_ns:
+                self._forgive(self._clock.look(now_ns))
             if self.link.has_mail:
                 self._receive(now_ns)
             has_news = is_outlived = False
@@ -220,12 +227,19 @@ class Node(ABC):
                 self._tick(now_ns)
                 self._next_tick_ns = now_ns + self.tick_ns()
                 self.is_over = self._has_ended(now_ns)
+                self._clock.expect(now_ns, now_ns)
                 return False  # what the tick has changed is for another turn
             self.is_asleep = True
             has_news = self._fall_asleep()
             if self.is_ending() and not is_ending:
                 has_news, self._next_tick_ns = True, 0
+            self._clock.expect(now_ns, max(now_ns, self._next_tick_ns))
         return not has_news and not self.has_work()
+
+    def _forgive(self, unseen_ns: int) -> None:
+        """Let time in which we did not run, or the user's code did, end nobody's lease, and no drain but by that code."""
+        self.publisher.forgive(unseen_ns)
+        self.stop_deadline_ns += max(0, unseen_ns - self.worked_ns)
 
     def _fall_asleep(self) -> bool:
         """Tell those before and after us that we sleep; whether there is news that they could not know to ring for."""

@@ -67,9 +67,10 @@ class WorkerNode(Node):
 
     def step(self, now_ns: int) -> bool:
         """Work on what is there, inputs in turn, for a millisecond or one frame, whichever takes longer."""
+        self.worked_ns = 0
         if self.is_stopping and not self.is_final:
             return False  # what is not begun yet goes back upstream when we leave
-        end_ns = now_ns + STINT_NS
+        begun_ns, end_ns = now_ns, now_ns + STINT_NS
         subscribers, count = self.subscribers, len(self.subscribers)
         idle, has_worked = 0, False  # intakes that had nothing, one after the other
         while idle < count and now_ns < end_ns and self.may_work():
@@ -81,6 +82,7 @@ class WorkerNode(Node):
                 continue
             self._work_on(subscriber, lease, now_ns)
             idle, has_worked, now_ns = 0, True, time.monotonic_ns()
+        self.worked_ns = now_ns - begun_ns
         return has_worked
 
     def has_work(self) -> bool:

@@ -45,8 +45,9 @@ class ProcessGroups:
                     else:
                         os.kill(pid, signal.SIGKILL)
 
-    def look(self, now_ns: int) -> None:
+    def look(self) -> None:
         """Let go of the helpers that have ended; kill those whose time is over."""
+        now_ns = time.monotonic_ns()
         for pid, (handle, until_ns) in list(self._cleaning.items()):
             if _has_ended(handle, 0) or now_ns >= until_ns:
                 self._let_go(pid)

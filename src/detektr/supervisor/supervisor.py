@@ -19,6 +19,7 @@ from detektr.observe.logbook import Logbook
 from detektr.observe.run_reader import RunReader
 from detektr.options import CaptureOptions, ProcessorOptions, SinkOptions
 from detektr.redaction import mask
+from detektr.seen_time import SeenClock
 from detektr.supervisor.child_process import ChildProcess, modules_of
 from detektr.supervisor.fork_client import ForkServer
 from detektr.supervisor.managed_process import ManagedProcess, consumers_given_up, describe
@@ -81,6 +82,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._selector.register(signals.fd, selectors.EVENT_READ, ("signal", None))
         self._next_look_ns = self._next_record_ns = 0
+        self._clock = SeenClock(time.monotonic_ns())
         self._end_ns: int | None = None  # when the phase's time is over
         self._for_ns: int | None = None  # when the run is to be stopped
 
@@ -129,8 +131,8 @@ class Supervisor:
         """
         while any(managed.child is not None and managed.ready_ns is None for managed in self.processes):
             if self._refusals and self._end_ns is None:
-                self._end_ns = time.monotonic_ns() + REFUSAL_NS
-            if self.stop_signal is not None or (self._end_ns is not None and time.monotonic_ns() > self._end_ns):
+                self._end_ns = self._now_ns() + REFUSAL_NS
+            if self.stop_signal is not None or (self._end_ns is not None and self._now_ns() > self._end_ns):
                 break
             self._turn()
         self._end_ns = None
@@ -143,7 +145,7 @@ class Supervisor:
             for_ns: stop after this time, in nanoseconds; None: when the sources end, or on a signal.
         """
         self.phase, self.started_ns = "running", time.monotonic_ns()
-        self._for_ns = None if for_ns is None else self.started_ns + for_ns
+        self._for_ns = None if for_ns is None else self._now_ns() + for_ns
         for managed in self.processes:
             self._go(managed)
         self._change()
@@ -156,7 +158,7 @@ class Supervisor:
             return
         self.phase = "draining"
         longest_ns = max(managed.spec.options.drain_ns for managed in self.processes)
-        self._end_ns = time.monotonic_ns() + longest_ns
+        self._end_ns = self._now_ns() + longest_ns
         _log.info("%s: draining, for at most %.1f s", why, longest_ns / 1e9)
         for managed in self.processes:
             if (
@@ -169,7 +171,7 @@ class Supervisor:
     def close(self) -> None:
         """End every process that is left, at once if it works already; nothing of the run lives when this returns."""
         if any(managed.child is not None for managed in self.processes):
-            now_ns = time.monotonic_ns()
+            now_ns = self._now_ns()
             self.phase, self._end_ns, last_ns = "aborting", now_ns + ABORT_NS, now_ns + ABORT_NS + KILLED_NS
             for managed in self.processes:
                 managed.restart_at_ns = None
@@ -177,7 +179,7 @@ class Supervisor:
                     managed.child.hang_up()
             while (
                 left := [managed for managed in self.processes if managed.child is not None]
-            ) and time.monotonic_ns() < last_ns:
+            ) and self._now_ns() < last_ns:
                 self._turn()
             for managed in left:
                 _log.critical(
@@ -199,8 +201,13 @@ class Supervisor:
 
     def _turn(self) -> None:
         """Wait for what comes next and deal with it."""
-        wait_s = max(0, self._next_ns() - time.monotonic_ns()) / 1e9
-        for key, _ in self._selector.select(wait_s):
+        now_ns = time.monotonic_ns()
+        self._clock.look(now_ns)
+        wait_ns = max(0, self._next_ns() - self._clock.seen_ns(now_ns))
+        self._clock.expect(now_ns, now_ns + wait_ns)
+        ready = self._selector.select(wait_ns / 1e9)
+        self._clock.look(time.monotonic_ns())
+        for key, _ in ready:
             what, managed = key.data
             if what == "signal":
                 self._take_signals()
@@ -212,7 +219,11 @@ class Supervisor:
                 self._take_messages(managed)
             else:
                 self._take_end(managed)
-        self._do_due(time.monotonic_ns())
+        self._do_due(self._now_ns())
+
+    def _now_ns(self) -> int:
+        """Return the time as we have seen it: all of ours is such. A suspended machine makes nobody late."""
+        return self._clock.seen_ns(time.monotonic_ns())
 
     def _next_ns(self) -> int:
         times = [self._next_look_ns, *(at_ns for at_ns in (self._end_ns, self._for_ns) if at_ns is not None)]
@@ -254,7 +265,7 @@ class Supervisor:
                 self._condemn(managed, "killed: not ready before the end")
 
     def _look_around(self, now_ns: int) -> None:
-        self._groups.look(now_ns)
+        self._groups.look()
         self._forks.reap([managed.pid for managed in self.processes if managed.pid is not None])
         ledgers, snapshots = self._reader.read()
         processes = {managed.name: managed for managed in self.processes}
@@ -265,7 +276,7 @@ class Supervisor:
             options = managed.spec.options
             if isinstance(options, ProcessorOptions | SinkOptions):
                 limit_ns = HUNG_TIMEOUTS * options.timeout_ns
-                if now_ns - snapshot.working_since_ns > limit_ns:
+                if now_ns - self._clock.seen_ns(snapshot.working_since_ns) > limit_ns:
                     self._condemn(managed, f"killed: one frame took longer than {HUNG_TIMEOUTS} x {options.timeout}")
         if self.phase in ("running", "draining"):
             if now_ns >= self._next_record_ns:
@@ -281,14 +292,14 @@ class Supervisor:
             if self.phase == "running":
                 self.stop(f"signal {number}")
             elif self.phase in ("draining", "cutting") and self._signals.is_impatient(number):
-                self._end_ns = time.monotonic_ns()
+                self._end_ns = self._now_ns()
 
     # -- one process ------------------------------------------------------------------------------------------------
 
     def _start(self, managed: ManagedProcess) -> None:
         managed.restart_at_ns = managed.ready_ns = managed.refusal = managed.verdict = None
         child = managed.child = ChildProcess(managed.spec, self._forks)
-        managed.started_ns = time.monotonic_ns()
+        managed.started_ns = self._now_ns()
         watched = (("control", child.control_fd), ("log", child.log_fd), ("end", child.end_fd))
         for what, fd in watched:
             self._selector.register(fd, selectors.EVENT_READ, (what, managed))
@@ -336,7 +347,7 @@ class Supervisor:
             for event in message.get("events", ()):
                 self.record(event)
             if message.get("ready"):
-                managed.ready_ns = time.monotonic_ns()
+                managed.ready_ns = self._now_ns()
                 if self.phase in ("running", "draining"):
                     self._go(managed)
             elif "refused" in message:
@@ -378,7 +389,7 @@ class Supervisor:
 
     def _judge(self, managed: ManagedProcess, how: str, *, is_clean: bool) -> None:
         """Plan the next life of a process whose work is not done, or give it up."""
-        now_ns = time.monotonic_ns()
+        now_ns = self._now_ns()
         verdict = managed.policy.judge("clean" if is_clean else "failure", managed.ready_ns, now_ns, random.random())
         is_needed = self.phase == "running" or (self.phase == "draining" and self._has_work(managed.spec.node))
         will_restart = verdict.restart_at_ns is not None and is_needed
