@@ -13,6 +13,7 @@ DROP_REASONS = (
     "overwritten",  # the slot no longer held the frame when its consumer looked
     "stopped",  # still queued or in flight when the drain's time was over
     "gone",  # lost with a node that failed for good
+    "consumer_slow",  # at the high-water mark of an optional consumer, which nobody waits for
 )
 
 
@@ -33,6 +34,8 @@ class EdgeLedger:
     mark: int = 0
     attached: int = 0
     is_stalled: bool = False
+    full_since_ns: int = 0
+    """Monotonic time since which its producer waits for room on it; 0: it does not."""
 
     @property
     def unaccounted(self) -> int:
@@ -82,5 +85,6 @@ def merge(ledgers: Iterable[EdgeLedger]) -> list[EdgeLedger]:
             mark=whole.mark + part.mark,
             attached=whole.attached + part.attached,
             is_stalled=whole.is_stalled or part.is_stalled,
+            full_since_ns=min(whole.full_since_ns, part.full_since_ns) or whole.full_since_ns or part.full_since_ns,
         )
     return list(merged.values())

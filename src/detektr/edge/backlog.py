@@ -39,6 +39,11 @@ class Backlog:
         """Whether the lane has reached its mark and not yet come down to `low`."""
         return self._is_full[input_index]
 
+    @property
+    def has_full(self) -> bool:
+        """Whether some lane has reached its mark and not yet come down to `low`."""
+        return any(self._is_full)
+
     def has_reached(self, input_index: int) -> bool:
         """Whether the lane holds as many as its mark now."""
         return len(self._queues[input_index]) >= self._mark

@@ -39,6 +39,7 @@ class Edge:
         used = {record.cell for record in records}
         self.consumer, self.options, self.journal = consumer, options, journal
         self.is_given_up = False
+        self._full_reason = "consumer_slow" if options.is_optional else "queue_full"
         self.settled: list[FrameName] = []
         self.outcomes: list[FrameOutcome] = []
         self.replicas: dict[int, Replica] = {}
@@ -323,6 +324,22 @@ class Edge:
         self.journal[layout.EDGE_WORD_STALLED_SINCE_NS] = since_ns if is_stalled else 0
         return is_stalled
 
+    def note_full(self, now_ns: int) -> None:
+        """Say in the journal since when the producer waits for room here, or that it does not."""
+        is_waiting = self.options.when_full == "block" and not self.is_given_up
+        is_full = is_waiting and (self.backlog.has_full or not self._free)
+        if is_full != (self.journal[layout.EDGE_WORD_FULL_SINCE_NS] != 0):
+            self.journal[layout.EDGE_WORD_FULL_SINCE_NS] = now_ns if is_full else 0
+
+    @property
+    def hanging(self) -> list[tuple[str, int]]:
+        """Replicas that are there and had their leases ended: who, and since when they made no progress, monotonic."""
+        return [
+            (replica.name, replica.head_since_ns)
+            for replica in self.replicas.values()
+            if replica.is_present and replica.is_suspended
+        ]
+
     def give_up(self) -> None:
         """Drop what it holds, and from now on all that is offered, as `gone`: its consumer has failed for good."""
         self.is_given_up = True
@@ -348,11 +365,11 @@ class Edge:
                 oldest = backlog.take_oldest(input_index)
                 if oldest is None:
                     break
-                self._drop(oldest, "queue_full")
+                self._drop(oldest, self._full_reason)
         else:
             is_full = backlog.is_full(input_index) and not (is_owed and self.options.when_full == "block")
         if is_full or not self._free:
-            self.count_dropped(key, sequence, 1, "queue_full", payload)
+            self.count_dropped(key, sequence, 1, self._full_reason, payload)
             return False
         return True
 

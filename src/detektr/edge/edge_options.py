@@ -28,6 +28,10 @@ class EdgeOptions:
     """How long a replica may take for one frame; None: as long as it lives."""
     max_age_ns: int | None = None
     is_ephemeral: bool = False
+    is_optional: bool = False
+    """Its consumer is one that nobody waits for: what it is too slow for is dropped as `consumer_slow`."""
+    drain_ns: int = 0
+    """An optional consumer's: how long the end of the run waits for it."""
 
     @property
     def cells(self) -> int:

@@ -62,6 +62,7 @@ class EdgePublisher:
         self.fanout = Fanout()
         self.reclaim = ReclaimSignal(self.fanout, self._connections)
         self._status_blocks: dict[str, StatusBlockReader] = {}
+        self._only_optional_since_ns = 0  # since when, at our end, only optional consumers are waited for
 
     def add_edge(self, consumer: str, options: EdgeOptions) -> None:
         """Make an edge, or adopt the one that a predecessor left.
@@ -180,9 +181,10 @@ class EdgePublisher:
             self._evict_dead(edge)
             if edge.consumer not in self.fanout.edges:
                 continue  # a guest's, which went with it
+            edge.note_full(now_ns)
             stalled = edge.note_stall(now_ns)
             if stalled is True:
-                _log.warning("edge to %s is stalled: %d frames and nobody to take them", edge.consumer, edge.queued)
+                _log.warning("edge to %s is stalled: %s", edge.consumer, _stall_words(edge, now_ns))
                 self._report(EdgeStalled(self.producer.name, edge.consumer, edge.queued))
             elif stalled is False:
                 _log.info("edge to %s flows again", edge.consumer)
@@ -209,6 +211,21 @@ class EdgePublisher:
             edge.journal[layout.EDGE_WORD_STATE] = layout.EDGE_ENDED
         self._connections.wake(tuple(self._connections))
         return True
+
+    def leave_optional(self, now_ns: int) -> bool:
+        """At our end: drop what optional consumers still have, once their `drain` is over and all others are done."""
+        edges = self.fanout.edges.values()
+        late = [edge for edge in edges if edge.options.is_optional and not edge.is_empty]
+        if not late or any(not edge.is_empty for edge in edges if not edge.options.is_optional):
+            self._only_optional_since_ns = 0
+            return False
+        self._only_optional_since_ns = self._only_optional_since_ns or now_ns
+        over = [edge for edge in late if now_ns - self._only_optional_since_ns >= edge.options.drain_ns]
+        for edge in over:
+            count = edge.queued + edge.in_flight
+            _log.warning("%s is optional and too slow: %d frames dropped at the end", edge.consumer, count)
+            edge.drop_all("consumer_slow")
+        return bool(over)
 
     def give_up(self, consumer: str) -> None:
         """Wait for a consumer no longer, as it has failed for good: its frames are dropped as `gone`."""
@@ -369,6 +386,13 @@ class EdgePublisher:
             if status_block is not None:
                 self._status_blocks[replica] = status_block
         return status_block
+
+
+def _stall_words(edge: Edge, now_ns: int) -> str:
+    hanging = ", ".join(f"{name} (no progress for {(now_ns - since_ns) / 1e9:.1f} s)" for name, since_ns in edge.hanging)
+    if not hanging:
+        return f"{edge.queued} frames and nobody to take them"
+    return f"{edge.queued} frames wait for who hangs on one: {hanging}; `detektr pipeline stacks` says where"
 
 
 def _rival(edge: Edge, message: Attach) -> str | None:

@@ -193,6 +193,7 @@ class JournalReader:
             mark=header[layout.EDGE_WORD_MARK],
             attached=header[layout.EDGE_WORD_ATTACHED],
             is_stalled=header[layout.EDGE_WORD_STALLED_SINCE_NS] != 0,
+            full_since_ns=header[layout.EDGE_WORD_FULL_SINCE_NS],
         )
 
     def close(self) -> None:

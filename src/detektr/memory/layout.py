@@ -18,7 +18,7 @@ from typing import Final
 
 WORD_BYTES: Final = 8
 PAGE_BYTES: Final = 4096
-VERSION: Final = 7  # of every layout here; who meets another says so
+VERSION: Final = 8  # of every layout here; who meets another says so
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC: Final = 0x676E69722E6B7464  # "dtk.ring"
@@ -64,6 +64,7 @@ EDGE_WORD_IS_EPHEMERAL: Final = 75
 EDGE_WORD_MAX_DELIVERIES: Final = 76
 EDGE_WORD_TIMEOUT_NS: Final = 77  # 0: none
 EDGE_WORD_WANTED: Final = 78  # by whom the producer is to be woken with leases that come back; 0: it looks now and then
+EDGE_WORD_FULL_SINCE_NS: Final = 79  # since when the producer waits for room, as it last looked; 0: it does not
 EDGE_WORD_DROPPED: Final = 80  # one word a reason, in the order of ledger.DROP_REASONS
 EDGE_WORD_SEEN: Final = 96  # (stream key, next sequence) pairs
 EDGE_SEEN_MAX: Final = 128
@@ -138,6 +139,7 @@ STATUS_WORD_WHY_LENGTH: Final = 22
 STATUS_WORD_STALE: Final = 23
 STATUS_WORD_STATE_SINCE_UTC_NS: Final = 24
 STATUS_WORD_MODE_LENGTH: Final = 25
+STATUS_WORD_STACKS_FD: Final = 26  # the file that the process writes its stacks into when it is asked to; 0: none yet
 STATUS_WORD_INPUTS: Final = 32  # (session, working, finished) per input
 STATUS_INPUT_WORDS: Final = 4
 STATUS_INPUT_SESSION: Final = 0

@@ -59,6 +59,8 @@ class NodeSnapshot:
     last_frame_utc_ns: int = 0
     working_since_ns: int = 0
     """Monotonic time since which the current frame is worked on; 0: none is."""
+    stacks_fd: int = 0
+    """Descriptor of the file that it writes its stacks into when it is asked to; 0: none yet."""
     slots_total: int = 0
     slots_free: int = 0
     ring_bytes: int = 0
@@ -93,6 +95,7 @@ class StatusBlock:
         self.words[layout.STATUS_WORD_KIND] = KINDS.index(kind)
         self.words[layout.STATUS_WORD_PID] = os.getpid()
         self.words[layout.STATUS_WORD_WORKING_SINCE_NS] = 0
+        self.words[layout.STATUS_WORD_STACKS_FD] = 0
         self.words[layout.STATUS_WORD_STATE] = 0
         self.words[layout.STATUS_WORD_STATE_SINCE_UTC_NS] = time.time_ns()
         self.words[layout.STATUS_WORD_MODE_LENGTH] = 0
@@ -227,6 +230,7 @@ class StatusBlockReader:
             trail_lost=words[layout.STATUS_WORD_TRAIL_LOST],
             last_frame_utc_ns=words[layout.STATUS_WORD_LAST_FRAME_UTC_NS],
             working_since_ns=words[layout.STATUS_WORD_WORKING_SINCE_NS],
+            stacks_fd=words[layout.STATUS_WORD_STACKS_FD],
             slots_total=words[layout.STATUS_WORD_SLOTS_TOTAL],
             slots_free=words[layout.STATUS_WORD_SLOTS_FREE],
             ring_bytes=words[layout.STATUS_WORD_RING_BYTES],

@@ -28,6 +28,7 @@ from detektr.memory.status_block import acquire_status_block
 from detektr.nodes.control import EVENTS_MAX, ControlLine
 from detektr.nodes.dead_letter import save_frame
 from detektr.nodes.spec import NodeSpec
+from detektr.nodes.stack_dump import offer_stacks
 from detektr.seen_time import SeenClock
 from detektr.wire.link import Link
 from detektr.wire.message import Failure, Refusal, Welcome
@@ -56,6 +57,7 @@ class Node(ABC):
         self.spec, self.control = spec, control
         self.folder = RunFolder(spec.pipeline)
         self.status_block = acquire_status_block(self.folder, spec.node, spec.replica, self.kind)
+        offer_stacks(self.status_block)
         self.link = Link(self.folder.inbox(spec.node, spec.replica), self.folder.doorbell(spec.node, spec.replica))
         self.publisher = EdgePublisher(
             self.producer(spec),
@@ -374,6 +376,10 @@ class Node(ABC):
     def _has_ended(self, now_ns: int) -> bool:
         if self.is_done():
             return True
+        if self.is_ending() and self.publisher.leave_optional(now_ns):
+            self.settle(self.publisher.collect())
+            if self.is_done():
+                return True
         if self.is_stopping and now_ns > self.stop_deadline_ns:
             count = self.drop_rest("stopped")
             self.settle(self.publisher.collect())
