@@ -75,7 +75,7 @@ class Frames:
         if not hasattr(select, "epoll"):  # gevent's and eventlet's monkey patches take it away
             by = next((name for name in ("gevent", "eventlet") if name in sys.modules), "something")
             raise RefusedError(
-                f"attach: {by} has patched the module `select` of this process and taken away epoll, on which frames are"
+                f"attach: {by} has patched the module `select` of this process and taken away epoll, where frames are"
                 " waited for; attach in a process that is not patched, or, with gevent, patch_all(select=False)"
             )
         if when_full not in ("drop-oldest", "drop-newest", "block"):

@@ -193,7 +193,9 @@ def _port_fault(pipeline: Pipeline) -> Fault | None:
     except (OSError, UnicodeError) as error:
         why = (getattr(error, "strerror", None) or str(error)).lower()
         hint = "stop who has it, or write another port (0 takes a free one)"
-        return Fault(1, f"metrics cannot listen on {host_and_port(metrics.host, metrics.port)}: {why}", "a free port", hint)
+        return Fault(
+            1, f"metrics cannot listen on {host_and_port(metrics.host, metrics.port)}: {why}", "a free port", hint
+        )
     return None
 
 

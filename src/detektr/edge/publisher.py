@@ -389,7 +389,9 @@ class EdgePublisher:
 
 
 def _stall_words(edge: Edge, now_ns: int) -> str:
-    hanging = ", ".join(f"{name} (no progress for {(now_ns - since_ns) / 1e9:.1f} s)" for name, since_ns in edge.hanging)
+    hanging = ", ".join(
+        f"{name} (no progress for {(now_ns - since_ns) / 1e9:.1f} s)" for name, since_ns in edge.hanging
+    )
     if not hanging:
         return f"{edge.queued} frames and nobody to take them"
     return f"{edge.queued} frames wait for who hangs on one: {hanging}; `detektr pipeline stacks` says where"

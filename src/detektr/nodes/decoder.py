@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -205,7 +205,7 @@ class Decoder:
             source.close()
         try:
             noted_ns = 0
-            for picture in source.pictures():
+            for picture in self._asked(source.pictures()):
                 if self.is_stopped.is_set():
                     return
                 self._is_broken |= picture.is_break
@@ -223,6 +223,17 @@ class Decoder:
             note()
             self._close_source = None
             source.close()
+
+    def _asked(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
+        """Yield pictures, and say on the page since when the next one is waited for."""
+        words = self._status_block.words
+        while True:
+            words[layout.STATUS_WORD_WORKING_SINCE_NS] = time.monotonic_ns()
+            picture = next(pictures, None)
+            words[layout.STATUS_WORD_WORKING_SINCE_NS] = 0
+            if picture is None:
+                return
+            yield picture
 
     def _publish(self, picture: Picture) -> None:
         ring = self._ring

@@ -239,7 +239,7 @@ class Node(ABC):
         return not has_news and not self.has_work()
 
     def _forgive(self, unseen_ns: int) -> None:
-        """Let time in which we did not run, or the user's code did, end nobody's lease, and no drain but by that code."""
+        """Count time that we did not see for nobody's lease, nor, but for what the user's code took, for our drain."""
         self.publisher.forgive(unseen_ns)
         self.stop_deadline_ns += max(0, unseen_ns - self.worked_ns)
 

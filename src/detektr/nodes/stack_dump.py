@@ -1,4 +1,4 @@
-"""Where a process is, told by itself at any moment, also while its code hangs in C: on a signal, all stacks go to a file.
+"""Where a process is, told by itself at any moment, also while it hangs in C: on a signal, all stacks go to a file.
 
 The file is in memory, has no name and goes with the process; its descriptor stands on the node's page. Whoever wants to
 know empties it, sends the signal, and reads it through /proc (see `observe.stacks`).

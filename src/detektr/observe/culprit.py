@@ -31,3 +31,40 @@ def held_up(ledgers: Iterable[EdgeLedger], now_ns: int) -> dict[str, str]:
             passed.add(last)
         culprits[node] = last
     return culprits
+
+
+class HeldUp:
+    """How long each culprit has held up others in a run, and whom: for the last lines."""
+
+    def __init__(self) -> None:
+        """Begin without a look."""
+        self._looked_ns = 0
+        self._spans_ns: dict[str, int] = {}
+        self._held: dict[str, dict[str, None]] = {}
+
+    def look(self, ledgers: Iterable[EdgeLedger], now_ns: int) -> None:
+        """Take another look; a culprit of this one was one since the last."""
+        culprits = held_up(ledgers, now_ns)
+        for culprit in dict.fromkeys(culprits.values()):
+            self._spans_ns[culprit] = self._spans_ns.get(culprit, 0) + now_ns - (self._looked_ns or now_ns)
+            held = (node for node, other in culprits.items() if other == culprit)
+            self._held.setdefault(culprit, {}).update(dict.fromkeys(held))
+        self._looked_ns = now_ns
+
+    def words(self, ledgers: Iterable[EdgeLedger]) -> list[str]:
+        """Say who held up whom, where frames were lost before it.
+
+        Args:
+            ledgers: of all edges, at the end.
+        """
+        whole, lines = merge(ledgers), []
+        for culprit, held in self._held.items():
+            lost = sum(sum(edge.dropped.values()) for edge in whole if {edge.producer, edge.consumer} & held.keys())
+            taken = [edge for edge in whole if edge.consumer == culprit and edge.producer in held]
+            if lost:
+                lines.append(
+                    f"{culprit} HELD UP {', '.join(held)} for {self._spans_ns[culprit] / 1e9:.0f} s:"
+                    f" it took {sum(edge.delivered for edge in taken)} of {sum(edge.offered for edge in taken)},"
+                    f" and {lost} were dropped before it; make it faster, or `optional: true`"
+                )
+        return lines

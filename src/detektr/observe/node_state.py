@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+# `hanging` is the supervisor's word: one frame takes a process longer than it may.
 # From the best to the worst; a node is as its worst process is.
 STATES = (
     *("ended", "running", "draining", "waiting", "connecting", "not_found", "forbidden", "unauthorized", "tls_failed"),
-    *("stalled", "starting", "restarting", "stopped", "failed"),
+    *("stalled", "hanging", "starting", "restarting", "stopped", "failed"),
 )
 SUPERVISED = ("starting", "restarting", "ended", "failed")  # states in which a page has nothing to add
 

@@ -19,14 +19,16 @@ from detektr.nodes.stack_dump import FILE_NAME, STACK_SIGNAL
 from detektr.observe.status import find_running
 
 ANSWER_NS = 300_000_000  # a process answers within milliseconds, unless it is stopped or a device holds it
-QUIET_NS = 20_000_000  # without another line, and the answer is whole
+QUIET_NS = 40_000_000  # without another line, and the answer is whole
 _POLL_MS = 2
+_DEAF = {"T": "it is stopped (SIGSTOP)", "t": "a debugger holds it", "D": "it waits for a device"}
 _STACK_BYTES_MAX = 1 << 20
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
+_OWN = str(Path(detektr.__file__).parent) + os.sep
 _NOT_THE_USERS = tuple(
     {
         *(sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-        str(Path(detektr.__file__).parent) + os.sep,
+        _OWN,
         "<",
     }
 )
@@ -48,20 +50,37 @@ class Stacks:
         """Where its main thread is, as `mine.py:12 in process`, or why that is not known."""
         return find_place(self.text) or self.state or "no Python code runs in it"
 
+    @property
+    def shown(self) -> str:
+        """The text for a log: of each thread the calls down to the first of detektr's own."""
+        lines, is_cut = [], False
+        for line in self.text.splitlines():
+            is_call = line.startswith("  ")
+            if not (is_call and is_cut):
+                lines.append(line)
+            is_cut = is_call and (is_cut or _OWN in line)
+        return "".join(f"{line}\n" for line in lines)
+
 
 def find_place(text: str) -> str:
-    """Return where the main thread is, by the latest line of the user's own code; empty: it is nowhere.
+    """Return where the user's own code is: in the main thread or, where that runs none of it, in another one.
+
+    Where nobody runs any, it is where the main thread is; empty: that is nowhere.
 
     Args:
         text: what `faulthandler` wrote: threads, the main one last, with their latest calls first.
     """
-    main = re.split(r"\n\n", text.strip())[-1]
-    calls = _FRAME.findall(main)
-    if not calls:
-        return ""
-    own = next((call for call in calls if not call[0].startswith(_NOT_THE_USERS)), None)
-    shown = [f"{Path(file).name}:{line} in {function}" for file, line, function in (own or calls[0], calls[0])]
-    return shown[0] if shown[0] == shown[1] else f"{shown[0]} (in {shown[1]})"
+    threads = [_FRAME.findall(thread) for thread in reversed(re.split(r"\n\n", text.strip()))]
+    for calls in threads:
+        own = next((call for call in calls if not call[0].startswith(_NOT_THE_USERS)), None)
+        if own is not None:
+            return _shown(own) if own == calls[0] else f"{_shown(own)} (in {_shown(calls[0])})"
+    return _shown(threads[0][0]) if threads[0] else ""
+
+
+def _shown(call: tuple[str, str, str]) -> str:
+    file, line, function = call
+    return f"{Path(file).name}:{line} in {function}"
 
 
 def ask_stacks(folder: RunFolder, node: str, replica: int) -> Stacks:
@@ -114,6 +133,8 @@ def _ask(snapshot: NodeSnapshot) -> str:
     link = f"/proc/{snapshot.pid}/fd/{snapshot.stacks_fd}"
     handle = os.pidfd_open(snapshot.pid)
     try:
+        if _letter(snapshot.pid) in _DEAF:
+            return ""
         if FILE_NAME not in os.readlink(link):  # then the signal would end it
             return ""
         fd = os.open(link, os.O_RDWR | os.O_CLOEXEC)
@@ -141,10 +162,15 @@ def _read(fd: int) -> str:
 
 def _state(pid: int) -> str:
     """Say why a process may not have answered."""
-    try:
-        letter = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-    except OSError:
+    letter = _letter(pid)
+    if not letter:
         return "it has ended"
-    return {"T": "it is stopped (SIGSTOP)", "t": "a debugger holds it", "D": "it waits for a device"}.get(
-        letter, "it does not answer: its code has taken the signal for itself, or has left it blocked"
-    )
+    return _DEAF.get(letter, "it does not answer: its code has taken the signal for itself, or has left it blocked")
+
+
+def _letter(pid: int) -> str:
+    """Return the letter of a process's state; empty: there is none of that number."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    except OSError:
+        return ""

@@ -19,6 +19,7 @@ from detektr.ledger import EdgeLedger, merge
 from detektr.memory.run_folder import RunFolder, state_root
 from detektr.memory.status_block import NodeSnapshot
 from detektr.nodes.spec import NodeSpec
+from detektr.observe.culprit import HeldUp
 from detektr.observe.logbook import Logbook, log_folder
 from detektr.observe.run_reader import RunReader
 from detektr.observe.run_state import write_json, write_run_state
@@ -80,7 +81,7 @@ def run_up(
             folder.sweep()
             lock.close()
     if run.has_begun:
-        _print(ledger_table(run.ledgers))
+        _print(ledger_table(run.ledgers, run.held_up.words(run.ledgers)))
     else:
         _print("ended before any frame flowed")
     if report is not None:
@@ -136,7 +137,7 @@ class _Run:
             look_ns=LOOK_LIVE_NS if self._screen.is_live else LOOK_NS,
             change=self._write_run_state,
         )
-        self._flow = Flow()
+        self._flow, self.held_up = Flow(), HeldUp()
         self._begun_ns, self._begun_utc_ns = time.monotonic_ns(), time.time_ns()
         self._next_summary_ns = 0
         self._seconds = 0.0
@@ -194,7 +195,7 @@ class _Run:
 
     @property
     def exit_code(self) -> int:
-        """The supervisor's; 0 after a SIGTERM that was drained; 1 where a consumer was delivered nothing of what it got.
+        """The supervisor's; 0 after a SIGTERM that was drained; 1 where a consumer was delivered nothing that it got.
 
         What becomes of consumers that are optional does not count.
         """
@@ -257,6 +258,7 @@ class _Run:
 
     def _show(self, ledgers: list[EdgeLedger], snapshots: list[NodeSnapshot]) -> None:
         now_ns = time.monotonic_ns()
+        self.held_up.look(ledgers, now_ns)
         nodes = describe_nodes(self.supervisor.describe(), ledgers, snapshots)
         self._supervised = nodes
         rows = self._flow.rows(now_ns, nodes, ledgers, snapshots)

@@ -28,15 +28,13 @@ def has_reached(edges: Iterable[EdgeLedger]) -> bool:
     def reaches(edge: EdgeLedger, passed: frozenset[str]) -> bool:
         further = [other for other in whole if other.producer == edge.consumer and other.offered]
         is_last = not further or edge.consumer in passed
-        return edge.delivered > 0 and (
-            is_last or any(reaches(other, passed | {edge.consumer}) for other in further)
-        )
+        return edge.delivered > 0 and (is_last or any(reaches(other, passed | {edge.consumer}) for other in further))
 
     return any(reaches(edge, frozenset()) for edge in whole)
 
 
 def final_words(edges: Iterable[EdgeLedger]) -> list[str]:
-    """Say what a run did not do, though its ledger adds up: a line for each edge that gave frames up, or one for all."""
+    """Say what a run did not do, though its ledger adds up: a line for each edge that gave frames up, or for all."""
     whole = merge(edges)
     lines = []
     for edge in whole:
@@ -50,7 +48,9 @@ def final_words(edges: Iterable[EdgeLedger]) -> list[str]:
         consumers = {edge.consumer for edge in whole}
         sources = [edge for edge in whole if edge.producer not in consumers]
         offered = sum(edge.offered for edge in sources)
-        drops = {reason: sum(edge.dropped.get(reason, 0) for edge in whole) for edge in whole for reason in edge.dropped}
+        drops = {
+            reason: sum(edge.dropped.get(reason, 0) for edge in whole) for edge in whole for reason in edge.dropped
+        }
         why = ", ".join(f"{reason} {count}" for reason, count in drops.items() if count)
         first = ", ".join(dict.fromkeys(edge.producer for edge in sources))
         lines.append(
@@ -84,16 +84,16 @@ def build_report(
     }
 
 
-def ledger_table(edges: Iterable[EdgeLedger]) -> str:
+def ledger_table(edges: Iterable[EdgeLedger], more: Iterable[str] = ()) -> str:
     """Write the ledgers as an aligned table, one row an edge; the last line says what is unaccounted for.
 
-    Before it stand the `final_words`.
+    Before it stand the `final_words`, and then `more` lines.
     """
     whole = merge(edges)
     rows = [_HEADINGS, *(_row(edge) for edge in whole)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     lines = [_aligned(row, widths) for row in rows] if whole else ["no edges"]
-    return "\n".join([*lines, *final_words(whole), f"unaccounted: {count_unaccounted(whole)}"])
+    return "\n".join([*lines, *final_words(whole), *more, f"unaccounted: {count_unaccounted(whole)}"])
 
 
 def _row(edge: EdgeLedger) -> tuple[str, ...]:

@@ -63,9 +63,7 @@ def test_a_run_that_delivered_nothing_at_all_says_so_in_its_last_lines() -> None
         EdgeLedger("camera", "buffer", offered=9, delivered=9),
         EdgeLedger("buffer", "motion", offered=9, dropped={"stopped": 9}),
     ]
-    assert final_words(passed_on) == [
-        "NOTHING WAS DELIVERED: camera offered 9, dropped: stopped 9; the log says why"
-    ]
+    assert final_words(passed_on) == ["NOTHING WAS DELIVERED: camera offered 9, dropped: stopped 9; the log says why"]
     no_events = [EdgeLedger("camera", "motion", offered=9, delivered=9), EdgeLedger("motion", "events")]
     assert final_words(no_events) == [] and final_words([]) == []
 
