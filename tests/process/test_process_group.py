@@ -90,7 +90,10 @@ def _group(pid: int) -> int:
         return 0
 
 
-def test_sigint_to_every_process_of_a_run_shows_no_traceback_and_drains(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_to_every_process_of_a_run_shows_no_traceback_and_drains(
+    tmp_path: Path, number: int, code: int
+) -> None:
     (tmp_path / "mine.py").write_text(
         CODE.replace("range(count)", "range(10**6)").replace("number, np", "number % 250, np")
     )
@@ -105,7 +108,7 @@ def test_sigint_to_every_process_of_a_run_shows_no_traceback_and_drains(tmp_path
         everybody = [run.process, *psutil.Process(run.process.pid).children(recursive=True)]
         assert len(everybody) == 4  # itself, what nodes are forked from, and two nodes
         for process in everybody:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
         report = run.end(None)
     assert "Traceback" not in run.tail(200) and "KeyboardInterrupt" not in run.tail(200)
-    assert run.exit_code == 130 and report["unaccounted"] == 0, run.tail()
+    assert run.exit_code == code and report["unaccounted"] == 0, run.tail()

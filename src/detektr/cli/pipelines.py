@@ -102,7 +102,7 @@ def _stacks(
         str | None, typer.Option("--node", metavar="N", help="Only this node, or process (motion.0).")
     ] = None,
 ) -> None:
-    """Say where the code of each process is, now: the stacks of all its threads."""
+    """Say where the code of each process is now, with all stacks."""
     from detektr.observe.stacks import describe_stacks, read_stacks
 
     print(describe_stacks(read_stacks(name, node)))
