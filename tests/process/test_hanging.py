@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ import pytest
 from tests.harness.running import RunningPipeline
 
 if TYPE_CHECKING:
-    from tests.conftest import RunDetektr
+    from tests.conftest import RunDetektr, WaitUntil
 
 CODE = """
 import re, time
@@ -95,6 +97,27 @@ def test_a_processor_that_hangs_is_told_with_its_line_in_log_and_status_and_on_d
     )
     assert "wait for who hangs on one: work.0 (no progress for " in said and "nobody to take them" not in said
     assert 'mine.py", line' in said
+
+
+def test_a_node_without_a_supervisor_says_itself_where_it_hangs(
+    tmp_path: Path, wait_until: WaitUntil, run_detektr: RunDetektr
+) -> None:
+    log = tmp_path / "log"
+    capture = ["capture", "--source", "python:mine:pictures", "--name", "cam", "--in", "lone"]
+    work = ["processor", "mine:Hangs", "--input", "cam", "--name", "work", "--in", "lone", "--timeout", "1s"]
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "detektr"]
+        nodes = [subprocess.Popen([*command, *one], cwd=tmp_path, stderr=output) for one in (capture, work)]
+    try:
+        words = f"on one frame (timeout 1s), at mine.py:{line_of('def in_python')} in in_python"
+        wait_until(lambda: words in log.read_text() and "in process" in log.read_text(), 20, "its own word")
+    finally:
+        for node in nodes:
+            node.send_signal(signal.SIGTERM)
+        nodes[1].kill()  # its code hangs
+        for node in nodes:
+            node.wait()
+    assert run_detektr("shm", "clean").returncode == 0
 
 
 def test_a_source_that_hangs_is_told_with_its_line(tmp_path: Path) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import NodeSnapshot
-from detektr.observe.logbook import Logbook
 from detektr.observe.stacks import ask_stacks
 from detektr.options import CaptureOptions, ProcessorOptions, SinkOptions
 from detektr.source_uri import source_kind
 from detektr.supervisor.managed_process import ManagedProcess
-from detektr.supervisor.watch import Watch
 
 HUNG_TIMEOUTS = 3  # a frame worked on for so many of its processor's timeouts: the process hangs
 HOLD_UP_NS = 2_000_000_000  # a stop is held up by who works on one frame for so long, and so long into it
@@ -25,9 +23,15 @@ _log = logging.getLogger(__name__)
 class HangWatch:
     """What is known of the hanging processes of one run."""
 
-    def __init__(self, folder: RunFolder, logbook: Logbook, watch: Watch) -> None:
-        """Begin with nobody."""
-        self._folder, self._logbook, self._watch = folder, logbook, watch
+    def __init__(self, folder: RunFolder, show: Callable[[str, bytes], None], seen_ns: Callable[[int], int]) -> None:
+        """Begin with nobody.
+
+        Args:
+            folder: the run's.
+            show: takes the stacks of a process, as lines.
+            seen_ns: returns the seen time at a monotonic one.
+        """
+        self._folder, self._show, self._seen_ns = folder, show, seen_ns
         self._told: dict[str, int] = {}  # process: since when, monotonic, it works on the frame that was told of
         self._in_the_way: set[str] = set()  # those that the stop was said to wait for
 
@@ -45,7 +49,7 @@ class HangWatch:
             What is new, and why: it hangs, it runs again, or it is to be killed; None: nothing is.
         """
         name, since_ns = managed.name, snapshot.working_since_ns
-        worked_ns = now_ns - self._watch.seen_ns(since_ns) if since_ns else 0
+        worked_ns = now_ns - self._seen_ns(since_ns) if since_ns else 0
         stopping_ns = now_ns - stopping_since_ns if stopping_since_ns else 0
         options = managed.spec.options
         if isinstance(options, ProcessorOptions | SinkOptions) and worked_ns > HUNG_TIMEOUTS * options.timeout_ns:
@@ -65,7 +69,7 @@ class HangWatch:
         why = f"since {begun} {what} ({limit}), at {stacks.place}"
         verb, stop = "hangs" if is_late else "works", "; the stop waits for it" if stopping_ns else ""
         _log.warning("%s %s %s%s", name, verb, why, stop)
-        self._logbook.take(name, stacks.shown.encode())
+        self._show(name, stacks.shown.encode())
         if stopping_ns:
             self._in_the_way.add(name)
         if not is_late:
@@ -78,7 +82,7 @@ class HangWatch:
         ends_ns = [now_ns]
         for managed in rest:
             page = snapshots.get(managed.name)
-            since_ns = self._watch.seen_ns(page.working_since_ns) if page and page.working_since_ns else now_ns
+            since_ns = self._seen_ns(page.working_since_ns) if page and page.working_since_ns else now_ns
             ends_ns.append(since_ns + managed.spec.options.drain_ns)
         return max(ends_ns)
 
@@ -94,7 +98,7 @@ class HangWatch:
         """Say where a process is that is to be killed; empty where it cannot tell."""
         stacks = ask_stacks(self._folder, managed.spec.node, managed.spec.replica)
         if managed.name not in self._told:
-            self._logbook.take(managed.name, stacks.shown.encode())
+            self._show(managed.name, stacks.shown.encode())
         return f"; it was at {stacks.place}" if stacks.text else ""
 
 

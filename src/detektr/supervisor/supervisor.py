@@ -80,7 +80,7 @@ class Supervisor:
         self._forks, self._groups = forks, ProcessGroups()
         self._watch = Watch(signals.fd)
         self._next_look_ns = self._next_record_ns = 0
-        self._hangs = HangWatch(folder, logbook, self._watch)
+        self._hangs = HangWatch(folder, logbook.take, self._watch.seen_ns)
         self._culprits: dict[str, str] = {}  # who waited for whom when that was last so
         self._stopping_ns = 0  # since when the run is being stopped
         self._end_ns: int | None = None  # when the phase's time is over
