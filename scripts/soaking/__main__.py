@@ -77,7 +77,7 @@ def run(folder: Path, count: int, seconds: float, seed: int) -> list[str]:
         report = pipeline.end()
     if soak.breaches:
         print(pipeline.tail(200))
-    if pipeline.exit_code != 128 + signal.SIGTERM:
+    if pipeline.exit_code not in (0, 128 + signal.SIGTERM):
         soak.breaches.append(f"`up` ended with {pipeline.exit_code}")
     soak.breaches += [f"process {pid} is left" for pid in pids if Path(f"/proc/{pid}").exists()]
     if (shm_root() / name).exists():

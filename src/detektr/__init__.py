@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from detektr.attachment import Frames as Frames
-    from detektr.attachment import attach as attach
+    from detektr.api.attachment import Frames as Frames
+    from detektr.api.attachment import attach as attach
+    from detektr.api.running import run as run
     from detektr.errors import DetektrError as DetektrError
     from detektr.errors import LeaseOverError as LeaseOverError
     from detektr.errors import NoRoomError as NoRoomError
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from detektr.errors import SourceError as SourceError
     from detektr.frame import Frame as Frame
     from detektr.processors import Processor as Processor
-    from detektr.running import run as run
     from detektr.sinks import Event as Event
     from detektr.sinks import Sink as Sink
     from detektr.source import Source as Source
@@ -28,7 +28,7 @@ _HOMES = {
     "DetektrError": "detektr.errors",
     "Event": "detektr.sinks",
     "Frame": "detektr.frame",
-    "Frames": "detektr.attachment",
+    "Frames": "detektr.api.attachment",
     "LeaseOverError": "detektr.errors",
     "NoRoomError": "detektr.errors",
     "Processor": "detektr.processors",
@@ -38,8 +38,8 @@ _HOMES = {
     "Sink": "detektr.sinks",
     "Source": "detektr.source",
     "SourceError": "detektr.errors",
-    "attach": "detektr.attachment",
-    "run": "detektr.running",
+    "attach": "detektr.api.attachment",
+    "run": "detektr.api.running",
 }
 
 __all__ = [

@@ -13,6 +13,7 @@ DROP_REASONS = (
     "overwritten",  # the slot no longer held the frame when its consumer looked
     "stopped",  # still queued or in flight when the drain's time was over
     "gone",  # lost with a node that failed for good
+    "consumer_slow",  # at the high-water mark of an optional consumer, which nobody waits for
 )
 
 
@@ -37,6 +38,8 @@ class EdgeLedger:
     announced: int = 0
     """Leases announced so far, repeats of a frame included."""
     is_stalled: bool = False
+    full_since_ns: int = 0
+    """Monotonic time since which its producer waits for room on it; 0: it does not."""
 
     @property
     def unaccounted(self) -> int:
@@ -89,5 +92,6 @@ def merge(ledgers: Iterable[EdgeLedger]) -> list[EdgeLedger]:
             lane=whole.lane,
             announced=whole.announced + part.announced,
             is_stalled=whole.is_stalled or part.is_stalled,
+            full_since_ns=min(whole.full_since_ns, part.full_since_ns) or whole.full_since_ns or part.full_since_ns,
         )
     return list(merged.values())

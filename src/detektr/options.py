@@ -119,7 +119,8 @@ class _NodeOptions:
     restart: RestartOptions = field(default_factory=RestartOptions)
     """When and how often this node is started again."""
     optional: bool = False
-    """True: the pipeline goes on, and ends with 0, when this node has failed for good."""
+    """True: nobody waits for this node. What it is too slow for is dropped as `consumer_slow`, the end of a run waits
+    for it for its `drain` at most, and the pipeline goes on, and ends with 0, when it has failed for good."""
     start_timeout: Duration = "60s"
     """A node that is not ready by then is killed and counted as failed."""
     drain: Duration = "10s"

@@ -1,4 +1,5 @@
-"""How a text is printed without its secrets: registered values, and the passwords and tokens of URLs."""
+"""How a text is printed without its secrets (registered values, passwords and tokens of URLs), and without commands
+to a terminal."""
 
 from __future__ import annotations
 
@@ -12,6 +13,11 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,15}://)(\S+)")  # bounded: a long 
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?")
 _QUERY_VALUE = re.compile(r"([?&;#])([^=?&;#\s]+)=[^&;#\s\"']+")
 _TOKEN = re.compile("pass|pwd|pw|token|key|secret|auth|sig|user|login|credential|session|sid|streamid", re.IGNORECASE)
+# Of C0 and C1 all but the tab: ESC and CSI begin commands, BEL rings, CR and BS overwrite what stands there.
+_COMMANDS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != ord("\t")} | {
+    ord("\r"): "\\r",
+    ord("\n"): "\\n",
+}
 _secrets: dict[str, str] = {}  # replaced as a whole, never changed: threads read it while another registers
 
 
@@ -25,6 +31,11 @@ def register_secret(value: str) -> None:
 def mask(text: str) -> str:
     """Return the text without registered secrets and without the passwords of URLs."""
     return mask_with(text, _secrets) if _secrets or "://" in text else text
+
+
+def disarm(text: str) -> str:
+    """Return one line of text with each control character, which a terminal would obey, in letters: `\\x1b[2J`."""
+    return text if text.isprintable() else text.translate(_COMMANDS)
 
 
 def redact(text: str) -> str:

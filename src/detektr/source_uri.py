@@ -35,6 +35,11 @@ def source_kind(source: str) -> SourceKind:
     return "file"
 
 
+def host_and_port(host: str, port: int) -> str:
+    """Write a host and a port as they stand in a URL: an IPv6 address goes in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def is_live(source: str) -> bool:
     """Tell whether the source goes on without us: a camera or a stream, not a file, a generator or lavfi."""
     return source_kind(source) in ("device", "stream")

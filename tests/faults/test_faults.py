@@ -114,11 +114,13 @@ def test_results_that_are_no_events_are_dead_lettered_at_once_and_the_run_ends_w
     with RunningPipeline(tmp_path, "strange", nodes) as run:
         report = run.end(None)
     edges = {edge["to"]: edge for edge in report["edges"]}
-    assert (edges["strange"]["dead_lettered"], edges["strange"]["redelivered"]) == (60, 0), run.tail()
+    given_up, dropped = edges["strange"]["dead_lettered"], edges["strange"]["dropped"]
+    assert edges["strange"]["redelivered"] == 0 and given_up + dropped.get("consumer_slow", 0) == 60, run.tail()
+    assert is_optional or dropped == {}, "only what is optional is not waited for"
     assert edges["check"]["delivered"] == 60
     assert report["unaccounted"] == 0
     assert run.exit_code == exit_code
-    assert "NOTHING WAS DELIVERED from buffer to strange: of 60 offered, 60 were dead-lettered" in run.tail()
+    assert f"NOTHING WAS DELIVERED from buffer to strange: of 60 offered, {given_up} were dead-lettered" in run.tail()
     dead_letters = list((Path(os.environ["DETEKTR_STATE_DIR"]) / "strange" / "dead-letters").glob("*.json"))
     why = json.loads(dead_letters[0].read_text())["why"]
     assert why.startswith("Traceback")
@@ -144,7 +146,7 @@ def test_stopped_replica_loses_its_lease_and_its_late_result_is_refused(tmp_path
             what="both replicas at work again",
         )
         report = run.end()
-    assert run.exit_code == 128 + signal.SIGTERM
+    assert run.exit_code == 0
     assert report["unaccounted"] == 0
     assert wrong_pixels(read_notes(tmp_path / "notes")) == [], "wrong pixels in a result that was not refused"
 

@@ -109,7 +109,7 @@ def test_optional_consumer_given_up_its_frames_are_gone_and_the_others_are_not_h
     nodes = graph(tmp_path, {**how, "max_deliveries": 9, "with": {"at": 20, "how": "sigsegv"}}, count=2000)
     trail = tmp_path / "audit.db"
     with RunningPipeline(tmp_path, "optional", nodes, audit=f"sqlite:{trail}") as run:
-        run.wait(lambda: run.edge("buffer", "failing").get("dropped"), what="frames that are gone")
+        run.wait(lambda: run.edge("buffer", "failing").get("dropped", {}).get("gone"), what="frames that are gone")
         run.kill("buffer")  # its successor does not wait for the given-up one either
         report = run.end(None)
     assert run.exit_code == 0, run.tail()
@@ -117,10 +117,17 @@ def test_optional_consumer_given_up_its_frames_are_gone_and_the_others_are_not_h
     assert "killed by signal 11 (segmentation fault)" in report["nodes"]["failing"]["why"]
     assert [note.sequence for note in read_notes(tmp_path / "notes")] == list(range(2000))
     lost = edge_to(report, "failing")
-    assert (lost["offered"], lost["delivered"], lost["dropped"]) == (2000, 20, {"gone": 1980})
+    assert_lost(lost, 2000)
     assert report["unaccounted"] == 0
     ends = exits(trail, "failing.0")
-    assert len(ends) == 2 and all("signal 11" in end and "about to die at frame 20" in end for end in ends), ends
+    assert len(ends) == 2 and all("signal 11" in end and "about to die at frame " in end for end in ends), ends
+
+
+def assert_lost(edge: dict[str, Any], offered: int) -> None:
+    """Nobody waits for an optional consumer: before it was given up, it may have been too slow for some frames."""
+    assert edge["offered"] == offered and edge["delivered"] <= 20
+    assert edge["dropped"]["gone"] > 0 and set(edge["dropped"]) <= {"gone", "consumer_slow"}
+    assert edge["delivered"] + sum(edge["dropped"].values()) == offered
 
 
 def test_buffer_whose_only_consumer_is_given_up_goes_on_and_counts(tmp_path: Path) -> None:
@@ -130,7 +137,7 @@ def test_buffer_whose_only_consumer_is_given_up_goes_on_and_counts(tmp_path: Pat
         report = run.end(None)
     assert run.exit_code == 0, run.tail()
     lost = edge_to(report, "failing")
-    assert (lost["offered"], lost["delivered"], lost["dropped"]) == (800, 20, {"gone": 780})
+    assert_lost(lost, 800)
     assert edge_to(report, "buffer")["delivered"] == 800 and report["unaccounted"] == 0
 
 
@@ -173,7 +180,8 @@ def test_successor_that_hangs_before_it_is_ready_is_killed_and_counted(tmp_path:
     assert run.exit_code == 1, run.tail()
     node = report["nodes"]["failing"]
     assert (node["state"], node["restarts"]) == ("failed", 1), "the kill, and the life that hung"
-    assert "killed: not ready within 6s; given up after 2 failures" in node["why"]
+    assert "killed: not ready within 6s; it was at failing.py:" in node["why"]
+    assert "in __init__; given up after 2 failures" in node["why"]
     assert (tmp_path / "lives").stat().st_size == 2 and report["unaccounted"] == 0
 
 

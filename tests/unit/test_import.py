@@ -46,14 +46,14 @@ def test_a_buffer_loads_neither_numpy_nor_av() -> None:
         ("Frame", "detektr.frame"),
         ("Processor", "detektr.processors"),
         ("Sink", "detektr.sinks"),
-        ("attach", "detektr.attachment"),
+        ("attach", "detektr.api.attachment"),
         ("Event", "detektr.sinks"),
-        ("Frames", "detektr.attachment"),
+        ("Frames", "detektr.api.attachment"),
         ("LeaseOverError", "detektr.errors"),
         ("RefusedError", "detektr.errors"),
         ("RunResult", "detektr.supervisor.up"),
         ("Source", "detektr.source"),
-        ("run", "detektr.running"),
+        ("run", "detektr.api.running"),
     ],
 )
 def test_each_public_name_is_the_one_of_its_home(name: str, home: str) -> None:

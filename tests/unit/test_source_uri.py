@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from detektr.redaction import mask_with, redact, url_secrets
-from detektr.source_uri import is_live, source_kind, source_path
+from detektr.source_uri import host_and_port, is_live, source_kind, source_path
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,8 @@ def test_a_password_is_found_as_written_and_as_meant() -> None:
 def test_a_secret_is_masked_in_each_of_its_forms_the_longest_first() -> None:
     secrets = {"hunter2": "${SHORT}", "hunter2/more": "${LONG}"}
     assert mask_with("hunter2 hunter2/more hunter2%2Fmore", secrets) == "${SHORT} ${LONG} ${LONG}"
+
+
+def test_an_ipv6_address_stands_in_brackets() -> None:
+    assert host_and_port("::1", 9000) == "[::1]:9000"
+    assert host_and_port("127.0.0.1", 0) == "127.0.0.1:0"

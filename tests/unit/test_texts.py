@@ -26,9 +26,9 @@ OF_VALUES = {"ValueError", "TypeError", "TimeoutError", "OSError"}
 
 IMPERATIVES = {
     "add", "allow", "attach", "call", "change", "check", "choose", "copy", "correct", "end", "fix", "free", "give",
-    "have", "indent", "install", "keep", "leave", "look", "lower", "make", "mend", "move", "name", "pass", "point", "put",
-    "raise", "read", "remove", "rename", "return", "run", "save", "see", "set", "shorten", "split", "start", "stop", "turn",
-    "try", "use", "write", "yield",
+    "have", "indent", "install", "keep", "leave", "look", "lower", "make", "mend", "move", "name", "pass", "point",
+    "put", "raise", "read", "remove", "rename", "return", "run", "save", "see", "set", "shorten", "split", "start",
+    "stop", "turn", "try", "use", "write", "yield",
 }  # fmt: skip
 ALTERNATIVES = (
     "detektr pipeline down",

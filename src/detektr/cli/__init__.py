@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import typer
@@ -24,6 +25,9 @@ app.add_typer(machine.shm_app, name="shm")
 
 def main() -> None:
     """Answer the command line."""
+    # A shell's `&` lets its jobs ignore SIGINT, yet who sends it to one of them means it: see `SignalPipe`.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     app(prog_name="detektr")
 
 

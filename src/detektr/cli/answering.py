@@ -56,7 +56,7 @@ def answering(command: Callable[P, int | None]) -> Callable[P, None]:
 
 def say(text: str, code: int) -> int:
     """Say why a command ends with `code`, without secrets; returns it."""
-    from detektr.redaction import mask
+    from detektr.redaction import disarm, mask
 
-    print(mask(text), file=sys.stderr)
+    print("\n".join(disarm(line) for line in mask(text).splitlines()), file=sys.stderr)
     return code

@@ -94,6 +94,20 @@ def _status(
         print(json.dumps(status, indent=2) if is_json else describe_status(status))
 
 
+@app.command("stacks")
+@answering
+def _stacks(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which pipeline.")],
+    node: Annotated[
+        str | None, typer.Option("--node", metavar="N", help="Only this node, or process (motion.0).")
+    ] = None,
+) -> None:
+    """Say where the code of each process is now, with all stacks."""
+    from detektr.observe.stacks import describe_stacks, read_stacks
+
+    print(describe_stacks(read_stacks(name, node)))
+
+
 @app.command("down")
 @answering
 def _down(

@@ -55,6 +55,8 @@ class Edge:
     """Inputs of a buffer that produces; 1 for the other kinds."""
     parts: int
     """Replicas of the producer, each with an edge of its own."""
+    is_optional: bool = False
+    """Whether its consumer is one that nobody waits for."""
 
     @property
     def window_total(self) -> int:
@@ -288,7 +290,9 @@ def _edge(name: str, node: NodeOptions, consumer: str, reader: NodeOptions, held
     return Edge(
         producer=name,
         consumer=consumer,
-        when_full=_when_full(node),
+        # Nobody waits for an optional consumer: the newest frames are kept for it, and all others go on.
+        when_full="drop-oldest" if reader.optional and _when_full(node) == "block" else _when_full(node),
+        is_optional=reader.optional,
         mark=node.high_water_mark,
         low=node.high_water_mark - 1 if low is None else low,
         window=held[consumer] if isinstance(reader, BufferOptions) else reader.window,

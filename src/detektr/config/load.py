@@ -18,7 +18,7 @@ from detektr.config.schema import PipelineOptions, read_options
 from detektr.errors import RefusedError
 from detektr.options import CaptureOptions
 from detektr.redaction import SECRET_CHARS_MIN, mask_with, redact, url_secrets
-from detektr.source_uri import source_kind, source_path
+from detektr.source_uri import host_and_port, source_kind, source_path
 
 FILE_BYTES_MAX = 1 << 18  # some 2,000 nodes, read in a few seconds
 
@@ -193,7 +193,8 @@ def _port_fault(pipeline: Pipeline) -> Fault | None:
     except (OSError, UnicodeError) as error:
         why = (getattr(error, "strerror", None) or str(error)).lower()
         hint = "stop the program that listens there, or write another port (0 takes a free one)"
-        return Fault(1, f"metrics cannot listen on {metrics.host}:{metrics.port}: {why}", "a free port", hint)
+        where = host_and_port(metrics.host, metrics.port)
+        return Fault(1, f"metrics cannot listen on {where}: {why}", "a free port", hint)
     return None
 
 

@@ -75,6 +75,8 @@ def _edge_options(edge: Edge, options: Mapping[str, NodeOptions], announce: Lane
         payload_bytes=producer.event_bytes if isinstance(producer, ProcessorOptions) else DESCRIPTOR_BYTES_MAX,
         max_deliveries=worker.max_deliveries if worker else 1,
         timeout_ns=worker.timeout_ns if worker else None,
+        is_optional=edge.is_optional,
+        drain_ns=consumer.drain_ns if edge.is_optional else 0,
         max_age_ns=producer.max_age_ns if isinstance(producer, BufferOptions) else None,
         lane=_lane(consumer, announce),
     )

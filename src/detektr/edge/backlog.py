@@ -39,6 +39,11 @@ class Backlog:
         """Whether the queue has reached its mark and not yet come down to `low`."""
         return self._is_full[queue]
 
+    @property
+    def has_full(self) -> bool:
+        """Whether some queue has reached its mark and not yet come down to `low`."""
+        return any(self._is_full)
+
     def has_reached(self, queue: int) -> bool:
         """Whether the queue holds as many as its mark now."""
         return len(self._queues[queue]) >= self._mark

@@ -32,6 +32,7 @@ class Edge:
         used = {record.cell for record in records}
         self.consumer, self.options, self.journal = consumer, options, journal
         self.is_given_up = False
+        self._full_reason = "consumer_slow" if options.is_optional else "queue_full"
         self.settled: list[FrameName] = []
         self.group = ConsumerGroup(journal, options.window_total)
         self.replicas = self.group.replicas
@@ -229,6 +230,12 @@ class Edge:
             replica.head_since_ns, replica.is_suspended = now_ns, False
         self._settle(list(done.values()), DELIVERED)
 
+    def finish_until(self, session: int, delivery_tag: int) -> None:
+        """Take back a replica's leases up to this one, which it finished last, as its status block says."""
+        replica = self.replicas.get(session)
+        if replica is not None:
+            self._settle([cell for cell in replica.leases.values() if cell.delivery_tag <= delivery_tag], DELIVERED)
+
     def fail(self, session: int, failed: FailedAttempt) -> None:
         """Take back a lease whose attempt failed: the frame waits again, or is dead-lettered or dropped."""
         key, sequence, kind, reason = failed
@@ -256,6 +263,14 @@ class Edge:
                 self._requeue(others, "behind a lease that timed out", is_attempt=False)
                 self._requeue([head], f"took longer than {limit_ns / 1e9:g} s", is_attempt=True)
 
+    def forgive(self, unseen_ns: int) -> None:
+        """Count time in which our own process did not run against no replica."""
+        for replica in self.replicas.values():
+            if replica.head_since_ns:
+                replica.head_since_ns += unseen_ns
+        if self._unserved_since_ns:
+            self._unserved_since_ns += unseen_ns
+
     @property
     def is_unserved(self) -> bool:
         """Whether nobody could take a frame when `note_stall` last looked."""
@@ -273,6 +288,22 @@ class Edge:
             return None
         self.journal.set_stalled_since(since_ns if is_stalled else 0)
         return is_stalled
+
+    def note_full(self, now_ns: int) -> None:
+        """Say in the journal since when the producer waits for room here, or that it does not."""
+        is_waiting = self.options.when_full == "block" and not self.is_given_up
+        is_full = is_waiting and (self.backlog.has_full or not self._free)
+        if is_full != (self.journal.full_since_ns != 0):
+            self.journal.set_full_since(now_ns if is_full else 0)
+
+    @property
+    def hanging(self) -> list[tuple[str, int]]:
+        """Replicas that are there and had their leases ended: who, and since when they made no progress, monotonic."""
+        return [
+            (replica.name, replica.head_since_ns)
+            for replica in self.replicas.values()
+            if replica.is_present and replica.is_suspended
+        ]
 
     def give_up(self) -> None:
         """Drop what it holds, and from now on all that is offered, as `gone`: its consumer has failed for good."""
@@ -304,11 +335,11 @@ class Edge:
                 oldest = backlog.take_oldest(queue)
                 if oldest is None:
                     break
-                self._drop(oldest, "queue_full")
+                self._drop(oldest, self._full_reason)
         else:
             is_full = backlog.is_full(queue) and not (is_owed and self.options.when_full == "block")
         if is_full or not self._free:
-            self.count_dropped(key, sequence, 1, "queue_full", announcement.payload)
+            self.count_dropped(key, sequence, 1, self._full_reason, announcement.payload)
             return False
         return True
 

@@ -30,6 +30,10 @@ class EdgeOptions:
     is_ephemeral: bool = False
     lane: Lane = "zmq"
     """How leases are announced."""
+    is_optional: bool = False
+    """Its consumer is one that nobody waits for: what it is too slow for is dropped as `consumer_slow`."""
+    drain_ns: int = 0
+    """An optional consumer's: how long the end of the run waits for it."""
 
     @property
     def cells(self) -> int:

@@ -22,6 +22,7 @@ class Fanout:
         self._orders: list[list[Edge]] = [[]]  # the edges, with each of those that are not ephemeral first
         self._released: list[FrameName] = []
         self._needed: dict[FrameName, int] = {}
+        self._only_optional_since_ns = 0  # since when, at the end, only optional consumers are waited for
 
     def add(self, edge: Edge) -> None:
         """Let an edge in; the frames that its journal holds are needed from now on."""
@@ -105,6 +106,26 @@ class Fanout:
                 edge.settled.clear()
         released, self._released = self._released, []
         return released
+
+    def leave_optional(self, now_ns: int) -> list[tuple[str, int]]:
+        """At the end: drop what optional consumers still have, once their `drain` is over and all others are done.
+
+        Args:
+            now_ns: the monotonic time.
+        Returns:
+            The consumers, and how many frames each has lost.
+        """
+        late = [edge for edge in self.edges.values() if edge.options.is_optional and not edge.is_empty]
+        if not late or any([not edge.is_empty for edge in self.edges.values() if not edge.options.is_optional]):
+            self._only_optional_since_ns = 0
+            return []
+        self._only_optional_since_ns = self._only_optional_since_ns or now_ns
+        waited_ns = now_ns - self._only_optional_since_ns
+        over = [edge for edge in late if waited_ns >= edge.options.drain_ns]
+        left = [(edge.consumer, edge.queued + edge.in_flight) for edge in over]
+        for edge in over:
+            edge.drop_all("consumer_slow")
+        return left
 
     @property
     def is_empty(self) -> bool:

@@ -77,3 +77,13 @@ def _last_line(reason: str) -> str:
     """Return the last line of a traceback, which says what was raised; empty where the reason is blank."""
     lines = reason.strip().splitlines()
     return lines[-1] if lines else ""
+
+
+def stall_words(edge: Edge, now_ns: int) -> str:
+    """Say how many frames wait, and for whom."""
+    hanging = ", ".join(
+        f"{name} (no progress for {(now_ns - since_ns) / 1e9:.1f} s)" for name, since_ns in edge.hanging
+    )
+    if not hanging:
+        return f"{edge.queued} frames are queued, and no consumer takes them"
+    return f"{edge.queued} frames wait for consumers that hang: {hanging}; `detektr pipeline stacks` says where"

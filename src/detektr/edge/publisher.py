@@ -14,7 +14,7 @@ from detektr.edge.ephemeral import POLICIES, Producer, rival
 from detektr.edge.fanout import Fanout
 from detektr.edge.lane import Announcer
 from detektr.edge.lease import SessionState
-from detektr.edge.outcomes import OutcomeReporter
+from detektr.edge.outcomes import OutcomeReporter, stall_words
 from detektr.edge.shm_lane import ShmAnnouncer
 from detektr.edge.zmq_lane import ZmqAnnouncer, ZmqConnection
 from detektr.errors import NoRoomError, WireError
@@ -25,7 +25,7 @@ from detektr.memory.layout import EDGE_REPLICAS_MAX
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import Segment
 from detektr.memory.status_block_table import StatusBlockTable
-from detektr.wire.doorbell import RemoteDoorbell
+from detektr.wire.doorbell import ring_once
 from detektr.wire.link import Link
 from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Release, Welcome
 
@@ -115,10 +115,7 @@ class EdgePublisher:
         """Wake the replicas of a predecessor, so that they attach to us."""
         for edge in self.fanout.edges.values():
             for replica in edge.replicas.values():
-                node, _, number = replica.name.rpartition(".")
-                remote_doorbell = RemoteDoorbell(self._folder.doorbell(node, int(number)))
-                remote_doorbell.ring()
-                remote_doorbell.close()
+                ring_once(self._folder.doorbell_of(replica.name))
 
     def handle(self, message: Message, now_ns: int) -> None:
         """Take one message of a consumer.
@@ -217,19 +214,21 @@ class EdgePublisher:
             self._evict_dead(edge)
             if edge.consumer not in self.fanout.edges:
                 continue  # a guest's, which went with it
+            edge.note_full(now_ns)
             stalled = edge.note_stall(now_ns)
             if stalled is True:
-                _log.warning(
-                    "the edge to %s is stalled: %d frames are queued, and no consumer takes them",
-                    edge.consumer,
-                    edge.queued,
-                )
+                _log.warning("the edge to %s is stalled: %s", edge.consumer, stall_words(edge, now_ns))
                 self._report(EdgeStalled(self.producer.name, edge.consumer, edge.queued))
             elif stalled is False:
                 _log.info("the edge to %s flows again", edge.consumer)
                 self._report(EdgeResumed(self.producer.name, edge.consumer))
             if edge.options.is_ephemeral and not edge.replicas:
                 self._remove_ephemeral(edge.consumer)
+
+    def forgive(self, unseen_ns: int) -> None:
+        """Count time in which our own process did not run against no consumer."""
+        for edge in self.fanout.edges.values():
+            edge.forgive(unseen_ns)
 
     @property
     def is_unserved(self) -> bool:
@@ -244,6 +243,13 @@ class EdgePublisher:
             edge.journal.end()
             self._announcer(edge).end(edge, time.monotonic_ns())
         return True
+
+    def leave_optional(self, now_ns: int) -> bool:
+        """At our end: drop what optional consumers still have, once their `drain` is over and all others are done."""
+        left = self.fanout.leave_optional(now_ns)
+        for consumer, count in left:
+            _log.warning("%s is optional and too slow: %d frames dropped at the end", consumer, count)
+        return bool(left)
 
     def give_up(self, consumer: str) -> None:
         """Wait for a consumer no longer, as it has failed for good: its frames are dropped as `gone`."""

@@ -101,6 +101,15 @@ class JournalHeader:
     # -- counting -----------------------------------------------------------------------------------------------------
 
     @property
+    def full_since_ns(self) -> int:
+        """Monotonic time since which the producer waits for room on this edge; 0: it does not."""
+        return self._words[layout.EDGE_WORD_FULL_SINCE_NS]
+
+    def set_full_since(self, since_ns: int) -> None:
+        """Say since when the producer waits for room; 0: it does not."""
+        self._words[layout.EDGE_WORD_FULL_SINCE_NS] = since_ns
+
+    @property
     def offered(self) -> int:
         """Frames offered to this edge so far."""
         return self._words[layout.EDGE_WORD_OFFERED]

@@ -192,6 +192,7 @@ class JournalReader:
             lane=layout.LANES[header[layout.EDGE_WORD_LANE] % len(layout.LANES)],
             announced=header[layout.EDGE_WORD_ANNOUNCED_COUNT],
             is_stalled=header[layout.EDGE_WORD_STALLED_SINCE_NS] != 0,
+            full_since_ns=header[layout.EDGE_WORD_FULL_SINCE_NS],
         )
 
     def close(self) -> None:

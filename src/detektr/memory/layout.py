@@ -18,7 +18,7 @@ from typing import Final
 
 WORD_BYTES: Final = 8
 PAGE_BYTES: Final = 4096
-VERSION: Final = 7  # of every layout here; who meets another says so
+VERSION: Final = 8  # of every layout here; who meets another says so
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC: Final = 0x676E69722E6B7464  # "dtk.ring"
@@ -51,6 +51,7 @@ EDGE_WORD_REDO_COUNT: Final = 7  # pairs in the redo record that must be applied
 EDGE_WORD_REDO: Final = 8
 EDGE_REDO_PAIRS_MAX: Final = 24
 EDGE_WORD_LANE: Final = 56  # place in LANES
+EDGE_WORD_FULL_SINCE_NS: Final = 57  # since when the producer waits for room, as it last looked; 0: it does not
 LANES: Final = ("zmq", "shm")
 EDGE_WORD_OFFERED: Final = 64
 EDGE_WORD_DELIVERED: Final = 65
@@ -140,6 +141,7 @@ STATUS_WORD_WHY_LENGTH: Final = 22
 STATUS_WORD_STALE: Final = 23
 STATUS_WORD_STATE_SINCE_UTC_NS: Final = 24
 STATUS_WORD_MODE_LENGTH: Final = 25
+STATUS_WORD_STACKS_FD: Final = 26  # the file that the process writes its stacks into when it is asked to; 0: none yet
 STATUS_WORD_INPUTS: Final = 32  # (session, working, finished) per input
 STATUS_INPUT_WORDS: Final = 4
 STATUS_INPUT_SESSION: Final = 0

@@ -10,9 +10,9 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from detektr.errors import NoRoomError, RefusedError
+from detektr.errors import RefusedError
 from detektr.memory.layout import PAGE_BYTES, STATUS_WORD_PID
-from detektr.memory.segment import Segment, open_segment
+from detektr.memory.segment import Segment, open_segment, scarcity
 
 SOCKET_PATH_BYTES_MAX = 107  # sun_path, less its end
 MAKE_TRIES = 100
@@ -117,6 +117,10 @@ class RunFolder:
         """Path of the pipe on which one process of `node` is woken."""
         return self.path / f"{node}.{replica}.bell"
 
+    def doorbell_of(self, process: str) -> Path:
+        """Path of the pipe on which a process is woken, by its name: `motion.1`."""
+        return self.path / f"{process}.bell"
+
     def remove_if_empty(self) -> None:
         """Take the folder away when nothing is left in it, and the one above it likewise."""
         with contextlib.suppress(OSError):
@@ -141,9 +145,7 @@ class RunFolder:
                 os.posix_fallocate(fd, 0, PAGE_BYTES)
             except OSError as fault:
                 os.close(fd)
-                raise NoRoomError(
-                    f"{self.lock} cannot be reserved: {fault.strerror}; free some shared memory (detektr shm ls)"
-                ) from None
+                raise scarcity(self.lock, PAGE_BYTES, fault) from None
             segment = Segment(self.lock, fd, is_writable=True)
             if not segment.try_lock():
                 segment.close()

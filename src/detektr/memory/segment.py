@@ -7,6 +7,7 @@ import errno
 import fcntl
 import mmap
 import os
+import resource
 import struct
 import threading
 from collections.abc import Callable
@@ -16,6 +17,11 @@ from detektr.errors import NoRoomError
 
 _MIB = 1 << 20
 _FEWER = "use fewer slots (a lower high_water_mark), smaller pictures (width, height)"
+_SCARCE = (errno.ENOSPC, errno.ENOMEM, errno.EFBIG, errno.EDQUOT)
+_LIMITS = (
+    (errno.EFBIG, resource.RLIMIT_FSIZE, "files", "ulimit -f"),
+    (errno.ENOMEM, resource.RLIMIT_AS, "an address space", "ulimit -v"),
+)
 _CGROUPS = Path("/sys/fs/cgroup")
 _FENCE = threading.Lock()
 _LOCK = struct.Struct("@hhqqi4x")  # struct flock: kind, whence, start, length, pid
@@ -134,9 +140,8 @@ def create_segment(path: Path, nbytes: int, fill: Callable[[Segment], None], *, 
         elif fd >= 0:
             os.close(fd)
         fresh.unlink(missing_ok=True)
-        is_full = isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG)
-        if segment is None and is_full:
-            raise _no_room(path, nbytes, free_bytes(path.parent)) from None
+        if segment is None and isinstance(fault, OSError) and fault.errno in _SCARCE:
+            raise scarcity(path, nbytes, fault) from None
         raise
     return segment
 
@@ -184,6 +189,18 @@ def memory_limit_bytes() -> int | None:
             if folder == root:
                 break
     return min(limits, default=None)
+
+
+def scarcity(path: Path, needed: int, fault: OSError) -> NoRoomError:
+    """Say what was in the way as a file was reserved or mapped: a limit of this process, or the memory itself."""
+    for number, kind, what, option in _LIMITS:
+        limit, _ = resource.getrlimit(kind)
+        if fault.errno == number and limit != resource.RLIM_INFINITY:
+            return NoRoomError(
+                f"{path.name} needs {needed / _MIB:.1f} MiB and this process may have {what} of at most"
+                f" {limit / _MIB:.1f} MiB ({option}); raise that limit ({option} unlimited), or {_FEWER}"
+            )
+    return _no_room(path, needed, free_bytes(path.parent))
 
 
 def _no_room(path: Path, needed: int, free: int) -> NoRoomError:

@@ -60,6 +60,8 @@ class NodeSnapshot:
     last_frame_utc_ns: int = 0
     working_since_ns: int = 0
     """Monotonic time since which the current frame is worked on; 0: none is."""
+    stacks_fd: int = 0
+    """Descriptor of the file that it writes its stacks into when it is asked to; 0: none yet."""
     slots_total: int = 0
     slots_free: int = 0
     ring_bytes: int = 0
@@ -94,6 +96,7 @@ class StatusBlock:
         self.words[layout.STATUS_WORD_KIND] = KINDS.index(kind)
         self.words[layout.STATUS_WORD_PID] = os.getpid()
         self.words[layout.STATUS_WORD_WORKING_SINCE_NS] = 0
+        self.words[layout.STATUS_WORD_STACKS_FD] = 0
         self.words[layout.STATUS_WORD_STATE] = 0
         self.words[layout.STATUS_WORD_STATE_SINCE_UTC_NS] = time.time_ns()
         self.words[layout.STATUS_WORD_MODE_LENGTH] = 0
@@ -135,6 +138,84 @@ class StatusBlock:
             words[at + layout.STATUS_INPUT_WORKING],
             words[at + layout.STATUS_INPUT_FINISHED],
         )
+
+    def note_work(self, since_ns: int) -> None:
+        """Say since when a frame is worked on, or a source is waited for; 0: nothing is."""
+        self.words[layout.STATUS_WORD_WORKING_SINCE_NS] = since_ns
+
+    def add_frames(self, count: int) -> None:
+        """Count frames that were captured or passed on."""
+        self.words[layout.STATUS_WORD_FRAMES] += count
+
+    def add_captured(self, count: int, utc_ns: int) -> None:
+        """Count frames that were captured, the last of them at this time."""
+        self.words[layout.STATUS_WORD_FRAMES] += count
+        self.words[layout.STATUS_WORD_LAST_FRAME_UTC_NS] = utc_ns
+
+    def count_failure(self) -> None:
+        """Count a frame on which the user's code raised."""
+        self.words[layout.STATUS_WORD_FAILURES] += 1
+
+    def count_refused(self) -> None:
+        """Count a result that was thrown away, as its lease was over or its slot overwritten."""
+        self.words[layout.STATUS_WORD_REFUSED] += 1
+
+    def count_wire_error(self) -> int:
+        """Count a message that was not ours; returns how many there were."""
+        self.words[layout.STATUS_WORD_WIRE_ERRORS] += 1
+        return self.words[layout.STATUS_WORD_WIRE_ERRORS]
+
+    def count_trail_lost(self) -> None:
+        """Count an audit record that was lost on its way."""
+        self.words[layout.STATUS_WORD_TRAIL_LOST] += 1
+
+    def count_reconnect(self) -> None:
+        """Count a live source that was lost and is opened again."""
+        self.words[layout.STATUS_WORD_RECONNECTS] += 1
+
+    @property
+    def left_out(self) -> tuple[int, int, int]:
+        """How many pictures were thinned, corrupt and stale so far."""
+        words = self.words
+        thinned, corrupt = words[layout.STATUS_WORD_THINNED], words[layout.STATUS_WORD_CORRUPT]
+        return thinned, corrupt, words[layout.STATUS_WORD_STALE]
+
+    def set_left_out(self, thinned: int, corrupt: int, stale: int) -> None:
+        """Say how many pictures were left out so far, and why."""
+        self.words[layout.STATUS_WORD_THINNED] = thinned
+        self.words[layout.STATUS_WORD_CORRUPT] = corrupt
+        self.words[layout.STATUS_WORD_STALE] = stale
+
+    # -- a capture's: what its successor continues --------------------------------------------------------------------
+
+    def take_run(self) -> int:
+        """Return the number of this node's run, drawn by the first process of it."""
+        run = self.words[layout.STATUS_WORD_RUN] or int.from_bytes(os.urandom(4), "big") | 1
+        self.words[layout.STATUS_WORD_RUN] = run
+        return run
+
+    @property
+    def epoch(self) -> int:
+        """Number of the newest ring."""
+        return self.words[layout.STATUS_WORD_EPOCH]
+
+    def begin_epoch(self) -> None:
+        """Say that nothing more comes into the ring of this epoch."""
+        self.words[layout.STATUS_WORD_EPOCH] += 1
+
+    @property
+    def next_sequence(self) -> int:
+        """Number of the next frame."""
+        return self.words[layout.STATUS_WORD_NEXT_SEQUENCE]
+
+    def set_next_sequence(self, sequence: int) -> None:
+        """Say that every frame before this number is written."""
+        self.words[layout.STATUS_WORD_NEXT_SEQUENCE] = sequence
+
+    def set_rings(self, slots: int, free: int, nbytes: int) -> None:
+        """Say what the rings hold."""
+        self.words[layout.STATUS_WORD_SLOTS_TOTAL], self.words[layout.STATUS_WORD_SLOTS_FREE] = slots, free
+        self.words[layout.STATUS_WORD_RING_BYTES] = nbytes
 
     # -- how it is ----------------------------------------------------------------------------------------------------
 
@@ -224,6 +305,12 @@ class StatusBlockReader:
         """Process that took the page last."""
         return self.segment.words[layout.STATUS_WORD_PID]
 
+    @property
+    def written(self) -> tuple[int, int]:
+        """A capture's run, and the number after the last frame that it wrote."""
+        words = self.segment.words
+        return words[layout.STATUS_WORD_RUN], words[layout.STATUS_WORD_NEXT_SEQUENCE]
+
     def progress(self, session: int) -> tuple[int, int] | None:
         """Return the numbers of the leases that `session` began last and finished last; None: it is not here."""
         words = self.segment.words
@@ -259,6 +346,7 @@ class StatusBlockReader:
             trail_lost=words[layout.STATUS_WORD_TRAIL_LOST],
             last_frame_utc_ns=words[layout.STATUS_WORD_LAST_FRAME_UTC_NS],
             working_since_ns=words[layout.STATUS_WORD_WORKING_SINCE_NS],
+            stacks_fd=words[layout.STATUS_WORD_STACKS_FD],
             slots_total=words[layout.STATUS_WORD_SLOTS_TOTAL],
             slots_free=words[layout.STATUS_WORD_SLOTS_FREE],
             ring_bytes=words[layout.STATUS_WORD_RING_BYTES],

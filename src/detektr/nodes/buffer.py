@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import ClassVar
 
 from detektr.edge.ephemeral import Producer
-from detektr.memory import layout
 from detektr.nodes.control import ControlLine
 from detektr.nodes.node import Node
 from detektr.nodes.spec import NodeSpec
@@ -81,7 +80,7 @@ class BufferNode(Node[BufferOptions]):
     def settle(self, names: list[tuple[int, int]]) -> None:
         """Count what was offered, and give frames back upstream."""
         if self._moved:
-            self.status_block.words[layout.STATUS_WORD_FRAMES] += self._moved
+            self.status_block.add_frames(self._moved)
             self._moved = 0
         for name in names:
             input_index = self._input_of.pop(name, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import ClassVar
 from detektr.descriptor import stream_key, unpack_descriptor
 from detektr.edge.ephemeral import Producer
 from detektr.errors import RefusedError
-from detektr.memory import layout
 from detektr.memory.announcement import Announcement
 from detektr.nodes.capture_thread import CaptureThread
 from detektr.nodes.control import ControlLine
@@ -37,8 +35,7 @@ class CaptureNode(Node[CaptureOptions]):
     def __init__(self, spec: NodeSpec[CaptureOptions], control: ControlLine | None = None) -> None:
         """See `Node`; a run's number and its sequences go on where a dead predecessor left them."""
         super().__init__(spec, control)
-        run = self.status_block[layout.STATUS_WORD_RUN] or int.from_bytes(os.urandom(4), "big") | 1
-        self.status_block[layout.STATUS_WORD_RUN] = run
+        run = self.status_block.take_run()
         self._key = stream_key(spec.node, run)
         self._moved = 0  # offered in this step
         self._reader = SourceReader(spec.options, Path(spec.folder), self.status_block)
@@ -121,11 +118,9 @@ class CaptureNode(Node[CaptureOptions]):
     def settle(self, names: list[tuple[int, int]]) -> None:
         """Count what was offered and give slots back to the writer; a ring of a past epoch goes with its last frame."""
         if self._moved:
-            words = self.status_block.words
-            words[layout.STATUS_WORD_FRAMES] += self._moved
-            words[layout.STATUS_WORD_LAST_FRAME_UTC_NS] = time.time_ns()
+            self.status_block.add_captured(self._moved, time.time_ns())
         rings = self._writer.rings
-        if not rings.has_only(self.status_block.words[layout.STATUS_WORD_EPOCH]):
+        if not rings.has_only(self.status_block.epoch):
             self._drop_old_rings()
         for _, sequence in names:
             rings.release(sequence)
@@ -180,10 +175,7 @@ class CaptureNode(Node[CaptureOptions]):
 
     def _tick(self, now_ns: int) -> None:
         super()._tick(now_ns)
-        words = self.status_block.words
-        slots, free, nbytes = self._writer.rings.totals()
-        words[layout.STATUS_WORD_SLOTS_TOTAL], words[layout.STATUS_WORD_SLOTS_FREE] = slots, free
-        words[layout.STATUS_WORD_RING_BYTES] = nbytes
+        self.status_block.set_rings(*self._writer.rings.totals())
 
     def _drop_old_rings(self) -> None:
         """Let go of the rings of past epochs whose frames are all done."""
@@ -200,6 +192,6 @@ class CaptureNode(Node[CaptureOptions]):
                 descriptor = unpack_descriptor(cell.payload)
                 rings.hold(cell.sequence, descriptor.epoch, descriptor.slot)
         rings.unlink_unneeded()
-        following = self.status_block[layout.STATUS_WORD_NEXT_SEQUENCE]
+        following = self.status_block.next_sequence
         if following:
             fanout.count_dropped(self._key, following - 1, following, "capture_died")

@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from detektr.descriptor import DescriptorPacker
 from detektr.errors import NoRoomError
-from detektr.memory import layout
 from detektr.memory.ring import RingFacts, RingWriter
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import StatusBlock
@@ -60,7 +59,7 @@ class FrameWriter:
         self._node, self._camera, self._run_id = node, camera, run_id
         self._slots = slots
         self._status_block = status_block
-        self._sequence = status_block[layout.STATUS_WORD_NEXT_SEQUENCE]
+        self._sequence = status_block.next_sequence
         self._ring: RingWriter | None = None
         self._packer: DescriptorPacker | None = None  # of the ring
         self._views: dict[int, npt.NDArray[np.uint8]] = {}  # of the ring's slots
@@ -70,7 +69,7 @@ class FrameWriter:
     @property
     def epoch(self) -> int:
         """Number of the newest epoch; nothing more comes into the rings of those before it."""
-        return self._status_block[layout.STATUS_WORD_EPOCH]
+        return self._status_block.epoch
 
     def fits(self, picture: WritablePicture) -> bool:
         """Whether the current ring holds pictures of this kind."""
@@ -89,7 +88,7 @@ class FrameWriter:
         """
         if not self._is_short:
             # First, so that the edges' owner knows that nothing more comes into the old ring.
-            self._status_block[layout.STATUS_WORD_EPOCH] += 1
+            self._status_block.begin_epoch()
             self._ring = None
             self._views.clear()
         epoch = self.epoch
@@ -129,8 +128,7 @@ class FrameWriter:
         """
         captured_ns, utc_ns = picture.received_ns or now_ns, picture.utc_ns or time.time_ns()
         sequence, self._sequence = self._sequence, self._sequence + 1
-        words, ring, payload = self._status_block.words, self._ring, b""
-        epoch = words[layout.STATUS_WORD_EPOCH]
+        ring, payload, epoch = self._ring, b"", self._status_block.epoch
         packer = self._packer
         if ring is not None and packer is not None and slot is not None:
             view = self._views.get(slot)
@@ -140,7 +138,7 @@ class FrameWriter:
             payload = packer.pack(slot, ring.generation(slot), sequence, captured_ns, utc_ns, picture.pts)
             picture.write(view)
             ring.publish(slot, sequence)
-        words[layout.STATUS_WORD_NEXT_SEQUENCE] = self._sequence
+        self._status_block.set_next_sequence(self._sequence)
         return WrittenFrame(sequence, epoch, -1 if slot is None else slot, captured_ns, payload)
 
 

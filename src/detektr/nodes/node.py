@@ -25,6 +25,8 @@ from detektr.memory.status_block import acquire_status_block
 from detektr.nodes.control import ControlLine, EventOutbox
 from detektr.nodes.dead_letter import save_frame
 from detektr.nodes.spec import NodeSpec, Options
+from detektr.nodes.stack_dump import offer_stacks
+from detektr.seen_time import SeenClock
 from detektr.wire.link import Link
 from detektr.wire.message import Announce, Failure, Refusal, Release, Welcome
 
@@ -52,6 +54,7 @@ class Node(ABC, Generic[Options]):
         self.spec, self.control = spec, control
         self.folder = RunFolder(spec.pipeline)
         self.status_block = acquire_status_block(self.folder, spec.node, spec.replica, self.kind)
+        offer_stacks(self.status_block)
         self.link = Link(self.folder.inbox(spec.node, spec.replica), self.folder.doorbell(spec.node, spec.replica))
         self.publisher = EdgePublisher(
             self.producer(),
@@ -73,6 +76,9 @@ class Node(ABC, Generic[Options]):
         self._outbox = None if control is None else EventOutbox(control)
         self._state = ("", "")
         self._next_tick_ns = self._wake_at_ns = 0
+        self._clock = SeenClock(time.monotonic_ns())
+        self.worked_ns = 0
+        """How long the work of the last turn took, where it is the user's and may take its time."""
 
     # -- what kinds of nodes do -------------------------------------------------------------------------------------
 
@@ -174,6 +180,7 @@ class Node(ABC, Generic[Options]):
         """Work until everything is finished, or stopped and drained, or the drain's time is over."""
         wakeup = self._catch_signals()
         self.publisher.call_back()
+        self._clock.look(time.monotonic_ns())
         watched = [wakeup] if self.control is None else [wakeup, self.control.fileno()]
         for fd in watched:
             self.link.watch(fd)
@@ -191,6 +198,8 @@ class Node(ABC, Generic[Options]):
             publisher = self.publisher
             publisher.wake_up()
             now_ns = time.monotonic_ns()
+            if now_ns > self._clock.due_ns:
+                self._forgive(self._clock.look(now_ns))
             has_news = is_outlived = False
             if self.link.has_mail:
                 has_news = self._receive(now_ns)
@@ -212,13 +221,20 @@ class Node(ABC, Generic[Options]):
                 self._tick(now_ns)
                 self._next_tick_ns = now_ns + self.tick_ns()
                 self.is_over = self._has_ended(now_ns)
+                self._clock.expect(now_ns, now_ns)
                 return False  # what the tick has changed is for another turn
             self.is_asleep = True
             has_news = self._fall_asleep()
             self._wake_at_ns = min(self._next_tick_ns, self._due_ns())
             if self.is_ending() and not is_ending:
                 has_news, self._next_tick_ns = True, 0
+            self._clock.expect(now_ns, max(now_ns, self._next_tick_ns))
         return not has_news and not self.has_work()
+
+    def _forgive(self, unseen_ns: int) -> None:
+        """Count time that we did not see for nobody's lease, nor, but for what the user's code took, for our drain."""
+        self.publisher.forgive(unseen_ns)
+        self.stop_deadline_ns += max(0, unseen_ns - self.worked_ns)
 
     def _fall_asleep(self) -> bool:
         """Tell those before and after us that we sleep; whether there is news that they could not know to ring for."""
@@ -295,7 +311,7 @@ class Node(ABC, Generic[Options]):
         if self._outbox is None or not self.spec.is_audited:
             return
         if not self._outbox.put(event):
-            self.status_block[layout.STATUS_WORD_TRAIL_LOST] += 1
+            self.status_block.count_trail_lost()
         if self._outbox.is_filling:
             self._next_tick_ns = 0
 
@@ -336,8 +352,7 @@ class Node(ABC, Generic[Options]):
         return is_of_frames
 
     def _refuse(self, fault: WireError) -> None:
-        self.status_block[layout.STATUS_WORD_WIRE_ERRORS] += 1
-        if self.status_block[layout.STATUS_WORD_WIRE_ERRORS].bit_count() == 1:  # 1, 2, 4, 8, ... of them
+        if self.status_block.count_wire_error().bit_count() == 1:  # 1, 2, 4, 8, ... of them
             _log.warning("message refused: %s", fault)
         self.report(MessageRefused(self.status_block.path.stem, str(fault)))
 
@@ -359,6 +374,10 @@ class Node(ABC, Generic[Options]):
     def _has_ended(self, now_ns: int) -> bool:
         if self.is_done():
             return True
+        if self.is_ending() and self.publisher.leave_optional(now_ns):
+            self.settle(self.publisher.collect())
+            if self.is_done():
+                return True
         if self.is_stopping and now_ns > self.stop_deadline_ns:
             count = self.drop_rest("stopped")
             self.settle(self.publisher.collect())

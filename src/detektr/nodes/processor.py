@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from dataclasses import replace
 from typing import ClassVar
@@ -11,7 +10,6 @@ from detektr.descriptor import unpack_descriptor
 from detektr.edge.ephemeral import Producer
 from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import OverwrittenError
-from detektr.memory import layout
 from detektr.memory.announcement import Announcement, Lease
 from detektr.nodes.control import ControlLine
 from detektr.nodes.dead_letter import save_event
@@ -55,8 +53,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
     def prepare(self) -> None:
         """Import the user's code, and go on counting events where a predecessor left off."""
         super().prepare()
-        run = self.status_block[layout.STATUS_WORD_RUN] or int.from_bytes(os.urandom(4), "big") | 1
-        self.status_block[layout.STATUS_WORD_RUN] = run
+        run = self.status_block.take_run()
         edges = self.publisher.fanout.edges.values()
         # An edge that was adopted has the room of its predecessor's `event_bytes`.
         room = min((edge.journal.payload_bytes_max for edge in edges), default=self.publisher.producer.payload_bytes)
@@ -131,7 +128,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
             has_moved = True
             if not subscriber.still_holds(lease):  # another attempt gives all of them
                 unsent.clear()
-                self.status_block[layout.STATUS_WORD_REFUSED] += 1
+                self.status_block.count_refused()
                 subscriber.let_go(lease)
                 return True
             sequence, stream.sequence = stream.sequence, stream.sequence + 1

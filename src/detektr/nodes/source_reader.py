@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from detektr.errors import SourceError
-from detektr.memory import layout
 from detektr.memory.status_block import StatusBlock
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.source_uri import is_live
@@ -21,7 +20,6 @@ from detektr.sources import Picture, Source, open_source
 from detektr.sources.reconnect import Reconnect
 
 NOTE_NS = 100_000_000  # how often the status block is told how the source is read, and what was left out of it
-_LEFT_OUT = (layout.STATUS_WORD_THINNED, layout.STATUS_WORD_CORRUPT, layout.STATUS_WORD_STALE)
 _log = logging.getLogger(__name__)
 
 
@@ -50,7 +48,7 @@ class SourceReader:
         self._source: Source | None = None
         self._pictures: Iterator[Picture] = iter(())
         self._lost: tuple[str, str] | None = None  # why it is not open any more: state and words
-        self._before = [0, 0, 0]  # left out before it was opened
+        self._before = 0, 0, 0  # left out before it was opened
         self._mode = ""
         self._good_since_ns = self._noted_ns = 0
 
@@ -91,12 +89,15 @@ class SourceReader:
         if self._good_since_ns and asked_ns - self._noted_ns > NOTE_NS:
             self._noted_ns = asked_ns
             self._note()
+        self._status_block.note_work(asked_ns)
         try:
             picture = next(self._pictures, None)
         except SourceError as fault:
             self.leave()
             self._lose(fault)
             return None
+        finally:
+            self._status_block.note_work(0)
         if picture is None or self.is_stopped:
             self.leave()
             self._lost = "connecting", "the stream ended"
@@ -125,7 +126,7 @@ class SourceReader:
 
     def _open(self) -> None:
         source = open_source(self._options, self._folder)
-        self._before = [self._status_block[word] for word in _LEFT_OUT]
+        self._before = self._status_block.left_out
         self._source, self.is_batch = source, source.is_batch
         self._noted_ns = 0
         if self.is_stopped:  # it could not be closed before it was known
@@ -141,7 +142,7 @@ class SourceReader:
         good_ns = time.monotonic_ns() - self._good_since_ns if self._good_since_ns else 0
         self._good_since_ns = 0
         self.trouble = state, why
-        self._status_block[layout.STATUS_WORD_RECONNECTS] += 1
+        self._status_block.count_reconnect()
         pause_s = self._reconnect.pause_ns(state, good_ns, random.random()) / SECOND_NS
         _log.warning("%s: %s; trying again in %.1f s", state, why, pause_s)
         self._is_stopped.wait(pause_s)
@@ -151,9 +152,8 @@ class SourceReader:
         source, status_block = self._source, self._status_block
         if source is None:
             return
-        left_out = source.thinned, source.corrupt, source.stale
-        for word, before, now in zip(_LEFT_OUT, self._before, left_out, strict=True):
-            status_block[word] = before + now
+        thinned, corrupt, stale = self._before
+        status_block.set_left_out(thinned + source.thinned, corrupt + source.corrupt, stale + source.stale)
         if source.mode != self._mode:
             self._mode = source.mode
             status_block.set_mode(self._mode)

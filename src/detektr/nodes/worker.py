@@ -12,7 +12,6 @@ from typing import Any, ClassVar, TypeVar
 
 from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import OverwrittenError, RefusedError, ResultError
-from detektr.memory import layout
 from detektr.memory.announcement import Lease
 from detektr.nodes.node import Node
 from detektr.options import ProcessorOptions, SinkOptions
@@ -65,9 +64,10 @@ class WorkerNode(Node[Worker]):
 
     def step(self, now_ns: int) -> bool:
         """Work on what is there, inputs in turn, for a millisecond or one frame, whichever takes longer."""
+        self.worked_ns = 0
         if self.is_stopping and not self.is_final:
             return False  # what is not begun yet goes back upstream when we leave
-        end_ns = now_ns + STINT_NS
+        begun_ns, end_ns = now_ns, now_ns + STINT_NS
         subscribers, count = self.subscribers, len(self.subscribers)
         idle, has_worked = 0, False  # intakes that had nothing, one after the other
         while idle < count and now_ns < end_ns and self.may_work():
@@ -79,6 +79,7 @@ class WorkerNode(Node[Worker]):
                 continue
             self._work_on(subscriber, lease, now_ns)
             idle, has_worked, now_ns = 0, True, time.monotonic_ns()
+        self.worked_ns = now_ns - begun_ns
         return has_worked
 
     def has_work(self) -> bool:
@@ -114,14 +115,14 @@ class WorkerNode(Node[Worker]):
 
     def _work_on(self, subscriber: EdgeSubscriber, lease: Lease, now_ns: int) -> None:
         status_block, name = self.status_block, (lease.key, lease.sequence)
-        status_block.words[layout.STATUS_WORD_WORKING_SINCE_NS] = now_ns
+        status_block.note_work(now_ns)
         try:
             self.work(lease, subscriber)
         except OverwrittenError:
-            status_block[layout.STATUS_WORD_REFUSED] += 1
+            status_block.count_refused()
             subscriber.fail(name, "overwritten", FailureKind.OVERWRITTEN)
         except BaseException as fault:  # sys.exit() too: one frame's failure, not this process's end
-            status_block[layout.STATUS_WORD_FAILURES] += 1
+            status_block.count_failure()
             why = "".join(traceback.format_exception(fault))[-WHY_CHARS_MAX:]
             kind = FailureKind.PERMANENT if isinstance(fault, ResultError) else FailureKind.RETRYABLE
             last = traceback.extract_tb(fault.__traceback__)[-1]
@@ -135,7 +136,7 @@ class WorkerNode(Node[Worker]):
             subscriber.flush()
         else:
             self.hand_on(lease, subscriber)
-        status_block.words[layout.STATUS_WORD_WORKING_SINCE_NS] = 0
+        status_block.note_work(0)
 
     def _hook(self, name: str) -> None:
         hook = getattr(self._user, name, None)

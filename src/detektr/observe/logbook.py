@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from detektr.errors import DetektrError
 from detektr.memory.run_folder import NAME, state_root
-from detektr.redaction import mask
+from detektr.redaction import disarm, mask
 
 FILE_BYTES_MAX = 5 << 20  # then the file becomes NAME.log.1, in the place of an older one
 LAST_LINES = 50
@@ -84,7 +84,7 @@ class Logbook:
         self._writer.join(timeout_s)
 
     def _line(self, name: str, raw: bytes) -> None:
-        text = mask(raw[:LINE_BYTES_MAX].decode(errors="replace").rstrip("\r"))
+        text = disarm(mask(raw[:LINE_BYTES_MAX].decode(errors="replace").rstrip("\r")))
         if _OURS.match(text) is None:  # from a library or a print(): say when and who
             text = f"{_clock()} PRINT {name}: {text}"
         self._last.setdefault(name, deque(maxlen=LAST_LINES)).append(text)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-# A node is as its worst process is.
+# A node is as its worst process is. `hanging` is the supervisor's word: a frame takes a process longer than it may.
 BEST_TO_WORST = (
     *("ended", "running", "draining", "waiting", "connecting", "not_found", "forbidden", "unauthorized", "tls_failed"),
-    *("stalled", "starting", "restarting", "stopped", "failed"),
+    *("stalled", "hanging", "starting", "restarting", "stopped", "failed"),
 )
 SUPERVISED = ("starting", "restarting", "ended", "failed")  # states in which a page has nothing to add
 

@@ -12,9 +12,11 @@ from detektr.errors import DetektrError
 from detektr.ledger import EdgeLedger, merge
 from detektr.memory.run_folder import NAME, RunFolder, shm_root
 from detektr.memory.status_block import NodeSnapshot
+from detektr.observe.culprit import held_up
 from detektr.observe.node_state import SUPERVISED, node_state, worst
 from detektr.observe.run_reader import RunReader
 from detektr.observe.run_state import read_run_state
+from detektr.redaction import disarm
 
 _COUNTS = ("frames", "failures", "refused", "wire_errors", "reconnects", "thinned", "corrupt", "stale", "trail_lost")
 
@@ -33,6 +35,8 @@ def describe_nodes(
         `pids`, `restarts`, `why`, `since` (UTC at which it came into that state; None: not known), `mode` (how a
         capture's source is read) and the counts of its pages.
     """
+    ledgers = list(ledgers)
+    culprits = held_up(ledgers, time.monotonic_ns())
     stalled = {ledger.producer for ledger in ledgers if ledger.is_stalled}
     by_node: dict[str, list[NodeSnapshot]] = {name: [] for name in supervised}
     for snapshot in snapshots:
@@ -51,12 +55,21 @@ def describe_nodes(
             "state": state,
             "pids": [snapshot.pid for snapshot in live] if not known else known["pids"],
             "restarts": known.get("restarts", 0),
-            "why": known.get("why") or next(iter(words), ""),
+            "why": disarm(known.get("why") or next(iter(words), "") or _flow(name, culprits)),
             "since": _utc(min((snapshot.since_utc_ns for snapshot in live if snapshot.state == state), default=0)),
-            "mode": next((snapshot.mode for snapshot in live if snapshot.mode), ""),
+            "held_up_by": culprits.get(name, ""),
+            "mode": disarm(next((snapshot.mode for snapshot in live if snapshot.mode), "")),
             **{count: sum(getattr(snapshot, count) for snapshot in found) for count in _COUNTS},
         }
     return nodes
+
+
+def _flow(name: str, culprits: Mapping[str, str]) -> str:
+    """Say whom a node holds up, or who holds it up; empty where it is neither."""
+    held = [node for node, culprit in culprits.items() if culprit == name]
+    if held:
+        return f"holds up {', '.join(held)}"
+    return f"held up by {culprits[name]}" if name in culprits else ""
 
 
 def read_status(name: str) -> dict[str, Any]:

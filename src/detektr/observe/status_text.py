@@ -24,10 +24,21 @@ def describe_status(status: Mapping[str, Any]) -> str:
     for edge in status["edges"]:
         dropped = sum(edge["dropped"].values())
         whys = [*(f"{reason} {count}" for reason, count in edge["dropped"].items())]
-        whys += ["STALLED: nobody takes them"] if edge["stalled"] else []
+        whys += [f"STALLED: {_who_stalls(edge['to'], status['nodes'])}"] if edge["stalled"] else []
         counts = edge["offered"], edge["delivered"], dropped, edge["dead_lettered"], edge["queued"], edge["in_flight"]
         edges.append((f"{edge['from']} -> {edge['to']}", *map(str, counts), ", ".join(whys)))
     return "\n".join([", ".join(about), *_aligned(nodes), *_aligned(edges)])
+
+
+def _who_stalls(consumer: str, nodes: Mapping[str, Any]) -> str:
+    node = nodes.get(consumer, {"state": "", "pids": []})
+    if node["state"] == "hanging":
+        return f"{consumer} {node['why']}"
+    return (
+        f"{consumer} does not take them; `detektr pipeline stacks` says where it is"
+        if node["pids"]
+        else "nobody takes them"
+    )
 
 
 def describe_pipelines(pipelines: Iterable[Mapping[str, Any]]) -> str:

@@ -19,7 +19,7 @@ _COLUMNS = {
     **{"age p50": 80, "p99": 100, "restarts": 90},
 }  # heading: width of the terminal from which on it is shown
 _COLORS = {"running": "green", "ended": "dim", "restarting": "red"} | dict.fromkeys(
-    ("failed", "stalled", "unauthorized", "forbidden", "not_found", "tls_failed"), "bold red"
+    ("failed", "hanging", "stalled", "unauthorized", "forbidden", "not_found", "tls_failed"), "bold red"
 )
 
 
@@ -129,6 +129,8 @@ def summary(rows: Iterable[Row]) -> str:
     parts = []
     for row in rows:
         part = f"{row.node} {row.rate:.1f}/s" if row.state == "running" else f"{row.node} {row.state}"
+        if row.why and row.state in ("running", "hanging"):
+            part += f" ({row.why})"
         if row.queued:
             part += f" queue {row.queued}/{row.mark}"
         if row.p50_ns is not None:
@@ -159,7 +161,7 @@ def draw(title: str, rows: Iterable[Row], width: int) -> Table:
         is_text = heading in ("node", "kind", "state", "dropped")
         table.add_column(heading, justify="left" if is_text else "right", no_wrap=heading not in ("state", "dropped"))
     for row in rows:
-        words = f"{row.state}: {row.why}" if row.why and row.state != "running" else row.state
+        words = f"{row.state}: {row.why}" if row.why else row.state
         cells: dict[str, str | Text] = {
             "node": Text(row.node),
             "kind": row.kind,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
+import fcntl
 import json
 import math
 import os
@@ -14,10 +16,13 @@ from detektr.errors import RefusedError
 from detektr.sinks import Event, Sink
 
 ROTATED_MAX = 1000
+REPLACED_MAX = 1000
 
 
 class JsonLines(Sink):
     """Appends one JSON object a line; each is with the operating system, whole, before `write` returns.
+
+    Several sinks may write to one file, each in its process: its lines stay whole, and one of them rotates for all.
 
     Bytes become base64 text, times ISO 8601, numpy values plain ones; numbers that JSON lacks (NaN, infinity) null.
 
@@ -64,9 +69,14 @@ class JsonLines(Sink):
         if self._fd is None:
             self.open()
         line = encode_line(event)
+        fd = self._lock()
         if self._rotate_bytes is not None and self._size and self._size + len(line) > self._rotate_bytes:
             self._rotate()
-        self._append(line)
+            fd = self._lock()
+        try:
+            self._append(line)
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the file."""
@@ -86,6 +96,22 @@ class JsonLines(Sink):
         if why is not None:
             raise RefusedError(f"JsonLines: {self._path}: {why}")
 
+    def _lock(self) -> int:
+        """Have the file that is called `path` now for ourselves: another sink may write to it, and rotate it too."""
+        for _ in range(REPLACED_MAX):
+            if self._fd is None:
+                self.open()
+            assert self._fd is not None
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            ours = os.fstat(self._fd)
+            with contextlib.suppress(FileNotFoundError):
+                named = os.stat(self._path)
+                if (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino):
+                    self._size = ours.st_size
+                    return self._fd
+            self.close()  # another one has rotated it meanwhile; its lock goes with it
+        raise OSError(f"{self._path} was replaced {REPLACED_MAX} times while its end was looked for; see who does that")
+
     def _append(self, line: bytes) -> None:
         assert self._fd is not None
         written = os.write(self._fd, line)
@@ -98,7 +124,7 @@ class JsonLines(Sink):
         raise OSError(f"{self._path}: {written} of {len(line)} bytes written; make room on its disk")
 
     def _rotate(self) -> None:
-        self.close()
+        """Move the files on, the youngest last: until then whoever opens `path` waits for our lock on it."""
         for number in range(self._keep, 1, -1):
             younger = Path(f"{self._path}.{number - 1}")
             if younger.exists():
@@ -107,7 +133,7 @@ class JsonLines(Sink):
             self._path.replace(f"{self._path}.1")
         else:
             self._path.unlink(missing_ok=True)
-        self.open()
+        self.close()
 
 
 def encode_line(event: Event | dict[str, Any]) -> bytes:

@@ -13,6 +13,7 @@ from av import FFmpegError
 from detektr.errors import SourceError
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.redaction import redact
+from detektr.seen_time import SeenClock
 from detektr.source_uri import scheme_of, source_kind
 from detektr.sources.connection import HANGING_MAX, Connection, hanging
 from detektr.sources.contract import Picture
@@ -49,6 +50,7 @@ class LiveSource:
         self._carrier = ""
         self._picture_ns = 0  # when the last picture was decoded, or when that was last too much to ask
         self._shown_ns = 0
+        self._clock = SeenClock(time.monotonic_ns())
 
     @property
     def mode(self) -> str:
@@ -136,6 +138,7 @@ class LiveSource:
         timeline = Timeline(time_base)
         pacer, skipped = Pacer(), 0
         self._picture_ns = self._shown_ns = time.monotonic_ns()
+        self._clock.expect(self._picture_ns, self._picture_ns)
         is_ended = False
         while not is_ended and not self._closed.is_set():
             arrival = self._next(connection)
@@ -161,6 +164,7 @@ class LiveSource:
         with self._changed:
             while not self._closed.is_set():
                 now_ns = time.monotonic_ns()
+                self._picture_ns += self._clock.look(now_ns)  # what we did not see is no camera's fault
                 arrival = connection.packet_queue.take(now_ns)
                 if arrival is not None:
                     self._changed.notify_all()  # there is room again
@@ -173,7 +177,9 @@ class LiveSource:
                 left_ns = self._picture_ns + self._options.stall_timeout_ns - now_ns
                 if left_ns <= 0:
                     raise self._stalled(connection)
-                self._changed.wait(min(left_ns, wait_ns or left_ns) / SECOND_NS)
+                left_ns = min(left_ns, wait_ns or left_ns)
+                self._clock.expect(now_ns, now_ns + left_ns)
+                self._changed.wait(left_ns / SECOND_NS)
         return None
 
     def _decode(self, connection: Connection, arrival: Arrival | None) -> list[DecodedFrame]:
@@ -187,6 +193,7 @@ class LiveSource:
         except FFmpegError as error:
             raise input_fault(self._options, error, "decoding stopped") from None
         now_ns = time.monotonic_ns()
+        self._picture_ns += self._clock.look(now_ns)
         if decoder.decoded + decoder.thinned > before:
             self._picture_ns = now_ns
         elif now_ns - self._picture_ns > self._options.stall_timeout_ns:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from detektr.errors import RefusedError
@@ -21,11 +24,85 @@ from detektr.supervisor.fork_client import ForkServer
 
 LOG_READ_BYTES = 1 << 16
 MESSAGES_READ_MAX = 64  # at one look, so that a talkative child does not keep out the others
+CLEANING_NS = 2_000_000_000  # a resource tracker is done in milliseconds, once all others of its group are gone
+_SWEEPS_MAX = 100  # over a group that goes on forking while it is killed
+_TRACKER = b"resource_tracker import main"
 
 
 def modules_of(specs: Iterable[NodeSpec]) -> set[str]:
     """Return the modules that processes of these specs need beside their kinds' own, without the user's."""
     return {module for spec in specs for module in NODE_KINDS[spec.options.kind].needs(spec.options)}
+
+
+class ProcessGroups:
+    """Ends what nodes started, their process groups, but for helpers that still have to clean up after them.
+
+    Python's `multiprocessing` (and joblib's loky) start a resource tracker: a process that waits for the end of all who
+    may use shared memory, removes what they left, and ends. Killed with its group it would leave those files for good.
+    """
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._cleaning: dict[int, tuple[int, int]] = {}  # process: its handle, and until when it is waited for
+
+    def end(self, leader: int) -> None:
+        """Kill what a node left behind in its process group, but for its resource trackers.
+
+        Args:
+            leader: the node, which has ended and is not reaped yet: so neither its number nor its group's is another's.
+        """
+        known = {leader}
+        for _ in range(_SWEEPS_MAX):
+            new = [pid for pid in _members(leader) if pid not in known]
+            if not new:
+                return
+            known.update(new)
+            for pid in new:
+                with contextlib.suppress(ProcessLookupError):
+                    if _is_tracker(pid):
+                        self._cleaning[pid] = os.pidfd_open(pid), time.monotonic_ns() + CLEANING_NS
+                    else:
+                        os.kill(pid, signal.SIGKILL)
+
+    def look(self) -> None:
+        """Let go of the helpers that have ended; kill those whose time is over."""
+        now_ns = time.monotonic_ns()
+        for pid, (handle, until_ns) in list(self._cleaning.items()):
+            if _has_ended(handle, 0) or now_ns >= until_ns:
+                self._let_go(pid)
+
+    def close(self) -> None:
+        """Wait for the helpers that are left, as long as each of them may take; none lives when this returns."""
+        for pid, (handle, until_ns) in list(self._cleaning.items()):
+            _has_ended(handle, max(0, until_ns - time.monotonic_ns()))
+            self._let_go(pid)
+
+    def _let_go(self, pid: int) -> None:
+        handle, _ = self._cleaning.pop(pid)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        os.close(handle)
+
+
+def _has_ended(handle: int, within_ns: int) -> bool:
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(within_ns / 1e6))
+
+
+def _members(group: int) -> Iterator[int]:
+    """Yield the processes of a group, by number; those that ended and were not reaped are among them."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(ProcessLookupError):  # it ended while we looked
+                if os.getpgid(int(entry.name)) == group:
+                    yield int(entry.name)
+
+
+def _is_tracker(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return _TRACKER in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 class ChildProcess:
@@ -103,23 +180,23 @@ class ChildProcess:
             return b""
 
     def kill(self) -> None:
-        """End the process, and what it started, without asking."""
+        """End the process without asking; what it started ends as it is reaped."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+            os.kill(self.pid, signal.SIGKILL)
 
     def hang_up(self) -> None:
         """Cut the control line: a child that has not begun to work leaves, one that works drains."""
         with contextlib.suppress(OSError):
             self._line.shutdown(socket.SHUT_RDWR)
 
-    def try_reap(self) -> int | None:
+    def try_reap(self, groups: ProcessGroups) -> int | None:
         """Return the exit status once the process has ended: its code, or its signal's number, negative; else None.
 
-        What it started and left behind in its process group is ended with it.
+        What it started and left behind in its process group is ended with it, as `groups` does that.
         """
         if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return None
-        self.kill()  # while its number cannot be another's yet
+        groups.end(self.pid)  # while its number cannot be another's yet
         _, status = os.waitpid(self.pid, 0)
         return os.waitstatus_to_exitcode(status)
 

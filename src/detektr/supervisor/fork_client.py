@@ -7,6 +7,7 @@ import ctypes
 import errno
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -58,6 +59,7 @@ class ForkServer:
         self._door.settimeout(FIRST_ANSWER_S)
         modules = sorted(self._modules)
         command = [sys.executable, "-P", "-m", "detektr.supervisor.fork_server", str(theirs.fileno()), *modules]
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))  # until it can take one; see `fork_server`
         try:
             self._popen = subprocess.Popen(
                 command,
@@ -73,6 +75,7 @@ class ForkServer:
             self._door = None
             raise RefusedError(f"no process can be started: {_why(fault.strerror, fault.errno)}") from None
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
 
     def need(self, modules: Iterable[str]) -> None:

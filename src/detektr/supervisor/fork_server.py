@@ -12,10 +12,12 @@ import gc
 import importlib
 import json
 import os
+import signal
 import socket
 import sys
 import traceback
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any, NoReturn
 
 from setproctitle import setproctitle
@@ -27,6 +29,9 @@ _CAPTURE_ARENAS = 2
 
 def main() -> None:
     """Serve the supervisor: the door's descriptor is the first argument, modules to import are the others."""
+    # Who sends SIGINT to every process of a run means the run: its supervisor ends us, and nodes until they listen.
+    signal.signal(signal.SIGINT, _leave_it)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
     door = socket.socket(fileno=int(sys.argv[1]))
     _import(["detektr.registry.node_kinds"])
     from detektr.registry.node_kinds import NODE_KINDS
@@ -60,6 +65,10 @@ def main() -> None:
             door.send(json.dumps(answer).encode())
         except OSError:
             return
+
+
+def _leave_it(number: int, frame: FrameType | None) -> None:
+    """Do nothing; unlike SIG_IGN, a program that the user's code starts does not inherit this."""
 
 
 def _import(modules: Sequence[str]) -> None:

@@ -100,3 +100,18 @@ def consumers_given_up(managed: ManagedProcess, processes: Iterable[ManagedProce
     for other in processes:
         failed[other.spec.node] = failed.get(other.spec.node, True) and other.state == "failed"
     return [node for node in managed.spec.edges if failed.get(node)]
+
+
+def optional_rest(processes: Iterable[ManagedProcess]) -> list[ManagedProcess]:
+    """Return the optional processes that are all that a run still waits for; empty: there is something else.
+
+    Who reads from one of them, directly or not, waits for it too.
+    """
+    live = [managed for managed in processes if not managed.is_over]
+    waits = {managed.spec.node for managed in live if managed.spec.options.optional}
+    for managed in reversed(live):  # producers first
+        if any(upstream.producer in waits for upstream in managed.spec.upstreams):
+            waits.add(managed.spec.node)
+    if any(managed.spec.options.kind == "capture" or managed.spec.node not in waits for managed in live):
+        return []
+    return [managed for managed in live if managed.spec.options.optional]

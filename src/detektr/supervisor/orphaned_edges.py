@@ -6,7 +6,6 @@ import logging
 
 from detektr.descriptor import stream_key
 from detektr.edge.edge import Edge
-from detektr.memory import layout
 from detektr.memory.journal import adopt_journal
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import open_status_block
@@ -17,6 +16,8 @@ _log = logging.getLogger(__name__)
 
 def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
     """Drop what the edges of a dead process still hold as `gone`, and tell their consumers that nothing more will come.
+
+    What a consumer had finished and nobody took back any more is delivered.
 
     The caller knows that the process is dead and stays so: a journal has one writer.
 
@@ -33,6 +34,7 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
             continue
         segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.inputs)
         edge = Edge(consumer, options, journal)
+        _settle_finished(folder, edge)
         count += edge.queued + edge.in_flight
         edge.drop_all("gone")
         count += _count_unannounced(folder, spec, edge)
@@ -45,6 +47,16 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
     return count
 
 
+def _settle_finished(folder: RunFolder, edge: Edge) -> None:
+    for replica in list(edge.replicas.values()):
+        node, _, number = replica.name.rpartition(".")
+        status_block = open_status_block(folder.status_block(node, int(number)), node, int(number))
+        if status_block is not None:
+            _, finished = status_block.progress(replica.session) or (0, 0)
+            status_block.close()
+            edge.finish_until(replica.session, finished)
+
+
 def _count_unannounced(folder: RunFolder, spec: NodeSpec, edge: Edge) -> int:
     """Count what a capture wrote and never announced on this edge."""
     is_capture = spec.options.kind == "capture"
@@ -53,8 +65,8 @@ def _count_unannounced(folder: RunFolder, spec: NodeSpec, edge: Edge) -> int:
     )
     if status_block is None:
         return 0
-    words = status_block.segment.words
-    key, following = stream_key(spec.node, words[layout.STATUS_WORD_RUN]), words[layout.STATUS_WORD_NEXT_SEQUENCE]
+    run, following = status_block.written
+    key = stream_key(spec.node, run)
     status_block.close()
     count = following - edge.journal.seen(key)
     if count > 0:

@@ -12,6 +12,8 @@ import os
 import re
 import signal
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -40,10 +42,14 @@ from detektr.options import (
 )
 from detektr.redaction import mask_with, register_secret, url_secrets
 from detektr.registry.node_kinds import NODE_KINDS
+from detektr.seen_time import SeenClock
 from detektr.supervisor.entry import run_node
+from detektr.supervisor.hang_watch import HangWatch
+from detektr.supervisor.managed_process import ManagedProcess
 from detektr.telemetry.log import setup_log
 from detektr.telemetry.report import ledger_table
 
+LOOK_NS = 1_000_000_000  # how often it is looked whether a frame takes too long
 SLOTS_MIN, SLOTS_MAX = 8, 1024
 BUFFER_WINDOWS = 8  # leases that the readers of a buffer without a file hold together
 
@@ -216,9 +222,12 @@ def run_standalone(spec: NodeSpec, *, metrics_port: int | None = None) -> int:
 
         server = serve_metrics(PipelineCollector(lambda: read_own(spec), spec.pipeline), "127.0.0.1", metrics_port)
         print(f"metrics: http://127.0.0.1:{server.port}/metrics", file=sys.stderr, flush=True)
+    is_over = threading.Event()
+    threading.Thread(target=_watch_work, args=(spec, is_over), name="hang watch", daemon=True).start()
     try:
         return run_node(spec, at_end=_print_ledger)
     finally:
+        is_over.set()
         if server is not None:
             server.close()
 
@@ -240,6 +249,23 @@ def read_own(spec: NodeSpec) -> tuple[list[EdgeLedger], list[NodeSnapshot]]:
         snapshots.append(snapshot.snapshot())
         snapshot.close()
     return ledgers, snapshots
+
+
+def _watch_work(spec: NodeSpec, is_over: threading.Event) -> None:
+    """Tell in the log when one frame takes this process too long, and where its code is: no supervisor would."""
+    clock, managed = SeenClock(time.monotonic_ns()), ManagedProcess(spec)
+    hangs = HangWatch(RunFolder(spec.pipeline), lambda name, lines: _write_lines(lines), clock.seen_ns)
+    while not is_over.wait(LOOK_NS / 1e9):
+        now_ns = time.monotonic_ns()
+        clock.look(now_ns)
+        clock.expect(now_ns, now_ns + LOOK_NS)
+        _, snapshots = read_own(spec)
+        for snapshot in snapshots:
+            hangs.look(managed, snapshot, clock.seen_ns(now_ns), 0)
+
+
+def _write_lines(lines: bytes) -> None:
+    sys.stderr.write(lines.decode(errors="replace"))
 
 
 def _print_ledger(node: Node) -> None:

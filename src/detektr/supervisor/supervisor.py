@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import selectors
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -15,23 +14,25 @@ from detektr.ledger import EdgeLedger, merge
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import NodeSnapshot
 from detektr.nodes.spec import NodeSpec
+from detektr.observe.culprit import held_up
 from detektr.observe.logbook import Logbook
 from detektr.observe.run_reader import RunReader
-from detektr.options import CaptureOptions, WorkerOptions
+from detektr.options import CaptureOptions
 from detektr.redaction import mask
-from detektr.supervisor.child_process import ChildProcess, modules_of
+from detektr.supervisor.child_process import ChildProcess, ProcessGroups, modules_of
 from detektr.supervisor.fork_client import ForkServer
-from detektr.supervisor.managed_process import ManagedProcess, consumers_given_up, describe
+from detektr.supervisor.hang_watch import HangWatch
+from detektr.supervisor.managed_process import ManagedProcess, consumers_given_up, describe, optional_rest
 from detektr.supervisor.orphaned_edges import end_edges
 from detektr.supervisor.restart import describe_exit
 from detektr.supervisor.signals import SignalPipe
+from detektr.supervisor.watch import Watch
 
 RECORD_NS = 60_000_000_000  # how often the ledgers go into the audit trail
 REFUSAL_NS = 5_000_000_000  # after a first refusal the others may still say theirs for so long
 CUT_NS = 3_000_000_000  # from the drain's end until whoever is left is killed
 KILLED_NS = 5_000_000_000  # a killed process that is not gone by then waits for a device
 ABORT_NS = 2_000_000_000  # for processes that have not begun to work
-HUNG_TIMEOUTS = 3  # a frame worked on for so many of its processor's timeouts: the process hangs
 LOG_READS_MAX = 64
 _log = logging.getLogger(__name__)
 Phase = Literal["starting", "running", "draining", "cutting", "aborting"]
@@ -76,10 +77,12 @@ class Supervisor:
         self._folder, self._logbook, self._signals = folder, logbook, signals
         self._look, self._look_ns, self._change = look, look_ns, change
         self._reader = RunReader(folder)
-        self._forks = forks
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(signals.fd, selectors.EVENT_READ, ("signal", None))
+        self._forks, self._groups = forks, ProcessGroups()
+        self._watch = Watch(signals.fd)
         self._next_look_ns = self._next_record_ns = 0
+        self._hangs = HangWatch(folder, logbook.take, self._watch.seen_ns)
+        self._culprits: dict[str, str] = {}  # who waited for whom when that was last so
+        self._stopping_ns = 0  # since when the run is being stopped
         self._end_ns: int | None = None  # when the phase's time is over
         self._for_ns: int | None = None  # when the run is to be stopped
 
@@ -90,7 +93,12 @@ class Supervisor:
             return 1
         if self.stop_signal is not None:
             return 128 + self.stop_signal
-        return int(any(managed.state == "failed" and not managed.spec.options.optional for managed in self.processes))
+        return int(self.has_failed)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a node that is not optional has failed for good."""
+        return any(managed.state == "failed" and not managed.spec.options.optional for managed in self.processes)
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """Return what is known of each node, in the order of the frames: `kind`, `state`, `pids`, `restarts`, `why`."""
@@ -123,8 +131,8 @@ class Supervisor:
         """
         while any(managed.child is not None and managed.ready_ns is None for managed in self.processes):
             if self._refusals and self._end_ns is None:
-                self._end_ns = time.monotonic_ns() + REFUSAL_NS
-            if self.stop_signal is not None or (self._end_ns is not None and time.monotonic_ns() > self._end_ns):
+                self._end_ns = self._watch.now_ns() + REFUSAL_NS
+            if self.stop_signal is not None or (self._end_ns is not None and self._watch.now_ns() > self._end_ns):
                 break
             self._turn()
         self._end_ns = None
@@ -137,7 +145,7 @@ class Supervisor:
             for_ns: stop after this time, in nanoseconds; None: when the sources end, or on a signal.
         """
         self.phase, self.started_ns = "running", time.monotonic_ns()
-        self._for_ns = None if for_ns is None else self.started_ns + for_ns
+        self._for_ns = None if for_ns is None else self._watch.now_ns() + for_ns
         for managed in self.processes:
             self._go(managed)
         self._change()
@@ -148,9 +156,9 @@ class Supervisor:
         """Stop the captures; whoever is below them ends when its inputs have, or when the drain's time is over."""
         if self.phase != "running":
             return
-        self.phase = "draining"
+        self.phase, self._stopping_ns = "draining", self._watch.now_ns()
         longest_ns = max(managed.spec.options.drain_ns for managed in self.processes)
-        self._end_ns = time.monotonic_ns() + longest_ns
+        self._end_ns = self._watch.now_ns() + longest_ns
         _log.info("%s: draining, for at most %.1f s", why, longest_ns / 1e9)
         for managed in self.processes:
             if (
@@ -163,7 +171,7 @@ class Supervisor:
     def close(self) -> None:
         """End every process that is left, at once if it works already; nothing of the run lives when this returns."""
         if any(managed.child is not None for managed in self.processes):
-            now_ns = time.monotonic_ns()
+            now_ns = self._watch.now_ns()
             self.phase, self._end_ns, last_ns = "aborting", now_ns + ABORT_NS, now_ns + ABORT_NS + KILLED_NS
             for managed in self.processes:
                 managed.restart_at_ns = None
@@ -171,15 +179,19 @@ class Supervisor:
                     managed.child.hang_up()
             while (
                 left := [managed for managed in self.processes if managed.child is not None]
-            ) and time.monotonic_ns() < last_ns:
+            ) and self._watch.now_ns() < last_ns:
                 self._turn()
             for managed in left:
                 _log.critical(
                     "%s: process %s was killed and has not ended; a device holds it", managed.name, managed.pid
                 )
+        for managed in self.processes:  # whoever died in a drain, or before a restart that was planned, left its edges
+            if managed.child is None and self.started_ns:
+                end_edges(self._folder, managed.spec)
+        self._groups.close()
         self._forks.close()
         self._reader.close()
-        self._selector.close()
+        self._watch.close()
 
     def read(self) -> tuple[list[EdgeLedger], list[NodeSnapshot]]:
         """Return the ledgers and pages of this moment."""
@@ -189,12 +201,10 @@ class Supervisor:
 
     def _turn(self) -> None:
         """Wait for what comes next and deal with it."""
-        wait_s = max(0, self._next_ns() - time.monotonic_ns()) / 1e9
-        for key, _ in self._selector.select(wait_s):
-            what, managed = key.data
+        for what, managed in self._watch.wait(self._next_ns()):
             if what == "signal":
                 self._take_signals()
-            elif managed.child is None:
+            elif managed is None or managed.child is None:
                 continue  # its end came first
             elif what == "log":
                 self._take_log(managed)
@@ -202,7 +212,7 @@ class Supervisor:
                 self._take_messages(managed)
             else:
                 self._take_end(managed)
-        self._do_due(time.monotonic_ns())
+        self._do_due(self._watch.now_ns())
 
     def _next_ns(self) -> int:
         times = [self._next_look_ns, *(at_ns for at_ns in (self._end_ns, self._for_ns) if at_ns is not None)]
@@ -233,7 +243,10 @@ class Supervisor:
                     self._condemn(managed, "killed: it did not end when told to")
             return
         self.phase, self._end_ns = "cutting", now_ns + CUT_NS
-        _log.warning("drain timeout expired; the frames that are still queued are dropped (reason: stopped)")
+        blamed = self._hangs.hanging(self.processes)
+        blamed += [f"{node} takes what it gets too slowly" for node in dict.fromkeys(self._culprits.values())]
+        why = f": {'; '.join(blamed)}" if blamed else ""
+        _log.warning("drain timeout expired; the frames that are still queued are dropped (reason: stopped)%s", why)
         for managed in self.processes:
             if managed.restart_at_ns is not None:
                 managed.restart_at_ns = None
@@ -244,18 +257,22 @@ class Supervisor:
                 self._condemn(managed, "killed: not ready before the end")
 
     def _look_around(self, now_ns: int) -> None:
+        self._groups.look()
         self._forks.reap([managed.pid for managed in self.processes if managed.pid is not None])
         ledgers, snapshots = self._reader.read()
-        processes = {managed.name: managed for managed in self.processes}
-        for snapshot in snapshots:
-            managed = processes.get(f"{snapshot.node}.{snapshot.replica}")
-            if managed is None or managed.pid != snapshot.pid or not snapshot.working_since_ns:
-                continue
-            options = managed.spec.options
-            if isinstance(options, WorkerOptions):
-                limit_ns = HUNG_TIMEOUTS * options.timeout_ns
-                if now_ns - snapshot.working_since_ns > limit_ns:
-                    self._condemn(managed, f"killed: one frame took longer than {HUNG_TIMEOUTS} x {options.timeout}")
+        pages = {f"{snapshot.node}.{snapshot.replica}": snapshot for snapshot in snapshots}
+        for managed in self.processes:
+            snapshot = pages.get(managed.name)
+            if snapshot is not None and managed.pid == snapshot.pid and managed.state in ("running", "hanging"):
+                finding = self._hangs.look(managed, snapshot, now_ns, self._stopping_ns)
+                if finding is not None and finding[0] == "killed":
+                    self._condemn(managed, finding[1])
+                elif finding is not None:
+                    self._enter(managed, *finding)
+        self._culprits = held_up(ledgers, time.monotonic_ns()) or self._culprits
+        if self.phase == "running" and (rest := optional_rest(self.processes)):
+            self.stop(f"only optional nodes are left ({', '.join(managed.name for managed in rest)})")
+            self._end_ns = self._hangs.end_of(rest, pages, now_ns)
         if self.phase in ("running", "draining"):
             if now_ns >= self._next_record_ns:
                 self._next_record_ns = now_ns + RECORD_NS
@@ -270,17 +287,15 @@ class Supervisor:
             if self.phase == "running":
                 self.stop(f"signal {number}")
             elif self.phase in ("draining", "cutting") and self._signals.is_impatient(number):
-                self._end_ns = time.monotonic_ns()
+                self._end_ns = self._watch.now_ns()
 
     # -- one process ------------------------------------------------------------------------------------------------
 
     def _start(self, managed: ManagedProcess) -> None:
         managed.restart_at_ns = managed.ready_ns = managed.refusal = managed.verdict = None
-        child = managed.child = ChildProcess(managed.spec, self._forks)
-        managed.started_ns = time.monotonic_ns()
-        watched = (("control", child.control_fd), ("log", child.log_fd), ("end", child.end_fd))
-        for what, fd in watched:
-            self._selector.register(fd, selectors.EVENT_READ, (what, managed))
+        managed.child = ChildProcess(managed.spec, self._forks)
+        managed.started_ns = self._watch.now_ns()
+        self._watch.add(managed)
 
     def _try_restart(self, managed: ManagedProcess) -> None:
         try:
@@ -312,7 +327,7 @@ class Supervisor:
         if chunk:
             self._logbook.take(managed.name, chunk)
         elif chunk is None:
-            self._unwatch(managed.child.log_fd)
+            self._watch.remove(managed.child.log_fd)
         return bool(chunk)
 
     def _take_messages(self, managed: ManagedProcess) -> bool:
@@ -320,12 +335,12 @@ class Supervisor:
         assert managed.child is not None
         messages = managed.child.read_messages()
         if messages is None:
-            self._unwatch(managed.child.control_fd)
+            self._watch.remove(managed.child.control_fd)
         for message in messages or ():
             for event in message.get("events", ()):
                 self.record(event)
             if message.get("ready"):
-                managed.ready_ns = time.monotonic_ns()
+                managed.ready_ns = self._watch.now_ns()
                 if self.phase in ("running", "draining"):
                     self._go(managed)
             elif "refused" in message:
@@ -337,17 +352,17 @@ class Supervisor:
     def _take_end(self, managed: ManagedProcess) -> None:
         child = managed.child
         assert child is not None
-        status = child.try_reap()
+        status = child.try_reap(self._groups)
         if status is None:
             return
         for _ in range(LOG_READS_MAX):
             if not (self._take_messages(managed) or self._take_log(managed)):
                 break
         self._logbook.end(managed.name)
-        for fd in (child.control_fd, child.log_fd, child.end_fd):
-            self._unwatch(fd)
+        self._watch.remove(child.control_fd, child.log_fd, child.end_fd)
         child.close()
         managed.child = None
+        self._hangs.forget(managed.name)
         how = mask(managed.verdict or managed.refusal or describe_exit(status))
         if self.phase == "starting":
             self._refuse(managed, how)
@@ -367,7 +382,7 @@ class Supervisor:
 
     def _judge(self, managed: ManagedProcess, how: str, *, is_clean: bool) -> None:
         """Plan the next life of a process whose work is not done, or give it up."""
-        now_ns = time.monotonic_ns()
+        now_ns = self._watch.now_ns()
         verdict = managed.policy.judge("clean" if is_clean else "failure", managed.ready_ns, now_ns, random.random())
         is_needed = self.phase == "running" or (self.phase == "draining" and self._has_work(managed.spec.node))
         will_restart = verdict.restart_at_ns is not None and is_needed
@@ -396,14 +411,10 @@ class Supervisor:
     def _condemn(self, managed: ManagedProcess, verdict: str) -> None:
         """Kill a process; its end is dealt with when the kernel tells it."""
         if managed.child is not None and managed.verdict is None:
-            managed.verdict = verdict
+            managed.verdict = verdict + self._hangs.place(managed)
             managed.child.kill()
 
     def _enter(self, managed: ManagedProcess, state: str, why: str) -> None:
         managed.state, managed.why = state, why
         self.record(NodeStateChanged(managed.name, state, why))
         self._change()
-
-    def _unwatch(self, fd: int) -> None:
-        if fd in self._selector.get_map():
-            self._selector.unregister(fd)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from detektr.ledger import EdgeLedger, merge
 from detektr.memory.run_folder import RunFolder, state_root
 from detektr.memory.status_block import NodeSnapshot
 from detektr.nodes.spec import NodeSpec
+from detektr.observe.culprit import HeldUp
 from detektr.observe.logbook import Logbook, log_folder
 from detektr.observe.run_reader import RunReader
 from detektr.observe.run_state import write_json, write_run_state
@@ -26,6 +28,7 @@ from detektr.observe.screen import Screen
 from detektr.observe.status import describe_nodes
 from detektr.observe.table import Flow, summary
 from detektr.redaction import mask, register_secret
+from detektr.source_uri import host_and_port
 from detektr.supervisor.fork_client import ForkServer
 from detektr.supervisor.run_lock import acquire_run_lock
 from detektr.supervisor.signals import SignalPipe
@@ -46,11 +49,14 @@ class RunResult:
     """What became of a run that began and has ended."""
 
     exit_code: int
-    """0; 1: a node failed for good, or gave up every frame that it began; 128+n: ended by signal n."""
+    """0; 1: a node failed for good, or gave up every frame that it began; 128+n: ended by signal n, unless that is
+    SIGTERM and everything was drained."""
     edges: tuple[EdgeLedger, ...]
     """The ledger of every edge; empty: it was ended before any frame flowed."""
     report: Mapping[str, Any]
     """The same with all nodes, as plain values: what `--report` writes."""
+    held_up: tuple[str, ...] = ()
+    """Who held up whom where frames were lost before it, a line each."""
 
     @property
     def unaccounted(self) -> int:
@@ -67,7 +73,7 @@ def run_up(
         The exit code of the run; 1 also where the report could not be written.
     """
     result = run_pipeline(path, forks, for_ns=for_ns, report=report, quiet=quiet)
-    _print(ledger_table(result.edges) if result.edges else "ended before any frame flowed")
+    _print(ledger_table(result.edges, result.held_up) if result.edges else "ended before any frame flowed")
     if report is not None:
         try:
             write_json(report, result.report)
@@ -89,7 +95,9 @@ def run_pipeline(
         report: where a report will be written: refused before the start where that cannot be; None: nowhere.
         quiet: no table, and no log lines but warnings and errors.
     Returns:
-        What became of it.
+        What became of it. The exit code is 0; 1: a node failed for good, or gave up every frame that it began, or the
+        report could not be written; 128+n: ended by signal n, where that is not SIGTERM, or what was queued could not
+        be drained.
     Raises:
         RefusedError: the file, the machine or a node refused; nothing is left behind.
     """
@@ -113,7 +121,8 @@ def run_pipeline(
         finally:
             folder.sweep()
             lock.close()
-    return RunResult(run.exit_code, tuple(merge(run.ledgers)) if run.has_begun else (), run.report())
+    edges = tuple(merge(run.ledgers)) if run.has_begun else ()
+    return RunResult(run.exit_code, edges, run.report(), tuple(run.held_up.words(edges)))
 
 
 def _check_report(path: Path) -> None:
@@ -161,7 +170,7 @@ class _Run:
             look_ns=LOOK_LIVE_NS if self._screen.is_live else LOOK_NS,
             change=self._write_run_state,
         )
-        self._flow = Flow()
+        self._flow, self.held_up = Flow(), HeldUp()
         self._begun_ns, self._begun_utc_ns = time.monotonic_ns(), time.time_ns()
         self._next_summary_ns = 0
         self._seconds = 0.0
@@ -219,11 +228,17 @@ class _Run:
 
     @property
     def exit_code(self) -> int:
-        """The supervisor's; 1 also where a consumer that is not optional was delivered nothing of what it got."""
+        """The supervisor's; 0 after a SIGTERM that was drained; 1 where a consumer was delivered nothing that it got.
+
+        What becomes of consumers that are optional does not count.
+        """
         nodes = self.pipeline.options.nodes
-        names = [edge.consumer for edge in undelivered(self.ledgers)]
-        has_none = any(name in nodes and not nodes[name].optional for name in names)
-        return self.supervisor.exit_code or int(has_none)
+        needed = [edge for edge in self.ledgers if edge.consumer in nodes and not nodes[edge.consumer].optional]
+        code = self.supervisor.exit_code
+        is_cut = self.supervisor.has_failed or any(edge.dropped.get("stopped") for edge in needed)
+        if code == 128 + signal.SIGTERM and not is_cut:
+            code = 0
+        return code or int(bool(undelivered(needed)))
 
     def report(self) -> dict[str, Any]:
         """Build the report of the ended run."""
@@ -256,7 +271,7 @@ class _Run:
             collector = PipelineCollector(read, options.name, supervision)
             server = serve_metrics(collector, options.metrics.host, options.metrics.port)
             self._closing += [reader.close, server.close]
-            self._metrics = f"http://{options.metrics.host}:{server.port}/metrics"
+            self._metrics = f"http://{host_and_port(options.metrics.host, server.port)}/metrics"
             self._write_run_state()
 
     def _write_run_state(self) -> None:
@@ -276,6 +291,7 @@ class _Run:
 
     def _show(self, ledgers: list[EdgeLedger], snapshots: list[NodeSnapshot]) -> None:
         now_ns = time.monotonic_ns()
+        self.held_up.look(ledgers, now_ns)
         nodes = describe_nodes(self.supervisor.describe(), ledgers, snapshots)
         self._supervised = nodes
         rows = self._flow.rows(now_ns, nodes, ledgers, snapshots)

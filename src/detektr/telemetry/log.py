@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from detektr.errors import RefusedError
-from detektr.redaction import mask
+from detektr.redaction import disarm, mask
 
 LEVELS = ("debug", "info", "warning", "error")
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -43,10 +43,11 @@ class LineFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             text = f"{text}: {describe(record.exc_info[1])}"
             if self._with_traceback:
-                lines = "\n" + self.formatException(record.exc_info)
+                trace = mask(self.formatException(record.exc_info))
+                lines = "".join(f"\n{disarm(line)}" for line in trace.splitlines())
         # Before the line breaks become visible ones, or a URL at a line's end would swallow the next line.
-        text = mask(text).replace("\r", "\\r").replace("\n", "\\n")
-        return f"{moment}.{int(record.msecs):03d} {record.levelname} {self._node}: {text}{mask(lines)}"
+        text = disarm(mask(text))
+        return f"{moment}.{int(record.msecs):03d} {record.levelname} {self._node}: {text}{lines}"
 
 
 def setup_log(node: str) -> None:

@@ -17,7 +17,7 @@ from detektr.memory.status_block import AGE_BUCKETS_NS, STATES, NodeSnapshot
 from detektr.telemetry.endpoint import Answer, Endpoint
 from detektr.telemetry.log import describe
 
-EXPORTED_STATES = (*STATES, "restarting")  # the last one only a supervisor can say
+EXPORTED_STATES = (*STATES, "restarting", "hanging")  # the last two only a supervisor can say
 # Whole octaves (0.4 ms to 0.8 s), then every second one (to 52 s): enough for a quantile, a third of the series.
 AGE_STEPS = (4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 30, 34, 38)
 _AGE_LABELS = tuple(str(AGE_BUCKETS_NS[step] / 1e9) for step in AGE_STEPS)

@@ -21,6 +21,46 @@ def undelivered(edges: Iterable[EdgeLedger]) -> list[EdgeLedger]:
     return [edge for edge in merge(edges) if edge.dead_lettered and not edge.delivered]
 
 
+def has_reached(edges: Iterable[EdgeLedger]) -> bool:
+    """Whether anything came as far as somebody wanted it: what a buffer only passed on to nobody has not."""
+    whole = merge(edges)
+
+    def reaches(edge: EdgeLedger, passed: frozenset[str]) -> bool:
+        further = [other for other in whole if other.producer == edge.consumer and other.offered]
+        is_last = not further or edge.consumer in passed
+        return edge.delivered > 0 and (is_last or any(reaches(other, passed | {edge.consumer}) for other in further))
+
+    return any(reaches(edge, frozenset()) for edge in whole)
+
+
+def final_words(edges: Iterable[EdgeLedger]) -> list[str]:
+    """Say what a run did not do, though its ledger adds up: a line for each edge that gave frames up, or for all."""
+    whole = merge(edges)
+    lines = []
+    for edge in whole:
+        if edge.dead_lettered:
+            what = "NOT ALL WAS DELIVERED" if edge.delivered else "NOTHING WAS DELIVERED"
+            lines.append(
+                f"{what} from {edge.producer} to {edge.consumer}: of {edge.offered} offered,"
+                f" {edge.dead_lettered} were dead-lettered; the log of {edge.consumer} says why"
+            )
+    if whole and not has_reached(whole) and not any(edge.dead_lettered for edge in whole):
+        consumers = {edge.consumer for edge in whole}
+        sources = [edge for edge in whole if edge.producer not in consumers]
+        offered = sum(edge.offered for edge in sources)
+        drops = {
+            reason: sum(edge.dropped.get(reason, 0) for edge in whole) for edge in whole for reason in edge.dropped
+        }
+        why = ", ".join(f"{reason} {count}" for reason, count in drops.items() if count)
+        first = ", ".join(dict.fromkeys(edge.producer for edge in sources))
+        lines.append(
+            f"NOTHING WAS DELIVERED: {first} offered {offered}, dropped: {why or 'none'}; the log says why"
+            if offered
+            else f"NOTHING WAS DELIVERED: nothing was offered by {first}; the log says why"
+        )
+    return lines
+
+
 def build_report(
     pipeline: str, seconds: float, nodes: Mapping[str, dict[str, Any]], edges: Iterable[EdgeLedger]
 ) -> dict[str, Any]:
@@ -44,21 +84,16 @@ def build_report(
     }
 
 
-def ledger_table(edges: Iterable[EdgeLedger]) -> str:
+def ledger_table(edges: Iterable[EdgeLedger], more: Iterable[str] = ()) -> str:
     """Write the ledgers as an aligned table, one row an edge; the last line says what is unaccounted for.
 
-    Before it a line for each edge that delivered nothing.
+    Before it stand the `final_words`, and then `more` lines.
     """
     whole = merge(edges)
     rows = [_HEADINGS, *(_row(edge) for edge in whole)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     lines = [_aligned(row, widths) for row in rows] if whole else ["no edges"]
-    lines += [
-        f"NOTHING WAS DELIVERED from {edge.producer} to {edge.consumer}: of {edge.offered} offered,"
-        f" {edge.dead_lettered} were dead-lettered; the log of {edge.consumer} says why"
-        for edge in undelivered(whole)
-    ]
-    return "\n".join([*lines, f"unaccounted: {count_unaccounted(whole)}"])
+    return "\n".join([*lines, *final_words(whole), *more, f"unaccounted: {count_unaccounted(whole)}"])
 
 
 def _row(edge: EdgeLedger) -> tuple[str, ...]:

@@ -79,3 +79,10 @@ class RemoteDoorbell:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def ring_once(path: Path) -> None:
+    """Wake the process whose doorbell lies there, if there is one."""
+    doorbell = RemoteDoorbell(path)
+    doorbell.ring()
+    doorbell.close()

@@ -237,3 +237,16 @@ def test_mermaid_shows_kinds_policies_and_marks_and_survives_its_own_keywords() 
         '    n0 -->|"block at 8"| n1',
         '    n1 -->|"block at 256"| n2',
     ]
+
+
+def test_no_edge_to_an_optional_node_blocks() -> None:
+    nodes: dict[str, NodeOptions] = {
+        "cam": CaptureOptions(source="clip.mp4"),
+        "work": ProcessorOptions(input="cam", use="a:b"),
+        "log": SinkOptions(input="work", use="a:b"),
+        "hook": SinkOptions(input="work", use="a:b", optional=True),
+    }
+    graph, faults = build_graph(nodes)
+    assert graph is not None and faults == []
+    policies = {edge.consumer: (edge.when_full, edge.is_optional) for edge in graph.edges}
+    assert policies == {"work": ("block", False), "log": ("block", False), "hook": ("drop-oldest", True)}

@@ -591,3 +591,50 @@ def test_an_announcement_that_no_cell_can_hold_is_refused_and_leases_nothing() -
     assert bench.edge.is_empty
     bench.offer_now(0)
     assert bench.edge.in_flight == 1
+
+
+def test_an_optional_consumer_that_is_too_slow_blocks_nobody_and_the_reason_says_whose_fault_it_was() -> None:
+    bench = Bench(when_full="drop-oldest", mark=2, is_optional=True)
+    bench.offer(0, 1, 2, 3)
+    assert bench.edge.has_room(0)
+    assert dropped(bench) == {"consumer_slow": 2}
+    assert bench.outcomes() == [("dropped", 0, "consumer_slow"), ("dropped", 1, "consumer_slow")]
+
+
+def test_the_journal_says_since_when_a_producer_waits_for_room() -> None:
+    bench = Bench(mark=2, low=1)
+    bench.offer(0, 1)
+    for now_ns in (5, 9):
+        bench.edge.note_full(now_ns)
+        assert bench.reader.ledger().full_since_ns == 5
+    bench.attach()
+    bench.lease_queued()
+    bench.edge.note_full(11)
+    assert bench.reader.ledger().full_since_ns == 0
+    dropping = Bench(when_full="drop-newest", mark=2)
+    dropping.offer(0, 1, 2)
+    dropping.edge.note_full(5)
+    assert dropping.reader.ledger().full_since_ns == 0
+
+
+def test_time_that_the_producer_did_not_see_ends_no_lease() -> None:
+    bench = Bench(timeout_ns=100)
+    bench.attach()
+    bench.offer(0)
+    bench.lease_queued(now_ns=10)
+    bench.edge.forgive(1000)
+    bench.edge.expire(1100)
+    assert bench.edge.hanging == [] and bench.edge.in_flight == 1
+    bench.edge.expire(1111)
+    assert bench.edge.hanging == [("motion.0", 1010)] and bench.edge.in_flight == 0
+
+
+def test_what_a_replica_had_finished_when_nobody_took_it_back_is_delivered() -> None:
+    bench = Bench()
+    bench.attach()
+    bench.offer(0, 1, 2)
+    bench.lease_queued()
+    bench.edge.finish_until(7, 2)
+    bench.edge.finish_until(8, 3)
+    ledger = bench.reader.ledger()
+    assert (ledger.delivered, ledger.in_flight, ledger.unaccounted) == (2, 1, 0)

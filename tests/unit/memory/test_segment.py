@@ -137,3 +137,16 @@ def test_what_a_killed_maker_left_half_made_goes_when_its_successor_makes_it(shm
     assert sorted(path.name for path in shm_dir.iterdir()) == [".camera.10.ring.77", "camera.1.ring"]
     for path in shm_dir.iterdir():
         path.unlink()
+
+
+def test_a_limit_on_the_size_of_files_is_not_called_a_want_of_memory(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        with pytest.raises(NoRoomError) as refused:
+            create_segment(tmp_path / "a.ring", 2 << 20, lambda segment: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "a.ring needs 2.0 MiB and this process may have files of at most 1.0 MiB (ulimit -f)" in str(refused.value)
+    assert "shared memory" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []

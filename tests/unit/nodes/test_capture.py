@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from detektr.memory import layout
 from detektr.nodes.frame_writer import WrittenFrame
 from detektr.nodes.publish_queue import PublishQueue
 from tests.harness.interpreted import interpreted
@@ -63,7 +62,7 @@ def test_what_comes_at_the_very_end_of_a_drain_is_counted_too() -> None:
 
 
 def test_a_ring_stays_whose_first_frame_comes_while_an_older_one_is_let_go() -> None:
-    status_block = {layout.STATUS_WORD_EPOCH: 2, layout.STATUS_WORD_NEXT_SEQUENCE: 0}
+    status_block = SimpleNamespace(epoch=2, next_sequence=0)
     writer = _writer.FrameWriter("cam", "cam", 1, 3, SimpleNamespace(), status_block)
     node = new_node(status_block=status_block, _writer=writer)
 
@@ -75,7 +74,7 @@ def test_a_ring_stays_whose_first_frame_comes_while_an_older_one_is_let_go() -> 
             """Let the thread go on, as unmapping does: a frame into the newest ring, then another size."""
             self.is_open = False
             node._queue.put(WrittenFrame(9, 2, 0, 5, b"frame"), 0)
-            status_block[layout.STATUS_WORD_EPOCH] = 3
+            status_block.epoch = 3
 
     rings: Any = {1: Ring(), 2: Ring()}
     writer.rings._rings = rings

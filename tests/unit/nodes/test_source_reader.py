@@ -86,7 +86,7 @@ def test_a_file_is_read_once_to_its_end_and_closed(open_in_turn: Any, status_blo
     assert reader.wait_open()
     assert [reader.read(), reader.read(), reader.read()] == [*pictures, None]
     assert source.is_closed and not reader.wait_open()
-    assert [status_block[word] for word in _module._LEFT_OUT] == [1, 2, 3]
+    assert status_block.left_out == (1, 2, 3)
     assert status_block[layout.STATUS_WORD_RECONNECTS] == 0
 
 
@@ -125,7 +125,7 @@ def test_a_camera_that_is_lost_is_opened_again_and_says_meanwhile_why(
     assert told == [("connecting", "opening"), wrong, None, over, None, ("stalled", "reset"), None]
     assert ended.is_closed and failing.is_closed
     assert status_block[layout.STATUS_WORD_RECONNECTS] == 3
-    assert [status_block[word] for word in _module._LEFT_OUT] == [3, 6, 9], "counts go on over connections"
+    assert status_block.left_out == (3, 6, 9), "counts go on over connections"
     assert "unauthorized: wrong password; trying again in 0.0 s" in caplog.text
     assert "reading a source: gray 8x8, by hand" in caplog.text
 

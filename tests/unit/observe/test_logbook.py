@@ -116,3 +116,12 @@ def test_a_line_from_before_midnight_that_comes_after_it_keeps_its_day() -> None
     assert logbook._day("23:59:59.900 INFO a.0: late", midnight) == "2030-05-01"
     assert logbook._day("00:00:00.900 INFO a.0: on time", midnight) == "2030-05-02"
     assert logbook._day("12:00:00.000 INFO a.0: on time", noon) == "2030-05-02"
+
+
+def test_a_print_of_user_code_commands_no_terminal(tmp_path: Path) -> None:
+    shown: list[str] = []
+    book = Logbook(tmp_path, shown.append)
+    book.take("motion.0", b"\x1b[31mred\x1b[0m\n")
+    book.close(5)
+    assert shown[0].endswith("PRINT motion.0: \\x1b[31mred\\x1b[0m")
+    assert "\x1b" not in (tmp_path / "motion.0.log").read_text()

@@ -133,3 +133,25 @@ def test_folder_without_permission_is_refused(tmp_path: Path) -> None:
 def test_limit_out_of_range_is_refused(path: Path, wrong: dict[str, int]) -> None:
     with pytest.raises(RefusedError, match="is out of range"):
         JsonLines(path, **wrong)
+
+
+def test_two_sinks_on_one_file_with_rotation_lose_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    sinks = [JsonLines(path, rotate_bytes=limit, keep=900) for limit in (100, 100, None)]
+    for number in range(600):
+        sinks[number % 7 % 3].write({"number": number})
+    for sink in sinks:
+        sink.close()
+    lines = [json.loads(line) for file in tmp_path.iterdir() for line in file.read_text().splitlines()]
+    assert sorted(line["number"] for line in lines) == list(range(600))
+    assert len(list(tmp_path.iterdir())) > 50
+
+
+def test_a_file_that_another_program_moved_away_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    sink = JsonLines(path)
+    sink.write({"number": 0})
+    path.rename(tmp_path / "old")
+    sink.write({"number": 1})
+    sink.close()
+    assert (tmp_path / "old").read_text() + path.read_text() == '{"number": 0}\n{"number": 1}\n'

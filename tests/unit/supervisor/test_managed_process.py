@@ -10,8 +10,8 @@ from detektr.memory.run_folder import RunFolder
 from detektr.nodes.spec import NodeSpec
 from detektr.observe.logbook import Logbook
 from detektr.observe.node_state import node_state, worst
-from detektr.options import ProcessorOptions
-from detektr.supervisor.managed_process import ManagedProcess, describe
+from detektr.options import CaptureOptions, ProcessorOptions, SinkOptions
+from detektr.supervisor.managed_process import ManagedProcess, describe, optional_rest
 
 EDGE = EdgeOptions(mark=4, low=3, when_full="block", inputs=1, window_total=4, payload_bytes=64)
 
@@ -74,3 +74,24 @@ def test_node_is_described_by_all_its_processes() -> None:
     first.state, second.state, second.why, second.restarts = "running", "failed", "killed", 2
     expected = {"kind": "processor", "state": "failed", "pids": [], "restarts": 2, "why": "killed"}
     assert describe([first, second]) == {"motion": expected}
+
+
+def managed(node: str, kind: str, inputs: tuple[str, ...], *, is_over: bool = False, optional: bool) -> ManagedProcess:
+    options = (
+        CaptureOptions(source="a.mp4") if kind == "capture" else SinkOptions(input="x", use="a:b", optional=optional)
+    )
+    upstreams = tuple(Upstream(producer=name, producer_replica=0, consumer=node, window=1) for name in inputs)
+    one = ManagedProcess(NodeSpec(pipeline="p", node=node, options=options, upstreams=upstreams))
+    one.restart_at_ns = None if is_over else 1  # it lives, or will
+    return one
+
+
+def test_a_run_that_waits_for_optional_nodes_alone_knows_it() -> None:
+    log = managed("log", "sink", ("extra",), optional=False)
+    extra = managed("extra", "sink", ("cam",), optional=True)
+    work = managed("work", "sink", ("cam",), optional=False)
+    cam = managed("cam", "capture", (), optional=False)
+    assert optional_rest([log, extra, work, cam]) == []
+    assert optional_rest([log, extra, work]) == []
+    assert optional_rest([log, extra]) == [extra], "who reads from it waits for it too"
+    assert optional_rest([log]) == [] and optional_rest([]) == []

@@ -103,3 +103,17 @@ def test_end_of_a_thread_by_an_exception_is_one_line(capsys: pytest.CaptureFixtu
     text = capsys.readouterr().err
     assert re.search(r"CRITICAL cam: thread decoder ended: ZeroDivisionError: .* \(test_log\.py:\d+\)\n$", text)
     assert text.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J\x1b]0;gone\x07", "\\x1b[2J\\x1b]0;gone\\x07"),
+        ("\x9b31mred", "\\x9b31mred"),
+        ("a\rb\nc\bd", "a\\rb\\nc\\x08d"),
+        ("tab\tand \u00fcml\u00e4ut \u4f60", "tab\tand \u00fcml\u00e4ut \u4f60"),
+    ],
+)
+def test_no_command_reaches_the_terminal_by_a_log_line(text: str, shown: str) -> None:
+    record = logging.LogRecord("detektr", logging.ERROR, "", 1, "%s", (text,), None)
+    assert log.LineFormatter("motion.0", with_traceback=False).format(record).endswith(f"motion.0: {shown}")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from detektr.ledger import EdgeLedger
-from detektr.telemetry.report import build_report, ledger_table, undelivered
+from detektr.telemetry.report import build_report, final_words, ledger_table, undelivered
 
 CAMERA = EdgeLedger("camera", "buffer", offered=300, delivered=290, dropped={"ring_full": 4, "queue_full": 6})
 MOTION_0 = EdgeLedger("motion", "events", offered=5, delivered=5, dropped={"too_old": 0})
@@ -35,6 +35,7 @@ def test_table_is_aligned_and_ends_with_what_is_unaccounted() -> None:
         "camera -> buffer      300        290       10              0       0          0            0  "
         "ring_full 4, queue_full 6",
         "motion -> events       14         11        0              1       0          2            2",
+        "NOT ALL WAS DELIVERED from motion to events: of 14 offered, 1 were dead-lettered; the log of events says why",
         "unaccounted: 0",
     ]
 
@@ -48,10 +49,23 @@ def test_an_edge_whose_every_frame_was_given_up_is_said_loudly() -> None:
     one = EdgeLedger("buffer", "faces", offered=90, delivered=1, dead_lettered=89)
     none = EdgeLedger("buffer", "plates", offered=10, dropped={"stopped": 10})
     assert [edge.consumer for edge in undelivered([dead, one, none])] == ["motion"]
-    assert ledger_table([dead, one, none]).splitlines()[-2:] == [
+    assert ledger_table([dead, one, none]).splitlines()[-3:] == [
         "NOTHING WAS DELIVERED from buffer to motion: of 90 offered, 80 were dead-lettered; the log of motion says why",
+        "NOT ALL WAS DELIVERED from buffer to faces: of 90 offered, 89 were dead-lettered; the log of faces says why",
         "unaccounted: 0",
     ]
+
+
+def test_a_run_that_delivered_nothing_at_all_says_so_in_its_last_lines() -> None:
+    silent = [EdgeLedger("camera", "buffer"), EdgeLedger("buffer", "motion")]
+    assert final_words(silent) == ["NOTHING WAS DELIVERED: nothing was offered by camera; the log says why"]
+    passed_on = [
+        EdgeLedger("camera", "buffer", offered=9, delivered=9),
+        EdgeLedger("buffer", "motion", offered=9, dropped={"stopped": 9}),
+    ]
+    assert final_words(passed_on) == ["NOTHING WAS DELIVERED: camera offered 9, dropped: stopped 9; the log says why"]
+    no_events = [EdgeLedger("camera", "motion", offered=9, delivered=9), EdgeLedger("motion", "events")]
+    assert final_words(no_events) == [] and final_words([]) == []
 
 
 def test_parts_of_an_edge_are_added_up_before_they_are_called_undelivered() -> None:

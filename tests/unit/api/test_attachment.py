@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import select
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +48,10 @@ def test_within_with_nothing_is_opened_while_nobody_is_there(shm_dir: Path, capl
     with detektr.attach("demo/buffer"):
         assert list(shm_dir.iterdir()) == []
     assert "waiting for demo/buffer (pipeline 'demo' does not run)" in caplog.text
+
+
+def test_a_process_whose_select_was_patched_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(select, "epoll")  # as gevent.monkey.patch_all() does
+    monkeypatch.setitem(sys.modules, "gevent", types.ModuleType("gevent"))
+    with pytest.raises(RefusedError, match="attach: gevent has patched the module `select`"):
+        detektr.attach("demo/buffer")

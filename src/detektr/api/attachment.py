@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+import select
+import sys
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -12,7 +14,6 @@ from types import TracebackType
 from detektr.edge.subscriber import EdgeSubscriber, Upstream
 from detektr.errors import NoRoomError, OverwrittenError, RefusedError, WireError
 from detektr.frame import Frame
-from detektr.memory import layout
 from detektr.memory.announcement import Lease
 from detektr.memory.run_folder import NAME, RunFolder
 from detektr.memory.status_block import StatusBlock, acquire_status_block, open_status_block
@@ -53,7 +54,7 @@ def attach(
     Returns:
         An iterator of frames, to be closed: use it in `with`.
     Raises:
-        RefusedError: target, name, window or policy is none.
+        RefusedError: target, name, window or policy is none, or `select` was patched in this process.
     """
     return Frames(target, name=name, window=window, when_full=when_full, wait_s=wait_s, announce=announce)
 
@@ -79,6 +80,12 @@ class Frames:
             raise RefusedError(f"attach: {name!r} is not a name; use a letter, then up to 31 letters, digits, _ or -")
         if not 1 <= window <= 1024:
             raise RefusedError(f"attach: window={window}; write 1 to 1024 (frames)")
+        if not hasattr(select, "epoll"):  # gevent's and eventlet's monkey patches take it away
+            by = next((name for name in ("gevent", "eventlet") if name in sys.modules), "something")
+            raise RefusedError(
+                f"attach: {by} has patched the module `select` of this process and taken away epoll, where frames are"
+                " waited for; attach in a process that is not patched, or, with gevent, use patch_all(select=False)"
+            )
         if when_full not in ("drop-oldest", "drop-newest", "block"):
             raise RefusedError(f"attach: when_full={when_full!r}; write drop-oldest, drop-newest or block")
         if announce not in ("zmq", "shm"):
@@ -198,7 +205,7 @@ class Frames:
 
     def _refuse(self, attachment: _Attachment, lease: Lease) -> None:
         self.refused += 1
-        attachment.status_block[layout.STATUS_WORD_REFUSED] += 1
+        attachment.status_block.count_refused()
         attachment.subscriber.fail((lease.key, lease.sequence), "overwritten", FailureKind.OVERWRITTEN)
         attachment.subscriber.flush()  # now: it may be the only lease that we are granted
 
@@ -301,12 +308,12 @@ class _Attachment:
         """
         for message in self.link.receive():
             if isinstance(message, WireError):
-                self.status_block[layout.STATUS_WORD_WIRE_ERRORS] += 1
+                self.status_block.count_wire_error()
             elif isinstance(message, Welcome | Refusal | Announce) and self.subscriber.owns(message.session):
                 try:
                     self.subscriber.handle(message, now_ns)
                 except WireError:
-                    self.status_block[layout.STATUS_WORD_WIRE_ERRORS] += 1
+                    self.status_block.count_wire_error()
                 if isinstance(message, Welcome):
                     self._refusals = 0
                 if isinstance(message, Refusal):
