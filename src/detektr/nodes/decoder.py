@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from detektr.descriptor import pack_fields
 from detektr.errors import NoRoomError, SourceError
+from detektr.fault_text import fault_text
 from detektr.memory import layout
 from detektr.memory.ring import RingFacts, RingWriter
 from detektr.memory.status_block import StatusBlock
@@ -118,7 +119,7 @@ class Decoder:
                 except SourceError as fault:
                     if not self.is_live:
                         raise
-                    trouble = fault.state, str(fault)
+                    trouble = fault.state, fault_text(fault)
                 if not self.is_live or self.is_stopped.is_set():
                     break
                 good_ns = time.monotonic_ns() - self._good_since_ns if self._good_since_ns else 0

@@ -9,6 +9,7 @@ import msgpack
 
 from detektr.descriptor import stream_key
 from detektr.errors import ResultError
+from detektr.fault_text import fault_text
 from detektr.frame import Frame
 
 
@@ -51,7 +52,7 @@ class EventStream:
             try:
                 payload: bytes = msgpack.packb({**about, "data": dict(event)}, default=_plain)
             except (TypeError, ValueError, OverflowError) as fault:  # too deep, too large a number, or not plain
-                raise ResultError(f"process() returned an event that cannot be packed: {fault}") from fault
+                raise ResultError(f"process() returned an event that cannot be packed: {fault_text(fault)}") from fault
             if len(payload) > self.event_bytes:
                 raise ResultError(
                     f"event of {len(payload)} bytes; {self.node} takes {self.event_bytes}: raise its event_bytes"
@@ -59,7 +60,8 @@ class EventStream:
             try:  # as sinks will, so that what they cannot read is refused here
                 msgpack.unpackb(payload, strict_map_key=False, object_pairs_hook=_check_keys)
             except (TypeError, ValueError) as fault:
-                raise ResultError(f"process() returned an event that cannot be read back: {fault}") from fault
+                what = "process() returned an event that cannot be read back"
+                raise ResultError(f"{what}: {fault_text(fault)}") from fault
             packed.append(payload)
         return packed
 
