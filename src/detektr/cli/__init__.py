@@ -8,6 +8,7 @@ import typer
 
 from detektr.cli import machine, nodes, pipelines
 from detektr.cli.answering import PLAIN
+from detektr.standard_streams import open_streams
 
 app = typer.Typer(
     help="Video dataflow on one machine, every frame accounted for.", pretty_exceptions_enable=False, **PLAIN
@@ -20,6 +21,7 @@ app.add_typer(machine.shm_app, name="shm")
 
 def main() -> None:
     """Answer the command line."""
+    open_streams()
     app(prog_name="detektr")
 
 

@@ -166,7 +166,12 @@ def _run_standalone(
     given: dict[str, Any],
     metrics_port: int | None,
 ) -> None:
-    from detektr.supervisor.entry import leave
+    from detektr.nodes.ending import Ending
+    from detektr.standard_streams import keep_streams
+    from detektr.supervisor.entry import end_process
     from detektr.supervisor.standalone import run_standalone, spec_for
 
-    leave(run_standalone(spec_for(kind, file, node, replica, pipeline, name, given), metrics_port=metrics_port))
+    spec = spec_for(kind, file, node, replica, pipeline, name, given)
+    keep_streams()
+    ending = Ending(spec, None)
+    end_process(run_standalone(spec, metrics_port=metrics_port, ending=ending), ending)

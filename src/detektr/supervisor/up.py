@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -24,19 +23,24 @@ from detektr.observe.run_state import write_json, write_run_state
 from detektr.observe.screen import Screen
 from detektr.observe.status import describe_nodes
 from detektr.observe.table import Flow, summary
+from detektr.open_files import check_open_files
 from detektr.redaction import mask, register_secret
 from detektr.supervisor.fork_client import ForkServer
 from detektr.supervisor.run_lock import acquire_run_lock
 from detektr.supervisor.signals import SignalPipe
 from detektr.supervisor.supervisor import Supervisor
 from detektr.telemetry.log import setup_log
-from detektr.telemetry.report import build_report, ledger_table, undelivered
+from detektr.telemetry.report import build_report, count_unaccounted, ledger_table, undelivered
 
 LOOK_LIVE_NS = 1_000_000_000  # the table in a terminal
 LOOK_NS = 2_000_000_000
 SUMMARY_NS = 10_000_000_000
 AUDIT_CLOSE_S = 2.0
 SHOW_CLOSE_S = 1.0
+FILES_OWN = 40  # open in any process of ours, with some to spare
+FILES_OF_PROCESS = 4  # its line, its log, where that is written to, its handle ...
+FILES_OF_READER = 2  # ... and what it writes down, mapped
+FILES_OF_PEER = 11  # on the other side of an edge: sockets, doorbell, journal and what is given back
 _log = logging.getLogger(__name__)
 
 
@@ -59,6 +63,7 @@ def run_up(
     """
     if report is not None:
         _check_report(report)
+    state_root()  # before anything runs: where there is none, logs and dead letters have no place
     pipeline = load_pipeline(path)
     for secret in pipeline.secrets:
         register_secret(secret)
@@ -77,17 +82,15 @@ def run_up(
         finally:
             folder.sweep()
             lock.close()
-    if run.has_begun:
-        _print(ledger_table(run.ledgers))
-    else:
-        _print("ended before any frame flowed")
-    if report is not None:
+    code = run.exit_code
+    if report is not None:  # first: whoever reads what is printed may have left
         try:
             write_json(report, run.report())
         except OSError as fault:
             _log.error("--report %s: it could not be written at the end: %s", report, fault.strerror)
-            return run.exit_code or 1
-    return run.exit_code
+            code = code or 1
+    print(ledger_table(run.ledgers) if run.has_begun else "ended before any frame flowed", flush=True)
+    return code
 
 
 def _check_report(path: Path) -> None:
@@ -116,7 +119,7 @@ class _Run:
             if isinstance(handler, logging.StreamHandler):
                 handler.setStream(self._screen)
         self._logbook = Logbook(log_folder(pipeline.options.name), self._screen.line)
-        specs = plan_processes(
+        self._specs = specs = plan_processes(
             pipeline.options.name,
             pipeline.graph,
             pipeline.options.nodes,
@@ -146,8 +149,10 @@ class _Run:
         """Start everything; when this returns every node is ready, or a signal has come.
 
         Raises:
-            RefusedError: a node, the audit trail or the metrics refused.
+            RefusedError: a node, the audit trail or the metrics refused, or there may not be enough open files.
         """
+        count, needed = len(self._specs), files_needed(self._specs, self.pipeline.options.metrics.port is not None)
+        check_open_files(needed, f"{self.pipeline.path}: a pipeline of {count} processes")
         name, supervisor = self.pipeline.options.name, self.supervisor
         _log.info("starting %d processes", len(supervisor.processes))
         supervisor.warm_up()
@@ -192,11 +197,14 @@ class _Run:
 
     @property
     def exit_code(self) -> int:
-        """The supervisor's; 1 also where a consumer that is not optional was delivered nothing of what it got."""
+        """The supervisor's; 1 also where a consumer that is not optional was delivered nothing of what it got.
+
+        And 1 where a ledger does not add up, which is a defect of ours.
+        """
         nodes = self.pipeline.options.nodes
         names = [edge.consumer for edge in undelivered(self.ledgers)]
         has_none = any(name in nodes and not nodes[name].optional for name in names)
-        return self.supervisor.exit_code or int(has_none)
+        return self.supervisor.exit_code or int(has_none or count_unaccounted(self.ledgers) != 0)
 
     def report(self) -> dict[str, Any]:
         """Build the report of the ended run."""
@@ -261,15 +269,21 @@ class _Run:
             self._next_summary_ns = now_ns + SUMMARY_NS
 
 
+def files_needed(specs: Sequence[NodeSpec], has_metrics: bool) -> int:
+    """Return how many files the process of a run that has most of them open has open at once: ours, or a node's."""
+    edges = sum(len(spec.edges) for spec in specs)
+    readers = 1 + has_metrics  # each maps what all processes and edges write down
+    own = FILES_OWN + FILES_OF_PROCESS * len(specs) + FILES_OF_READER * readers * (len(specs) + edges)
+    peers = [len(spec.upstreams) + sum(_replicas(specs, consumer) for consumer in spec.edges) for spec in specs]
+    return max(own, FILES_OWN + FILES_OF_PEER * max(peers, default=0))
+
+
+def _replicas(specs: Sequence[NodeSpec], node: str) -> int:
+    return sum(spec.node == node for spec in specs)
+
+
 def _refusal(pipeline: Pipeline, refusals: Sequence[tuple[NodeSpec, str]]) -> RefusedError:
     """Return the error that lists every node that cannot begin, with the line of the file that it stands on."""
     faults = {(pipeline.document.line("nodes", spec.node), spec.node, " ".join(why.split())) for spec, why in refusals}
     lines = [f"{pipeline.path}:{line}: node {node}: {mask(why)}" for line, node, why in sorted(faults)]
     return RefusedError("\n".join([*lines, f"{pipeline.path}: refused, nothing was started"]))
-
-
-def _print(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # whoever read our output has left; the interpreter shall not stumble over it at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
