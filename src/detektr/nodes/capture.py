@@ -21,7 +21,11 @@ from detektr.nodes.node import Node
 from detektr.nodes.spec import NodeSpec
 from detektr.options import CaptureOptions, WhenFull
 from detektr.source_uri import is_live
+from detektr.sources.reconnect import SECOND_NS
+from detektr.user_boundary import flush_files
 
+DECODER_ENDS_S = 1.5  # it may wait for a camera
+TELLING_S = 0.5  # before the drain's time is over it is said that the user's code has not come to its end
 LAST_PICTURE_S = 1.0  # for the copy of one picture, at the very end of a drain
 _log = logging.getLogger(__name__)
 
@@ -185,18 +189,30 @@ class CaptureNode(Node):
             frame = self._decoder.take()
         return dropped + super().drop_rest(reason)
 
-    def close(self) -> None:
-        """Stop the decoder, leave, and take the rings away unless a supervisor will."""
+    def close_user_code(self) -> None:
+        """Stop the decoder; what yields pictures in the user's code closes in its thread, before that ends."""
         self._decoder.stop()
         if self._decoder.thread.is_alive():
-            self._decoder.thread.join(timeout=2)
+            is_user_code, left_ns = self.spec.has_user_code, self.stop_deadline_ns - time.monotonic_ns()
+            left_s = left_ns / SECOND_NS - TELLING_S if is_user_code else 0.0
+            self._decoder.thread.join(max(DECODER_ENDS_S, left_s))
+            if is_user_code and self._decoder.thread.is_alive():
+                _log.warning(
+                    "the source has not given its next picture within the drain's %s, so it is not closed, though its"
+                    " files are flushed; let it yield, or end, more often, or raise `drain`",
+                    self.spec.options.drain,
+                )
+                flush_files()
+
+    def _leave(self) -> None:
+        """Leave, and take the rings away unless a supervisor will."""
         is_own = self.control is None or self.control.is_cut
         for ring in self._rings.values():
             ring.close(unlink=is_own)
         if is_own:
             for path in self.folder.rings(self.spec.node).values():
                 path.unlink()
-        super().close()
+        super()._leave()
 
     def _tick(self, now_ns: int) -> None:
         super()._tick(now_ns)

@@ -17,6 +17,7 @@ from detektr.options import (
     RestartOptions,
     SinkOptions,
 )
+from detektr.source_uri import source_kind
 
 _KINDS: dict[str, type[NodeOptions]] = {
     "capture": CaptureOptions,
@@ -45,6 +46,14 @@ class NodeSpec:
     """Values that no output may show."""
     is_audited: bool = False
     """Whether somebody wants to hear what becomes of single frames."""
+
+    @property
+    def has_user_code(self) -> bool:
+        """Whether code of the user's runs in this process: it ends as a Python program does then."""
+        options = self.options
+        return not isinstance(options, BufferOptions) and (
+            not isinstance(options, CaptureOptions) or source_kind(options.source) == "python"
+        )
 
     def as_json(self) -> str:
         """Return the spec as JSON."""

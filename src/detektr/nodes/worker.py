@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import inspect
 import logging
 import sys
 import time
-import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,10 +18,12 @@ from detektr.edge.edge_options import ReclaimMode
 from detektr.edge.lease import HOPELESS
 from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import OverwrittenError, RefusedError, ResultError
+from detektr.fault_text import fault_line, fault_place, fault_text, fault_traceback
 from detektr.memory import layout
 from detektr.memory.journal_reader import Lease
 from detektr.nodes.node import Node
 from detektr.options import ProcessorOptions, SinkOptions
+from detektr.user_boundary import call_user, flush_files
 
 WHY_CHARS_MAX = 8000
 STINT_NS = 1_000_000  # so long the loop's other duties wait for quick work
@@ -32,14 +34,17 @@ class WorkerNode(Node):
     """Takes leases from its intakes in turn and works on each in place."""
 
     method: ClassVar[str]
+    _user: Any = None
+    _working: tuple[EdgeSubscriber, Lease] | None = None
 
     def prepare(self) -> None:
         """Import and construct the user's code, and let it open what it needs."""
         options = self.spec.options
         assert isinstance(options, ProcessorOptions | SinkOptions)
         super().prepare()
-        self._user = load_worker(options.use, options.with_, self.method, Path(self.spec.folder))
-        self._call: Callable[[Any], Any] = getattr(self._user, self.method, self._user)
+        self._user = call_user(load_worker, options.use, options.with_, self.method, Path(self.spec.folder))
+        method = getattr(self._user, self.method, self._user)
+        self._call: Callable[[Any], Any] = functools.partial(call_user, method)
         self._hook("open")
         self._turn = 0
         self._faults: dict[str, int] = {}
@@ -105,30 +110,41 @@ class WorkerNode(Node):
         is_restarting = self.is_stopping and not self.is_final
         return (is_restarting or all(subscriber.is_ended for subscriber in self.subscribers)) and self.try_end()
 
-    def close(self) -> None:
-        """Let the user's code close, then leave."""
-        if hasattr(self, "_user"):
-            try:
-                self._hook("close")
-            except BaseException as fault:  # the user's code; the node ends either way
-                _log.error("%s.close() raised %s: %s", type(self._user).__name__, type(fault).__name__, fault)
-        super().close()
+    def died(self, why: str) -> None:
+        """Count the attempt at what was being worked on; else it would come back as if nobody had touched it."""
+        if self._working is not None:
+            subscriber, lease = self._working
+            subscriber.fail((lease.key, lease.sequence), why)
+
+    def close_user_code(self) -> None:
+        """Let the user's code close, and let go of its object, which may have a `__del__` and open files."""
+        if self._user is None:
+            return
+        try:
+            self._hook("close")
+        except BaseException as fault:  # the user's code; the node ends either way
+            _log.error("%s.close() raised %s", type(self._user).__name__, fault_line(fault))
+        call_user(self._let_go)
+
+    def _let_go(self) -> None:
+        self._user, self._call = None, _ended
+        flush_files()
+        gc.collect()
 
     def _work_on(self, subscriber: EdgeSubscriber, lease: Lease, now_ns: int) -> None:
         status_block, name = self.status_block, (lease.key, lease.sequence)
         status_block.words[layout.STATUS_WORD_WORKING_SINCE_NS] = now_ns
+        self._working = subscriber, lease
         try:
-            self.work(lease, subscriber)
+            call_user(self.work, lease, subscriber)  # once more: what was returned may be code of the user's too
         except OverwrittenError:
             status_block[layout.STATUS_WORD_REFUSED] += 1
             subscriber.fail(name, "overwritten")
         except BaseException as fault:  # sys.exit() too: one frame's failure, not this process's end
             status_block[layout.STATUS_WORD_FAILURES] += 1
-            why = "".join(traceback.format_exception(fault))[-WHY_CHARS_MAX:]
+            why = fault_traceback(fault)[-WHY_CHARS_MAX:]
             why = HOPELESS + why if isinstance(fault, ResultError) else why
-            last = traceback.extract_tb(fault.__traceback__)[-1]
-            what = f"{type(fault).__name__}: {fault} ({Path(last.filename).name}:{last.lineno})"
-            kind = f"{type(fault).__name__}:{last.filename}:{last.lineno}"
+            what, kind = fault_line(fault), f"{type(fault).__name__}:{fault_place(fault)}"
             times = self._faults[kind] = self._faults.get(kind, 0) + 1
             if times.bit_count() == 1:  # 1, 2, 4, 8, ... of a kind: a fault on every frame must not drown the others
                 again = f"; {times} of this kind so far" if times > 1 else ""
@@ -137,13 +153,14 @@ class WorkerNode(Node):
             subscriber.flush()
         else:
             self.hand_on(lease, subscriber)
+        self._working = None
         status_block.words[layout.STATUS_WORD_WORKING_SINCE_NS] = 0
 
     def _hook(self, name: str) -> None:
         hook = getattr(self._user, name, None)
         if callable(hook):
             try:
-                hook()
+                call_user(hook)
             except Exception as fault:
                 if name == "close":
                     raise
@@ -191,7 +208,7 @@ def load_worker(use: str, arguments: Mapping[str, Any], method: str, folder: Pat
         else:
             signature.bind("frame", **arguments)
     except TypeError as fault:
-        raise RefusedError(f"with: {use}{signature} does not take {dict(arguments)!r}: {fault}") from None
+        raise RefusedError(f"with: {use}{signature} does not take {dict(arguments)!r}: {fault_text(fault)}") from None
     except ValueError:  # a builtin without a signature: the call itself will tell
         _log.debug("%s has no signature to check", use)
     if not is_class:
@@ -203,6 +220,11 @@ def load_worker(use: str, arguments: Mapping[str, Any], method: str, folder: Pat
 
 
 def _refusal(use: str, what: str, fault: BaseException) -> RefusedError:
-    frames = traceback.extract_tb(fault.__traceback__)
-    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return RefusedError(f"use: {use}: {what} {type(fault).__name__}{where}: {fault}; mend it, then start again")
+    at = fault_place(fault)
+    raised = f"{type(fault).__name__}{f' at {at}' if at else ''}: {fault_text(fault)}"
+    return RefusedError(f"use: {use}: {what} {raised}; mend it, then start again")
+
+
+def _ended(item: Any) -> Any:
+    """Stand for the user's code when it was let go."""
+    raise RuntimeError("the user's code was let go of, as its node ends")

@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 
 from detektr.errors import SourceError
+from detektr.fault_text import fault_text
+from detektr.fault_text import shown as safely_shown
 from detektr.options import CaptureOptions
+from detektr.user_boundary import call_user
 
 
 class UserCode:
@@ -35,7 +38,7 @@ class UserCode:
             SourceError: building it with the keys of `with` raises, or gives something without pictures.
         """
         try:
-            product: object = self._factory(**self._with)
+            product: object = call_user(self._factory, **self._with)
         except BaseException as error:  # sys.exit() too, here and below
             raise self.fault(
                 f"cannot be built: {told(error)}", f"keys of with: {', '.join(self._with) or 'none'}"
@@ -56,7 +59,7 @@ class UserCode:
         if str(folder.absolute()) not in sys.path:
             sys.path.append(str(folder.absolute()))  # last, so that a file there hides no installed module
         try:
-            found = reduce(getattr, name.split("."), importlib.import_module(module_name))
+            found = reduce(getattr, name.split("."), call_user(importlib.import_module, module_name))
         except ModuleNotFoundError as error:
             if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
                 raise self.fault(f"its module raises: {told(error)}", "install what it imports") from error
@@ -77,14 +80,14 @@ def shown(item: object) -> str:
     """Say what something is that is no picture, in short."""
     if isinstance(item, np.ndarray):
         return f"a numpy {item.dtype} array of shape {item.shape}"
-    return f"{type(item).__name__} {item!r:.60}"
+    return f"{type(item).__name__} {safely_shown(item)}"
 
 
 def told(error: BaseException) -> str:
     """Say what was raised and where, as far as the user's own code goes."""
     last = _last(error.__traceback__)
     where = "" if last is None or _is_ours(last) else f" ({_place(last)})"
-    return f"{type(error).__name__}: {error}{where}"
+    return f"{type(error).__name__}: {fault_text(error)}{where}"
 
 
 def _last(step: TracebackType | None) -> TracebackType | None:
@@ -95,7 +98,8 @@ def _last(step: TracebackType | None) -> TracebackType | None:
 
 def _is_ours(step: TracebackType | None) -> bool:
     """Whether it was raised in our call of the user's code, and not further in."""
-    return step is not None and str(step.tb_frame.f_globals.get("__name__")).startswith("detektr.sources.")
+    name = "" if step is None else str(step.tb_frame.f_globals.get("__name__"))
+    return name.startswith("detektr.sources.") or name == "detektr.user_boundary"
 
 
 def _place(step: TracebackType) -> str:
