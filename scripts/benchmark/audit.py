@@ -243,7 +243,7 @@ def _records(report: dict[str, Any], redis: Any, log: str, *, is_away: bool) -> 
 def _redis(folder: Path) -> Iterator[Any]:
     """Run the tests' Redis server."""
     sys.path.insert(0, str(HERE.parent.parent))
-    from tests.process.redis_server import run_redis
+    from tests.harness.redis_server import run_redis
 
     place = folder / "redis"
     place.mkdir()

@@ -19,7 +19,7 @@ from detektr.telemetry.audit import Audit, Trail, open_audit
 from detektr.telemetry.audit_redis import RedisStore
 from detektr.telemetry.record import Record
 from detektr.telemetry.spool import Spool
-from tests.process.redis_server import PASSWORD, STREAM, RedisServer, run_redis
+from tests.harness.redis_server import PASSWORD, STREAM, RedisServer, run_redis
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil

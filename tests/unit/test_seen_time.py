@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from detektr.seen_time import COUNTED_NS, GAPS_KEPT, LATE_NS, SeenClock
+from detektr.process.seen_time import COUNTED_NS, GAPS_KEPT, LATE_NS, SeenClock
 
 SECOND_NS = 1_000_000_000
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import re
 import select
 import sys
@@ -20,6 +21,7 @@ from detektr.memory.status_block import StatusBlock, acquire_status_block, open_
 from detektr.nodes.frame_reader import FrameReader
 from detektr.observe.run_state import read_run_state
 from detektr.options import Lane, WhenFull
+from detektr.process.standard_streams import open_missing_streams
 from detektr.wire.link import Link
 from detektr.wire.message import Announce, FailureKind, Refusal, Welcome
 
@@ -102,6 +104,7 @@ class Frames:
         self._current: tuple[Frame, Lease, Callable[[], bool]] | None = None
         self._told = ""
         self._is_over = False
+        self._owner = os.getpid()
 
     def __enter__(self) -> Frames:
         self._try_open()
@@ -121,8 +124,10 @@ class Frames:
         Raises:
             StopIteration: the producer has ended, or this was closed.
             TimeoutError: no frame came within `wait_s`; says why.
-            RefusedError: the node gives no frames, or has no room for one more guest.
+            RefusedError: the node gives no frames, or has no room for one more guest; or this process was forked from
+                the one that attached, which alone has the frames.
         """
+        self._refuse_child()
         self._give_back()
         begun_ns = time.monotonic_ns()
         limit_ns = None if self._wait_s is None else round(self._wait_s * 1e9)
@@ -152,7 +157,12 @@ class Frames:
         raise StopIteration
 
     def close(self, *, is_done: bool = True) -> None:
-        """Leave the edge, which goes with us; what was held goes back, as delivered where `is_done`."""
+        """Leave the edge, which goes with us; what was held goes back, as delivered where `is_done`.
+
+        In a forked child nothing happens: edge and frames are its parent's.
+        """
+        if os.getpid() != self._owner:
+            return
         self._is_over = True
         if is_done:
             self._give_back()
@@ -209,8 +219,16 @@ class Frames:
         attachment.subscriber.fail((lease.key, lease.sequence), "overwritten", FailureKind.OVERWRITTEN)
         attachment.subscriber.flush()  # now: it may be the only lease that we are granted
 
+    def _refuse_child(self) -> None:
+        if os.getpid() != self._owner:
+            raise RefusedError(
+                f"attach: process {os.getpid()} was forked from process {self._owner}, which attached to {self.target};"
+                " end the child in the loop's body (os._exit), or attach in it anew"
+            )
+
     def _try_open(self) -> None:
         """Open our page, socket and edge once the producer is there; nothing of ours lies in its folder before."""
+        self._refuse_child()
         if self._attachment is not None or self._is_over:
             return
         known = read_run_state(self._folder).get("nodes", {})
@@ -272,6 +290,7 @@ class _Attachment:
     def __init__(
         self, folder: RunFolder, node: str, name: str | None, window: int, when_full: WhenFull, lane: Lane
     ) -> None:
+        open_missing_streams()  # a library that writes to a closed stderr would write into a file of ours
         self.inbox = folder.inbox(node, 0)
         self.status_block = _acquire_status_block(folder, node)
         own = re.sub(r"\.0$", "", self.status_block.path.stem)

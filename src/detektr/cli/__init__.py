@@ -9,6 +9,7 @@ import typer
 
 from detektr.cli import machine, nodes, pipelines
 from detektr.cli.answering import PLAIN
+from detektr.process.standard_streams import open_streams
 
 app = typer.Typer(
     cls=nodes.NodeGroup,
@@ -25,6 +26,7 @@ app.add_typer(machine.shm_app, name="shm")
 
 def main() -> None:
     """Answer the command line."""
+    open_streams()
     # A shell's `&` lets its jobs ignore SIGINT, yet who sends it to one of them means it: see `SignalPipe`.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

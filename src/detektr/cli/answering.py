@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
@@ -9,8 +10,10 @@ from collections.abc import Callable
 from typing import Any, ParamSpec
 
 from detektr.errors import DetektrError, RefusedError
+from detektr.process.fault_text import fault_line, fault_text
 
 P = ParamSpec("P")
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.ENXIO)
 PLAIN: dict[str, Any] = {"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
 
 
@@ -37,26 +40,55 @@ def answering(command: Callable[P, int | None]) -> Callable[P, None]:
             code = command(*arguments, **options) or 0
             sys.stdout.flush()
         except DetektrError as fault:
-            code = say(str(fault), fault.exit_code)
+            code = say(fault_text(fault), fault.exit_code)
         except KeyboardInterrupt:
             code = 130
         except BrokenPipeError:  # whoever read our output has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            _silence(1)
             code = 0
+        except OSError as fault:
+            if fault.errno in (errno.EMFILE, errno.ENFILE):
+                code = say(
+                    f"{fault_text(fault)}: more than this process, or this machine, may open; raise ulimit -n", 1
+                )
+            elif not _is_output_lost(fault):
+                code = _say_defect(fault)
+            else:
+                code = say(f"the answer cannot be written: {fault.strerror}; see what its output goes to", 1)
         except Exception as fault:
-            if os.environ.get("DETEKTR_LOG", "").strip().lower() == "debug":
-                raise
-            from detektr.telemetry.log import describe
-
-            code = say(f"detektr itself has a fault: {describe(fault)}; DETEKTR_LOG=debug shows where", 1)
+            code = _say_defect(fault)
         raise SystemExit(code)
 
     return answer
+
+
+def _say_defect(fault: Exception) -> int:
+    if os.environ.get("DETEKTR_LOG", "").strip().lower() == "debug":
+        raise fault
+    return say(f"detektr itself has a fault: {fault_line(fault)}; DETEKTR_LOG=debug shows where", 1)
+
+
+def _is_output_lost(fault: OSError) -> bool:
+    """Whether what was printed cannot be written; then it is let go of, or the interpreter would stumble over it."""
+    if fault.filename is not None or fault.errno not in _UNWRITABLE:
+        return False
+    _silence(1)
+    return True
+
+
+def _silence(fd: int) -> None:
+    """Let what is still to be written to a descriptor go nowhere."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, fd)
+    os.close(nothing)
 
 
 def say(text: str, code: int) -> int:
     """Say why a command ends with `code`, without secrets; returns it."""
     from detektr.redaction import disarm, mask
 
-    print("\n".join(disarm(line) for line in mask(text).splitlines()), file=sys.stderr)
+    try:
+        print("\n".join(disarm(line) for line in mask(text).splitlines()), file=sys.stderr, flush=True)
+    except OSError:  # nor can this be written: the code says it
+        _silence(2)
     return code

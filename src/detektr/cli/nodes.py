@@ -120,13 +120,17 @@ def _run_standalone(
     replica: int = 0,
     **keys: Any,
 ) -> None:
-    from detektr.supervisor.entry import leave
+    from detektr.nodes.ending import Ending
+    from detektr.process.standard_streams import keep_streams
+    from detektr.supervisor.entry import end_process
     from detektr.supervisor.standalone import run_standalone, spec_for
 
     given = {key.rstrip("_"): value for key, value in keys.items()}
     chosen = name or (None if "use" in given else {"capture": "cam"}.get(kind.name, kind.name))
     spec = spec_for(kind.name, file, node, replica, pipeline, chosen, given)
-    leave(run_standalone(spec, metrics_port=metrics_port))
+    keep_streams()
+    ending = Ending(spec, None)
+    end_process(run_standalone(spec, metrics_port=metrics_port, ending=ending), ending)
 
 
 for _kind in NODE_KINDS.values():

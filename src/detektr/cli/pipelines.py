@@ -28,8 +28,12 @@ def _up(
 
     Ctrl-C drains it and prints the ledger.
     """
+    from detektr.process.open_files import raise_open_files
+    from detektr.process.standard_streams import keep_streams
     from detektr.supervisor.fork_client import ForkServer
 
+    keep_streams()
+    raise_open_files()  # first: what is started from here inherits it
     with ForkServer(file) as forks:
         if os.path.isfile(file):  # Path.is_file raises where a name is too long, or a folder is not for us
             forks.start()  # first: it imports while we do, and read the file

@@ -11,6 +11,7 @@ from detektr.edge.edge import Edge
 from detektr.edge.edge_options import FrameOutcome, OutcomeKind
 from detektr.errors import DetektrError
 from detektr.events import Event, FrameDeadLettered, FrameDropped, FrameRedelivered, ResultRefused
+from detektr.process.fault_text import fault_text
 
 SAVED_MAX = 10  # dead letters are saved at most ...
 SAVED_WITHIN_NS = 10_000_000_000  # ... within this time
@@ -62,7 +63,7 @@ class OutcomeReporter:
             is_storm = not self._may_save(time.monotonic_ns())
             saved = "nowhere: too many at once" if is_storm else self._save_dead_letter(outcome.payload, outcome.reason)
         except (OSError, DetektrError) as fault:  # a full disk must not stop the frames that are well
-            saved = f"nowhere: {fault}"
+            saved = f"nowhere: {fault_text(fault)}"
         self._dead_letters += 1
         if self._dead_letters.bit_count() == 1:  # 1, 2, 4, 8, ...: a fault on every frame must not drown the others
             last = _last_line(outcome.reason)

@@ -248,10 +248,21 @@ def state_root() -> Path:
     """Folder for what outlives a run (logs, dead letters, spools): DETEKTR_STATE_DIR or the user's state folder.
 
     Raises:
-        RefusedError: DETEKTR_STATE_DIR or XDG_STATE_HOME is no absolute path.
+        RefusedError: DETEKTR_STATE_DIR or XDG_STATE_HOME is no absolute path, or this user has no home folder either.
     """
     named = _named_folder("DETEKTR_STATE_DIR")
-    return named or (_named_folder("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "detektr"
+    if named is not None:
+        return named
+    above = _named_folder("XDG_STATE_HOME")
+    if above is None:
+        try:
+            above = Path.home() / ".local" / "state"
+        except RuntimeError:  # as in a container that runs as a bare number
+            raise RefusedError(
+                f"there is no folder for logs and dead letters: user {os.getuid()} has no home folder, and HOME is not"
+                " set; set DETEKTR_STATE_DIR to the absolute path of a folder that it may write to"
+            ) from None
+    return above / "detektr"
 
 
 def _named_folder(variable: str) -> Path | None:

@@ -13,6 +13,7 @@ from detektr.errors import RefusedError
 from detektr.memory import layout
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import Segment, create_segment, open_segment
+from detektr.process.user_boundary import let_go_in_child
 from detektr.registry.node_kinds import NODE_KINDS
 
 KINDS = (*NODE_KINDS, "guest")
@@ -100,7 +101,7 @@ class StatusBlock:
         self.words[layout.STATUS_WORD_STATE] = 0
         self.words[layout.STATUS_WORD_STATE_SINCE_UTC_NS] = time.time_ns()
         self.words[layout.STATUS_WORD_MODE_LENGTH] = 0
-        os.register_at_fork(after_in_child=segment.close_descriptor)
+        let_go_in_child(segment.close_descriptor)
 
     def __getitem__(self, word: int) -> int:
         """Read one word."""

@@ -19,9 +19,11 @@ from detektr.nodes.node import Node
 from detektr.nodes.publish_queue import LONGEST_NS, PublishQueue
 from detektr.nodes.source_reader import SourceReader
 from detektr.nodes.spec import NodeSpec
-from detektr.options import CaptureOptions, WhenFull
+from detektr.options import SECOND_NS, CaptureOptions, WhenFull
+from detektr.process.user_boundary import flush_files
 from detektr.source_uri import is_live
 
+TELLING_S = 0.5  # before the drain's time is over it is said that the user's code has not come to its end
 LAST_PICTURE_S = 1.0  # for the copy of one picture, at the very end of a drain
 THREAD_END_S = 2.0  # for the source to let go of the thread
 _log = logging.getLogger(__name__)
@@ -166,12 +168,24 @@ class CaptureNode(Node[CaptureOptions]):
             dropped += frame.frames
         return dropped + super().drop_rest(reason)
 
-    def close(self) -> None:
-        """Stop the thread, leave, and take the rings away unless a supervisor will."""
-        self._capture_thread.stop()
-        self._capture_thread.join(THREAD_END_S)
+    def close_user_code(self) -> None:
+        """Stop the thread; what yields pictures in the user's code closes in it, before it ends."""
+        thread = self._capture_thread
+        thread.stop()
+        is_user_code, left_ns = self.spec.has_user_code, self.stop_deadline_ns - time.monotonic_ns()
+        left_s = left_ns / SECOND_NS - TELLING_S if is_user_code else 0.0
+        if not thread.join(max(THREAD_END_S, left_s)) and is_user_code:
+            _log.warning(
+                "the source has not given its next picture within the drain's %s, so it is not closed, though its"
+                " files are flushed; let it yield, or end, more often, or raise `drain`",
+                self.spec.options.drain,
+            )
+            flush_files()
+
+    def _leave(self) -> None:
+        """Leave, and take the rings away unless a supervisor will."""
         self._writer.rings.close(unlink=self.control is None or self.control.is_cut)
-        super().close()
+        super()._leave()
 
     def _tick(self, now_ns: int) -> None:
         super()._tick(now_ns)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from detektr.events import Event
+from detektr.process.user_boundary import let_go_in_child
 
 MESSAGE_BYTES_MAX = 1 << 17
 EVENTS_MAX = 64  # in one message
@@ -29,6 +30,7 @@ class ControlLine:
         self._socket = socket.socket(fileno=fd)
         self._socket.set_inheritable(False)
         self.is_cut = False
+        let_go_in_child(self.close)
 
     def fileno(self) -> int:
         """Return the descriptor, to be watched."""
@@ -44,15 +46,16 @@ class ControlLine:
         self._socket.setblocking(False)
         return self._take()
 
-    def wait_farewell(self) -> None:
+    def wait_farewell(self, code: int | None) -> None:
         """Say that we end, and wait until that is heard: then `is_cut` tells whether our files are still wanted.
 
+        With a `code` our work is done, and that is what it comes to, whatever happens to this process on its way out.
         The lines of a supervisor that dies are cut one after the other, so one of its other nodes may have been told
         first, and have ended us before we could know.
         """
         self._socket.setblocking(False)
         try:
-            self._socket.send(json.dumps({"ends": True}).encode())
+            self._socket.send(json.dumps({"ends": True, "code": code}).encode())
         except BlockingIOError:
             return  # it has not read for long, but lives
         except OSError:

@@ -16,6 +16,7 @@ import msgpack
 from detektr.descriptor import stream_key
 from detektr.errors import ResultError
 from detektr.frame import Frame
+from detektr.process.fault_text import fault_text
 
 _PLAIN = (str, int, float, bytes, list, tuple, dict, type(None))
 
@@ -69,7 +70,10 @@ class EventStream:
             try:
                 payload: bytes = msgpack.packb({**about, "data": dict(event)}, default=self._plain)
             except (TypeError, ValueError, OverflowError) as fault:  # too deep, too large a number, or not plain
-                raise ResultError(f"process() returned an event that cannot be packed: {fault}") from fault
+                raise ResultError(
+                    f"process() returned an event that cannot be packed: {fault_text(fault)}; return numbers, text,"
+                    " lists and dicts"
+                ) from fault
             if len(payload) > self.event_bytes:
                 raise ResultError(
                     f"process() returned an event of {len(payload)} bytes; {self.node} takes {self.event_bytes}: raise"
@@ -78,7 +82,10 @@ class EventStream:
             try:  # as sinks will, so that what they cannot read is refused here
                 msgpack.unpackb(payload, strict_map_key=False, object_pairs_hook=_check_keys)
             except (TypeError, ValueError) as fault:
-                raise ResultError(f"process() returned an event that cannot be read back: {fault}") from fault
+                raise ResultError(
+                    f"process() returned an event that cannot be read back: {fault_text(fault)}; return one that"
+                    " MessagePack can read"
+                ) from fault
             packed.append(payload)
         return packed
 

@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from abc import ABC, abstractmethod
-from types import FrameType
 from typing import ClassVar, Generic
 
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX, unpack_descriptor
@@ -24,9 +23,11 @@ from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import acquire_status_block
 from detektr.nodes.control import ControlLine, EventOutbox
 from detektr.nodes.dead_letter import save_frame
+from detektr.nodes.node_signals import NodeSignals
 from detektr.nodes.spec import NodeSpec, Options
 from detektr.nodes.stack_dump import offer_stacks
-from detektr.seen_time import SeenClock
+from detektr.process.seen_time import SeenClock
+from detektr.process.user_boundary import leave_child
 from detektr.wire.link import Link
 from detektr.wire.message import Announce, Failure, Refusal, Release, Welcome
 
@@ -68,6 +69,9 @@ class Node(ABC, Generic[Options]):
             EdgeSubscriber(upstream, entry, self.folder, self.link, self.status_block, seen=self.seen_streams)
             for entry, upstream in enumerate(spec.upstreams)
         ]
+        self._owner = os.getpid()  # all of this is its
+        self._signals: NodeSignals | None = None
+        self._leaving, self._has_left = threading.Lock(), False
         self.lock = threading.Lock()  # whoever holds it owns the edges and the outboxes
         self.is_asleep = self.is_over = False
         self.is_stopping = self.is_final = False
@@ -178,7 +182,8 @@ class Node(ABC, Generic[Options]):
 
     def run(self) -> None:
         """Work until everything is finished, or stopped and drained, or the drain's time is over."""
-        wakeup = self._catch_signals()
+        self._signals = NodeSignals()
+        wakeup = self._signals.fd
         self.publisher.call_back()
         self._clock.look(time.monotonic_ns())
         watched = [wakeup] if self.control is None else [wakeup, self.control.fileno()]
@@ -193,6 +198,8 @@ class Node(ABC, Generic[Options]):
 
     def turn(self) -> bool:
         """Do what there is to do; whether the loop may sleep now."""
+        if os.getpid() != self._owner:  # forked where no call of ours was: in a signal handler, say
+            leave_child()
         with self.lock:
             self.is_asleep = False
             publisher = self.publisher
@@ -279,6 +286,34 @@ class Node(ABC, Generic[Options]):
         return has_moved
 
     def close(self) -> None:
+        """Let the user's code end, then leave."""
+        self.close_user_code()
+        self.leave()
+
+    def close_user_code(self) -> None:
+        """Tell what is the user's that the work is over, and let go of it; it may take long."""
+
+    def died(self, why: str) -> None:
+        """Take note that an exception has ended the work: what was being worked on was attempted, and failed."""
+
+    def leave(self, within_s: float = -1) -> bool:
+        """Leave, once, from whatever thread comes first; False: another is at it and has not done so within that."""
+        if not self._leaving.acquire(timeout=within_s):
+            return False
+        try:
+            if not self._has_left:
+                self._has_left = True
+                self._leave()
+        finally:
+            self._leaving.release()
+        return True
+
+    @property
+    def signal_fd(self) -> int:
+        """Descriptor at which signals arrive that tell us to end; -1: they do not yet."""
+        return -1 if self._signals is None else self._signals.fd
+
+    def _leave(self) -> None:
         """Leave the edges and take away what is ours, unless a supervisor lives who wants to read it."""
         is_own = self.control is None or self.control.is_cut
         for subscriber in self.subscribers:
@@ -394,7 +429,7 @@ class Node(ABC, Generic[Options]):
             if fd not in (wakeup, -1 if self.control is None else self.control.fileno()):
                 self.link.unwatch(fd)  # a consumer's process has ended: the tick will see whose
         if wakeup in ready:
-            self._obey_signals(os.read(wakeup, 4096))
+            self._obey_signals()
         if self.control is not None and self.control.fileno() in ready:
             order = self.control.try_order()
             if order is not None and order.get("order") == "stop":
@@ -407,21 +442,10 @@ class Node(ABC, Generic[Options]):
                 _log.warning("the supervisor is gone: stopping")
                 self.stop(is_final=True)
 
-    def _catch_signals(self) -> int:
-        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-
-        def leave_it(number: int, frame: FrameType | None) -> None:
-            """Do nothing, anywhere in the loop: its number is in the pipe."""
-
-        signal.signal(signal.SIGTERM, leave_it)
-        signal.signal(signal.SIGINT, leave_it)
-        return reading
-
-    def _obey_signals(self, numbers: bytes) -> None:
-        for number in numbers:
-            if number not in (signal.SIGTERM, signal.SIGINT):
-                continue  # the user's code listens to another one
-            # Who says it twice does not want to wait for the drain.
-            self.stop(is_final=False, within_ns=0 if self.stopped_by else None)
+    def _obey_signals(self) -> None:
+        assert self._signals is not None
+        for number in self._signals.take():
+            # Who says it twice does not want to wait for the drain; but a terminal that closes says it for each shell.
+            is_impatient = self.stopped_by and number != signal.SIGHUP
+            self.stop(is_final=False, within_ns=0 if is_impatient else None)
             self.stopped_by = self.stopped_by or number

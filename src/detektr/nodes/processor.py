@@ -145,7 +145,15 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         """Keep an event that its sink could not take."""
         return save_event(self.spec.pipeline, self.status_block.path.stem, unpack_event(payload), why)
 
-    def close(self) -> None:
+    def died(self, why: str) -> None:
+        """Count the attempt also at a frame whose events were not all out."""
+        if self._working is not None:
+            super().died(why)
+        elif self._unsent and self._emitting is not None:
+            lease, subscriber = self._emitting
+            subscriber.fail((lease.key, lease.sequence), why)
+
+    def _leave(self) -> None:
         """Leave, then unmap the rings."""
-        super().close()
+        super()._leave()
         self._frames.close()

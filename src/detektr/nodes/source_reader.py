@@ -15,6 +15,7 @@ from pathlib import Path
 from detektr.errors import SourceError
 from detektr.memory.status_block import StatusBlock
 from detektr.options import SECOND_NS, CaptureOptions
+from detektr.process.fault_text import fault_text
 from detektr.source_uri import is_live
 from detektr.sources import Picture, Source, open_source
 from detektr.sources.reconnect import Reconnect
@@ -136,7 +137,7 @@ class SourceReader:
     def _lose(self, fault: SourceError) -> None:
         if not self.is_live:
             raise fault
-        self._lost = fault.state, str(fault)
+        self._lost = fault.state, fault_text(fault)
 
     def _pause(self, state: str, why: str) -> None:
         good_ns = time.monotonic_ns() - self._good_since_ns if self._good_since_ns else 0

@@ -11,8 +11,9 @@ from typing_extensions import TypeVar
 
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.subscriber import Upstream
-from detektr.options import NodeOptions
+from detektr.options import BufferOptions, CaptureOptions, NodeOptions
 from detektr.registry.node_kinds import options_from
+from detektr.source_uri import source_kind
 
 Options = TypeVar("Options", bound=NodeOptions, default=NodeOptions, covariant=True)
 """What one kind of node can be told; `NodeSpec` alone is of any kind."""
@@ -37,6 +38,14 @@ class NodeSpec(Generic[Options]):
     """Values that no output may show."""
     is_audited: bool = False
     """Whether somebody wants to hear what becomes of single frames."""
+
+    @property
+    def has_user_code(self) -> bool:
+        """Whether code of the user's runs in this process: it ends as a Python program does then."""
+        options = self.options
+        return not isinstance(options, BufferOptions) and (
+            not isinstance(options, CaptureOptions) or source_kind(options.source) == "python"
+        )
 
     def as_json(self) -> str:
         """Return the spec as JSON."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import logging
 import time
-import traceback
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from detektr.errors import OverwrittenError, RefusedError, ResultError
 from detektr.memory.announcement import Lease
 from detektr.nodes.node import Node
 from detektr.options import ProcessorOptions, SinkOptions
+from detektr.process.fault_text import fault_line, fault_place, fault_traceback
+from detektr.process.user_boundary import call_user, flush_files
 from detektr.registry.node_kinds import NODE_KINDS
 from detektr.registry.user_code import build_worker, told
 from detektr.wire.message import FailureKind
@@ -29,14 +32,16 @@ class WorkerNode(Node[Worker]):
     """Takes leases from its intakes in turn and works on each in place."""
 
     method: ClassVar[str]
+    _user: Any = None
+    _working: tuple[EdgeSubscriber, Lease] | None = None
 
     def prepare(self) -> None:
         """Import and construct the user's code, and let it open what it needs."""
         options = self.spec.options
         super().prepare()
         group, folder = NODE_KINDS[options.kind].plugins, Path(self.spec.folder)
-        self._call: Callable[[Any], Any]
-        self._user, self._call = build_worker(options.use, options.with_, self.method, group, folder)
+        self._user, method = build_worker(options.use, options.with_, self.method, group, folder)
+        self._call: Callable[[Any], Any] = functools.partial(call_user, method)
         self._hook("open")
         self._turn = 0
         self._faults: dict[str, int] = {}
@@ -104,30 +109,41 @@ class WorkerNode(Node[Worker]):
         is_restarting = self.is_stopping and not self.is_final
         return (is_restarting or all(subscriber.is_ended for subscriber in self.subscribers)) and self.try_end()
 
-    def close(self) -> None:
-        """Let the user's code close, then leave."""
-        if hasattr(self, "_user"):
-            try:
-                self._hook("close")
-            except BaseException as fault:  # the user's code; the node ends either way
-                _log.error("%s.close() raised %s: %s", type(self._user).__name__, type(fault).__name__, fault)
-        super().close()
+    def died(self, why: str) -> None:
+        """Count the attempt at what was being worked on; else it would come back as if nobody had touched it."""
+        if self._working is not None:
+            subscriber, lease = self._working
+            subscriber.fail((lease.key, lease.sequence), why)
+
+    def close_user_code(self) -> None:
+        """Let the user's code close, and let go of its object, which may have a `__del__` and open files."""
+        if self._user is None:
+            return
+        try:
+            self._hook("close")
+        except BaseException as fault:  # the user's code; the node ends either way
+            _log.error("%s.close() raised %s", type(self._user).__name__, fault_line(fault))
+        call_user(self._let_go)
+
+    def _let_go(self) -> None:
+        self._user, self._call = None, _ended
+        flush_files()
+        gc.collect()
 
     def _work_on(self, subscriber: EdgeSubscriber, lease: Lease, now_ns: int) -> None:
         status_block, name = self.status_block, (lease.key, lease.sequence)
         status_block.note_work(now_ns)
+        self._working = subscriber, lease
         try:
-            self.work(lease, subscriber)
+            call_user(self.work, lease, subscriber)  # once more: what was returned may be code of the user's too
         except OverwrittenError:
             status_block.count_refused()
             subscriber.fail(name, "overwritten", FailureKind.OVERWRITTEN)
         except BaseException as fault:  # sys.exit() too: one frame's failure, not this process's end
             status_block.count_failure()
-            why = "".join(traceback.format_exception(fault))[-WHY_CHARS_MAX:]
+            why = fault_traceback(fault)[-WHY_CHARS_MAX:]
             kind = FailureKind.PERMANENT if isinstance(fault, ResultError) else FailureKind.RETRYABLE
-            last = traceback.extract_tb(fault.__traceback__)[-1]
-            what = f"{type(fault).__name__}: {fault} ({Path(last.filename).name}:{last.lineno})"
-            place = f"{type(fault).__name__}:{last.filename}:{last.lineno}"
+            what, place = fault_line(fault), f"{type(fault).__name__}:{fault_place(fault)}"
             times = self._faults[place] = self._faults.get(place, 0) + 1
             if times.bit_count() == 1:  # 1, 2, 4, 8, ... of a kind: a fault on every frame must not drown the others
                 again = f"; {times} of this kind so far" if times > 1 else ""
@@ -136,15 +152,21 @@ class WorkerNode(Node[Worker]):
             subscriber.flush()
         else:
             self.hand_on(lease, subscriber)
+        self._working = None
         status_block.note_work(0)
 
     def _hook(self, name: str) -> None:
         hook = getattr(self._user, name, None)
         if callable(hook):
             try:
-                hook()
+                call_user(hook)
             except Exception as fault:
                 if name == "close":
                     raise
                 use = self.spec.options.use
                 raise RefusedError(f"use: {use}: {name}() raised {told(fault)}; mend it, then start again") from fault
+
+
+def _ended(item: Any) -> Any:
+    """Stand for the user's code when it was let go."""
+    raise RuntimeError("the user's code was let go of, as its node ends")

@@ -24,11 +24,15 @@ def write_json(path: Path, values: Mapping[str, Any], mode: int = 0o666) -> None
     Raises:
         OSError: it cannot be written; what was there before stays.
     """
+    text = json.dumps(values, indent=1) + "\n"
+    if path.exists() and not path.is_file():  # a device or a pipe: nothing takes its place
+        path.write_text(text)
+        return
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
         with os.fdopen(fd, "w") as file:
-            file.write(json.dumps(values, indent=1) + "\n")
+            file.write(text)
         fresh.replace(path)
     except OSError:
         fresh.unlink(missing_ok=True)

@@ -85,8 +85,6 @@ class Screen:
                         live.console.print(line, markup=False, highlight=False, soft_wrap=True)
                 if live is not None and table is not None:
                     live.update(draw(*table, live.console.width), refresh=True)
-        except BrokenPipeError:
-            self.is_live = False  # nobody looks any more; the logs are in their files
         finally:
             if live is not None:
                 live.stop()
@@ -103,7 +101,10 @@ def _open_live() -> Any:
 
 
 class _Unbuffered:
-    """A text file straight to a descriptor: no lock of Python's that a blocked thread could hold at the end."""
+    """A text file straight to a descriptor: no lock of Python's that a blocked thread could hold at the end.
+
+    What cannot be written, as the terminal is gone or the disk full, is lost, and nothing else: the logs are in files.
+    """
 
     encoding = "utf-8"
 
@@ -117,6 +118,8 @@ class _Unbuffered:
                 left = left[os.write(self._fd, left) :]
             except BlockingIOError:  # somebody made the terminal non-blocking
                 select.select([], [self._fd], [])
+            except OSError:
+                break
         return len(text)
 
     def flush(self) -> None:

@@ -21,10 +21,19 @@ from typing import Any
 
 from detektr import plugins
 from detektr.errors import DetektrError, RefusedError, SourceError
+from detektr.process.fault_text import fault_text
+from detektr.process.fault_text import shown as safely_shown
+from detektr.process.user_boundary import call_user
 
 _NAMES_MAX = 9
 _GIVEN = {"process": "frame", "write": "event"}
-_OURS = ("detektr.registry.user_code", "detektr.sources.", "detektr.nodes.", "detektr.testing")
+_OURS = (
+    "detektr.registry.user_code",
+    "detektr.process.",
+    "detektr.sources.",
+    "detektr.nodes.",
+    "detektr.testing",
+)
 _importing = 0  # so many imports of user code are under way
 
 
@@ -165,7 +174,7 @@ class PictureCode:
             SourceError: building it with the keys of `with` raises, or gives something without pictures.
         """
         try:
-            product: object = self._found(**self._with) if callable(self._found) else self._found
+            product: object = call_user(self._found, **self._with) if callable(self._found) else self._found
         except BaseException as error:  # sys.exit() too
             raise self.fault(
                 f"cannot be built: {told(error)}", f"keys of with: {', '.join(self._with) or 'none'}"
@@ -184,19 +193,12 @@ def shown(item: object) -> str:
     """Say what something is that is not what was expected, in short."""
     if hasattr(item, "dtype") and hasattr(item, "shape"):
         return f"a numpy {item.dtype} array of shape {item.shape}"
-    try:
-        text = f"{item!r:.60}"
-    except Exception as fault:  # the user's own __repr__
-        text = f"(its repr raised {type(fault).__name__})"
-    return f"{type(item).__name__} {text}"
+    return f"{type(item).__name__} {safely_shown(item)}"
 
 
 def told(error: BaseException) -> str:
     """Say what was raised and where, as far as the user's own code goes."""
-    try:
-        text = str(error)
-    except BaseException as fault:  # the user's own __str__
-        text = f"(its text raised {type(fault).__name__})"
+    text = fault_text(error)
     frames = _foreign(error)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}{': ' if text else ''}{text}{where}"
@@ -228,7 +230,7 @@ def _counted() -> Iterator[None]:
 def _import(name: str, folder: Path) -> ModuleType:
     try:
         with _counted():
-            return importlib.import_module(name)
+            return call_user(importlib.import_module, name)
     except KeyboardInterrupt:
         raise
     except ModuleNotFoundError as fault:
@@ -281,7 +283,7 @@ def _hidden(module_name: str, folder: Path) -> str:
 
 def _built(target: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     try:
-        return target(**arguments)
+        return call_user(target, **arguments)
     except (KeyboardInterrupt, RefusedError):  # the second says all that is to be said
         raise
     except BaseException as fault:  # sys.exit() too

@@ -60,4 +60,8 @@ class Sink:
         raise NotImplementedError(f"{type(self).__name__} must define write(self, event)")
 
     def close(self) -> None:
-        """Let go of what `open` took: called once, after the last event of a drained run."""
+        """Let go of what `open` took: called once, after the last event of a drained run.
+
+        Then the object is let go of, threads are joined, `atexit` runs and files are flushed, as at the end of any
+        Python program; within the node's `drain`: what takes longer is named in the log and cut off.
+        """

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from detektr.errors import SourceError
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.picture import SIDE_PIXELS_MAX, PictureLayout
+from detektr.process.user_boundary import call_user
 from detektr.registry.user_code import PictureCode, shown, told
 from detektr.sources.contract import Picture
 from detektr.sources.decoded_picture import ArrayPicture, DecodedPicture, FormatConverter
@@ -98,7 +99,7 @@ class GeneratorSource:
         """Return what the user's code yields, `_END` after its last; what it raises comes out as SourceError."""
         assert self._items is not None
         try:
-            return next(self._items, _END)
+            return call_user(next, self._items, _END)
         except SourceError:  # says all that is to be said
             raise
         except BaseException as error:  # sys.exit() too: it would end this thread without a word
@@ -106,7 +107,7 @@ class GeneratorSource:
 
     def _begin(self, product: Any) -> None:
         try:
-            self._items = iter(product)
+            self._items = call_user(iter, product)
         except BaseException as error:
             raise self._raised(error) from error
 
@@ -127,7 +128,7 @@ class GeneratorSource:
         try:
             close = getattr(items, "close", None)
             if close is not None:
-                close()
+                call_user(close)
         except BaseException as error:  # every picture that was wanted has come
             _log.warning(
                 "%s", self._code.fault(f"raised as it was closed: {told(error)}", "mend it, or catch it there")

@@ -12,8 +12,8 @@ from av import FFmpegError
 
 from detektr.errors import SourceError
 from detektr.options import SECOND_NS, CaptureOptions
+from detektr.process.seen_time import SeenClock
 from detektr.redaction import redact
-from detektr.seen_time import SeenClock
 from detektr.source_uri import scheme_of, source_kind
 from detektr.sources.connection import HANGING_MAX, Connection, hanging
 from detektr.sources.contract import Picture

@@ -7,17 +7,21 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import NoReturn
 
 from detektr.errors import DetektrError, RefusedError
 from detektr.nodes.control import ControlLine
+from detektr.nodes.ending import GRACE_NS, Ending
 from detektr.nodes.node import Node
+from detektr.nodes.node_signals import ending_signals
 from detektr.nodes.spec import NodeSpec
+from detektr.process.fault_text import fault_line, fault_text
+from detektr.process.standard_streams import keep_streams
 from detektr.registry.node_kinds import NODE_KINDS
 from detektr.telemetry.log import setup_log
 
-_ENDING = (signal.SIGTERM, signal.SIGINT)
 _log = logging.getLogger(__name__)
 
 
@@ -33,63 +37,99 @@ def make_node(spec: NodeSpec, control: ControlLine | None = None) -> Node:
 
 
 def run_node(
-    spec: NodeSpec, control: ControlLine | None = None, *, at_end: Callable[[Node], None] | None = None
+    spec: NodeSpec,
+    control: ControlLine | None = None,
+    *,
+    at_end: Callable[[Node], bool] | None = None,
+    ending: Ending | None = None,
 ) -> int:
     """Run one process of a node to its end. What goes wrong is said in the log.
 
     Args:
         spec: what to run.
         control: the line to the supervisor; None: the node lives alone.
-        at_end: called when the node has run, while its edges can still be read.
+        at_end: called when the node has run, while its edges can still be read; False: something is wrong with them.
+        ending: what ends this process in time from then on.
     Returns:
-        Its exit code: 0 when it has ended or was told to, 1 failed, 2 refused before it ran, 130 after Ctrl-C alone.
+        Its exit code: 0 when it has ended or was told to, 1 failed, 2 refused before it ran, 128+n after signal n
+        where it lives alone, but for SIGTERM, which is how units are stopped.
     """
-    node, has_run = None, False
+    node, has_run, code = None, False, 1
+    signals = ending_signals()
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # half a node could not take away what it made
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # half a node could not take away what it made
         try:
             node = make_node(spec, control)
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
         node.prepare()
+        order = None
         if control is not None:
             control.try_tell({"ready": True})
             order = control.wait_order()
-            if order is None:
-                return 0
-            if order.get("order") == "stop":  # the run drains: serve what is there, begin nothing
+        if control is None or order is not None:
+            if order is not None and order.get("order") == "stop":  # the run drains: serve what is there, begin nothing
                 node.stop(is_final=True, within_ns=order.get("within_ns"))
-        has_run = True
-        node.run()
-        if control is None and node.stopped_by == signal.SIGINT:
-            return 128 + signal.SIGINT
+            has_run = True
+            node.run()
+        is_told = control is None and node.stopped_by not in (0, signal.SIGTERM)
+        code = 128 + node.stopped_by if is_told else 0
     except DetektrError as fault:
-        if control is None or not control.try_tell({"refused": str(fault), "exit_code": fault.exit_code}):
-            _log.error("%s", fault)
-        return fault.exit_code if has_run else RefusedError.exit_code
+        why = fault_text(fault)
+        code = fault.exit_code if has_run else RefusedError.exit_code
+        if control is None or not control.try_tell({"refused": why, "exit_code": code}):
+            _log.error("%s", why)
+        _note_death(node, fault)
     except Exception as fault:
-        _log.critical("%s: %s", type(fault).__name__, fault, exc_info=True)
-        return 1
+        _log.critical("%s", fault_line(fault), exc_info=_log.isEnabledFor(logging.DEBUG))
+        _note_death(node, fault)
     finally:
         if node is not None:
-            if has_run and at_end is not None:
-                at_end(node)
-            if control is not None:
-                control.wait_farewell()
-            node.close()
-    return 0
+            try:
+                if has_run and at_end is not None and not at_end(node):
+                    code = code or 1
+            finally:
+                _end_node(node, code, has_run, ending)
+    return code
+
+
+def _note_death(node: Node | None, fault: BaseException) -> None:
+    if node is not None:
+        node.died(f"its process died: {fault_line(fault)}")
+
+
+def _end_node(node: Node, code: int, has_run: bool, ending: Ending | None) -> None:
+    """Let the node end; from now on the user's code has the drain's time, or what is left of it, to come to its end."""
+    spec, control, now_ns = node.spec, node.control, time.monotonic_ns()
+    if control is not None:
+        control.wait_farewell(code if has_run else None)
+    deadline_ns = node.stop_deadline_ns if node.is_stopping else now_ns + spec.options.drain_ns
+    if ending is not None:
+        # Who has not begun to work has nothing to finish, and a run that is refused waits for it.
+        ending.begin(code, max(deadline_ns, now_ns + GRACE_NS) if has_run else now_ns + GRACE_NS // 2, node)
+    node.close()
 
 
 def serve(line_fd: int) -> None:
-    """Be a supervisor's child: the spec comes over the line, whose descriptor this is."""
+    """Be a supervisor's child, to its end: the spec comes over the line, whose descriptor this is."""
     control = ControlLine(line_fd)
     order = control.wait_order()
     if order is None:
         leave(0)
     spec = NodeSpec.from_json(order["spec"])
     sys.setswitchinterval(1e-4)
+    keep_streams()
     setup_log(f"{spec.node}.{spec.replica}")
-    leave(run_node(spec, control))
+    ending = Ending(spec, control)
+    end_process(run_node(spec, control, ending=ending), ending)
+
+
+def end_process(code: int, ending: Ending) -> NoReturn:
+    """End this process: as the interpreter does where the user's code has run in it, else at once."""
+    if not ending.is_plain:
+        leave(code)
+    ending.watch_interpreter()
+    sys.exit(code)
 
 
 def leave(code: int) -> NoReturn:

@@ -15,12 +15,14 @@ import os
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from setproctitle import setproctitle
+
+from detektr.process.fault_text import fault_line
+from detektr.process.standard_streams import open_streams
 
 REQUEST_BYTES_MAX = 1 << 14
 _M_ARENA_MAX = -8
@@ -32,6 +34,7 @@ def main() -> None:
     # Who sends SIGINT to every process of a run means the run: its supervisor ends us, and nodes until they listen.
     signal.signal(signal.SIGINT, _leave_it)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
+    open_streams()
     door = socket.socket(fileno=int(sys.argv[1]))
     _import(["detektr.registry.node_kinds"])
     from detektr.registry.node_kinds import NODE_KINDS
@@ -58,7 +61,10 @@ def main() -> None:
             gc.collect()
             gc.freeze()  # collecting would write into what is shared
             is_frozen = True
-        answer = _fork(request, fds, door, entry.serve)
+        answer = _fork(request, fds, door)
+        if answer is None:
+            _become(request, *fds)
+            entry.serve(fds[0])
         for fd in fds:
             os.close(fd)
         try:
@@ -77,12 +83,15 @@ def _import(modules: Sequence[str]) -> None:
         try:
             importlib.import_module(module)
         except Exception as fault:  # a broken installation
-            print(f"{module} cannot be imported: {type(fault).__name__}: {fault}", file=sys.stderr)
+            print(f"{module} cannot be imported: {fault_line(fault)}", file=sys.stderr)
             sys.exit(1)
 
 
-def _fork(request: dict[str, Any], fds: Sequence[int], door: socket.socket, serve: Any) -> dict[str, Any]:
-    """Fork a node twice over; returns its process number, or why the machine starts no more processes."""
+def _fork(request: dict[str, Any], fds: Sequence[int], door: socket.socket) -> dict[str, Any] | None:
+    """Fork a node twice over; returns its process number, or why the machine starts no more processes.
+
+    In the node it returns None: its stack ends in this file's `main`, so that it ends as any program does.
+    """
     reading, writing = os.pipe()
     try:
         middle = os.fork()
@@ -91,20 +100,24 @@ def _fork(request: dict[str, Any], fds: Sequence[int], door: socket.socket, serv
         os.close(writing)
         return {"fault": fault.strerror, "errno": fault.errno}
     if middle == 0:
+        is_node = False
         try:
             os.chdir(request["folder"])  # what a node writes lies beside its file, from wherever that is run
             pid = os.fork()
             if pid == 0:
-                for fd in (door.fileno(), reading, writing):
-                    os.close(fd)
-                _become(request, fds[0], fds[1], serve)
+                is_node = True
+                os.close(reading)
+                os.close(writing)
+                door.close()
+                return None
             os.setpgid(pid, pid)  # here too: the supervisor may want to end the group before its leader has run
             os.write(writing, json.dumps({"pid": pid}).encode())
         except OSError as fault:
             what = f"{fault.filename}: {fault.strerror}" if fault.filename else fault.strerror
             os.write(writing, json.dumps({"fault": what, "errno": fault.errno}).encode())
         finally:
-            os._exit(0)
+            if not is_node:
+                os._exit(0)
     os.close(writing)
     answer = os.read(reading, 4096)
     os.close(reading)
@@ -112,34 +125,23 @@ def _fork(request: dict[str, Any], fds: Sequence[int], door: socket.socket, serv
     return dict(json.loads(answer)) if answer else {"fault": "the process in between was killed"}
 
 
-def _become(request: dict[str, Any], line_fd: int, log_fd: int, serve: Any) -> NoReturn:
-    """Be the node that was asked for, to its end."""
-    code = 1
-    try:
-        os.setpgid(0, 0)  # a terminal's Ctrl-C is for the supervisor alone
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        # What the user's code prints is log; the supervisor's own stdout belongs to the table.
-        for fd, standard in ((nothing, 0), (log_fd, 1), (log_fd, 2)):
-            os.dup2(fd, standard)
-        os.close(nothing)
-        os.close(log_fd)
-        sys.argv[:] = [request["name"]]
-        setproctitle(f"detektr {request['name']}")  # as ps and top show it
-        if request["kind"] == "capture" and "MALLOC_ARENA_MAX" not in os.environ:
-            mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's
-            if mallopt is not None:
-                mallopt(_M_ARENA_MAX, _CAPTURE_ARENAS)  # a decoder's threads share what one of them has freed
-        if "numpy.random" in sys.modules:  # else all replicas would draw the same numbers
-            sys.modules["numpy.random"].seed()
-        serve(line_fd)
-    except SystemExit as end:  # the user's code: as the interpreter takes it
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
-    except BaseException:  # a defect of ours; it goes to the node's log
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+def _become(request: dict[str, Any], line_fd: int, log_fd: int) -> None:
+    """Become the node that was asked for, in a group of its own and with its log as its output."""
+    os.setpgid(0, 0)  # a terminal's Ctrl-C is for the supervisor alone
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    # What the user's code prints is log; the supervisor's own stdout belongs to the table.
+    for fd, standard in ((nothing, 0), (log_fd, 1), (log_fd, 2)):
+        os.dup2(fd, standard)
+    os.close(nothing)
+    os.close(log_fd)
+    sys.argv[:] = [request["name"]]
+    setproctitle(f"detektr {request['name']}")  # as ps and top show it
+    if request["kind"] == "capture" and "MALLOC_ARENA_MAX" not in os.environ:
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's
+        if mallopt is not None:
+            mallopt(_M_ARENA_MAX, _CAPTURE_ARENAS)  # a decoder's threads share what one of them has freed
+    if "numpy.random" in sys.modules:  # else all replicas would draw the same numbers
+        sys.modules["numpy.random"].seed()
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ class ManagedProcess:
         """What the child said when it refused to begin."""
         self.verdict: str | None = None
         """Why the supervisor killed it."""
+        self.farewell: int | None = None
+        """What its work has come to, as an exit code, once it is done."""
 
     def journals(self, folder: RunFolder) -> list[str]:
         """Return the journals that have ended when its work has: of its own edges; of its inputs, if it has none."""

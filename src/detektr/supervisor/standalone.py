@@ -29,9 +29,11 @@ from detektr.edge.subscriber import Upstream
 from detektr.errors import RefusedError
 from detektr.ledger import EdgeLedger
 from detektr.memory.journal_reader import open_journal
-from detektr.memory.run_folder import RunFolder
+from detektr.memory.run_folder import RunFolder, state_root
 from detektr.memory.status_block import NodeSnapshot, open_status_block
+from detektr.nodes.ending import Ending
 from detektr.nodes.node import Node
+from detektr.nodes.node_signals import ending_signals
 from detektr.nodes.spec import NodeSpec
 from detektr.options import (
     BufferOptions,
@@ -40,14 +42,15 @@ from detektr.options import (
     WorkerOptions,
     inputs_of,
 )
+from detektr.process.open_files import raise_open_files
+from detektr.process.seen_time import SeenClock
 from detektr.redaction import mask_with, register_secret, url_secrets
 from detektr.registry.node_kinds import NODE_KINDS
-from detektr.seen_time import SeenClock
 from detektr.supervisor.entry import run_node
 from detektr.supervisor.hang_watch import HangWatch
 from detektr.supervisor.managed_process import ManagedProcess
 from detektr.telemetry.log import setup_log
-from detektr.telemetry.report import ledger_table
+from detektr.telemetry.report import count_unaccounted, ledger_table
 
 LOOK_NS = 1_000_000_000  # how often it is looked whether a frame takes too long
 SLOTS_MIN, SLOTS_MAX = 8, 1024
@@ -197,25 +200,32 @@ def read_arguments(pairs: list[str]) -> dict[str, Any]:
     return arguments
 
 
-def run_standalone(spec: NodeSpec, *, metrics_port: int | None = None) -> int:
+def run_standalone(spec: NodeSpec, *, metrics_port: int | None = None, ending: Ending | None = None) -> int:
     """Run one process of a node here, until it ends or is told to, and print its ledger.
 
-    SIGTERM drains and is a clean end (what a unit's stop wants); Ctrl-C drains too, a second one does not wait.
+    SIGTERM drains and is a clean end (what a unit's stop wants); Ctrl-C and a terminal that closes drain too, a second
+    Ctrl-C does not wait.
 
     Args:
         spec: what to run.
         metrics_port: where to serve this process's metrics, on loopback; 0: any free port; None: nowhere.
+        ending: what ends this process in time, where the caller lets it end afterwards.
     Returns:
-        Exit code: 0 ended or stopped by SIGTERM, 1 failed, 2 refused, 130 stopped by Ctrl-C.
+        Exit code: 0 ended or stopped by SIGTERM, 1 failed or its ledger does not add up, 2 refused, 128+n stopped by
+        another signal n.
     Raises:
-        RefusedError: DETEKTR_LOG is not a level, or the port cannot be had.
+        RefusedError: DETEKTR_LOG is not a level, the port cannot be had, or there is no place for dead letters.
     """
     for secret in spec.secrets:
         register_secret(secret)
     setup_log(f"{spec.node}.{spec.replica}")
+    state_root()  # before anything runs: where there is none, its dead letters have no place
+    raise_open_files()
     os.chdir(spec.folder)  # what a node writes lies beside its file, as in `pipeline up`
     sys.setswitchinterval(1e-4)  # a capture's decoder and its loop take turns
-    signal.signal(signal.SIGTERM, _end_early)
+    for number in ending_signals():
+        if number != signal.SIGINT:  # which raises KeyboardInterrupt
+            signal.signal(number, _end_early)
     server = None
     if metrics_port is not None:
         from detektr.telemetry.metrics import PipelineCollector, serve_metrics
@@ -225,7 +235,7 @@ def run_standalone(spec: NodeSpec, *, metrics_port: int | None = None) -> int:
     is_over = threading.Event()
     threading.Thread(target=_watch_work, args=(spec, is_over), name="hang watch", daemon=True).start()
     try:
-        return run_node(spec, at_end=_print_ledger)
+        return run_node(spec, at_end=_print_ledger, ending=ending)
     finally:
         is_over.set()
         if server is not None:
@@ -268,15 +278,18 @@ def _write_lines(lines: bytes) -> None:
     sys.stderr.write(lines.decode(errors="replace"))
 
 
-def _print_ledger(node: Node) -> None:
-    print(ledger_table(node.ledgers()), flush=True)
+def _print_ledger(node: Node) -> bool:
+    """Print the ledger of a node that has run; False: it does not add up."""
+    ledgers = node.ledgers()
+    print(ledger_table(ledgers), flush=True)
+    return count_unaccounted(ledgers) == 0
 
 
 def _end_early(number: int, frame: FrameType | None) -> None:
     """End before the node has begun to run; it takes away what it made, and is not disturbed in that."""
-    for one in (signal.SIGTERM, signal.SIGINT):
+    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(one, signal.SIG_IGN)
-    raise SystemExit(0)
+    raise SystemExit(0 if number == signal.SIGTERM else 128 + number)
 
 
 def _refuse_machine(pipeline: Pipeline, node: str) -> None:

@@ -292,7 +292,7 @@ class Supervisor:
     # -- one process ------------------------------------------------------------------------------------------------
 
     def _start(self, managed: ManagedProcess) -> None:
-        managed.restart_at_ns = managed.ready_ns = managed.refusal = managed.verdict = None
+        managed.restart_at_ns = managed.ready_ns = managed.refusal = managed.verdict = managed.farewell = None
         managed.child = ChildProcess(managed.spec, self._forks)
         managed.started_ns = self._watch.now_ns()
         self._watch.add(managed)
@@ -346,6 +346,7 @@ class Supervisor:
             elif "refused" in message:
                 managed.refusal = str(message["refused"])
             elif message.get("ends"):
+                managed.farewell = message.get("code")
                 managed.child.try_order({"order": "leave"})
         return bool(messages)
 
@@ -364,6 +365,9 @@ class Supervisor:
         managed.child = None
         self._hangs.forget(managed.name)
         how = mask(managed.verdict or managed.refusal or describe_exit(status))
+        if managed.farewell is not None and managed.farewell != status:  # its work was done: the user's code fell since
+            _log.warning("%s: %s, on its way out after its work was done", managed.name, how)
+            status = managed.farewell
         if self.phase == "starting":
             self._refuse(managed, how)
         elif self.phase == "aborting":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from detektr.observe.run_state import write_json, write_run_state
 from detektr.observe.screen import Screen
 from detektr.observe.status import describe_nodes
 from detektr.observe.table import Flow, summary
+from detektr.process.open_files import check_open_files
 from detektr.redaction import mask, register_secret
 from detektr.source_uri import host_and_port
 from detektr.supervisor.fork_client import ForkServer
@@ -41,6 +41,10 @@ LOOK_NS = 2_000_000_000
 SUMMARY_NS = 10_000_000_000
 AUDIT_CLOSE_S = 2.0
 SHOW_CLOSE_S = 1.0
+FILES_OWN = 40  # open in any process of ours, with some to spare
+FILES_OF_PROCESS = 4  # its line, its log, where that is written to, its handle ...
+FILES_OF_READER = 2  # ... and what it writes down, mapped
+FILES_OF_PEER = 11  # on the other side of an edge: sockets, doorbell, journal and what is given back
 _log = logging.getLogger(__name__)
 
 
@@ -73,14 +77,15 @@ def run_up(
         The exit code of the run; 1 also where the report could not be written.
     """
     result = run_pipeline(path, forks, for_ns=for_ns, report=report, quiet=quiet)
-    _print(ledger_table(result.edges, result.held_up) if result.edges else "ended before any frame flowed")
-    if report is not None:
+    code = result.exit_code
+    if report is not None:  # first: whoever reads what is printed may have left
         try:
             write_json(report, result.report)
         except OSError as fault:
             _log.error("--report %s: it could not be written at the end: %s", report, fault.strerror)
-            return result.exit_code or 1
-    return result.exit_code
+            code = code or 1
+    print(ledger_table(result.edges, result.held_up) if result.edges else "ended before any frame flowed", flush=True)
+    return code
 
 
 def run_pipeline(
@@ -103,6 +108,7 @@ def run_pipeline(
     """
     if report is not None:
         _check_report(report)
+    state_root()  # before anything runs: where there is none, logs and dead letters have no place
     pipeline = load_pipeline(path)
     for secret in pipeline.secrets:
         register_secret(secret)
@@ -151,7 +157,7 @@ class _Run:
             if isinstance(handler, logging.StreamHandler):
                 handler.setStream(self._screen)
         self._logbook = Logbook(log_folder(pipeline.options.name), self._screen.line)
-        specs = plan_processes(
+        self._specs = specs = plan_processes(
             pipeline.options.name,
             pipeline.graph,
             pipeline.options.nodes,
@@ -182,8 +188,10 @@ class _Run:
         """Start everything; when this returns every node is ready, or a signal has come.
 
         Raises:
-            RefusedError: a node, the audit trail or the metrics refused.
+            RefusedError: a node, the audit trail or the metrics refused, or there may not be enough open files.
         """
+        count, needed = len(self._specs), files_needed(self._specs, self.pipeline.options.metrics.port is not None)
+        check_open_files(needed, f"{self.pipeline.path}: a pipeline of {count} processes")
         name, supervisor = self.pipeline.options.name, self.supervisor
         _log.info("starting %d processes", len(supervisor.processes))
         supervisor.warm_up()
@@ -230,7 +238,7 @@ class _Run:
     def exit_code(self) -> int:
         """The supervisor's; 0 after a SIGTERM that was drained; 1 where a consumer was delivered nothing that it got.
 
-        What becomes of consumers that are optional does not count.
+        And 1 where a ledger does not add up, which is a defect of ours. Consumers that are optional do not count.
         """
         nodes = self.pipeline.options.nodes
         needed = [edge for edge in self.ledgers if edge.consumer in nodes and not nodes[edge.consumer].optional]
@@ -238,7 +246,7 @@ class _Run:
         is_cut = self.supervisor.has_failed or any(edge.dropped.get("stopped") for edge in needed)
         if code == 128 + signal.SIGTERM and not is_cut:
             code = 0
-        return code or int(bool(undelivered(needed)))
+        return code or int(bool(undelivered(needed)) or count_unaccounted(self.ledgers) != 0)
 
     def report(self) -> dict[str, Any]:
         """Build the report of the ended run."""
@@ -304,15 +312,21 @@ class _Run:
             self._next_summary_ns = now_ns + SUMMARY_NS
 
 
+def files_needed(specs: Sequence[NodeSpec], has_metrics: bool) -> int:
+    """Return how many files the process of a run that has most of them open has open at once: ours, or a node's."""
+    edges = sum(len(spec.edges) for spec in specs)
+    readers = 1 + has_metrics  # each maps what all processes and edges write down
+    own = FILES_OWN + FILES_OF_PROCESS * len(specs) + FILES_OF_READER * readers * (len(specs) + edges)
+    peers = [len(spec.upstreams) + sum(_replicas(specs, consumer) for consumer in spec.edges) for spec in specs]
+    return max(own, FILES_OWN + FILES_OF_PEER * max(peers, default=0))
+
+
+def _replicas(specs: Sequence[NodeSpec], node: str) -> int:
+    return sum(spec.node == node for spec in specs)
+
+
 def _refusal(pipeline: Pipeline, refusals: Sequence[tuple[NodeSpec, str]]) -> RefusedError:
     """Return the error that lists every node that cannot begin, with the line of the file that it stands on."""
     faults = {(pipeline.document.line("nodes", spec.node), spec.node, " ".join(why.split())) for spec, why in refusals}
     lines = [f"{pipeline.path}:{line}: node {node}: {mask(why)}" for line, node, why in sorted(faults)]
     return RefusedError("\n".join([*lines, f"{pipeline.path}: refused, nothing was started"]))
-
-
-def _print(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # whoever read our output has left; the interpreter shall not stumble over it at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

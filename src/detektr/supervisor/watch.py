@@ -6,7 +6,7 @@ import selectors
 import time
 from typing import Literal
 
-from detektr.seen_time import SeenClock
+from detektr.process.seen_time import SeenClock
 from detektr.supervisor.managed_process import ManagedProcess
 
 What = Literal["signal", "log", "control", "end"]

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from detektr.errors import RefusedError
 from detektr.events import Event
+from detektr.process.fault_text import fault_line
 from detektr.redaction import redact, register_secret, url_secrets
-from detektr.telemetry.log import describe
 from detektr.telemetry.record import Record, decode, encode
 from detektr.telemetry.spool import Spool
 
@@ -214,7 +214,7 @@ class Trail:
         self._is_interrupted = True
         self._spool.is_kept_on_disk = True
         self._spool.spill()
-        _log.warning("audit: %s takes no records (%s); they wait in the spool", self._shown, describe(fault))
+        _log.warning("audit: %s takes no records (%s); they wait in the spool", self._shown, fault_line(fault))
 
     def _note_caught_up(self) -> None:
         if not self._is_interrupted:

@@ -7,23 +7,14 @@ import os
 import sys
 import threading
 import time
-import traceback
-from pathlib import Path
 from types import TracebackType
 
 from detektr.errors import RefusedError
+from detektr.process.fault_text import fault_line, fault_traceback
 from detektr.redaction import disarm, mask
 
 LEVELS = ("debug", "info", "warning", "error")
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-
-
-def describe(fault: BaseException) -> str:
-    """Say in one line what an exception was and where it came from: `ValueError: text (file.py:12)`."""
-    frames = traceback.extract_tb(fault.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    text = " ".join(str(fault).split())
-    return f"{type(fault).__name__}{': ' if text else ''}{text}{place}"
 
 
 class LineFormatter(logging.Formatter):
@@ -41,9 +32,9 @@ class LineFormatter(logging.Formatter):
         text = record.getMessage()
         lines = ""
         if record.exc_info and record.exc_info[1] is not None:
-            text = f"{text}: {describe(record.exc_info[1])}"
+            text = f"{text}: {fault_line(record.exc_info[1])}"
             if self._with_traceback:
-                trace = mask(self.formatException(record.exc_info))
+                trace = mask(fault_traceback(record.exc_info[1]))
                 lines = "".join(f"\n{disarm(line)}" for line in trace.splitlines())
         # Before the line breaks become visible ones, or a URL at a line's end would swallow the next line.
         text = disarm(mask(text))

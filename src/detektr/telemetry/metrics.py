@@ -14,8 +14,8 @@ from prometheus_client.registry import Collector
 
 from detektr.ledger import DROP_REASONS, EdgeLedger, merge
 from detektr.memory.status_block import AGE_BUCKETS_NS, STATES, NodeSnapshot
+from detektr.process.fault_text import fault_line
 from detektr.telemetry.endpoint import Answer, Endpoint
-from detektr.telemetry.log import describe
 
 EXPORTED_STATES = (*STATES, "restarting", "hanging")  # the last two only a supervisor can say
 # Whole octaves (0.4 ms to 0.8 s), then every second one (to 52 s): enough for a quantile, a third of the series.
@@ -226,8 +226,8 @@ class MetricsServer:
                 is_healthy, facts = self._collector.health()
                 return Answer(200 if is_healthy else 503, "application/json", json.dumps(facts).encode() + b"\n")
         except Exception as fault:  # a scrape must not end the endpoint; the next one may find the pipeline whole
-            _log.warning("metrics: %s could not be answered: %s", path, describe(fault))
-            return Answer(500, "text/plain; charset=utf-8", f"cannot be read now: {describe(fault)}\n".encode())
+            _log.warning("metrics: %s could not be answered: %s", path, fault_line(fault))
+            return Answer(500, "text/plain; charset=utf-8", f"cannot be read now: {fault_line(fault)}\n".encode())
         return Answer(404, "text/plain; charset=utf-8", b"not here; this endpoint has /metrics and /healthz\n")
 
 

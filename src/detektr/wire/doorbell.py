@@ -10,6 +10,8 @@ import os
 import threading
 from pathlib import Path
 
+from detektr.process.user_boundary import let_go_in_child
+
 RING = b"!"
 _READ_BYTES = 1 << 16  # what a pipe holds
 
@@ -29,6 +31,7 @@ class Doorbell:
             path.unlink()
             raise
         self._lock, self._is_closed = threading.Lock(), False
+        let_go_in_child(self._leave_to_parent)
 
     def fileno(self) -> int:
         """Return the descriptor that can be read when somebody has rung."""
@@ -46,6 +49,12 @@ class Doorbell:
             return bool(os.read(self._fd, _READ_BYTES))
         except BlockingIOError:  # nobody has rung
             return False
+
+    def _leave_to_parent(self) -> None:
+        """In a child: close it, and leave its name alone."""
+        if not self._is_closed:
+            self._is_closed = True
+            os.close(self._fd)
 
     def close(self) -> None:
         """Close the pipe and take its name away."""

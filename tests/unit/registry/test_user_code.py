@@ -251,4 +251,4 @@ def test_a_fault_whose_text_raises_is_told_all_the_same() -> None:
         def __str__(self) -> str:
             raise RuntimeError("no words")
 
-    assert told(Mute()) == "Mute: (its text raised RuntimeError)"
+    assert told(Mute()) == "Mute: <its text cannot be had: __str__ raised RuntimeError>"
