@@ -175,7 +175,7 @@ class CaptureOptions(_NodeOptions):
     high_water_mark: Annotated[int, Ge(1), Le(65536)] = 8
     """Most frames queued for one consumer of this capture."""
     when_full: WhenFull | None = None
-    """Policy at the mark; a file blocks and a live source drops the oldest unless told otherwise."""
+    """Policy at the mark; a file, served or not, blocks and a live source drops the oldest unless told otherwise."""
     guests: Annotated[int, Ge(0), Le(1024)] = 8
     """Slots kept for consumers that are not in the file (`detektr.attach`)."""
 

@@ -42,6 +42,7 @@ class CaptureNode(Node):
         self._slots: dict[int, tuple[int, int]] = {}  # sequence: epoch and slot
         self._left: dict[int, int] = {}  # frames still needed, by epoch
         self._moved = 0  # offered in this step
+        self._is_policy_open = spec.options.when_full is None and is_live(spec.options.source)
         self._waiting: Published | None = None  # taken from the decoder; the edges have no room for it
         rings = self._make_ring, self._has_old_rings
         self._decoder = Decoder(
@@ -82,6 +83,9 @@ class CaptureNode(Node):
         """Offer what is published, as far as the edges have room."""
         fanout, decoder = self.publisher.fanout, self._decoder
         decoder.has_readers = bool(fanout.edges)
+        if self._is_policy_open and not decoder.is_live:  # what was opened turned out to be a file, which waits
+            self._is_policy_open = False
+            self.publisher.settle_policy("block")
         moved, waiting = 0, self._waiting
         while True:
             frame = waiting or decoder.take()

@@ -25,7 +25,7 @@ from detektr.memory.ring import RingFacts, RingWriter
 from detektr.memory.status_block import StatusBlock
 from detektr.options import CaptureOptions
 from detektr.source_uri import is_live
-from detektr.sources import Picture, open_source
+from detektr.sources import Picture, Source, open_source
 from detektr.sources.reconnect import SECOND_NS, Reconnect
 
 PENDING_MAX = 4  # published and not yet offered; the ring has as many slots to spare
@@ -210,6 +210,7 @@ class Decoder:
                     return
                 self._is_broken |= picture.is_break
                 if not self._good_since_ns:
+                    self._note_kind(source)
                     self._good_since_ns = time.monotonic_ns()
                     self.trouble = None
                     _log.info("reading %s: %s %dx%d, %s", source.description, *_size(picture), source.mode)
@@ -223,6 +224,11 @@ class Decoder:
             note()
             self._close_source = None
             source.close()
+
+    def _note_kind(self, source: Source) -> None:
+        """Take note of what is known for sure only once pictures come: what a URL names may be a file."""
+        self.is_live, self.is_batch = source.is_live, source.is_batch
+        self._pending_max = TOGETHER if source.is_batch else PENDING_MAX
 
     def _publish(self, picture: Picture) -> None:
         ring = self._ring

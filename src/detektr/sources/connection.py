@@ -17,8 +17,7 @@ from av.video.stream import VideoStream
 
 from detektr.errors import SourceError
 from detektr.options import CaptureOptions
-from detektr.source_uri import scheme_of
-from detektr.sources.ffmpeg_input import RTSP_SCHEMES, input_fault, open_input, video_stream
+from detektr.sources.ffmpeg_input import has_end, input_fault, open_input, video_stream
 from detektr.sources.packet_queue import PacketQueue
 from detektr.sources.timeline import exact
 
@@ -49,6 +48,8 @@ class Connection(threading.Thread):
         self.stream: VideoStream | None = None
         """Once it is open; good until `let_go`."""
         self.packet_queue = PacketQueue(None)
+        self.is_file = False
+        """It has an end, and waits for us: whoever needs it takes it, see `take`."""
         self.is_bursty = False
         """Whole segments come at once, not pictures as they are taken."""
         self.others = 0
@@ -59,13 +60,17 @@ class Connection(threading.Thread):
         self.is_over = False
         self._options, self._folder, self._transport = options, folder, transport
         self._is_let_go = False
+        self._container: InputContainer | None = None
 
     def run(self) -> None:
         """Open, read to the end, and close when nobody needs it any more."""
-        container = None
         try:
-            container = open_input(self._options, self._folder, self._transport)
-            self._read(container)
+            self._container = container = open_input(self._options, self._folder, self._transport)
+            if has_end(self._options, container):
+                with self.changed:
+                    self.stream, self.is_file = video_stream(container), True
+            else:
+                self._read(container)
         except FFmpegError as error:
             self.fault = input_fault(self._options, error, "reading stopped")
         except SourceError as fault:
@@ -76,8 +81,16 @@ class Connection(threading.Thread):
             self.is_over = True
             self.changed.notify_all()
             self.changed.wait_for(lambda: self._is_let_go)
-        if container is not None:
-            container.close()
+            left, self._container = self._container, None
+        if left is not None:
+            left.close()
+
+    def take(self) -> InputContainer:
+        """Return what was opened and `is_file`; who takes it closes it."""
+        with self.changed:
+            taken, self._container = self._container, None
+        assert taken is not None, "a file is taken once, before it is let go"
+        return taken
 
     def let_go(self) -> None:
         """Need it no more, without waiting for it."""
@@ -88,9 +101,7 @@ class Connection(threading.Thread):
 
     def _read(self, container: InputContainer) -> None:
         stream = video_stream(container)
-        is_network = scheme_of(self._options.source) not in (None, "file", *RTSP_SCHEMES)
-        # What has a length is a file that somebody serves: it comes as fast as it is taken.
-        is_bursty = container.format.name in _BURSTY_FORMATS or (is_network and bool(container.duration))
+        is_bursty = container.format.name in _BURSTY_FORMATS
         with self.changed:
             self.packet_queue = packet_queue = PacketQueue(exact(stream.time_base), is_bursty=is_bursty)
             self.stream, self.is_bursty = stream, is_bursty

@@ -49,7 +49,10 @@ class Source(Protocol):
 
     @property
     def is_live(self) -> bool:
-        """True: a camera or stream that goes on without us; its end is a disconnect."""
+        """True: a camera or stream that goes on without us; its end is a disconnect.
+
+        What a URL names is known from its first picture on: until then it is held to be live.
+        """
 
     @property
     def is_batch(self) -> bool:

@@ -14,13 +14,16 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from detektr.errors import SourceError
-from detektr.options import CaptureOptions
+from detektr.options import SECOND_NS, CaptureOptions
 from detektr.redaction import redact
-from detektr.source_uri import scheme_of, source_kind, source_path
+from detektr.source_uri import is_live, scheme_of, source_kind, source_path
 
 PROBE_US = 500_000  # longer probing hands over the seconds it took as old pictures
 RTSP_SCHEMES = ("rtsp", "rtsps")
 _TLS_SCHEMES = ("rtsps", "https", "rtmps", "tls")
+_PLAYLISTS = ("hls", "dash")
+_PUSHED = ("rtsp", "rtp", "sdp", "mpjpeg")  # what these bring has no end, whatever the server says of its length
+_SINGLE_PICTURES = ("image2", "image2pipe")
 _SPARE_NS = 1_000_000_000  # FFmpeg's own time-outs come this much after ours, which know more
 
 
@@ -56,6 +59,32 @@ def video_stream(container: InputContainer) -> VideoStream:
     """Return the stream with the pictures; the container has one."""
     best = container.streams.best("video")
     return best if isinstance(best, VideoStream) else container.streams.video[0]
+
+
+def has_end(options: CaptureOptions, container: InputContainer) -> bool:
+    """Tell whether what was opened is a file, wherever it lies: it has a length or an end, and can be read again.
+
+    A playlist has an end when it says so, anything else when its server tells its length. Where that is not told, the
+    container's own duration counts, except for fragments of mp4, which give that of the first one. One picture at a
+    URL is a camera's newest, and no file.
+    """
+    if not is_live(options.source):
+        return True
+    name = container.format.name
+    if source_kind(options.source) == "device" or name in _PUSHED or is_single_picture(container):
+        return False
+    if name in _PLAYLISTS:
+        return bool(container.duration)
+    if container.size > 0:
+        return True
+    is_fragmented = "mp4" in name.split(",") and not video_stream(container).frames
+    return bool(container.duration) and not is_fragmented
+
+
+def is_single_picture(container: InputContainer) -> bool:
+    """Tell whether what was opened is one picture, such as a JPEG, and no more."""
+    name = container.format.name
+    return name in _SINGLE_PICTURES or name.endswith("_pipe")
 
 
 def describe_stream(options: CaptureOptions, stream: VideoStream) -> str:
@@ -126,6 +155,8 @@ def _network_options(options: CaptureOptions, transport: str | None) -> dict[str
         asked["timeout"] = silence_us
     if scheme.startswith("http"):
         asked["live_start_index"] = "-1"  # of HLS: begin with the newest segment, not with the third newest
+        # A file whose server breaks off goes on at the same byte; what has no length is not asked for again.
+        asked |= {"reconnect": "1", "reconnect_delay_total_max": str(options.stall_timeout_ns // SECOND_NS)}
     return asked
 
 

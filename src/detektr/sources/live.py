@@ -22,20 +22,19 @@ from detektr.sources.pacing import Pacer
 from detektr.sources.packet_queue import SECOND_NS, Arrival
 from detektr.sources.picture_decoder import DecodedFrame, PictureDecoder
 from detektr.sources.timeline import Timeline, exact
+from detektr.sources.video import VideoSource
 
 SHOWN_NS_MIN = SECOND_NS  # who cannot keep up shows an old picture this often rather than none
 
 
 class LiveSource:
-    """A camera or stream; its end is a disconnect.
+    """A camera or stream, whose end is a disconnect; or what turns out, once it is open, to be a file that is served.
 
     A thread beside the iterating one opens and reads (see `Connection`), so `close` ends the iteration at once, and a
     source that does not answer, or from which no picture comes, is a SourceError within `open_timeout` or
-    `stall_timeout` whatever FFmpeg does. Nothing is opened before the first picture is asked for.
+    `stall_timeout` whatever FFmpeg does. Nothing is opened before the first picture is asked for. A file is handed on
+    to a `VideoSource`: nothing of it is old, it waits for whoever reads it, and its end is the end.
     """
-
-    is_live = True
-    is_batch = False
 
     def __init__(self, options: CaptureOptions, folder: Path) -> None:
         self.description = redact(options.source)
@@ -46,24 +45,37 @@ class LiveSource:
         self._closed = threading.Event()
         self._stale_before = 0  # left out by connections before this one, and by us
         self._connection: Connection | None = None
+        self._file: VideoSource | None = None
         self._carrier = ""
         self._picture_ns = 0  # when the last picture was decoded, or when that was last too much to ask
         self._shown_ns = 0
 
     @property
+    def is_live(self) -> bool:
+        """False: it was opened, and is a file."""
+        return self._file is None
+
+    @property
+    def is_batch(self) -> bool:
+        """True: a file at full speed."""
+        return self._file is not None and self._file.is_batch
+
+    @property
     def mode(self) -> str:
         """How it is read, in short words; empty before it is open."""
+        if self._file is not None:
+            return f"{self._file.mode}, a file over {self._carrier}"
         return f"{self._carrier}, {self._decoder.mode}" if self._carrier else ""
 
     @property
     def thinned(self) -> int:
         """Pictures left out by `fps` or `decode: keyframes`."""
-        return self._decoder.thinned
+        return self._decoder.thinned if self._file is None else self._file.thinned
 
     @property
     def corrupt(self) -> int:
         """Pictures and packets left out because they were damaged or could not be decoded."""
-        return self._decoder.corrupt
+        return self._decoder.corrupt if self._file is None else self._file.corrupt
 
     @property
     def stale(self) -> int:
@@ -91,6 +103,9 @@ class LiveSource:
         with self._changed:
             self._closed.set()
             self._changed.notify_all()
+            served = self._file
+        if served is not None:
+            served.close()
 
     def _connected(self, transport: str | None, carrier: str) -> Iterator[Picture]:
         """Yield the pictures of one connection."""
@@ -103,12 +118,25 @@ class LiveSource:
         connection = self._connection = Connection(self._options, self._folder, transport, self._changed)
         connection.start()
         try:
-            if self._wait_open(connection):
+            is_open = self._wait_open(connection)
+            if is_open and connection.is_file:
+                yield from self._served(connection, carrier)
+            elif is_open:
                 yield from self._decoded(connection, carrier)
         finally:
             connection.let_go()
             self._stale_before += connection.packet_queue.stale
             self._connection = None
+
+    def _served(self, connection: Connection, carrier: str) -> Iterator[Picture]:
+        """Yield the pictures of a file, and of its next rounds where it is looped."""
+        served = VideoSource(self._options, self._folder, connection.take())
+        self.description, self._carrier = served.description, carrier
+        with self._changed:
+            self._file = served
+            if self._closed.is_set():
+                served.close()
+        yield from served.pictures()
 
     def _wait_open(self, connection: Connection) -> bool:
         """Wait until the connection is open; False: closed meanwhile."""

@@ -15,9 +15,9 @@ from av import FFmpegError
 from detektr.errors import SourceError
 from detektr.options import CaptureOptions
 from detektr.redaction import redact
-from detektr.source_uri import is_live, scheme_of
+from detektr.source_uri import scheme_of
 from detektr.sources.auto_rotate import AutoRotate
-from detektr.sources.ffmpeg_input import RTSP_SCHEMES, TransportError, input_fault, open_input, video_stream
+from detektr.sources.ffmpeg_input import RTSP_SCHEMES, TransportError, has_end, input_fault, open_input, video_stream
 from detektr.sources.picture_decoder import PictureDecoder
 from detektr.sources.timeline import exact
 
@@ -143,7 +143,7 @@ def _surveyed(
     options: CaptureOptions, container: InputContainer, transport: str, seconds: float, begun_s: float
 ) -> Survey:
     stream = video_stream(container)
-    live = is_live(options.source)
+    live = not has_end(options, container)
     open_s = time.monotonic() - begun_s
     decoder = PictureDecoder(redact(options.source), options, is_live=live)
     decoder.begin(stream)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from av import FFmpegError, Packet
+from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from detektr.errors import SourceError
@@ -25,7 +26,7 @@ from detektr.sources.timeline import exact
 
 
 class VideoSource:
-    """A file or a graph that FFmpeg reads.
+    """A file, here or at a URL, or a graph that FFmpeg reads.
 
     The layout follows the picture: a size change in the middle of a stream is simply another layout. Interlaced
     pictures come as they are stored, both fields woven into one.
@@ -37,7 +38,8 @@ class VideoSource:
     is_live = False
     stale = 0
 
-    def __init__(self, options: CaptureOptions, folder: Path) -> None:
+    def __init__(self, options: CaptureOptions, folder: Path, container: InputContainer | None = None) -> None:
+        """Open it, or go on with a `container` that was opened as it should be, and close that."""
         path = source_path(options.source, folder)
         # Who writes into a pipe may be a camera.
         self.is_batch = not options.realtime and (path is None or path.is_file())
@@ -51,7 +53,7 @@ class VideoSource:
         self._shift = 0  # added to pts, so that they go on when a file is looped
         self._end: int | None = None
         self._decoded: deque[DecodedFrame] = deque()
-        self._container = open_input(self._options, self._folder)
+        self._container = container or open_input(self._options, self._folder)
         try:
             self._round = self._begin()
         except SourceError:
