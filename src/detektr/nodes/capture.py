@@ -57,7 +57,7 @@ class CaptureNode(Node):
         return replace(super().producer(spec), ephemeral_policy=options.when_full or policy)
 
     def prepare(self) -> None:
-        """Adopt what a predecessor left, open the source and, unless it is live, reserve its ring.
+        """Adopt what a predecessor left, open the source and, unless it is live or gone on with, reserve its ring.
 
         Raises:
             DetektrError: the source cannot be read, or there is no room for its ring.
@@ -65,7 +65,7 @@ class CaptureNode(Node):
         super().prepare()
         self._adopt()
         self._decoder.start()
-        if not self._decoder.is_live:
+        if not self._decoder.is_live and not self._decoder.begin_at:  # a predecessor could read it, and left us rings
             self._decoder.has_first.wait()
             if self._decoder.failure is not None:
                 raise self._decoder.failure

@@ -37,6 +37,10 @@ class Picture(Protocol):
         """Monotonic time at which its packet was read, in nanoseconds; None: now."""
 
     @property
+    def place(self) -> int | None:
+        """How many pictures of this round through a file came before it; None: it is none that is opened in between."""
+
+    @property
     def is_break(self) -> bool:
         """True: the first picture of a new time line, of which the times before tell nothing."""
 

@@ -36,10 +36,11 @@ class DecodedPicture:
         received_ns: int | None = None,
         *,
         is_break: bool = False,
+        place: int | None = None,
     ) -> None:
         """See `Picture`."""
         self.frame, self.layout, self.pts, self.time_base = frame, layout, pts, time_base
-        self.utc_ns, self.received_ns, self.is_break = utc_ns, received_ns, is_break
+        self.utc_ns, self.received_ns, self.is_break, self.place = utc_ns, received_ns, is_break, place
 
     def write(self, slot: Bytes) -> None:
         """Copy the planes, once each, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
@@ -60,6 +61,7 @@ class ArrayPicture:
         self.utc_ns: int | None = None
         self.received_ns: int | None = None
         self.is_break = False
+        self.place: int | None = None
 
     def write(self, slot: Bytes) -> None:
         """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""

@@ -17,6 +17,7 @@ from detektr.sources.contract import Picture
 from detektr.sources.decoded_picture import DecodedPicture, FormatConverter
 from detektr.sources.ffmpeg_input import fault
 from detektr.sources.pacing import SECOND_NS, Pacer
+from detektr.sources.picture_decoder import be_strict
 
 IMAGES_A_SECOND = 25.0
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"))
@@ -37,10 +38,10 @@ class ImageFolderSource:
     stale = 0
     mode = "images"
 
-    def __init__(self, options: CaptureOptions, path: Path) -> None:
+    def __init__(self, options: CaptureOptions, path: Path, begin_at: int = 0) -> None:
         self.is_batch = not options.realtime
         self.corrupt = 0
-        self._options, self._path = options, path
+        self._options, self._path, self._begin_at = options, path, begin_at
         self._rate = Fraction(str(options.fps or IMAGES_A_SECOND))
         self._converter = FormatConverter(options)
         self._pacer = Pacer() if options.realtime else None
@@ -49,7 +50,7 @@ class ImageFolderSource:
 
     def pictures(self) -> Iterator[Picture]:
         """Yield pictures, waiting for each; ends with the folder or soon after `close`; to be called once."""
-        count = 0
+        count, shown = 0, self._begin_at
         while True:
             count_before = count
             for path in self._images():
@@ -57,14 +58,17 @@ class ImageFolderSource:
                     return
                 frame = _read(path)
                 if frame is None:
-                    self.corrupt += 1
+                    self.corrupt += count >= shown
+                    continue
+                if count < shown:
+                    count += 1
                     continue
                 if self._pacer is not None:
                     wait_ns = self._pacer.wait_ns(count / self._rate, time.monotonic_ns())
                     if self._closed.wait(wait_ns / SECOND_NS):
                         return
                 fitted, layout = self._converter.fit(frame)
-                yield DecodedPicture(fitted, layout, count, 1 / self._rate)
+                yield DecodedPicture(fitted, layout, count, 1 / self._rate, place=count - count_before)
                 count += 1
             if count == count_before:
                 why = f"not one of its images could be decoded ({self.corrupt} damaged)"
@@ -92,6 +96,7 @@ def _read(path: Path) -> VideoFrame | None:
     try:
         # Told that the name is no pattern: a `%` in it is meant as it stands.
         with av.open(str(path), "r", format="image2", options={"pattern_type": "none"}) as container:
+            be_strict(container.streams.video[0].codec_context)
             frame = next(container.decode(video=0), None)
     except (FFmpegError, IndexError):
         return None

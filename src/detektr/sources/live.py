@@ -36,9 +36,9 @@ class LiveSource:
     to a `VideoSource`: nothing of it is old, it waits for whoever reads it, and its end is the end.
     """
 
-    def __init__(self, options: CaptureOptions, folder: Path) -> None:
+    def __init__(self, options: CaptureOptions, folder: Path, begin_at: int = 0) -> None:
         self.description = redact(options.source)
-        self._options, self._folder = options, folder
+        self._options, self._folder, self._begin_at = options, folder, begin_at
         self._converter = FormatConverter(options)
         self._decoder = PictureDecoder(redact(options.source), options, is_live=True)
         self._changed = threading.Condition()
@@ -130,7 +130,7 @@ class LiveSource:
 
     def _served(self, connection: Connection, carrier: str) -> Iterator[Picture]:
         """Yield the pictures of a file, and of its next rounds where it is looped."""
-        served = VideoSource(self._options, self._folder, connection.take())
+        served = VideoSource(self._options, self._folder, connection.take(), self._begin_at)
         self.description, self._carrier = served.description, carrier
         with self._changed:
             self._file = served

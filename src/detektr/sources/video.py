@@ -38,11 +38,14 @@ class VideoSource:
     is_live = False
     stale = 0
 
-    def __init__(self, options: CaptureOptions, folder: Path, container: InputContainer | None = None) -> None:
+    def __init__(
+        self, options: CaptureOptions, folder: Path, container: InputContainer | None = None, begin_at: int = 0
+    ) -> None:
         """Open it, or go on with a `container` that was opened as it should be, and close that."""
         path = source_path(options.source, folder)
         # Who writes into a pipe may be a camera.
-        self.is_batch = not options.realtime and (path is None or path.is_file())
+        self._can_open_again = path is None or path.is_file()
+        self.is_batch = not options.realtime and self._can_open_again
         self._options = options
         self._folder = folder
         self._converter = FormatConverter(options)
@@ -50,6 +53,9 @@ class VideoSource:
         self._pacer = Pacer() if options.realtime else None
         self._closed = threading.Event()
         self._at_work = threading.Lock()  # whoever holds it reads or closes
+        self._shown = begin_at  # pictures at the start of the first round that were shown before
+        self._left_out_before = 0, 0  # thinned and damaged ones among those
+        self._has_place = path is not None or options.source.partition(":")[0].lower() != "lavfi"
         self._shift = 0  # added to pts, so that they go on when a file is looped
         self._end: int | None = None
         self._decoded: deque[DecodedFrame] = deque()
@@ -69,12 +75,12 @@ class VideoSource:
     @property
     def thinned(self) -> int:
         """Pictures left out by `fps` or `decode: keyframes`."""
-        return self._decoder.thinned
+        return self._decoder.thinned - self._left_out_before[0]
 
     @property
     def corrupt(self) -> int:
         """Pictures and packets left out because they were damaged or could not be decoded."""
-        return self._decoder.corrupt
+        return self._decoder.corrupt - self._left_out_before[1]
 
     def pictures(self) -> Iterator[Picture]:
         """Yield pictures, waiting for each; ends with the source or soon after `close`; to be called once."""
@@ -125,11 +131,11 @@ class VideoSource:
             return False
         self._container.close()
         self._container = open_input(self._options, self._folder)
-        self._round = self._begin()
+        self._round, self._shown = self._begin(), 0
         return True
 
     def _picture(self, decoded: DecodedFrame) -> Picture | None:
-        """Return a picture when it is due; None: closed meanwhile."""
+        """Return a picture when it is due; None: it was shown before, or we are closed meanwhile."""
         frame, this, is_break = decoded.frame, self._round, False
         pts, time_base = frame.pts, this.time_base
         if pts is not None and time_base is not None:
@@ -139,19 +145,37 @@ class VideoSource:
             self._end = pts + (frame.duration or this.step)
             is_break = this.before is not None and this.before - pts > this.step_back_max
             this.before = pts
+        place, this.given = this.given, this.given + 1
+        if place < self._shown:
+            self._left_out_before = self._decoder.thinned, self._decoder.corrupt
+            return None
         if self._pacer is not None:
             moment = self._decoder.moment(pts, decoded.place)
             wait_ns = 0 if moment is None else self._pacer.wait_ns(moment, time.monotonic_ns())
             if self._closed.wait(wait_ns / SECOND_NS):
                 return None
         fitted, layout = self._converter.fit(frame)
-        return DecodedPicture(fitted, layout, pts, None if pts is None else time_base, is_break=is_break)
+        return DecodedPicture(
+            fitted,
+            layout,
+            pts,
+            None if pts is None else time_base,
+            is_break=is_break,
+            place=place if self._has_place else None,
+        )
 
     def _begin(self) -> _Round:
         """Begin a round, in an input that has just been opened."""
         stream = video_stream(self._container)
-        self._decoder.begin(stream)
+        self._decoder.begin(stream, self._opened_again if self._can_open_again else None)
         return _Round(stream, self._container.demux(stream))
+
+    def _opened_again(self) -> VideoStream:
+        container = open_input(self._options, self._folder)
+        try:
+            return video_stream(container)
+        finally:
+            container.close()
 
 
 class _Round:
@@ -165,4 +189,5 @@ class _Round:
         if self.time_base is not None:
             self.step = round(1 / (rate * self.time_base)) if rate else 1
             self.step_back_max = math.floor(STEP_BACK_S_MAX / self.time_base)
+        self.given = 0  # pictures handed out
         self.before: int | None = None  # of the picture before; the first one goes on from the last of another round
