@@ -36,7 +36,6 @@ class ImageFolderSource:
     is_live = False
     thinned = 0
     stale = 0
-    mode = "images"
 
     def __init__(self, options: CaptureOptions, path: Path, begin_at: int = 0) -> None:
         self.is_batch = not options.realtime
@@ -47,6 +46,11 @@ class ImageFolderSource:
         self._pacer = Pacer() if options.realtime else None
         self._closed = threading.Event()
         self.description = f"{options.source} ({len(self._images())} images, {float(self._rate):g}/s)"
+
+    @property
+    def mode(self) -> str:
+        """How it is read, in short words for status."""
+        return f"images{self._converter.note and f', {self._converter.note}'}"
 
     def pictures(self) -> Iterator[Picture]:
         """Yield pictures, waiting for each; ends with the folder or soon after `close`; to be called once."""

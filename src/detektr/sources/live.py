@@ -65,7 +65,8 @@ class LiveSource:
         """How it is read, in short words; empty before it is open."""
         if self._file is not None:
             return f"{self._file.mode}, a file over {self._carrier}"
-        return f"{self._carrier}, {self._decoder.mode}" if self._carrier else ""
+        note = self._converter.note
+        return f"{self._carrier}, {self._decoder.mode}{note and f', {note}'}" if self._carrier else ""
 
     @property
     def thinned(self) -> int:

@@ -19,6 +19,7 @@ from detektr.source_uri import scheme_of
 from detektr.sources.auto_rotate import AutoRotate
 from detektr.sources.ffmpeg_input import RTSP_SCHEMES, TransportError, has_end, input_fault, open_input, video_stream
 from detektr.sources.picture_decoder import PictureDecoder
+from detektr.sources.ring_format import ring_format
 from detektr.sources.timeline import exact
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ class Survey:
     height: int
     format: str
     """FFmpeg's name of the pixel format that comes out of the decoder."""
+    ring_format: str
+    """That in which a ring holds it."""
+    lost: str
+    """What it loses by that, in words; empty: nothing."""
     is_interlaced: bool
     rotation_degrees: int
     """By which it is stored turned; width and height are as it is captured, upright."""
@@ -169,6 +174,7 @@ def _surveyed(
         what = f"{packets.count} packets and not one whole picture within {seconds:g} s"
         hint = "its key frames may be rarer than that: try --for 30s" if packets.count else "see whether it plays"
         raise SourceError(f"source {redact(options.source)}: {what}; {hint}")
+    held = ring_format(first)
     fps, rate = exact(stream.average_rate), packets.fps()
     return Survey(
         is_live=live,
@@ -177,6 +183,8 @@ def _surveyed(
         width=first.width,
         height=first.height,
         format=first.format.name,
+        ring_format=held.name,
+        lost=held.lost,
         is_interlaced=bool(first.interlaced_frame),
         rotation_degrees=rotation_degrees,
         transport=transport,

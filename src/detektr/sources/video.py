@@ -70,7 +70,8 @@ class VideoSource:
     @property
     def mode(self) -> str:
         """How it is read, in short words for status."""
-        return f"{self._round.stream.codec_context.name}, {self._decoder.mode}"
+        note = self._converter.note
+        return f"{self._round.stream.codec_context.name}, {self._decoder.mode}{note and f', {note}'}"
 
     @property
     def thinned(self) -> int:
