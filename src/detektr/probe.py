@@ -144,6 +144,7 @@ def _rows(finding: Finding) -> Iterable[tuple[str, str]]:
     survey = finding.survey
     more = [*(["interlaced"] if survey.is_interlaced else [])]
     more += [f"stored turned by {survey.rotation_degrees} degrees"] if survey.rotation_degrees else []
+    more += ["stored mirrored"] if survey.is_mirrored else []
     more += [f"also {', '.join(survey.other_streams)} (not captured)"] if survey.other_streams else []
     profile = f" ({survey.profile})" if survey.profile else ""
     yield "codec", ", ".join([f"{survey.codec}{profile}, {survey.width}x{survey.height} {survey.format}", *more])

@@ -20,6 +20,7 @@ GOOD = Survey(
     lost="",
     is_interlaced=False,
     rotation_degrees=0,
+    is_mirrored=False,
     transport="tcp",
     has_camera_clock=True,
     other_streams=(),

@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from detektr.errors import SourceError
 from detektr.options import CaptureOptions
+from detektr.sources.auto_rotate import UPRIGHT, orientation_of
 from detektr.sources.pacing import SECOND_NS, RateLimiter
 from detektr.sources.packet_history import PacketHistory, SentPacket
 from detektr.sources.timeline import exact
@@ -284,7 +285,7 @@ class PictureDecoder:
             return  # a damaged packet, which the hardware decoder will say too
         finally:
             self._software.flush_buffers()
-        if any(frame.rotation for frame in frames):
+        if any(orientation_of(frame) != UPRIGHT for frame in frames):
             self._why_software = f"{self._hardware}: cannot tell how pictures are turned"
             self._hardware, self._context = "", self._software
 

@@ -16,7 +16,7 @@ from detektr.errors import SourceError
 from detektr.options import CaptureOptions
 from detektr.redaction import redact
 from detektr.source_uri import scheme_of
-from detektr.sources.auto_rotate import AutoRotate
+from detektr.sources.auto_rotate import UPRIGHT, AutoRotate, orientation_of
 from detektr.sources.ffmpeg_input import RTSP_SCHEMES, TransportError, has_end, input_fault, open_input, video_stream
 from detektr.sources.picture_decoder import PictureDecoder
 from detektr.sources.ring_format import ring_format
@@ -47,6 +47,8 @@ class Survey:
     is_interlaced: bool
     rotation_degrees: int
     """By which it is stored turned; width and height are as it is captured, upright."""
+    is_mirrored: bool
+    """Whether it is stored mirrored, left to right."""
     transport: str
     """tcp or udp, of what is RTSP; empty: the source has none."""
     has_camera_clock: bool | None
@@ -155,14 +157,15 @@ def _surveyed(
     packets = _Packets(exact(stream.time_base))
     first: VideoFrame | None = None
     first_frame_s = 0.0
-    pictures = before_key = rotation_degrees = 0
+    pictures = before_key = 0
+    orientation = UPRIGHT
     end_s, cpu_s = time.monotonic() + seconds, time.process_time()
     for packet in container.demux(stream):
         if packet.size:
             packets.add(packet.pts, packet.size, is_key=packet.is_keyframe)
         for decoded in decoder.decode(packet):
             if first is None:
-                first_frame_s, rotation_degrees = time.monotonic() - begun_s, round(decoded.frame.rotation) % 360
+                first_frame_s, orientation = time.monotonic() - begun_s, orientation_of(decoded.frame)
                 first = AutoRotate().turn(decoded.frame)
                 before_key = decoder.corrupt
             pictures += 1
@@ -186,7 +189,8 @@ def _surveyed(
         ring_format=held.name,
         lost=held.lost,
         is_interlaced=bool(first.interlaced_frame),
-        rotation_degrees=rotation_degrees,
+        rotation_degrees=orientation.degrees,
+        is_mirrored=orientation.is_mirrored,
         transport=transport,
         has_camera_clock=bool(container.start_time_realtime) if transport else None,
         other_streams=tuple(sorted(other.type for other in container.streams if other is not stream)),

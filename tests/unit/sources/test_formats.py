@@ -49,6 +49,22 @@ FILES = [
     ("ffv1", "mkv", "yuv422p10le", 641, 361),
     ("png", "mov", "rgb24", 641, 361),
 ]
+MIRRORED: dict[str, tuple[tuple[int, int, int, int], Any]] = {  # a b c d of the matrix, and the picture to be seen
+    "left to right": ((-1, 0, 0, 1), lambda shown: shown[:, ::-1]),
+    "upside down": ((1, 0, 0, -1), lambda shown: shown[::-1]),
+    "along one diagonal": ((0, 1, 1, 0), lambda shown: shown.transpose(1, 0, 2)),
+    "along the other": ((0, -1, -1, 0), lambda shown: shown[::-1, ::-1].transpose(1, 0, 2)),
+}
+EXIF: dict[int, Any] = {  # how a picture of that orientation is to be seen
+    1: lambda shown: shown,
+    2: lambda shown: shown[:, ::-1],
+    3: lambda shown: shown[::-1, ::-1],
+    4: lambda shown: shown[::-1],
+    5: lambda shown: shown.transpose(1, 0, 2),
+    6: lambda shown: np.rot90(shown, -1),
+    7: lambda shown: shown[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda shown: np.rot90(shown),
+}
 QUARTER_TURNS = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}  # clockwise: a b c d of a track's matrix
 
 
@@ -174,6 +190,38 @@ def test_file_that_says_it_is_turned_comes_upright(tmp_path: Path, turn: int, op
         assert np.abs(frame.bgr - expected).mean() < 4  # chroma was halved and doubled on another way; luma was not
 
 
+@pytest.mark.parametrize("how", MIRRORED)
+def test_file_that_says_it_is_mirrored_comes_as_it_is_to_be_seen(tmp_path: Path, how: str) -> None:
+    path = write(tmp_path / "clip.mp4", width=322, height=182)
+    flat = [as_frame(*taken).bgr for taken in read(path, format="yuv444p")]
+    matrix, to_be_seen = MIRRORED[how]
+    set_matrix(path, matrix)
+    shown = [as_frame(*taken).bgr for taken in read(path)]
+    assert len(shown) == len(flat) == FRAMES
+    for picture, stored in zip(shown, flat, strict=True):
+        assert np.abs(picture - to_be_seen(stored).astype(int)).mean() < 4
+
+
+@pytest.mark.parametrize("orientation", EXIF)
+@pytest.mark.parametrize("source", ["photo.jpg", "."])
+def test_photograph_comes_as_its_exif_says(tmp_path: Path, orientation: int, source: str) -> None:
+    path = tmp_path / "photo.jpg"
+    drawn = np.zeros((48, 64, 3), np.uint8)
+    drawn[:24, :32] = 255, 60, 60
+    drawn[24:, :32] = 60, 200, 60
+    encoder: Any = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 64, 48, "yuvj444p", Fraction(1, 25)
+    picture = av.VideoFrame.from_ndarray(drawn, "bgr24").reformat(format="yuvj444p")
+    jpeg = b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode()])
+    tag = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + tag + bytes(4)
+    path.write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
+    [taken] = open_source(CaptureOptions(source=source), tmp_path).pictures()
+    slot = np.zeros(taken.layout.nbytes, np.uint8)
+    taken.write(slot)
+    assert np.abs(as_frame(taken, slot).bgr - EXIF[orientation](drawn).astype(int)).mean() < 10
+
+
 def test_width_and_height_are_those_of_the_upright_picture(tmp_path: Path) -> None:
     path = turn_track(write(tmp_path / "clip.mp4", width=322, height=182), 90)
     picture, _ = read(path, width=100, height=160)[0]
@@ -247,9 +295,14 @@ def image(path: Path, width: int, height: int) -> None:
 
 def turn_track(path: Path, turn: int) -> Path:
     """Write into an mp4's track header that its pictures are shown turned clockwise, as phones do."""
+    return set_matrix(path, QUARTER_TURNS[turn])
+
+
+def set_matrix(path: Path, turn: tuple[int, int, int, int]) -> Path:
+    """Write into an mp4's track header how its pictures are to be seen."""
     content = bytearray(path.read_bytes())
     matrix = content.index(b"tkhd") + 44  # of a version 0 header
-    a, b, c, d = QUARTER_TURNS[turn]
+    a, b, c, d = turn
     content[matrix : matrix + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
     path.write_bytes(content)
     return path
