@@ -255,8 +255,30 @@ def test_folder_of_images_comes_in_counting_order_whatever_they_are(tmp_path: Pa
     shown = [(picture.layout.width, picture.layout.height, picture.pts) for picture in pictures]
     assert shown == [(64, 48, 0), (66, 50, 1), (80, 60, 2), (63, 47, 3)]
     assert (source.corrupt, source.thinned) == (1, 0)
-    assert source.description == "images 100%d (5 images, 25/s)"
+    assert source.description == "images 100%d (5 images, 25/s; 1 other files left out)"
     assert pictures[0].time_base == Fraction(1, 25)
+
+
+@pytest.mark.parametrize("name", ["1.png", "1.jpg", "1.jfif", "1.jpe", "1.dat", "1"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".gif", ".jp2", ".tiff", ".ppm"])
+def test_picture_in_a_folder_is_one_by_its_content_whatever_its_name(tmp_path: Path, name: str, suffix: str) -> None:
+    image(tmp_path / f"made{suffix}", 64, 48).rename(tmp_path / name)
+    [picture] = open_source(CaptureOptions(source="."), tmp_path).pictures()
+    assert (picture.layout.width, picture.layout.height) == (64, 48)
+
+
+def test_file_in_a_folder_that_is_no_picture_is_left_out_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image(tmp_path / "1.png", 64, 48)
+    write(tmp_path / "clip.mp4")
+    for number in range(6):
+        (tmp_path / f"notes{number}.txt").write_text("BM is no picture")
+    source = open_source(CaptureOptions(source="."), tmp_path)
+    assert len(list(source.pictures())) == 1
+    assert source.description == ". (1 images, 25/s; 7 other files left out)"
+    [record] = caplog.records
+    assert "7 files are no pictures, and left out: clip.mp4, notes0.txt," in record.getMessage()
 
 
 def test_folder_of_images_has_fps_pictures_a_second_and_none_is_left_out(tmp_path: Path) -> None:
@@ -279,18 +301,29 @@ def test_folder_of_broken_images_says_so_instead_of_going_round(tmp_path: Path) 
         list(source.pictures())
 
 
-def image(path: Path, width: int, height: int) -> None:
+def image(path: Path, width: int, height: int) -> Path:
     codec, pixel_format = {
         ".png": ("png", "rgb24"),
         ".jpg": ("mjpeg", "yuvj420p"),
         ".bmp": ("bmp", "bgr24"),
         ".webp": ("libwebp", "yuv420p"),
+        ".jp2": ("jpeg2000", "rgb24"),
+        ".tiff": ("tiff", "rgb24"),
+        ".ppm": ("ppm", "rgb24"),
+        ".gif": ("gif", "rgb8"),
     }[path.suffix]
+    picture = av.VideoFrame.from_ndarray(np.zeros((height, width), np.uint8), "gray").reformat(format=pixel_format)
+    if path.suffix == ".gif":  # its header is the container's
+        with av.open(str(path), "w") as container:
+            stream: Any = container.add_stream(codec, rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
+            container.mux([*stream.encode(picture), *stream.encode()])
+        return path
     encoder: Any = av.CodecContext.create(codec, "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, pixel_format, Fraction(1, 25)
-    picture = av.VideoFrame.from_ndarray(np.zeros((height, width), np.uint8), "gray").reformat(format=pixel_format)
     packets = [*encoder.encode(picture), *encoder.encode()]
     path.write_bytes(b"".join(bytes(packet) for packet in packets))
+    return path
 
 
 def turn_track(path: Path, turn: int) -> Path:

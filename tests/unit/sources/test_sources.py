@@ -471,7 +471,7 @@ def test_closed_generator_ends_after_its_picture(folder: Path) -> None:
     [
         ("nope.mp4", r"source nope\.mp4: does not exist; relative paths start at"),
         ("text.mp4", r"text\.mp4: .*Invalid data.*; .*whole"),
-        (".", r"is a folder without images \(looked for .*\.jpg.*\); name a folder that has some, or one file"),
+        (".", r"is a folder without pictures \(5 other files\); name a folder that has some, or one file"),
         ("lavfi:nosuchfilter=1", r"cannot be opened .*; see whether it is spelt"),
         ("lavfi:sine", r"has no video stream \(found: audio\)"),
         ("/dev/video-none", r"does not exist; see ls /dev/video"),
