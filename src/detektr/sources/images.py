@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 class ImageFolderSource:
     """The images of one folder, whatever they are called; names are sorted as people count: 9.png, 10.png.
 
-    What is no picture is left out and told, and so are the folders in it.
+    What is no picture is left out and told; folders in it are left out.
 
     They have no times of their own: there are `fps` in a second, and `IMAGES_A_SECOND` unless told otherwise. What lies
     there when a round begins belongs to it.

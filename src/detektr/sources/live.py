@@ -18,7 +18,7 @@ from detektr.sources.connection import HANGING_MAX, Connection, hanging
 from detektr.sources.contract import Picture
 from detektr.sources.decoded_picture import DecodedPicture, FormatConverter
 from detektr.sources.ffmpeg_input import RTSP_SCHEMES, TransportError, describe_stream, fault, input_fault
-from detektr.sources.pacing import Pacer
+from detektr.sources.pacing import Pacer, Steps
 from detektr.sources.packet_queue import SECOND_NS, Arrival
 from detektr.sources.picture_decoder import DecodedFrame, PictureDecoder
 from detektr.sources.timeline import Timeline, exact
@@ -163,7 +163,7 @@ class LiveSource:
         self._carrier = f"{stream.codec_context.name} over {carrier}"
         time_base = exact(stream.time_base)
         timeline = Timeline(time_base)
-        pacer, skipped = Pacer(), 0
+        pacer, steps, skipped = Pacer(), Steps(), 0
         self._picture_ns = self._shown_ns = time.monotonic_ns()
         is_ended = False
         while not is_ended and not self._closed.is_set():
@@ -178,7 +178,7 @@ class LiveSource:
                 if connection.is_bursty:
                     if skipped != connection.packet_queue.stale:
                         pacer, skipped = Pacer(), connection.packet_queue.stale
-                    if not self._wait_due(pacer, decoder.moment(frame.frame.pts, frame.place)):
+                    if not self._wait_due(pacer, steps, decoder.moment(frame.frame.pts, frame.place)):
                         return
                 yield self._picture(frame, timeline, time_base, connection.camera_start_ns)
                 self._shown_ns = self._picture_ns = time.monotonic_ns()  # who takes pictures may take its time
@@ -237,9 +237,11 @@ class LiveSource:
         """Tell whether an old picture is better than none: who cannot keep up would else show nothing."""
         return time.monotonic_ns() - self._shown_ns > SHOWN_NS_MIN
 
-    def _wait_due(self, pacer: Pacer, moment: Fraction | None) -> bool:
+    def _wait_due(self, pacer: Pacer, steps: Steps, moment: Fraction | None) -> bool:
         """Wait until a picture that came with its whole segment is due; False: closed meanwhile."""
-        wait_ns = 0 if moment is None else pacer.wait_ns(moment, time.monotonic_ns())
+        wait_ns = 0
+        if moment is not None:
+            wait_ns = pacer.wait_ns(moment, time.monotonic_ns(), is_jump=steps.is_jump(moment))
         with self._changed:
             return not self._changed.wait_for(self._closed.is_set, wait_ns / SECOND_NS)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 from av import FFmpegError, Packet
@@ -20,9 +22,11 @@ from detektr.source_uri import source_path
 from detektr.sources.contract import Picture
 from detektr.sources.decoded_picture import DecodedPicture, FormatConverter
 from detektr.sources.ffmpeg_input import describe_stream, fault, input_fault, open_input, video_stream
-from detektr.sources.pacing import SECOND_NS, STEP_BACK_S_MAX, Pacer
+from detektr.sources.pacing import SECOND_NS, STEP_BACK_S_MAX, Pacer, Steps
 from detektr.sources.picture_decoder import DecodedFrame, PictureDecoder
 from detektr.sources.timeline import exact
+
+_log = logging.getLogger(__name__)
 
 
 class VideoSource:
@@ -46,10 +50,10 @@ class VideoSource:
         # Who writes into a pipe may be a camera.
         self._can_open_again = path is None or path.is_file()
         self.is_batch = not options.realtime and self._can_open_again
-        self._options = options
+        self._options, self._name = options, redact(options.source)
         self._folder = folder
         self._converter = FormatConverter(options)
-        self._decoder = PictureDecoder(redact(options.source), options, is_live=False)
+        self._decoder = PictureDecoder(self._name, options, is_live=False)
         self._pacer = Pacer() if options.realtime else None
         self._closed = threading.Event()
         self._at_work = threading.Lock()  # whoever holds it reads or closes
@@ -137,14 +141,18 @@ class VideoSource:
 
     def _picture(self, decoded: DecodedFrame) -> Picture | None:
         """Return a picture when it is due; None: it was shown before, or we are closed meanwhile."""
-        frame, this, is_break = decoded.frame, self._round, False
+        frame, this, is_break, is_jump = decoded.frame, self._round, False, False
         pts, time_base = frame.pts, this.time_base
         if pts is not None and time_base is not None:
             if this.before is None and self._end is not None:
                 self._shift = self._end - pts
             pts += self._shift
             self._end = pts + (frame.duration or this.step)
-            is_break = this.before is not None and this.before - pts > this.step_back_max
+            is_jump = this.steps.is_jump(pts * time_base)
+            is_break = is_jump or (this.before is not None and this.before - pts > this.step_back_max)
+            if is_jump and this.before is not None:
+                ahead_s = float((pts - this.before) * time_base)
+                _log.info("source %s: its time jumps ahead by %.1f s: going on at once", self._name, ahead_s)
             this.before = pts
         place, this.given = this.given, this.given + 1
         if place < self._shown:
@@ -152,7 +160,7 @@ class VideoSource:
             return None
         if self._pacer is not None:
             moment = self._decoder.moment(pts, decoded.place)
-            wait_ns = 0 if moment is None else self._pacer.wait_ns(moment, time.monotonic_ns())
+            wait_ns = 0 if moment is None else self._pacer.wait_ns(moment, time.monotonic_ns(), is_jump=is_jump)
             if self._closed.wait(wait_ns / SECOND_NS):
                 return None
         fitted, layout = self._converter.fit(frame)
@@ -169,7 +177,13 @@ class VideoSource:
         """Begin a round, in an input that has just been opened."""
         stream = video_stream(self._container)
         self._decoder.begin(stream, self._opened_again if self._can_open_again else None)
-        return _Round(stream, self._container.demux(stream))
+        return _Round(stream, self._container.demux(stream), self._usual_step(exact(stream.average_rate)))
+
+    def _usual_step(self, rate: Fraction | None) -> Fraction | None:
+        """Return the seconds between two pictures of those that are shown, as far as that is known before."""
+        if not rate or self._options.decode == "keyframes":
+            return None
+        return max(1 / rate, 1 / Fraction(str(self._options.fps)) if self._options.fps else Fraction(0))
 
     def _opened_again(self) -> VideoStream:
         container = open_input(self._options, self._folder)
@@ -182,8 +196,10 @@ class VideoSource:
 class _Round:
     """Once through a file: what comes out of it, and its time in units of pts."""
 
-    def __init__(self, stream: VideoStream, packets: Iterator[Packet[VideoStream]]) -> None:
-        self.stream, self.packets = stream, packets
+    def __init__(
+        self, stream: VideoStream, packets: Iterator[Packet[VideoStream]], usual_step: Fraction | None
+    ) -> None:
+        self.stream, self.packets, self.steps = stream, packets, Steps(usual_step)
         self.time_base = exact(stream.time_base)
         rate = exact(stream.average_rate)
         self.step, self.step_back_max = 1, 0

@@ -165,6 +165,16 @@ def test_variable_rate_keeps_its_times_and_is_thinned_by_them(tmp_path: Path) ->
     assert thin == [0, 100, 200, 300, 390, 520, 600, 700, 790, 880]
 
 
+def test_jump_ahead_in_a_file_is_a_break_and_not_waited_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    times = [*range(0, 200, 40), *range(3_600_000, 3_600_200, 40)]
+    path = write(tmp_path / "joined.mkv", times=times)
+    taken = read(path, realtime=True)  # within the test's time limit
+    assert [picture.pts for picture, _ in taken] == times
+    assert [picture.is_break for picture, _ in taken] == [False] * 5 + [True] + [False] * 4
+    assert "joined.mkv: its time jumps ahead by 3599.8 s: going on at once" in caplog.text
+
+
 def test_interlaced_file_comes_with_both_fields_woven(tmp_path: Path) -> None:
     path = write(tmp_path / "clip.ts", width=320, height=192, options={"preset": "ultrafast", "x264-params": "tff=1"})
     with av.open(str(path)) as opened:

@@ -20,7 +20,7 @@ from detektr.frame import Frame, plane_rows
 from detektr.options import CaptureOptions
 from detektr.picture import PictureLayout
 from detektr.sources import Picture, Source, open_source
-from detektr.sources.pacing import SECOND_NS, Pacer, RateLimiter
+from detektr.sources.pacing import SECOND_NS, Pacer, RateLimiter, Steps
 
 Slot = npt.NDArray[np.uint8]
 DESCRIPTOR = Descriptor("cam", "cam", 1, 2, 3, 1, 7, 5, 1753608701224_000_000, None)
@@ -560,6 +560,30 @@ def test_pacer_waits_for_early_pictures_and_does_not_hurry_after_a_long_wait() -
     assert pacer.wait_ns(Fraction(52), 10 * SECOND_NS) == 0
     assert pacer.wait_ns(Fraction(53), 10 * SECOND_NS) == SECOND_NS
     assert pacer.wait_ns(Fraction(1), 12 * SECOND_NS) == 0
+
+
+def test_pacer_goes_on_at_once_after_a_jump_ahead() -> None:
+    pacer = Pacer()
+    assert pacer.wait_ns(Fraction(50), 0) == 0
+    assert pacer.wait_ns(Fraction(110), SECOND_NS, is_jump=True) == 0
+    assert pacer.wait_ns(Fraction(111), SECOND_NS) == SECOND_NS
+
+
+@pytest.mark.parametrize(
+    ("usual", "moments", "jumps"),
+    [
+        (Fraction(1, 25), [0, 0.04, 60, 60.04, 120], [False, False, True, False, True]),
+        (None, [0, 0.04, 60, 60.04], [False, False, True, False]),
+        (None, [0, 3600, 7200, 7200.04], [False, False, False, False]),
+        (Fraction(10), [0, 10, 20, 35, 45, 145], [False, False, False, False, False, True]),
+        (Fraction(1, 25), [0, 4.9, 9.8, 3, 3.04], [False, False, False, False, False]),
+    ],
+)
+def test_jump_ahead_is_told_from_pictures_that_are_far_apart(
+    usual: Fraction | None, moments: list[float], jumps: list[bool]
+) -> None:
+    steps = Steps(usual)
+    assert [steps.is_jump(Fraction(str(moment))) for moment in moments] == jumps
 
 
 def test_generator_without_times_runs_at_its_fps_in_real_time_and_none_is_left_out(folder: Path) -> None:
