@@ -157,7 +157,8 @@ class CaptureOptions(_NodeOptions):
     stall_timeout: Duration = "10s"
     """A live source without a picture for this long is `stalled`, and opened again; key frames must come more often."""
     fps: Annotated[float, Ge(0.001), Le(1000)] | None = None
-    """Thin out to this many frames a second, evenly; the others count as `thinned`. A folder of images has so many."""
+    """Thin out to this many frames a second, evenly; the others count as `thinned`. A folder of images has so many, and
+    one picture at a URL is asked for so often (1 unless told otherwise)."""
     decode: Literal["all", "keyframes"] = "all"
     """keyframes: only pictures that stand alone, for cheap watching of many cameras; the others count as `thinned`."""
     hwaccel: Literal["auto", "cuda", "qsv", "none"] = "none"

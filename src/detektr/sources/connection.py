@@ -9,22 +9,30 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-from av import FFmpegError
+from av import FFmpegError, Packet
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from detektr.errors import SourceError
-from detektr.options import CaptureOptions
-from detektr.sources.ffmpeg_input import has_end, input_fault, open_input, video_stream
+from detektr.options import SECOND_NS, CaptureOptions
+from detektr.source_uri import scheme_of
+from detektr.sources.ffmpeg_input import (
+    encoded,
+    fault,
+    has_end,
+    input_fault,
+    is_single_picture,
+    open_input,
+    video_stream,
+)
 from detektr.sources.packet_queue import PacketQueue
+from detektr.sources.snapshot import SnapshotClient, SnapshotError
 from detektr.sources.timeline import exact
 
-if TYPE_CHECKING:
-    from av import Packet
-
 HANGING_MAX = 4  # connections that were let go and in which FFmpeg still waits
+SNAPSHOTS_A_SECOND = 1.0  # of one picture at a URL, unless `fps` says otherwise
 _BURSTY_FORMATS = ("hls", "dash")
 _let_go: list[Connection] = []
 
@@ -50,6 +58,8 @@ class Connection(threading.Thread):
         self.packet_queue = PacketQueue(None)
         self.is_file = False
         """It has an end, and waits for us: whoever needs it takes it, see `take`."""
+        self.snapshot_ns: int | None = None
+        """It is one picture, asked for again after this long; None: it is a stream or file."""
         self.is_bursty = False
         """Whole segments come at once, not pictures as they are taken."""
         self.others = 0
@@ -69,14 +79,16 @@ class Connection(threading.Thread):
             if has_end(self._options, container):
                 with self.changed:
                     self.stream, self.is_file = video_stream(container), True
+            elif is_single_picture(container) and scheme_of(self._options.source) in ("http", "https"):
+                self._poll(container)
             else:
                 self._read(container)
         except FFmpegError as error:
             self.fault = input_fault(self._options, error, "reading stopped")
-        except SourceError as fault:
-            self.fault = fault
-        except Exception as fault:  # a defect of ours: to be raised where it is seen
-            self.fault = fault
+        except SourceError as error:
+            self.fault = error
+        except Exception as error:  # a defect of ours: to be raised where it is seen
+            self.fault = error
         with self.changed:
             self.is_over = True
             self.changed.notify_all()
@@ -98,6 +110,32 @@ class Connection(threading.Thread):
             self._is_let_go = True
             self.changed.notify_all()
         _let_go.append(self)
+
+    def _poll(self, container: InputContainer) -> None:
+        """Ask for one picture again and again, as often as `fps` says; the first one is there already."""
+        interval_ns = round(SECOND_NS / (self._options.fps or SNAPSHOTS_A_SECOND))
+        client = SnapshotClient(encoded(self._options.source), self._options.stall_timeout_ns / SECOND_NS)
+        with self.changed:
+            self.stream, self.snapshot_ns = video_stream(container), interval_ns
+            self.changed.notify_all()
+        pictures = b"".join(bytes(packet) for packet in container.demux(video=0) if packet.size)
+        due_ns = time.monotonic_ns()
+        try:
+            while True:
+                packet = Packet(pictures)
+                packet.is_keyframe = True
+                now_ns = time.monotonic_ns()
+                due_ns = max(due_ns + interval_ns, now_ns)
+                with self.changed:
+                    self.packet_queue.put(cast("Packet[VideoStream]", packet), now_ns)
+                    self.changed.notify_all()
+                    if self.changed.wait_for(lambda: self._is_let_go, (due_ns - now_ns) / SECOND_NS):
+                        return
+                pictures = client.fetch()
+        except SnapshotError as error:
+            raise fault(self._options, str(error), "see whether it is on and reachable") from None
+        finally:
+            client.close()
 
     def _read(self, container: InputContainer) -> None:
         stream = video_stream(container)

@@ -17,6 +17,7 @@ from detektr.errors import SourceError
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.redaction import redact
 from detektr.source_uri import is_live, scheme_of, source_kind, source_path
+from detektr.sources.timeline import rate_of
 
 PROBE_US = 500_000  # longer probing hands over the seconds it took as old pictures
 RTSP_SCHEMES = ("rtsp", "rtsps")
@@ -92,7 +93,8 @@ def describe_stream(options: CaptureOptions, stream: VideoStream) -> str:
     name, codec = redact(options.source), cast("VideoCodecContext | None", stream.codec_context)
     if codec is None:  # this FFmpeg has no decoder for it
         return name
-    rate = f", {float(stream.average_rate):g}/s" if stream.average_rate else ""
+    told = rate_of(stream)
+    rate = "" if told is None else f", {float(told):g}/s"
     return f"{name} ({codec.name} {codec.width}x{codec.height} {codec.pix_fmt}{rate})"
 
 
@@ -124,7 +126,7 @@ def _asked(options: CaptureOptions, folder: Path, transport: str | None) -> tupl
         return source.partition(":")[2], "lavfi", {}
     path = source_path(source, folder)
     if path is None:
-        return _encoded(source), None, _network_options(options, transport)
+        return encoded(source), None, _network_options(options, transport)
     if not path.exists() and "%" not in path.name:  # folder/%04d.png is FFmpeg's way to name a series
         hint = "see ls /dev/video*" if kind == "device" else f"relative paths start at {folder}"
         raise fault(options, "does not exist", hint, "not_found" if kind == "device" else "connecting")
@@ -136,7 +138,7 @@ def _asked(options: CaptureOptions, folder: Path, transport: str | None) -> tupl
     return str(path.absolute()), None, {}
 
 
-def _encoded(url: str) -> str:
+def encoded(url: str) -> str:
     """Percent-encode user info, so that FFmpeg finds the host behind a password with `@`, `/`, `?` or `#`."""
     scheme, _, rest = url.partition("://")
     if not redact(url).startswith(f"{scheme}://***@"):

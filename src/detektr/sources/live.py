@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -159,8 +160,12 @@ class LiveSource:
         stream, decoder = connection.stream, self._decoder
         assert stream is not None
         self.description = describe_stream(self._options, stream)
+        if connection.snapshot_ns is not None:  # it is asked for as often as `fps` says: none of them is too many
+            options = replace(self._options, fps=None)
+            decoder = self._decoder = PictureDecoder(redact(options.source), options, is_live=True)
         decoder.begin(stream)
-        self._carrier = f"{stream.codec_context.name} over {carrier}"
+        what = " snapshots" if connection.snapshot_ns is not None else ""
+        self._carrier = f"{stream.codec_context.name}{what} over {carrier}"
         time_base = exact(stream.time_base)
         timeline = Timeline(time_base)
         pacer, steps, skipped = Pacer(), Steps(), 0
@@ -199,7 +204,8 @@ class LiveSource:
                     if connection.fault is not None:
                         raise connection.fault
                     return None
-                left_ns = self._picture_ns + self._options.stall_timeout_ns - now_ns
+                allowed_ns = self._options.stall_timeout_ns + (connection.snapshot_ns or 0)
+                left_ns = self._picture_ns + allowed_ns - now_ns
                 if left_ns <= 0:
                     raise self._stalled(connection)
                 self._changed.wait(min(left_ns, wait_ns or left_ns) / SECOND_NS)

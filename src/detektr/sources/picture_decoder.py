@@ -19,7 +19,7 @@ from detektr.options import CaptureOptions
 from detektr.sources.auto_rotate import UPRIGHT, orientation_of
 from detektr.sources.pacing import SECOND_NS, RateLimiter
 from detektr.sources.packet_history import PacketHistory, SentPacket
-from detektr.sources.timeline import exact
+from detektr.sources.timeline import exact, rate_of
 
 LIVE_THREADS = 1  # of a decoder: cameras share the cores with each other and with who looks at the pictures
 FILE_THREADS_MAX = 16
@@ -103,7 +103,7 @@ class PictureDecoder:
             raise SourceError(
                 f"source {self._name}: its codec is unknown to this FFmpeg; have it encoded as H.264, for example"
             )
-        self._time_base, self._rate = exact(stream.time_base), exact(stream.average_rate)
+        self._time_base, self._rate = exact(stream.time_base), rate_of(stream)
         self._rate_limiter = None if self._options.fps is None else RateLimiter(self._options.fps)
         self._step = 1 / self._rate if self._rate else None
         self._is_thinned_by_packet = software.codec.intra_only or self._is_keys_only

@@ -20,7 +20,7 @@ from detektr.sources.auto_rotate import UPRIGHT, AutoRotate, orientation_of
 from detektr.sources.ffmpeg_input import RTSP_SCHEMES, TransportError, has_end, input_fault, open_input, video_stream
 from detektr.sources.picture_decoder import PictureDecoder
 from detektr.sources.ring_format import ring_format
-from detektr.sources.timeline import exact
+from detektr.sources.timeline import exact, rate_of
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -178,7 +178,7 @@ def _surveyed(
         hint = "its key frames may be rarer than that: try --for 30s" if packets.count else "see whether it plays"
         raise SourceError(f"source {redact(options.source)}: {what}; {hint}")
     held = ring_format(first)
-    fps, rate = exact(stream.average_rate), packets.fps()
+    fps, rate = rate_of(stream), packets.fps()
     return Survey(
         is_live=live,
         codec=codec.canonical_name if hasattr(codec, "canonical_name") else codec.name,

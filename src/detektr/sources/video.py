@@ -24,7 +24,7 @@ from detektr.sources.decoded_picture import DecodedPicture, FormatConverter
 from detektr.sources.ffmpeg_input import describe_stream, fault, input_fault, open_input, video_stream
 from detektr.sources.pacing import SECOND_NS, STEP_BACK_S_MAX, Pacer, Steps
 from detektr.sources.picture_decoder import DecodedFrame, PictureDecoder
-from detektr.sources.timeline import exact
+from detektr.sources.timeline import exact, rate_of
 
 _log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class VideoSource:
         """Begin a round, in an input that has just been opened."""
         stream = video_stream(self._container)
         self._decoder.begin(stream, self._opened_again if self._can_open_again else None)
-        return _Round(stream, self._container.demux(stream), self._usual_step(exact(stream.average_rate)))
+        return _Round(stream, self._container.demux(stream), self._usual_step(rate_of(stream)))
 
     def _usual_step(self, rate: Fraction | None) -> Fraction | None:
         """Return the seconds between two pictures of those that are shown, as far as that is known before."""
@@ -201,7 +201,7 @@ class _Round:
     ) -> None:
         self.stream, self.packets, self.steps = stream, packets, Steps(usual_step)
         self.time_base = exact(stream.time_base)
-        rate = exact(stream.average_rate)
+        rate = rate_of(stream)
         self.step, self.step_back_max = 1, 0
         if self.time_base is not None:
             self.step = round(1 / (rate * self.time_base)) if rate else 1

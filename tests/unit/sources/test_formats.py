@@ -19,6 +19,7 @@ from detektr.frame import Frame
 from detektr.options import CaptureOptions
 from detektr.picture import PictureLayout
 from detektr.sources import Picture, open_source
+from detektr.sources.video import VideoSource
 
 Slot = npt.NDArray[np.uint8]
 FRAMES = 9
@@ -173,6 +174,23 @@ def test_jump_ahead_in_a_file_is_a_break_and_not_waited_out(tmp_path: Path, capl
     assert [picture.pts for picture, _ in taken] == times
     assert [picture.is_break for picture, _ in taken] == [False] * 5 + [True] + [False] * 4
     assert "joined.mkv: its time jumps ahead by 3599.8 s: going on at once" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "codec"), [("clip.h264", "libx264"), ("clip.hevc", "libx265")])
+def test_bare_stream_without_a_container_runs_at_the_rate_that_it_says(tmp_path: Path, name: str, codec: str) -> None:
+    path = tmp_path / name
+    with av.open(str(path), "w", format="hevc" if codec == "libx265" else "h264") as container:
+        stream: Any = container.add_stream(codec, rate=15, options=ENCODER_OPTIONS[codec])
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(5):
+            picture = av.VideoFrame(64, 48, "yuv420p")
+            picture.pts = number
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    source = VideoSource(CaptureOptions(source=name), tmp_path)
+    assert source.description == f"{name} ({stream.codec.canonical_name} 64x48 yuv420p, 15/s)"
+    assert source._decoder.moment(None, 30) == 2
+    source.close()
 
 
 def test_interlaced_file_comes_with_both_fields_woven(tmp_path: Path) -> None:
