@@ -46,6 +46,9 @@ PixelFormat = Annotated[
     str,
     Text(f"^({'|'.join(_FORMATS)})$", "FFmpeg's name of a pixel format such as yuv420p or bgr24", choices=_FORMATS),
 ]
+VideoStreamChoice = Annotated[
+    str, Text(r"^(best|[1-9][0-9]{0,4}p|[1-9][0-9]{0,6}k|#[0-9]{1,3})$", "best, a height such as 720p, 1500k, or #1")
+]
 Reference = Annotated[str, Text(r"^\w+(\.\w+)*:\w+(\.\w+)*$", "a module and what is in it such as my.module:MyClass")]
 
 
@@ -152,6 +155,9 @@ class CaptureOptions(_NodeOptions):
     """Start a file again when it ends."""
     transport: Literal["tcp", "udp", "auto"] = "tcp"
     """How an rtsp:// camera sends; auto: by udp where tcp is refused or brings nothing."""
+    stream: VideoStreamChoice = "best"
+    """Which of several video streams, or variants of a playlist (HLS, DASH): the best, by height (720p), by most
+    kbit/s (1500k), each or the next below, or by its place (#1). The others are not fetched."""
     open_timeout: Duration = "10s"
     """Longest time until a live source answers; it is tried again."""
     stall_timeout: Duration = "10s"

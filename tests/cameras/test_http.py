@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import re
 import threading
 from collections.abc import Iterator
 from itertools import islice, pairwise
@@ -97,6 +98,60 @@ def test_playlist_that_goes_on_is_a_live_stream(address: str) -> None:
     next(source.pictures())
     source.close()
     assert source.is_live
+
+
+@pytest.mark.parametrize(
+    ("stream", "height", "name"),
+    [
+        ("best", 480, "high"),
+        ("240p", 240, "middle"),
+        ("400p", 240, "middle"),
+        ("60p", 120, "low"),
+        ("700k", 240, "middle"),
+        ("#0", 120, "low"),
+    ],
+)
+def test_of_a_master_playlist_the_best_or_the_one_asked_for_is_read_and_no_other(
+    variants: tuple[str, list[str]], stream: str, height: int, name: str
+) -> None:
+    address, asked = variants
+    asked.clear()
+    source = open_source(CaptureOptions(source=f"{address}/master.m3u8", stream=stream), Path())
+    heights = [picture.layout.height for picture in source.pictures()]
+    assert heights == [height] * (FPS * 3)
+    assert {re.sub(r"[0-9]*\.\w+$", "", Path(path).name) for path in asked} == {"master", name}
+
+
+def test_variant_that_is_not_there_is_refused_with_those_there_are(variants: tuple[str, list[str]]) -> None:
+    source = open_source(CaptureOptions(source=f"{variants[0]}/master.m3u8", stream="#7"), Path())
+    with pytest.raises(SourceError, match=r"no video stream #7; it has #0 160x120 200k, #1 .*; write `stream: best`"):
+        list(source.pictures())
+
+
+@pytest.fixture(scope="module")
+def variants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[str]]]:
+    folder, asked = tmp_path_factory.mktemp("variants"), list[str]()
+    lines = ["#EXTM3U"]
+    for name, height, kbit in (("low", 120, 200), ("high", 480, 1500), ("middle", 240, 600)):
+        clip = make_clip(folder / f"{name}.mp4", width=height * 4 // 3, height=height, seconds=3, fps=FPS)
+        remux(clip, folder / f"{name}.m3u8", {"hls_time": "1", "hls_list_size": "0"})
+        lines += [f"#EXT-X-STREAM-INF:BANDWIDTH={kbit}000,RESOLUTION={height * 4 // 3}x{height}", f"{name}.m3u8"]
+    (folder / "master.m3u8").write_text("\n".join(lines))
+
+    class Noting(Quiet):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            super().do_GET()
+
+    handler = functools.partial(Noting, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", asked
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_playlist_that_is_not_there_is_not_found(address: str) -> None:

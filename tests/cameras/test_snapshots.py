@@ -149,5 +149,5 @@ def test_camera_that_stops_giving_pictures_is_a_disconnect_in_words() -> None:
 
     asked = itertools.count()
     camera.answers = three
-    with served(camera) as place, pytest.raises(SourceError, match="the camera answered 503"):
+    with served(camera) as place, pytest.raises(SourceError, match="the server answered 503"):
         shades(f"http://{place}", 9, fps=50)

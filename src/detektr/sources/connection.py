@@ -27,8 +27,8 @@ from detektr.sources.ffmpeg_input import (
     open_input,
     video_stream,
 )
+from detektr.sources.http_client import HttpClient, HttpError
 from detektr.sources.packet_queue import PacketQueue
-from detektr.sources.snapshot import SnapshotClient, SnapshotError
 from detektr.sources.timeline import exact
 
 HANGING_MAX = 4  # connections that were let go and in which FFmpeg still waits
@@ -78,7 +78,7 @@ class Connection(threading.Thread):
             self._container = container = open_input(self._options, self._folder, self._transport)
             if has_end(self._options, container):
                 with self.changed:
-                    self.stream, self.is_file = video_stream(container), True
+                    self.stream, self.is_file = video_stream(self._options, container), True
             elif is_single_picture(container) and scheme_of(self._options.source) in ("http", "https"):
                 self._poll(container)
             else:
@@ -114,9 +114,9 @@ class Connection(threading.Thread):
     def _poll(self, container: InputContainer) -> None:
         """Ask for one picture again and again, as often as `fps` says; the first one is there already."""
         interval_ns = round(SECOND_NS / (self._options.fps or SNAPSHOTS_A_SECOND))
-        client = SnapshotClient(encoded(self._options.source), self._options.stall_timeout_ns / SECOND_NS)
+        client = HttpClient(encoded(self._options.source), self._options.stall_timeout_ns / SECOND_NS)
         with self.changed:
-            self.stream, self.snapshot_ns = video_stream(container), interval_ns
+            self.stream, self.snapshot_ns = video_stream(self._options, container), interval_ns
             self.changed.notify_all()
         pictures = b"".join(bytes(packet) for packet in container.demux(video=0) if packet.size)
         due_ns = time.monotonic_ns()
@@ -132,13 +132,13 @@ class Connection(threading.Thread):
                     if self.changed.wait_for(lambda: self._is_let_go, (due_ns - now_ns) / SECOND_NS):
                         return
                 pictures = client.fetch()
-        except SnapshotError as error:
+        except HttpError as error:
             raise fault(self._options, str(error), "see whether it is on and reachable") from None
         finally:
             client.close()
 
     def _read(self, container: InputContainer) -> None:
-        stream = video_stream(container)
+        stream = video_stream(self._options, container)
         is_bursty = container.format.name in _BURSTY_FORMATS
         with self.changed:
             self.packet_queue = packet_queue = PacketQueue(exact(stream.time_base), is_bursty=is_bursty)

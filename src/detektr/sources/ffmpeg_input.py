@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 from typing import cast
-from urllib.parse import quote
+from urllib.parse import quote, urljoin, urlsplit
 
 import av
 from av import FFmpegError
 from av.container import InputContainer
+from av.stream import Discard
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
@@ -17,12 +18,15 @@ from detektr.errors import SourceError
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.redaction import redact
 from detektr.source_uri import is_live, scheme_of, source_kind, source_path
+from detektr.sources.http_client import HttpClient, HttpError
 from detektr.sources.timeline import rate_of
+from detektr.sources.variant import Variant, choose_variant, variants_of
 
 PROBE_US = 500_000  # longer probing hands over the seconds it took as old pictures
 RTSP_SCHEMES = ("rtsp", "rtsps")
 _TLS_SCHEMES = ("rtsps", "https", "rtmps", "tls")
 _PLAYLISTS = ("hls", "dash")
+_PLAYLIST_SUFFIXES = (".m3u8", ".m3u")
 _PUSHED = ("rtsp", "rtp", "sdp", "mpjpeg")  # what these bring has no end, whatever the server says of its length
 _SINGLE_PICTURES = ("image2", "image2pipe")
 _SPARE_NS = 1_000_000_000  # FFmpeg's own time-outs come this much after ours, which know more
@@ -56,10 +60,35 @@ def open_input(options: CaptureOptions, folder: Path, transport: str | None = No
     return container
 
 
-def video_stream(container: InputContainer) -> VideoStream:
-    """Return the stream with the pictures; the container has one."""
+def video_stream(options: CaptureOptions, container: InputContainer) -> VideoStream:
+    """Return the stream with the pictures that is asked for; the others are not read, nor fetched where that is apart.
+
+    Raises:
+        SourceError: there is none such; says which there are.
+    """
+    streams = container.streams.video
     best = container.streams.best("video")
-    return best if isinstance(best, VideoStream) else container.streams.video[0]
+    is_playlist = container.format.name in _PLAYLISTS
+    if is_playlist and len(streams) == 1:  # chosen already, where it came from a master playlist
+        chosen = streams[0]
+    elif options.stream == "best" and isinstance(best, VideoStream) and not is_playlist:
+        chosen = best
+    else:
+        try:
+            chosen = streams[choose_variant([_variant(stream) for stream in streams], options.stream)]
+        except LookupError as error:
+            raise fault(options, str(error), "write `stream: best`, or one of these") from None
+    for stream in container.streams:
+        if stream.type == "video" and stream is not chosen:
+            stream.discard = Discard.all
+    return chosen
+
+
+def _variant(stream: VideoStream) -> Variant:
+    context = cast("VideoCodecContext | None", stream.codec_context)
+    told = stream.metadata.get("variant_bitrate", "")
+    bits_per_s = int(told) if told.isdecimal() else (context.bit_rate or 0 if context is not None else 0)
+    return Variant(0, 0, bits_per_s) if context is None else Variant(context.width, context.height, bits_per_s)
 
 
 def has_end(options: CaptureOptions, container: InputContainer) -> bool:
@@ -78,7 +107,7 @@ def has_end(options: CaptureOptions, container: InputContainer) -> bool:
         return bool(container.duration)
     if container.size > 0:
         return True
-    is_fragmented = "mp4" in name.split(",") and not video_stream(container).frames
+    is_fragmented = "mp4" in name.split(",") and not container.streams.video[0].frames
     return bool(container.duration) and not is_fragmented
 
 
@@ -126,7 +155,7 @@ def _asked(options: CaptureOptions, folder: Path, transport: str | None) -> tupl
         return source.partition(":")[2], "lavfi", {}
     path = source_path(source, folder)
     if path is None:
-        return encoded(source), None, _network_options(options, transport)
+        return _variant_url(options), None, _network_options(options, transport)
     if not path.exists() and "%" not in path.name:  # folder/%04d.png is FFmpeg's way to name a series
         hint = "see ls /dev/video*" if kind == "device" else f"relative paths start at {folder}"
         raise fault(options, "does not exist", hint, "not_found" if kind == "device" else "connecting")
@@ -136,6 +165,26 @@ def _asked(options: CaptureOptions, folder: Path, transport: str | None) -> tupl
         has_size = options.width is not None and options.height is not None
         return str(path), "v4l2", {"video_size": f"{options.width}x{options.height}"} if has_size else {}
     return str(path.absolute()), None, {}
+
+
+def _variant_url(options: CaptureOptions) -> str:
+    """Return where to read: of a master playlist, the variant that is asked for, so that no other is even opened."""
+    url = encoded(options.source)
+    if not urlsplit(url).path.lower().endswith(_PLAYLIST_SUFFIXES) or not url.lower().startswith("http"):
+        return url
+    client = HttpClient(url, options.open_timeout_ns / SECOND_NS)
+    try:
+        variants = variants_of(client.fetch().decode("utf-8", "replace"))
+    except HttpError:
+        return url  # FFmpeg will meet the same, and its errors have states
+    finally:
+        client.close()
+    if not variants:
+        return url
+    try:
+        return urljoin(client.answered_url, variants[choose_variant(variants, options.stream)].uri)
+    except LookupError as error:
+        raise fault(options, str(error), "write `stream: best`, or one of these") from None
 
 
 def encoded(url: str) -> str:

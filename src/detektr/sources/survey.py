@@ -149,7 +149,7 @@ def survey_source(options: CaptureOptions, folder: Path, seconds: float, opened:
 def _surveyed(
     options: CaptureOptions, container: InputContainer, transport: str, seconds: float, begun_s: float
 ) -> Survey:
-    stream = video_stream(container)
+    stream = video_stream(options, container)
     live = not has_end(options, container)
     open_s = time.monotonic() - begun_s
     decoder = PictureDecoder(redact(options.source), options, is_live=live)

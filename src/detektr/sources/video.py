@@ -175,7 +175,7 @@ class VideoSource:
 
     def _begin(self) -> _Round:
         """Begin a round, in an input that has just been opened."""
-        stream = video_stream(self._container)
+        stream = video_stream(self._options, self._container)
         self._decoder.begin(stream, self._opened_again if self._can_open_again else None)
         return _Round(stream, self._container.demux(stream), self._usual_step(rate_of(stream)))
 
@@ -188,7 +188,7 @@ class VideoSource:
     def _opened_again(self) -> VideoStream:
         container = open_input(self._options, self._folder)
         try:
-            return video_stream(container)
+            return video_stream(self._options, container)
         finally:
             container.close()
 

@@ -193,6 +193,21 @@ def test_bare_stream_without_a_container_runs_at_the_rate_that_it_says(tmp_path:
     source.close()
 
 
+def test_one_of_several_video_streams_of_a_file_is_chosen(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "1.mp4"), write(tmp_path / "2.mp4", width=642, height=362)
+    with av.open(str(tmp_path / "both.mkv"), "w") as both, av.open(str(first)) as one, av.open(str(second)) as two:
+        streams = [both.add_stream_from_template(container.streams.video[0]) for container in (one, two)]
+        for container, stream in zip((one, two), streams, strict=True):
+            for packet in container.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    both.mux(packet)
+    for asked, height in (("#0", 180), ("#1", 362), ("180p", 180), ("300p", 180), ("720p", 362)):
+        assert [picture.layout.height for picture, _ in read(tmp_path / "both.mkv", stream=asked)] == [height] * FRAMES
+    with pytest.raises(SourceError, match=r"no video stream #2; it has #0 320x180, #1 642x362; write `stream: best`"):
+        read(tmp_path / "both.mkv", stream="#2")
+
+
 def test_interlaced_file_comes_with_both_fields_woven(tmp_path: Path) -> None:
     path = write(tmp_path / "clip.ts", width=320, height=192, options={"preset": "ultrafast", "x264-params": "tff=1"})
     with av.open(str(path)) as opened:

@@ -1,4 +1,4 @@
-"""One picture at a URL, asked for again and again over one connection, as long as the camera keeps it open."""
+"""What is at one URL, asked for again and again over one connection, as long as the server keeps it open."""
 
 from __future__ import annotations
 
@@ -9,43 +9,45 @@ import urllib.request
 from typing import Any, cast
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
-PICTURE_BYTES_MAX = 64 << 20
+CONTENT_BYTES_MAX = 64 << 20
 REDIRECTS_MAX = 5
 _REDIRECTED = (301, 302, 303, 307, 308)
 
 
-class SnapshotError(Exception):
-    """The camera gave no picture; says why, without secrets."""
+class HttpError(Exception):
+    """The server gave nothing; says why, without secrets."""
 
 
-class SnapshotClient:
-    """Asks for the picture of one URL; belongs to one thread.
+class HttpClient:
+    """Asks for what is at one URL; belongs to one thread.
 
     Logs in as the URL says, by Basic or Digest, and does not look at certificates: cameras sign their own.
 
     Args:
-        url: http:// or https://, with user and password where the camera wants them.
-        timeout_s: longest time that the camera may be silent.
+        url: http:// or https://, with user and password where the server wants them.
+        timeout_s: longest time that the server may be silent.
     """
 
     def __init__(self, url: str, timeout_s: float) -> None:
         self._url, self._timeout_s = url, timeout_s
+        self.answered_url = url
+        """Where the last answer came from, after all redirects."""
         self._connection: http.client.HTTPConnection | None = None
         self._connected_to = ""
         self._authorization = ""
 
     def fetch(self) -> bytes:
-        """Return the picture as the camera has it now.
+        """Return what is there now.
 
         Raises:
-            SnapshotError: it does not answer, or with something else.
+            HttpError: it does not answer, or with something else.
         """
         try:
             return self._fetched()
         except (OSError, http.client.HTTPException) as error:
             self.close()
             said = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-            raise SnapshotError(f"the camera did not answer ({said})") from None
+            raise HttpError(f"the server did not answer ({said})") from None
 
     def close(self) -> None:
         """End the connection; `fetch` makes another."""
@@ -62,12 +64,13 @@ class SnapshotClient:
             if answer.status not in _REDIRECTED:
                 break
             url = urljoin(url, answer.headers.get("Location", url))
+        self.answered_url = url
         if answer.status != 200 or not content:
-            raise SnapshotError(f"the camera answered {answer.status} {answer.reason} with {len(content)} bytes")
+            raise HttpError(f"the server answered {answer.status} {answer.reason} with {len(content)} bytes")
         return content
 
     def _asked(self, url: SplitResult) -> tuple[http.client.HTTPResponse, bytes]:
-        """Ask once; over a new connection where the camera has closed the old one meanwhile."""
+        """Ask once; over a new connection where the server has closed the old one meanwhile."""
         is_kept = self._connection is not None and self._connected_to == url.netloc
         try:
             return self._asked_now(url)
@@ -84,9 +87,9 @@ class SnapshotClient:
         headers = {"Authorization": self._authorization} if self._authorization else {}
         self._connection.request("GET", _target(url), headers=headers)
         answer = self._connection.getresponse()
-        content = answer.read(PICTURE_BYTES_MAX + 1)
-        if len(content) > PICTURE_BYTES_MAX:
-            raise SnapshotError(f"the camera sends more than {PICTURE_BYTES_MAX >> 20} MiB for one picture")
+        content = answer.read(CONTENT_BYTES_MAX + 1)
+        if len(content) > CONTENT_BYTES_MAX:
+            raise HttpError(f"the server sends more than {CONTENT_BYTES_MAX >> 20} MiB")
         return answer, content
 
     def _new_connection(self, url: SplitResult) -> http.client.HTTPConnection:
@@ -98,7 +101,7 @@ class SnapshotClient:
         return http.client.HTTPSConnection(host, url.port, timeout=self._timeout_s, context=context)
 
     def _log_in(self, url: SplitResult, challenges: list[str]) -> bool:
-        """Prepare what the camera wants to see; False: there is no user, or it wants something else."""
+        """Prepare what the server wants to see; False: there is no user, or it wants something else."""
         asked = urlsplit(self._url)
         if asked.username is None:
             return False
