@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ from detektr.sources.timeline import Timeline, exact
 from detektr.sources.video import VideoSource
 
 SHOWN_NS_MIN = SECOND_NS  # who cannot keep up shows an old picture this often rather than none
+
+
+_log = logging.getLogger(__name__)
 
 
 class LiveSource:
@@ -225,7 +229,12 @@ class LiveSource:
         if decoder.decoded + decoder.thinned > before:
             self._picture_ns = now_ns
         elif now_ns - self._picture_ns > self._options.stall_timeout_ns:
-            raise self._stalled(connection)
+            if not decoder.try_begin_without_key(now_ns):
+                raise self._stalled(connection)
+            _log.warning(
+                "source %s: no key frame comes: its pictures are shown without one", redact(self._options.source)
+            )
+            self._picture_ns = now_ns
         return frames
 
     def _picture(

@@ -33,6 +33,8 @@ _DAMAGE = (  # what software says of a packet; a decoder that has given pictures
     *(av.error.InvalidDataError, av.error.UndefinedError, av.error.ExternalError, av.error.UnknownError),
     av.error.BugError,
 )
+_RECOVERING = ("h264", "hevc")
+CLEAN_NS_MIN = 5 * SECOND_NS  # in which a stream that shows no key frame is decoded without a fault
 _HARDWARE = {"cuda": "", "qsv": "_qsv"}  # what FFmpeg adds to a codec's name for that decoder
 _OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT: damaged pictures come out, marked, and are counted here
 _STRICT = {"err_detect": "explode"}  # damage that a decoder would paint over is an error
@@ -111,6 +113,8 @@ class PictureDecoder:
         self._dts: int | None = None
         self._packets = self._even_packets = self.decoded = self._errors = 0
         self._is_begun = not self._is_live
+        self._is_keyless, self._is_lenient = True, False
+        self._clean_since_ns: int | None = None
         self._is_turn_known = self._is_live  # streams do not say that they are turned
         self._opened_again, self._history, self._gone_back = opened_again, PacketHistory(), frozenset[int | None]()
         self._software = self._prepared(software)
@@ -155,6 +159,8 @@ class PictureDecoder:
             return self._failed(error, packet, received_ns)
         if frames:
             self._errors = 0
+            if self._clean_since_ns is None:
+                self._clean_since_ns = received_ns
         whole: list[DecodedFrame] = []
         for frame in frames:
             if frame.is_corrupt and self._may_go_back:
@@ -190,6 +196,21 @@ class PictureDecoder:
             self._context.skip_frame = skip_frame
             whole += self._decoded_by(packet, received_ns)
         return whole + (self._decoded_by(None, None) if is_end else [])
+
+    def try_begin_without_key(self, now_ns: int) -> bool:
+        """Show pictures from now on that do not go back to a key frame, where none has come and nothing was refused.
+
+        That is what a stream with intra refresh comes to whose recovery points are not marked or not found; all
+        pictures are shown then, until one comes that the decoder holds to be whole.
+
+        Args:
+            now_ns: now, monotonic; there must have been pictures without a fault for `CLEAN_NS_MIN`.
+        """
+        is_clean = self._clean_since_ns is not None and now_ns - self._clean_since_ns >= CLEAN_NS_MIN
+        if self._is_begun or not self._is_keyless or not is_clean:
+            return False
+        self._is_begun = self._is_lenient = True
+        return True
 
     def _shall_decode(self, packet: Packet[VideoStream], received_ns: int | None) -> bool:
         """Tell whether the decoder must see the packet; if so, it is told whether it may skip it."""
@@ -233,9 +254,14 @@ class PictureDecoder:
             received_ns = received_ns if sent is None else sent.received_ns
             for earlier in [earlier for earlier in self._sent if earlier < pts]:  # they did not come out: skipped
                 self.thinned += self._sent.pop(earlier).is_skippable
+        # With intra refresh no key frame ever comes: these codecs mark what was decoded before a recovery point.
+        if not frame.is_corrupt:
+            self._is_begun |= self._is_keyless and self._context.codec.canonical_name in _RECOVERING
+            self._is_lenient = False
         if frame.key_frame:  # a damaged one is no beginning: what refers to it would come out smeared, and unmarked
             self._is_begun = not frame.is_corrupt or (self._is_begun and not self._is_live)
-        if frame.is_corrupt or not self._is_begun:
+            self._is_keyless = False
+        if not self._is_begun or (frame.is_corrupt and not self._is_lenient):
             self.corrupt += 1
             return None
         place, self.decoded = self.decoded, self.decoded + 1
@@ -264,6 +290,7 @@ class PictureDecoder:
         """Count a broken packet, with which the decoder goes on; leave a hardware decoder that takes none."""
         is_damage = isinstance(error, _DAMAGE)
         self._errors += 1
+        self._clean_since_ns = None
         if self._hardware and (not is_damage or not self.decoded or self._errors > HARDWARE_ERRORS_MAX):
             self._why_software = f"{self._hardware}: {error.strerror}"
             self._hardware, self._context = "", self._software
