@@ -211,7 +211,8 @@ class LiveSource:
                 allowed_ns = self._options.stall_timeout_ns + (connection.snapshot_ns or 0)
                 left_ns = self._picture_ns + allowed_ns - now_ns
                 if left_ns <= 0:
-                    raise self._stalled(connection)
+                    self._go_on_or_stall(connection, now_ns)
+                    continue
                 self._changed.wait(min(left_ns, wait_ns or left_ns) / SECOND_NS)
         return None
 
@@ -229,13 +230,20 @@ class LiveSource:
         if decoder.decoded + decoder.thinned > before:
             self._picture_ns = now_ns
         elif now_ns - self._picture_ns > self._options.stall_timeout_ns:
-            if not decoder.try_begin_without_key(now_ns):
-                raise self._stalled(connection)
-            _log.warning(
-                "source %s: no key frame comes: its pictures are shown without one", redact(self._options.source)
-            )
-            self._picture_ns = now_ns
+            self._go_on_or_stall(connection, now_ns)
         return frames
+
+    def _go_on_or_stall(self, connection: Connection, now_ns: int) -> None:
+        """Do without a key frame where none comes and that is all that is missing.
+
+        Raises:
+            SourceError: pictures are missing; the source is stalled.
+        """
+        if not self._decoder.try_begin_without_key(now_ns):
+            raise self._stalled(connection)
+        name = redact(self._options.source)
+        _log.warning("source %s: no key frame comes: its pictures are shown without one", name)
+        self._picture_ns = now_ns
 
     def _picture(
         self, frame: DecodedFrame, timeline: Timeline, time_base: Fraction | None, camera_start_ns: int | None
