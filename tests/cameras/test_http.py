@@ -93,6 +93,34 @@ def test_served_file_is_delivered_whole_to_who_is_slow_and_the_run_ends(address:
     )
 
 
+def test_live_playlist_that_comes_to_its_end_is_over_and_not_played_again(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("ending")
+    options = {"hls_time": "1", "hls_list_size": "0", "hls_flags": "omit_endlist"}
+    remux(make_clip(folder / "made.mp4", seconds=SECONDS, fps=FPS), folder / "cam.m3u8", options)
+    handler = functools.partial(Quiet, directory=str(folder))
+    (tmp_path / "mine.py").write_text("def look(frame):\n    pass\n")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        nodes = {
+            "cam": {"kind": "capture", "source": f"http://127.0.0.1:{server.server_port}/cam.m3u8"},
+            "look": {"kind": "processor", "input": "cam", "use": "mine:look"},
+        }
+        try:
+            with RunningPipeline(tmp_path, "ending", nodes) as run:
+                run.wait_delivered("cam", "look", 1)
+                with (folder / "cam.m3u8").open("a") as playlist:
+                    playlist.write("#EXT-X-ENDLIST\n")
+                report = run.end(None)
+        finally:
+            server.shutdown()
+            thread.join()
+    [edge] = report["edges"]
+    assert 0 < edge["delivered"] <= 2 * FPS, run.tail()
+
+
 def test_playlist_that_goes_on_is_a_live_stream(address: str) -> None:
     source = open_source(CaptureOptions(source=f"{address}/going_on.m3u8"), Path())
     next(source.pictures())

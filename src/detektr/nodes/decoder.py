@@ -216,7 +216,11 @@ class Decoder:
                     return
                 self._is_broken |= picture.is_break
                 if not self._good_since_ns:
+                    was_live = self.is_live and self._has_begun
                     self._note_kind(source)
+                    if was_live and not source.is_live:  # its last pictures were shown as they came
+                        _log.info("%s has ended: what was live is a recording now", source.description)
+                        return
                     self._good_since_ns = time.monotonic_ns()
                     self.trouble = None
                     _log.info("reading %s: %s %dx%d, %s", source.description, *_size(picture), source.mode)
