@@ -33,7 +33,7 @@ class HttpClient:
         self.answered_url = url
         """Where the last answer came from, after all redirects."""
         self._connection: http.client.HTTPConnection | None = None
-        self._connected_to = ""
+        self._connected_to = ("", "")  # scheme and host
         self._authorization = ""
 
     def fetch(self) -> bytes:
@@ -44,7 +44,7 @@ class HttpClient:
         """
         try:
             return self._fetched()
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a port or name that is none
             self.close()
             said = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
             raise HttpError(f"the server did not answer ({said})") from None
@@ -71,7 +71,7 @@ class HttpClient:
 
     def _asked(self, url: SplitResult) -> tuple[http.client.HTTPResponse, bytes]:
         """Ask once; over a new connection where the server has closed the old one meanwhile."""
-        is_kept = self._connection is not None and self._connected_to == url.netloc
+        is_kept = self._connection is not None and self._connected_to == url[:2]
         try:
             return self._asked_now(url)
         except (OSError, http.client.HTTPException):
@@ -81,9 +81,9 @@ class HttpClient:
             return self._asked_now(url)
 
     def _asked_now(self, url: SplitResult) -> tuple[http.client.HTTPResponse, bytes]:
-        if self._connection is None or self._connected_to != url.netloc:
+        if self._connection is None or self._connected_to != url[:2]:
             self.close()
-            self._connection, self._connected_to = self._new_connection(url), url.netloc
+            self._connection, self._connected_to = self._new_connection(url), url[:2]
         headers = {"Authorization": self._authorization} if self._authorization else {}
         self._connection.request("GET", _target(url), headers=headers)
         answer = self._connection.getresponse()

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from detektr.errors import SourceError
 from detektr.options import CaptureOptions
 from detektr.redaction import redact
-from detektr.source_uri import source_path
+from detektr.source_uri import source_kind, source_path
 from detektr.sources.contract import Picture
 from detektr.sources.decoded_picture import DecodedPicture, FormatConverter
 from detektr.sources.ffmpeg_input import describe_stream, fault, input_fault, open_input, video_stream
@@ -47,9 +47,10 @@ class VideoSource:
     ) -> None:
         """Open it, or go on with a `container` that was opened as it should be, and close that."""
         path = source_path(options.source, folder)
+        self._is_graph = source_kind(options.source) == "lavfi"
         # Who writes into a pipe may be a camera.
-        self._can_open_again = path is None or path.is_file()
-        self.is_batch = not options.realtime and self._can_open_again
+        self._can_open_again = not self._is_graph and (path is None or path.is_file() or "%" in path.name)
+        self.is_batch = not options.realtime and (path is None or path.is_file())
         self._options, self._name = options, redact(options.source)
         self._folder = folder
         self._converter = FormatConverter(options)
@@ -59,7 +60,6 @@ class VideoSource:
         self._at_work = threading.Lock()  # whoever holds it reads or closes
         self._shown = begin_at  # pictures at the start of the first round that were shown before
         self._left_out_before = 0, 0  # thinned and damaged ones among those
-        self._has_place = path is not None or options.source.partition(":")[0].lower() != "lavfi"
         self._shift = 0  # added to pts, so that they go on when a file is looped
         self._end: int | None = None
         self._decoded: deque[DecodedFrame] = deque()
@@ -170,7 +170,7 @@ class VideoSource:
             pts,
             None if pts is None else time_base,
             is_break=is_break,
-            place=place if self._has_place else None,
+            place=None if self._is_graph else place,
         )
 
     def _begin(self) -> _Round:
