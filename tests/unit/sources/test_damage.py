@@ -73,9 +73,7 @@ def test_threads_of_the_decoder_lose_no_picture_of_a_file_that_is_cut_off(
         assert taken(path, **options) == (alone, corrupt)
 
 
-@pytest.mark.parametrize(
-    ("codec", "name"), [("libx264", "clip.h264"), ("libx265", "clip.hevc"), ("libx264", "clip.avi")]
-)
+@pytest.mark.parametrize(("codec", "name"), [("libx264", "clip.h264"), ("libx265", "clip.hevc")])
 def test_threads_of_the_decoder_lose_no_picture_of_packets_without_a_time(
     tmp_path: Path, codec: str, name: str
 ) -> None:
