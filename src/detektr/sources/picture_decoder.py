@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ _HARDWARE = {"cuda": "", "qsv": "_qsv"}  # what FFmpeg adds to a codec's name fo
 _OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT: damaged pictures come out, marked, and are counted here
 _STRICT = {"err_detect": "explode"}  # damage that a decoder would paint over is an error
 _PAINTED_OVER = frozenset(("amv", "jpegls", "mjpeg", "mjpegb", "sp5x", "thp"))  # by these, and nothing refers to it
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -188,6 +192,7 @@ class PictureDecoder:
     def _went_back(self, *, is_end: bool) -> list[DecodedFrame]:
         """Decode with one thread from now on, beginning with the packets whose pictures have not come out."""
         assert self._opened_again is not None
+        _log.info("source %s: damage behind picture %d: one thread decodes from here on", self._name, self.decoded)
         history, self._history = list(self._history), PacketHistory()
         # What has come out, or was left out, does so once.
         self._gone_back = frozenset({one.packet.pts for one in history} - set(self._sent))
