@@ -37,7 +37,7 @@ class OnePicture:
     """A grey picture that is taken now, and does what a test wants while it is written."""
 
     layout = PictureLayout("gray", 8, 8)
-    pts = time_base = utc_ns = received_ns = None
+    pts = time_base = utc_ns = received_ns = place = None
     is_break = False
 
     def __init__(self, during: Callable[[], Any] = lambda: None) -> None:

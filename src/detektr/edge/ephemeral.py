@@ -7,11 +7,24 @@ from typing import get_args
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
+from detektr.memory.journal_header import EdgeTerms, JournalHeader
 from detektr.options import Lane, WhenFull
 from detektr.wire.message import Attach
 
 EPHEMERAL_MARK = 3
 POLICIES: tuple[WhenFull, ...] = get_args(WhenFull)
+
+
+def write_terms(header: JournalHeader, options: EdgeOptions) -> None:
+    """Write down in a journal what its edge was made with, for `Producer.adopted_edge`."""
+    header.write_terms(
+        policy=POLICIES.index(options.when_full),
+        lane=options.lane,
+        is_ephemeral=options.is_ephemeral,
+        max_deliveries=options.max_deliveries,
+        timeout_ns=options.timeout_ns or 0,
+        window_total=options.window_total,
+    )
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,15 @@ class Producer:
         return f"{self.node}.{self.replica}"
 
     def ephemeral_edge(
-        self, *, mark: int, window: int, when_full: WhenFull, max_deliveries: int, timeout_ns: int, lane: Lane
+        self,
+        *,
+        mark: int,
+        window: int,
+        when_full: WhenFull,
+        max_deliveries: int,
+        timeout_ns: int,
+        lane: Lane,
+        is_policy_open: bool = False,
     ) -> EdgeOptions:
         """Return the options of a guest's edge."""
         return EdgeOptions(
@@ -48,6 +69,18 @@ class Producer:
             max_age_ns=self.max_age_ns,
             is_ephemeral=True,
             lane=lane,
+            is_policy_open=is_policy_open,
+        )
+
+    def adopted_edge(self, terms: EdgeTerms) -> EdgeOptions:
+        """Return the options of the edge of an ephemeral consumer that a dead predecessor had."""
+        return self.ephemeral_edge(
+            mark=terms.mark,
+            window=terms.window_total,
+            when_full=POLICIES[terms.policy],
+            max_deliveries=terms.max_deliveries,
+            timeout_ns=terms.timeout_ns,
+            lane="shm" if terms.lane == "shm" else "zmq",
         )
 
     def admit_ephemeral(self, message: Attach, guests: list[EdgeOptions]) -> EdgeOptions | str:
@@ -63,6 +96,7 @@ class Producer:
             max_deliveries=message.max_deliveries,
             timeout_ns=message.timeout_ns,
             lane="shm" if message.lane == "shm" else "zmq",
+            is_policy_open=not message.when_full,
         )
         while frames_held([*guests, options]) > room and options.mark > EPHEMERAL_MARK:
             options = replace(options, mark=options.mark - 1, low=options.mark - 2)

@@ -6,11 +6,12 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from detektr.edge.connections import ConnectionTable
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.ephemeral import POLICIES, Producer, rival
+from detektr.edge.ephemeral import POLICIES, Producer, rival, write_terms
 from detektr.edge.fanout import Fanout
 from detektr.edge.lane import Announcer
 from detektr.edge.lease import SessionState
@@ -25,6 +26,7 @@ from detektr.memory.layout import EDGE_REPLICAS_MAX
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import Segment
 from detektr.memory.status_block_table import StatusBlockTable
+from detektr.options import WhenFull
 from detektr.wire.doorbell import ring_once
 from detektr.wire.link import Link
 from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Release, Welcome
@@ -77,18 +79,19 @@ class EdgePublisher:
         """
         path = self._folder.journal(self.producer.node, self.producer.replica, consumer)
         segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.inputs)
-        journal.write_terms(
-            policy=POLICIES.index(options.when_full),
-            lane=options.lane,
-            is_ephemeral=options.is_ephemeral,
-            max_deliveries=options.max_deliveries,
-            timeout_ns=options.timeout_ns or 0,
-            window_total=options.window_total,
-        )
+        write_terms(journal, options)
         self._segments[consumer] = segment
         edge = Edge(consumer, options, journal)
         self._announcer(edge).edges.append(edge)
         self.fanout.add(edge)
+
+    def settle_policy(self, when_full: WhenFull) -> None:
+        """Give this policy to all edges that were made before their source was known, and to guests that will come."""
+        self.producer = replace(self.producer, ephemeral_policy=when_full)
+        for edge in self.fanout.edges.values():
+            if not edge.options.is_ephemeral or edge.options.is_policy_open:
+                edge.options = replace(edge.options, when_full=when_full)
+                edge.journal.set_policy(POLICIES.index(when_full))
 
     def adopt_ephemeral_edges(self) -> None:
         """Take over the edges of guests that a dead predecessor had."""
@@ -101,15 +104,7 @@ class EdgePublisher:
                 if terms is None:  # killed while it made the edge; no frame was offered to it
                     path.unlink()
                     continue
-                options = self.producer.ephemeral_edge(
-                    mark=terms.mark,
-                    window=terms.window_total,
-                    when_full=POLICIES[terms.policy],
-                    max_deliveries=terms.max_deliveries,
-                    timeout_ns=terms.timeout_ns,
-                    lane="shm" if terms.lane == "shm" else "zmq",
-                )
-                self.add_edge(consumer, options)
+                self.add_edge(consumer, self.producer.adopted_edge(terms))
 
     def call_back(self) -> None:
         """Wake the replicas of a predecessor, so that they attach to us."""

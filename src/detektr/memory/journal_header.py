@@ -37,6 +37,10 @@ class JournalHeader:
         words[layout.EDGE_WORD_TIMEOUT_NS] = timeout_ns
         words[layout.EDGE_WORD_WINDOW] = window_total  # last: without it the words above are not all there
 
+    def set_policy(self, policy: int) -> None:
+        """Write down another policy than the edge was made with."""
+        self._words[layout.EDGE_WORD_POLICY] = policy
+
     def terms(self) -> EdgeTerms | None:
         """Return what the edge was made with; None: its producer was killed before it had written that down."""
         words = self._words

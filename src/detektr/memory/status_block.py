@@ -213,6 +213,17 @@ class StatusBlock:
         """Say that every frame before this number is written."""
         self.words[layout.STATUS_WORD_NEXT_SEQUENCE] = sequence
 
+    def begin_round(self, source_number: int) -> None:
+        """Say that the next frame is the first picture of a file."""
+        self.words[layout.STATUS_WORD_ROUND_SEQUENCE] = self.next_sequence
+        self.words[layout.STATUS_WORD_ROUND_SOURCE] = source_number
+
+    def round_frames(self, source_number: int) -> int:
+        """Return how many pictures of this round through a file are written; 0 where it is another file's."""
+        if self.words[layout.STATUS_WORD_ROUND_SOURCE] != source_number:
+            return 0
+        return self.next_sequence - self.words[layout.STATUS_WORD_ROUND_SEQUENCE]
+
     def set_rings(self, slots: int, free: int, nbytes: int) -> None:
         """Say what the rings hold."""
         self.words[layout.STATUS_WORD_SLOTS_TOTAL], self.words[layout.STATUS_WORD_SLOTS_FREE] = slots, free

@@ -40,6 +40,7 @@ class CaptureNode(Node[CaptureOptions]):
         run = self.status_block.take_run()
         self._key = stream_key(spec.node, run)
         self._moved = 0  # offered in this step
+        self._is_policy_open = spec.options.when_full is None and is_live(spec.options.source)
         self._reader = SourceReader(spec.options, Path(spec.folder), self.status_block)
         camera = spec.options.camera or spec.node
         self._writer = FrameWriter(spec.node, camera, run, spec.slots, self.folder, self.status_block)
@@ -58,7 +59,7 @@ class CaptureNode(Node[CaptureOptions]):
         )
 
     def prepare(self) -> None:
-        """Adopt what a predecessor left, open the source and, unless it is live, reserve its ring.
+        """Adopt what a predecessor left, open the source and, unless it is live or gone on with, reserve its ring.
 
         Raises:
             DetektrError: the source cannot be read, or there is no room for its ring.
@@ -66,7 +67,9 @@ class CaptureNode(Node[CaptureOptions]):
         super().prepare()
         self._adopt()
         self._capture_thread.start()
-        if not self._reader.is_live:
+        if (
+            not self._reader.is_live and not self._reader.begin_at
+        ):  # else a predecessor has read it
             self._capture_thread.wait_first()
             if self._capture_thread.failure is not None:
                 raise self._capture_thread.failure
@@ -84,6 +87,9 @@ class CaptureNode(Node[CaptureOptions]):
         """Offer what is published, as far as the edges have room."""
         fanout, queue, rings = self.publisher.fanout, self._queue, self._writer.rings
         queue.want(is_wanted=bool(fanout.edges))
+        if self._is_policy_open and not self._reader.is_live:  # what was opened turned out to be a file, which waits
+            self._is_policy_open = False
+            self.publisher.settle_policy("block")
         moved = 0
         while (frame := queue.take()) is not None:
             if not frame.payload:

@@ -87,8 +87,8 @@ class CaptureThread:
     def _read(self) -> None:
         reader, queue = self._reader, self._queue
         while reader.wait_open():
-            queue.begin(is_batch=reader.is_batch)
             while (picture := reader.read()) is not None:
+                queue.begin(is_batch=reader.is_batch)  # known for sure once a picture is there
                 if picture.is_break:
                     self._writer.end_epoch()
                 if queue.is_wanted or not reader.is_live:

@@ -17,7 +17,7 @@ from detektr.memory.status_block import StatusBlock
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.process.fault_text import fault_text
 from detektr.source_uri import is_live
-from detektr.sources import Picture, Source, open_source
+from detektr.sources import Picture, Source, open_source, source_number
 from detektr.sources.reconnect import Reconnect
 
 NOTE_NS = 100_000_000  # how often the status block is told how the source is read, and what was left out of it
@@ -44,6 +44,11 @@ class SourceReader:
         self.trouble: tuple[str, str] | None = ("connecting", "opening") if self.is_live else None
         """State and why; None: pictures come."""
         self._options, self._folder, self._status_block = options, folder, status_block
+        self._source_number = source_number(options, folder)
+        self.begin_at = status_block.round_frames(self._source_number)
+        """Pictures of a file that a predecessor has published: it is gone on with behind them."""
+        if self.begin_at:
+            _log.info("going on behind the %d pictures that were captured before", self.begin_at)
         self._reconnect = reconnect or Reconnect()
         self._is_stopped = threading.Event()
         self._source: Source | None = None
@@ -51,6 +56,7 @@ class SourceReader:
         self._lost: tuple[str, str] | None = None  # why it is not open any more: state and words
         self._before = 0, 0, 0  # left out before it was opened
         self._mode = ""
+        self._has_read = False  # a picture
         self._good_since_ns = self._noted_ns = 0
 
     @property
@@ -104,8 +110,14 @@ class SourceReader:
             self._lost = "connecting", "the stream ended"
             return None
         if not self._good_since_ns:
+            if self._is_recording_now():
+                self.leave()
+                self._lost = "connecting", "the stream ended"
+                return None
             self._good_since_ns, self.trouble = time.monotonic_ns(), None
             self._introduce(picture)
+        if picture.place == 0:
+            self._status_block.begin_round(self._source_number)
         return picture
 
     def leave(self) -> None:
@@ -126,13 +138,28 @@ class SourceReader:
             source.close()
 
     def _open(self) -> None:
-        source = open_source(self._options, self._folder)
+        source = open_source(self._options, self._folder, self.begin_at)
         self._before = self._status_block.left_out
         self._source, self.is_batch = source, source.is_batch
         self._noted_ns = 0
         if self.is_stopped:  # it could not be closed before it was known
             source.close()
         self._pictures = source.pictures()
+
+    def _is_recording_now(self) -> bool:
+        """Take note of what is known for sure only once pictures come: what a URL names may be a file.
+
+        Returns:
+            True: it was live, and its last pictures were shown as they came. They are not shown again.
+        """
+        source, was_live = self._source, self.is_live and self._has_read
+        if source is None:
+            return False
+        self.is_live, self.is_batch, self._has_read = source.is_live, source.is_batch, True
+        if was_live and not source.is_live:
+            _log.info("%s has ended: the stream is a recording now", source.description)
+            return True
+        return False
 
     def _lose(self, fault: SourceError) -> None:
         if not self.is_live:

@@ -25,7 +25,7 @@ CAMERA, FILE = CaptureOptions(source="rtsp://127.0.0.1:9/x"), CaptureOptions(sou
 class OneSource:
     """Yields what it is given, and raises what of that is a fault."""
 
-    is_batch = False
+    is_live = is_batch = False
     description, mode = "a source", "by hand"
     thinned, corrupt, stale = 1, 2, 3
 
@@ -62,10 +62,11 @@ def open_in_turn(monkeypatch: pytest.MonkeyPatch) -> Any:
     def prepare(found: Iterable[OneSource | SourceError]) -> None:
         left = list(found)
 
-        def open_source(options: CaptureOptions, folder: Path) -> OneSource:
+        def open_source(options: CaptureOptions, folder: Path, begin_at: int) -> OneSource:
             one = left.pop(0)
             if isinstance(one, SourceError):
                 raise one
+            one.is_live = options is CAMERA
             return one
 
         monkeypatch.setattr(_module, "open_source", open_source)
@@ -152,7 +153,7 @@ def test_a_source_that_was_stopped_while_it_was_opened_is_closed(
     source = OneSource(OnePicture())
     reader = new_reader(FILE, status_block)
 
-    def open_and_stop(options: CaptureOptions, folder: Path) -> OneSource:
+    def open_and_stop(options: CaptureOptions, folder: Path, begin_at: int) -> OneSource:
         reader.stop()
         return source
 
