@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from detektr.frame import FULL_RANGE, LIMITED_RANGE, Bytes, plane_rows
+from detektr.frame import FULL_RANGE, HALVED, LIMITED_RANGE, OPAQUE, UInt8Array, plane_rows
 from detektr.memory.streaming import stream
 from detektr.options import CaptureOptions
 from detektr.picture import FORMATS, MATRICES, PictureLayout, format_name
@@ -41,7 +41,7 @@ class DecodedPicture:
         self.frame, self.layout, self.pts, self.time_base = frame, layout, pts, time_base
         self.utc_ns, self.received_ns, self.is_break = utc_ns, received_ns, is_break
 
-    def write(self, slot: Bytes) -> None:
+    def write(self, slot: UInt8Array) -> None:
         """Copy the planes, once each, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
         planes = self.frame.planes
         for index, (offset, row_bytes, rows, _) in enumerate(self.layout.planes):
@@ -61,7 +61,7 @@ class ArrayPicture:
         self.received_ns: int | None = None
         self.is_break = False
 
-    def write(self, slot: Bytes) -> None:
+    def write(self, slot: UInt8Array) -> None:
         """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
         stream(slot.reshape(self.pixels.shape), self.pixels)
 
@@ -109,6 +109,8 @@ class FormatConverter:
 
             self._reformatter = VideoReformatter()
         is_full = name.startswith("yuvj") or FORMATS[name].luma_shift is None or len(FORMATS[name].planes) == 1
+        if name in OPAQUE and frame.format.name in HALVED and frame.width % 8:  # see `detektr.frame`
+            frame = self._reformatter.reformat(frame, frame.width, frame.height, OPAQUE[name], threads=1)
         to_range: Any = FULL_RANGE if is_full and name != "yuyv422" else LIMITED_RANGE
         return self._reformatter.reformat(frame, width, height, name, dst_color_range=to_range, threads=1)
 
