@@ -31,6 +31,7 @@ from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import NodeSnapshot, open_status_block
 from detektr.nodes.node import Node
 from detektr.nodes.spec import NodeSpec
+from detektr.observe.status import describe_nodes
 from detektr.options import (
     BufferOptions,
     CaptureOptions,
@@ -240,7 +241,8 @@ def read_own(spec: NodeSpec) -> tuple[list[EdgeLedger], list[NodeSnapshot]]:
 
 
 def _print_ledger(node: Node) -> None:
-    print(ledger_table(node.ledgers()), flush=True)
+    ledgers, (_, snapshots) = node.ledgers(), read_own(node.spec)
+    print(ledger_table(ledgers, describe_nodes({}, ledgers, snapshots)), flush=True)
 
 
 def _end_early(number: int, frame: FrameType | None) -> None:

@@ -78,7 +78,7 @@ def run_up(
             folder.sweep()
             lock.close()
     if run.has_begun:
-        _print(ledger_table(run.ledgers))
+        _print(ledger_table(run.ledgers, run.nodes()))
     else:
         _print("ended before any frame flowed")
     if report is not None:
@@ -200,8 +200,11 @@ class _Run:
 
     def report(self) -> dict[str, Any]:
         """Build the report of the ended run."""
-        nodes = describe_nodes(self.supervisor.describe(), self.ledgers, self._status_blocks)
-        return build_report(self.pipeline.options.name, self._seconds, nodes, self.ledgers)
+        return build_report(self.pipeline.options.name, self._seconds, self.nodes(), self.ledgers)
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """Return what is known of each node of the ended run."""
+        return describe_nodes(self.supervisor.describe(), self.ledgers, self._status_blocks)
 
     def _open_telemetry(self) -> None:
         options = self.pipeline.options

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from detektr.ledger import EdgeLedger, merge
+from detektr.ledger import EdgeLedger, describe_counts, left_out, merge
 
 _HEADINGS = ("edge", "offered", "delivered", "dropped", "dead-lettered", "queued", "in flight", "redelivered", "why")
 
@@ -44,15 +44,24 @@ def build_report(
     }
 
 
-def ledger_table(edges: Iterable[EdgeLedger]) -> str:
+def ledger_table(edges: Iterable[EdgeLedger], nodes: Mapping[str, Mapping[str, Any]] | None = None) -> str:
     """Write the ledgers as an aligned table, one row an edge; the last line says what is unaccounted for.
 
-    Before it a line for each edge that delivered nothing.
+    Before it a line for each capture that left pictures of its source out, and for each edge that delivered nothing.
+
+    Args:
+        edges: ledgers, in parts or whole; the parts of one edge are added up.
+        nodes: what is known of each node, as `status` has it; None: nothing.
     """
     whole = merge(edges)
     rows = [_HEADINGS, *(_row(edge) for edge in whole)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     lines = [_aligned(row, widths) for row in rows] if whole else ["no edges"]
+    lines += [
+        f"{name} left pictures of its source out, which are on no edge: {describe_counts(counts)}"
+        for name, node in (nodes or {}).items()
+        if (counts := left_out(node))
+    ]
     lines += [
         f"NOTHING WAS DELIVERED from {edge.producer} to {edge.consumer}: of {edge.offered} offered,"
         f" {edge.dead_lettered} were dead-lettered; the log of {edge.consumer} says why"
@@ -63,7 +72,7 @@ def ledger_table(edges: Iterable[EdgeLedger]) -> str:
 
 def _row(edge: EdgeLedger) -> tuple[str, ...]:
     drops = {reason: count for reason, count in edge.dropped.items() if count}
-    whys = [f"{reason} {count}" for reason, count in drops.items()]
+    whys = [describe_counts(drops)] if drops else []
     if edge.unaccounted:
         whys.append(f"UNACCOUNTED {edge.unaccounted}")
     counts = (
