@@ -20,7 +20,7 @@ from detektr.memory.layout import ring_bytes
 from detektr.memory.run_folder import shm_root
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.picture import FORMATS, PictureLayout
-from detektr.redaction import mask_with, redact, url_secrets
+from detektr.redaction import mask_with, redact, tail_secrets, url_secrets
 from detektr.source_uri import scheme_of, source_kind
 
 if TYPE_CHECKING:
@@ -271,11 +271,13 @@ def _without_secrets(url: str) -> tuple[str, dict[str, str]]:
         secret = password if colon else user
         name = "CAMERA_PASSWORD" if colon else "CAMERA_USER"
         login = f"{user}:{hide(name, secret)}@" if colon else f"{hide(name, secret)}@"
-    parts = re.split(r"(?<=[?&;#])", rest)
-    for index, part in enumerate(parts[1:], start=1):
-        key, equals, value = part.partition("=")
-        tail = value[-1:] if value[-1:] in "?&;#" else ""
-        if equals and redact(f"{head}host/?{key}=x").endswith("=***"):
-            name = f"CAMERA_{re.sub(r'[^A-Za-z0-9]', '_', key).upper()}"
-            parts[index] = f"{key}={hide(name, value.removesuffix(tail))}{tail}"
-    return head + login + "".join(parts), environment
+    written, place = "", 0
+    for found in tail_secrets(rest):
+        stem = name = f"CAMERA_{re.sub(r'[^A-Za-z0-9]', '_', found.name).upper()}"
+        number = 1
+        while name in environment:
+            number += 1
+            name = f"{stem}_{number}"
+        written += rest[place : found.begin] + hide(name, rest[found.begin : found.end])
+        place = found.end
+    return head + login + written + rest[place:], environment
