@@ -46,6 +46,9 @@ PixelFormat = Annotated[
     str,
     Text(f"^({'|'.join(_FORMATS)})$", "FFmpeg's name of a pixel format such as yuv420p or bgr24", choices=_FORMATS),
 ]
+VideoStreamChoice = Annotated[
+    str, Text(r"^(best|[1-9][0-9]{0,4}p|[1-9][0-9]{0,6}k|#[0-9]{1,3})$", "best, a height such as 720p, 1500k, or #1")
+]
 Reference = Annotated[str, Text(r"^\w+(\.\w+)*:\w+(\.\w+)*$", "a module and what is in it such as my.module:MyClass")]
 
 
@@ -152,12 +155,16 @@ class CaptureOptions(_NodeOptions):
     """Start a file again when it ends."""
     transport: Literal["tcp", "udp", "auto"] = "tcp"
     """How an rtsp:// camera sends; auto: by udp where tcp is refused or brings nothing."""
+    stream: VideoStreamChoice = "best"
+    """Which of several video streams, or variants of a playlist (HLS, DASH): the best, by height (720p), by most
+    kbit/s (1500k), each or the next below, or by its place (#1). The others are not fetched."""
     open_timeout: Duration = "10s"
     """Longest time until a live source answers; it is tried again."""
     stall_timeout: Duration = "10s"
     """A live source without a picture for this long is `stalled`, and opened again; key frames must come more often."""
     fps: Annotated[float, Ge(0.001), Le(1000)] | None = None
-    """Thin out to this many frames a second, evenly; the others count as `thinned`. A folder of images has so many."""
+    """Thin out to this many frames a second, evenly; the others count as `thinned`. A folder of images has so many, and
+    one picture at a URL is asked for so often (1 unless told otherwise)."""
     decode: Literal["all", "keyframes"] = "all"
     """keyframes: only pictures that stand alone, for cheap watching of many cameras; the others count as `thinned`."""
     hwaccel: Literal["auto", "cuda", "qsv", "none"] = "none"
@@ -175,7 +182,7 @@ class CaptureOptions(_NodeOptions):
     high_water_mark: Annotated[int, Ge(1), Le(65536)] = 8
     """Most frames queued for one consumer of this capture."""
     when_full: WhenFull | None = None
-    """Policy at the mark; a file blocks and a live source drops the oldest unless told otherwise."""
+    """Policy at the mark; a file, served or not, blocks and a live source drops the oldest unless told otherwise."""
     guests: Annotated[int, Ge(0), Le(1024)] = 8
     """Slots kept for consumers that are not in the file (`detektr.attach`)."""
 

@@ -30,6 +30,9 @@ _FULL = PlaneFormat(0, 0, 1)
 _420 = (_FULL, PlaneFormat(1, 1, 1), PlaneFormat(1, 1, 1))
 _422 = (_FULL, PlaneFormat(1, 0, 1), PlaneFormat(1, 0, 1))
 _444 = (_FULL, _FULL, _FULL)
+_440 = (_FULL, PlaneFormat(0, 1, 1), PlaneFormat(0, 1, 1))
+_411 = (_FULL, PlaneFormat(2, 0, 1), PlaneFormat(2, 0, 1))
+_410 = (_FULL, PlaneFormat(2, 2, 1), PlaneFormat(2, 2, 1))
 _NV = (_FULL, PlaneFormat(1, 1, 2))
 
 FORMATS = MappingProxyType(
@@ -40,6 +43,11 @@ FORMATS = MappingProxyType(
         "yuvj422p": PixelFormat(_422),
         "yuv444p": PixelFormat(_444),
         "yuvj444p": PixelFormat(_444),
+        "yuv440p": PixelFormat(_440),
+        "yuvj440p": PixelFormat(_440),
+        "yuv411p": PixelFormat(_411),
+        "yuvj411p": PixelFormat(_411),
+        "yuv410p": PixelFormat(_410),
         "nv12": PixelFormat(_NV),
         "nv21": PixelFormat(_NV),
         "gray": PixelFormat((_FULL,)),
@@ -51,9 +59,19 @@ FORMATS = MappingProxyType(
         "yuv420p10le": PixelFormat(_420, sample_bytes=2, luma_shift=2),
         "yuv422p10le": PixelFormat(_422, sample_bytes=2, luma_shift=2),
         "yuv444p10le": PixelFormat(_444, sample_bytes=2, luma_shift=2),
+        "yuv420p12le": PixelFormat(_420, sample_bytes=2, luma_shift=4),
+        "yuv422p12le": PixelFormat(_422, sample_bytes=2, luma_shift=4),
+        "yuv444p12le": PixelFormat(_444, sample_bytes=2, luma_shift=4),
+        "yuv420p16le": PixelFormat(_420, sample_bytes=2, luma_shift=8),
+        "yuv422p16le": PixelFormat(_422, sample_bytes=2, luma_shift=8),
+        "yuv444p16le": PixelFormat(_444, sample_bytes=2, luma_shift=8),
         "p010le": PixelFormat(_NV, sample_bytes=2, luma_shift=8),  # its 10 bits are the upper ones
         "gray10le": PixelFormat((_FULL,), sample_bytes=2, luma_shift=2),
+        "gray12le": PixelFormat((_FULL,), sample_bytes=2, luma_shift=4),
+        "gray14le": PixelFormat((_FULL,), sample_bytes=2, luma_shift=6),
         "gray16le": PixelFormat((_FULL,), sample_bytes=2, luma_shift=8),
+        "rgb48le": PixelFormat((PlaneFormat(0, 0, 3),), sample_bytes=2, luma_shift=None),
+        "rgba64le": PixelFormat((PlaneFormat(0, 0, 4),), sample_bytes=2, luma_shift=None),
     }
 )
 """Pixel formats that a ring can hold, by FFmpeg's name."""

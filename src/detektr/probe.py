@@ -99,8 +99,7 @@ def probe(source: str, seconds: float, transport: str | None = None) -> Finding:
     graph, _ = build_graph(read_options(document).options.nodes)
     assert graph is not None, "the file that probe proposes loads"
     slots = graph.nodes["camera"].slots or 0
-    name = survey.format if survey.format in FORMATS else "yuv420p"
-    slot_bytes = PictureLayout(name, survey.width, survey.height).nbytes
+    slot_bytes = PictureLayout(survey.ring_format, survey.width, survey.height).nbytes
     warnings = tuple(warnings_of(survey, seconds, ring_bytes(slots, slot_bytes)))
     return Finding(mask_with(text, secrets), survey, slot_bytes, slots, warnings, yaml)
 
@@ -145,6 +144,7 @@ def _rows(finding: Finding) -> Iterable[tuple[str, str]]:
     survey = finding.survey
     more = [*(["interlaced"] if survey.is_interlaced else [])]
     more += [f"stored turned by {survey.rotation_degrees} degrees"] if survey.rotation_degrees else []
+    more += ["stored mirrored"] if survey.is_mirrored else []
     more += [f"also {', '.join(survey.other_streams)} (not captured)"] if survey.other_streams else []
     profile = f" ({survey.profile})" if survey.profile else ""
     yield "codec", ", ".join([f"{survey.codec}{profile}, {survey.width}x{survey.height} {survey.format}", *more])
@@ -195,10 +195,11 @@ def warnings_of(survey: Survey, seconds: float, nbytes: int) -> Iterable[str]:
             f"odd size {survey.width}x{survey.height}: colour planes are rounded up, which not all code expects;"
             " `frame.bgr` is right, or give `width` and `height`"
         )
-    if survey.format not in FORMATS:
-        yield f"a ring cannot hold {survey.format}: each picture is converted to yuv420p, which costs CPU"
-    elif FORMATS[survey.format].sample_bytes > 1:
-        yield f"{survey.format} takes two bytes a sample; `format: yuv420p` halves the memory for some CPU"
+    if survey.format != survey.ring_format:
+        loss = f"and loses {survey.lost}" if survey.lost else "without loss"
+        yield f"a ring cannot hold {survey.format}: each picture is converted to {survey.ring_format}, {loss}"
+    if FORMATS[survey.ring_format].sample_bytes > 1:
+        yield f"{survey.ring_format} takes two bytes a sample; `format: yuv420p` halves the memory for some CPU"
     if survey.is_interlaced:
         yield "interlaced: both fields are in one picture, and moving edges are combed; set the camera to progressive"
     if survey.is_live and survey.cpu_ms * fps > 1000 * CPU_SHARE_MAX:

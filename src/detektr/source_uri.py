@@ -36,7 +36,10 @@ def source_kind(source: str) -> SourceKind:
 
 
 def is_live(source: str) -> bool:
-    """Tell whether the source goes on without us: a camera or a stream, not a file, a generator or lavfi."""
+    """Tell whether the source may go on without us: a device or a URL, not a file, a generator or lavfi.
+
+    What a URL names may be a file that somebody serves, which only its opening tells: see `Source.is_live`.
+    """
     return source_kind(source) in ("device", "stream")
 
 

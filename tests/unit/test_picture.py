@@ -42,8 +42,8 @@ def test_alias_is_the_same_layout() -> None:
 
 
 def test_unknown_format_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'yuv411p' is not known.*yuv420p.*gray16le"):
-        format_name("yuv411p")
+    with pytest.raises(ValueError, match=r"'yuv415p' is not known.*yuv420p.*gray16le"):
+        format_name("yuv415p")
 
 
 @pytest.mark.parametrize("side", [0, -1, SIDE_PIXELS_MAX + 1])

@@ -28,6 +28,8 @@ class EdgeOptions:
     """How long a replica may take for one frame; None: as long as it lives."""
     max_age_ns: int | None = None
     is_ephemeral: bool = False
+    is_policy_open: bool = False
+    """An ephemeral consumer's that asked for no policy of its own: that of its producer, see `settle_policy`."""
 
     @property
     def cells(self) -> int:

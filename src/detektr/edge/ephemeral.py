@@ -32,7 +32,14 @@ class Producer:
         return f"{self.node}.{self.replica}"
 
     def ephemeral_edge(
-        self, *, mark: int, window: int, when_full: WhenFull, max_deliveries: int, timeout_ns: int
+        self,
+        *,
+        mark: int,
+        window: int,
+        when_full: WhenFull,
+        max_deliveries: int,
+        timeout_ns: int,
+        is_policy_open: bool = False,
     ) -> EdgeOptions:
         """Return the options of a guest's edge."""
         return EdgeOptions(
@@ -46,6 +53,7 @@ class Producer:
             timeout_ns=timeout_ns or None,
             max_age_ns=self.max_age_ns,
             is_ephemeral=True,
+            is_policy_open=is_policy_open,
         )
 
     def admit_ephemeral(self, message: Attach, guests: list[EdgeOptions]) -> EdgeOptions | str:
@@ -60,6 +68,7 @@ class Producer:
             when_full=next((one for one in POLICIES if one == message.when_full), self.ephemeral_policy),
             max_deliveries=message.max_deliveries,
             timeout_ns=message.timeout_ns,
+            is_policy_open=not message.when_full,
         )
         while frames_held([*guests, options]) > room and options.mark > EPHEMERAL_MARK:
             options = replace(options, mark=options.mark - 1, low=options.mark - 2)

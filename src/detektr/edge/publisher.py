@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from detektr.edge.connections import ConnectionTable, ConsumerConnection
 from detektr.edge.edge import Edge
@@ -23,6 +24,7 @@ from detektr.memory.journal import adopt_journal
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import Segment
 from detektr.memory.status_block import StatusBlockReader, open_status_block
+from detektr.options import WhenFull
 from detektr.wire.doorbell import RemoteDoorbell
 from detektr.wire.link import Link
 from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Welcome
@@ -79,6 +81,14 @@ class EdgePublisher:
         self._segments[consumer] = segment
         self.fanout.add(Edge(consumer, options, journal))
         self.reclaim.restate()
+
+    def settle_policy(self, when_full: WhenFull) -> None:
+        """Give this policy to all edges that were made before their source was known, and to guests that will come."""
+        self.producer = replace(self.producer, ephemeral_policy=when_full)
+        for edge in self.fanout.edges.values():
+            if not edge.options.is_ephemeral or edge.options.is_policy_open:
+                edge.options = replace(edge.options, when_full=when_full)
+                edge.journal[layout.EDGE_WORD_POLICY] = POLICIES.index(when_full)
 
     def adopt_ephemeral_edges(self) -> None:
         """Take over the edges of guests that a dead predecessor had."""

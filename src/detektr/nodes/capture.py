@@ -42,6 +42,7 @@ class CaptureNode(Node):
         self._slots: dict[int, tuple[int, int]] = {}  # sequence: epoch and slot
         self._left: dict[int, int] = {}  # frames still needed, by epoch
         self._moved = 0  # offered in this step
+        self._is_policy_open = spec.options.when_full is None and is_live(spec.options.source)
         self._waiting: Published | None = None  # taken from the decoder; the edges have no room for it
         rings = self._make_ring, self._has_old_rings
         self._decoder = Decoder(
@@ -56,7 +57,7 @@ class CaptureNode(Node):
         return replace(super().producer(spec), ephemeral_policy=options.when_full or policy)
 
     def prepare(self) -> None:
-        """Adopt what a predecessor left, open the source and, unless it is live, reserve its ring.
+        """Adopt what a predecessor left, open the source and, unless it is live or gone on with, reserve its ring.
 
         Raises:
             DetektrError: the source cannot be read, or there is no room for its ring.
@@ -64,7 +65,7 @@ class CaptureNode(Node):
         super().prepare()
         self._adopt()
         self._decoder.start()
-        if not self._decoder.is_live:
+        if not self._decoder.is_live and not self._decoder.begin_at:  # a predecessor could read it, and left us rings
             self._decoder.has_first.wait()
             if self._decoder.failure is not None:
                 raise self._decoder.failure
@@ -82,6 +83,9 @@ class CaptureNode(Node):
         """Offer what is published, as far as the edges have room."""
         fanout, decoder = self.publisher.fanout, self._decoder
         decoder.has_readers = bool(fanout.edges)
+        if self._is_policy_open and not decoder.is_live:  # what was opened turned out to be a file, which waits
+            self._is_policy_open = False
+            self.publisher.settle_policy("block")
         moved, waiting = 0, self._waiting
         while True:
             frame = waiting or decoder.take()

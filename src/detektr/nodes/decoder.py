@@ -25,7 +25,7 @@ from detektr.memory.ring import RingFacts, RingWriter
 from detektr.memory.status_block import StatusBlock
 from detektr.options import CaptureOptions
 from detektr.source_uri import is_live
-from detektr.sources import Picture, open_source
+from detektr.sources import Picture, Source, open_source, source_number
 from detektr.sources.reconnect import SECOND_NS, Reconnect
 
 PENDING_MAX = 4  # published and not yet offered; the ring has as many slots to spare
@@ -95,6 +95,12 @@ class Decoder:
         self._ring: RingWriter | None = None
         self._slots: dict[int, npt.NDArray[np.uint8]] = {}
         self._sequence = status_block[layout.STATUS_WORD_NEXT_SEQUENCE]
+        self._source_number = source_number(options, folder)
+        self.begin_at = 0
+        """Pictures of a file that a predecessor has published: it is gone on with behind them."""
+        if status_block[layout.STATUS_WORD_ROUND_SOURCE] == self._source_number:
+            self.begin_at = self._sequence - status_block[layout.STATUS_WORD_ROUND_SEQUENCE]
+            _log.info("going on behind the %d pictures that were captured before", self.begin_at)
         self._close_source: Callable[[], None] | None = None
         self._reconnect = reconnect or Reconnect()
         self._good_since_ns = self._idle_since_ns = self._served_ns = 0
@@ -188,7 +194,7 @@ class Decoder:
                 self._published.append(frame)
 
     def _read(self) -> None:
-        source = open_source(self._options, self._folder)
+        source = open_source(self._options, self._folder, self.begin_at)
         self._close_source, self.is_batch = source.close, source.is_batch
         self._pending_max = TOGETHER if source.is_batch else PENDING_MAX
         status_block = self._status_block
@@ -210,6 +216,11 @@ class Decoder:
                     return
                 self._is_broken |= picture.is_break
                 if not self._good_since_ns:
+                    was_live = self.is_live and self._has_begun
+                    self._note_kind(source)
+                    if was_live and not source.is_live:  # its last pictures were shown as they came
+                        _log.info("%s has ended: what was live is a recording now", source.description)
+                        return
                     self._good_since_ns = time.monotonic_ns()
                     self.trouble = None
                     _log.info("reading %s: %s %dx%d, %s", source.description, *_size(picture), source.mode)
@@ -223,6 +234,11 @@ class Decoder:
             note()
             self._close_source = None
             source.close()
+
+    def _note_kind(self, source: Source) -> None:
+        """Take note of what is known for sure only once pictures come: what a URL names may be a file."""
+        self.is_live, self.is_batch = source.is_live, source.is_batch
+        self._pending_max = TOGETHER if source.is_batch else PENDING_MAX
 
     def _publish(self, picture: Picture) -> None:
         ring = self._ring
@@ -247,6 +263,9 @@ class Decoder:
 
     def _write(self, picture: Picture, ring: RingWriter | None, slot: int | None) -> int:
         """Write a picture into its slot and publish it; returns when that began."""
+        if picture.place == 0:
+            self._status_block[layout.STATUS_WORD_ROUND_SEQUENCE] = self._sequence
+            self._status_block[layout.STATUS_WORD_ROUND_SOURCE] = self._source_number
         now_ns = time.monotonic_ns()
         captured_ns, utc_ns = picture.received_ns or now_ns, picture.utc_ns or time.time_ns()
         sequence, self._sequence = self._sequence, self._sequence + 1

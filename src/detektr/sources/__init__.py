@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from detektr.sources.contract import Picture, Source
-from detektr.sources.opening import open_source
+from detektr.sources.opening import open_source, source_number
 
-__all__ = ["Picture", "Source", "open_source"]
+__all__ = ["Picture", "Source", "open_source", "source_number"]

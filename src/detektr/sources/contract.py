@@ -37,6 +37,10 @@ class Picture(Protocol):
         """Monotonic time at which its packet was read, in nanoseconds; None: now."""
 
     @property
+    def place(self) -> int | None:
+        """How many pictures of this round through a file came before it; None: it is none that is opened in between."""
+
+    @property
     def is_break(self) -> bool:
         """True: the first picture of a new time line, of which the times before tell nothing."""
 
@@ -49,7 +53,10 @@ class Source(Protocol):
 
     @property
     def is_live(self) -> bool:
-        """True: a camera or stream that goes on without us; its end is a disconnect."""
+        """True: a camera or stream that goes on without us; its end is a disconnect.
+
+        What a URL names is known from its first picture on: until then it is held to be live.
+        """
 
     @property
     def is_batch(self) -> bool:

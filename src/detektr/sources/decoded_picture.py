@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,18 @@ from detektr.memory.streaming import stream
 from detektr.options import CaptureOptions
 from detektr.picture import FORMATS, MATRICES, PictureLayout, format_name
 from detektr.sources.auto_rotate import AutoRotate
+from detektr.sources.ring_format import ring_format
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.video.reformatter import VideoReformatter
 
-_FULL_RANGE_NAMES = {"yuv420p": "yuvj420p", "yuv422p": "yuvj422p", "yuv444p": "yuvj444p"}
+_FULL_RANGE_NAMES = {f"yuv{sampling}p": f"yuvj{sampling}p" for sampling in ("420", "422", "444", "440", "411")}
 _MATRIX_NAMES = {number: name for name, number in MATRICES.items()} | {6: "bt601", 10: "bt2020"}  # by other names
-_FALLBACK = "yuv420p"  # formats that a ring cannot hold become this one
+_LUMA = "yuv420p"  # from which grey is taken where the picture's own format has no plane of it
+
+
+_log = logging.getLogger(__name__)
 
 
 class DecodedPicture:
@@ -36,10 +41,11 @@ class DecodedPicture:
         received_ns: int | None = None,
         *,
         is_break: bool = False,
+        place: int | None = None,
     ) -> None:
         """See `Picture`."""
         self.frame, self.layout, self.pts, self.time_base = frame, layout, pts, time_base
-        self.utc_ns, self.received_ns, self.is_break = utc_ns, received_ns, is_break
+        self.utc_ns, self.received_ns, self.is_break, self.place = utc_ns, received_ns, is_break, place
 
     def write(self, slot: UInt8Array) -> None:
         """Copy the planes, once each, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
@@ -60,6 +66,7 @@ class ArrayPicture:
         self.utc_ns: int | None = None
         self.received_ns: int | None = None
         self.is_break = False
+        self.place: int | None = None
 
     def write(self, slot: UInt8Array) -> None:
         """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
@@ -73,6 +80,8 @@ class FormatConverter:
         self._format = None if options.format is None else format_name(options.format)
         self._width = options.width
         self._height = options.height
+        self.note = ""
+        """Which format is captured as which other one, since a ring cannot hold it; empty: none."""
         self._auto_rotate = AutoRotate()
         self._reformatter: VideoReformatter | None = None
         self._layout: PictureLayout | None = None
@@ -87,32 +96,48 @@ class FormatConverter:
         """Return the frame as it shall be written, upright, and its layout; the same frame if it is right already."""
         frame = self._auto_rotate.turn(frame)
         own = _own_format(frame)
-        name = self._format or (own if own in FORMATS else _FALLBACK)
+        is_full = frame.color_range == FULL_RANGE
+        name = self._format or (own if own in FORMATS else self._near(frame, own))
         width, height = self._width or frame.width, self._height or frame.height
         # Luma is taken as it is (only scaled): swscale would stretch its range, and grey be other than a yuv slot's.
-        is_luma = name == "gray" and (own not in FORMATS or FORMATS[own].luma_shift is not None) and own != "gray"
+        is_luma = name == "gray" and _has_luma(own if own in FORMATS else ring_format(frame).name)
         planar = name
         if is_luma:
             has_luma_plane = own in FORMATS and FORMATS[own].luma_shift == 0 and own != "yuyv422"
-            planar = own if has_luma_plane else _FALLBACK
-        is_full = frame.color_range == FULL_RANGE
+            planar = own if has_luma_plane else _LUMA
         if (own, frame.width, frame.height) != (planar, width, height):
-            frame, is_full = self._reformat(frame, width, height, planar), False  # but where the format says so
+            is_full &= own not in FORMATS and not self.is_asked  # what nobody asked to convert keeps its range
+            frame = self._reformat(frame, width, height, planar, is_full=is_full)
         shape = name, width, height, _MATRIX_NAMES.get(frame.colorspace, "bt601"), is_full
         if self._layout is None or self._shape != shape:
             self._layout, self._shape = PictureLayout(*shape), shape
         return frame, self._layout
 
-    def _reformat(self, frame: VideoFrame, width: int, height: int, name: str) -> VideoFrame:
+    def _near(self, frame: VideoFrame, own: str) -> str:
+        """Return the format that a ring has for one that it lacks, and say so, once for each."""
+        name, lost = ring_format(frame)
+        note = f"{own} as {name}{f', without {lost}' if lost else ''}"
+        if note != self.note:
+            self.note = note
+            _log.info("a ring cannot hold %s: its pictures are captured as %s", own, note.partition(" as ")[2])
+        return _FULL_RANGE_NAMES.get(name, name) if frame.color_range == FULL_RANGE else name
+
+    def _reformat(self, frame: VideoFrame, width: int, height: int, name: str, *, is_full: bool) -> VideoFrame:
         if self._reformatter is None:
             from av.video.reformatter import VideoReformatter
 
             self._reformatter = VideoReformatter()
-        is_full = name.startswith("yuvj") or FORMATS[name].luma_shift is None or len(FORMATS[name].planes) == 1
         if name in OPAQUE and frame.format.name in HALVED and frame.width % 8:  # see `detektr.frame`
             frame = self._reformatter.reformat(frame, frame.width, frame.height, OPAQUE[name], threads=1)
-        to_range: Any = FULL_RANGE if is_full and name != "yuyv422" else LIMITED_RANGE
+        has_one_range = name.startswith("yuvj") or FORMATS[name].luma_shift is None or len(FORMATS[name].planes) == 1
+        is_full = (is_full or has_one_range) and name != "yuyv422"
+        to_range: Any = FULL_RANGE if is_full else LIMITED_RANGE
         return self._reformatter.reformat(frame, width, height, name, dst_color_range=to_range, threads=1)
+
+
+def _has_luma(name: str) -> bool:
+    """Tell whether a format is brightness and colour, of which the brightness is the grey, whatever its range."""
+    return FORMATS[name].luma_shift is not None and not name.startswith("gray")
 
 
 def _own_format(frame: VideoFrame) -> str:

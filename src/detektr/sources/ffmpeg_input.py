@@ -5,22 +5,30 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 from typing import cast
-from urllib.parse import quote
+from urllib.parse import quote, urljoin, urlsplit
 
 import av
 from av import FFmpegError
 from av.container import InputContainer
+from av.stream import Discard
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from detektr.errors import SourceError
-from detektr.options import CaptureOptions
+from detektr.options import SECOND_NS, CaptureOptions
 from detektr.redaction import redact
-from detektr.source_uri import scheme_of, source_kind, source_path
+from detektr.source_uri import is_live, scheme_of, source_kind, source_path
+from detektr.sources.http_client import HttpClient, HttpError
+from detektr.sources.timeline import rate_of
+from detektr.sources.variant import Variant, choose_variant, variants_of
 
 PROBE_US = 500_000  # longer probing hands over the seconds it took as old pictures
 RTSP_SCHEMES = ("rtsp", "rtsps")
 _TLS_SCHEMES = ("rtsps", "https", "rtmps", "tls")
+_PLAYLISTS = ("hls", "dash")
+_PLAYLIST_SUFFIXES = (".m3u8", ".m3u")
+_PUSHED = ("rtsp", "rtp", "sdp", "mpjpeg")  # what these bring has no end, whatever the server says of its length
+_SINGLE_PICTURES = ("image2", "image2pipe")
 _SPARE_NS = 1_000_000_000  # FFmpeg's own time-outs come this much after ours, which know more
 
 
@@ -52,10 +60,61 @@ def open_input(options: CaptureOptions, folder: Path, transport: str | None = No
     return container
 
 
-def video_stream(container: InputContainer) -> VideoStream:
-    """Return the stream with the pictures; the container has one."""
+def video_stream(options: CaptureOptions, container: InputContainer) -> VideoStream:
+    """Return the stream with the pictures that is asked for; the others are not read, nor fetched where that is apart.
+
+    Raises:
+        SourceError: there is none such; says which there are.
+    """
+    streams = container.streams.video
     best = container.streams.best("video")
-    return best if isinstance(best, VideoStream) else container.streams.video[0]
+    is_playlist = container.format.name in _PLAYLISTS
+    if is_playlist and len(streams) == 1:  # chosen already, where it came from a master playlist
+        chosen = streams[0]
+    elif options.stream == "best" and isinstance(best, VideoStream) and not is_playlist:
+        chosen = best
+    else:
+        try:
+            chosen = streams[choose_variant([_variant(stream) for stream in streams], options.stream)]
+        except LookupError as error:
+            raise fault(options, str(error), "write `stream: best`, or one of these") from None
+    for stream in container.streams:
+        if stream.type == "video" and stream is not chosen:
+            stream.discard = Discard.all
+    return chosen
+
+
+def _variant(stream: VideoStream) -> Variant:
+    context = cast("VideoCodecContext | None", stream.codec_context)
+    told = stream.metadata.get("variant_bitrate", "")
+    bits_per_s = int(told) if told.isdecimal() else (context.bit_rate or 0 if context is not None else 0)
+    return Variant(0, 0, bits_per_s) if context is None else Variant(context.width, context.height, bits_per_s)
+
+
+def has_end(options: CaptureOptions, container: InputContainer) -> bool:
+    """Tell whether what was opened is a file, wherever it lies: it has a length or an end, and can be read again.
+
+    A playlist has an end when it says so, anything else when its server tells its length. Where that is not told, the
+    container's own duration counts, except for fragments of mp4, which give that of the first one. One picture at a
+    URL is a camera's newest, and no file.
+    """
+    if not is_live(options.source):
+        return True
+    name = container.format.name
+    if source_kind(options.source) == "device" or name in _PUSHED or is_single_picture(container):
+        return False
+    if name in _PLAYLISTS:
+        return bool(container.duration)
+    if container.size > 0:
+        return True
+    is_fragmented = "mp4" in name.split(",") and not container.streams.video[0].frames
+    return bool(container.duration) and not is_fragmented
+
+
+def is_single_picture(container: InputContainer) -> bool:
+    """Tell whether what was opened is one picture, such as a JPEG, and no more."""
+    name = container.format.name
+    return name in _SINGLE_PICTURES or name.endswith("_pipe")
 
 
 def describe_stream(options: CaptureOptions, stream: VideoStream) -> str:
@@ -63,7 +122,8 @@ def describe_stream(options: CaptureOptions, stream: VideoStream) -> str:
     name, codec = redact(options.source), cast("VideoCodecContext | None", stream.codec_context)
     if codec is None:  # this FFmpeg has no decoder for it
         return name
-    rate = f", {float(stream.average_rate):g}/s" if stream.average_rate else ""
+    told = rate_of(stream)
+    rate = "" if told is None else f", {float(told):g}/s"
     return f"{name} ({codec.name} {codec.width}x{codec.height} {codec.pix_fmt}{rate})"
 
 
@@ -95,7 +155,7 @@ def _asked(options: CaptureOptions, folder: Path, transport: str | None) -> tupl
         return source.partition(":")[2], "lavfi", {}
     path = source_path(source, folder)
     if path is None:
-        return _encoded(source), None, _network_options(options, transport)
+        return _variant_url(options), None, _network_options(options, transport)
     if not path.exists() and "%" not in path.name:  # folder/%04d.png is FFmpeg's way to name a series
         hint = "see ls /dev/video*" if kind == "device" else f"relative paths start at {folder}"
         raise fault(options, "does not exist", hint, "not_found" if kind == "device" else "connecting")
@@ -107,7 +167,27 @@ def _asked(options: CaptureOptions, folder: Path, transport: str | None) -> tupl
     return str(path.absolute()), None, {}
 
 
-def _encoded(url: str) -> str:
+def _variant_url(options: CaptureOptions) -> str:
+    """Return where to read: of a master playlist, the variant that is asked for, so that no other is even opened."""
+    url = encoded(options.source)
+    if not urlsplit(url).path.lower().endswith(_PLAYLIST_SUFFIXES) or not url.lower().startswith("http"):
+        return url
+    client = HttpClient(url, options.open_timeout_ns / SECOND_NS)
+    try:
+        variants = variants_of(client.fetch().decode("utf-8", "replace"))
+    except HttpError:
+        return url  # FFmpeg will meet the same, and its errors have states
+    finally:
+        client.close()
+    if not variants:
+        return url
+    try:
+        return urljoin(client.answered_url, variants[choose_variant(variants, options.stream)].uri)
+    except LookupError as error:
+        raise fault(options, str(error), "write `stream: best`, or one of these") from None
+
+
+def encoded(url: str) -> str:
     """Percent-encode user info, so that FFmpeg finds the host behind a password with `@`, `/`, `?` or `#`."""
     scheme, _, rest = url.partition("://")
     if not redact(url).startswith(f"{scheme}://***@"):
@@ -126,6 +206,8 @@ def _network_options(options: CaptureOptions, transport: str | None) -> dict[str
         asked["timeout"] = silence_us
     if scheme.startswith("http"):
         asked["live_start_index"] = "-1"  # of HLS: begin with the newest segment, not with the third newest
+        # A file whose server breaks off goes on at the same byte; what has no length is not asked for again.
+        asked |= {"reconnect": "1", "reconnect_delay_total_max": str(options.stall_timeout_ns // SECOND_NS)}
     return asked
 
 

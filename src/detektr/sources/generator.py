@@ -19,7 +19,7 @@ from detektr.options import CaptureOptions
 from detektr.picture import SIDE_PIXELS_MAX, PictureLayout
 from detektr.sources.contract import Picture
 from detektr.sources.decoded_picture import ArrayPicture, DecodedPicture, FormatConverter
-from detektr.sources.pacing import SECOND_NS, Pacer, RateLimiter
+from detektr.sources.pacing import SECOND_NS, Pacer, RateLimiter, Steps
 from detektr.sources.timeline import exact
 from detektr.sources.user_code import UserCode, shown, told
 
@@ -51,7 +51,7 @@ class GeneratorSource:
         self._options = options
         self._converter = FormatConverter(options)
         self._rate_limiter = None if options.fps is None else RateLimiter(options.fps)
-        self._pacer = Pacer() if options.realtime else None
+        self._pacer, self._steps = Pacer() if options.realtime else None, Steps()
         self._is_over = False  # closed or ended; asked for every picture
         self._closed = threading.Event()  # what a wait for a picture's time ends at
         self._reader = 0
@@ -158,7 +158,7 @@ class GeneratorSource:
                 self.thinned += 1
                 return None
         if self._pacer is not None and moment is not None:
-            wait_ns = self._pacer.wait_ns(moment, time.monotonic_ns())
+            wait_ns = self._pacer.wait_ns(moment, time.monotonic_ns(), is_jump=self._steps.is_jump(moment))
             if self._closed.wait(wait_ns / SECOND_NS):
                 return None
         if frame is None and not self._converter.is_asked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -9,21 +10,23 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import av
-from av import FFmpegError, VideoFrame
-
 from detektr.options import CaptureOptions
+from detektr.redaction import redact
 from detektr.sources.contract import Picture
 from detektr.sources.decoded_picture import DecodedPicture, FormatConverter
 from detektr.sources.ffmpeg_input import fault
 from detektr.sources.pacing import SECOND_NS, Pacer
+from detektr.sources.picture_file import is_picture, read_picture
 
 IMAGES_A_SECOND = 25.0
-SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"))
+NAMES_MAX = 5  # of files left out, in the log
+_log = logging.getLogger(__name__)
 
 
 class ImageFolderSource:
-    """The images of one folder, those of its folders left out; names are sorted as people count: 9.png, 10.png.
+    """The images of one folder, whatever they are called; names are sorted as people count: 9.png, 10.png.
+
+    What is no picture is left out and told; folders in it are left out.
 
     They have no times of their own: there are `fps` in a second, and `IMAGES_A_SECOND` unless told otherwise. What lies
     there when a round begins belongs to it.
@@ -35,36 +38,47 @@ class ImageFolderSource:
     is_live = False
     thinned = 0
     stale = 0
-    mode = "images"
 
-    def __init__(self, options: CaptureOptions, path: Path) -> None:
+    def __init__(self, options: CaptureOptions, path: Path, begin_at: int = 0) -> None:
         self.is_batch = not options.realtime
         self.corrupt = 0
-        self._options, self._path = options, path
+        self._options, self._path, self._begin_at = options, path, begin_at
         self._rate = Fraction(str(options.fps or IMAGES_A_SECOND))
         self._converter = FormatConverter(options)
         self._pacer = Pacer() if options.realtime else None
         self._closed = threading.Event()
-        self.description = f"{options.source} ({len(self._images())} images, {float(self._rate):g}/s)"
+        self._name = redact(options.source)
+        self._known: dict[str, bool] = {}  # files by name, and whether they are pictures
+        images, others = len(self._images()), sum(not is_image for is_image in self._known.values())
+        left_out = f"; {others} other files left out" if others else ""
+        self.description = f"{self._name} ({images} images, {float(self._rate):g}/s{left_out})"
+
+    @property
+    def mode(self) -> str:
+        """How it is read, in short words for status."""
+        return f"images{self._converter.note and f', {self._converter.note}'}"
 
     def pictures(self) -> Iterator[Picture]:
         """Yield pictures, waiting for each; ends with the folder or soon after `close`; to be called once."""
-        count = 0
+        count, shown = 0, self._begin_at
         while True:
             count_before = count
             for path in self._images():
                 if self._closed.is_set():
                     return
-                frame = _read(path)
+                frame = read_picture(path)
                 if frame is None:
-                    self.corrupt += 1
+                    self.corrupt += count >= shown
+                    continue
+                if count < shown:
+                    count += 1
                     continue
                 if self._pacer is not None:
                     wait_ns = self._pacer.wait_ns(count / self._rate, time.monotonic_ns())
                     if self._closed.wait(wait_ns / SECOND_NS):
                         return
                 fitted, layout = self._converter.fit(frame)
-                yield DecodedPicture(fitted, layout, count, 1 / self._rate)
+                yield DecodedPicture(fitted, layout, count, 1 / self._rate, place=count - count_before)
                 count += 1
             if count == count_before:
                 why = f"not one of its images could be decoded ({self.corrupt} damaged)"
@@ -77,25 +91,24 @@ class ImageFolderSource:
         self._closed.set()
 
     def _images(self) -> list[Path]:
+        """List the pictures that lie there now, and tell of the files that are none, once of each."""
+        images, others = [], []
         try:
-            images = [path for path in self._path.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
+            for path in self._path.iterdir():
+                if path.name not in self._known and path.is_file():
+                    self._known[path.name] = is_picture(path)
+                    others += [] if self._known[path.name] else [path.name]
+                if self._known.get(path.name) and path.is_file():
+                    images.append(path)
         except OSError as error:
             raise fault(self._options, f"cannot be listed ({error.strerror})", "allow this user to read it") from None
+        if others:
+            names = ", ".join(sorted(others)[:NAMES_MAX]) + (", ..." if len(others) > NAMES_MAX else "")
+            _log.warning("source %s: %d files are no pictures, and left out: %s", self._name, len(others), names)
         if not images:
-            why = f"is a folder without images (looked for {', '.join(sorted(SUFFIXES))})"
+            why = f"is a folder without pictures ({len(others)} other files)"
             raise fault(self._options, why, "name a folder that has some, or one file")
         return sorted(images, key=_as_counted)
-
-
-def _read(path: Path) -> VideoFrame | None:
-    """Decode one image; None: it is damaged, or went away."""
-    try:
-        # Told that the name is no pattern: a `%` in it is meant as it stands.
-        with av.open(str(path), "r", format="image2", options={"pattern_type": "none"}) as container:
-            frame = next(container.decode(video=0), None)
-    except (FFmpegError, IndexError):
-        return None
-    return None if frame is None or frame.is_corrupt else frame
 
 
 def _as_counted(path: Path) -> tuple[tuple[bool, int, str], ...]:

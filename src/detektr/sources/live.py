@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,52 +20,68 @@ from detektr.sources.connection import HANGING_MAX, Connection, hanging
 from detektr.sources.contract import Picture
 from detektr.sources.decoded_picture import DecodedPicture, FormatConverter
 from detektr.sources.ffmpeg_input import RTSP_SCHEMES, TransportError, describe_stream, fault, input_fault
-from detektr.sources.pacing import Pacer
+from detektr.sources.pacing import Pacer, Steps
 from detektr.sources.packet_queue import SECOND_NS, Arrival
 from detektr.sources.picture_decoder import DecodedFrame, PictureDecoder
 from detektr.sources.timeline import Timeline, exact
+from detektr.sources.video import VideoSource
 
 SHOWN_NS_MIN = SECOND_NS  # who cannot keep up shows an old picture this often rather than none
 
 
+_log = logging.getLogger(__name__)
+
+
 class LiveSource:
-    """A camera or stream; its end is a disconnect.
+    """A camera or stream, whose end is a disconnect; or what turns out, once it is open, to be a file that is served.
 
     A thread beside the iterating one opens and reads (see `Connection`), so `close` ends the iteration at once, and a
     source that does not answer, or from which no picture comes, is a SourceError within `open_timeout` or
-    `stall_timeout` whatever FFmpeg does. Nothing is opened before the first picture is asked for.
+    `stall_timeout` whatever FFmpeg does. Nothing is opened before the first picture is asked for. A file is handed on
+    to a `VideoSource`: nothing of it is old, it waits for whoever reads it, and its end is the end.
     """
 
-    is_live = True
-    is_batch = False
-
-    def __init__(self, options: CaptureOptions, folder: Path) -> None:
+    def __init__(self, options: CaptureOptions, folder: Path, begin_at: int = 0) -> None:
         self.description = redact(options.source)
-        self._options, self._folder = options, folder
+        self._options, self._folder, self._begin_at = options, folder, begin_at
         self._converter = FormatConverter(options)
         self._decoder = PictureDecoder(redact(options.source), options, is_live=True)
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._stale_before = 0  # left out by connections before this one, and by us
         self._connection: Connection | None = None
+        self._file: VideoSource | None = None
         self._carrier = ""
         self._picture_ns = 0  # when the last picture was decoded, or when that was last too much to ask
         self._shown_ns = 0
 
     @property
+    def is_live(self) -> bool:
+        """False: it was opened, and is a file."""
+        return self._file is None
+
+    @property
+    def is_batch(self) -> bool:
+        """True: a file at full speed."""
+        return self._file is not None and self._file.is_batch
+
+    @property
     def mode(self) -> str:
         """How it is read, in short words; empty before it is open."""
-        return f"{self._carrier}, {self._decoder.mode}" if self._carrier else ""
+        if self._file is not None:
+            return f"{self._file.mode}, a file over {self._carrier}"
+        note = self._converter.note
+        return f"{self._carrier}, {self._decoder.mode}{note and f', {note}'}" if self._carrier else ""
 
     @property
     def thinned(self) -> int:
         """Pictures left out by `fps` or `decode: keyframes`."""
-        return self._decoder.thinned
+        return self._decoder.thinned if self._file is None else self._file.thinned
 
     @property
     def corrupt(self) -> int:
         """Pictures and packets left out because they were damaged or could not be decoded."""
-        return self._decoder.corrupt
+        return self._decoder.corrupt if self._file is None else self._file.corrupt
 
     @property
     def stale(self) -> int:
@@ -91,6 +109,9 @@ class LiveSource:
         with self._changed:
             self._closed.set()
             self._changed.notify_all()
+            served = self._file
+        if served is not None:
+            served.close()
 
     def _connected(self, transport: str | None, carrier: str) -> Iterator[Picture]:
         """Yield the pictures of one connection."""
@@ -103,12 +124,25 @@ class LiveSource:
         connection = self._connection = Connection(self._options, self._folder, transport, self._changed)
         connection.start()
         try:
-            if self._wait_open(connection):
+            is_open = self._wait_open(connection)
+            if is_open and connection.is_file:
+                yield from self._served(connection, carrier)
+            elif is_open:
                 yield from self._decoded(connection, carrier)
         finally:
             connection.let_go()
             self._stale_before += connection.packet_queue.stale
             self._connection = None
+
+    def _served(self, connection: Connection, carrier: str) -> Iterator[Picture]:
+        """Yield the pictures of a file, and of its next rounds where it is looped."""
+        served = VideoSource(self._options, self._folder, connection.take(), self._begin_at)
+        self.description, self._carrier = served.description, carrier
+        with self._changed:
+            self._file = served
+            if self._closed.is_set():
+                served.close()
+        yield from served.pictures()
 
     def _wait_open(self, connection: Connection) -> bool:
         """Wait until the connection is open; False: closed meanwhile."""
@@ -130,11 +164,15 @@ class LiveSource:
         stream, decoder = connection.stream, self._decoder
         assert stream is not None
         self.description = describe_stream(self._options, stream)
+        if connection.snapshot_ns is not None:  # it is asked for as often as `fps` says: none of them is too many
+            options = replace(self._options, fps=None)
+            decoder = self._decoder = PictureDecoder(redact(options.source), options, is_live=True)
         decoder.begin(stream)
-        self._carrier = f"{stream.codec_context.name} over {carrier}"
+        what = " snapshots" if connection.snapshot_ns is not None else ""
+        self._carrier = f"{stream.codec_context.name}{what} over {carrier}"
         time_base = exact(stream.time_base)
         timeline = Timeline(time_base)
-        pacer, skipped = Pacer(), 0
+        pacer, steps, skipped = Pacer(), Steps(), 0
         self._picture_ns = self._shown_ns = time.monotonic_ns()
         is_ended = False
         while not is_ended and not self._closed.is_set():
@@ -149,7 +187,7 @@ class LiveSource:
                 if connection.is_bursty:
                     if skipped != connection.packet_queue.stale:
                         pacer, skipped = Pacer(), connection.packet_queue.stale
-                    if not self._wait_due(pacer, decoder.moment(frame.frame.pts, frame.place)):
+                    if not self._wait_due(pacer, steps, decoder.moment(frame.frame.pts, frame.place)):
                         return
                 yield self._picture(frame, timeline, time_base, connection.camera_start_ns)
                 self._shown_ns = self._picture_ns = time.monotonic_ns()  # who takes pictures may take its time
@@ -170,9 +208,11 @@ class LiveSource:
                     if connection.fault is not None:
                         raise connection.fault
                     return None
-                left_ns = self._picture_ns + self._options.stall_timeout_ns - now_ns
+                allowed_ns = self._options.stall_timeout_ns + (connection.snapshot_ns or 0)
+                left_ns = self._picture_ns + allowed_ns - now_ns
                 if left_ns <= 0:
-                    raise self._stalled(connection)
+                    self._go_on_or_stall(connection, now_ns)
+                    continue
                 self._changed.wait(min(left_ns, wait_ns or left_ns) / SECOND_NS)
         return None
 
@@ -190,8 +230,20 @@ class LiveSource:
         if decoder.decoded + decoder.thinned > before:
             self._picture_ns = now_ns
         elif now_ns - self._picture_ns > self._options.stall_timeout_ns:
-            raise self._stalled(connection)
+            self._go_on_or_stall(connection, now_ns)
         return frames
+
+    def _go_on_or_stall(self, connection: Connection, now_ns: int) -> None:
+        """Do without a key frame where none comes and that is all that is missing.
+
+        Raises:
+            SourceError: pictures are missing; the source is stalled.
+        """
+        if not self._decoder.try_begin_without_key(now_ns):
+            raise self._stalled(connection)
+        name = redact(self._options.source)
+        _log.warning("source %s: no key frame comes: its pictures are shown without one", name)
+        self._picture_ns = now_ns
 
     def _picture(
         self, frame: DecodedFrame, timeline: Timeline, time_base: Fraction | None, camera_start_ns: int | None
@@ -208,9 +260,11 @@ class LiveSource:
         """Tell whether an old picture is better than none: who cannot keep up would else show nothing."""
         return time.monotonic_ns() - self._shown_ns > SHOWN_NS_MIN
 
-    def _wait_due(self, pacer: Pacer, moment: Fraction | None) -> bool:
+    def _wait_due(self, pacer: Pacer, steps: Steps, moment: Fraction | None) -> bool:
         """Wait until a picture that came with its whole segment is due; False: closed meanwhile."""
-        wait_ns = 0 if moment is None else pacer.wait_ns(moment, time.monotonic_ns())
+        wait_ns = 0
+        if moment is not None:
+            wait_ns = pacer.wait_ns(moment, time.monotonic_ns(), is_jump=steps.is_jump(moment))
         with self._changed:
             return not self._changed.wait_for(self._closed.is_set, wait_ns / SECOND_NS)
 

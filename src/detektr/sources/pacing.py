@@ -7,6 +7,8 @@ from fractions import Fraction
 
 SECOND_NS = 1_000_000_000
 STEP_BACK_S_MAX = Fraction(1)  # a larger step back is a stream that began again, not jitter
+STEP_AHEAD_S_MAX = Fraction(5)  # a larger step ahead is another time line, unless all are as large
+STEPS_AHEAD_MAX = 3  # so many times the usual step
 LATE_NS_MAX = SECOND_NS  # a picture that is later than this is not caught up with
 
 
@@ -60,6 +62,28 @@ class RateLimiter:
         return min(max(step, Fraction(0)), 1 / self._fps) / 4
 
 
+class Steps:
+    """Tells a jump ahead from pictures that are always far apart.
+
+    Args:
+        usual: seconds from one picture to the next, as the stream says; None: it does not.
+    """
+
+    def __init__(self, usual: Fraction | None = None) -> None:
+        self._usual = usual
+        self._moment: Fraction | None = None
+        self._step: Fraction | None = usual
+
+    def is_jump(self, moment: Fraction) -> bool:
+        """Tell whether the picture of this moment, in seconds, begins another time line that is ahead."""
+        before, self._moment = self._moment, moment
+        if before is None:
+            return False
+        step, step_before = moment - before, self._step
+        self._step = max(step, self._usual or Fraction(0))
+        return step_before is not None and step > max(STEP_AHEAD_S_MAX, STEPS_AHEAD_MAX * step_before)
+
+
 class Pacer:
     """Says how long to wait for a picture so that a file runs at its own pace."""
 
@@ -68,13 +92,14 @@ class Pacer:
         self._origin: Fraction = Fraction(0)
         self._origin_ns = 0
 
-    def wait_ns(self, moment: Fraction, now_ns: int) -> int:
+    def wait_ns(self, moment: Fraction, now_ns: int, *, is_jump: bool = False) -> int:
         """Return the nanoseconds until the picture of `moment` (in seconds) is due, 0 if it is.
 
-        The pace begins anew with the first picture, after a step back and after a wait for the consumers of more
-        than `LATE_NS_MAX`: what was late stays late, instead of being made up for in a burst.
+        The pace begins anew with the first picture, after a step back, after a jump ahead (see `Steps`) and after a
+        wait for the consumers of more than `LATE_NS_MAX`: what was late stays late, instead of being made up for in a
+        burst.
         """
-        is_anew = self._moment is None or moment < self._moment
+        is_anew = self._moment is None or moment < self._moment or is_jump
         self._moment = moment
         due_ns = self._origin_ns + round((moment - self._origin) * SECOND_NS)
         if is_anew or now_ns - due_ns > LATE_NS_MAX:

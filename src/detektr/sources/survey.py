@@ -15,11 +15,12 @@ from av import FFmpegError
 from detektr.errors import SourceError
 from detektr.options import CaptureOptions
 from detektr.redaction import redact
-from detektr.source_uri import is_live, scheme_of
-from detektr.sources.auto_rotate import AutoRotate
-from detektr.sources.ffmpeg_input import RTSP_SCHEMES, TransportError, input_fault, open_input, video_stream
+from detektr.source_uri import scheme_of
+from detektr.sources.auto_rotate import UPRIGHT, AutoRotate, orientation_of
+from detektr.sources.ffmpeg_input import RTSP_SCHEMES, TransportError, has_end, input_fault, open_input, video_stream
 from detektr.sources.picture_decoder import PictureDecoder
-from detektr.sources.timeline import exact
+from detektr.sources.ring_format import ring_format
+from detektr.sources.timeline import exact, rate_of
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -39,9 +40,15 @@ class Survey:
     height: int
     format: str
     """FFmpeg's name of the pixel format that comes out of the decoder."""
+    ring_format: str
+    """That in which a ring holds it."""
+    lost: str
+    """What it loses by that, in words; empty: nothing."""
     is_interlaced: bool
     rotation_degrees: int
     """By which it is stored turned; width and height are as it is captured, upright."""
+    is_mirrored: bool
+    """Whether it is stored mirrored, left to right."""
     transport: str
     """tcp or udp, of what is RTSP; empty: the source has none."""
     has_camera_clock: bool | None
@@ -142,22 +149,23 @@ def survey_source(options: CaptureOptions, folder: Path, seconds: float, opened:
 def _surveyed(
     options: CaptureOptions, container: InputContainer, transport: str, seconds: float, begun_s: float
 ) -> Survey:
-    stream = video_stream(container)
-    live = is_live(options.source)
+    stream = video_stream(options, container)
+    live = not has_end(options, container)
     open_s = time.monotonic() - begun_s
     decoder = PictureDecoder(redact(options.source), options, is_live=live)
     decoder.begin(stream)
     packets = _Packets(exact(stream.time_base))
     first: VideoFrame | None = None
     first_frame_s = 0.0
-    pictures = before_key = rotation_degrees = 0
+    pictures = before_key = 0
+    orientation = UPRIGHT
     end_s, cpu_s = time.monotonic() + seconds, time.process_time()
     for packet in container.demux(stream):
         if packet.size:
             packets.add(packet.pts, packet.size, is_key=packet.is_keyframe)
         for decoded in decoder.decode(packet):
             if first is None:
-                first_frame_s, rotation_degrees = time.monotonic() - begun_s, round(decoded.frame.rotation) % 360
+                first_frame_s, orientation = time.monotonic() - begun_s, orientation_of(decoded.frame)
                 first = AutoRotate().turn(decoded.frame)
                 before_key = decoder.corrupt
             pictures += 1
@@ -169,7 +177,8 @@ def _surveyed(
         what = f"{packets.count} packets and not one whole picture within {seconds:g} s"
         hint = "its key frames may be rarer than that: try --for 30s" if packets.count else "see whether it plays"
         raise SourceError(f"source {redact(options.source)}: {what}; {hint}")
-    fps, rate = exact(stream.average_rate), packets.fps()
+    held = ring_format(first)
+    fps, rate = rate_of(stream), packets.fps()
     return Survey(
         is_live=live,
         codec=codec.canonical_name if hasattr(codec, "canonical_name") else codec.name,
@@ -177,8 +186,11 @@ def _surveyed(
         width=first.width,
         height=first.height,
         format=first.format.name,
+        ring_format=held.name,
+        lost=held.lost,
         is_interlaced=bool(first.interlaced_frame),
-        rotation_degrees=rotation_degrees,
+        rotation_degrees=orientation.degrees,
+        is_mirrored=orientation.is_mirrored,
         transport=transport,
         has_camera_clock=bool(container.start_time_realtime) if transport else None,
         other_streams=tuple(sorted(other.type for other in container.streams if other is not stream)),

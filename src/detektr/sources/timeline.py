@@ -12,6 +12,9 @@ CLOCK_STEP_NS_MAX = SECOND_NS  # a clock that differs by more was set; by less, 
 CLOCK_SET_NS_MIN = 946_684_800 * SECOND_NS  # the year 2000: a camera that says less has no clock, or never set it
 
 
+_BARE_TIME_BASE = Fraction(1, 1_200_000)  # what FFmpeg gives all streams that have none
+
+
 class Placed(NamedTuple):
     """Where one picture stands in time."""
 
@@ -66,6 +69,16 @@ class Timeline:
 def exact(value: Any) -> Fraction | None:
     """Return FFmpeg's rational as a fraction; None where it is unset (None, 0/0 or 0/1, by the version of PyAV)."""
     return Fraction(value.numerator, value.denominator) if value else None
+
+
+def rate_of(stream: Any) -> Fraction | None:
+    """Return how many pictures a second a stream says that it has; None: it does not.
+
+    A bare stream without a container, such as a .h264 file, says so in its own bytes: there, FFmpeg makes up 25.
+    """
+    context = stream.codec_context
+    told = exact(context.framerate) if context is not None and exact(stream.time_base) == _BARE_TIME_BASE else None
+    return told or exact(stream.average_rate)
 
 
 def _utc_ns(clock: tuple[int, int | None], pts_ns: int | None, received_ns: int) -> int:

@@ -105,7 +105,7 @@ def test_a_fault_has_its_line_what_was_expected_and_what_to_do(text: str, line: 
         ("{kind: capture, source: x, slots: 4.5}", ["`slots` is 4.5", "a whole number"]),
         ("{kind: capture, source: x, format: RGB 24}", ["`format` is 'RGB 24'", "yuv420p"]),
         ("{kind: capture, source: x, format: bgr42}", ["`format` is 'bgr42'", "write `bgr24`"]),
-        ("{kind: capture, source: x, format: yuv420p12le}", ["`format` is 'yuv420p12le'", "write `yuv4"]),
+        ("{kind: capture, source: x, format: yuv420p13le}", ["`format` is 'yuv420p13le'", "write `yuv4"]),
         ("{kind: capture, source: x, camera: a b}", ["`camera` is 'a b'"]),
         ("{kind: capture, source: x, drain:}", ["`drain` is empty", "500ms", "(10s)"]),
         ("{kind: capture, source: x, drain: 10}", ["`drain` is 10", "500ms"]),

@@ -119,7 +119,7 @@ def test_a_source_is_ahead_while_it_has_pictures_at_hand(shm_dir: Path) -> None:
         """A picture that notes whether its source is ahead when it is written."""
 
         layout = PictureLayout("gray", 8, 8)
-        pts = time_base = utc_ns = received_ns = None
+        pts = time_base = utc_ns = received_ns = place = None
         is_break = False
 
         def write(self, slot: Any) -> None:
@@ -158,7 +158,7 @@ def test_stop_leaves_the_picture_that_is_being_written_time_and_takes_no_other(s
         """A picture that takes its time."""
 
         layout = PictureLayout("gray", 8, 8)
-        pts = time_base = utc_ns = received_ns = None
+        pts = time_base = utc_ns = received_ns = place = None
         is_break = False
 
         def write(self, slot: Any) -> None:

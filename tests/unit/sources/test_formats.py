@@ -19,6 +19,7 @@ from detektr.frame import Frame
 from detektr.options import CaptureOptions
 from detektr.picture import PictureLayout
 from detektr.sources import Picture, open_source
+from detektr.sources.video import VideoSource
 
 Slot = npt.NDArray[np.uint8]
 FRAMES = 9
@@ -49,6 +50,22 @@ FILES = [
     ("ffv1", "mkv", "yuv422p10le", 641, 361),
     ("png", "mov", "rgb24", 641, 361),
 ]
+MIRRORED: dict[str, tuple[tuple[int, int, int, int], Any]] = {  # a b c d of the matrix, and the picture to be seen
+    "left to right": ((-1, 0, 0, 1), lambda shown: shown[:, ::-1]),
+    "upside down": ((1, 0, 0, -1), lambda shown: shown[::-1]),
+    "along one diagonal": ((0, 1, 1, 0), lambda shown: shown.transpose(1, 0, 2)),
+    "along the other": ((0, -1, -1, 0), lambda shown: shown[::-1, ::-1].transpose(1, 0, 2)),
+}
+EXIF: dict[int, Any] = {  # how a picture of that orientation is to be seen
+    1: lambda shown: shown,
+    2: lambda shown: shown[:, ::-1],
+    3: lambda shown: shown[::-1, ::-1],
+    4: lambda shown: shown[::-1],
+    5: lambda shown: shown.transpose(1, 0, 2),
+    6: lambda shown: np.rot90(shown, -1),
+    7: lambda shown: shown[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda shown: np.rot90(shown),
+}
 QUARTER_TURNS = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}  # clockwise: a b c d of a track's matrix
 
 
@@ -149,6 +166,48 @@ def test_variable_rate_keeps_its_times_and_is_thinned_by_them(tmp_path: Path) ->
     assert thin == [0, 100, 200, 300, 390, 520, 600, 700, 790, 880]
 
 
+def test_jump_ahead_in_a_file_is_a_break_and_not_waited_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    times = [*range(0, 200, 40), *range(3_600_000, 3_600_200, 40)]
+    path = write(tmp_path / "joined.mkv", times=times)
+    taken = read(path, realtime=True)  # within the test's time limit
+    assert [picture.pts for picture, _ in taken] == times
+    assert [picture.is_break for picture, _ in taken] == [False] * 5 + [True] + [False] * 4
+    assert "joined.mkv: its time jumps ahead by 3599.8 s: going on at once" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "codec"), [("clip.h264", "libx264"), ("clip.hevc", "libx265")])
+def test_bare_stream_without_a_container_runs_at_the_rate_that_it_says(tmp_path: Path, name: str, codec: str) -> None:
+    path = tmp_path / name
+    with av.open(str(path), "w", format="hevc" if codec == "libx265" else "h264") as container:
+        stream: Any = container.add_stream(codec, rate=15, options=ENCODER_OPTIONS[codec])
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(5):
+            picture = av.VideoFrame(64, 48, "yuv420p")
+            picture.pts = number
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    source = VideoSource(CaptureOptions(source=name), tmp_path)
+    assert source.description == f"{name} ({stream.codec.canonical_name} 64x48 yuv420p, 15/s)"
+    assert source._decoder.moment(None, 30) == 2
+    source.close()
+
+
+def test_one_of_several_video_streams_of_a_file_is_chosen(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "1.mp4"), write(tmp_path / "2.mp4", width=642, height=362)
+    with av.open(str(tmp_path / "both.mkv"), "w") as both, av.open(str(first)) as one, av.open(str(second)) as two:
+        streams = [both.add_stream_from_template(container.streams.video[0]) for container in (one, two)]
+        for container, stream in zip((one, two), streams, strict=True):
+            for packet in container.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    both.mux(packet)
+    for asked, height in (("#0", 180), ("#1", 362), ("180p", 180), ("300p", 180), ("720p", 362)):
+        assert [picture.layout.height for picture, _ in read(tmp_path / "both.mkv", stream=asked)] == [height] * FRAMES
+    with pytest.raises(SourceError, match=r"no video stream #2; it has #0 320x180, #1 642x362; write `stream: best`"):
+        read(tmp_path / "both.mkv", stream="#2")
+
+
 def test_interlaced_file_comes_with_both_fields_woven(tmp_path: Path) -> None:
     path = write(tmp_path / "clip.ts", width=320, height=192, options={"preset": "ultrafast", "x264-params": "tff=1"})
     with av.open(str(path)) as opened:
@@ -172,6 +231,38 @@ def test_file_that_says_it_is_turned_comes_upright(tmp_path: Path, turn: int, op
         assert np.array_equal(frame.gray, np.rot90(as_frame(flat, flat_slot).gray, -turn // 90))
     else:
         assert np.abs(frame.bgr - expected).mean() < 4  # chroma was halved and doubled on another way; luma was not
+
+
+@pytest.mark.parametrize("how", MIRRORED)
+def test_file_that_says_it_is_mirrored_comes_as_it_is_to_be_seen(tmp_path: Path, how: str) -> None:
+    path = write(tmp_path / "clip.mp4", width=322, height=182)
+    flat = [as_frame(*taken).bgr for taken in read(path, format="yuv444p")]
+    matrix, to_be_seen = MIRRORED[how]
+    set_matrix(path, matrix)
+    shown = [as_frame(*taken).bgr for taken in read(path)]
+    assert len(shown) == len(flat) == FRAMES
+    for picture, stored in zip(shown, flat, strict=True):
+        assert np.abs(picture - to_be_seen(stored).astype(int)).mean() < 4
+
+
+@pytest.mark.parametrize("orientation", EXIF)
+@pytest.mark.parametrize("source", ["photo.jpg", "."])
+def test_photograph_comes_as_its_exif_says(tmp_path: Path, orientation: int, source: str) -> None:
+    path = tmp_path / "photo.jpg"
+    drawn = np.zeros((48, 64, 3), np.uint8)
+    drawn[:24, :32] = 255, 60, 60
+    drawn[24:, :32] = 60, 200, 60
+    encoder: Any = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 64, 48, "yuvj444p", Fraction(1, 25)
+    picture = av.VideoFrame.from_ndarray(drawn, "bgr24").reformat(format="yuvj444p")
+    jpeg = b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode()])
+    tag = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + tag + bytes(4)
+    path.write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
+    [taken] = open_source(CaptureOptions(source=source), tmp_path).pictures()
+    slot = np.zeros(taken.layout.nbytes, np.uint8)
+    taken.write(slot)
+    assert np.abs(as_frame(taken, slot).bgr - EXIF[orientation](drawn).astype(int)).mean() < 10
 
 
 def test_width_and_height_are_those_of_the_upright_picture(tmp_path: Path) -> None:
@@ -207,8 +298,30 @@ def test_folder_of_images_comes_in_counting_order_whatever_they_are(tmp_path: Pa
     shown = [(picture.layout.width, picture.layout.height, picture.pts) for picture in pictures]
     assert shown == [(64, 48, 0), (66, 50, 1), (80, 60, 2), (63, 47, 3)]
     assert (source.corrupt, source.thinned) == (1, 0)
-    assert source.description == "images 100%d (5 images, 25/s)"
+    assert source.description == "images 100%d (5 images, 25/s; 1 other files left out)"
     assert pictures[0].time_base == Fraction(1, 25)
+
+
+@pytest.mark.parametrize("name", ["1.png", "1.jpg", "1.jfif", "1.jpe", "1.dat", "1"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".gif", ".jp2", ".tiff", ".ppm"])
+def test_picture_in_a_folder_is_one_by_its_content_whatever_its_name(tmp_path: Path, name: str, suffix: str) -> None:
+    image(tmp_path / f"made{suffix}", 64, 48).rename(tmp_path / name)
+    [picture] = open_source(CaptureOptions(source="."), tmp_path).pictures()
+    assert (picture.layout.width, picture.layout.height) == (64, 48)
+
+
+def test_file_in_a_folder_that_is_no_picture_is_left_out_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image(tmp_path / "1.png", 64, 48)
+    write(tmp_path / "clip.mp4")
+    for number in range(6):
+        (tmp_path / f"notes{number}.txt").write_text("BM is no picture")
+    source = open_source(CaptureOptions(source="."), tmp_path)
+    assert len(list(source.pictures())) == 1
+    assert source.description == ". (1 images, 25/s; 7 other files left out)"
+    [record] = caplog.records
+    assert "7 files are no pictures, and left out: clip.mp4, notes0.txt," in record.getMessage()
 
 
 def test_folder_of_images_has_fps_pictures_a_second_and_none_is_left_out(tmp_path: Path) -> None:
@@ -231,25 +344,41 @@ def test_folder_of_broken_images_says_so_instead_of_going_round(tmp_path: Path) 
         list(source.pictures())
 
 
-def image(path: Path, width: int, height: int) -> None:
+def image(path: Path, width: int, height: int) -> Path:
     codec, pixel_format = {
         ".png": ("png", "rgb24"),
         ".jpg": ("mjpeg", "yuvj420p"),
         ".bmp": ("bmp", "bgr24"),
         ".webp": ("libwebp", "yuv420p"),
+        ".jp2": ("jpeg2000", "rgb24"),
+        ".tiff": ("tiff", "rgb24"),
+        ".ppm": ("ppm", "rgb24"),
+        ".gif": ("gif", "rgb8"),
     }[path.suffix]
+    picture = av.VideoFrame.from_ndarray(np.zeros((height, width), np.uint8), "gray").reformat(format=pixel_format)
+    if path.suffix == ".gif":  # its header is the container's
+        with av.open(str(path), "w") as container:
+            stream: Any = container.add_stream(codec, rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
+            container.mux([*stream.encode(picture), *stream.encode()])
+        return path
     encoder: Any = av.CodecContext.create(codec, "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, pixel_format, Fraction(1, 25)
-    picture = av.VideoFrame.from_ndarray(np.zeros((height, width), np.uint8), "gray").reformat(format=pixel_format)
     packets = [*encoder.encode(picture), *encoder.encode()]
     path.write_bytes(b"".join(bytes(packet) for packet in packets))
+    return path
 
 
 def turn_track(path: Path, turn: int) -> Path:
     """Write into an mp4's track header that its pictures are shown turned clockwise, as phones do."""
+    return set_matrix(path, QUARTER_TURNS[turn])
+
+
+def set_matrix(path: Path, turn: tuple[int, int, int, int]) -> Path:
+    """Write into an mp4's track header how its pictures are to be seen."""
     content = bytearray(path.read_bytes())
     matrix = content.index(b"tkhd") + 44  # of a version 0 header
-    a, b, c, d = QUARTER_TURNS[turn]
+    a, b, c, d = turn
     content[matrix : matrix + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
     path.write_bytes(content)
     return path

@@ -131,6 +131,57 @@ def test_live_stream_begins_with_a_key_frame_at_each_connection(unreferred: Path
         assert len(frames) + decoder.corrupt / connection == FRAMES - 5
 
 
+REFRESH = {
+    "libx264": {"preset": "ultrafast", "tune": "zerolatency", "x264-params": f"intra-refresh=1:keyint={KEY_INTERVAL}"},
+    "libx265": {
+        "preset": "ultrafast",
+        "tune": "zerolatency",
+        "x265-params": f"intra-refresh=1:keyint={KEY_INTERVAL}:log-level=none",
+    },
+}
+
+
+def test_stream_with_intra_refresh_that_is_joined_late_is_shown_from_its_recovery_point_on(tmp_path: Path) -> None:
+    path = write(tmp_path / "clip.mkv", options=REFRESH["libx264"])
+    whole = {each.frame.pts: each.frame.to_ndarray().tobytes() for each in decode(new_decoder(), path)}
+    decoder = new_decoder(is_live=True)
+    frames = decode(decoder, path, lost=range(0, 5))
+    assert FRAMES - 2 * KEY_INTERVAL - 5 <= len(frames) < FRAMES - KEY_INTERVAL
+    assert not any(each.frame.key_frame for each in frames)
+    assert all(each.frame.to_ndarray().tobytes() == whole[each.frame.pts] for each in frames)
+    assert decoder.corrupt == FRAMES - 5 - len(frames)
+
+
+def test_stream_that_shows_no_recovery_point_is_shown_after_a_time_without_a_fault(tmp_path: Path) -> None:
+    path = write(tmp_path / "clip.mkv", "libx265", options=REFRESH["libx265"])
+    decoder = new_decoder(is_live=True)
+    with av.open(str(path)) as container:
+        decoder.begin(container.streams.video[0])
+        packets = packets_of(container)[5:]
+        frames = [
+            frame for number, packet in enumerate(packets[:40]) for frame in decoder.decode(packet, number * 10**9)
+        ]
+        assert frames == []
+        assert not decoder.try_begin_without_key(1 * 10**9), "too soon"
+        assert decoder.try_begin_without_key(40 * 10**9)
+        frames = [frame for packet in packets[40:] for frame in decoder.decode(packet, 41 * 10**9)]
+    assert len(frames) == len(packets) - 40
+
+
+def test_stream_whose_key_frames_are_damaged_is_not_shown_without_one(unreferred: Path) -> None:
+    decoder = new_decoder(is_live=True)
+    with av.open(str(unreferred)) as container:
+        decoder.begin(container.streams.video[0])
+        for number, packet in enumerate(packets_of(container)):
+            if not packet.is_keyframe:
+                assert decoder.decode(packet, number * 10**9) == []
+                continue
+            damaged: Any = av.Packet(bytes(packet)[: packet.size // 2] + bytes(packet.size - packet.size // 2))
+            damaged.pts, damaged.dts, damaged.time_base = packet.pts, packet.dts, packet.time_base
+            decoder.decode(damaged, number * 10**9)
+    assert not decoder.try_begin_without_key(FRAMES * 10**9)
+
+
 def test_damaged_packet_is_counted_and_the_next_key_frame_is_whole_again(tmp_path: Path) -> None:
     path = write(tmp_path / "clip.mkv", options={"bf": "0"})
     decoder = new_decoder(is_live=True)

@@ -16,11 +16,11 @@ import pytest
 
 from detektr.descriptor import Descriptor
 from detektr.errors import SourceError
-from detektr.frame import Frame
+from detektr.frame import Frame, plane_rows
 from detektr.options import CaptureOptions
 from detektr.picture import PictureLayout
 from detektr.sources import Picture, Source, open_source
-from detektr.sources.pacing import SECOND_NS, Pacer, RateLimiter
+from detektr.sources.pacing import SECOND_NS, Pacer, RateLimiter, Steps
 
 Slot = npt.NDArray[np.uint8]
 DESCRIPTOR = Descriptor("cam", "cam", 1, 2, 3, 1, 7, 5, 1753608701224_000_000, None)
@@ -187,9 +187,76 @@ def test_padded_planes_of_lavfi_come_without_their_padding(folder: Path, size: s
         assert np.array_equal(written, padded[:, : place.row_bytes])
 
 
-def test_format_that_a_ring_cannot_hold_becomes_yuv420p(folder: Path) -> None:
-    [(picture, _)] = run(folder, "lavfi:testsrc2=size=64x48:rate=30,format=gbrp", limit=1)
-    assert picture.layout == PictureLayout("yuv420p", 64, 48)
+NEAREST = {
+    **{"gbrp": "bgr24", "bgr8": "bgr24", "argb": "bgra", "gbrap": "bgra", "ya8": "bgra"},
+    **{"gbrp10le": "rgb48le", "gbrp16be": "rgb48le", "rgb48be": "rgb48le", "rgba64be": "rgba64le"},
+    **{"gray16be": "gray16le", "gray12be": "gray12le", "gray14be": "gray14le", "gray9le": "gray10le"},
+    **{"uyvy422": "yuv422p", "nv16": "yuv422p", "nv24": "yuv444p", "p210be": "yuv422p10le", "p016le": "yuv420p16le"},
+    **{"yuv420p9le": "yuv420p10le", "yuv422p12be": "yuv422p12le", "yuv444p14le": "yuv444p16le"},
+}
+
+
+@pytest.mark.parametrize("name", NEAREST)
+def test_format_that_a_ring_cannot_hold_becomes_one_that_loses_nothing(folder: Path, name: str) -> None:
+    graph = f"testsrc2=size=64x48:rate=30,format={name}"
+    source = open_source(CaptureOptions(source=f"lavfi:{graph}"), folder)
+    [(picture, slot)] = read(source, 1)
+    assert picture.layout == PictureLayout(NEAREST[name], 64, 48)
+    assert source.mode.endswith(f", {name} as {NEAREST[name]}")
+    held = av.VideoFrame(64, 48, picture.layout.format)
+    for plane, place in zip(held.planes, picture.layout.planes, strict=True):
+        rows = plane_rows(plane, place.rows, place.row_bytes)
+        rows[:] = slot[place.offset : place.offset + rows.size].reshape(rows.shape)
+    with av.open(graph, format="lavfi") as container:
+        frame = next(container.decode(video=0))
+    assert [bytes(plane) for plane in held.reformat(format=name).planes] == [bytes(plane) for plane in frame.planes]
+
+
+@pytest.mark.parametrize("name", ["yuv411p", "yuv410p", "yuv440p", "yuv444p16le", "gray12le", "rgb48le", "rgba64le"])
+def test_rarer_format_is_held_as_it_is(folder: Path, name: str) -> None:
+    [(picture, slot)] = run(folder, f"lavfi:testsrc2=size=64x48:rate=30,format={name}", limit=1)
+    assert picture.layout == PictureLayout(name, 64, 48)
+    shown = Frame(DESCRIPTOR, picture.layout, slot, 1, None).bgr.astype(int)
+    with av.open(f"testsrc2=size=64x48:rate=30,format={name}", format="lavfi") as container:
+        expected = next(container.decode(video=0)).to_ndarray(format="bgr24")
+    assert np.abs(shown - expected).mean() < 4
+
+
+def test_full_range_is_kept_in_the_nearest_format(folder: Path) -> None:
+    graph = "lavfi:color=white:size=64x48:rate=30,format=uyvy422,scale=out_range=full"
+    [(picture, slot)] = run(folder, graph, limit=1)
+    assert (picture.layout.format, slot[: 64 * 48].min()) == ("yuvj422p", 255)
+
+
+@pytest.mark.parametrize(("alpha", "name"), [(255, "bgr24"), (100, "bgra")])
+def test_palette_keeps_its_colours(tmp_path: Path, alpha: int, name: str) -> None:
+    frame = av.VideoFrame(64, 48, "pal8")
+    plane_rows(frame.planes[0], 48, 64)[:] = np.arange(64) // 32
+    palette = np.frombuffer(memoryview(frame.planes[1]), np.uint8).reshape(256, 4)
+    palette[:] = (0, 0, 0, 255)
+    palette[:2] = (255, 0, 0, 255), (0, 0, 255, alpha)
+    encoder: Any = av.CodecContext.create("png", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 64, 48, "pal8", Fraction(1, 25)
+    packets = [*encoder.encode(frame), *encoder.encode()]
+    (tmp_path / "flag.png").write_bytes(b"".join(bytes(packet) for packet in packets))
+    for source in ("flag.png", "."):
+        [(picture, slot)] = run(tmp_path, source)
+        shown = Frame(DESCRIPTOR, picture.layout, slot, 1, None)
+        assert (shown.format, shown.bgr[5, 5].tolist(), shown.bgr[5, 60].tolist()) == (name, [255, 0, 0], [0, 0, 255])
+        if name == "bgra":
+            assert shown.pixels[5, 60, 3] == alpha
+
+
+def test_sixteen_bits_of_grey_stay_sixteen(tmp_path: Path) -> None:
+    depths = np.arange(64 * 48, dtype=np.uint16).reshape(48, 64) * 21
+    encoder: Any = av.CodecContext.create("png", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 64, 48, "gray16be", Fraction(1, 25)
+    packets = [*encoder.encode(av.VideoFrame.from_ndarray(depths, "gray16be")), *encoder.encode()]
+    (tmp_path / "depth.png").write_bytes(b"".join(bytes(packet) for packet in packets))
+    [(picture, slot)] = run(tmp_path, "depth.png")
+    assert np.array_equal(Frame(DESCRIPTOR, picture.layout, slot, 1, None).pixels, depths)
+    [(_, grey)] = run(tmp_path, "depth.png", format="gray8")
+    assert np.abs(grey.reshape(48, 64).astype(int) - (depths >> 8)).max() <= 1
 
 
 def test_full_range_is_told_by_the_format(folder: Path) -> None:
@@ -404,7 +471,7 @@ def test_closed_generator_ends_after_its_picture(folder: Path) -> None:
     [
         ("nope.mp4", r"source nope\.mp4: does not exist; relative paths start at"),
         ("text.mp4", r"text\.mp4: .*Invalid data.*; .*whole"),
-        (".", r"is a folder without images \(looked for .*\.jpg.*\); name a folder that has some, or one file"),
+        (".", r"is a folder without pictures \(5 other files\); name a folder that has some, or one file"),
         ("lavfi:nosuchfilter=1", r"cannot be opened .*; see whether it is spelt"),
         ("lavfi:sine", r"has no video stream \(found: audio\)"),
         ("/dev/video-none", r"does not exist; see ls /dev/video"),
@@ -460,7 +527,7 @@ def test_empty_generator_that_is_looped_does_not_spin(folder: Path) -> None:
 
 
 def test_unknown_format_is_refused_before_anything_is_opened(folder: Path) -> None:
-    assert "'yuv411p' is not known; known are yuv420p" in refused(folder, "nope.mp4", format="yuv411p")
+    assert "'yuv415p' is not known; known are yuv420p" in refused(folder, "nope.mp4", format="yuv415p")
 
 
 TIMES: list[tuple[int, float, int]] = [
@@ -493,6 +560,30 @@ def test_pacer_waits_for_early_pictures_and_does_not_hurry_after_a_long_wait() -
     assert pacer.wait_ns(Fraction(52), 10 * SECOND_NS) == 0
     assert pacer.wait_ns(Fraction(53), 10 * SECOND_NS) == SECOND_NS
     assert pacer.wait_ns(Fraction(1), 12 * SECOND_NS) == 0
+
+
+def test_pacer_goes_on_at_once_after_a_jump_ahead() -> None:
+    pacer = Pacer()
+    assert pacer.wait_ns(Fraction(50), 0) == 0
+    assert pacer.wait_ns(Fraction(110), SECOND_NS, is_jump=True) == 0
+    assert pacer.wait_ns(Fraction(111), SECOND_NS) == SECOND_NS
+
+
+@pytest.mark.parametrize(
+    ("usual", "moments", "jumps"),
+    [
+        (Fraction(1, 25), [0, 0.04, 60, 60.04, 120], [False, False, True, False, True]),
+        (None, [0, 0.04, 60, 60.04], [False, False, True, False]),
+        (None, [0, 3600, 7200, 7200.04], [False, False, False, False]),
+        (Fraction(10), [0, 10, 20, 35, 45, 145], [False, False, False, False, False, True]),
+        (Fraction(1, 25), [0, 4.9, 9.8, 3, 3.04], [False, False, False, False, False]),
+    ],
+)
+def test_jump_ahead_is_told_from_pictures_that_are_far_apart(
+    usual: Fraction | None, moments: list[float], jumps: list[bool]
+) -> None:
+    steps = Steps(usual)
+    assert [steps.is_jump(Fraction(str(moment))) for moment in moments] == jumps
 
 
 def test_generator_without_times_runs_at_its_fps_in_real_time_and_none_is_left_out(folder: Path) -> None:
