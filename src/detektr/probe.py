@@ -31,6 +31,7 @@ FIRST_FRAME_S_MAX = 3.0
 FPS_OFF_SHARE = 0.15
 CPU_SHARE_MAX = 0.5  # of one core, for decoding alone
 _MIB = 1 << 20
+SMALLER = "write `width` and `height` into the file: each picture is scaled to them while it is captured"
 _VARIABLE = re.compile(r"\$\{[^{}]*\}")
 _FIRST_LETTER = 0xF0000  # of a range that nobody uses in a URL
 
@@ -99,7 +100,10 @@ def probe(source: str, seconds: float, transport: str | None = None) -> Finding:
     graph, _ = build_graph(read_options(document).options.nodes)
     assert graph is not None, "the file that probe proposes loads"
     slots = graph.nodes["camera"].slots or 0
-    slot_bytes = PictureLayout(survey.ring_format, survey.width, survey.height).nbytes
+    try:
+        slot_bytes = PictureLayout(survey.ring_format, survey.width, survey.height).nbytes
+    except ValueError as error:
+        raise SourceError(f"source {mask_with(text, secrets)}: {error}; {SMALLER}") from None
     warnings = tuple(warnings_of(survey, seconds, ring_bytes(slots, slot_bytes)))
     return Finding(mask_with(text, secrets), survey, slot_bytes, slots, warnings, yaml)
 
@@ -132,7 +136,7 @@ def _survey(options: CaptureOptions, seconds: float) -> Survey:
     name, hint = redact(options.source), "see whether it is on and reachable, and plays elsewhere"
     tries = 2 if options.transport == "auto" else 1
     if not is_open.wait(tries * options.open_timeout_ns / SECOND_NS):
-        raise SourceError(f"source {name}: no answer within {options.open_timeout}; {hint}")
+        raise SourceError(f"source {name}: no answer that FFmpeg understands within {options.open_timeout}; {hint}")
     if not is_done.wait(seconds + options.stall_timeout_ns / SECOND_NS):
         raise SourceError(f"source {name}: it was opened, and nothing came for {options.stall_timeout}; {hint}")
     if isinstance(found[0], Exception):

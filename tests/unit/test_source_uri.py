@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from detektr.redaction import mask_with, redact, url_secrets
-from detektr.source_uri import is_live, source_kind, source_path
+from detektr.source_uri import is_live, is_series, series_names, source_kind, source_path
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ from detektr.source_uri import is_live, source_kind, source_path
         ("RTSP://camera/stream", "stream", True),
         ("https://host/live.m3u8", "stream", True),
         ("udp://239.0.0.1:5000", "stream", True),
+        ("camera.SDP", "file", True),
         ("srt://host:9000", "stream", True),
         ("clip.mp4", "file", False),
         ("file:///clips/clip.mp4", "file", False),
@@ -39,6 +40,7 @@ def test_a_source_is_known_by_its_text(source: str, kind: str, live: bool) -> No
         ("/clips/a.mp4", Path("/clips/a.mp4")),
         ("file:a.mp4", Path("/videos/a.mp4")),
         ("file:///clips/a.mp4", Path("/clips/a.mp4")),
+        ("FILE:///clips/a.mp4", Path("/clips/a.mp4")),
         ("rtsp://camera/", None),
         ("lavfi:testsrc2", None),
     ],
@@ -160,3 +162,23 @@ def test_a_password_is_found_as_written_and_as_meant() -> None:
 def test_a_secret_is_masked_in_each_of_its_forms_the_longest_first() -> None:
     secrets = {"hunter2": "${SHORT}", "hunter2/more": "${LONG}"}
     assert mask_with("hunter2 hunter2/more hunter2%2Fmore", secrets) == "${SHORT} ${LONG} ${LONG}"
+
+
+@pytest.mark.parametrize(
+    ("name", "fits", "others"),
+    [
+        ("img%02d.jpg", ["img05.jpg", "img123.jpg"], ["img5.jpg", "img05.png", "img05_jpg"]),
+        ("a.%d.b%3d.png", ["a.7.b007.png"], ["a.7.b07.png", "axb7"]),
+    ],
+)
+def test_a_series_is_told_by_its_numbers(tmp_path: Path, name: str, fits: list[str], others: list[str]) -> None:
+    assert is_series(tmp_path / name)
+    assert [bool(series_names(name).fullmatch(other)) for other in (*fits, *others)] == [
+        *([True] * len(fits)),
+        *([False] * len(others)),
+    ]
+
+
+def test_a_file_whose_name_looks_like_a_series_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "50%d.mp4").touch()
+    assert not is_series(tmp_path / "50%d.mp4")

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from detektr.errors import SourceError
 from detektr.frame import FULL_RANGE, HALVED, LIMITED_RANGE, OPAQUE, UInt8Array, plane_rows
 from detektr.memory.streaming import stream
 from detektr.options import CaptureOptions
 from detektr.picture import FORMATS, MATRICES, PictureLayout, format_name
+from detektr.redaction import redact
 from detektr.sources.auto_rotate import AutoRotate
 from detektr.sources.ring_format import ring_format
 
@@ -78,6 +80,7 @@ class FormatConverter:
 
     def __init__(self, options: CaptureOptions) -> None:
         self._format = None if options.format is None else format_name(options.format)
+        self._source = options.source
         self._width = options.width
         self._height = options.height
         self.note = ""
@@ -110,7 +113,11 @@ class FormatConverter:
             frame = self._reformat(frame, width, height, planar, is_full=is_full)
         shape = name, width, height, _MATRIX_NAMES.get(frame.colorspace, "bt601"), is_full
         if self._layout is None or self._shape != shape:
-            self._layout, self._shape = PictureLayout(*shape), shape
+            try:
+                self._layout, self._shape = PictureLayout(*shape), shape
+            except ValueError as error:
+                hint = "give the capture `width` and `height`, to which each picture is scaled"
+                raise SourceError(f"source {redact(self._source)}: {error}; {hint}") from None
         return frame, self._layout
 
     def _near(self, frame: VideoFrame, own: str) -> str:

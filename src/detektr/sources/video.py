@@ -49,7 +49,7 @@ class VideoSource:
         path = source_path(options.source, folder)
         self._is_graph = source_kind(options.source) == "lavfi"
         # Who writes into a pipe may be a camera.
-        self._can_open_again = not self._is_graph and (path is None or path.is_file() or "%" in path.name)
+        self._can_open_again = not self._is_graph and (path is None or path.is_file())
         self.is_batch = not options.realtime and (path is None or path.is_file())
         self._options, self._name = options, redact(options.source)
         self._folder = folder
