@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -77,15 +77,23 @@ def serving(folder: Path) -> Iterator[int]:
             thread.join()
 
 
+def read_line(lines: IO[bytes]) -> bytes:
+    """Return the next line; nothing where the other side is gone."""
+    try:
+        return lines.readline()
+    except OSError:
+        return b""
+
+
 @contextmanager
 def rtsp_of_sound() -> Iterator[int]:
     """A camera that offers sound alone."""
 
     def answer(connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as lines:
-            while first := lines.readline():
+            while first := read_line(lines):
                 method, fields = first.split()[0], {}
-                while line := lines.readline().strip():
+                while line := read_line(lines).strip():
                     name, _, value = line.partition(b":")
                     fields[name.lower()] = value.strip()
                 body = AUDIO_SDP if method == b"DESCRIBE" else b""
@@ -94,12 +102,12 @@ def rtsp_of_sound() -> Iterator[int]:
                     + fields[b"cseq"]
                 )
                 head += b"\r\nTransport: " + fields.get(b"transport", b"-") + b"\r\nContent-Type: application/sdp"
+                sound = b"".join(b"$\0\0\xac\x80\0" + bytes([0, n]) + bytes(8 + 160) for n in range(50))
                 try:
                     connection.sendall(head + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                    connection.sendall(sound if method == b"PLAY" else b"")
                 except OSError:
                     return  # it has seen enough
-                if method == b"PLAY":
-                    connection.sendall(b"".join(b"$\0\0\xac\x80\0" + bytes([0, n]) + bytes(8 + 160) for n in range(50)))
 
     with socket.create_server(("127.0.0.1", 0)) as server:
 
