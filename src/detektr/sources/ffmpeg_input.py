@@ -19,6 +19,7 @@ from detektr.options import SECOND_NS, CaptureOptions
 from detektr.redaction import redact
 from detektr.source_uri import is_live, scheme_of, source_kind, source_path
 from detektr.sources.http_client import HttpClient, HttpError
+from detektr.sources.mjpeg_stream import open_pushed
 from detektr.sources.timeline import rate_of
 from detektr.sources.variant import Variant, choose_variant, variants_of
 
@@ -30,6 +31,10 @@ _PLAYLISTS = ("hls", "dash")
 _PLAYLIST_SUFFIXES = (".m3u8", ".m3u")
 _MEDIA_LISTS = (".sdp", ".m3u8", ".m3u", ".mpd")  # files that name where the media are, often on other machines
 _LISTED_PROTOCOLS = "file,crypto,data,http,https,httpproxy,tcp,tls,udp,rtp,srtp"
+_FILE_SUFFIXES = (
+    *(".m3u8", ".m3u", ".mpd", ".sdp", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".flv", ".ogv"),
+    *(".h264", ".h265"),
+)
 _PUSHED = ("rtsp", "rtp", "sdp", "mpjpeg")  # what these bring has no end, whatever the server says of its length
 _SINGLE_PICTURES = ("image2", "image2pipe")
 _NO_CAMERA = (errno.ENOTTY, errno.ENODEV, errno.EINVAL)
@@ -53,7 +58,12 @@ def open_input(options: CaptureOptions, folder: Path, transport: str | None = No
         SourceError: it cannot be opened, or has no video; says what, why and the cure, without secrets.
     """
     url, container_format, ffmpeg_options = _asked(options, folder, transport)
+    pushing = None
+    if url.startswith(("http://", "https://")) and not _names_a_file(url):
+        pushing = open_pushed(url, max(options.open_timeout_ns // 2, options.stall_timeout_ns) / SECOND_NS)
     try:
+        if pushing is not None:
+            return av.open(pushing, "r", format="mpjpeg")
         container = av.open(url, "r", format=container_format, options=ffmpeg_options, metadata_errors="replace")
     except (FFmpegError, ValueError, OSError) as error:
         raise input_fault(options, error, "cannot be opened") from None
@@ -65,6 +75,11 @@ def open_input(options: CaptureOptions, folder: Path, transport: str | None = No
         words = ", ".join(sorted(found)) or "nothing"
         raise fault(options, f"has no video stream (found: {words})", "name a source that has pictures")
     return container
+
+
+def _names_a_file(url: str) -> bool:
+    """Tell whether a URL says itself that a container is there: then it is not asked for what it is."""
+    return urlsplit(url).path.lower().endswith(_FILE_SUFFIXES)
 
 
 def _types_of_all(url: str, ffmpeg_options: dict[str, str]) -> set[str]:
