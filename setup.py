@@ -62,9 +62,13 @@ class BuildAllOrNothing(build_ext):
 
 def in_c() -> list[Extension]:
     """Return what mypyc has no words for, written in C beside the Python file that says the same."""
-    if not get_platform().endswith("x86_64"):
-        return []
-    return [Extension("detektr.memory.streaming", ["src/detektr/memory/streaming.c"], extra_compile_args=["-O2"])]
+    found = [Extension("detektr.scaling_kernel", ["src/detektr/scaling_kernel.c"], extra_compile_args=["-O3"])]
+    if get_platform().endswith("x86_64"):
+        streaming = Extension(
+            "detektr.memory.streaming", ["src/detektr/memory/streaming.c"], extra_compile_args=["-O2"]
+        )
+        found.append(streaming)
+    return found
 
 
 def remove_compiled(folder: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import threading
 import time
+from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy.typing as npt
 from detektr.descriptor import Descriptor
 from detektr.errors import LeaseOverError
 from detektr.picture import MATRICES, PictureLayout
+from detektr.scaling import interpolation_name, scale_pixels, scale_yuv, yuv_matrix
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -21,8 +24,11 @@ if TYPE_CHECKING:
     from av.video.reformatter import VideoReformatter
 
 LIMITED_RANGE, FULL_RANGE = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
+OPAQUE = {"rgba": "rgb24", "bgra": "bgr24"}
+LAYOUTS_MAX = 64
+HALVED = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p")  # half the columns of colour, each in planes
 Array = npt.NDArray[Any]
-Bytes = npt.NDArray[np.uint8]
+UInt8Array = npt.NDArray[np.uint8]
 
 
 class Frame:
@@ -46,7 +52,7 @@ class Frame:
     __slots__ = ("_bgr", "_descriptor", "_gray", "_rgb", "_slot", "delivery", "layout", "time_base")
 
     def __init__(
-        self, descriptor: Descriptor, layout: PictureLayout, slot: Bytes, delivery: int, time_base: Fraction | None
+        self, descriptor: Descriptor, layout: PictureLayout, slot: UInt8Array, delivery: int, time_base: Fraction | None
     ) -> None:
         if slot.size < layout.nbytes:
             raise ValueError(
@@ -56,10 +62,10 @@ class Frame:
         if slot.size != layout.nbytes or slot.flags.writeable:
             slot = slot[: layout.nbytes]
             slot.flags.writeable = False
-        self._slot: Bytes | None = slot
-        self._gray: Bytes | None = None
-        self._bgr: Bytes | None = None
-        self._rgb: Bytes | None = None
+        self._slot: UInt8Array | None = slot
+        self._gray: UInt8Array | None = None
+        self._bgr: UInt8Array | None = None
+        self._rgb: UInt8Array | None = None
         self.layout = layout
         self.delivery = delivery
         self.time_base = time_base
@@ -135,43 +141,53 @@ class Frame:
         return plane_views(self._bytes(), self.layout)
 
     @property
-    def gray(self) -> Bytes:
+    def gray(self) -> UInt8Array:
         """(H, W) uint8: the slot's own luma, no copy, for 8-bit yuv and grey; computed once for other formats."""
         if self._gray is None:
             self._gray = self._luma()
         return self._gray
 
     @property
-    def bgr(self) -> Bytes:
+    def bgr(self) -> UInt8Array:
         """(H, W, 3) uint8, C-contiguous, its own memory; converted once."""
         if self._bgr is None:
             self._bgr = self.to("bgr24")
         return self._bgr
 
     @property
-    def rgb(self) -> Bytes:
+    def rgb(self) -> UInt8Array:
         """(H, W, 3) uint8, C-contiguous, its own memory; converted once."""
         if self._rgb is None:
             self._rgb = self.to("rgb24")
         return self._rgb
 
-    def to(self, format: str = "bgr24", width: int | None = None, height: int | None = None) -> Array:
+    def to(
+        self,
+        format: str = "bgr24",
+        width: int | None = None,
+        height: int | None = None,
+        interpolation: str = "linear",
+    ) -> Array:
         """Convert and scale into memory of its own.
 
-        Grey is scaled from `gray`, so its values are the camera's own luma at any size.
+        At another size it is what OpenCV's `resize` makes of the converted picture, which models are trained with:
+        `linear` as its INTER_LINEAR, within 2 levels, and so on. Of yuv420p and yuv422p only the samples that the
+        result needs are converted. Grey is scaled from `gray`, so its values are the camera's own luma at any size.
 
         Args:
             format: an FFmpeg name out of `detektr.picture.FORMATS`.
             width: in pixels; None: the frame's own.
             height: in pixels; None: the frame's own.
+            interpolation: `linear`; `area` (the mean of all that a pixel covers: the calmest when much smaller),
+                `cubic` or `nearest`.
         Returns:
             A C-contiguous array, writeable, shaped as `pixels` is for that format.
         Raises:
-            ValueError: the format is not known or a side is out of range.
+            ValueError: format or interpolation is not known, or a side is out of range.
             LeaseOverError: the frame's lease is over.
         """
-        slot, source = self._bytes(), self.layout
-        target = PictureLayout(
+        slot, source, interpolation = self._bytes(), self.layout, interpolation_name(interpolation)
+        target = _layout(
             format,
             source.width if width is None else width,
             source.height if height is None else height,
@@ -182,7 +198,31 @@ class Frame:
             slot, source = self.gray.reshape(-1), PictureLayout("gray", source.width, source.height, source.matrix)
         if target == source:
             return shaped(slot.copy(), target)
-        return _convert(slot, source, target)
+        if (target.width, target.height) == (source.width, source.height):
+            return _convert(slot, source, target)
+        return _scale(slot, source, target, interpolation)
+
+    def to_ndarray(
+        self,
+        format: str | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        interpolation: str = "linear",
+    ) -> Array:
+        """Convert and scale as `to` does, under the name that PyAV has for it; without a format: in the frame's own.
+
+        Args:
+            format: an FFmpeg name; None: the frame's own.
+            width: see `to`.
+            height: see `to`.
+            interpolation: see `to`.
+        Returns:
+            See `to`.
+        Raises:
+            ValueError: see `to`.
+            LeaseOverError: see `to`.
+        """
+        return self.to(format or self.format, width, height, interpolation)
 
     def close(self) -> None:
         """Let go of the slot; the facts stay, pixels raise `LeaseOverError` from now on."""
@@ -192,7 +232,7 @@ class Frame:
         """Say which frame it is."""
         return f"<Frame {self.id} {self.format} {self.width}x{self.height} delivery {self.delivery}>"
 
-    def _bytes(self) -> Bytes:
+    def _bytes(self) -> UInt8Array:
         if self._slot is None:
             raise LeaseOverError(
                 f"frame {self.id}: its lease is over and its slot may hold another picture; copy what you keep"
@@ -200,7 +240,7 @@ class Frame:
             )
         return self._slot
 
-    def _luma(self) -> Bytes:
+    def _luma(self) -> UInt8Array:
         layout, shift = self.layout, self.layout.luma_shift
         if shift is None:
             return _convert(self._bytes(), layout, PictureLayout("gray", layout.width, layout.height))
@@ -210,7 +250,13 @@ class Frame:
         return luma if shift == 0 else (luma >> shift).astype(np.uint8)
 
 
-def plane_views(flat: Bytes, layout: PictureLayout) -> tuple[Array, ...]:
+@lru_cache(LAYOUTS_MAX)
+def _layout(format: str, width: int, height: int, matrix: str, *, is_full_range: bool) -> PictureLayout:
+    """Return a layout that knows its planes already: nearly every frame asks for the same."""
+    return PictureLayout(format, width, height, matrix, is_full_range)
+
+
+def plane_views(flat: UInt8Array, layout: PictureLayout) -> tuple[Array, ...]:
     """Return views of the planes in a 1-D array of `layout.nbytes` bytes.
 
     Returns:
@@ -225,7 +271,7 @@ def plane_views(flat: Bytes, layout: PictureLayout) -> tuple[Array, ...]:
     return tuple(views)
 
 
-def shaped(flat: Bytes, layout: PictureLayout) -> Array:
+def shaped(flat: UInt8Array, layout: PictureLayout) -> Array:
     """Return a 1-D array of `layout.nbytes` bytes in the shape that OpenCV expects of its format.
 
     Returns:
@@ -236,11 +282,36 @@ def shaped(flat: Bytes, layout: PictureLayout) -> Array:
     return samples.reshape(layout.shape)
 
 
-def plane_rows(plane: VideoPlane, rows: int, row_bytes: int) -> Bytes:
+def plane_rows(plane: VideoPlane, rows: int, row_bytes: int) -> UInt8Array:
     """Return a (rows, row_bytes) view of a plane of FFmpeg's, its padding left out and its first row on top."""
     stride = plane.line_size
-    view: Bytes = np.ndarray((rows, row_bytes), np.uint8, cast(Any, plane), 0, (abs(stride), 1))
+    view: UInt8Array = np.ndarray((rows, row_bytes), np.uint8, cast(Any, plane), 0, (abs(stride), 1))
     return view if stride >= 0 else view[::-1]
+
+
+def _scale(flat: UInt8Array, source: PictureLayout, target: PictureLayout, interpolation: str) -> Array:
+    """Convert and scale: packed colours and grey after the conversion, as OpenCV would; planes before it."""
+    if len(target.planes) == 1 and target.format != "yuyv422":
+        scaled = shaped(np.empty(target.nbytes, np.uint8), target)
+        # Of an odd height FFmpeg converts otherwise, and all of it: what is scaled has to be the same picture.
+        if source.format in HALVED and source.height % 2 == 0 and target.format in ("bgr24", "rgb24"):
+            matrix = yuv_matrix(source.matrix, is_full_range=source.is_full_range)
+            planes = plane_views(flat, source)
+            if scale_yuv(planes, scaled, interpolation, matrix, is_rgb=target.format == "rgb24"):
+                return scaled
+        pixels = shaped(flat, source)
+        if target.format != source.format:
+            pixels = _convert(flat, source, PictureLayout(target.format, source.width, source.height))
+        scale_pixels(pixels, scaled, interpolation)
+        return scaled
+    if source.format == "yuyv422":  # its samples of one kind do not lie side by side
+        apart = replace(source, format="yuv422p")
+        flat, source = _convert(flat, source, apart).reshape(-1), apart
+    smaller = replace(source, width=target.width, height=target.height)
+    flat_smaller = np.empty(smaller.nbytes, np.uint8)
+    for plane, place in zip(plane_views(flat, source), plane_views(flat_smaller, smaller), strict=True):
+        scale_pixels(plane, place, interpolation)
+    return shaped(flat_smaller, target) if smaller == target else _convert(flat_smaller, smaller, target)
 
 
 class _Converter(threading.local):
@@ -254,7 +325,12 @@ class _Converter(threading.local):
 _converter = _Converter()
 
 
-def _convert(flat: Bytes, source: PictureLayout, target: PictureLayout) -> Array:
+def _convert(flat: UInt8Array, source: PictureLayout, target: PictureLayout) -> Array:
+    if target.format in OPAQUE and source.format in HALVED and source.width % 8:
+        # FFmpeg's fast conversion to four channels leaves up to 7 columns on the right as they were: other memory.
+        opaque = np.full((target.height, target.width, 4), 255, np.uint8)
+        opaque[:, :, :3] = _convert(flat, source, replace(target, format=OPAQUE[target.format]))
+        return opaque
     if _converter.picture is None or _converter.reformatter is None or _converter.layout != source:
         from av import VideoFrame
         from av.video.reformatter import VideoReformatter

@@ -15,6 +15,11 @@ DROP_REASONS = (
     "gone",  # lost with a node that failed for good
     "consumer_slow",  # at the high-water mark of an optional consumer, which nobody waits for
 )
+LEFT_OUT = (  # pictures of a source that never became frames, and so are on no edge
+    "corrupt",  # damaged, or without the key frame that they refer to
+    "stale",  # an old backlog of a live source
+    "thinned",  # asked for: by `fps` or `decode: keyframes`
+)
 
 
 @dataclass(frozen=True)
@@ -95,3 +100,18 @@ def merge(ledgers: Iterable[EdgeLedger]) -> list[EdgeLedger]:
             full_since_ns=min(whole.full_since_ns, part.full_since_ns) or whole.full_since_ns or part.full_since_ns,
         )
     return list(merged.values())
+
+
+def left_out(node: Mapping[str, object]) -> dict[str, int]:
+    """Return how many pictures of its source a node left out, by reason, without the reasons that did not occur.
+
+    Args:
+        node: what is known of it, as `status` has it; other kinds of nodes than a capture leave none out.
+    """
+    counts = {reason: node.get(reason) for reason in LEFT_OUT}
+    return {reason: count for reason, count in counts.items() if isinstance(count, int) and count}
+
+
+def describe_counts(counts: Mapping[str, int]) -> str:
+    """Write counts by reason: `queue_full 3, too_old 1`; empty where there are none."""
+    return ", ".join(f"{reason} {count}" for reason, count in counts.items())

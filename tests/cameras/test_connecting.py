@@ -111,7 +111,7 @@ def test_host_that_accepts_and_never_answers_fails_within_open_timeout(transport
         source = camera(f"rtsp://127.0.0.1:{port}/x", open_timeout="1s", transport=transport)
         fault = trouble(source)
         assert time.monotonic() - begun < tries + SLACK_S
-    assert fault.state == "connecting" and "no answer within 1s" in str(fault)
+    assert fault.state == "connecting" and "within 1s" in str(fault)
 
 
 def test_tries_that_hang_in_ffmpeg_are_bounded_and_close_themselves(wait_until: WaitUntil) -> None:

@@ -58,6 +58,13 @@ def test_a_processor_after_its_capture_gets_every_frame_in_order(
     assert "unaccounted: 0" in capture.out
 
 
+def test_a_capture_that_was_started_alone_tells_what_it_left_out(terminal: Terminals, clip: Path) -> None:
+    capture = terminal("capture", "--name", "cam", "--source", clip, "--fps", "6")
+    processor = terminal("processor", "writer:Write", "--input", "cam", "--with", "path=frames.txt")
+    assert (capture.end(), processor.end()) == (0, 0)
+    assert "cam left pictures of its source out, which are on no edge: thinned 36\nunaccounted: 0" in capture.out
+
+
 def test_a_processor_before_its_capture_waits_visibly_and_works_when_it_comes(
     terminal: Terminals, clip: Path, tmp_path: Path
 ) -> None:

@@ -179,6 +179,20 @@ def test_report_that_cannot_be_written_costs_nobody_the_ledger(tmp_path: Path, r
     assert "Traceback" not in ended.stderr and "fault of detektr" not in ended.stderr
 
 
+def test_pictures_that_were_left_out_are_told_in_the_last_lines(
+    tmp_path: Path, clip: Path, run_detektr: RunDetektr
+) -> None:
+    nodes = {"cam": {"kind": "capture", "source": str(clip), "fps": 6}, "work": {**graph()["work"], "input": "cam"}}
+    file = tmp_path / "demo.yaml"
+    file.write_text(json.dumps({"name": "demo", "nodes": nodes}))
+    ended = run_detektr("pipeline", "up", file)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-2:] == [
+        "cam left pictures of its source out, which are on no edge: thinned 36",
+        "unaccounted: 0",
+    ]
+
+
 def test_second_sigint_drops_the_rest_as_stopped_at_once(tmp_path: Path) -> None:
     nodes = graph()
     nodes["work"] |= {"with": {"s": 0.2}, "drain": "30s"}

@@ -14,6 +14,7 @@ from detektr.descriptor import Descriptor
 from detektr.errors import LeaseOverError
 from detektr.frame import Frame, plane_rows
 from detektr.picture import FORMATS, PictureLayout
+from detektr.scaling import INTERPOLATIONS, scale_pixels
 
 SIZES = [(642, 362), (641, 361), (320, 180)]
 DESCRIPTOR = Descriptor("cam", "cam", 1, 2, 3, 1, 7, time.monotonic_ns(), 1753608701224_000_000, 512)
@@ -183,3 +184,60 @@ def test_slot_smaller_than_its_picture_is_refused_with_both_sizes() -> None:
 def test_unknown_target_format_is_refused(render: Render) -> None:
     with pytest.raises(ValueError, match="'bgr565' is not known"):
         render("gray", 320, 180)[1].to("bgr565")
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_a_scaled_frame_is_the_converted_frame_scaled(
+    render: Render, name: str, width: int, height: int, interpolation: str
+) -> None:
+    """What models are trained with; a scaler that blurs finds a third fewer faces."""
+    _, frame = render(name, width, height)
+    for target in ("bgr24", "rgb24", "rgba", "gray"):
+        expected = np.zeros((128, 223, *frame.to(target).shape[2:]), np.uint8)
+        scale_pixels(frame.to(target), expected, interpolation)
+        found = frame.to(target, 223, 128, interpolation)
+        assert found.shape == expected.shape and found.flags.c_contiguous and found.flags.writeable
+        assert np.abs(found.astype(int) - expected.astype(int)).max() <= 2
+
+
+def test_small_pictures_are_not_blurred() -> None:
+    """Of columns that are black and white in turn, every third is shown as it is; a mean would be grey."""
+    layout = PictureLayout("gray", 96, 6)
+    slot = np.tile(np.array([0, 255], np.uint8), layout.nbytes // 2)
+    frame = Frame(DESCRIPTOR, layout, slot, 1, None)
+    assert set(np.unique(frame.to("gray", 32, 2))) == {0, 255}
+    assert set(np.unique(frame.to("gray", 32, 2, "area"))) == {85, 170}
+
+
+@pytest.mark.parametrize("target", ["yuv420p", "nv12", "yuv444p", "yuyv422", "yuv420p10le", "p010le"])
+@pytest.mark.parametrize("name", ["yuv420p", "nv12", "yuyv422", "bgr24", "p010le"])
+def test_planes_are_scaled_before_they_are_converted(render: Render, name: str, target: str) -> None:
+    _, frame = render(name, 642, 362)
+    smaller = frame.to(target, 320, 180)
+    layout = PictureLayout(target, 320, 180)
+    assert smaller.shape == layout.shape
+    flat = np.ascontiguousarray(smaller).view(np.uint8).reshape(-1)
+    back = Frame(DESCRIPTOR, layout, flat, 1, None).bgr
+    assert np.abs(back.astype(int) - frame.to("bgr24", 320, 180).astype(int)).mean() < 8
+
+
+@pytest.mark.parametrize("target", ["rgba", "bgra"])
+@pytest.mark.parametrize(("width", "height"), [(642, 362), (641, 360), (644, 362)])
+def test_four_channels_are_whole_at_widths_that_are_no_multiple_of_eight(
+    render: Render, target: str, width: int, height: int
+) -> None:
+    _, frame = render("yuv420p", width, height)
+    found = frame.to(target)
+    assert np.array_equal(found[:, :, :3], frame.to("rgb24" if target == "rgba" else "bgr24"))
+    assert found[:, :, 3].min() == 255
+
+
+def test_to_ndarray_is_to_under_the_name_and_with_the_default_of_pyav(render: Render) -> None:
+    picture, frame = render("yuv420p", 642, 362)
+    assert np.array_equal(frame.to_ndarray(), picture.to_ndarray())
+    found = frame.to_ndarray(format="rgb24", width=320, height=180, interpolation="AREA")
+    assert np.array_equal(found, frame.to("rgb24", 320, 180, "area"))
+    with pytest.raises(ValueError, match="interpolation 'sinc' is not known"):
+        frame.to(interpolation="sinc")

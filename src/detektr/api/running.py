@@ -12,7 +12,6 @@ from detektr.observe.run_state import write_json
 from detektr.registry.user_code import is_importing
 from detektr.supervisor.fork_client import ForkServer
 from detektr.supervisor.up import RunResult, run_pipeline
-from detektr.telemetry.report import ledger_table
 
 FOR_S_MAX = 366 * 24 * 3600.0
 
@@ -62,7 +61,7 @@ def run(
         root.setLevel(level)
         threading.excepthook = thread_hook
     if not quiet:
-        print(ledger_table(result.edges) if result.edges else "ended before any frame flowed", flush=True)
+        print(result.summary, flush=True)
     if place is not None:
         write_json(place, result.report)
     return result

@@ -18,7 +18,7 @@ from detektr.config.schema import PipelineOptions, read_options
 from detektr.errors import RefusedError
 from detektr.options import CaptureOptions
 from detektr.redaction import SECRET_CHARS_MIN, mask_with, redact, url_secrets
-from detektr.source_uri import host_and_port, source_kind, source_path
+from detektr.source_uri import host_and_port, is_series, source_kind, source_path
 
 FILE_BYTES_MAX = 1 << 18  # some 2,000 nodes, read in a few seconds
 
@@ -155,8 +155,8 @@ def _source_fault(source: str, folder: Path) -> Fault | None:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)):  # a pipe or device may wait
             return None
     except (OSError, ValueError) as error:
-        if re.search(r"%0?[0-9]*d", path.name) and path.parent.is_dir():
-            return None  # pictures by number: FFmpeg finds the first
+        if is_series(path) and path.parent.is_dir():
+            return None  # pictures by number: whether there are any, the capture says
         why = (getattr(error, "strerror", None) or str(error)).lower()
         near = ", ".join(sorted(str(other) for other in Path("/dev").glob("video*"))[:8]) or "no /dev/video*"
         hint = f"correct the path (relative ones are beside the pipeline file, {folder})"

@@ -67,9 +67,7 @@ class CaptureNode(Node[CaptureOptions]):
         super().prepare()
         self._adopt()
         self._capture_thread.start()
-        if (
-            not self._reader.is_live and not self._reader.begin_at
-        ):  # else a predecessor has read it
+        if not self._reader.is_live and not self._reader.begin_at:  # else a predecessor has read it
             self._capture_thread.wait_first()
             if self._capture_thread.failure is not None:
                 raise self._capture_thread.failure

@@ -9,7 +9,7 @@ import numpy as np
 
 from detektr.descriptor import unpack_descriptor
 from detektr.errors import OverwrittenError
-from detektr.frame import Bytes, Frame
+from detektr.frame import Frame, UInt8Array
 from detektr.memory.announcement import Lease
 from detektr.memory.ring import RingReader, open_ring
 from detektr.memory.run_folder import RunFolder
@@ -24,7 +24,7 @@ class FrameReader:
     def __init__(self, folder: RunFolder) -> None:
         """Map nothing yet."""
         self._folder = folder
-        self._rings: dict[tuple[str, int, int], tuple[RingReader, dict[int, Bytes]]] = {}
+        self._rings: dict[tuple[str, int, int], tuple[RingReader, dict[int, UInt8Array]]] = {}
 
     def open(self, lease: Lease) -> tuple[Frame, Callable[[], bool]]:
         """Return the frame of a lease, a view of its slot, and a function that tells whether it is still that frame.
@@ -60,7 +60,7 @@ class FrameReader:
             ring.close()
         self._rings.clear()
 
-    def _open_ring(self, node: str, run: int, epoch: int) -> tuple[RingReader, dict[int, Bytes]]:
+    def _open_ring(self, node: str, run: int, epoch: int) -> tuple[RingReader, dict[int, UInt8Array]]:
         """Map the ring of one epoch of a capture; beside it the slots of it that were looked at so far, as arrays.
 
         Raises:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from detektr.ledger import describe_counts, left_out
+
 
 def describe_status(status: Mapping[str, Any]) -> str:
     """Write the status of one pipeline: a row a node, then a row an edge."""
@@ -13,17 +15,20 @@ def describe_status(status: Mapping[str, Any]) -> str:
         about.append(f"process {status['supervisor']}, up {status.get('seconds')} s")
     if status.get("metrics"):
         about.append(f"metrics {status['metrics']}")
-    nodes: list[tuple[str, ...]] = [("node", "kind", "state", "processes", "frames", "restarts", "since", "why")]
+    headings = "node", "kind", "state", "processes", "frames", "left out", "restarts", "since", "why"
+    nodes: list[tuple[str, ...]] = [headings]
     for name, node in status["nodes"].items():
         pids = " ".join(map(str, node["pids"])) or "-"
         frames, restarts = str(node.get("frames", 0)), str(node["restarts"])
         why = node.get("why") or node.get("mode") or ""
-        nodes.append((name, node["kind"], node["state"], pids, frames, restarts, node.get("since") or "-", why))
-    headings = ("edge", "offered", "delivered", "dropped", "dead-lettered", "queued", "in flight", "")
-    edges: list[tuple[str, ...]] = [headings]
+        gone, since = describe_counts(left_out(node)) or "-", node.get("since") or "-"
+        nodes.append((name, node["kind"], node["state"], pids, frames, gone, restarts, since, why))
+    edges: list[tuple[str, ...]] = [
+        ("edge", "offered", "delivered", "dropped", "dead-lettered", "queued", "in flight", "")
+    ]
     for edge in status["edges"]:
         dropped = sum(edge["dropped"].values())
-        whys = [*(f"{reason} {count}" for reason, count in edge["dropped"].items())]
+        whys = [describe_counts(edge["dropped"])] if edge["dropped"] else []
         whys += [f"STALLED: {_who_stalls(edge['to'], status['nodes'])}"] if edge["stalled"] else []
         counts = edge["offered"], edge["delivered"], dropped, edge["dead_lettered"], edge["queued"], edge["in_flight"]
         edges.append((f"{edge['from']} -> {edge['to']}", *map(str, counts), ", ".join(whys)))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from detektr.ledger import EdgeLedger, merge
+from detektr.ledger import EdgeLedger, describe_counts, left_out, merge
 from detektr.memory.status_block import AGE_BUCKETS_NS, NodeSnapshot
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 SPAN_NS = 5_000_000_000  # over which rates and ages are taken
 _COLUMNS = {
     **{"node": 0, "kind": 110, "state": 0, "frames/s": 60, "queue": 40, "leases": 100, "dropped": 0},
-    **{"age p50": 80, "p99": 100, "restarts": 90},
-}  # heading: width of the terminal from which on it is shown
+    **{"left out": 0, "age p50": 80, "p99": 100, "restarts": 90},
+}  # heading: width of the terminal from which on it is shown; what was left out, only where something was
 _COLORS = {"running": "green", "ended": "dim", "restarting": "red"} | dict.fromkeys(
     ("failed", "hanging", "stalled", "unauthorized", "forbidden", "not_found", "tls_failed"), "bold red"
 )
@@ -41,6 +41,8 @@ class Row:
     p50_ns: int | None = None
     p99_ns: int | None = None
     restarts: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Pictures of its source that never became frames, by reason, since the start."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Flow:
                     mark=sum(edge.mark for edge in own) if own else None,
                     leases=sum(edge.in_flight for edge in own) if own else None,
                     drops=_drops(own or ()),
+                    left_out=left_out(node),
                     p50_ns=quantile_ns(ages, 0.5),
                     p99_ns=quantile_ns(ages, 0.99),
                     restarts=node["restarts"],
@@ -137,6 +140,8 @@ def summary(rows: Iterable[Row]) -> str:
             part += f" age {shown_ns(row.p50_ns)}/{shown_ns(row.p99_ns)}"
         if row.drops:
             part += f" dropped {sum(row.drops.values())}"
+        if row.left_out:
+            part += f" left out {describe_counts(row.left_out)}"
         if row.restarts:
             part += f" restarts {row.restarts}"
         parts.append(part)
@@ -156,10 +161,14 @@ def draw(title: str, rows: Iterable[Row], width: int) -> Table:
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", title_style="bold", expand=False)
-    shown = [heading for heading, needed in _COLUMNS.items() if width >= needed]
+    rows = list(rows)
+    is_whole = not any(row.left_out for row in rows)
+    shown = [name for name, needed in _COLUMNS.items() if width >= needed and not (name == "left out" and is_whole)]
     for heading in shown:
-        is_text = heading in ("node", "kind", "state", "dropped")
-        table.add_column(heading, justify="left" if is_text else "right", no_wrap=heading not in ("state", "dropped"))
+        is_text = heading in ("node", "kind", "state", "dropped", "left out")
+        table.add_column(
+            heading, justify="left" if is_text else "right", no_wrap=heading not in ("state", "dropped", "left out")
+        )
     for row in rows:
         words = f"{row.state}: {row.why}" if row.why else row.state
         cells: dict[str, str | Text] = {
@@ -169,7 +178,8 @@ def draw(title: str, rows: Iterable[Row], width: int) -> Table:
             "frames/s": f"{row.rate:.1f}",
             "queue": "-" if row.queued is None else f"{row.queued}/{row.mark}",
             "leases": "-" if row.leases is None else str(row.leases),
-            "dropped": ", ".join(f"{reason} {count}" for reason, count in row.drops.items()),
+            "dropped": describe_counts(row.drops),
+            "left out": describe_counts(row.left_out),
             "age p50": shown_ns(row.p50_ns),
             "p99": shown_ns(row.p99_ns),
             "restarts": str(row.restarts or ""),

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from detektr.frame import FULL_RANGE, LIMITED_RANGE, Bytes, plane_rows
+from detektr.errors import SourceError
+from detektr.frame import FULL_RANGE, HALVED, LIMITED_RANGE, OPAQUE, UInt8Array, plane_rows
 from detektr.memory.streaming import stream
 from detektr.options import CaptureOptions
 from detektr.picture import FORMATS, MATRICES, PictureLayout, format_name
+from detektr.redaction import redact
 from detektr.sources.auto_rotate import AutoRotate
 from detektr.sources.ring_format import ring_format
 
@@ -47,7 +49,7 @@ class DecodedPicture:
         self.frame, self.layout, self.pts, self.time_base = frame, layout, pts, time_base
         self.utc_ns, self.received_ns, self.is_break, self.place = utc_ns, received_ns, is_break, place
 
-    def write(self, slot: Bytes) -> None:
+    def write(self, slot: UInt8Array) -> None:
         """Copy the planes, once each, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
         planes = self.frame.planes
         for index, (offset, row_bytes, rows, _) in enumerate(self.layout.planes):
@@ -68,7 +70,7 @@ class ArrayPicture:
         self.is_break = False
         self.place: int | None = None
 
-    def write(self, slot: Bytes) -> None:
+    def write(self, slot: UInt8Array) -> None:
         """Copy the pixels, once, into a writeable 1-D uint8 array of `layout.nbytes` bytes."""
         stream(slot.reshape(self.pixels.shape), self.pixels)
 
@@ -79,6 +81,7 @@ class FormatConverter:
     def __init__(self, options: CaptureOptions, *, is_steady: bool = False) -> None:
         """Prepare; `is_steady`: all frames are mirrored alike, or none is."""
         self._format = None if options.format is None else format_name(options.format)
+        self._source = options.source
         self._width = options.width
         self._height = options.height
         self.note = ""
@@ -111,7 +114,11 @@ class FormatConverter:
             frame = self._reformat(frame, width, height, planar, is_full=is_full)
         shape = name, width, height, _MATRIX_NAMES.get(frame.colorspace, "bt601"), is_full
         if self._layout is None or self._shape != shape:
-            self._layout, self._shape = PictureLayout(*shape), shape
+            try:
+                self._layout, self._shape = PictureLayout(*shape), shape
+            except ValueError as error:
+                hint = "give the capture `width` and `height`, to which each picture is scaled"
+                raise SourceError(f"source {redact(self._source)}: {error}; {hint}") from None
         return frame, self._layout
 
     def _near(self, frame: VideoFrame, own: str) -> str:
@@ -128,6 +135,8 @@ class FormatConverter:
             from av.video.reformatter import VideoReformatter
 
             self._reformatter = VideoReformatter()
+        if name in OPAQUE and frame.format.name in HALVED and frame.width % 8:  # see `detektr.frame`
+            frame = self._reformatter.reformat(frame, frame.width, frame.height, OPAQUE[name], threads=1)
         has_one_range = name.startswith("yuvj") or FORMATS[name].luma_shift is None or len(FORMATS[name].planes) == 1
         is_full = (is_full or has_one_range) and name != "yuyv422"
         to_range: Any = FULL_RANGE if is_full else LIMITED_RANGE

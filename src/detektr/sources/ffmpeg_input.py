@@ -19,16 +19,25 @@ from detektr.options import SECOND_NS, CaptureOptions
 from detektr.redaction import redact
 from detektr.source_uri import is_live, scheme_of, source_kind, source_path
 from detektr.sources.http_client import HttpClient, HttpError
+from detektr.sources.mjpeg_stream import open_pushed
 from detektr.sources.timeline import rate_of
 from detektr.sources.variant import Variant, choose_variant, variants_of
 
 PROBE_US = 500_000  # longer probing hands over the seconds it took as old pictures
+FORMAT_PROBE_BYTES = 128 << 10
 RTSP_SCHEMES = ("rtsp", "rtsps")
 _TLS_SCHEMES = ("rtsps", "https", "rtmps", "tls")
 _PLAYLISTS = ("hls", "dash")
 _PLAYLIST_SUFFIXES = (".m3u8", ".m3u")
+_MEDIA_LISTS = (".sdp", ".m3u8", ".m3u", ".mpd")  # files that name where the media are, often on other machines
+_LISTED_PROTOCOLS = "file,crypto,data,http,https,httpproxy,tcp,tls,udp,rtp,srtp"
+_FILE_SUFFIXES = (
+    *(".m3u8", ".m3u", ".mpd", ".sdp", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".flv", ".ogv"),
+    *(".h264", ".h265"),
+)
 _PUSHED = ("rtsp", "rtp", "sdp", "mpjpeg")  # what these bring has no end, whatever the server says of its length
 _SINGLE_PICTURES = ("image2", "image2pipe")
+_NO_CAMERA = (errno.ENOTTY, errno.ENODEV, errno.EINVAL)
 _SPARE_NS = 1_000_000_000  # FFmpeg's own time-outs come this much after ours, which know more
 
 
@@ -49,15 +58,38 @@ def open_input(options: CaptureOptions, folder: Path, transport: str | None = No
         SourceError: it cannot be opened, or has no video; says what, why and the cure, without secrets.
     """
     url, container_format, ffmpeg_options = _asked(options, folder, transport)
+    pushing = None
+    if url.startswith(("http://", "https://")) and not _names_a_file(url):
+        pushing = open_pushed(url, max(options.open_timeout_ns // 2, options.stall_timeout_ns) / SECOND_NS)
     try:
+        if pushing is not None:
+            return av.open(pushing, "r", format="mpjpeg")
         container = av.open(url, "r", format=container_format, options=ffmpeg_options, metadata_errors="replace")
     except (FFmpegError, ValueError, OSError) as error:
         raise input_fault(options, error, "cannot be opened") from None
     if not container.streams.video:
-        found = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        found: set[str] = {stream.type for stream in container.streams}
         container.close()
-        raise fault(options, f"has no video stream (found: {found})", "name a source that has pictures")
+        if not found and "allowed_media_types" in ffmpeg_options:
+            found = _types_of_all(url, ffmpeg_options)
+        words = ", ".join(sorted(found)) or "nothing"
+        raise fault(options, f"has no video stream (found: {words})", "name a source that has pictures")
     return container
+
+
+def _names_a_file(url: str) -> bool:
+    """Tell whether a URL says itself that a container is there: then it is not asked for what it is."""
+    return urlsplit(url).path.lower().endswith(_FILE_SUFFIXES)
+
+
+def _types_of_all(url: str, ffmpeg_options: dict[str, str]) -> set[str]:
+    """Return what a camera has that was not asked for, such as sound; it is not read."""
+    asked = {name: text for name, text in ffmpeg_options.items() if name != "allowed_media_types"}
+    try:
+        with av.open(url, "r", options=asked, metadata_errors="replace") as container:
+            return {stream.type for stream in container.streams}
+    except (FFmpegError, ValueError, OSError):
+        return set()  # it does not answer a second time: what is known of it is said
 
 
 def video_stream(options: CaptureOptions, container: InputContainer) -> VideoStream:
@@ -156,14 +188,16 @@ def _asked(options: CaptureOptions, folder: Path, transport: str | None) -> tupl
     path = source_path(source, folder)
     if path is None:
         return _variant_url(options), None, _network_options(options, transport)
-    if not path.exists() and "%" not in path.name:  # folder/%04d.png is FFmpeg's way to name a series
+    if not path.exists():
         hint = "see ls /dev/video*" if kind == "device" else f"relative paths start at {folder}"
         raise fault(options, "does not exist", hint, "not_found" if kind == "device" else "connecting")
     if path.is_dir():
-        raise fault(options, "is a folder", "name one file, or a series of pictures as folder/%04d.png")
+        raise fault(options, "is a folder", "name one file")
     if kind == "device":
         has_size = options.width is not None and options.height is not None
         return str(path), "v4l2", {"video_size": f"{options.width}x{options.height}"} if has_size else {}
+    if path.suffix.lower() in _MEDIA_LISTS:  # of a file by another name FFmpeg goes nowhere but to other files
+        return str(path.absolute()), None, _network_options(options, None) | {"protocol_whitelist": _LISTED_PROTOCOLS}
     return str(path.absolute()), None, {}
 
 
@@ -188,10 +222,16 @@ def _variant_url(options: CaptureOptions) -> str:
 
 
 def encoded(url: str) -> str:
-    """Percent-encode user info, so that FFmpeg finds the host behind a password with `@`, `/`, `?` or `#`."""
+    """Write a URL as FFmpeg reads it.
+
+    Its scheme in small letters; user info percent-encoded, so that FFmpeg finds the host behind a password with `@`,
+    `/`, `?` or `#`.
+    """
     scheme, _, rest = url.partition("://")
-    if not redact(url).startswith(f"{scheme}://***@"):
-        return url
+    has_login = redact(url).startswith(f"{scheme}://***@")
+    scheme = scheme.lower()
+    if not has_login:
+        return f"{scheme}://{rest}"
     user_info, _, tail = rest.rpartition("@")
     return f"{scheme}://{quote(user_info, safe=':%!$&*+,;=()')}@{tail}"
 
@@ -199,7 +239,8 @@ def encoded(url: str) -> str:
 def _network_options(options: CaptureOptions, transport: str | None) -> dict[str, str]:
     scheme = scheme_of(options.source) or ""
     silence_us = str((max(options.open_timeout_ns, options.stall_timeout_ns) + _SPARE_NS) // 1000)
-    asked = {"analyzeduration": str(PROBE_US), "rw_timeout": silence_us}
+    # What FFmpeg has not recognised by then is nothing that it knows: it would go on looking, as if nobody answered.
+    asked = {"analyzeduration": str(PROBE_US), "formatprobesize": str(FORMAT_PROBE_BYTES), "rw_timeout": silence_us}
     if scheme in RTSP_SCHEMES:
         asked |= {"rtsp_transport": transport or "tcp", "allowed_media_types": "video"}
     if not scheme.startswith("rtmp"):  # there, `timeout` makes FFmpeg a server
@@ -216,6 +257,8 @@ def _meaning(error: Exception, scheme: str, options: CaptureOptions, doing: str)
     number = getattr(error, "errno", None)
     if scheme in _TLS_SCHEMES and number == errno.EIO and doing == "cannot be opened":
         return "tls_failed", "the encryption could not be agreed on; see whether it speaks TLS at this port"
+    if source_kind(options.source) == "device" and number in _NO_CAMERA:
+        return "not_found", "it is no camera; see ls /dev/video*, and v4l2-ctl --list-devices for what each one is"
     if number == errno.EPROTONOSUPPORT and scheme in RTSP_SCHEMES:
         return "connecting", "it does not send this way; write `transport: udp`, or `transport: auto`"
     return next(

@@ -1,4 +1,4 @@
-"""A folder of images: its pictures in the order of their names, each of any size, format and codec of its own."""
+"""A folder of images, or a numbered series: in the order of their names, each of any size, format and codec."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.redaction import redact
+from detektr.source_uri import is_series, series_names
 from detektr.sources.contract import Picture
 from detektr.sources.decoded_picture import DecodedPicture, FormatConverter
 from detektr.sources.ffmpeg_input import fault
@@ -26,7 +27,8 @@ _log = logging.getLogger(__name__)
 class ImageFolderSource:
     """The images of one folder, whatever they are called; names are sorted as people count: 9.png, 10.png.
 
-    What is no picture is left out and told; folders in it are left out.
+    What is no picture is left out and told; folders in it are left out. Of a series (`folder/img%04d.png`) those with
+    such a name, from whatever number on and with whatever gaps.
 
     They have no times of their own: there are `fps` in a second, and `IMAGES_A_SECOND` unless told otherwise. What lies
     there when a round begins belongs to it.
@@ -43,7 +45,11 @@ class ImageFolderSource:
         self.is_batch = not options.realtime
         self.corrupt = 0
         self._options, self._path, self._begin_at = options, path, begin_at
-        self._rate = Fraction(str(options.fps or IMAGES_A_SECOND))
+        self._names: re.Pattern[str] | None = None  # that are meant; None: all
+        if is_series(path):
+            self._path, self._names = path.parent, series_names(path.name)
+        self.rate = Fraction(str(options.fps or IMAGES_A_SECOND))
+        """Pictures a second."""
         self._converter = FormatConverter(options)
         self._pacer = Pacer() if options.realtime else None
         self._closed = threading.Event()
@@ -51,7 +57,7 @@ class ImageFolderSource:
         self._known: dict[str, bool] = {}  # files by name, and whether they are pictures
         images, others = len(self._images()), sum(not is_image for is_image in self._known.values())
         left_out = f"; {others} other files left out" if others else ""
-        self.description = f"{self._name} ({images} images, {float(self._rate):g}/s{left_out})"
+        self.description = f"{self._name} ({images} images, {float(self.rate):g}/s{left_out})"
 
     @property
     def mode(self) -> str:
@@ -74,11 +80,11 @@ class ImageFolderSource:
                     count += 1
                     continue
                 if self._pacer is not None:
-                    wait_ns = self._pacer.wait_ns(count / self._rate, time.monotonic_ns())
+                    wait_ns = self._pacer.wait_ns(count / self.rate, time.monotonic_ns())
                     if self._closed.wait(wait_ns / SECOND_NS):
                         return
                 fitted, layout = self._converter.fit(frame)
-                yield DecodedPicture(fitted, layout, count, 1 / self._rate, place=count - count_before)
+                yield DecodedPicture(fitted, layout, count, 1 / self.rate, place=count - count_before)
                 count += 1
             if count == count_before:
                 why = f"not one of its images could be decoded ({self.corrupt} damaged)"
@@ -95,6 +101,8 @@ class ImageFolderSource:
         images, others = [], []
         try:
             for path in self._path.iterdir():
+                if self._names is not None and not self._names.fullmatch(path.name):
+                    continue
                 if path.name not in self._known and path.is_file():
                     self._known[path.name] = is_picture(path)
                     others += [] if self._known[path.name] else [path.name]
@@ -105,6 +113,9 @@ class ImageFolderSource:
         if others:
             names = ", ".join(sorted(others)[:NAMES_MAX]) + (", ..." if len(others) > NAMES_MAX else "")
             _log.warning("source %s: %d files are no pictures, and left out: %s", self._name, len(others), names)
+        if not images and self._names is not None:
+            why = f"names a series, and no picture in {self._path} has such a name"
+            raise fault(self._options, why, "%04d stands for a number of four digits or more, %d for any")
         if not images:
             why = f"is a folder without pictures ({len(others)} other files)"
             raise fault(self._options, why, "name a folder that has some, or one file")

@@ -16,7 +16,7 @@ from detektr.errors import SourceError
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.process.seen_time import SeenClock
 from detektr.redaction import redact
-from detektr.source_uri import scheme_of, source_kind
+from detektr.source_uri import is_session, scheme_of, source_kind
 from detektr.sources.connection import HANGING_MAX, Connection, hanging
 from detektr.sources.contract import Picture
 from detektr.sources.decoded_picture import DecodedPicture, FormatConverter
@@ -95,7 +95,8 @@ class LiveSource:
         """Yield pictures, waiting for each; ends when the stream does or soon after `close`; to be called once."""
         scheme = scheme_of(self._options.source)
         if scheme not in RTSP_SCHEMES:
-            yield from self._connected(None, scheme or source_kind(self._options.source))
+            carrier = "rtp" if is_session(self._options.source) else scheme or source_kind(self._options.source)
+            yield from self._connected(None, carrier)
         elif self._options.transport == "auto":
             try:
                 yield from self._connected("tcp", "tcp")
@@ -158,8 +159,9 @@ class LiveSource:
             if connection.stream is None:
                 if connection.fault is not None:
                     raise connection.fault
-                why = f"no answer within {self._options.open_timeout}"
-                raise TransportError(str(fault(self._options, why, "see whether it is on and reachable")))
+                why = f"no answer that FFmpeg understands within {self._options.open_timeout}"
+                hint = "see whether it is on and reachable, and plays elsewhere"
+                raise TransportError(str(fault(self._options, why, hint)))
         return True
 
     def _decoded(self, connection: Connection, carrier: str) -> Iterator[Picture]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from detektr.errors import SourceError
 from detektr.options import CaptureOptions
 from detektr.picture import format_name
-from detektr.source_uri import is_live, source_kind, source_path
+from detektr.source_uri import is_live, is_series, source_kind, source_path
 from detektr.sources.contract import Source
 
 
@@ -48,7 +48,7 @@ def open_source(options: CaptureOptions, folder: Path, begin_at: int = 0) -> Sou
 
         return LiveSource(options, folder, begin_at)
     path = source_path(options.source, folder)
-    if path is not None and path.is_dir():
+    if path is not None and (path.is_dir() or is_series(path)):
         from detektr.sources.images import ImageFolderSource
 
         return ImageFolderSource(options, path, begin_at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +15,10 @@ from av import FFmpegError
 from detektr.errors import SourceError
 from detektr.options import CaptureOptions
 from detektr.redaction import redact
-from detektr.source_uri import scheme_of
+from detektr.source_uri import is_series, scheme_of, source_path
 from detektr.sources.auto_rotate import UPRIGHT, AutoRotate, orientation_of
 from detektr.sources.ffmpeg_input import RTSP_SCHEMES, TransportError, has_end, input_fault, open_input, video_stream
+from detektr.sources.images import ImageFolderSource
 from detektr.sources.picture_decoder import PictureDecoder
 from detektr.sources.ring_format import ring_format
 from detektr.sources.timeline import exact, rate_of
@@ -128,6 +129,10 @@ def survey_source(options: CaptureOptions, folder: Path, seconds: float, opened:
         SourceError: it cannot be opened or read, or sends no picture; says what, why and the cure, without secrets.
     """
     begun_s = time.monotonic()
+    path = source_path(options.source, folder)
+    if path is not None and (path.is_dir() or is_series(path)):
+        opened()
+        return _surveyed_images(options, path, seconds, begun_s)
     has_transport = scheme_of(options.source) in RTSP_SCHEMES
     transport = "tcp" if options.transport == "auto" else options.transport
     try:
@@ -144,6 +149,50 @@ def survey_source(options: CaptureOptions, folder: Path, seconds: float, opened:
         raise input_fault(options, error, "reading stopped") from None
     finally:
         container.close()
+
+
+def _surveyed_images(options: CaptureOptions, path: Path, seconds: float, begun_s: float) -> Survey:
+    """Look at a folder or series of images, as far as the time reaches."""
+    source = ImageFolderSource(replace(options, loop=False, realtime=False), path)
+    open_s, first_frame_s = time.monotonic() - begun_s, 0.0
+    end_s, cpu_s = time.monotonic() + seconds, time.process_time()
+    first, count = None, 0
+    for picture in source.pictures():
+        if first is None:
+            first, first_frame_s = picture.layout, time.monotonic() - begun_s
+        count += 1
+        if time.monotonic() > end_s:
+            break
+    cpu_s = time.process_time() - cpu_s
+    assert first is not None, "a folder without a whole picture is a fault"
+    return Survey(
+        is_live=False,
+        codec=source.mode,
+        profile=None,
+        width=first.width,
+        height=first.height,
+        format=first.format,
+        ring_format=first.format,
+        lost="",
+        is_interlaced=False,
+        rotation_degrees=0,
+        is_mirrored=False,
+        transport="",
+        has_camera_clock=None,
+        other_streams=(),
+        fps_declared=float(source.rate),
+        fps_measured=None,
+        bits_per_s=None,
+        key_frame_s=float(1 / source.rate),
+        has_b_frames=False,
+        open_s=open_s,
+        first_frame_s=first_frame_s,
+        cpu_ms=1000 * cpu_s / count,
+        pictures=count,
+        before_key=0,
+        corrupt=source.corrupt,
+        content_s=float(count / source.rate),
+    )
 
 
 def _surveyed(

@@ -48,7 +48,7 @@ class VideoSource:
         """Open it, or go on with a `container` that was opened as it should be, and close that."""
         path = source_path(options.source, folder)
         self._is_graph = source_kind(options.source) == "lavfi"
-        self._can_open_again = not self._is_graph and (path is None or path.is_file() or "%" in path.name)
+        self._can_open_again = not self._is_graph and (path is None or path.is_file())
         # Who writes into a pipe may be a camera.
         self.is_batch = not options.realtime and (path is None or path.is_file())
         self._options, self._name = options, redact(options.source)

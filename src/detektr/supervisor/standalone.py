@@ -35,6 +35,7 @@ from detektr.nodes.ending import Ending
 from detektr.nodes.node import Node
 from detektr.nodes.node_signals import ending_signals
 from detektr.nodes.spec import NodeSpec
+from detektr.observe.status import describe_nodes
 from detektr.options import (
     BufferOptions,
     CaptureOptions,
@@ -280,8 +281,8 @@ def _write_lines(lines: bytes) -> None:
 
 def _print_ledger(node: Node) -> bool:
     """Print the ledger of a node that has run; False: it does not add up."""
-    ledgers = node.ledgers()
-    print(ledger_table(ledgers), flush=True)
+    ledgers, (_, snapshots) = node.ledgers(), read_own(node.spec)
+    print(ledger_table(ledgers, describe_nodes({}, ledgers, snapshots)), flush=True)
     return count_unaccounted(ledgers) == 0
 
 

@@ -67,6 +67,13 @@ class RunResult:
         """Frames that stand in no term of their edge's ledger; 0 unless there is a defect."""
         return count_unaccounted(self.edges)
 
+    @property
+    def summary(self) -> str:
+        """The ledgers as a table, and what else the end of the run has to say."""
+        if not self.edges:
+            return "ended before any frame flowed"
+        return ledger_table(self.edges, self.report["nodes"], self.held_up)
+
 
 def run_up(
     path: Path, forks: ForkServer, *, for_ns: int | None = None, report: Path | None = None, quiet: bool = False
@@ -84,7 +91,7 @@ def run_up(
         except OSError as fault:
             _log.error("--report %s: it could not be written at the end: %s", report, fault.strerror)
             code = code or 1
-    print(ledger_table(result.edges, result.held_up) if result.edges else "ended before any frame flowed", flush=True)
+    print(result.summary, flush=True)
     return code
 
 
@@ -250,8 +257,11 @@ class _Run:
 
     def report(self) -> dict[str, Any]:
         """Build the report of the ended run."""
-        nodes = describe_nodes(self.supervisor.describe(), self.ledgers, self._status_blocks)
-        return build_report(self.pipeline.options.name, self._seconds, nodes, self.ledgers)
+        return build_report(self.pipeline.options.name, self._seconds, self.nodes(), self.ledgers)
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """Return what is known of each node of the ended run."""
+        return describe_nodes(self.supervisor.describe(), self.ledgers, self._status_blocks)
 
     def _open_telemetry(self) -> None:
         options = self.pipeline.options

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from detektr.ledger import EdgeLedger, merge
+from detektr.ledger import EdgeLedger, describe_counts, left_out, merge
 
 _HEADINGS = ("edge", "offered", "delivered", "dropped", "dead-lettered", "queued", "in flight", "redelivered", "why")
 
@@ -84,21 +84,38 @@ def build_report(
     }
 
 
-def ledger_table(edges: Iterable[EdgeLedger], more: Iterable[str] = ()) -> str:
+def left_out_lines(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say which captures left pictures of their source out: a line each."""
+    return [
+        f"{name} left pictures of its source out, which are on no edge: {describe_counts(counts)}"
+        for name, node in nodes.items()
+        if (counts := left_out(node))
+    ]
+
+
+def ledger_table(
+    edges: Iterable[EdgeLedger], nodes: Mapping[str, Mapping[str, Any]] | None = None, more: Iterable[str] = ()
+) -> str:
     """Write the ledgers as an aligned table, one row an edge; the last line says what is unaccounted for.
 
-    Before it stand the `final_words`, and then `more` lines.
+    Before it stand what captures left out, the `final_words`, and then `more` lines.
+
+    Args:
+        edges: ledgers, in parts or whole; the parts of one edge are added up.
+        nodes: what is known of each node, as `status` has it; None: nothing.
+        more: whole lines.
     """
     whole = merge(edges)
     rows = [_HEADINGS, *(_row(edge) for edge in whole)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     lines = [_aligned(row, widths) for row in rows] if whole else ["no edges"]
-    return "\n".join([*lines, *final_words(whole), *more, f"unaccounted: {count_unaccounted(whole)}"])
+    words = [*left_out_lines(nodes or {}), *final_words(whole), *more]
+    return "\n".join([*lines, *words, f"unaccounted: {count_unaccounted(whole)}"])
 
 
 def _row(edge: EdgeLedger) -> tuple[str, ...]:
     drops = {reason: count for reason, count in edge.dropped.items() if count}
-    whys = [f"{reason} {count}" for reason, count in drops.items()]
+    whys = [describe_counts(drops)] if drops else []
     if edge.unaccounted:
         whys.append(f"UNACCOUNTED {edge.unaccounted}")
     counts = (

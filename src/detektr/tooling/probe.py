@@ -20,7 +20,7 @@ from detektr.memory.layout import ring_bytes
 from detektr.memory.run_folder import shm_root
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.picture import FORMATS, PictureLayout
-from detektr.redaction import mask_with, redact, url_secrets
+from detektr.redaction import mask_with, redact, tail_secrets, url_secrets
 from detektr.source_uri import scheme_of, source_kind
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ FIRST_FRAME_S_MAX = 3.0
 FPS_OFF_SHARE = 0.15
 CPU_SHARE_MAX = 0.5  # of one core, for decoding alone
 _MIB = 1 << 20
+SMALLER = "write `width` and `height` into the file: each picture is scaled to them while it is captured"
 _VARIABLE = re.compile(r"\$\{[^{}]*\}")
 _FIRST_LETTER = 0xF0000  # of a range that nobody uses in a URL
 
@@ -99,7 +100,10 @@ def probe(source: str, seconds: float, transport: str | None = None) -> Finding:
     graph, _ = build_graph(read_options(document).options.nodes)
     assert graph is not None, "the file that probe proposes loads"
     slots = graph.nodes["camera"].slots or 0
-    slot_bytes = PictureLayout(survey.ring_format, survey.width, survey.height).nbytes
+    try:
+        slot_bytes = PictureLayout(survey.ring_format, survey.width, survey.height).nbytes
+    except ValueError as error:
+        raise SourceError(f"source {mask_with(text, secrets)}: {error}; {SMALLER}") from None
     warnings = tuple(warnings_of(survey, seconds, ring_bytes(slots, slot_bytes)))
     return Finding(mask_with(text, secrets), survey, slot_bytes, slots, warnings, yaml)
 
@@ -132,7 +136,7 @@ def _survey(options: CaptureOptions, seconds: float) -> Survey:
     name, hint = redact(options.source), "see whether it is on and reachable, and plays elsewhere"
     tries = 2 if options.transport == "auto" else 1
     if not is_open.wait(tries * options.open_timeout_ns / SECOND_NS):
-        raise SourceError(f"source {name}: no answer within {options.open_timeout}; {hint}")
+        raise SourceError(f"source {name}: no answer that FFmpeg understands within {options.open_timeout}; {hint}")
     if not is_done.wait(seconds + options.stall_timeout_ns / SECOND_NS):
         raise SourceError(f"source {name}: it was opened, and nothing came for {options.stall_timeout}; {hint}")
     if isinstance(found[0], Exception):
@@ -272,11 +276,13 @@ def _without_secrets(url: str) -> tuple[str, dict[str, str]]:
         secret = password if colon else user
         name = "CAMERA_PASSWORD" if colon else "CAMERA_USER"
         login = f"{user}:{hide(name, secret)}@" if colon else f"{hide(name, secret)}@"
-    parts = re.split(r"(?<=[?&;#])", rest)
-    for index, part in enumerate(parts[1:], start=1):
-        key, equals, value = part.partition("=")
-        tail = value[-1:] if value[-1:] in "?&;#" else ""
-        if equals and redact(f"{head}host/?{key}=x").endswith("=***"):
-            name = f"CAMERA_{re.sub(r'[^A-Za-z0-9]', '_', key).upper()}"
-            parts[index] = f"{key}={hide(name, value.removesuffix(tail))}{tail}"
-    return head + login + "".join(parts), environment
+    written, place = "", 0
+    for found in tail_secrets(rest):
+        stem = name = f"CAMERA_{re.sub(r'[^A-Za-z0-9]', '_', found.name).upper()}"
+        number = 1
+        while name in environment:
+            number += 1
+            name = f"{stem}_{number}"
+        written += rest[place : found.begin] + hide(name, rest[found.begin : found.end])
+        place = found.end
+    return head + login + written + rest[place:], environment

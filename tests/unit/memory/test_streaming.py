@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import detektr.memory.journal
 import detektr.memory.streaming
-from detektr.frame import Bytes
+from detektr.frame import UInt8Array
 from tests.harness.interpreted import interpreted
 
 INSTALLED = detektr.memory.streaming
@@ -49,7 +49,7 @@ class Noting(np.ndarray):
         super().__setitem__(where, value)
 
 
-def picture(shape: tuple[int, ...], seed: int = 0) -> Bytes:
+def picture(shape: tuple[int, ...], seed: int = 0) -> UInt8Array:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 

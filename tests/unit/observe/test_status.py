@@ -11,6 +11,7 @@ from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import NodeSnapshot, StatusBlock
 from detektr.observe.run_state import write_json, write_run_state
 from detektr.observe.status import describe_nodes, list_pipelines, read_status
+from detektr.observe.status_text import describe_status
 
 SUPERVISED = {"cam": {"kind": "capture", "state": "running", "pids": [7], "restarts": 1, "why": ""}}
 
@@ -71,3 +72,14 @@ def test_written_json_leaves_nothing_beside_it(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"a": 1})
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_pictures_that_a_source_left_out_stand_in_the_status_people_read() -> None:
+    snapshots = [
+        NodeSnapshot("cam", 0, kind="capture", is_alive=True, state="running", corrupt=4, stale=2, thinned=9),
+        NodeSnapshot("lone", 0, kind="processor", is_alive=True, state="running"),
+    ]
+    text = describe_status({"pipeline": "shop", "nodes": describe_nodes({}, [], snapshots), "edges": []})
+    _, headings, cam, lone = text.splitlines()[:4]
+    at = headings.index("left out")
+    assert cam[at:].startswith("corrupt 4, stale 2, thinned 9 ") and lone[at:].startswith("- ")

@@ -79,3 +79,17 @@ def test_narrow_terminal_keeps_node_state_and_drops_whole(width: int, lost: set[
         assert word in text
     for heading in ("kind", "leases", "p99", "restarts"):
         assert (heading in text) == (heading not in lost)
+
+
+def test_pictures_that_a_source_left_out_are_in_the_table_and_in_the_line() -> None:
+    nodes = {"cam": {"kind": "capture", "state": "running", "why": "", "restarts": 0, "corrupt": 4, "stale": 2}}
+    rows = Flow().rows(0, {**nodes, **NODES}, [], [])
+    assert rows[0].left_out == {"corrupt": 4, "stale": 2} and rows[1].left_out == {}
+    assert summary(rows) == "cam 0.0/s left out corrupt 4, stale 2 | motion 0.0/s restarts 2"
+    console = Console(width=80, file=io.StringIO(), force_terminal=False)
+    console.print(draw("shop", rows, 80))
+    assert "left out" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "corrupt 4" in console.file.getvalue()  # type: ignore[attr-defined]
+    console = Console(width=80, file=io.StringIO(), force_terminal=False)
+    console.print(draw("shop", rows[1:], 80))
+    assert "left out" not in console.file.getvalue()  # type: ignore[attr-defined]

@@ -71,3 +71,12 @@ def test_a_run_that_delivered_nothing_at_all_says_so_in_its_last_lines() -> None
 def test_parts_of_an_edge_are_added_up_before_they_are_called_undelivered() -> None:
     parts = [EdgeLedger("a", "b", offered=2, dead_lettered=2), EdgeLedger("a", "b", offered=1, delivered=1)]
     assert undelivered(parts) == []
+
+
+def test_pictures_that_a_source_left_out_are_told_before_the_last_line() -> None:
+    nodes = {"camera": {"corrupt": 4, "stale": 0, "thinned": 30}, "motion": {"corrupt": 0, "frames": 9}}
+    assert ledger_table([CAMERA], nodes).splitlines()[-2:] == [
+        "camera left pictures of its source out, which are on no edge: corrupt 4, thinned 30",
+        "unaccounted: 0",
+    ]
+    assert "left pictures" not in ledger_table([CAMERA], {"camera": {"corrupt": 0}})

@@ -49,6 +49,22 @@ GOOD = Survey(
         ("http://h/v?n=1&pwd=abc&x=2", "http://h/v?n=1&pwd=${CAMERA_PWD}&x=2", ["CAMERA_PWD"]),
         ("http://h/v?api-key=abc", "http://h/v?api-key=${CAMERA_API_KEY}", ["CAMERA_API_KEY"]),
         ("clip.mp4", "clip.mp4", []),
+        (
+            "rtsp://h/user=me_password=abc_channel=1.sdp",
+            "rtsp://h/user=${CAMERA_USER}_password=${CAMERA_PASSWORD}_channel=1.sdp",
+            ["CAMERA_USER", "CAMERA_PASSWORD"],
+        ),
+        ("rtsps://h:7441/RLkvpXa1cfNdyCGp?x=1", "rtsps://h:7441/${CAMERA_TOKEN}?x=1", ["CAMERA_TOKEN"]),
+        (
+            "http://h/live/me/abc/1.ts",
+            "http://h/live/${CAMERA_TOKEN}/${CAMERA_TOKEN_2}/1.ts",
+            ["CAMERA_TOKEN", "CAMERA_TOKEN_2"],
+        ),
+        (
+            "rtsp://me:one@h/s?password=two",
+            "rtsp://me:${CAMERA_PASSWORD}@h/s?password=${CAMERA_PASSWORD_2}",
+            ["CAMERA_PASSWORD", "CAMERA_PASSWORD_2"],
+        ),
     ],
 )
 def test_a_url_is_proposed_with_variables_for_its_secrets_and_means_the_same(
