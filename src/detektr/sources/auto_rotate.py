@@ -68,7 +68,9 @@ def orientation_of(frame: VideoFrame) -> Orientation:
 class AutoRotate:
     """Turns and mirrors FFmpeg's frames where they say so, and hands on the others as they are."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_steady: bool = False) -> None:
+        """Prepare; `is_steady`: what is mirrored and not turned is said of the first frame."""
+        self._is_steady, self._is_known = is_steady, False
         self._graph: Graph | None = None
         self._shape: tuple[Orientation, int, int, str] | None = None
         self._orientation = UPRIGHT
@@ -76,7 +78,8 @@ class AutoRotate:
     def turn(self, frame: VideoFrame) -> VideoFrame:
         """Return the frame as it is to be seen; a quarter turn swaps width and height."""
         # Its matrix costs ten microseconds, its angle none; one that only mirrors has no angle, and comes with a key.
-        if frame.key_frame or frame.rotation:
+        if frame.rotation or (frame.key_frame and not (self._is_steady and self._is_known)):
+            self._is_known = True
             self._orientation = orientation_of(frame)
         orientation = self._orientation
         if orientation == UPRIGHT:

@@ -78,14 +78,15 @@ class ArrayPicture:
 class FormatConverter:
     """Brings FFmpeg's frames into the format and size that the options ask for, and leaves alone those that fit."""
 
-    def __init__(self, options: CaptureOptions) -> None:
+    def __init__(self, options: CaptureOptions, *, is_steady: bool = False) -> None:
+        """Prepare; `is_steady`: all frames are mirrored alike, or none is."""
         self._format = None if options.format is None else format_name(options.format)
         self._source = options.source
         self._width = options.width
         self._height = options.height
         self.note = ""
         """Which format is captured as which other one, since a ring cannot hold it; empty: none."""
-        self._auto_rotate = AutoRotate()
+        self._auto_rotate = AutoRotate(is_steady=is_steady)
         self._reformatter: VideoReformatter | None = None
         self._layout: PictureLayout | None = None
         self._shape: tuple[str, int, int, str, bool] | None = None  # what the layout was asked for

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 SECOND_NS = 1_000_000_000
 STEP_BACK_S_MAX = Fraction(1)  # a larger step back is a stream that began again, not jitter
+_SECOND = Fraction(1)
 STEP_AHEAD_S_MAX = Fraction(5)  # a larger step ahead is another time line, unless all are as large
 STEPS_AHEAD_MAX = 3  # so many times the usual step
 LATE_NS_MAX = SECOND_NS  # a picture that is later than this is not caught up with
@@ -66,22 +67,25 @@ class Steps:
     """Tells a jump ahead from pictures that are always far apart.
 
     Args:
-        usual: seconds from one picture to the next, as the stream says; None: it does not.
+        usual: units from one picture to the next, as the stream says; None: it does not.
+        unit_s: seconds of one unit.
     """
 
-    def __init__(self, usual: Fraction | None = None) -> None:
+    def __init__(self, usual: Fraction | int | None = None, unit_s: Fraction = _SECOND) -> None:
         self._usual = usual
-        self._moment: Fraction | None = None
-        self._step: Fraction | None = usual
+        self._ahead_max = math.floor(STEP_AHEAD_S_MAX / unit_s)  # whole: this is asked of every picture
+        self._moment: Fraction | int | None = None
+        self._step: Fraction | int | None = usual
 
-    def is_jump(self, moment: Fraction) -> bool:
-        """Tell whether the picture of this moment, in seconds, begins another time line that is ahead."""
+    def is_jump(self, moment: Fraction | int) -> bool:
+        """Tell whether the picture of this moment, in units, begins another time line that is ahead."""
         before, self._moment = self._moment, moment
         if before is None:
             return False
         step, step_before = moment - before, self._step
-        self._step = max(step, self._usual or Fraction(0))
-        return step_before is not None and step > max(STEP_AHEAD_S_MAX, STEPS_AHEAD_MAX * step_before)
+        self._step = max(step, self._usual or 0)
+        is_far = step > self._ahead_max
+        return is_far and step_before is not None and step > STEPS_AHEAD_MAX * step_before
 
 
 class Pacer:

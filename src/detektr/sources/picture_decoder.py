@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,12 +34,17 @@ _DAMAGE = (  # what software says of a packet; a decoder that has given pictures
     *(av.error.InvalidDataError, av.error.UndefinedError, av.error.ExternalError, av.error.UnknownError),
     av.error.BugError,
 )
+# A packet of a file without a time is given a name in its place, by which its picture is known until it comes out.
+_FIRST_NAME, _LAST_NAME = -(1 << 41), -(1 << 40)
 _RECOVERING = ("h264", "hevc")
 CLEAN_NS_MIN = 5 * SECOND_NS  # in which a stream that shows no key frame is decoded without a fault
 _HARDWARE = {"cuda": "", "qsv": "_qsv"}  # what FFmpeg adds to a codec's name for that decoder
 _OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT: damaged pictures come out, marked, and are counted here
 _STRICT = {"err_detect": "explode"}  # damage that a decoder would paint over is an error
 _PAINTED_OVER = frozenset(("amv", "jpegls", "mjpeg", "mjpegb", "sp5x", "thp"))  # by these, and nothing refers to it
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -111,6 +117,7 @@ class PictureDecoder:
         self._is_thinned_by_packet = software.codec.intra_only or self._is_keys_only
         self._sent: dict[int, _Sent] = {}
         self._dts: int | None = None
+        self._named = 0  # packets without a time
         self._packets = self._even_packets = self.decoded = self._errors = 0
         self._is_begun = not self._is_live
         self._is_keyless, self._is_lenient = True, False
@@ -139,6 +146,9 @@ class PictureDecoder:
             if not self._shall_decode(packet, received_ns):
                 self.thinned += 1
                 return []
+            if packet.pts is None and self._opened_again is not None:
+                self._named += 1
+                packet.pts = _FIRST_NAME + self._named
             self._remember(packet, received_ns)
             if self._hardware and not self._is_turn_known:
                 self._look_for_turn(packet)
@@ -182,6 +192,7 @@ class PictureDecoder:
     def _went_back(self, *, is_end: bool) -> list[DecodedFrame]:
         """Decode with one thread from now on, beginning with the packets whose pictures have not come out."""
         assert self._opened_again is not None
+        _log.info("source %s: damage behind picture %d: one thread decodes from here on", self._name, self.decoded)
         history, self._history = list(self._history), PacketHistory()
         # What has come out, or was left out, does so once.
         self._gone_back = frozenset({one.packet.pts for one in history} - set(self._sent))
@@ -249,10 +260,15 @@ class PictureDecoder:
         pts = frame.pts
         if pts in self._gone_back:
             return None
+        if pts is not None and pts < _LAST_NAME:
+            self._sent.pop(pts, None)
+            frame.pts = pts = None
         if pts is not None:
             sent = self._sent.pop(pts, None)
             received_ns = received_ns if sent is None else sent.received_ns
-            for earlier in [earlier for earlier in self._sent if earlier < pts]:  # they did not come out: skipped
+            for earlier in [
+                earlier for earlier in self._sent if _LAST_NAME < earlier < pts
+            ]:  # they did not come out: skipped
                 self.thinned += self._sent.pop(earlier).is_skippable
         # With intra refresh no key frame ever comes: these codecs mark what was decoded before a recovery point.
         if not frame.is_corrupt:

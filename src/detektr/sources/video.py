@@ -48,12 +48,12 @@ class VideoSource:
         """Open it, or go on with a `container` that was opened as it should be, and close that."""
         path = source_path(options.source, folder)
         self._is_graph = source_kind(options.source) == "lavfi"
-        # Who writes into a pipe may be a camera.
         self._can_open_again = not self._is_graph and (path is None or path.is_file())
+        # Who writes into a pipe may be a camera.
         self.is_batch = not options.realtime and (path is None or path.is_file())
         self._options, self._name = options, redact(options.source)
         self._folder = folder
-        self._converter = FormatConverter(options)
+        self._converter = FormatConverter(options, is_steady=self._is_graph)
         self._decoder = PictureDecoder(self._name, options, is_live=False)
         self._pacer = Pacer() if options.realtime else None
         self._closed = threading.Event()
@@ -148,7 +148,7 @@ class VideoSource:
                 self._shift = self._end - pts
             pts += self._shift
             self._end = pts + (frame.duration or this.step)
-            is_jump = this.steps.is_jump(pts * time_base)
+            is_jump = this.steps.is_jump(pts)
             is_break = is_jump or (this.before is not None and this.before - pts > this.step_back_max)
             if is_jump and this.before is not None:
                 ahead_s = float((pts - this.before) * time_base)
@@ -199,8 +199,10 @@ class _Round:
     def __init__(
         self, stream: VideoStream, packets: Iterator[Packet[VideoStream]], usual_step: Fraction | None
     ) -> None:
-        self.stream, self.packets, self.steps = stream, packets, Steps(usual_step)
+        self.stream, self.packets = stream, packets
         self.time_base = exact(stream.time_base)
+        unit_s = self.time_base or Fraction(1)
+        self.steps = Steps(None if usual_step is None else math.ceil(usual_step / unit_s), unit_s)
         rate = rate_of(stream)
         self.step, self.step_back_max = 1, 0
         if self.time_base is not None:

@@ -73,6 +73,24 @@ def test_threads_of_the_decoder_lose_no_picture_of_a_file_that_is_cut_off(
         assert taken(path, **options) == (alone, corrupt)
 
 
+@pytest.mark.parametrize(("codec", "name"), [("libx264", "clip.h264"), ("libx265", "clip.hevc")])
+def test_threads_of_the_decoder_lose_no_picture_of_packets_without_a_time(
+    tmp_path: Path, codec: str, name: str
+) -> None:
+    path = write(tmp_path / name, codec)
+    content = path.read_bytes()
+    for share in (1.0, 0.6):
+        path.write_bytes(content[: round(len(content) * share)])
+        alone = taken(path, decoder_threads=1)
+        for threads in (None, 2):
+            assert taken(path, decoder_threads=threads) == alone
+    path.write_bytes(content)
+    damage(path, {20, 33, 57}, ended_early)
+    alone = taken(path, decoder_threads=1)
+    for threads in (None, 2):
+        assert taken(path, decoder_threads=threads) == alone
+
+
 @pytest.mark.parametrize("how", [noisy, ended_early])
 @pytest.mark.parametrize(("codec", "container"), [("libx264", "mp4"), ("libx264", "mkv"), ("libx265", "mp4")])
 def test_threads_of_the_decoder_give_the_same_around_damage_as_one(
