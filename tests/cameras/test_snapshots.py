@@ -96,7 +96,7 @@ def test_picture_at_a_url_is_asked_for_again_over_one_connection() -> None:
     assert seen == sorted(set(seen)), "each of them is another one"
     assert (source.is_live, source.thinned, source.corrupt) == (True, 0, 0)
     assert source.mode.startswith("mjpeg snapshots over http")
-    assert camera.connections == 2, "FFmpeg's, which finds out what it is, and ours"
+    assert camera.connections == 3, "one that asks whether pictures are pushed, FFmpeg's, and that of the snapshots"
 
 
 def test_camera_that_closes_after_each_picture_is_asked_again() -> None:

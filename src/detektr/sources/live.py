@@ -159,7 +159,7 @@ class LiveSource:
             if connection.stream is None:
                 if connection.fault is not None:
                     raise connection.fault
-                why = f"no answer that FFmpeg understands within {self._options.open_timeout}"
+                why = f"no answer within {self._options.open_timeout}, or none that FFmpeg understands"
                 hint = "see whether it is on and reachable, and plays elsewhere"
                 raise TransportError(str(fault(self._options, why, hint)))
         return True

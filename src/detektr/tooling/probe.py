@@ -136,7 +136,9 @@ def _survey(options: CaptureOptions, seconds: float) -> Survey:
     name, hint = redact(options.source), "see whether it is on and reachable, and plays elsewhere"
     tries = 2 if options.transport == "auto" else 1
     if not is_open.wait(tries * options.open_timeout_ns / SECOND_NS):
-        raise SourceError(f"source {name}: no answer that FFmpeg understands within {options.open_timeout}; {hint}")
+        raise SourceError(
+            f"source {name}: no answer within {options.open_timeout}, or none that FFmpeg understands; {hint}"
+        )
     if not is_done.wait(seconds + options.stall_timeout_ns / SECOND_NS):
         raise SourceError(f"source {name}: it was opened, and nothing came for {options.stall_timeout}; {hint}")
     if isinstance(found[0], Exception):
