@@ -19,8 +19,8 @@ from detektr.memory import layout
 from detektr.observe.status_text import describe_status
 from detektr.options import CaptureOptions
 from detektr.sources import Source, open_source
-from detektr.sources.connection import HANGING_MAX, hanging
-from detektr.sources.reconnect import Reconnect
+from detektr.sources.transport.connection import HANGING_MAX, hanging
+from detektr.sources.transport.reconnect import Reconnect
 from tests.cameras.rtsp_servers import (
     GstServer,
     RtspServer,

@@ -82,14 +82,14 @@ DROPPING = (
 )
 PROCESSOR = (
     Point("leases announced and not begun", f"{SUBSCRIBER}.take", "before"),
-    Point("holding a lease", "detektr.nodes.processor:ProcessorNode.work", "before"),
-    Point("result offered, the frame not finished", "detektr.nodes.processor:ProcessorNode.work", "after"),
+    Point("holding a lease", "detektr.nodes.working.processor:ProcessorNode.work", "before"),
+    Point("result offered, the frame not finished", "detektr.nodes.working.processor:ProcessorNode.work", "after"),
     Point("between result and page", f"{SUBSCRIBER}.finish", "before"),
     Point("its event offered, the frame not finished", f"{FANOUT}.fan_out", "after", call=1),
     Point("asleep, as it has said", f"{SUBSCRIBER}.fall_asleep", "after", call=5),
 )
 SINK = (
-    Point("holding an event", "detektr.nodes.sink:SinkNode.work", "before", call=1),
+    Point("holding an event", "detektr.nodes.working.sink:SinkNode.work", "before", call=1),
     Point("between write and return", f"{SUBSCRIBER}.finish", "before", call=1),
 )
 

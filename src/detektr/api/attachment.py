@@ -18,7 +18,7 @@ from detektr.frame import Frame
 from detektr.memory.announcement import Lease
 from detektr.memory.run_folder import NAME, RunFolder
 from detektr.memory.status_block import StatusBlock, acquire_status_block, open_status_block
-from detektr.nodes.frame_reader import FrameReader
+from detektr.nodes.working.frame_reader import FrameReader
 from detektr.observe.run_state import read_run_state
 from detektr.options import Lane, WhenFull
 from detektr.process.standard_streams import open_missing_streams

@@ -16,12 +16,19 @@ from detektr.errors import SourceError
 from detektr.options import CaptureOptions
 from detektr.redaction import redact
 from detektr.source_uri import is_series, scheme_of, source_path
-from detektr.sources.auto_rotate import UPRIGHT, AutoRotate, orientation_of
-from detektr.sources.ffmpeg_input import RTSP_SCHEMES, TransportError, has_end, input_fault, open_input, video_stream
+from detektr.sources.decoding.auto_rotate import UPRIGHT, AutoRotate, orientation_of
+from detektr.sources.decoding.picture_decoder import PictureDecoder
+from detektr.sources.decoding.ring_format import ring_format
 from detektr.sources.images import ImageFolderSource
-from detektr.sources.picture_decoder import PictureDecoder
-from detektr.sources.ring_format import ring_format
 from detektr.sources.timeline import exact, rate_of
+from detektr.sources.transport.ffmpeg_input import (
+    RTSP_SCHEMES,
+    TransportError,
+    has_end,
+    input_fault,
+    open_input,
+    video_stream,
+)
 
 if TYPE_CHECKING:
     from av import VideoFrame

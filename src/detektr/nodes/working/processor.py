@@ -13,11 +13,11 @@ from detektr.errors import OverwrittenError
 from detektr.memory.announcement import Announcement, Lease
 from detektr.nodes.control import ControlLine
 from detektr.nodes.dead_letter import save_event
-from detektr.nodes.event_stream import EventStream, identify_event, unpack_event
-from detektr.nodes.frame_reader import FrameReader
 from detektr.nodes.node import TICK_NS
 from detektr.nodes.spec import NodeSpec
-from detektr.nodes.worker import WorkerNode
+from detektr.nodes.working.event_stream import EventStream, identify_event, unpack_event
+from detektr.nodes.working.frame_reader import FrameReader
+from detektr.nodes.working.worker import WorkerNode
 from detektr.options import ProcessorOptions
 
 ALIVE_EVERY_NS = 10_000_000  # at most so often it is said that we live, however short a frame's time is

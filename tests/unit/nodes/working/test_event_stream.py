@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from detektr.errors import ResultError
-from detektr.nodes.event_stream import EventStream, identify_event, unpack_event
+from detektr.nodes.working.event_stream import EventStream, identify_event, unpack_event
 
 
 class Framed:

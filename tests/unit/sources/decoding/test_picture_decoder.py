@@ -10,7 +10,7 @@ import av
 import pytest
 
 from detektr.options import CaptureOptions
-from detektr.sources.picture_decoder import DecodedFrame, PictureDecoder, file_threads
+from detektr.sources.decoding.picture_decoder import DecodedFrame, PictureDecoder, file_threads
 from tests.unit.sources.test_formats import turn_track
 
 FRAMES, RATE, KEY_INTERVAL = 90, 30, 30

@@ -16,7 +16,7 @@ from detektr.memory import layout
 from detektr.memory.ring import open_ring
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import StatusBlock, acquire_status_block
-from detektr.nodes.frame_writer import FrameWriter, RingTable
+from detektr.nodes.capturing.frame_writer import FrameWriter, RingTable
 from detektr.picture import PictureLayout
 from tests.harness.capturing import OnePicture
 from tests.harness.interpreted import interpreted
@@ -101,7 +101,7 @@ def test_pictures_of_another_kind_or_after_a_break_begin_an_epoch(folder: RunFol
 def test_an_epoch_whose_ring_finds_no_room_waits_for_the_old_ones(
     folder: RunFolder, status_block: StatusBlock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (module,) = interpreted("detektr.nodes.frame_writer")
+    (module,) = interpreted("detektr.nodes.capturing.frame_writer")
     now_s, is_full, real = 100.0, True, module.RingWriter
 
     def make(*arguments: Any) -> Any:

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from dataclasses import replace
 
-from detektr.nodes.frame_writer import WrittenFrame
+from detektr.nodes.capturing.frame_writer import WrittenFrame
 
 PENDING_MAX = 4  # put in and not yet taken; the ring has as many slots to spare
 TOGETHER = 8  # so many of a file at full speed are offered at once (0018), unless they take longer than this ...

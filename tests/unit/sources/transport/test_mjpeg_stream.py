@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from detektr.options import CaptureOptions
 from detektr.sources import open_source
-from detektr.sources.mjpeg_stream import PICTURE_BYTES_MAX, JpegScanner
+from detektr.sources.transport.mjpeg_stream import PICTURE_BYTES_MAX, JpegScanner
 from detektr.tooling.probe import probe
 
 COUNT = 8

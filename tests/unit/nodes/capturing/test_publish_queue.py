@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from detektr.nodes.frame_writer import WrittenFrame
-from detektr.nodes.publish_queue import PENDING_MAX, TOGETHER, TOGETHER_NS, PublishQueue
+from detektr.nodes.capturing.frame_writer import WrittenFrame
+from detektr.nodes.capturing.publish_queue import PENDING_MAX, TOGETHER, TOGETHER_NS, PublishQueue
 
 
 def written(sequence: int, epoch: int = 1) -> WrittenFrame:

@@ -18,7 +18,7 @@ from detektr.options import SECOND_NS, CaptureOptions
 from detektr.process.fault_text import fault_text
 from detektr.source_uri import is_live
 from detektr.sources import Picture, Source, open_source, source_number
-from detektr.sources.reconnect import Reconnect
+from detektr.sources.transport.reconnect import Reconnect
 
 NOTE_NS = 100_000_000  # how often the status block is told how the source is read, and what was left out of it
 _log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import re
 import weakref
 from collections import deque
 
-from detektr.sources.http_client import HttpClient, HttpError
+from detektr.sources.transport.http_client import HttpClient, HttpError
 
 PICTURE_BYTES_MAX = 64 << 20
 READ_BYTES = 1 << 16

@@ -18,10 +18,10 @@ from detektr.errors import SourceError
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.redaction import redact
 from detektr.source_uri import is_live, scheme_of, source_kind, source_path
-from detektr.sources.http_client import HttpClient, HttpError
-from detektr.sources.mjpeg_stream import open_pushed
 from detektr.sources.timeline import rate_of
-from detektr.sources.variant import Variant, choose_variant, variants_of
+from detektr.sources.transport.http_client import HttpClient, HttpError
+from detektr.sources.transport.mjpeg_stream import open_pushed
+from detektr.sources.transport.variant import Variant, choose_variant, variants_of
 
 PROBE_US = 500_000  # longer probing hands over the seconds it took as old pictures
 FORMAT_PROBE_BYTES = 128 << 10

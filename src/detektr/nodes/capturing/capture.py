@@ -12,12 +12,12 @@ from detektr.descriptor import stream_key, unpack_descriptor
 from detektr.edge.ephemeral import Producer
 from detektr.errors import RefusedError
 from detektr.memory.announcement import Announcement
-from detektr.nodes.capture_thread import CaptureThread
+from detektr.nodes.capturing.capture_thread import CaptureThread
+from detektr.nodes.capturing.frame_writer import FrameWriter
+from detektr.nodes.capturing.publish_queue import LONGEST_NS, PublishQueue
+from detektr.nodes.capturing.source_reader import SourceReader
 from detektr.nodes.control import ControlLine
-from detektr.nodes.frame_writer import FrameWriter
 from detektr.nodes.node import Node
-from detektr.nodes.publish_queue import LONGEST_NS, PublishQueue
-from detektr.nodes.source_reader import SourceReader
 from detektr.nodes.spec import NodeSpec
 from detektr.options import SECOND_NS, CaptureOptions, WhenFull
 from detektr.process.user_boundary import flush_files

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from detektr.options import SECOND_NS
-from detektr.sources.reconnect import JITTER, REFUSALS, Reconnect
+from detektr.sources.transport.reconnect import JITTER, REFUSALS, Reconnect
 
 EVEN = 0.5  # no jitter
 

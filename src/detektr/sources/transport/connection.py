@@ -18,7 +18,8 @@ from av.video.stream import VideoStream
 from detektr.errors import SourceError
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.source_uri import scheme_of
-from detektr.sources.ffmpeg_input import (
+from detektr.sources.timeline import exact
+from detektr.sources.transport.ffmpeg_input import (
     encoded,
     fault,
     has_end,
@@ -27,9 +28,8 @@ from detektr.sources.ffmpeg_input import (
     open_input,
     video_stream,
 )
-from detektr.sources.http_client import HttpClient, HttpError
-from detektr.sources.packet_queue import PacketQueue
-from detektr.sources.timeline import exact
+from detektr.sources.transport.http_client import HttpClient, HttpError
+from detektr.sources.transport.packet_queue import PacketQueue
 
 HANGING_MAX = 4  # connections that were let go and in which FFmpeg still waits
 SNAPSHOTS_A_SECOND = 1.0  # of one picture at a URL, unless `fps` says otherwise

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 from av import FFmpegError, VideoFrame
 
-from detektr.sources.picture_decoder import be_strict
+from detektr.sources.decoding.picture_decoder import be_strict
 
 # Those of one picture; what is damaged from its first byte on is missed by nobody but counted.
 SUFFIXES = frozenset(

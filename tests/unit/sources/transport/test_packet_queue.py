@@ -9,7 +9,7 @@ import pytest
 from av import Packet
 
 from detektr.options import SECOND_NS
-from detektr.sources.packet_queue import BYTES_MAX, PACKETS_MAX, QUIET_NS, SETTLING_NS_MAX, PacketQueue
+from detektr.sources.transport.packet_queue import BYTES_MAX, PACKETS_MAX, QUIET_NS, SETTLING_NS_MAX, PacketQueue
 
 FPS, GOP = 10, 10
 STEP_NS = SECOND_NS // FPS

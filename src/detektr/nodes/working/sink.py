@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from detektr.edge.subscriber import EdgeSubscriber
 from detektr.memory.announcement import Lease
-from detektr.nodes.event_stream import identify_event, unpack_event
-from detektr.nodes.worker import WorkerNode
+from detektr.nodes.working.event_stream import identify_event, unpack_event
+from detektr.nodes.working.worker import WorkerNode
 from detektr.options import SinkOptions
 
 

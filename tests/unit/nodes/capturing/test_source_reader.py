@@ -14,11 +14,11 @@ from detektr.memory import layout
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import StatusBlock, acquire_status_block
 from detektr.options import CaptureOptions
-from detektr.sources.reconnect import Reconnect
+from detektr.sources.transport.reconnect import Reconnect
 from tests.harness.capturing import OnePicture
 from tests.harness.interpreted import interpreted
 
-(_module,) = interpreted("detektr.nodes.source_reader")
+(_module,) = interpreted("detektr.nodes.capturing.source_reader")
 CAMERA, FILE = CaptureOptions(source="rtsp://127.0.0.1:9/x"), CaptureOptions(source="clip.mp4")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from detektr.sources.variant import Variant, choose_variant, variants_of
+from detektr.sources.transport.variant import Variant, choose_variant, variants_of
 
 LOW, MIDDLE, HIGH, RICH = (
     Variant(160, 120, 200_000),

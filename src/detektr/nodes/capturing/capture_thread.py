@@ -10,9 +10,9 @@ import threading
 import time
 from typing import Protocol
 
-from detektr.nodes.frame_writer import FrameWriter
-from detektr.nodes.publish_queue import PublishQueue
-from detektr.nodes.source_reader import SourceReader
+from detektr.nodes.capturing.frame_writer import FrameWriter
+from detektr.nodes.capturing.publish_queue import PublishQueue
+from detektr.nodes.capturing.source_reader import SourceReader
 from detektr.sources import Picture
 
 

@@ -10,10 +10,10 @@ from av import VideoFrame
 from detektr.frame import UInt8Array
 from detektr.options import CaptureOptions
 from detektr.picture import PictureLayout
-from detektr.sources.decoded_picture import ArrayPicture, DecodedPicture, FormatConverter
+from detektr.sources.decoding.decoded_picture import ArrayPicture, DecodedPicture, FormatConverter
 from tests.harness.interpreted import interpreted
 
-(decoded,) = interpreted("detektr.sources.decoded_picture")  # for stand-ins
+(decoded,) = interpreted("detektr.sources.decoding.decoded_picture")  # for stand-ins
 HD, VGA = (1080, 1920, 3), (480, 640, 3)
 
 

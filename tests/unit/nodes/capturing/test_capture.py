@@ -5,11 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from detektr.nodes.frame_writer import WrittenFrame
-from detektr.nodes.publish_queue import PublishQueue
+from detektr.nodes.capturing.frame_writer import WrittenFrame
+from detektr.nodes.capturing.publish_queue import PublishQueue
 from tests.harness.interpreted import interpreted
 
-_, _writer, _capture = interpreted("detektr.nodes.node", "detektr.nodes.frame_writer", "detektr.nodes.capture")
+_, _writer, _capture = interpreted(
+    "detektr.nodes.node", "detektr.nodes.capturing.frame_writer", "detektr.nodes.capturing.capture"
+)
 
 
 class LateThread:

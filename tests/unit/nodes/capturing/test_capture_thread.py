@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from detektr.nodes.publish_queue import PENDING_MAX, TOGETHER
+from detektr.nodes.capturing.publish_queue import PENDING_MAX, TOGETHER
 from detektr.options import CaptureOptions
 from tests.harness.capturing import Capturing, Edges, OnePicture, capturing
 from tests.harness.interpreted import interpreted
@@ -59,7 +59,7 @@ def test_file_at_full_speed_is_offered_several_at_a_time_and_others_at_once(
 
 
 def test_stop_leaves_the_picture_that_is_being_written_time_and_takes_no_other(shm_dir: Path) -> None:
-    (module,) = interpreted("detektr.nodes.capture_thread")
+    (module,) = interpreted("detektr.nodes.capturing.capture_thread")
     is_writing, may_end = threading.Event(), threading.Event()
 
     def take_time() -> None:

@@ -15,8 +15,8 @@ from detektr.memory.streaming import stream
 from detektr.options import CaptureOptions
 from detektr.picture import FORMATS, MATRICES, PictureLayout, format_name
 from detektr.redaction import redact
-from detektr.sources.auto_rotate import AutoRotate
-from detektr.sources.ring_format import ring_format
+from detektr.sources.decoding.auto_rotate import AutoRotate
+from detektr.sources.decoding.ring_format import ring_format
 
 if TYPE_CHECKING:
     from av import VideoFrame
