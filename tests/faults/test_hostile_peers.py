@@ -259,7 +259,7 @@ def test_thousands_of_unknown_guests_get_nothing_and_a_known_one_not_a_million_f
     status_block = acquire_status_block(peer.folder, "guest-1", 0, "guest")
     link = Link(peer.folder.inbox("guest-1", 0), peer.folder.doorbell("guest-1", 0))
     wanted = attach("guest-1", "guest-1.0", is_ephemeral=True, window=1 << 20)
-    status_block[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
+    status_block.words[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
     peer.send("buffer.0", wanted)
     answer = run.wait(lambda: list(link.receive()), what="an answer")[0]
     link.close()
@@ -275,7 +275,7 @@ def test_consumer_whose_returns_lie_is_refused_and_let_go(running: tuple[Running
     link = Link(peer.folder.inbox("guest-1", 0), peer.folder.doorbell("guest-1", 0))
     completions = CompletionQueueWriter(peer.folder.completions("guest-1.0", "buffer.0"), 64)
     wanted = attach("guest-1", "guest-1.0", is_ephemeral=True, when_full="drop-oldest", lane="shm")
-    status_block[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
+    status_block.words[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
     peer.send("buffer.0", wanted)
     run.wait(lambda: any(isinstance(answer, Welcome) for answer in link.receive()), what="a welcome")
     journal = open_journal(peer.folder.journal("buffer", 0, "guest-1"), "buffer", "guest-1")
@@ -310,7 +310,7 @@ def test_failure_without_a_reason_is_dead_lettered_like_any_other(running: tuple
     link = Link(peer.folder.inbox("guest-1", 0), peer.folder.doorbell("guest-1", 0))
     completions = CompletionQueueWriter(peer.folder.completions("guest-1.0", "buffer.0"), 64)
     wanted = attach("guest-1", "guest-1.0", is_ephemeral=True, when_full="drop-oldest", window=1)
-    status_block[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
+    status_block.words[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
     peer.send("buffer.0", wanted)
     run.wait(lambda: any(isinstance(answer, Welcome) for answer in link.receive()), what="a welcome")
     journal = open_journal(peer.folder.journal("buffer", 0, "guest-1"), "buffer", "guest-1")

@@ -230,11 +230,15 @@ class Edge:
             replica.head_since_ns, replica.is_suspended = now_ns, False
         self._settle(list(done.values()), DELIVERED)
 
-    def finish_until(self, session: int, delivery_tag: int) -> None:
+    def finish_until(self, session: int, delivery_tag: int, now_ns: int) -> None:
         """Take back a replica's leases up to this one, which it finished last, as its status block says."""
         replica = self.replicas.get(session)
-        if replica is not None:
-            self._settle([cell for cell in replica.leases.values() if cell.delivery_tag <= delivery_tag], DELIVERED)
+        if replica is None:
+            return
+        done = [cell for cell in replica.leases.values() if cell.delivery_tag <= delivery_tag]
+        if done:
+            replica.head_since_ns = now_ns
+            self._settle(done, DELIVERED)
 
     def fail(self, session: int, failed: FailedAttempt) -> None:
         """Take back a lease whose attempt failed: the frame waits again, or is dead-lettered or dropped."""

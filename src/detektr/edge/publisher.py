@@ -63,13 +63,13 @@ class EdgePublisher:
         self._outcome_reporter = OutcomeReporter(producer.name, report, identify, save_dead_letter)
         self._segments: dict[str, Segment] = {}
         self._connections = ConnectionTable(link)
-        self._zmq = ZmqAnnouncer(self._connections)
+        self._status_blocks = StatusBlockTable(folder)
+        self._zmq = ZmqAnnouncer(self._connections, self._status_blocks)
         self._shm = ShmAnnouncer(producer.name, folder, self._connections)
         self.fanout = Fanout(self._announce_at_once)
         self._first = 0
         self.is_blocked = False
         """Whether this process, or the one before it, can do nothing before leases are completed."""
-        self._status_blocks = StatusBlockTable(folder)
 
     def add_edge(self, consumer: str, options: EdgeOptions) -> None:
         """Make an edge, or adopt the one that a predecessor left.

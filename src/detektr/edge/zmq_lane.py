@@ -14,7 +14,8 @@ completed leases when no acknowledgement comes. What is known already is passed 
 it holds and has received, so nothing of before an attach is sent again.
 
 Completed leases wait for company, for at most `COMPANY_NS`: a consumer sends them at once where the producer waits for
-them, or where half its window waits to be sent.
+them, or where half its window waits to be sent. A consumer that begins long work meanwhile sends them after it, so the
+producer reads in the status block of a quiet one which lease it finished last, and takes back those up to it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from detektr.memory.announcement import FrameName, Lease
 from detektr.memory.completion_queue import Completion
 from detektr.memory.journal_reader import JournalReader
 from detektr.memory.layout import NOTIFY_EACH, NOTIFY_NONE, NOTIFY_SHORT
+from detektr.memory.status_block_table import StatusBlockTable
 from detektr.wire.link import Outbox
 from detektr.wire.message import Announce, AnnouncedLease, Attach, Release
 
@@ -39,6 +41,7 @@ AWAKE_COMPANY_NS = 20_000_000  # ... or so long, where its sender is awake for a
 AGAIN_NS = 50_000_000  # a lease that is not acknowledged is announced again after this, then after twice that ...
 AGAIN_NS_MAX = 1_000_000_000  # ... and at last so often: its consumer may be in the middle of long work
 LOST_NS = 250_000_000  # completed leases that are not acknowledged by then are sent again
+QUIET_NS = 100_000_000  # a holder of leases that says nothing for so long may be in the middle of long work
 
 
 class ZmqConnection(ConsumerConnection):
@@ -67,6 +70,10 @@ class ZmqConnection(ConsumerConnection):
         self.completed = completed
         self.owes_since_ns = 0
         """Since when completed leases wait to be acknowledged; 0: none do."""
+        self.heard_ns = 0
+        """When the replica was heard last, or its status block was read instead."""
+        self.settled_tag = 0
+        """Leases up to this one were taken back because its status block said so; messages may still tell of them."""
         self._arrived: list[Completion] = []
 
     @property
@@ -87,12 +94,18 @@ class ZmqConnection(ConsumerConnection):
         """Take what a replica says; what is known already is passed over, and what follows a gap comes again."""
         if self.received < message.received <= self.sent_tag:
             self.received, self.again_ns = message.received, AGAIN_NS
+        self.heard_ns = now_ns
         known = self.completed - message.first
         if 0 <= known < len(message.completed):
-            self._arrived += message.completed[known:]
+            self._arrived += [one for one in message.completed[known:] if not 0 < one[2] <= self.settled_tag]
             self.completed += len(message.completed) - known
         if message.completed:
             self.owes_since_ns = self.owes_since_ns or now_ns
+
+    @property
+    def quiet_ns(self) -> int:
+        """From when on the replica, if it holds leases, has said nothing for long."""
+        return max(self.heard_ns, self.sent_ns) + QUIET_NS
 
     @property
     def due_ns(self) -> int:
@@ -108,10 +121,10 @@ class ZmqConnection(ConsumerConnection):
 class ZmqAnnouncer(Announcer):
     """The producer's end."""
 
-    def __init__(self, connections: ConnectionTable) -> None:
-        """Begin without edges; `connections` are those of all lanes."""
+    def __init__(self, connections: ConnectionTable, status_blocks: StatusBlockTable) -> None:
+        """Begin without edges; `connections` are those of all lanes, `status_blocks` say what replicas finished."""
         super().__init__()
-        self._connections = connections
+        self._connections, self._status_blocks = connections, status_blocks
 
     def connect(self, message: Attach, pid: int, outbox: Outbox) -> ConsumerConnection:
         """See `Announcer.connect`."""
@@ -151,23 +164,38 @@ class ZmqAnnouncer(Announcer):
         """See `Announcer.due_ns`."""
         due_ns = NEVER_NS
         for edge in self.edges:
-            for session in edge.replicas:
+            for session, replica in edge.replicas.items():
                 connection = self._connections.get(session)
                 if isinstance(connection, ZmqConnection):
                     due_ns = min(due_ns, connection.due_ns)
+                    if replica.leases and not replica.is_durable:
+                        due_ns = min(due_ns, connection.quiet_ns)
         return due_ns
 
     def tick(self, now_ns: int) -> None:
-        """See `Announcer.tick`: announce again what was not acknowledged, and acknowledge."""
+        """See `Announcer.tick`: announce again what was not acknowledged, and acknowledge; look after quiet ones."""
         for edge in self.edges:
-            for session in tuple(edge.replicas):
+            for session, replica in tuple(edge.replicas.items()):
                 connection = self._connections.get(session)
-                if not isinstance(connection, ZmqConnection) or now_ns < connection.due_ns:
+                if not isinstance(connection, ZmqConnection):
+                    continue
+                if replica.leases and not replica.is_durable and now_ns >= connection.quiet_ns:
+                    self._take_finished(edge, replica, connection, now_ns)
+                if now_ns < connection.due_ns:
                     continue
                 if connection.received < connection.sent_tag and now_ns >= connection.sent_ns + connection.again_ns:
                     connection.sent_tag = connection.received
                     connection.again_ns = min(2 * connection.again_ns, AGAIN_NS_MAX)
                 self._send(edge, session, now_ns)
+
+    def _take_finished(self, edge: Edge, replica: Replica, connection: ZmqConnection, now_ns: int) -> None:
+        """Take back what a quiet replica has finished; a lease whose attempt failed is never among them."""
+        connection.heard_ns = now_ns
+        status_block = self._status_blocks.get(replica.name)
+        progress = None if status_block is None else status_block.progress(replica.session)
+        if progress is not None and progress[1] > connection.settled_tag:
+            connection.settled_tag = progress[1]
+            edge.finish_until(replica.session, progress[1], now_ns)
 
     def _send(self, edge: Edge, session: int, now_ns: int, *, has_ended: bool = False) -> None:
         """Tell one replica of the leases that it was not told of, and what else it should know."""

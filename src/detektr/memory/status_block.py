@@ -103,14 +103,6 @@ class StatusBlock:
         self.words[layout.STATUS_WORD_MODE_LENGTH] = 0
         let_go_in_child(segment.close_descriptor)
 
-    def __getitem__(self, word: int) -> int:
-        """Read one word."""
-        return self.words[word]
-
-    def __setitem__(self, word: int, value: int) -> None:
-        """Write one word."""
-        self.words[word] = value
-
     # -- inputs: the leases that were begun and finished last, for the producer to read should this process die -------
 
     def begin_session(self, entry: int, session: int) -> None:
@@ -241,6 +233,10 @@ class StatusBlock:
             self.words[layout.STATUS_WORD_STATE_SINCE_UTC_NS] = time.time_ns()
         self.words[layout.STATUS_WORD_STATE] = STATES.index(state)
         self.words[layout.STATUS_WORD_WHY_LENGTH] = len(blob)
+
+    def set_stacks_fd(self, fd: int) -> None:
+        """Say which of this process's files its stacks go to when it is asked for them."""
+        self.words[layout.STATUS_WORD_STACKS_FD] = fd
 
     def set_mode(self, mode: str) -> None:
         """Say how the source is read."""

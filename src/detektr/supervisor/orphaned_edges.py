@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from detektr.descriptor import stream_key
 from detektr.edge.edge import Edge
@@ -54,7 +55,7 @@ def _settle_finished(folder: RunFolder, edge: Edge) -> None:
         if status_block is not None:
             _, finished = status_block.progress(replica.session) or (0, 0)
             status_block.close()
-            edge.finish_until(replica.session, finished)
+            edge.finish_until(replica.session, finished, time.monotonic_ns())
 
 
 def _count_unannounced(folder: RunFolder, spec: NodeSpec, edge: Edge) -> int:

@@ -57,14 +57,14 @@ def new_writer(folder: RunFolder, status_block: StatusBlock, module: Any = None)
 
 
 def test_a_frame_is_in_its_slot_as_it_is_announced(folder: RunFolder, status_block: StatusBlock) -> None:
-    status_block[layout.STATUS_WORD_NEXT_SEQUENCE] = 40  # a predecessor's
+    status_block.words[layout.STATUS_WORD_NEXT_SEQUENCE] = 40  # a predecessor's
     writer = new_writer(folder, status_block)
     assert not writer.fits(Sized()) and writer.try_claim() is None
     assert writer.try_begin_epoch(Sized()) and writer.fits(Sized())
     slot = writer.try_claim()
     frame = writer.write(Sized(value=9), slot, 1234)
     assert (frame.sequence, frame.epoch, frame.slot, frame.captured_ns, frame.frames) == (40, 1, slot, 1234, 1)
-    assert status_block[layout.STATUS_WORD_NEXT_SEQUENCE] == 41
+    assert status_block.words[layout.STATUS_WORD_NEXT_SEQUENCE] == 41
     told = unpack_descriptor(frame.payload)
     assert (told.node, told.camera, told.run, told.sequence) == ("cam", "door", 5, 40)
     ring = open_ring(folder.ring("cam", 1))
@@ -82,7 +82,7 @@ def test_a_frame_without_a_slot_has_a_number_and_nothing_to_announce(
     assert [writer.try_claim() is None for _ in range(SLOTS + 1)] == [False] * SLOTS + [True]
     frame = writer.write(Sized(), None, 5)
     assert (frame.sequence, frame.slot, frame.payload) == (0, -1, b"")
-    assert status_block[layout.STATUS_WORD_NEXT_SEQUENCE] == 1
+    assert status_block.words[layout.STATUS_WORD_NEXT_SEQUENCE] == 1
     writer.rings.close(unlink=True)
 
 
@@ -115,7 +115,7 @@ def test_an_epoch_whose_ring_finds_no_room_waits_for_the_old_ones(
     with pytest.raises(NoRoomError):
         writer.try_begin_epoch(Sized())  # the first has nothing to wait for
     writer._is_short, is_full = False, False
-    status_block[layout.STATUS_WORD_EPOCH] = 0
+    status_block.words[layout.STATUS_WORD_EPOCH] = 0
     assert writer.try_begin_epoch(Sized())
     is_full = True
     assert not writer.try_begin_epoch(Sized(width=16)) and writer.epoch == 2

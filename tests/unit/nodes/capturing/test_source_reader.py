@@ -88,7 +88,7 @@ def test_a_file_is_read_once_to_its_end_and_closed(open_in_turn: Any, status_blo
     assert [reader.read(), reader.read(), reader.read()] == [*pictures, None]
     assert source.is_closed and not reader.wait_open()
     assert status_block.left_out == (1, 2, 3)
-    assert status_block[layout.STATUS_WORD_RECONNECTS] == 0
+    assert status_block.words[layout.STATUS_WORD_RECONNECTS] == 0
 
 
 @pytest.mark.parametrize("is_opened", [True, False])
@@ -125,7 +125,7 @@ def test_a_camera_that_is_lost_is_opened_again_and_says_meanwhile_why(
     wrong, over = ("unauthorized", "wrong password"), ("connecting", "the stream ended")
     assert told == [("connecting", "opening"), wrong, None, over, None, ("stalled", "reset"), None]
     assert ended.is_closed and failing.is_closed
-    assert status_block[layout.STATUS_WORD_RECONNECTS] == 3
+    assert status_block.words[layout.STATUS_WORD_RECONNECTS] == 3
     assert status_block.left_out == (3, 6, 9), "counts go on over connections"
     assert "unauthorized: wrong password; trying again in 0.0 s" in caplog.text
     assert "reading a source: gray 8x8, by hand" in caplog.text
@@ -144,7 +144,7 @@ def test_a_stop_ends_it_between_two_pictures_and_before_another_try(
     were_over.append(source.is_over)
     assert were_over == [False, True], "who reads ends what yields the pictures, and nobody else"
     assert not reader.wait_open()
-    assert status_block[layout.STATUS_WORD_RECONNECTS] == 0
+    assert status_block.words[layout.STATUS_WORD_RECONNECTS] == 0
 
 
 def test_a_source_that_was_stopped_while_it_was_opened_is_closed(
