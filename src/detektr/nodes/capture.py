@@ -1,4 +1,4 @@
-"""A capture: its thread writes pictures of the source into slots of a ring; its loop offers them and frees the slots."""
+"""A capture: its thread writes the source's pictures into slots of a ring; its loop offers them and frees slots."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class CaptureNode(Node[CaptureOptions]):
         )
 
     def prepare(self) -> None:
-        """Adopt a predecessor's edges and rings, and open the source; reserve a ring for a file that is read from its start.
+        """Adopt a predecessor's edges and rings, open the source, and reserve a ring for a file read from its start.
 
         Raises:
             DetektrError: the source cannot be read, or there is no room for its ring.
@@ -85,7 +85,7 @@ class CaptureNode(Node[CaptureOptions]):
         """Offer published frames, as long as the edges have room."""
         fanout, queue, rings = self.publisher.fanout, self._queue, self._writer.rings
         queue.want(is_wanted=bool(fanout.edges))
-        if self._is_policy_open and not self._reader.is_live:  # the source turned out to be a file, which waits for room
+        if self._is_policy_open and not self._reader.is_live:  # the source turned out to be a file
             self._is_policy_open = False
             self.publisher.settle_policy("block")
         moved = 0

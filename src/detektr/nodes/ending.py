@@ -73,7 +73,7 @@ class Ending:
         self._cut()
 
     def _hurry(self, fd: int, poll: select.poll) -> None:
-        """Read the line: an order to end at once counts; a supervisor that is gone is no reason to hurry."""
+        """Hurry on a signal, or on an order to end at once; a supervisor that is gone is no reason to."""
         if fd == self._signal_fd:
             with contextlib.suppress(BlockingIOError):
                 os.read(fd, 4096)

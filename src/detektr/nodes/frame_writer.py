@@ -1,8 +1,8 @@
 """Writes a node's pictures into rings of shared memory: each frame gets a number, a slot and a descriptor.
 
 A ring holds pictures of one size, format and time base: an epoch. Pictures of another kind begin the next epoch, and
-the old ring stays until its last frame is settled. A `FrameWriter` belongs to the one thread that writes; its `rings` tell
-which slots are still needed, and belong to whoever owns the node's edges.
+the old ring stays until its last frame is settled. A `FrameWriter` belongs to the one thread that writes. Its `rings`
+know which slots are still needed; they belong to the thread that owns the node's edges.
 """
 
 from __future__ import annotations
