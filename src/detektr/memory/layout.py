@@ -113,7 +113,7 @@ NOTIFY_NONE: Final = 0  # no consumer: the producer looks at its tick
 NOTIFY_SHORT: Final = 1  # a consumer that runs short of work
 NOTIFY_EACH: Final = 2  # each consumer, for each lease: the producer can do nothing until then
 
-# status block: one process of a node --------------------------------------------------------------------------------------
+# status block: one process of a node -----------------------------------------------------------------------------------
 STATUS_MAGIC: Final = 0x746174732E6B7464  # "dtk.stat"
 STATUS_WORD_MAGIC: Final = 0
 STATUS_WORD_VERSION: Final = 1
@@ -142,7 +142,7 @@ STATUS_WORD_STALE: Final = 23
 STATUS_WORD_STATE_SINCE_UTC_NS: Final = 24
 STATUS_WORD_MODE_LENGTH: Final = 25
 STATUS_WORD_STACKS_FD: Final = 26  # the file that the process writes its stacks into when it is asked to; 0: none yet
-STATUS_WORD_ROUND_SOURCE: Final = 27  # number of the file that a capture reads; 0: none that a successor could go on with
+STATUS_WORD_ROUND_SOURCE: Final = 27  # number of the file that a capture reads; 0: none to be gone on with
 STATUS_WORD_ROUND_SEQUENCE: Final = 28  # of the first picture of this round through it
 STATUS_WORD_INPUTS: Final = 32  # (session, working, finished) per input
 STATUS_INPUT_WORDS: Final = 4
@@ -158,7 +158,7 @@ STATUS_WORD_MODE: Final = STATUS_WORD_WHY + STATUS_WHY_BYTES_MAX // WORD_BYTES
 STATUS_MODE_BYTES_MAX: Final = 256
 STATUS_WORDS: Final = STATUS_WORD_MODE + STATUS_MODE_BYTES_MAX // WORD_BYTES
 
-# completion queue: leases that one consumer process has completed on one edge ---------------------------------------------------
+# completion queue: leases that one consumer process has completed on one edge --------------------------------------------------------------
 COMPLETION_MAGIC: Final = 0x706D6F632E6B7464  # "dtk.comp"
 COMPLETION_WORD_MAGIC: Final = 0
 COMPLETION_WORD_VERSION: Final = 1

@@ -30,7 +30,7 @@ _LOCK = struct.Struct("@hhqqi4x")  # struct flock: kind, whence, start, length, 
 def fence() -> None:
     """Make earlier stores visible to other processes before any later load.
 
-    Of two processes, one writes "I have something for you", the other "I go to sleep"; each then reads the other's word.
+    One process writes "I have something for you", another "I go to sleep"; each then reads the other's word.
     Without this fence both could miss it. Taking a lock is the one full fence that Python offers.
     """
     _FENCE.acquire()

@@ -58,8 +58,8 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         # An edge that was adopted has the room of its predecessor's `event_bytes`.
         room = min((edge.journal.payload_bytes_max for edge in edges), default=self.publisher.producer.payload_bytes)
         self._events_out = EventStream(self.spec.node, self.spec.replica, run, room)
-        # The furthest: the frame that a predecessor died on is worked on again, so an edge that it did not come to
-        # misses nothing; below the furthest, another frame's events would be taken for ones that are known.
+        # The furthest: the frame on which a predecessor died is worked on again, so an edge that it had not reached
+        # misses nothing. Below the furthest, another frame's events would be taken for known ones.
         self._events_out.sequence = max((edge.journal.seen(self._events_out.key) for edge in edges), default=0)
 
     def state(self) -> tuple[str, str]:

@@ -126,7 +126,7 @@ def survey_source(options: CaptureOptions, folder: Path, seconds: float, opened:
         seconds: how long to read; a file ends sooner, after `CONTENT_S_MAX` of its own time.
         opened: called when it has answered.
     Raises:
-        SourceError: it cannot be opened or read, or sends no picture; says what, why and the cure, without secrets.
+        SourceError: it cannot be opened or read, or sends no picture; says what, why and what to do, without secrets.
     """
     begun_s = time.monotonic()
     path = source_path(options.source, folder)

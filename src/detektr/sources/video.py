@@ -36,7 +36,7 @@ class VideoSource:
     pictures come as they are stored, both fields woven into one.
 
     Raises:
-        SourceError: it cannot be opened; says what, why and the cure, without secrets.
+        SourceError: it cannot be opened; says what, why and what to do, without secrets.
     """
 
     is_live = False
