@@ -124,7 +124,7 @@ class Frames:
         Raises:
             StopIteration: the producer has ended, or this was closed.
             TimeoutError: no frame came within `wait_s`; says why.
-            RefusedError: the node gives no frames, or has no room for one more consumer; or this process was forked from
+            RefusedError: the node gives no frames, or has no room for another; or this process was forked from
                 the one that attached, which alone has the frames.
         """
         self._refuse_child()

@@ -84,9 +84,7 @@ EDGE_WORD_ANNOUNCED: Final = EDGE_WORD_REPLICAS + REPLICA_WORDS * EDGE_REPLICAS_
 ANNOUNCED_WORDS: Final = 64
 ANNOUNCED_LAST_TAG: Final = 0  # delivery tag of the last lease that was announced to the replica
 ANNOUNCED_BASE_TAG: Final = 1  # ... of the last one before it attached; leases up to it were settled then
-ANNOUNCED_CELLS: Final = (
-    2  # cells of the latest leases, by delivery tag; a reader further behind searches all cells
-)
+ANNOUNCED_CELLS: Final = 2  # cells of the latest leases, by delivery tag; a reader further behind searches all cells
 ANNOUNCED_ROOM = ANNOUNCED_WORDS - ANNOUNCED_CELLS  # not Final: a test makes it less
 EDGE_WORD_FIRST_CELL: Final = EDGE_WORD_ANNOUNCED + ANNOUNCED_WORDS * EDGE_REPLICAS_MAX
 
@@ -113,7 +111,7 @@ NOTIFY_NONE: Final = 0  # no consumer: the producer looks at its tick
 NOTIFY_SHORT: Final = 1  # a consumer that runs short of work
 NOTIFY_EACH: Final = 2  # each consumer, for each lease: the producer can do nothing until then
 
-# status block: one process of a node -----------------------------------------------------------------------------------
+# status block: one process of a node --------------------------------------------------------------------------------
 STATUS_MAGIC: Final = 0x746174732E6B7464  # "dtk.stat"
 STATUS_WORD_MAGIC: Final = 0
 STATUS_WORD_VERSION: Final = 1
@@ -158,7 +156,7 @@ STATUS_WORD_MODE: Final = STATUS_WORD_WHY + STATUS_WHY_BYTES_MAX // WORD_BYTES
 STATUS_MODE_BYTES_MAX: Final = 256
 STATUS_WORDS: Final = STATUS_WORD_MODE + STATUS_MODE_BYTES_MAX // WORD_BYTES
 
-# completion queue: leases that one consumer process has completed on one edge --------------------------------------------------------------
+# completion queue: leases that one consumer process has completed on one edge ---------------------------------------
 COMPLETION_MAGIC: Final = 0x706D6F632E6B7464  # "dtk.comp"
 COMPLETION_WORD_MAGIC: Final = 0
 COMPLETION_WORD_VERSION: Final = 1

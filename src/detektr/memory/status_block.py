@@ -187,7 +187,7 @@ class StatusBlock:
         self.words[layout.STATUS_WORD_CORRUPT] = corrupt
         self.words[layout.STATUS_WORD_STALE] = stale
 
-    # -- of a capture: the values that its successor continues ---------------------------------------------------------
+    # -- of a capture: the values that its successor continues -------------------------------------------------------
 
     def take_run(self) -> int:
         """Return the number of this node's run, drawn by the first process of it."""

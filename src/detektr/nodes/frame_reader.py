@@ -16,8 +16,7 @@ from detektr.memory.run_folder import RunFolder
 
 
 class FrameReader:
-    """Opens the frames of leases. Each ring that was read from stays mapped, until its owner has removed it.
-    """
+    """Opens the frames of leases. Each ring that was read from stays mapped, until its owner has removed it."""
 
     def __init__(self, folder: RunFolder) -> None:
         """Map nothing yet."""

@@ -47,7 +47,7 @@ class PipelineCollector(Collector):
         pipeline: str,
         supervision: Callable[[], Mapping[str, NodeSupervision]] = dict,
     ) -> None:
-        """Take the functions to ask at each scrape; `supervision` is by node, and may leave out nodes that it does not know."""
+        """Take the functions to ask at each scrape; `supervision` is by node, and may leave out unknown nodes."""
         self._read = read
         self._pipeline = pipeline
         self._supervision = supervision

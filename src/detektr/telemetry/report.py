@@ -34,7 +34,7 @@ def has_reached(edges: Iterable[EdgeLedger]) -> bool:
 
 
 def final_words(edges: Iterable[EdgeLedger]) -> list[str]:
-    """Return what a run failed to deliver, although its ledger adds up: a line for each edge that gave up frames, or for all."""
+    """Return a line for each edge that gave frames up though its ledger adds up, or one line for all."""
     whole = merge(edges)
     lines = []
     for edge in whole:
