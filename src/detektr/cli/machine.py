@@ -1,4 +1,4 @@
-"""`detektr probe`, `new`, `list`, `shm ...`: what a source is, what can be used, what lies in shared memory."""
+"""`detektr probe`, `new`, `list`, `shm ...`: commands about the machine, without a pipeline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pipeline file may say: values in, options and all faults at once out."""
+"""Checks the values of a pipeline file, and returns options, or all faults at once."""
 
 from __future__ import annotations
 

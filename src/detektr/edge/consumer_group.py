@@ -1,4 +1,4 @@
-"""The replicas that read one edge: who is attached, who has credit, and whose turn it is. Pure: time comes in."""
+"""The replicas of one edge: which are attached and have credit, and which one is next. Pure: time comes in."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class JournalReader:
             entry: the session's, see `entry_of`.
             session: whose leases.
             after: delivery tag of the last one that is known.
-            last: running number of the last one that is wanted: `granted`.
+            last: delivery tag of the last one that is wanted, see `last_tag`.
         """
         words, at = self._words, EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS
         leases = []

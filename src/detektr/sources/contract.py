@@ -1,4 +1,4 @@
-"""What a capture sees of a source: pictures one after the other, each able to write itself into a slot."""
+"""The contract between a capture and a source: pictures, one by one, each able to write itself into a slot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What FFmpeg is told to open, with which options; and what its errors mean, in words and as a state."""
+"""Opens inputs of FFmpeg with the right options, and turns its errors into words and a state."""
 
 from __future__ import annotations
 

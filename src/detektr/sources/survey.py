@@ -1,4 +1,4 @@
-"""What a source is and what it sends, measured by reading it for a while; for `detektr probe`."""
+"""Measures a source by reading it for a while, for `detektr probe`."""
 
 from __future__ import annotations
 

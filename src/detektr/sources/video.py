@@ -1,4 +1,4 @@
-"""Pictures out of files and FFmpeg's lavfi graphs: what waits for us, may end, and can be read again."""
+"""Video files and FFmpeg's lavfi graphs: sources that wait for us, may end, and can be read again."""
 
 from __future__ import annotations
 
