@@ -43,7 +43,7 @@ def attach(
 ) -> Frames:
     """Read a running pipeline's frames: `with detektr.attach("demo/buffer") as frames: for frame in frames: ...`.
 
-    Each frame is held for the loop's body and given back when the next one is asked for or the loop is left: copy what
+    Each frame is held for the loop's body and released when the next one is asked for or the loop is left: copy what
     you keep. The loop ends when the producer has ended; while it is not there (yet), or away, the loop waits.
 
     Args:
@@ -97,7 +97,7 @@ class Frames:
         self.refused = 0
         """Frames that were overwritten, or whose lease was over, while the loop's body worked on them."""
         self.delivered = 0
-        """Frames that were given back whole."""
+        """Frames that were released and had not been overwritten."""
         self._folder, self._node = RunFolder(pipeline), node
         self._name, self._window, self._when_full, self._wait_s = name, window, when_full, wait_s
         self._attachment: _Attachment | None = None
