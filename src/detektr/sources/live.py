@@ -1,4 +1,4 @@
-"""Pictures of cameras and streams: what never waits for FFmpeg, and knows at any moment how old its last picture is."""
+"""Live sources (cameras, streams): never wait for FFmpeg, and know at any moment how old their last picture is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a source is and what it sends, measured by reading it for a while; for `detektr probe`."""
+"""Measures a source by reading it for a while, for `detektr probe`."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def survey_source(options: CaptureOptions, folder: Path, seconds: float, opened:
         seconds: how long to read; a file ends sooner, after `CONTENT_S_MAX` of its own time.
         opened: called when it has answered.
     Raises:
-        SourceError: it cannot be opened or read, or sends no picture; says what, why and the cure, without secrets.
+        SourceError: it cannot be opened or read, or sends no picture; says what, why and what to do, without secrets.
     """
     begun_s = time.monotonic()
     path = source_path(options.source, folder)

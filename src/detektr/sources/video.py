@@ -1,4 +1,4 @@
-"""Pictures out of files and FFmpeg's lavfi graphs: what waits for us, may end, and can be read again."""
+"""Video files and FFmpeg's lavfi graphs: sources that wait for us, may end, and can be read again."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class VideoSource:
     pictures come as they are stored, both fields woven into one.
 
     Raises:
-        SourceError: it cannot be opened; says what, why and the cure, without secrets.
+        SourceError: it cannot be opened; says what, why and what to do, without secrets.
     """
 
     is_live = False

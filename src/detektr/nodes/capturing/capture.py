@@ -1,4 +1,4 @@
-"""A capture: a thread reads the source and fills slots of a ring, the loop announces them and takes them back."""
+"""A capture: its thread writes the source's pictures into slots of a ring; its loop offers them and frees slots."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from detektr.options import SECOND_NS, CaptureOptions, WhenFull
 from detektr.process.user_boundary import flush_files
 from detektr.source_uri import is_live
 
-TELLING_S = 0.5  # before the drain's time is over it is said that the user's code has not come to its end
-LAST_PICTURE_S = 1.0  # for the copy of one picture, at the very end of a drain
-THREAD_END_S = 2.0  # for the source to let go of the thread
+TELLING_S = 0.5  # so long before the drain timeout, we log that the user's code has not ended
+LAST_PICTURE_S = 1.0  # at the very end of a drain, for the copy of one picture
+THREAD_END_S = 2.0  # for the thread to leave the source
 _log = logging.getLogger(__name__)
 
 
 class CaptureNode(Node[CaptureOptions]):
-    """The writer of a camera's rings, one epoch after the other."""
+    """One camera or file, and its rings, one for each epoch."""
 
     kind: ClassVar[str] = "capture"
 
     def __init__(self, spec: NodeSpec[CaptureOptions], control: ControlLine | None = None) -> None:
-        """See `Node`; a run's number and its sequences go on where a dead predecessor left them."""
+        """See `Node`; the run's number and the sequences go on where a dead predecessor stopped."""
         super().__init__(spec, control)
         run = self.status_block.take_run()
         self._key = stream_key(spec.node, run)
@@ -48,7 +48,7 @@ class CaptureNode(Node[CaptureOptions]):
         self._capture_thread = CaptureThread(self._reader, self._writer, self._queue, self)
 
     def producer(self) -> Producer:
-        """Return what we are to those who read from us; a camera waits for no ephemeral consumer, a file does."""
+        """Return how ephemeral consumers may read us; a camera never waits for one, a file does."""
         options = self.spec.options
         policy: WhenFull = "drop-oldest" if is_live(options.source) else "block"
         return replace(
@@ -59,7 +59,7 @@ class CaptureNode(Node[CaptureOptions]):
         )
 
     def prepare(self) -> None:
-        """Adopt what a predecessor left, open the source and, unless it is live or gone on with, reserve its ring.
+        """Adopt a predecessor's edges and rings, open the source, and reserve a ring for a file read from its start.
 
         Raises:
             DetektrError: the source cannot be read, or there is no room for its ring.
@@ -67,7 +67,7 @@ class CaptureNode(Node[CaptureOptions]):
         super().prepare()
         self._adopt()
         self._capture_thread.start()
-        if not self._reader.is_live and not self._reader.begin_at:  # else a predecessor has read it
+        if not self._reader.is_live and not self._reader.begin_at:  # else a predecessor has read its first picture
             self._capture_thread.wait_first()
             if self._capture_thread.failure is not None:
                 raise self._capture_thread.failure
@@ -75,17 +75,17 @@ class CaptureNode(Node[CaptureOptions]):
                 raise RefusedError(f"source {self.spec.options.source!r} has no picture; name one that has")
 
     def run(self) -> None:
-        """Let the frames flow."""
+        """Let frames flow."""
         self._capture_thread.start_publishing()
         super().run()
         if self._capture_thread.failure is not None:
             raise self._capture_thread.failure
 
     def step(self, now_ns: int) -> bool:
-        """Offer what is published, as far as the edges have room."""
+        """Offer published frames, as long as the edges have room."""
         fanout, queue, rings = self.publisher.fanout, self._queue, self._writer.rings
         queue.want(is_wanted=bool(fanout.edges))
-        if self._is_policy_open and not self._reader.is_live:  # what was opened turned out to be a file, which waits
+        if self._is_policy_open and not self._reader.is_live:  # the source turned out to be a file
             self._is_policy_open = False
             self.publisher.settle_policy("block")
         moved = 0
@@ -105,7 +105,7 @@ class CaptureNode(Node[CaptureOptions]):
         return moved > 0
 
     def has_work(self) -> bool:
-        """Whether the thread has queued something while the loop went to sleep."""
+        """Whether the thread has queued frames while the loop went to sleep."""
         return self._queue.has_frames and self.publisher.fanout.has_room(0)
 
     def is_blocked(self) -> bool:
@@ -113,7 +113,7 @@ class CaptureNode(Node[CaptureOptions]):
         return self._queue.is_waiting
 
     def tick_ns(self) -> int:
-        """Return when to look next at what nobody rings for: also at the queue, which may hold several frames back."""
+        """Return when the next tick is due; earlier, if the queue holds frames back to offer several together."""
         tick_ns = super().tick_ns()
         return min(tick_ns, LONGEST_NS) if self._reader.is_batch and not self._capture_thread.is_finished else tick_ns
 
@@ -122,7 +122,7 @@ class CaptureNode(Node[CaptureOptions]):
         return self.is_stopping or self._capture_thread.is_finished
 
     def settle(self, names: list[tuple[int, int]]) -> None:
-        """Count what was offered and give slots back to the writer; a ring of a past epoch goes with its last frame."""
+        """Count the frames offered, and free slots; a ring of a past epoch is removed with its last frame."""
         if self._moved:
             self.status_block.add_captured(self._moved, time.time_ns())
         rings = self._writer.rings
@@ -135,7 +135,7 @@ class CaptureNode(Node[CaptureOptions]):
             self._queue.note_room()
 
     def state(self) -> tuple[str, str]:
-        """How the source is, and whether anybody reads."""
+        """Return the state of the source, and whether anybody reads."""
         trouble = self._reader.trouble
         if trouble is not None:
             return trouble
@@ -144,7 +144,7 @@ class CaptureNode(Node[CaptureOptions]):
         return "running", ""
 
     def stop(self, *, is_final: bool, within_ns: int | None = None) -> None:
-        """Read no more; what was published is still delivered."""
+        """Stop reading; published frames are still delivered."""
         self._capture_thread.stop()
         super().stop(is_final=is_final, within_ns=within_ns)
 
@@ -163,7 +163,7 @@ class CaptureNode(Node[CaptureOptions]):
         return self.try_end()
 
     def drop_rest(self, reason: str) -> int:
-        """Drop what is queued, what is in flight, and what was captured and never offered."""
+        """Drop all frames that are queued, in flight, or captured and never offered."""
         if not self._capture_thread.has_written(LAST_PICTURE_S):
             _log.warning("the source's memory did not answer in time; the picture that was copied from it is dropped")
         dropped = 0
@@ -173,7 +173,7 @@ class CaptureNode(Node[CaptureOptions]):
         return dropped + super().drop_rest(reason)
 
     def close_user_code(self) -> None:
-        """Stop the thread; what yields pictures in the user's code closes in it, before it ends."""
+        """Stop the thread; before it ends, it closes the user's code that yields pictures."""
         thread = self._capture_thread
         thread.stop()
         is_user_code, left_ns = self.spec.has_user_code, self.stop_deadline_ns - time.monotonic_ns()
@@ -187,7 +187,7 @@ class CaptureNode(Node[CaptureOptions]):
             flush_files()
 
     def _leave(self) -> None:
-        """Leave, and take the rings away unless a supervisor will."""
+        """Leave, and remove the rings unless a supervisor will."""
         self._writer.rings.close(unlink=self.control is None or self.control.is_cut)
         super()._leave()
 
@@ -196,13 +196,13 @@ class CaptureNode(Node[CaptureOptions]):
         self.status_block.set_rings(*self._writer.rings.totals())
 
     def _drop_old_rings(self) -> None:
-        """Let go of the rings of past epochs whose frames are all done."""
-        current = self._writer.epoch  # first: of those before it nothing more comes
+        """Remove the rings of past epochs in which no frame is needed."""
+        current = self._writer.epoch  # first: no more frames come from the epochs before it
         if self._writer.rings.drop_before(current, self._queue.epochs()):
             self._queue.announce_room()
 
     def _adopt(self) -> None:
-        """Keep the rings that hold frames still needed; count what was written and never announced."""
+        """Keep the rings with frames that are needed; count frames that were written and never announced."""
         fanout, rings = self.publisher.fanout, self._writer.rings
         fanout.catch_up()
         for edge in fanout.edges.values():

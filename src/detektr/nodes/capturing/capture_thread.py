@@ -17,26 +17,26 @@ from detektr.sources import Picture
 
 
 class EdgeOwner(Protocol):
-    """Whoever offers what is queued."""
+    """The owner of the edges, who offers the queued frames."""
 
     def serve(self) -> None:
-        """Offer it from this thread, if the loop sleeps; else the loop will."""
+        """Offer queued frames from this thread if the loop sleeps; else the loop offers them."""
 
     def wake(self) -> None:
         """Let the loop look at what has changed."""
 
 
 class CaptureThread:
-    """Reads one source into one writer's rings, and queues the frames; where there is no room, a file's wait."""
+    """Reads one source into one writer's rings, and queues the frames; a file waits for room."""
 
     def __init__(self, reader: SourceReader, writer: FrameWriter, queue: PublishQueue, edges: EdgeOwner) -> None:
         """Prepare; `start` begins to read, and `start_publishing` lets frames through."""
         self.failure: BaseException | None = None
-        """What ended it: of the source, or a defect of ours, here or in the edges."""
+        """The error that ended the thread: of the source, or a defect of ours, here or in the edges."""
         self.is_finished = False
         self._reader, self._writer, self._queue, self._edges = reader, writer, queue, edges
         self._running = threading.Thread(target=self._run, name="decoder", daemon=True)
-        self._writing = threading.Lock()  # whoever holds it writes a picture, or sees to it that none is written
+        self._writing = threading.Lock()  # held while a picture is written, or to make sure that none is
         self._has_first, self._may_publish = threading.Event(), threading.Event()
         self._has_begun = False  # to publish
 
@@ -45,28 +45,28 @@ class CaptureThread:
         self._running.start()
 
     def wait_first(self) -> None:
-        """Wait until a first picture has its ring, or waits for memory, or there will be none."""
+        """Wait until the first picture has a ring or waits for memory, or the source has ended."""
         self._has_first.wait()
 
     def start_publishing(self) -> None:
-        """Let frames through, the first picture's too."""
+        """Let frames flow, the first picture included."""
         self._may_publish.set()
 
     def stop(self) -> None:
-        """Read no more; what is queued stays, and one picture may still come (`has_written`)."""
+        """Stop reading; queued frames stay, and one more picture may be written (`has_written`)."""
         self._reader.stop()
         self._may_publish.set()
         self._queue.announce_room()
 
     def has_written(self, wait_s: float = 0.0) -> bool:
-        """After `stop`: whether the last picture is queued, which may be written still; waits for it so long."""
+        """After `stop`: wait so long for the picture that is being written; whether it is queued."""
         is_done = self._writing.acquire(timeout=wait_s)
         if is_done:
             self._writing.release()
         return is_done
 
     def join(self, wait_s: float) -> bool:
-        """After `stop`: wait so long for the thread to end; whether it has, or never began."""
+        """After `stop`: wait so long for the thread to end; True: it has, or never began."""
         if self._running.is_alive():
             self._running.join(wait_s)
         return not self._running.is_alive()
@@ -116,7 +116,7 @@ class CaptureThread:
         slot = writer.try_claim() if queue.has_room else None
         if slot is not None:
             return slot
-        queue.start_waiting()  # first: who makes room from now on says so
+        queue.start_waiting()  # first: from now on, making room is signalled
         while not self._reader.is_stopped:
             queue.forget_room()
             if queue.has_room:

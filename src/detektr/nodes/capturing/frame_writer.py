@@ -1,8 +1,8 @@
-"""Frames of one node, written into rings of shared memory: each gets its number, its slot, and what is announced of it.
+"""Writes a node's pictures into rings of shared memory: each frame gets a number, a slot and a descriptor.
 
-A ring holds pictures of one size, format and time base: an epoch. Other pictures begin another one, and the old ring
-stays until the last of its frames is done with. A `FrameWriter` belongs to the one thread that writes; its `rings` tell
-which slots are still needed, and belong to whoever owns the node's edges.
+A ring holds pictures of one size, format and time base: an epoch. Pictures of another kind begin the next epoch, and
+the old ring stays until its last frame is settled. A `FrameWriter` belongs to the one thread that writes. Its `rings`
+know which slots are still needed; they belong to the thread that owns the node's edges.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import StatusBlock
 from detektr.picture import WritablePicture
 
-UNMAPPED_WITHIN_S = 3.0  # readers look so often whether a ring that they have mapped is gone
+UNMAPPED_WITHIN_S = 3.0  # within this time, readers notice that a ring is gone and unmap it
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class WrittenFrame:
-    """One frame that has its number; without a payload: so many `frames` for which there was no slot."""
+    """A numbered frame; without a payload: so many `frames` for which there was no slot."""
 
     sequence: int
-    """Of the last one, where there are several."""
+    """If there are several: the last one's."""
     epoch: int
     slot: int
     captured_ns: int
@@ -40,7 +40,7 @@ class WrittenFrame:
 
 
 class FrameWriter:
-    """Numbers the frames of one node, and writes them into slots. Numbers go on where a dead predecessor left them."""
+    """Numbers the frames of one node, and writes them into slots; it goes on where a dead predecessor stopped."""
 
     def __init__(
         self, node: str, camera: str, run_id: int, slots: int, folder: RunFolder, status_block: StatusBlock
@@ -64,11 +64,11 @@ class FrameWriter:
         self._packer: DescriptorPacker | None = None  # of the ring
         self._views: dict[int, npt.NDArray[np.uint8]] = {}  # of the ring's slots
         self._is_short = False  # an epoch has begun, and there was no room for its ring yet
-        self._only_ring_since_s = 0.0  # since when no older ring stands in its way
+        self._only_ring_since_s = 0.0  # since when no older ring takes the memory for it
 
     @property
     def epoch(self) -> int:
-        """Number of the newest epoch; nothing more comes into the rings of those before it."""
+        """Number of the newest epoch; no more frames are written into older rings."""
         return self._status_block.epoch
 
     def fits(self, picture: WritablePicture) -> bool:
@@ -77,7 +77,7 @@ class FrameWriter:
         return ring is not None and (ring.facts.picture, ring.facts.time_base) == (picture.layout, picture.time_base)
 
     def end_epoch(self) -> None:
-        """Let the next picture begin another epoch, also where it is of the same kind."""
+        """Let the next picture begin another epoch, even if it is of the same kind."""
         self._ring = None
 
     def try_begin_epoch(self, picture: WritablePicture) -> bool:
@@ -87,7 +87,7 @@ class FrameWriter:
             NoRoomError: there is no room although no older ring takes any.
         """
         if not self._is_short:
-            # First, so that the edges' owner knows that nothing more comes into the old ring.
+            # First, so that the edges' owner knows that the old ring gets no more frames.
             self._status_block.begin_epoch()
             self._ring = None
             self._views.clear()
@@ -119,7 +119,7 @@ class FrameWriter:
         return None if self._ring is None else self._ring.try_claim()
 
     def write(self, picture: WritablePicture, slot: int | None, now_ns: int) -> WrittenFrame:
-        """Give a picture its number, write it into a claimed slot, and publish that; without one it has only a number.
+        """Number a picture, write it into a claimed slot, and publish the slot; without a slot, only number it.
 
         Args:
             picture: of the kind that the current ring holds.
@@ -134,7 +134,7 @@ class FrameWriter:
             view = self._views.get(slot)
             if view is None:
                 view = self._views[slot] = np.frombuffer(ring.memory(slot), np.uint8)
-            # All that can be done before the copy is: it empties the caches, and somebody waits for what comes after.
+            # Do all that is possible before the copy: it empties the caches, and consumers wait for the steps after it.
             payload = packer.pack(slot, ring.generation(slot), sequence, captured_ns, utc_ns, picture.pts)
             picture.write(view)
             ring.publish(slot, sequence)
@@ -173,13 +173,13 @@ class RingTable:
         return ring
 
     def hold(self, sequence: int, epoch: int, slot: int) -> None:
-        """Keep a frame's slot, which may be one of a predecessor's, until `release`."""
+        """Keep a frame's slot, perhaps in a predecessor's ring, until `release`."""
         if sequence not in self._places:
             self._places[sequence] = epoch, slot
             self._needed[epoch] = self._needed.get(epoch, 0) + 1
 
     def release(self, sequence: int) -> None:
-        """Give a frame's slot back to the writer; a predecessor's ring goes with the last frame in it."""
+        """Free a frame's slot; a predecessor's ring is removed with the last frame in it."""
         place = self._places.pop(sequence, None)
         if place is None:
             return
@@ -192,7 +192,7 @@ class RingTable:
             self._folder.ring(self._node, epoch).unlink(missing_ok=True)
 
     def release_slot(self, epoch: int, slot: int) -> None:
-        """Give back the slot of a frame that is not held."""
+        """Free the slot of a frame that is not held."""
         self._rings[epoch].release(slot)
 
     def has_only(self, epoch: int) -> bool:
@@ -227,7 +227,7 @@ class RingTable:
         return slots, free, sum([ring.nbytes for ring in rings])
 
     def close(self, *, unlink: bool) -> None:
-        """Unmap the rings; with `unlink` the names of all rings of the node go too."""
+        """Unmap the rings; with `unlink`, remove the names of all rings of the node too."""
         for ring in self._rings.values():
             ring.close(unlink=unlink)
         if unlink:

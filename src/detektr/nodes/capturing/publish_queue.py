@@ -1,7 +1,7 @@
-"""Frames on their way from the thread that writes them to whoever owns the edges, and word of room on its way back.
+"""The queue between the thread that writes frames and the owner of the edges; it also tells the thread of room.
 
-One thread puts frames in. Whoever owns the node's edges takes them out, oldest first. It may take them late: what is
-put in without a slot grows no longer than one entry, and what has a slot is as much as there is `has_room` for.
+One thread puts frames in; the owner of the node's edges takes them out, oldest first, perhaps late. The queue stays
+short: `has_room` limits the frames with a slot, and consecutive frames without one share an entry.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import replace
 
 from detektr.nodes.capturing.frame_writer import WrittenFrame
 
-PENDING_MAX = 4  # put in and not yet taken; the ring has as many slots to spare
-TOGETHER = 8  # so many of a file at full speed are offered at once (0018), unless they take longer than this ...
+PENDING_MAX = 4  # frames in the queue; the ring has as many slots to spare
+TOGETHER = 8  # a file at full speed is offered so many frames at once (0018), unless they take longer than this ...
 TOGETHER_NS = 50_000_000
-LONGEST_NS = 100_000_000  # ... or the file pauses: none waits for longer
+LONGEST_NS = 100_000_000  # ... or the file pauses: no frame waits longer than this
 ROOM_CHECK_S = 0.2
 
 
@@ -23,9 +23,9 @@ class PublishQueue:
     """Bounded and ordered. Each method says which side calls it."""
 
     def __init__(self) -> None:
-        """Begin empty, for a source of which each frame is offered at once, and with nobody to offer it to."""
+        """Begin empty, without batches and without readers."""
         self.is_wanted = False
-        """For the writing side: whether anybody reads what would be put in."""
+        """For the writing side: whether anybody reads the frames."""
         self.is_waiting = False
         """For the taking side: whether the writing side waits for room."""
         self._frames: deque[WrittenFrame] = deque()
@@ -38,7 +38,7 @@ class PublishQueue:
     # -- the side that writes ---------------------------------------------------------------------------------------
 
     def begin(self, *, is_batch: bool) -> None:
-        """Take frames of a source that was just opened; of a batch, several are offered at a time."""
+        """Take frames of a newly opened source; with `is_batch`, several are offered at a time."""
         self._is_batch = is_batch
         self._pending_max = TOGETHER if is_batch else PENDING_MAX
 
@@ -48,7 +48,7 @@ class PublishQueue:
         return len(self._frames) < self._pending_max
 
     def put(self, frame: WrittenFrame, now_ns: int) -> bool:
-        """Put a frame in; whether what is here is to be offered now, rather than with those that follow."""
+        """Put a frame in; whether to offer the queue now, instead of together with the next frames."""
         if frame.payload:
             self._frames.append(frame)
         else:
@@ -59,30 +59,30 @@ class PublishQueue:
         return True
 
     def start_waiting(self) -> None:
-        """Say that room is waited for; whoever makes some from now on says so."""
+        """Note that the writer waits for room; from now on, making room is signalled."""
         self.is_waiting = True
 
     def forget_room(self) -> None:
-        """Forget what room was made up to now: it is about to be looked for."""
+        """Forget signals of room up to now: the writer is about to look for itself."""
         self._room.clear()
 
     def wait_room(self) -> None:
-        """Wait until room is made, for a moment at most: a slot may come back without a word."""
+        """Wait until room is made, but not long: a slot may become free without a signal."""
         self._room.wait(ROOM_CHECK_S)
 
     def end_waiting(self) -> None:
-        """Say that room is no longer waited for."""
+        """Note that the writer no longer waits for room."""
         self.is_waiting = False
 
     # -- the side that owns the edges -------------------------------------------------------------------------------
 
     def want(self, *, is_wanted: bool) -> None:
-        """Say whether anybody reads: a live source's pictures are not even written otherwise."""
+        """Say whether anybody reads; if not, a live source's pictures are not even written."""
         self.is_wanted = is_wanted
 
     @property
     def has_frames(self) -> bool:
-        """Whether something is there to be taken."""
+        """Whether there is a frame to take."""
         return bool(self._frames) or self._put_back is not None
 
     def take(self) -> WrittenFrame | None:
@@ -96,29 +96,29 @@ class PublishQueue:
             return self._frames.popleft()
 
     def put_back(self, frame: WrittenFrame) -> None:
-        """Take nothing after all: this frame, which was taken last, is the oldest again, and takes no room."""
+        """Put back the frame that was taken last: it is the oldest again, and counts against no limit."""
         self._put_back = frame
 
     def epochs(self) -> set[int]:
-        """Return the epochs of what is here."""
+        """Return the epochs of the frames in the queue."""
         with self._order:
-            frames = self._frames.copy()  # at one stroke: whoever puts more in does not wait for us
+            frames = self._frames.copy()  # one atomic copy: the writer does not wait for us
         epochs = {frame.epoch for frame in frames}
         if self._put_back is not None:
             epochs.add(self._put_back.epoch)
         return epochs
 
     def note_room(self) -> None:
-        """Say that a slot has become free, or that a frame was taken, if that is waited for."""
+        """Signal that a slot has become free or a frame was taken, if the writer waits for room."""
         if self.is_waiting:
             self._room.set()
 
     def announce_room(self) -> None:
-        """Say that there is memory for another ring, or that nothing is to be waited for any more."""
+        """Signal that there is memory for another ring, or that the writer must not wait any more."""
         self._room.set()
 
     def _put_without_slot(self, frame: WrittenFrame) -> None:
-        """Count it in with those before it that have no slot either, however long nobody takes them."""
+        """Add a frame without a slot to the entry of such frames before it."""
         with self._order:
             last = self._frames[-1] if self._frames else None
             if last is not None and not last.payload:

@@ -1,6 +1,6 @@
-"""The pictures of one source, one after the other; a live source that is lost is opened again and again.
+"""Reads the pictures of one source, one after the other; a live source that is lost is opened again and again.
 
-It belongs to the thread that reads, which may wait here for FFmpeg for seconds; others `stop` it and ask how it is.
+The reader belongs to one thread, which may wait in FFmpeg for seconds; other threads `stop` it and read its state.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from detektr.source_uri import is_live
 from detektr.sources import Picture, Source, open_source, source_number
 from detektr.sources.transport.reconnect import Reconnect
 
-NOTE_NS = 100_000_000  # how often the status block is told how the source is read, and what was left out of it
+NOTE_NS = 100_000_000  # how often the status block gets the mode of reading and the counts of pictures left out
 _log = logging.getLogger(__name__)
 
 
 class SourceReader:
-    """Opens one source, reads it to its end, or for ever where it is live, and says in the status block how it is."""
+    """Opens one source, reads it to its end (a live one for ever), and writes its state into the status block."""
 
     def __init__(
         self, options: CaptureOptions, folder: Path, status_block: StatusBlock, reconnect: Reconnect | None = None
@@ -33,20 +33,20 @@ class SourceReader:
         """Prepare; nothing is opened yet.
 
         Args:
-            options: which source, and how it is read.
-            folder: where a relative path is looked for.
-            status_block: is told how the source is read, how often it was lost, and what was left out of it.
+            options: the source, and how to read it.
+            folder: base of a relative path.
+            status_block: gets the mode of reading, and counts of losses and of pictures left out.
             reconnect: the pauses before a live source is opened again.
         """
         self.is_live = is_live(options.source)
         self.is_batch = False
-        """Whether nobody waits for any one of its pictures, only for all of them; known once it is open."""
+        """Whether its frames may be offered in batches; known once it is open."""
         self.trouble: tuple[str, str] | None = ("connecting", "opening") if self.is_live else None
-        """State and why; None: pictures come."""
+        """State, and why; None: pictures come."""
         self._options, self._folder, self._status_block = options, folder, status_block
         self._source_number = source_number(options, folder)
         self.begin_at = status_block.round_frames(self._source_number)
-        """Pictures of a file that a predecessor has published: it is gone on with behind them."""
+        """Pictures of a file that a predecessor has published; reading goes on after them."""
         if self.begin_at:
             _log.info("going on behind the %d pictures that were captured before", self.begin_at)
         self._reconnect = reconnect or Reconnect()
@@ -87,7 +87,7 @@ class SourceReader:
         return False
 
     def read(self) -> Picture | None:
-        """Wait for the next picture, which is good until the next call; None: the source is open no longer.
+        """Wait for the next picture, which is valid until the next call; None: the source is no longer open.
 
         Raises:
             SourceError: reading failed, and the source is not live.
@@ -125,13 +125,13 @@ class SourceReader:
         source = self._source
         if source is None:
             return
-        self._pictures = iter(())  # what yields them ends now, if it has not
+        self._pictures = iter(())  # a generator that yields pictures ends now, at the latest
         self._note()
         self._source = None
         source.close()
 
     def stop(self) -> None:
-        """Read no more, from any thread: who waits for a picture waits no longer, or only for that one."""
+        """Stop reading, from any thread: a reader that waits for a picture stops waiting, or gets this last one."""
         self._is_stopped.set()
         source = self._source  # read once: the thread takes it away
         if source is not None:
@@ -147,7 +147,7 @@ class SourceReader:
         self._pictures = source.pictures()
 
     def _is_recording_now(self) -> bool:
-        """Take note of what is known for sure only once pictures come: what a URL names may be a file.
+        """Note the properties that are certain only once pictures come: a URL may turn out to name a file.
 
         Returns:
             True: it was live, and its last pictures were shown as they came. They are not shown again.
@@ -176,7 +176,7 @@ class SourceReader:
         self._is_stopped.wait(pause_s)
 
     def _note(self) -> None:
-        """Tell the status block how the source is read, and what was left out of it."""
+        """Write the mode of reading and the counts of pictures left out into the status block."""
         source, status_block = self._source, self._status_block
         if source is None:
             return

@@ -1,4 +1,4 @@
-"""Events on their way to sinks: what a processor returned about a frame, packed and numbered."""
+"""Events on their way to sinks: checks, packs and numbers the values that a processor returns for a frame."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class EventStream:
         return as_plain(value)
 
     def pack(self, frame: Frame, result: object) -> list[bytes]:
-        """Return what a processor gave for a frame as packed events.
+        """Return a processor's result for a frame as packed events.
 
         Args:
-            frame: what it is about.
+            frame: the frame that the result is about.
             result: a dict, or a list of dicts, whose keys are text or numbers. Values are text, numbers, truth values,
                 None, bytes, lists and dicts. What else becomes plain: see `as_plain`.
         Raises:
@@ -106,14 +106,14 @@ def _named(result: object, event: object) -> str:
 
 
 def _check_keys(pairs: list[tuple[object, object]]) -> None:
-    """Refuse keys that JSON and most languages have no word for; msgpack would pack them."""
+    """Refuse keys that JSON and most languages do not have; msgpack would pack them."""
     for key, _ in pairs:
         if not isinstance(key, str | int | float | None):
             raise TypeError(f"keys are text or numbers; {key!r:.60} is a {type(key).__name__}: turn it into text")
 
 
 def as_plain(value: object) -> Any:
-    """Return what stands in an event for a value that JSON has no word for.
+    """Return the value that replaces, in an event, one that JSON does not have.
 
     Times and dates become ISO 8601 text, a time span its seconds, paths, UUIDs, decimals and fractions their exact
     text, an enum's member its value, numpy scalars and arrays numbers and lists, sets sorted lists, mappings dicts.

@@ -1,4 +1,4 @@
-"""From a lease to the frame that it is about: a view of the slot, checked before and after the work."""
+"""Opens the frame of a lease: a view of its slot in the ring, checked before and after the work."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ from detektr.memory.run_folder import RunFolder
 
 
 class FrameReader:
-    """From a lease to the frame it is about, with the checks before and after.
-
-    The rings that frames were read from lately stay mapped, once each; those whose owner has left are let go.
-    """
+    """Opens the frames of leases. Each ring that was read from stays mapped, until its owner has removed it."""
 
     def __init__(self, folder: RunFolder) -> None:
         """Map nothing yet."""
@@ -46,7 +43,7 @@ class FrameReader:
         return frame, functools.partial(ring.holds, slot, generation)
 
     def drop_gone(self) -> None:
-        """Unmap the rings that are gone, as their memory is nobody else's until then; with no frame open."""
+        """Unmap rings that their owner has removed: only that frees their memory. No frame may be open."""
         for key, (ring, slots) in list(self._rings.items()):
             if ring.is_unlinked:
                 slots.clear()  # each holds the mapping
@@ -61,10 +58,10 @@ class FrameReader:
         self._rings.clear()
 
     def _open_ring(self, node: str, run: int, epoch: int) -> tuple[RingReader, dict[int, UInt8Array]]:
-        """Map the ring of one epoch of a capture; beside it the slots of it that were looked at so far, as arrays.
+        """Map the ring of one epoch of a capture; returns it with its slots that were read so far, as arrays.
 
         Raises:
-            OverwrittenError: there is none: its capture began anew.
+            OverwrittenError: the ring is gone, as its capture has begun another.
         """
         ring = open_ring(self._folder.ring(node, epoch))
         if ring is not None and ring.facts.run != run:

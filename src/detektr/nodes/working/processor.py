@@ -1,4 +1,4 @@
-"""A processor: the user's code on each frame, in place, and its events to whoever reads them."""
+"""A processor runs the user's code on each frame, in place, and offers its events to sinks."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from detektr.nodes.working.frame_reader import FrameReader
 from detektr.nodes.working.worker import WorkerNode
 from detektr.options import ProcessorOptions
 
-ALIVE_EVERY_NS = 10_000_000  # at most so often it is said that we live, however short a frame's time is
-EPHEMERAL_EVENTS = 1024  # kept for guests: a few MiB, and only once one comes
+ALIVE_EVERY_NS = 10_000_000  # signs of life are sent at most this often, however short the time-out of a frame
+EPHEMERAL_EVENTS = 1024  # for ephemeral consumers: a few MiB, taken when one attaches
 
 
 class ProcessorNode(WorkerNode[ProcessorOptions]):
@@ -34,13 +34,13 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         """See `Node`."""
         super().__init__(spec, control)
         self._frames = FrameReader(self.folder)
-        self._unsent: deque[bytes] = deque()  # of the frame worked on last, that wait for room
-        self._emitting: tuple[Lease, EdgeSubscriber] | None = None  # whose they are: it is held until they are out
+        self._unsent: deque[bytes] = deque()  # events of the last frame that wait for room
+        self._emitting: tuple[Lease, EdgeSubscriber] | None = None  # the last frame, held until its events are out
         self._alive_every_ns = max(ALIVE_EVERY_NS, min(TICK_NS, spec.options.timeout_ns // 4))
         self._alive_ns = 0
 
     def producer(self) -> Producer:
-        """Return what we are to those who read our events."""
+        """Return how ephemeral consumers may read our events."""
         options = self.spec.options
         return replace(
             super().producer(),
@@ -51,37 +51,37 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         )
 
     def prepare(self) -> None:
-        """Import the user's code, and go on counting events where a predecessor left off."""
+        """Import the user's code, and number events on from where a predecessor stopped."""
         super().prepare()
         run = self.status_block.take_run()
         edges = self.publisher.fanout.edges.values()
         # An edge that was adopted has the room of its predecessor's `event_bytes`.
         room = min((edge.journal.payload_bytes_max for edge in edges), default=self.publisher.producer.payload_bytes)
         self._events_out = EventStream(self.spec.node, self.spec.replica, run, room)
-        # The furthest: the frame that a predecessor died on is worked on again, so an edge that it did not come to
-        # misses nothing; below the furthest, another frame's events would be taken for ones that are known.
+        # The furthest: the frame on which a predecessor died is worked on again, so an edge that it had not reached
+        # misses nothing. Below the furthest, another frame's events would be taken for known ones.
         self._events_out.sequence = max((edge.journal.seen(self._events_out.key) for edge in edges), default=0)
 
     def state(self) -> tuple[str, str]:
-        """How the node is, and why; asked at each tick, which is when rings that are gone are let go too."""
+        """Return the node's state, and why. Asked at each tick, so rings that are gone are unmapped here too."""
         self._frames.drop_gone()
         return super().state()
 
     def step(self, now_ns: int) -> bool:
-        """Offer the events that waited for room, then work on what is there."""
+        """Offer events that wait for room, then work on leases."""
         has_emitted = bool(self._unsent) and self._emit()
         if not self.may_work() and now_ns - self._alive_ns > self._alive_every_ns:
             self._alive_ns = now_ns
-            for subscriber in self.subscribers:  # it is not for want of progress of ours that its leases last
+            for subscriber in self.subscribers:  # a lack of room, not of progress, keeps our leases
                 subscriber.note_alive()
         return super().step(now_ns) or has_emitted
 
     def tick_ns(self) -> int:
-        """Return when to look next: often enough to say in time that we live."""
+        """Return when to look next: often enough to send a sign of life in time."""
         return min(super().tick_ns(), self._alive_every_ns)
 
     def has_work(self) -> bool:
-        """Whether leases wait to be worked on, or events for room that there is by now."""
+        """Whether leases wait to be worked on, or there is room by now for events that wait."""
         return self._has_room() if self._unsent else super().has_work()
 
     def may_work(self) -> bool:
@@ -89,7 +89,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         return not self._unsent and self._has_room()
 
     def is_done(self) -> bool:
-        """Not before the last frame's events are out."""
+        """See `Node`; but not before the last frame's events are out."""
         return not self._unsent and super().is_done()
 
     def describe(self, lease: Lease) -> str:
@@ -97,7 +97,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         return unpack_descriptor(lease.payload).id
 
     def work(self, lease: Lease, subscriber: EdgeSubscriber) -> None:
-        """Let the user's code see the frame; its events are offered only if the frame was what it was to the end."""
+        """Run the user's code on the frame; offer its events only if the slot still holds the frame afterwards."""
         frame, is_intact = self._frames.open(lease)
         try:
             result = self._call(frame)
@@ -111,7 +111,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         self._unsent.extend(packed)
 
     def hand_on(self, lease: Lease, subscriber: EdgeSubscriber) -> None:
-        """Offer the frame's events, and give it back when all are out."""
+        """Offer the frame's events, and release the frame when all are out."""
         self._emitting = lease, subscriber
         self._emit()
 
@@ -120,13 +120,13 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         return not fanout.edges or fanout.has_room(0)
 
     def _emit(self) -> bool:
-        """Offer the last frame's events as far as there is room, and give it back when all are out; False: no room."""
+        """Offer the last frame's events while there is room; release the frame when all are out; False: no room."""
         assert self._emitting is not None
         (lease, subscriber), stream, unsent = self._emitting, self._events_out, self._unsent
         has_moved = False
         while unsent and self._has_room():
             has_moved = True
-            if not subscriber.still_holds(lease):  # another attempt gives all of them
+            if not subscriber.still_holds(lease):  # another attempt emits all of them
                 unsent.clear()
                 self.status_block.count_refused()
                 subscriber.let_go(lease)
@@ -142,7 +142,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         return identify_event(payload)
 
     def save_dead_letter(self, payload: bytes, why: str) -> str:
-        """Keep an event that its sink could not take."""
+        """Save an event that its sink could not take."""
         return save_event(self.spec.pipeline, self.status_block.path.stem, unpack_event(payload), why)
 
     def died(self, why: str) -> None:

@@ -1,4 +1,4 @@
-"""A sink: takes the events of processors, one at a time, each once its write has returned."""
+"""A sink takes the events of processors, one at a time; an event is delivered once the user's `write` has returned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What processors and sinks share: one lease at a time, the user's code on it, and what its failures mean."""
+"""The work of processors and sinks: the user's code on one lease at a time, and the consequences of its failures."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from detektr.registry.user_code import build_worker, told
 from detektr.wire.message import FailureKind
 
 WHY_CHARS_MAX = 8000
-STINT_NS = 1_000_000  # so long the loop's other duties wait for quick work
+STINT_NS = 1_000_000  # the loop's other duties wait at most this long for quick work
 _log = logging.getLogger(__name__)
 Worker = TypeVar("Worker", bound=ProcessorOptions | SinkOptions, covariant=True)
 
 
 class WorkerNode(Node[Worker]):
-    """Takes leases from its intakes in turn and works on each in place."""
+    """Takes leases from its inputs in turn and works on each in place."""
 
     method: ClassVar[str]
     _user: Any = None
@@ -56,25 +56,25 @@ class WorkerNode(Node[Worker]):
 
         Args:
             lease: what to work on.
-            intake: where it came from.
+            subscriber: the input that it came from.
         Raises:
-            OverwrittenError: the slot held something else; nothing of the work was used.
-            BaseException: whatever the user's code raised.
+            OverwrittenError: the slot held another frame; no result was used.
+            BaseException: raised by the user's code.
         """
 
     def hand_on(self, lease: Lease, subscriber: EdgeSubscriber) -> None:
-        """Do what is left when the work went well: give the lease back upstream."""
-        subscriber.finish((lease.key, lease.sequence), lease.delivery_tag)  # first: somebody may wait for it
+        """Finish after successful work: release the lease."""
+        subscriber.finish((lease.key, lease.sequence), lease.delivery_tag)  # first: the producer may wait for it
         self.status_block.count_frame(time.monotonic_ns() - lease.captured_ns, time.time_ns())
 
     def step(self, now_ns: int) -> bool:
-        """Work on what is there, inputs in turn, for a millisecond or one frame, whichever takes longer."""
+        """Work on leases, inputs in turn, for a millisecond or one frame, whichever takes longer."""
         self.worked_ns = 0
         if self.is_stopping and not self.is_final:
-            return False  # what is not begun yet goes back upstream when we leave
+            return False  # leases that are not begun yet go back upstream when we leave
         begun_ns, end_ns = now_ns, now_ns + STINT_NS
         subscribers, count = self.subscribers, len(self.subscribers)
-        idle, has_worked = 0, False  # intakes that had nothing, one after the other
+        idle, has_worked = 0, False  # inputs in a row that had no lease
         while idle < count and now_ns < end_ns and self.may_work():
             subscriber = subscribers[self._turn]
             self._turn = (self._turn + 1) % count
@@ -97,11 +97,11 @@ class WorkerNode(Node[Worker]):
         return False
 
     def is_blocked(self) -> bool:
-        """Whether there is no room for what the work gives; the producer before us does not wait for our own edges."""
+        """Whether there is no room for results. The producer before us does not wait for our own edges."""
         return not self.may_work()
 
     def may_work(self) -> bool:
-        """Whether there is room for what the work gives."""
+        """Whether there is room for results."""
         return True
 
     def is_done(self) -> bool:
@@ -110,7 +110,7 @@ class WorkerNode(Node[Worker]):
         return (is_restarting or all(subscriber.is_ended for subscriber in self.subscribers)) and self.try_end()
 
     def died(self, why: str) -> None:
-        """Count the attempt at what was being worked on; else it would come back as if nobody had touched it."""
+        """Count the attempt at the current frame; else it would be leased again as if nobody had tried."""
         if self._working is not None:
             subscriber, lease = self._working
             subscriber.fail((lease.key, lease.sequence), why)
@@ -135,7 +135,7 @@ class WorkerNode(Node[Worker]):
         status_block.note_work(now_ns)
         self._working = subscriber, lease
         try:
-            call_user(self.work, lease, subscriber)  # once more: what was returned may be code of the user's too
+            call_user(self.work, lease, subscriber)  # once more: the returned object may be the user's code
         except OverwrittenError:
             status_block.count_refused()
             subscriber.fail(name, "overwritten", FailureKind.OVERWRITTEN)
@@ -168,5 +168,5 @@ class WorkerNode(Node[Worker]):
 
 
 def _ended(item: Any) -> Any:
-    """Stand for the user's code when it was let go."""
+    """Stand in for the user's code after it was closed."""
     raise RuntimeError("the user's code was let go of, as its node ends")

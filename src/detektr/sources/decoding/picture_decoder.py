@@ -1,4 +1,4 @@
-"""Packets of one stream become whole pictures: codec threads, hardware or not, key frame first, and what is skipped."""
+"""Decodes the packets of one stream into whole pictures: codec threads, hardware, key frame first, skipped packets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is at one URL: asked for again and again over one connection, or read as it comes."""
+"""Reads one URL: asks for it again and again over one connection, or reads a stream as it comes."""
 
 from __future__ import annotations
 

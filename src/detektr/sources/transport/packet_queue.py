@@ -1,4 +1,4 @@
-"""What lies between who reads a live stream and who decodes it: bounded, and never a backlog. No clock, no thread.
+"""The queue between the reader and the decoder of a live stream: bounded, never a backlog. No clock, no thread.
 
 A stream's newest packet says how late the others are. Those that are later than they need be are left out, up to a key
 frame where there is one in the queue; the rest is decoded, marked as late. After the connection and after each stall

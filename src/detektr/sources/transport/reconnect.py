@@ -1,4 +1,4 @@
-"""How long to wait before a live source is tried again. No clock: what went before comes in, a pause goes out."""
+"""Decides the pause before a live source is tried again. No clock: the history comes in, a pause goes out."""
 
 from __future__ import annotations
 
