@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from detektr.memory import layout
+from detektr.options import Lane
 from tests.harness.checked import Note, read_notes, wrong_pixels
+from tests.harness.lane import LANES
 from tests.harness.running import RunningPipeline
 
 FRAMES = 500
@@ -93,7 +95,7 @@ SINK = (
     Point("between write and return", f"{SUBSCRIBER}.finish", "before", call=1),
 )
 
-LANES: dict[str, dict[str, tuple[Point, ...]]] = {
+OWN_STEPS: dict[Lane, dict[str, tuple[Point, ...]]] = {
     "shm": {
         "buffer": (
             Point("leases read upstream, and not held yet", f"{READER}.leases", "after", call=5, condition="result"),
@@ -147,7 +149,7 @@ def graph(tmp_path: Path, policy: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("lane", ["zmq", "shm"])
+@pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize(
     ("points", "policy", "doubled"),
     [
@@ -164,11 +166,11 @@ def test_killed_at_named_points_the_pipeline_goes_on_and_every_promise_holds(
     points: dict[str, tuple[Point, ...]],
     policy: str,
     doubled: int,
-    lane: str,
+    lane: Lane,
 ) -> None:
     fired = tmp_path / "fired"
     fired.mkdir()
-    more = {"a.0": LANES[lane]["processor"], "buffer.0": LANES[lane]["buffer"] if policy == "block" else ()}
+    more = {"a.0": OWN_STEPS[lane]["processor"], "buffer.0": OWN_STEPS[lane]["buffer"] if policy == "block" else ()}
     points = {process: (*lives, *more.get(process, ())) for process, lives in points.items()}
     plan = {process: [asdict(point) for point in lives] for process, lives in points.items()}
     monkeypatch.setenv("FAULT_POINTS", json.dumps({"points": plan, "fired": str(fired)}))
