@@ -14,7 +14,6 @@ import pytest
 from detektr.memory import layout
 from detektr.options import Lane
 from tests.harness.checked import Note, read_notes, wrong_pixels
-from tests.harness.lane import LANES
 from tests.harness.running import RunningPipeline
 
 FRAMES = 500
@@ -149,7 +148,6 @@ def graph(tmp_path: Path, policy: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize(
     ("points", "policy", "doubled"),
     [
@@ -176,7 +174,7 @@ def test_killed_at_named_points_the_pipeline_goes_on_and_every_promise_holds(
     monkeypatch.setenv("FAULT_POINTS", json.dumps({"points": plan, "fired": str(fired)}))
     folders = [str(Path(__file__).with_name("points")), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, folders)))
-    with RunningPipeline(tmp_path, "points", graph(tmp_path, policy), announce=lane) as run:
+    with RunningPipeline(tmp_path, "points", graph(tmp_path, policy)) as run:
         report = run.end(None, within_s=50)
     assert run.exit_code == 0, run.tail()
     for process, lives in points.items():
