@@ -133,11 +133,11 @@ def test_results_that_are_no_events_are_dead_lettered_at_once_and_the_run_ends_w
 
 @pytest.mark.usefixtures("lane")
 def test_stopped_replica_loses_its_lease_and_its_late_result_is_refused(tmp_path: Path) -> None:
-    nodes = graph(tmp_path, count=0, busy_s=0.005, timeout="500ms", stopping=[20])
+    nodes = graph(tmp_path, count=0, busy_s=0.005, timeout="1s", stopping=[20])  # hung for 3 s it would be killed
     with RunningPipeline(tmp_path, "stopped", nodes) as run:
         run.wait(lambda: run.edge("buffer", "check").get("redelivered", 0) > 0, what="a redelivery")
         delivered = run.edge("buffer", "check")["delivered"]
-        run.wait_delivered("buffer", "check", delivered + 50)
+        run.wait_delivered("buffer", "check", delivered + 10)
         assert run.edge("buffer", "check")["refused"] == 0
         pids = run.pids("check")
         for pid in pids:

@@ -384,15 +384,13 @@ def test_every_folder_is_0700_and_every_file_and_socket_in_it_0600(running: tupl
     assert {stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)} == {0o700}
     assert {name: oct(mode) for name, mode in modes.items() if mode != 0o600} == {}
     suffixes = {".ring", ".edge", ".status", ".sock", ".bell", ".lock", ".json"}
-    suffixes |= {".completions"} if run.announce == "shm" else set()
-    assert {Path(name).suffix for name in modes} == suffixes
+    assert {Path(name).suffix for name in modes} == suffixes | ({".completions"} if run.announce == "shm" else set())
     run.end()
 
 
 def test_nothing_of_ours_can_unpickle() -> None:
-    source = Path(detektr.__file__).parent
     found = []
-    for path in sorted(source.rglob("*.py")):
+    for path in sorted(Path(detektr.__file__).parent.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
