@@ -1,4 +1,4 @@
-"""where a frame's time goes: each step of its journey, at once, after a copy and after a pause, in one process"""
+"""where a frame's time goes: each step on the lane shm, at once, after a copy and after a pause, in one process"""
 
 from __future__ import annotations
 
@@ -100,7 +100,9 @@ class Stations:
         }
         nodes |= {name: {"kind": "processor", "input": "buffer", "use": "journey:Look"} for name in names}
         path = folder / "pipeline.yaml"
-        path.write_text(yaml.safe_dump({"name": f"journey{os.getpid()}", "nodes": nodes}))
+        # On the lane whose rings are heard at once: a message is there when the thread of ZeroMQ has come to it.
+        told = {"name": f"journey{os.getpid()}", "announce": "shm", "nodes": nodes}
+        path.write_text(yaml.safe_dump(told))
         specs = [spec_from_file(path, nodes[name]["kind"], name) for name in ("camera", "buffer", *names)]
         self.camera, self.buffer, *self.lookers = (make_node(spec) for spec in specs)
         self.nodes = [self.camera, self.buffer, *self.lookers]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARK = Path(__file__).parents[2] / "scripts/benchmark"
+BENCHMARK = Path(__file__).parents[3] / "scripts/benchmark"
 
 
 def test_every_step_that_the_journey_times_is_a_function_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
