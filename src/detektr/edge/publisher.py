@@ -19,7 +19,7 @@ from detektr.edge.outcomes import OutcomeReporter, stall_words
 from detektr.edge.shm_lane import ShmAnnouncer
 from detektr.edge.zmq_lane import ZmqAnnouncer, ZmqConnection
 from detektr.errors import NoRoomError, WireError
-from detektr.events import ConsumerAttached, ConsumerLeft, EdgeResumed, EdgeStalled, Event
+from detektr.events import ConsumerAttached, ConsumerLeft, EdgeResumed, EdgeStalled, RunEvent
 from detektr.memory.announcement import FrameName
 from detektr.memory.journal import adopt_journal
 from detektr.memory.layout import EDGE_REPLICAS_MAX
@@ -43,7 +43,7 @@ class EdgePublisher:
         producer: Producer,
         folder: RunFolder,
         link: Link,
-        report: Callable[[Event], None],
+        report: Callable[[RunEvent], None],
         *,
         identify: Callable[[bytes], str],
         save_dead_letter: Callable[[bytes, str], str],

@@ -15,7 +15,7 @@ from detektr.edge.ephemeral import Producer
 from detektr.edge.publisher import EdgePublisher
 from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import RefusedError, WireError
-from detektr.events import Event, MessageRefused, NodeStateChanged
+from detektr.events import MessageRefused, NodeStateChanged, RunEvent
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.journal_reader import open_journal
@@ -341,7 +341,7 @@ class Node(ABC, Generic[Options]):
                 journal.close()
         return found
 
-    def report(self, event: Event) -> None:
+    def report(self, event: RunEvent) -> None:
         """Remember what happened until it can be told; when that takes too long the oldest is lost, and counted."""
         if self._outbox is None or not self.spec.is_audited:
             return

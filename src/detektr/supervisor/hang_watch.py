@@ -16,7 +16,7 @@ from detektr.supervisor.managed_process import ManagedProcess
 
 HUNG_TIMEOUTS = 3  # a frame worked on for so many of its processor's timeouts: the process hangs
 HOLD_UP_NS = 2_000_000_000  # a stop is held up by who works on one frame for so long, and so long into it
-Finding = Literal["hanging", "running", "killed"]
+HangFinding = Literal["hanging", "running", "killed"]
 _log = logging.getLogger(__name__)
 
 
@@ -37,7 +37,7 @@ class HangWatch:
 
     def look(
         self, managed: ManagedProcess, snapshot: NodeSnapshot, now_ns: int, stopping_since_ns: int
-    ) -> tuple[Finding, str] | None:
+    ) -> tuple[HangFinding, str] | None:
         """Look at a running process.
 
         Args:

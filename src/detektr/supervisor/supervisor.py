@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from detektr.errors import RefusedError
-from detektr.events import Event, NodeExited, NodeStateChanged
+from detektr.events import NodeExited, NodeStateChanged, RunEvent
 from detektr.ledger import EdgeLedger, merge
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import NodeSnapshot
@@ -67,7 +67,7 @@ class Supervisor:
             change: is told when the state of a process has changed.
         """
         self.processes = [ManagedProcess(spec) for spec in specs]
-        self.record: Callable[[Event | Mapping[str, Any]], None] = lambda event: None
+        self.record: Callable[[RunEvent | Mapping[str, Any]], None] = lambda event: None
         """Takes what happened; must not wait."""
         self.phase: Phase = "starting"
         self.stop_signal: int | None = None

@@ -32,7 +32,7 @@ class NodeSupervision:
     state: str = "starting"
 
 
-Reading = tuple[list[EdgeLedger], list[NodeSnapshot]]
+RunSample = tuple[list[EdgeLedger], list[NodeSnapshot]]
 
 
 class PipelineCollector(Collector):
@@ -43,7 +43,7 @@ class PipelineCollector(Collector):
 
     def __init__(
         self,
-        read: Callable[[], Reading],
+        read: Callable[[], RunSample],
         pipeline: str,
         supervision: Callable[[], Mapping[str, NodeSupervision]] = dict,
     ) -> None:
