@@ -180,7 +180,7 @@ class Frames:
             _log.info("%s has ended", self.target)
             self._is_over = True
         elif not subscriber.is_attached and not attachment.inbox.exists():
-            self._leave()  # it went: our page must not stand in the way of whoever sweeps after it
+            self._leave()  # it went: our status block must not stand in the way of whoever sweeps after it
         while not self._is_over and self._attachment is not None:
             lease = subscriber.take()
             if lease is None:
@@ -227,7 +227,7 @@ class Frames:
             )
 
     def _try_open(self) -> None:
-        """Open our page, socket and edge once the producer is there; nothing of ours lies in its folder before."""
+        """Open status block, socket and edge once the producer is there; nothing of ours lies in its folder before."""
         self._refuse_child()
         if self._attachment is not None or self._is_over:
             return
@@ -285,7 +285,7 @@ class Frames:
 
 
 class _Attachment:
-    """What a guest has while its producer is there: page, socket, edge and the rings it reads."""
+    """What a guest has while its producer is there: status block, socket, edge and the rings it reads."""
 
     def __init__(
         self, folder: RunFolder, node: str, name: str | None, window: int, when_full: WhenFull, lane: Lane
@@ -364,7 +364,7 @@ def _acquire_status_block(folder: RunFolder, producer: str) -> StatusBlock:
     for number in itertools.count(1):
         name = f"guest-{number}"
         if number < GUESTS_MAX and folder.journal(producer, 0, name).exists():
-            continue  # of one who died and is not buried yet, or of another's edge
+            continue  # of one who died and is not evicted yet, or of another's edge
         try:
             return acquire_status_block(folder, name, 0, "guest", wait_ns=0)
         except RefusedError:

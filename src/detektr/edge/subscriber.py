@@ -64,10 +64,10 @@ class EdgeSubscriber:
 
         Args:
             upstream: the edge.
-            entry: number of this input on the node's page.
+            entry: number of this input on the node's status block.
             folder: where the edge's journal and the producer's socket are.
             link: our sockets.
-            page: our page; the producer reads from it how far we were, should we die.
+            status_block: ours; the producer reads from it how far we were, should we die.
             seen: for a durable consumer, what it expects next of each stream.
         Raises:
             NoRoomError: shared memory has no room for what is given back.
@@ -188,7 +188,7 @@ class EdgeSubscriber:
             self._attach(now_ns)
 
     def take(self) -> Lease | None:
-        """Return the next frame to work on, and note on the page that it is being worked on; None: there is none.
+        """Return the next frame to work on, and note in the status block that it is begun; None: there is none.
 
         Leases that were revoked meanwhile are skipped.
         """
@@ -214,7 +214,7 @@ class EdgeSubscriber:
         lease = self.held.pop(name, None)
         if self._unheard:
             self._unheard = [lease for lease in self._unheard if self.still_holds(lease)]
-        if delivery_tag and not self._unheard:  # else our page would call those finished, should we die
+        if delivery_tag and not self._unheard:  # else our status block would call those finished, should we die
             self._status_block.note_finished(self._entry_of_input, delivery_tag)
         # A durable one's leases get other numbers when its successor attaches; and nobody ends them early.
         self._receiver.complete(name, 0 if lease is None or self.upstream.is_durable else lease.delivery_tag)

@@ -11,7 +11,7 @@ from detektr.errors import WireError
 from detektr.memory import layout
 from detektr.memory.segment import Segment, create_segment, open_segment
 
-Completion = tuple[int, int, int]  # stream key, sequence, running number of the lease (0: not known)
+Completion = tuple[int, int, int]  # stream key, sequence, delivery tag of the lease (0: not known)
 _ENTRY_WORDS = 3
 
 

@@ -1,4 +1,4 @@
-"""The byte map of everything that lives in shared memory: rings, edge journals and node pages.
+"""The byte map of everything that lives in shared memory: rings, edge journals and status blocks.
 
 All words are unsigned 64-bit integers in the machine's own order, stored one at a time, so that a reader (or a
 successor, after a SIGKILL) sees each word either before or after its change. Offsets count words unless a name
@@ -6,7 +6,7 @@ ends in BYTES. A file is written in full under another name and renamed, so nobo
 
     ring     | header | slot headers: (generation, sequence) x SLOTS | page-aligned slots              |
     journal  | header | redo record | counters | seen streams | replicas | grants | cells            |
-    page     | header | counters | one entry per input | age histogram | reason in words             |
+    status   | header | counters | one entry per input | age histogram | reason in words             |
     returns  | header | leases given back, oldest overwritten                                       |
 
 Each word has exactly one writer: the process that holds the file open for writing. `Final`: numbers in compiled code.
@@ -32,7 +32,6 @@ RING_WORD_PICTURE_BYTES: Final = 6
 RING_WORD_FIRST_SLOT_BYTE: Final = 7
 RING_WORD_FACTS_LENGTH: Final = 8
 RING_FACTS_BYTE: Final = 128  # msgpack of node, camera, format, width, height, matrix, range, time base
-RING_FACTS_BYTES_MAX: Final = PAGE_BYTES - RING_FACTS_BYTE
 RING_SLOT_HEADERS_BYTE: Final = PAGE_BYTES
 RING_SLOT_HEADER_WORDS: Final = 8  # a cache line each
 RING_SLOT_GENERATION: Final = 0  # odd while written, even when published; never the same twice
@@ -82,17 +81,15 @@ REPLICA_NAME: Final = 3  # 5 words of UTF-8, NUL padded
 REPLICA_NAME_BYTES: Final = 40
 EDGE_WORD_ANNOUNCED: Final = EDGE_WORD_REPLICAS + REPLICA_WORDS * EDGE_REPLICAS_MAX  # an entry for each replica
 ANNOUNCED_WORDS: Final = 64
-ANNOUNCED_LAST_TAG: Final = 0  # running number of the last lease that the replica was told of
+ANNOUNCED_LAST_TAG: Final = 0  # of the last lease that the replica was told of
 ANNOUNCED_BASE_TAG: Final = 1  # ... of the last one before it attached; what those became was settled then
-ANNOUNCED_CELLS: Final = (
-    2  # cells of the latest leases, by running number; who is further behind looks through all cells
-)
+ANNOUNCED_CELLS: Final = 2  # cells of the latest leases, by delivery tag; who is further behind looks through all
 ANNOUNCED_ROOM = ANNOUNCED_WORDS - ANNOUNCED_CELLS  # not Final: a test makes it less
 EDGE_WORD_FIRST_CELL: Final = EDGE_WORD_ANNOUNCED + ANNOUNCED_WORDS * EDGE_REPLICAS_MAX
 
 CELL_STATE: Final = 0
 CELL_OWNER: Final = 1  # session of the replica that holds the lease
-CELL_DELIVERY_TAG: Final = 2  # running number of the lease within its session, from 1
+CELL_DELIVERY_TAG: Final = 2  # of the lease: counted within its session, from 1
 CELL_LEASED_NS: Final = 3
 CELL_DELIVERIES: Final = 4  # leases given on this frame so far; what it is announced with
 CELL_ATTEMPTS: Final = 5  # attempts that ended without success
@@ -113,7 +110,7 @@ NOTIFY_NONE: Final = 0  # nobody: the producer looks now and then
 NOTIFY_SHORT: Final = 1  # a consumer that runs short of work
 NOTIFY_EACH: Final = 2  # each consumer, whatever it completes: the producer can do nothing before
 
-# page: one process of a node --------------------------------------------------------------------------------------
+# status: one process of a node --------------------------------------------------------------------------------------
 STATUS_MAGIC: Final = 0x746174732E6B7464  # "dtk.stat"
 STATUS_WORD_MAGIC: Final = 0
 STATUS_WORD_VERSION: Final = 1

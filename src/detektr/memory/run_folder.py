@@ -1,4 +1,4 @@
-"""The run folder: where one pipeline's rings, journals, pages and sockets live, and what each is called."""
+"""The run folder: where one pipeline's rings, journals, status blocks and sockets live, and what each is called."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class RunFolder:
             yield name, int(number), consumer, path
 
     def status_block(self, node: str, replica: int) -> Path:
-        """Path of the page of one process of `node`."""
+        """Path of the status block of one process of `node`."""
         return self.path / f"{node}.{replica}.status"
 
     def status_blocks(self) -> Iterator[tuple[str, int, Path]]:
@@ -133,7 +133,7 @@ class RunFolder:
         Its first word is the holder's process number. The file is never replaced, so all who ask ask for the same one.
 
         Raises:
-            RefusedError: the folder cannot be made, or there is no room for a page in it.
+            RefusedError: the folder cannot be made, or there is no room for a status block in it.
         """
         while True:
             self.make()
@@ -200,7 +200,7 @@ class RunFolder:
     def sweep(self, keep: Collection[str] = ()) -> list[str]:
         """Remove every file but those of live processes, then the folder if it is empty; only for who has the lock.
 
-        A dead process's page is locked while its files go, so that a successor that begins meanwhile waits for us.
+        A dead process's status block is locked while its files go: a successor that begins meanwhile waits for us.
 
         Args:
             keep: names that stay.
@@ -216,7 +216,7 @@ class RunFolder:
         for owner, paths in owned.items():
             status_block = open_segment(self.path / f"{owner}.status", is_writable=True) if owner else None
             if status_block is None or status_block.try_lock():
-                for path in sorted(paths, key=lambda path: path.suffix == ".status"):  # the page last
+                for path in sorted(paths, key=lambda path: path.suffix == ".status"):  # the status block last
                     path.unlink(missing_ok=True)
                     removed.append(path.name)
             if status_block is not None:

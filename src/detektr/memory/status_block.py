@@ -1,4 +1,4 @@
-"""A node's page: a small mapped file in which one process writes down how it is; locked for as long as it lives."""
+"""A node's status block: a small mapped file in which one process writes how it is; locked for as long as it lives."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ STATES = (
     *("starting", "waiting", "connecting", "running", "stalled", "draining", "ended", "failed"),
     *("unauthorized", "forbidden", "not_found", "tls_failed"),
 )
-SWEEP_NS = 500_000_000  # a sweep holds a dead process's page for a moment; so long is waited for it
+SWEEP_NS = 500_000_000  # a sweep holds a dead process's status block for a moment; so long is waited for it
 POLL_MS = 5
 AGE_BUCKETS_NS = tuple(round(100_000 * 2 ** (step / 2)) for step in range(40))  # 0.1 ms to 74 s, by half octaves
 
 
 @dataclass(frozen=True)
 class NodeSnapshot:
-    """One process of a node as its page says; counters go on over restarts of the process."""
+    """One process of a node as its status block says; counters go on over restarts of the process."""
 
     node: str
     replica: int
@@ -72,10 +72,10 @@ class NodeSnapshot:
 
 
 class StatusBlock:
-    """The page of this process, which is its only writer. Holding its lock is what being alive means."""
+    """The status block of this process, which is its only writer. Holding its lock is what being alive means."""
 
     def __init__(self, path: Path, kind: str) -> None:
-        """Open the page that a predecessor left, or make one, and lock it.
+        """Open the status block that a predecessor left, or make one, and lock it.
 
         Raises:
             RefusedError: a process of this name is running.
@@ -259,7 +259,7 @@ class StatusBlock:
         words[layout.STATUS_WORD_LAST_FRAME_UTC_NS] = utc_ns
 
     def close(self, *, unlink: bool) -> None:
-        """Let go of the lock; with `unlink` the page goes too."""
+        """Let go of the lock; with `unlink` the status block goes too."""
         if unlink:
             self.path.unlink(missing_ok=True)
         self.words = self.words[:0]
@@ -269,16 +269,16 @@ class StatusBlock:
 def acquire_status_block(
     folder: RunFolder, node: str, replica: int, kind: str, *, wait_ns: int = SWEEP_NS
 ) -> StatusBlock:
-    """Make the folder and lock a process's page in it.
+    """Make the folder and lock a process's status block in it.
 
-    Others may leave or sweep at the same moment and take the page or the folder away: then it is made again.
+    Others may leave or sweep at the same moment and take the status block or the folder away: then it is made again.
 
     Args:
         folder: the pipeline's.
         node: name of the node.
         replica: number of the process.
         kind: one of `KINDS`.
-        wait_ns: how long a page that is locked is waited for.
+        wait_ns: how long a status block that is locked is waited for.
     Raises:
         RefusedError: a process of this name is running, or the folder cannot be made.
     """
@@ -300,21 +300,21 @@ def acquire_status_block(
 
 
 class StatusBlockReader:
-    """Anybody's read-only look at a node's page."""
+    """Anybody's read-only look at a node's status block."""
 
     def __init__(self, segment: Segment, node: str, replica: int) -> None:
-        """Read the mapped page of one process of `node`."""
+        """Read the mapped status block of one process of `node`."""
         self.node, self.replica = node, replica
         self.segment = segment
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process that wrote the page lives, by the kernel's word."""
+        """Whether the process that wrote the status block lives, by the kernel's word."""
         return self.segment.is_locked_elsewhere()
 
     @property
     def pid(self) -> int:
-        """Process that took the page last."""
+        """Process that took the status block last."""
         return self.segment.words[layout.STATUS_WORD_PID]
 
     @property
@@ -333,7 +333,7 @@ class StatusBlockReader:
         return None
 
     def snapshot(self) -> NodeSnapshot:
-        """Return what the page says now."""
+        """Return what the status block says now."""
         words = self.segment.words
         is_alive = self.is_alive
         state = STATES[words[layout.STATUS_WORD_STATE]]
@@ -367,7 +367,7 @@ class StatusBlockReader:
         )
 
     def close(self) -> None:
-        """Unmap the page."""
+        """Unmap the status block."""
         self.segment.close()
 
     def _text(self, word: int, length_word: int, nbytes_max: int) -> str:
@@ -377,7 +377,7 @@ class StatusBlockReader:
 
 
 def open_status_block(path: Path, node: str, replica: int) -> StatusBlockReader | None:
-    """Map a page for reading; None when it is not there."""
+    """Map a status block for reading; None when it is not there."""
     segment = open_segment(path)
     return None if segment is None else StatusBlockReader(segment, node, replica)
 

@@ -9,7 +9,7 @@ BEST_TO_WORST = (
     *("ended", "running", "draining", "waiting", "connecting", "not_found", "forbidden", "unauthorized", "tls_failed"),
     *("stalled", "hanging", "starting", "restarting", "stopped", "failed"),
 )
-SUPERVISED = ("starting", "restarting", "ended", "failed")  # states in which a page has nothing to add
+SUPERVISED = ("starting", "restarting", "ended", "failed")  # states in which a status block has nothing to add
 
 
 def worst(states: Iterable[str]) -> str:
@@ -22,7 +22,7 @@ def node_state(supervised: str, block_states: Iterable[str], *, is_stalled: bool
 
     Args:
         supervised: the supervisor's word.
-        block_states: what the pages of its living processes say.
+        block_states: what the status blocks of its living processes say.
         is_stalled: whether one of its edges has frames and nobody to take them.
     """
     states = [] if supervised in SUPERVISED else [state for state in block_states if state != "stopped"]

@@ -1,4 +1,4 @@
-"""One look at a run: the ledgers of all its edges and the pages of all its processes, from shared memory."""
+"""One look at a run: the ledgers of all its edges and the status blocks of all its processes, from shared memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RunReader:
         self._status_blocks: dict[str, StatusBlockReader] = {}
 
     def read(self) -> tuple[list[EdgeLedger], list[NodeSnapshot]]:
-        """Return the ledger of each part of each edge, and what each page says."""
+        """Return the ledger of each part of each edge, and what each status block says."""
         journals, status_blocks = self._look()
         return [journal.ledger() for journal in journals.values()], [
             status_block.snapshot() for status_block in status_blocks.values()

@@ -1,4 +1,4 @@
-"""What others may know of a run: the supervisor's roster, what the pages and journals say, and how to end it."""
+"""What others may know of a run: its supervisor's word, its status blocks and journals, and how to end it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _COUNTS = ("frames", "failures", "refused", "wire_errors", "reconnects", "thinne
 def describe_nodes(
     supervised: Mapping[str, Mapping[str, Any]], ledgers: Iterable[EdgeLedger], snapshots: Iterable[NodeSnapshot]
 ) -> dict[str, dict[str, Any]]:
-    """Put together what the supervisor, the pages and the ledgers say of each node.
+    """Put together what the supervisor, the status blocks and the ledgers say of each node.
 
     Args:
         supervised: by node, `kind`, `state`, `restarts`, `why`; without the nodes that were started alone.
         ledgers: of all edges.
-        pages: of all processes.
+        snapshots: of all processes.
     Returns:
         By node, in the supervisor's order and then those started alone: `kind`, `state` (that of its worst process),
         `pids`, `restarts`, `why`, `since` (UTC at which it came into that state; None: not known), `mode` (how a
-        capture's source is read) and the counts of its pages.
+        capture's source is read) and the counts of its status blocks.
     """
     ledgers = list(ledgers)
     culprits = held_up(ledgers, time.monotonic_ns())

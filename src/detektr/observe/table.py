@@ -70,9 +70,9 @@ class Flow:
 
         Args:
             now_ns: now, monotonic.
-            nodes: what is known of each node, as `roster.describe_nodes` has it.
+            nodes: what is known of each node, as `status.describe_nodes` has it.
             ledgers: of all edges.
-            pages: of all processes.
+            snapshots: of all processes.
         """
         look = _look(now_ns, snapshots)
         while self._looks and now_ns - self._looks[0].at_ns > SPAN_NS:
@@ -112,7 +112,7 @@ def quantile_ns(counts: tuple[int, ...], share: float) -> int | None:
     """Return the age, in nanoseconds, that `share` of the frames did not exceed; None: there are no frames.
 
     Args:
-        counts: frames by age, as on a page.
+        counts: frames by age, as on a status block.
         share: 0 to 1.
     """
     left = share * sum(counts)

@@ -58,7 +58,7 @@ class OpenedSource(Protocol):
         """Yield pictures, waiting for each; ends with the source or soon after `close`; to be called once.
 
         Raises:
-            SourceError: reading failed; says what, why and the cure, without secrets.
+            SourceError: reading failed; says what, why and what to do, without secrets.
         """
 
     def close(self) -> None:

@@ -42,7 +42,7 @@ class HangWatch:
 
         Args:
             managed: the process.
-            snapshot: its page.
+            snapshot: its status block.
             now_ns: now, as seen.
             stopping_since_ns: since when, as seen, the run is being stopped; 0: it is not.
         Returns:
@@ -81,8 +81,8 @@ class HangWatch:
         """Return until when, as seen, optional processes are waited for: their drain, with it since they hang."""
         ends_ns = [now_ns]
         for managed in rest:
-            page = snapshots.get(managed.name)
-            since_ns = self._seen_ns(page.working_since_ns) if page and page.working_since_ns else now_ns
+            snapshot = snapshots.get(managed.name)
+            since_ns = self._seen_ns(snapshot.working_since_ns) if snapshot and snapshot.working_since_ns else now_ns
             ends_ns.append(since_ns + managed.spec.options.drain_ns)
         return max(ends_ns)
 

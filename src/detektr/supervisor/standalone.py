@@ -244,7 +244,7 @@ def run_standalone(spec: NodeSpec, *, metrics_port: int | None = None, ending: E
 
 
 def read_own(spec: NodeSpec) -> tuple[list[EdgeLedger], list[NodeSnapshot]]:
-    """Return the ledgers of the edges that one process produces for, and its page.
+    """Return the ledgers of the edges that one process produces for, and its status block.
 
     Each edge has one producer: so it stands once in the metrics of all processes together.
     """

@@ -62,7 +62,7 @@ class Supervisor:
             logbook: takes what the processes write.
             signals: those that end the run.
             forks: what nodes are forked from; closed with this.
-            look: is shown ledgers and pages ...
+            look: is shown ledgers and snapshots ...
             look_ns: ... so often, in nanoseconds.
             change: is told when the state of a process has changed.
         """
@@ -194,7 +194,7 @@ class Supervisor:
         self._watch.close()
 
     def read(self) -> tuple[list[EdgeLedger], list[NodeSnapshot]]:
-        """Return the ledgers and pages of this moment."""
+        """Return the ledgers and snapshots of this moment."""
         return self._reader.read()
 
     # -- the loop ---------------------------------------------------------------------------------------------------
@@ -260,9 +260,9 @@ class Supervisor:
         self._groups.look()
         self._forks.reap([managed.pid for managed in self.processes if managed.pid is not None])
         ledgers, snapshots = self._reader.read()
-        pages = {f"{snapshot.node}.{snapshot.replica}": snapshot for snapshot in snapshots}
+        by_name = {f"{snapshot.node}.{snapshot.replica}": snapshot for snapshot in snapshots}
         for managed in self.processes:
-            snapshot = pages.get(managed.name)
+            snapshot = by_name.get(managed.name)
             if snapshot is not None and managed.pid == snapshot.pid and managed.state in ("running", "hanging"):
                 finding = self._hangs.look(managed, snapshot, now_ns, self._stopping_ns)
                 if finding is not None and finding[0] == "killed":
@@ -272,7 +272,7 @@ class Supervisor:
         self._culprits = held_up(ledgers, time.monotonic_ns()) or self._culprits
         if self.phase == "running" and (rest := optional_rest(self.processes)):
             self.stop(f"only optional nodes are left ({', '.join(managed.name for managed in rest)})")
-            self._end_ns = self._hangs.end_of(rest, pages, now_ns)
+            self._end_ns = self._hangs.end_of(rest, by_name, now_ns)
         if self.phase in ("running", "draining"):
             if now_ns >= self._next_record_ns:
                 self._next_record_ns = now_ns + RECORD_NS

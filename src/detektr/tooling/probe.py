@@ -1,4 +1,4 @@
-"""`detektr probe`: what a source is, what of it will bite, and what to write into the file."""
+"""`detektr probe`: what a source is, what of it will hurt, and what to write into the file."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ProbeReport:
     def as_text(self) -> str:
         """Return it as people read it."""
         rows = "\n".join(f"  {name:12} {words}" for name, words in _rows(self))
-        warnings = "".join(f"! {bite}\n" for bite in self.warnings)
+        warnings = "".join(f"! {warning}\n" for warning in self.warnings)
         return f"{self.source}\n{rows}\n{warnings}\nA file that captures it (`detektr pipeline up`):\n\n{self.yaml}"
 
 
@@ -81,7 +81,7 @@ def probe(source: str, seconds: float, transport: str | None = None) -> ProbeRep
         transport: as the key of a capture; its default unless told otherwise.
     Raises:
         RefusedError: what was asked for makes no sense.
-        SourceError: it cannot be opened or read; says what, why and the cure, without secrets.
+        SourceError: it cannot be opened or read; says what, why and what to do, without secrets.
     """
     given = read_document(f"source: {json.dumps(source)}", os.environ)
     if given.faults:

@@ -45,7 +45,7 @@ class Attach(NamedTuple):
     when_full: str
     """Policy that a guest asks for; empty: the producer's own."""
     received: int
-    """Running number of the last lease received in this session."""
+    """Delivery tag of the last lease received in this session."""
     held: tuple[FrameName, ...]
     """Leases still held."""
     seen: tuple[FrameName, ...]

@@ -55,7 +55,7 @@ def open_input(options: CaptureOptions, folder: Path, transport: str | None = No
         folder: where relative files are looked for.
         transport: tcp or udp, for RTSP.
     Raises:
-        SourceError: it cannot be opened, or has no video; says what, why and the cure, without secrets.
+        SourceError: it cannot be opened, or has no video; says what, why and what to do, without secrets.
     """
     url, container_format, ffmpeg_options = _asked(options, folder, transport)
     pushing = None
@@ -160,7 +160,7 @@ def describe_stream(options: CaptureOptions, stream: VideoStream) -> str:
 
 
 def fault(options: CaptureOptions, why: str, hint: str, state: str = "connecting") -> SourceError:
-    """Return the error that says of this source what, why and the cure."""
+    """Return the error that says of this source what, why and what to do."""
     return SourceError(f"source {redact(options.source)}: {why}; {hint}", state)
 
 
