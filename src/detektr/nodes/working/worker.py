@@ -56,7 +56,7 @@ class WorkerNode(Node[Worker]):
 
         Args:
             lease: what to work on.
-            intake: where it came from.
+            subscriber: where it came from.
         Raises:
             OverwrittenError: the slot held something else; nothing of the work was used.
             BaseException: whatever the user's code raised.
