@@ -1,7 +1,7 @@
 """Where a process is, told by itself at any moment, also while it hangs in C: on a signal, all stacks go to a file.
 
-The file is in memory, has no name and goes with the process; its descriptor stands on the node's status block.
-Whoever wants to know empties it, sends the signal, and reads it through /proc (see `observe.stacks`).
+The file is in memory, has no name and goes with the process; its descriptor stands in the node's status block. A reader
+empties it, sends the signal, and reads it through /proc (see `observe.stacks`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FILE_NAME = "detektr-stacks"
 
 
 def offer_stacks(status_block: StatusBlock) -> None:
-    """Let this process answer the signal from now on, and say so on its status block."""
+    """Let this process answer the signal from now on, and say so in its status block."""
     fd = os.memfd_create(FILE_NAME, os.MFD_CLOEXEC)
     # O_APPEND: what is written after the file was emptied begins at its beginning.
     appending = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
