@@ -44,7 +44,7 @@ Pauses = Annotated[
 ]
 Rate = Annotated[str, Text(rf"^[0-9]{{1,4}} in {_DURATION_PATTERN}$", "a count and a time such as 5 in 10m")]
 _FORMATS = (*FORMATS, *ALIASES)
-PixelFormat = Annotated[
+PixelFormatName = Annotated[
     str,
     Text(f"^({'|'.join(_FORMATS)})$", "FFmpeg's name of a pixel format such as yuv420p or bgr24", choices=_FORMATS),
 ]
@@ -180,7 +180,7 @@ class CaptureOptions(_NodeOptions):
     """Decode by hardware; where that fails it is done in software, and the status says why."""
     decoder_threads: Annotated[int, Ge(1), Le(64)] | None = None
     """Threads of the decoder; else 1 for a live source, and two to six more than cores for a file at full speed."""
-    format: PixelFormat | None = None
+    format: PixelFormatName | None = None
     """Pixel format in the ring (an FFmpeg name); the decoder's own unless told otherwise."""
     width: Annotated[int, Ge(2), Le(16384)] | None = None
     """Width in pixels, scaled while captured; the source's own unless told otherwise."""

@@ -169,14 +169,7 @@ class _Expander:
             if name not in each:
                 whole[name] = node
                 if isinstance(node, dict) and any(isinstance(one, str) and one in groups for one in listed_inputs):
-                    sources = [
-                        (found, index)
-                        for index, one in enumerate(listed_inputs)
-                        for found in (groups.get(one, [one]) if isinstance(one, str) else [one])
-                    ]
-                    whole[name] = {**node, "input": [found for found, _ in sources]}
-                    if isinstance(inputs, list):
-                        self._move_inputs(name, name, sources)
+                    whole[name] = {**node, "input": self._whole_inputs(name, inputs, groups)}
                 continue
             self._refuse_shared(name, listed_inputs, groups)
             for place, camera in enumerate(cameras):
@@ -186,6 +179,17 @@ class _Expander:
                 own = [groups[one][place] if isinstance(one, str) and one in groups else one for one in listed_inputs]
                 whole[made] = node if "input" not in node else {**node, "input": own}
         return whole
+
+    def _whole_inputs(self, name: str, inputs: object, groups: Mapping[str, list[str]]) -> list[Any]:
+        """Return a node's inputs with each group written out as its members."""
+        found = [
+            (member, index)
+            for index, one in enumerate(inputs if isinstance(inputs, list) else [inputs])
+            for member in (groups.get(one, [one]) if isinstance(one, str) else [one])
+        ]
+        if isinstance(inputs, list):
+            self._move_inputs(name, name, found)
+        return [member for member, _ in found]
 
     def _refuse_shared(self, name: str, inputs: Iterable[object], groups: Mapping[str, Any]) -> None:
         """Refuse a node of one camera that would get every camera's frames."""

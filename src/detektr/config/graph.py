@@ -37,7 +37,7 @@ REPLICAS_MAX = 128  # of one producer: each is a peer to poll and a process to w
 
 
 @dataclass(frozen=True)
-class Edge:
+class GraphEdge:
     """One producer to one consumer, and what it may hold."""
 
     producer: str
@@ -70,7 +70,7 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Node:
+class GraphNode:
     """One node's place in the graph."""
 
     name: str
@@ -91,14 +91,14 @@ class Node:
 class Graph:
     """A pipeline's nodes, producers before consumers, and its edges in the same order."""
 
-    nodes: Mapping[str, Node]
-    edges: tuple[Edge, ...]
+    nodes: Mapping[str, GraphNode]
+    edges: tuple[GraphEdge, ...]
 
-    def edges_from(self, name: str) -> tuple[Edge, ...]:
+    def edges_from(self, name: str) -> tuple[GraphEdge, ...]:
         """Return the edges that a node produces for."""
         return tuple(edge for edge in self.edges if edge.producer == name)
 
-    def edges_to(self, name: str) -> tuple[Edge, ...]:
+    def edges_to(self, name: str) -> tuple[GraphEdge, ...]:
         """Return the edges that a node reads from, in the order of its inputs."""
         return tuple(edge for edge in self.edges if edge.consumer == name)
 
@@ -259,7 +259,7 @@ def _sized(nodes: Mapping[str, NodeOptions], order: list[str], reads: Mapping[st
         for source in reads[name]:
             outputs[source].append(name)
     held: dict[str, int] = {}
-    edges: dict[str, list[Edge]] = {}
+    edges: dict[str, list[GraphEdge]] = {}
     for name in reversed(order):
         node = nodes[name]
         edges[name] = [_edge(name, node, consumer, nodes[consumer], held) for consumer in outputs[name]]
@@ -269,7 +269,7 @@ def _sized(nodes: Mapping[str, NodeOptions], order: list[str], reads: Mapping[st
     for name in order:
         node = nodes[name]
         is_producer = isinstance(node, CaptureOptions | BufferOptions)
-        facts[name] = Node(
+        facts[name] = GraphNode(
             name=name,
             kind=node.kind,
             inputs=tuple(reads[name]),
@@ -284,10 +284,10 @@ def _sized(nodes: Mapping[str, NodeOptions], order: list[str], reads: Mapping[st
     return Graph(facts, tuple(edge for name in order for edge in edges[name]))
 
 
-def _edge(name: str, node: NodeOptions, consumer: str, reader: NodeOptions, held: Mapping[str, int]) -> Edge:
+def _edge(name: str, node: NodeOptions, consumer: str, reader: NodeOptions, held: Mapping[str, int]) -> GraphEdge:
     assert not isinstance(node, SinkOptions) and not isinstance(reader, CaptureOptions)
     low = node.low_water_mark if isinstance(node, BufferOptions) else None
-    return Edge(
+    return GraphEdge(
         producer=name,
         consumer=consumer,
         # Nobody waits for an optional consumer: the newest frames are kept for it, and all others go on.
@@ -308,7 +308,7 @@ def _when_full(node: CaptureOptions | BufferOptions | ProcessorOptions) -> WhenF
     return "drop-oldest" if isinstance(node, CaptureOptions) and is_live(node.source) else "block"
 
 
-def _held(edges: list[Edge], when_full: WhenFull) -> int:
+def _held(edges: list[GraphEdge], when_full: WhenFull) -> int:
     """Return the most frames of one input that these edges of one producer hold together."""
     marks = [edge.mark for edge in edges]
     queued = sum(marks) if when_full == "drop-newest" else max(marks, default=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from detektr.config.graph import Edge, Graph
+from detektr.config.graph import Graph, GraphEdge
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.subscriber import Upstream
@@ -63,7 +63,7 @@ def _lane(consumer: NodeOptions, announce: Lane) -> Lane:
     return announce if isinstance(consumer, CaptureOptions) else consumer.announce or announce
 
 
-def _edge_options(edge: Edge, options: Mapping[str, NodeOptions], announce: Lane) -> EdgeOptions:
+def _edge_options(edge: GraphEdge, options: Mapping[str, NodeOptions], announce: Lane) -> EdgeOptions:
     producer, consumer = options[edge.producer], options[edge.consumer]
     worker = consumer if isinstance(consumer, WorkerOptions) else None
     return EdgeOptions(

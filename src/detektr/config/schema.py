@@ -83,7 +83,7 @@ class PipelineOptions:
 
 
 @dataclass(frozen=True)
-class Reading:
+class OptionsReading:
     """What a document came to: options as far as they could be read, and everything that is wrong.
 
     `broken` names the nodes with a fault of their own, `unsure` those whose kind or input is not known: what others
@@ -96,7 +96,7 @@ class Reading:
     unsure: frozenset[str] = frozenset()
 
 
-def read_options(document: Document) -> Reading:
+def read_options(document: Document) -> OptionsReading:
     """Turn a document into options; every fault of every section is found, not only the first."""
     return _Reader(document).read()
 
@@ -110,7 +110,7 @@ class _Reader:
         self.broken: set[str] = set()
         self.unsure: set[str] = set()
 
-    def read(self) -> Reading:
+    def read(self) -> OptionsReading:
         values = dict(self.document.values or {})
         name_key, nodes_key, *other_keys = _keys(PipelineOptions)
         known = (name_key, CAMERAS, DEFAULTS, nodes_key, *other_keys)  # cameras are nodes by now
@@ -126,7 +126,7 @@ class _Reader:
             metrics=self._section(MetricsOptions, metrics, ("metrics",), "`metrics`"),
             announce=self._announce(values),
         )
-        return Reading(options, tuple(self.faults), frozenset(self.broken), frozenset(self.unsure))
+        return OptionsReading(options, tuple(self.faults), frozenset(self.broken), frozenset(self.unsure))
 
     def _fault(self, path: Path, what: str, expected: str, hint: str) -> None:
         variable = self.document.variables.get(path)

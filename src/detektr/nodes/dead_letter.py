@@ -158,7 +158,7 @@ def _keep_newest(folder: Path, dead_letter: re.Pattern[str], dead_letters_max: i
 
     Args:
         folder: where the dead letters are.
-        letter: matches their files' names; its first group is the same for all files of one dead letter.
+        dead_letter: matches their files' names; its first group is the same for all files of one dead letter.
         dead_letters_max: how many stay.
     """
     ages: dict[str, int] = {}

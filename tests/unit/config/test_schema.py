@@ -6,7 +6,7 @@ import pytest
 
 from detektr.config.document import read_document
 from detektr.config.json_schema import json_schema
-from detektr.config.schema import KINDS, Reading, read_options
+from detektr.config.schema import KINDS, OptionsReading, read_options
 from detektr.config.suggestions import listed, nearest
 from detektr.options import BufferOptions, CaptureOptions, ProcessorOptions
 
@@ -17,7 +17,7 @@ nodes:
 """
 
 
-def read(text: str, **environment: str) -> Reading:
+def read(text: str, **environment: str) -> OptionsReading:
     return read_options(read_document(text, environment))
 
 
