@@ -227,14 +227,18 @@ def run_standalone(spec: NodeSpec, *, metrics_port: int | None = None, ending: E
     for number in ending_signals():
         if number != signal.SIGINT:  # which raises KeyboardInterrupt
             signal.signal(number, _end_early)
-    server = None
-    if metrics_port is not None:
-        from detektr.telemetry.metrics import PipelineCollector, serve_metrics
+    server, is_over = None, threading.Event()
+    # A signal that another thread takes would interrupt this one where it holds signals back (see `run_node`).
+    signal.pthread_sigmask(signal.SIG_BLOCK, ending_signals())
+    try:
+        if metrics_port is not None:
+            from detektr.telemetry.metrics import PipelineCollector, serve_metrics
 
-        server = serve_metrics(PipelineCollector(lambda: read_own(spec), spec.pipeline), "127.0.0.1", metrics_port)
-        print(f"metrics: http://127.0.0.1:{server.port}/metrics", file=sys.stderr, flush=True)
-    is_over = threading.Event()
-    threading.Thread(target=_watch_work, args=(spec, is_over), name="hang watch", daemon=True).start()
+            server = serve_metrics(PipelineCollector(lambda: read_own(spec), spec.pipeline), "127.0.0.1", metrics_port)
+            print(f"metrics: http://127.0.0.1:{server.port}/metrics", file=sys.stderr, flush=True)
+        threading.Thread(target=_watch_work, args=(spec, is_over), name="hang watch", daemon=True).start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ending_signals())
     try:
         return run_node(spec, at_end=_print_ledger, ending=ending)
     finally:
