@@ -51,7 +51,9 @@ PixelFormat = Annotated[
 VideoStreamChoice = Annotated[
     str, Text(r"^(best|[1-9][0-9]{0,4}p|[1-9][0-9]{0,6}k|#[0-9]{1,3})$", "best, a height such as 720p, 1500k, or #1")
 ]
-EnvName = Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_]{0,254}$", "a letter or _, then letters, digits and _")]
+EnvName = Annotated[
+    str, Text(r"^[A-Za-z_][A-Za-z0-9_]{0,254}$", "a name of A-Z, a-z, 0-9 and _ that begins with no digit")
+]
 CPU_MAX = 8191  # the most that Linux can be built for
 Reference = Annotated[
     str,

@@ -33,7 +33,10 @@ def test_a_node_has_an_environment_cpus_and_a_priority(tmp_path: Path) -> None:
     ("keys", "part"),
     [
         ("env: [a]", "8: node 'work': `env` is ['a'], expected a mapping"),
-        ('env: {"1A": x}', "8: node 'work': `env` has the name '1A', expected a letter or _, then letters, digits"),
+        (
+            'env: {"1A": x}',
+            "8: node 'work': `env` has the name '1A', expected a name of A-Z, a-z, 0-9 and _ that begins",
+        ),
         ('env: {"": x}', "8: node 'work': `env` has the name ''"),
         ('env: {"A=B": x}', "8: node 'work': `env` has the name 'A=B'"),
         ("env:\n      A: b\n      B: 0", "10: node 'work': `env`: B is a number, expected text, put it in quotes"),
