@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from detektr.config.document import Document, Path, read_scalar
 from detektr.options import EnvName, NodeOptions
@@ -17,9 +16,13 @@ _NAME = next(note for note in typing.get_args(EnvName)[1:])
 
 
 def read_env(
-    values: Mapping[str, Any], document: Document, path: Path, where: str, fault: Callable[[Path, str, str, str], None]
+    values: object, document: Document, path: Path, where: str, fault: Callable[[Path, str, str, str], None]
 ) -> dict[str, str]:
     """Return the variables that are good; each of the others is a fault on its own line, which shows no value."""
+    if not isinstance(values, dict):
+        what = f"{where}: `env` is {_kind(values)}"
+        fault(path, what, "a mapping of names to texts", 'write for example `env: {CUDA_VISIBLE_DEVICES: "0"}`')
+        return {}
     good = {}
     for name, value in values.items():
         variable = document.variables.get((*path, name))
@@ -31,15 +34,20 @@ def read_env(
             what = f"{where}: `env` has {name}, by which all processes of a run find each other"
             fault((*path, name), what, "variables of this node alone", "set it where detektr is started")
         elif not isinstance(text, str):
-            kinds = {dict: "a mapping", list: "a list", type(None): "empty", bool: "true or false"}
-            kind = kinds.get(type(text), "a number")
-            fault((*path, name), f"{where}: `env`: {name} is {kind}", "text", f'put it in quotes, as {name}: "0"')
+            fault(
+                (*path, name), f"{where}: `env`: {name} is {_kind(text)}", "text", f'put it in quotes, as {name}: "0"'
+            )
         elif "\0" in text:
             what = f"{where}: `env`: {name} has a NUL character in it"
             fault((*path, name), what, "text", "remove that character")
         else:
             good[name] = text
     return good
+
+
+def _kind(value: object) -> str:
+    kinds = {dict: "a mapping", list: "a list", type(None): "empty", bool: "true or false", str: "text"}
+    return kinds.get(type(value), "a number")
 
 
 def env_secrets(nodes: Mapping[str, NodeOptions]) -> set[str]:

@@ -299,11 +299,11 @@ class _Reader:
                 key_path = (*path, name)
                 inner = self._section(hints[name], value, key_path, f"{where}: `{name}`")
                 clean[name] = {other.name: getattr(inner, other.name) for other in fields(inner)}
+            elif name == "env":
+                clean[name] = read_env(value, self.document, (*path, name), where, self._fault)
             elif isinstance(value, list):
                 kind = item_type(hints[name])
                 clean[name] = [self._coerced(item, kind, (*path, name, index)) for index, item in enumerate(value)]
-            elif name == "env" and isinstance(value, dict):
-                clean[name] = read_env(value, self.document, (*path, name), where, self._fault)
             elif name != "with_":
                 clean[name] = self._coerced(value, hints[name], (*path, key_of(name)))
         left_out: set[str] = set()

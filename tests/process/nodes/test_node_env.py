@@ -87,9 +87,11 @@ def test_a_node_sees_env_cpus_nice_and_threads_after_a_kill_too(tmp_path: Path, 
     cpu = max(os.sched_getaffinity(0))
     share = core_count()
     with RunningPipeline(tmp_path, "placed", graph(tmp_path, cpus=[cpu])) as run:
-        for name, arguments in {"validate": [run.file], "graph": [run.file], "status": ["placed", "--json"]}.items():
-            run.wait(lambda: seen(tmp_path, "work") and seen(tmp_path, "plain"), what="both to have seen a frame")
-            shown = run_detektr("pipeline", name, *arguments)
+        run.wait(lambda: seen(tmp_path, "work") and seen(tmp_path, "plain"), what="both to have seen a frame")
+        file = str(run.file)
+        for arguments in (["validate", file], ["graph", file], ["status", "placed", "--json"], ["status", "placed"]):
+            shown = run_detektr("pipeline", *arguments)
+            assert shown.returncode == 0, shown.stderr
             assert SECRET not in shown.stdout + shown.stderr
         first = run.kill("work")
         run.wait(lambda: len(seen(tmp_path, "work")) > 1, what="a successor that has seen a frame")

@@ -32,10 +32,12 @@ def test_a_node_has_an_environment_cpus_and_a_priority(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "part"),
     [
-        ("env: [a]", "8: node 'work': `env` is ['a'], expected a mapping"),
+        ("env: [KEY=secret]", "8: node 'work': `env` is a list, expected a mapping of names to texts"),
+        ("env: KEY=secret", "8: node 'work': `env` is text, expected a mapping of names to texts"),
+        ("env:", "8: node 'work': `env` is empty, expected a mapping of names to texts"),
         (
             'env: {"1A": x}',
-            "8: node 'work': `env` has the name '1A', expected a name of A-Z, a-z, 0-9 and _ that begins",
+            "8: node 'work': `env` has the name '1A', expected a name of A-Z, a-z, 0-9 and _",
         ),
         ('env: {"": x}', "8: node 'work': `env` has the name ''"),
         ('env: {"A=B": x}', "8: node 'work': `env` has the name 'A=B'"),
