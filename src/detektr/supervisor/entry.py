@@ -22,6 +22,7 @@ from detektr.nodes.node_signals import ending_signals, pass_over
 from detektr.nodes.spec import NodeSpec
 from detektr.process.fault_text import fault_line, fault_text
 from detektr.process.standard_streams import keep_streams, open_streams
+from detektr.redaction import register_secret
 from detektr.registry.node_kinds import NODE_KINDS
 from detektr.telemetry.log import setup_log
 
@@ -61,6 +62,8 @@ def run_node(
     """
     node, has_run, code = None, False, 1
     signals = ending_signals()
+    for secret in spec.secrets:
+        register_secret(secret)
     try:
         spec.placement.apply()
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # half a node could not take away what it made
