@@ -1,4 +1,4 @@
-"""The graph of a pipeline and what each edge and ring must hold; refuses graphs in which frames pile up.
+"""The graph of a pipeline, and the sizes of its edges and rings; refuses graphs in which frames pile up.
 
 How much a node holds follows from what is below it. An edge queues at most `mark` frames for each input of its
 producer, and leases at most `window_total` more. What a buffer holds it has leased from its own producer, so its window
@@ -82,7 +82,7 @@ class Node:
     when_full: WhenFull | None = None
     guests: int = 0
     held: int = 0
-    """Most frames of one input that its consumers hold together, guests and spare included; 0 for workers."""
+    """Most frames of one input that its consumers hold together, ephemeral ones and spare included; 0 for workers."""
     slots: int | None = None
     """Slots in a capture's ring; None for the other kinds."""
 

@@ -20,7 +20,7 @@ from detektr.picture import SIDE_PIXELS_MAX, PictureLayout
 from detektr.process.user_boundary import call_user
 from detektr.registry.user_code import PictureCode, shown, told
 from detektr.sources.contract import Picture
-from detektr.sources.decoded_picture import ArrayPicture, DecodedPicture, FormatConverter
+from detektr.sources.decoding.decoded_picture import ArrayPicture, DecodedPicture, FormatConverter
 from detektr.sources.pacing import Pacer, RateLimiter, Steps
 from detektr.sources.timeline import exact
 
