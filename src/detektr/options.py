@@ -51,6 +51,10 @@ PixelFormatName = Annotated[
 VideoStreamChoice = Annotated[
     str, Text(r"^(best|[1-9][0-9]{0,4}p|[1-9][0-9]{0,6}k|#[0-9]{1,3})$", "best, a height such as 720p, 1500k, or #1")
 ]
+EnvName = Annotated[
+    str, Text(r"^[A-Za-z_][A-Za-z0-9_]{0,254}$", "a name of A-Z, a-z, 0-9 and _ that begins with no digit")
+]
+CPU_MAX = 8191  # the most that Linux can be built for
 Reference = Annotated[
     str,
     Text(
@@ -128,12 +132,20 @@ class _NodeOptions:
     """A node that is not ready by then is killed and counted as failed."""
     drain: Duration = "10s"
     """How long a stop may take to finish what is queued; the rest is dropped as `stopped`."""
+    env: Mapping[EnvName, str] = field(default_factory=dict)
+    """Environment variables of this node's processes, above those that detektr was started with."""
+    cpus: list[Annotated[int, Ge(0), Le(CPU_MAX)]] | None = None
+    """CPUs that its processes may run on, by number as in `lscpu -e`; else all that detektr itself may run on."""
+    nice: Annotated[int, Ge(-20), Le(19)] | None = None
+    """Priority of its processes: 19 gives way to all others; below that of detektr itself needs a right."""
 
     def __post_init__(self) -> None:
         for name in ("start_timeout", "drain", "timeout", "max_age", "open_timeout", "stall_timeout"):
             value = getattr(self, name, None)
             if value is not None and duration_ns(value) == 0 and name != "drain":
                 raise ValueError(f"{name} {value!r} must be longer than nothing; e.g. 10s")
+        if self.cpus is not None and (not self.cpus or len(set(self.cpus)) < len(self.cpus)):
+            raise ValueError(f"cpus {self.cpus!r} must be a list of one CPU or more, each once; e.g. [2, 3]")
 
     @property
     def drain_ns(self) -> int:

@@ -14,7 +14,8 @@ from annotated_types import Ge, Le
 from detektr import plugins
 from detektr.config.cameras import CAMERAS, DEFAULTS, NODES_MAX
 from detektr.config.document import Document, Fault, Path, read_scalar
-from detektr.config.suggestions import listed, literals, nearest, plain_types, words_of
+from detektr.config.node_env import read_env
+from detektr.config.suggestions import item_type, listed, literals, nearest, plain_types, words_of
 from detektr.errors import RefusedError
 from detektr.options import (
     NAME_PATTERN,
@@ -298,8 +299,11 @@ class _Reader:
                 key_path = (*path, name)
                 inner = self._section(hints[name], value, key_path, f"{where}: `{name}`")
                 clean[name] = {other.name: getattr(inner, other.name) for other in fields(inner)}
+            elif name == "env":
+                clean[name] = read_env(value, self.document, (*path, name), where, self._fault)
             elif isinstance(value, list):
-                clean[name] = [self._coerced(item, str, (*path, name, index)) for index, item in enumerate(value)]
+                kind = item_type(hints[name])
+                clean[name] = [self._coerced(item, kind, (*path, name, index)) for index, item in enumerate(value)]
             elif name != "with_":
                 clean[name] = self._coerced(value, hints[name], (*path, key_of(name)))
         left_out: set[str] = set()

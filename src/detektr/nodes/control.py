@@ -41,6 +41,11 @@ class ControlLine:
         self._socket.setblocking(True)
         return self._take()
 
+    def peek_order(self) -> dict[str, Any] | None:
+        """Wait for the next order and leave it for who asks next; None: the supervisor is gone."""
+        self._socket.setblocking(True)
+        return self._take(socket.MSG_PEEK)
+
     def try_order(self) -> dict[str, Any] | None:
         """Return an order that has arrived, or None; `is_cut` tells whether the supervisor is gone."""
         self._socket.setblocking(False)
@@ -101,9 +106,9 @@ class ControlLine:
         """Close the line."""
         self._socket.close()
 
-    def _take(self) -> dict[str, Any] | None:
+    def _take(self, flags: int = 0) -> dict[str, Any] | None:
         try:
-            payload = self._socket.recv(MESSAGE_BYTES_MAX)
+            payload = self._socket.recv(MESSAGE_BYTES_MAX, flags)
         except BlockingIOError:
             return None
         except ConnectionResetError:

@@ -243,7 +243,7 @@ def test_the_json_schema_names_keys_as_the_file_does() -> None:
 def test_the_json_schema_has_a_key_for_each_option_and_no_other() -> None:
     schema = json_schema()
     expected = {"kind", "restart", "optional", "start_timeout", "drain", "input", "high_water_mark", "low_water_mark",
-                "when_full", "max_age", "guests", "per_camera", "announce"}  # fmt: skip
+                "when_full", "max_age", "guests", "per_camera", "announce", "env", "cpus", "nice"}  # fmt: skip
     assert set(schema["$defs"][BufferOptions.__name__]["properties"]) == expected
 
 
