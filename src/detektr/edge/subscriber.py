@@ -243,11 +243,13 @@ class EdgeSubscriber:
         """
         outbox = self._outbox
         if self._failed or self._is_sign_due:
-            self._is_sign_due = False
+            is_told = True  # or the next attach tells it
             if outbox is not None and self._session:
-                outbox.try_send(Failure(self.upstream.consumer, self._session, tuple(self._failed)))
-            self._failed_lately.extend(self._failed)
-            self._failed.clear()
+                is_told = outbox.try_send(Failure(self.upstream.consumer, self._session, tuple(self._failed)))
+            if is_told:  # else again at the next flush
+                self._is_sign_due = False
+                self._failed_lately.extend(self._failed)
+                self._failed.clear()
         self._receiver.flush(outbox, len(self.leases))
 
     def close(self) -> None:

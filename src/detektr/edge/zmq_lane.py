@@ -9,9 +9,10 @@ they lie ready. A message can die with either side, so both count, and each says
     Release    received        the last delivery tag that has arrived
                first           place of the first completed lease of the message in all of this session
 
-Either side sends again what the other has not acknowledged: the producer its leases at its tick, the consumer its
-completed leases when no acknowledgement comes. What is known already is passed over. A consumer that attaches says what
-it holds and has received, so nothing of before an attach is sent again.
+Either side asks where no acknowledgement comes, and sends again what the answer shows to be missing: the other may be
+stopped, or in the middle of long work, and what is sent to it then piles up. What is known already is passed over. A
+consumer that attaches says what it holds and has received, so nothing of before an attach is sent again. What the
+outbox does not take is tried again as if it had not been acknowledged.
 
 Completed leases wait for company, for at most `COMPANY_NS`: a consumer sends them at once where the producer waits for
 them, or where half its window waits to be sent.
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
 
 from detektr.edge.connections import ConnectionTable, ConsumerConnection
 from detektr.edge.edge import Edge
@@ -36,9 +38,12 @@ from detektr.wire.message import Announce, AnnouncedLease, Attach, Release
 
 COMPANY_NS = 40_000_000  # so long a completed lease, or an acknowledgement, waits for others to travel with ...
 AWAKE_COMPANY_NS = 20_000_000  # ... or so long, where its sender is awake for another reason
-AGAIN_NS = 50_000_000  # a lease that is not acknowledged is announced again after this, then after twice that ...
+AGAIN_NS = 50_000_000  # a replica that does not acknowledge a lease is asked after this, then after twice that ...
 AGAIN_NS_MAX = 1_000_000_000  # ... and at last so often: its consumer may be in the middle of long work
-LOST_NS = 250_000_000  # completed leases that are not acknowledged by then are sent again
+LOST_NS = 250_000_000  # a producer that does not acknowledge completed leases is asked after this, then after twice ...
+LOST_NS_MAX = 1_000_000_000  # ... and at last so often: it may be stopped
+ANNOUNCE_BYTES_MAX = 1 << 20  # of leases in one message, if it has more than one; far below what an inbox takes
+_LEASE_BYTES = 160  # of a lease without its frame, at most
 
 
 class ZmqConnection(ConsumerConnection):
@@ -60,7 +65,12 @@ class ZmqConnection(ConsumerConnection):
         super().__init__(consumer, replica, attach_epoch, pid, outbox)
         self.sent_tag = self.received = -1
         """The last lease that was announced, and the last one that is acknowledged; -1: not known yet."""
+        self.is_behind = False
+        """Whether there are leases to announce again: the replica, or its inbox, did not take them."""
+        self.is_asked = False
+        """Whether the replica was asked what has arrived, and has not answered."""
         self.sent_ns = 0
+        """When leases were announced, or the replica was asked, or that was tried."""
         self.again_ns = AGAIN_NS
         self.notify = NOTIFY_NONE
         """What the replica was told of whether completed leases are waited for."""
@@ -87,18 +97,22 @@ class ZmqConnection(ConsumerConnection):
         """Take what a replica says; what is known already is passed over, and what follows a gap comes again."""
         if self.received < message.received <= self.sent_tag:
             self.received, self.again_ns = message.received, AGAIN_NS
+        if self.is_asked and message.received <= self.sent_tag:
+            self.is_asked = False
+            if self.received < self.sent_tag:
+                self.sent_tag, self.is_behind, self.sent_ns = self.received, True, now_ns - self.again_ns
         known = self.completed - message.first
         if 0 <= known < len(message.completed):
             self._arrived += message.completed[known:]
             self.completed += len(message.completed) - known
-        if message.completed:
+        if message.completed or message.asks:
             self.owes_since_ns = self.owes_since_ns or now_ns
 
     @property
     def due_ns(self) -> int:
-        """When to announce again, or to acknowledge; `NEVER_NS`: everything is known on both sides."""
+        """When to announce again, to ask, or to acknowledge; `NEVER_NS`: everything is known on both sides."""
         due_ns = NEVER_NS
-        if self.received < self.sent_tag:
+        if self.received < self.sent_tag or self.is_behind:
             due_ns = self.sent_ns + self.again_ns
         if self.owes_since_ns:
             due_ns = min(due_ns, self.owes_since_ns + COMPANY_NS)
@@ -158,15 +172,17 @@ class ZmqAnnouncer(Announcer):
         return due_ns
 
     def tick(self, now_ns: int) -> None:
-        """See `Announcer.tick`: announce again what was not acknowledged, and acknowledge."""
+        """See `Announcer.tick`: ask about what was not acknowledged, announce what is missing, and acknowledge."""
         for edge in self.edges:
             for session in tuple(edge.replicas):
                 connection = self._connections.get(session)
                 if not isinstance(connection, ZmqConnection) or now_ns < connection.due_ns:
                     continue
-                if connection.received < connection.sent_tag and now_ns >= connection.sent_ns + connection.again_ns:
-                    connection.sent_tag = connection.received
+                is_open = connection.is_behind or connection.received < connection.sent_tag
+                if is_open and now_ns >= connection.sent_ns + connection.again_ns:
+                    connection.is_asked = not connection.is_behind
                     connection.again_ns = min(2 * connection.again_ns, AGAIN_NS_MAX)
+                    connection.sent_ns = now_ns
                 self._send(edge, session, now_ns)
 
     def _send(self, edge: Edge, session: int, now_ns: int, *, has_ended: bool = False) -> None:
@@ -176,23 +192,42 @@ class ZmqAnnouncer(Announcer):
             return
         if connection.sent_tag < 0:  # it has just attached: what it holds it knows
             connection.sent_tag = connection.received = edge.journal.tag_before(replica.entry)
-        leases = tuple([announced(cell) for cell in _leased_after(replica, connection.sent_tag)])
-        message = Announce(
-            consumer=edge.consumer,
-            session=session,
-            producer_epoch=edge.journal.producer_epoch,
-            after=connection.sent_tag,
-            last=replica.last_tag,
-            acknowledged=connection.completed,
-            notify=edge.journal.notify,
-            has_ended=has_ended,
-            leases=leases,
-        )
-        if connection.outbox.try_send(message):
-            if leases:
+        for last, leases in _parts(_leased_after(replica, connection.sent_tag), replica.last_tag):
+            message = Announce(
+                consumer=edge.consumer,
+                session=session,
+                producer_epoch=edge.journal.producer_epoch,
+                after=connection.sent_tag,
+                last=last,
+                acknowledged=connection.completed,
+                notify=edge.journal.notify,
+                has_ended=has_ended,
+                leases=leases,
+                asks=connection.is_asked,
+            )
+            is_sent = connection.outbox.try_send(message)
+            if last > connection.sent_tag or not is_sent:
                 connection.sent_ns = now_ns
-            connection.sent_tag, connection.notify = replica.last_tag, message.notify
-            connection.owes_since_ns = 0
+            if connection.owes_since_ns:
+                connection.owes_since_ns = 0 if is_sent else now_ns
+            connection.is_behind = not is_sent and (last > connection.sent_tag or connection.is_behind)
+            if not is_sent:
+                break
+            connection.sent_tag, connection.notify = last, message.notify
+
+
+def _parts(cells: list[Cell], last: int) -> Iterator[tuple[int, tuple[AnnouncedLease, ...]]]:
+    """Return leases as messages of a size that every inbox takes: the tag that each goes up to, and its leases."""
+    part: list[AnnouncedLease] = []
+    nbytes = 0
+    for cell in cells:
+        lease_bytes = _LEASE_BYTES + len(cell.payload)
+        if part and nbytes + lease_bytes > ANNOUNCE_BYTES_MAX:
+            yield part[-1][0], tuple(part)
+            part, nbytes = [], 0
+        part.append(announced(cell))
+        nbytes += lease_bytes
+    yield last, tuple(part)
 
 
 def announced(cell: Cell) -> AnnouncedLease:
@@ -242,6 +277,8 @@ class ZmqReceiver(Receiver):
         self._unacknowledged: deque[Completion] = deque()
         self._acknowledged = 0
         self._unacknowledged_since_ns = 0
+        self._lost_ns = LOST_NS
+        self._is_asked = self._is_behind = False  # the producer, what has arrived; it has missed some
         self._owes_since_ns = 0  # since when the producer does not know that a lease has arrived
         self._owes_answer = False
 
@@ -272,6 +309,7 @@ class ZmqReceiver(Receiver):
         self._unacknowledged.clear()
         self._unsent.clear()
         self._unsent_since_ns = 0
+        self._lost_ns, self._is_asked, self._is_behind = LOST_NS, False, False
         return self._completed
 
     def deliver(self, message: Announce, now_ns: int) -> None:
@@ -292,7 +330,11 @@ class ZmqReceiver(Receiver):
         while self._unacknowledged and self._acknowledged < message.acknowledged:
             self._unacknowledged.popleft()
             self._acknowledged += 1
-            self._unacknowledged_since_ns = now_ns
+            self._unacknowledged_since_ns, self._lost_ns = now_ns, LOST_NS
+        if self._is_asked:
+            self._is_asked = False
+            self._is_behind = self._owes_answer = bool(self._unacknowledged)
+        self._owes_answer |= message.asks
         if message.after > self._received or message.last <= self._received:
             self._owes_answer |= message.after > self._received or bool(message.leases)  # a gap, or known already
             return
@@ -347,7 +389,7 @@ class ZmqReceiver(Receiver):
         if self._journal is None:
             return NEVER_NS
         due_ns = self._company_ns()
-        return min(due_ns, self._unacknowledged_since_ns + LOST_NS) if self._unacknowledged else due_ns
+        return min(due_ns, self._unacknowledged_since_ns + self._lost_ns) if self._unacknowledged else due_ns
 
     def close(self) -> None:
         """See `Receiver.close`."""
@@ -358,14 +400,20 @@ class ZmqReceiver(Receiver):
         return min(company_ns, self._owes_since_ns + COMPANY_NS) if self._owes_since_ns else company_ns
 
     def _send(self, outbox: Outbox, now_ns: int) -> None:
-        is_lost = bool(self._unacknowledged) and now_ns >= self._unacknowledged_since_ns + LOST_NS
-        first = self._completed - len(self._unsent)
-        completed = tuple(self._unsent)
-        if is_lost or self._owes_answer:
+        asks = bool(self._unacknowledged) and now_ns >= self._unacknowledged_since_ns + self._lost_ns
+        first, completed = self._completed - len(self._unsent), tuple(self._unsent)
+        if self._is_behind:
             first, completed = self._acknowledged, (*self._unacknowledged, *self._unsent)
-        if outbox.try_send(Release(self._consumer, self._session, self._received, first, completed)):
-            if is_lost or not self._unacknowledged:
-                self._unacknowledged_since_ns = now_ns
+        is_sent = outbox.try_send(Release(self._consumer, self._session, self._received, first, completed, asks))
+        if asks or not is_sent:
+            self._lost_ns = min(2 * self._lost_ns, LOST_NS_MAX)
+        if asks or not self._unacknowledged or not is_sent:
+            self._unacknowledged_since_ns = now_ns
+        if is_sent:
+            self._is_asked |= asks
             self._unacknowledged.extend(self._unsent)
             self._unsent.clear()
-            self._owes_since_ns, self._owes_answer = 0, False
+            self._owes_since_ns, self._owes_answer, self._is_behind = 0, False, False
+        else:  # later: who does not read now is not asked all the time
+            self._unsent_since_ns = now_ns
+            self._owes_since_ns = now_ns if self._owes_since_ns else 0
