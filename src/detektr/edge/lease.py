@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from detektr.memory.announcement import Announcement, FrameName
-from detektr.wire.message import FailedAttempt
+from detektr.wire.message import AnnouncedLease, FailedAttempt
 
 
 class Cell(Announcement):
@@ -27,6 +27,18 @@ class Cell(Announcement):
         super().__init__(announcement.key, announcement.sequence, announcement.captured_ns, announcement.payload)
         self.index, self.ordinal, self.input_index = index, ordinal, input_index
         self.attempts = self.deliveries = self.owner = self.delivery_tag = self.leased_ns = 0
+
+    def announced(self) -> AnnouncedLease:
+        """Return what a message says of its lease."""
+        return (
+            self.delivery_tag,
+            self.deliveries,
+            self.key,
+            self.sequence,
+            self.captured_ns,
+            self.index,
+            self.payload,
+        )
 
 
 class Replica:
@@ -57,6 +69,16 @@ class Replica:
     def busyness(self) -> tuple[int, int]:
         """Orders replicas by who should get the next frame: fewest leases first, then who has waited longest."""
         return len(self.leases), self.last_ordinal
+
+    def leased_after(self, delivery_tag: int) -> list[Cell]:
+        """Return what was leased to it, and it still holds, beyond a delivery tag, in order."""
+        found: list[Cell] = []
+        for cell in reversed(self.leases.values()):  # the newest are the last
+            if cell.delivery_tag <= delivery_tag:
+                break
+            found.append(cell)
+        found.reverse()
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from detektr.edge.connections import ConnectionTable
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.ephemeral import POLICIES, Producer, rival, write_terms
+from detektr.edge.ephemeral import POLICIES, Producer, change_lane, rival, write_terms
 from detektr.edge.fanout import Fanout
 from detektr.edge.lane import Announcer
 from detektr.edge.lease import SessionState
@@ -309,6 +309,10 @@ class EdgePublisher:
             raise WireError(f"{message.replica} cannot attach: {why}")
         edge = self.fanout.edges[message.consumer]
         self._reclaim(edge, now_ns)
+        if message.lane != edge.options.lane:
+            self._announcer(edge).edges.remove(edge)
+            change_lane(edge, message)
+            self._announcer(edge).edges.append(edge)
         status_block = self._status_blocks.get(message.replica)
         try:
             if status_block is None or message.consumer not in self.fanout.edges:

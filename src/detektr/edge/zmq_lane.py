@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from detektr.edge.connections import ConnectionTable, ConsumerConnection
 from detektr.edge.edge import Edge
 from detektr.edge.lane import NEVER_NS, Announcer, Receiver
-from detektr.edge.lease import Cell, Replica
+from detektr.edge.lease import Cell
 from detektr.errors import WireError
 from detektr.memory.announcement import FrameName, Lease
 from detektr.memory.completion_queue import Completion
@@ -192,7 +192,7 @@ class ZmqAnnouncer(Announcer):
             return
         if connection.sent_tag < 0:  # it has just attached: what it holds it knows
             connection.sent_tag = connection.received = edge.journal.tag_before(replica.entry)
-        for last, leases in _parts(_leased_after(replica, connection.sent_tag), replica.last_tag):
+        for last, leases in _parts(replica.leased_after(connection.sent_tag), replica.last_tag):
             message = Announce(
                 consumer=edge.consumer,
                 session=session,
@@ -225,33 +225,9 @@ def _parts(cells: list[Cell], last: int) -> Iterator[tuple[int, tuple[AnnouncedL
         if part and nbytes + lease_bytes > ANNOUNCE_BYTES_MAX:
             yield part[-1][0], tuple(part)
             part, nbytes = [], 0
-        part.append(announced(cell))
+        part.append(cell.announced())
         nbytes += lease_bytes
     yield last, tuple(part)
-
-
-def announced(cell: Cell) -> AnnouncedLease:
-    """Return what a message says of one lease."""
-    return (
-        cell.delivery_tag,
-        cell.deliveries,
-        cell.key,
-        cell.sequence,
-        cell.captured_ns,
-        cell.index,
-        cell.payload,
-    )
-
-
-def _leased_after(replica: Replica, delivery_tag: int) -> list[Cell]:
-    """Return what a replica holds beyond a delivery tag, in order; the newest leases are the last of its dict."""
-    found: list[Cell] = []
-    for cell in reversed(replica.leases.values()):
-        if cell.delivery_tag <= delivery_tag:
-            break
-        found.append(cell)
-    found.reverse()
-    return found
 
 
 class ZmqReceiver(Receiver):
