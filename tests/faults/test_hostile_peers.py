@@ -208,6 +208,27 @@ def test_lies_are_refused_and_counted_and_every_frame_arrives(running: tuple[Run
     assert_complete(run, report, 900)
 
 
+@pytest.mark.parametrize("running", [{"count": 900}], indirect=True)
+@pytest.mark.parametrize("side", ["a worker", "its producer"])
+def test_what_a_stranger_says_in_the_name_of_one_side_does_not_stop_the_edge(
+    running: tuple[RunningPipeline, Peer], side: str
+) -> None:
+    run, peer = running
+    workers = peer.sessions("buffer", "check")
+    key = stream_key("camera", peer.run_of("camera"))
+    for number in range(60):  # some of them count as both sides do at that moment
+        for name, session in workers.items():
+            about = run.edge("buffer", "check")["delivered"] // len(workers) + number % 9 - 2
+            if side == "a worker":
+                strange = tuple((key, (1 << 40) + place, 1) for place in range(12))
+                peer.send("buffer.0", Release("check", session, 0, max(0, about), strange))
+            else:
+                peer.send(name, Announce("check", session, 1, about, about + 3, 0, 0, False, ()))
+    report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    assert_complete(run, report, 900)
+
+
 @pytest.mark.parametrize("running", [{"count": 1500}], indirect=True)
 def test_ten_thousand_messages_a_second_and_huge_ones_do_not_stop_the_frames(
     running: tuple[RunningPipeline, Peer],

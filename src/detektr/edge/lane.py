@@ -75,6 +75,13 @@ class Receiver(ABC):
 
     is_awaited = False
     """Whether, at the last look, the producer asked for completed leases."""
+    is_out_of_step = False
+    """Whether the producer counts otherwise than we do, so that only another attach can help."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the producer has said that it has all that we completed; never, where it does not say so."""
+        return False
 
     @abstractmethod
     def attached(self, journal: JournalReader, entry: int, session: int, producer_epoch: int) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from detektr.memory.announcement import Announcement, FrameName
 from detektr.wire.message import AnnouncedLease, FailedAttempt
+
+_LEASE_BYTES = 160  # of a lease in a message without its frame, at most
 
 
 class Cell(Announcement):
@@ -70,15 +72,26 @@ class Replica:
         """Orders replicas by who should get the next frame: fewest leases first, then who has waited longest."""
         return len(self.leases), self.last_ordinal
 
-    def leased_after(self, delivery_tag: int) -> list[Cell]:
-        """Return what was leased to it, and it still holds, beyond a delivery tag, in order."""
-        found: list[Cell] = []
+    def announcements(self, after: int, bytes_max: int) -> Iterator[tuple[int, tuple[AnnouncedLease, ...]]]:
+        """Return what it was leased beyond a delivery tag and still holds, in order, in parts of about `bytes_max`.
+
+        Each part says the tag that it goes up to; the last one, which may have no lease, goes up to `last_tag`.
+        """
+        found: list[AnnouncedLease] = []
         for cell in reversed(self.leases.values()):  # the newest are the last
-            if cell.delivery_tag <= delivery_tag:
+            if cell.delivery_tag <= after:
                 break
-            found.append(cell)
-        found.reverse()
-        return found
+            found.append(cell.announced())
+        part: list[AnnouncedLease] = []
+        nbytes = 0
+        for lease in reversed(found):
+            lease_bytes = _LEASE_BYTES + len(lease[-1])
+            if part and nbytes + lease_bytes > bytes_max:
+                yield part[-1][0], tuple(part)
+                part, nbytes = [], 0
+            part.append(lease)
+            nbytes += lease_bytes
+        yield self.last_tag, tuple(part)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -172,7 +172,7 @@ class EdgeSubscriber:
 
     def tick(self, now_ns: int) -> None:
         """Attach, or attach again, where that is due."""
-        journal = self._journal
+        journal, receiver = self._journal, self._receiver
         self._look()
         if journal is not None and (journal.is_unlinked or journal.is_left) and not self.is_ended:
             self._leave(f"{self.upstream.producer} has left")
@@ -184,8 +184,19 @@ class EdgeSubscriber:
         elif self._is_attached and journal is not None and journal.entry_of(self._session) != self._entry:
             _log.warning("%s has removed this replica from its edge: attaching again", self.upstream.producer)
             self._leave("let go")
+        elif self._is_attached and now_ns - self._sent_ns >= ANSWER_NS and (receiver.is_out_of_step or self._misses()):
+            _log.warning("%s counts our leases otherwise than we do: attaching to it again", self.upstream.producer)
+            self._is_attached = False
+            receiver.left()
         if not self._is_attached and now_ns - self._sent_ns >= ANSWER_NS:
             self._attach(now_ns)
+
+    def _misses(self) -> bool:
+        """Whether leases stand that we have completed, as the producer has confirmed; an attach settles them."""
+        journal, receiver = self._journal, self._receiver
+        if journal is None or not receiver.is_settled or self.held or self._unheard or self._failed:
+            return False
+        return bool(journal.all_leases(self._session, 0, receiver.received))
 
     def take(self) -> Lease | None:
         """Return the next frame to work on, and note on the page that it is being worked on; None: there is none.

@@ -22,19 +22,17 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
 
 from detektr.edge.connections import ConnectionTable, ConsumerConnection
 from detektr.edge.edge import Edge
 from detektr.edge.lane import NEVER_NS, Announcer, Receiver
-from detektr.edge.lease import Cell
 from detektr.errors import WireError
 from detektr.memory.announcement import FrameName, Lease
 from detektr.memory.completion_queue import Completion
 from detektr.memory.journal_reader import JournalReader
 from detektr.memory.layout import NOTIFY_EACH, NOTIFY_NONE, NOTIFY_SHORT
 from detektr.wire.link import Outbox
-from detektr.wire.message import Announce, AnnouncedLease, Attach, Release
+from detektr.wire.message import Announce, Attach, Release
 
 COMPANY_NS = 40_000_000  # so long a completed lease, or an acknowledgement, waits for others to travel with ...
 AWAKE_COMPANY_NS = 20_000_000  # ... or so long, where its sender is awake for another reason
@@ -43,7 +41,6 @@ AGAIN_NS_MAX = 1_000_000_000  # ... and at last so often: its consumer may be in
 LOST_NS = 250_000_000  # a producer that does not acknowledge completed leases is asked after this, then after twice ...
 LOST_NS_MAX = 1_000_000_000  # ... and at last so often: it may be stopped
 ANNOUNCE_BYTES_MAX = 1 << 20  # of leases in one message, if it has more than one; far below what an inbox takes
-_LEASE_BYTES = 160  # of a lease without its frame, at most
 
 
 class ZmqConnection(ConsumerConnection):
@@ -192,7 +189,7 @@ class ZmqAnnouncer(Announcer):
             return
         if connection.sent_tag < 0:  # it has just attached: what it holds it knows
             connection.sent_tag = connection.received = edge.journal.tag_before(replica.entry)
-        for last, leases in _parts(replica.leased_after(connection.sent_tag), replica.last_tag):
+        for last, leases in replica.announcements(connection.sent_tag, ANNOUNCE_BYTES_MAX):
             message = Announce(
                 consumer=edge.consumer,
                 session=session,
@@ -214,20 +211,6 @@ class ZmqAnnouncer(Announcer):
             if not is_sent:
                 break
             connection.sent_tag, connection.notify = last, message.notify
-
-
-def _parts(cells: list[Cell], last: int) -> Iterator[tuple[int, tuple[AnnouncedLease, ...]]]:
-    """Return leases as messages of a size that every inbox takes: the tag that each goes up to, and its leases."""
-    part: list[AnnouncedLease] = []
-    nbytes = 0
-    for cell in cells:
-        lease_bytes = _LEASE_BYTES + len(cell.payload)
-        if part and nbytes + lease_bytes > ANNOUNCE_BYTES_MAX:
-            yield part[-1][0], tuple(part)
-            part, nbytes = [], 0
-        part.append(cell.announced())
-        nbytes += lease_bytes
-    yield last, tuple(part)
 
 
 class ZmqReceiver(Receiver):
@@ -263,11 +246,17 @@ class ZmqReceiver(Receiver):
         """See `Receiver.received`."""
         return self._received
 
+    @property
+    def is_settled(self) -> bool:
+        """See `Receiver.is_settled`."""
+        return not self._leases and not self._unsent and not self._unacknowledged
+
     def attached(self, journal: JournalReader, entry: int, session: int, producer_epoch: int) -> None:
         """See `Receiver.attached`."""
         self._journal, self._entry, self._session, self._producer_epoch = journal, entry, session, producer_epoch
         self._received = journal.tag_before(entry)
         self._owes_since_ns, self._owes_answer = 0, False
+        self.is_out_of_step = False
 
     def left(self) -> None:
         """See `Receiver.left`."""
@@ -300,7 +289,8 @@ class ZmqReceiver(Receiver):
         last, sent = journal.last_tag(self._entry), self._completed - len(self._unsent)
         if message.last > last:
             raise WireError(f"Announce to {message.consumer}: lease {message.last}; its journal has {last} so far")
-        if message.acknowledged > sent:
+        if message.acknowledged > sent:  # it counts what somebody else said in our name
+            self.is_out_of_step = True
             raise WireError(f"Announce to {message.consumer} acknowledges {message.acknowledged} leases of {sent} sent")
         self._notify = message.notify
         while self._unacknowledged and self._acknowledged < message.acknowledged:
@@ -314,11 +304,16 @@ class ZmqReceiver(Receiver):
         if message.after > self._received or message.last <= self._received:
             self._owes_answer |= message.after > self._received or bool(message.leases)  # a gap, or known already
             return
-        before = len(self._leases)
-        for tag, delivery, key, sequence, captured_ns, cell, payload in message.leases:
-            if tag > self._received:
-                self._leases.append(Lease(key, sequence, captured_ns, payload, cell, tag, delivery))
-        self._has_ended |= len(self._leases) - before != message.last - self._received
+        leases = [
+            Lease(key, sequence, captured_ns, payload, cell, tag, delivery)
+            for tag, delivery, key, sequence, captured_ns, cell, payload in message.leases
+            if tag > self._received and journal.is_leased(cell, self._session, tag)
+        ]
+        count = message.last - self._received
+        if len(leases) != count:  # some have ended; or the message is not our producer's, and they stand
+            leases = journal.leases(self._entry, self._session, self._received, message.last)
+        self._has_ended |= len(leases) != count
+        self._leases += leases
         self._received = message.last
         self._owes_since_ns = self._owes_since_ns or now_ns
 
