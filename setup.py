@@ -24,10 +24,10 @@ COMPILED = {
     "process/": ["seen_time"],
     "memory/": ["announcement", "layout", "journal_header", "journal", "journal_reader", "completion_queue", "ring"],
     "edge/": [
-        "lease", "backlog", "consumer_group", "edge_options", "edge", "fanout", "connections", "wakeup", "lane",
-        "shm_lane", "zmq_lane",
-        "publisher", "subscriber",
+        "lease", "backlog", "consumer_group", "edge_options", "edge", "fanout", "connections", "publisher",
+        "subscriber",
     ],
+    "edge/lanes/": ["lane", "wakeup", "shm_lane", "zmq_lane", "zmq_receiver"],
     "nodes/": ["node", "buffer"],
     "nodes/capturing/": ["frame_writer", "publish_queue", "source_reader", "capture_thread", "capture"],
     "nodes/working/": ["worker", "frame_reader", "processor", "sink"],

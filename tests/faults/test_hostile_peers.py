@@ -18,22 +18,19 @@ from typing import Any
 import msgpack
 import psutil
 import pytest
-import zmq
 
 import detektr
 from detektr.descriptor import stream_key
 from detektr.memory import layout
 from detektr.memory.completion_queue import CompletionQueueWriter
-from detektr.memory.journal import Journal
 from detektr.memory.journal_reader import open_journal
-from detektr.memory.run_folder import RunFolder
-from detektr.memory.segment import open_segment
 from detektr.memory.status_block import acquire_status_block
 from detektr.wire.codec import encode
 from detektr.wire.doorbell import RemoteDoorbell
 from detektr.wire.link import Link
 from detektr.wire.message import Announce, Attach, Detach, Failure, FailureKind, Message, Refusal, Release, Welcome
 from tests.harness.checked import read_notes, wrong_pixels
+from tests.harness.peer import Peer
 from tests.harness.running import RunningPipeline
 
 QUICK = {"restart": {"backoff": "20ms..100ms", "limit": "99 in 1m"}, "drain": "20s"}
@@ -53,43 +50,6 @@ def graph(tmp_path: Path, count: int = 0, rate: float = 400) -> dict[str, Any]:
         "check": {"kind": "processor", "input": "buffer", "use": use, "with": arguments, "replicas": 2, **QUICK},
         "events": {"kind": "sink", "input": "check", "use": "detektr.sinks.jsonl:JsonLines", "with": events, **QUICK},
     }
-
-
-class Peer:
-    """Somebody with a way to a pipeline's sockets."""
-
-    def __init__(self, pipeline: str) -> None:
-        self.folder = RunFolder(pipeline)
-        self._context = zmq.Context()
-        self._connections: dict[str, zmq.Socket[bytes]] = {}
-
-    def send(self, process: str, payload: bytes | Message) -> None:
-        """Send bytes, or a message, to a process."""
-        connection = self._connections.get(process)
-        if connection is None:
-            connection = self._connections[process] = self._context.socket(zmq.PUSH)
-            connection.connect(f"ipc://{self.folder.path / process}.sock")
-        connection.send(payload if isinstance(payload, bytes) else encode(payload))
-
-    def sessions(self, producer: str, consumer: str) -> dict[str, int]:
-        """Read who is attached to an edge, and as which session, as anybody of this user can."""
-        segment = open_segment(self.folder.journal(producer, 0, consumer), is_writable=False)
-        assert segment is not None
-        copy = bytearray(segment.bytes)
-        segment.close()
-        return {record.name: record.session for record in Journal(memoryview(copy)).replicas()}
-
-    def run_of(self, node: str) -> int:
-        """Read the number of a capture's run."""
-        segment = open_segment(self.folder.status_block(node, 0))
-        assert segment is not None
-        run = segment.words[layout.STATUS_WORD_RUN]
-        segment.close()
-        return run
-
-    def close(self) -> None:
-        """Hang up, in mid-sentence if need be."""
-        self._context.destroy(linger=0)
 
 
 @pytest.fixture
@@ -203,6 +163,28 @@ def test_lies_are_refused_and_counted_and_every_frame_arrives(running: tuple[Run
     run.wait(lambda: all(count >= 20 for count in errors(run).values()), what="refused messages at every node")
     refusals = 4 * 2 * len(failed)  # whole and unmangled, from a worker and from nobody, four times
     run.wait(lambda: run.edge("buffer", "check")["refused"] >= refusals, what="refused failures at the buffer")
+    report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    assert_complete(run, report, 900)
+
+
+@pytest.mark.parametrize("running", [{"count": 900}], indirect=True)
+@pytest.mark.parametrize("side", ["a worker", "its producer"])
+def test_what_a_stranger_says_in_the_name_of_one_side_does_not_stop_the_edge(
+    running: tuple[RunningPipeline, Peer], side: str
+) -> None:
+    run, peer = running
+    workers = peer.sessions("buffer", "check")
+    key = stream_key("camera", peer.run_of("camera"))
+    strange = tuple((key, (1 << 40) + place, 1) for place in range(12))
+    for number in range(60):  # some of them count as both sides do at that moment
+        for name, session in workers.items():
+            at = max(0, run.edge("buffer", "check")["delivered"] // len(workers) + number % 9 - 2)
+            announce, release = (
+                Announce("check", session, 1, at, at + 3, 0, 0, False, ()),
+                Release("check", session, 0, at, strange),
+            )
+            peer.send(*(("buffer.0", release) if side == "a worker" else (name, announce)))
     report = run.end(None)
     assert run.exit_code == 0, run.tail()
     assert_complete(run, report, 900)

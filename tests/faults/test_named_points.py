@@ -25,9 +25,9 @@ COMPLETIONS, READER = (
     "detektr.memory.completion_queue:CompletionQueueWriter",
     "detektr.memory.journal_reader:JournalReader",
 )
-CONNECTION, LINK = "detektr.edge.shm_lane:ShmConnection", "detektr.wire.link:Link"
-ANNOUNCER, RECEIVER = "detektr.edge.zmq_lane:ZmqAnnouncer", "detektr.edge.zmq_lane:ZmqReceiver"
-ZMQ_CONNECTION = "detektr.edge.zmq_lane:ZmqConnection"
+CONNECTION, LINK = "detektr.edge.lanes.shm_lane:ShmConnection", "detektr.wire.link:Link"
+ANNOUNCER, RECEIVER = "detektr.edge.lanes.zmq_lane:ZmqAnnouncer", "detektr.edge.lanes.zmq_receiver:ZmqReceiver"
+ZMQ_CONNECTION = "detektr.edge.lanes.zmq_lane:ZmqConnection"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import pytest
 from detektr.memory.layout import NOTIFY_EACH, NOTIFY_NONE
 from tests.harness.interpreted import interpreted
 
-(wakeup,) = interpreted("detektr.edge.wakeup")
+(wakeup,) = interpreted("detektr.edge.lanes.wakeup")
 FRAMES = 6
 SESSION = 7
 STEPS_MAX = 20_000

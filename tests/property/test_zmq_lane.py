@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ import pytest
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.lane import NEVER_NS
+from detektr.edge.lanes.lane import NEVER_NS
 from detektr.edge.lease import SessionState
 from detektr.memory.announcement import Announcement, FrameName, Lease
 from detektr.memory.journal import Journal
@@ -25,8 +26,11 @@ from detektr.wire.message import Announce, Attach, Message, Release
 from tests.harness.interpreted import interpreted
 from tests.property.journal_bytes import new_memory, read_journal
 
-connections, _, zmq_lane = interpreted(
-    "detektr.edge.connections", "detektr.edge.lane", "detektr.edge.zmq_lane"
+connections, _, zmq_lane, zmq_receiver = interpreted(
+    "detektr.edge.connections",
+    "detektr.edge.lanes.lane",
+    "detektr.edge.lanes.zmq_lane",
+    "detektr.edge.lanes.zmq_receiver",
 )  # its clock is ours
 MS = 1_000_000
 KEY, WINDOW, FRAMES = 5, 4, 40
@@ -40,9 +44,13 @@ class Network:
     def __init__(self, chance: random.Random) -> None:
         self.chance, self.loss = chance, 0.0
         self.queue: deque[bytes] = deque()
-        self.sent = 0
+        self.sent = self.refused = 0
+        self.is_full = False
 
     def try_send(self, message: Message) -> bool:
+        if self.is_full:
+            self.refused += 1
+            return False
         self.sent += 1
         self.queue.append(encode(message))
         return True
@@ -92,7 +100,7 @@ class World:
         self.producer.edges.append(self.edge)
 
     def begin_consumer(self) -> None:
-        self.receiver = zmq_lane.ZmqReceiver("motion", WINDOW)
+        self.receiver = zmq_receiver.ZmqReceiver("motion", WINDOW)
         self.session += 1
         self.receiver.begin_session()
         self.held: dict[FrameName, Lease] = {}
@@ -206,7 +214,8 @@ class World:
 def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, World]:
     """Let the lane's clock be the world's."""
     worlds: dict[str, World] = {}
-    monkeypatch.setattr(zmq_lane, "time", SimpleNamespace(monotonic_ns=lambda: worlds["now"].now_ns))
+    for module in (zmq_lane, zmq_receiver):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic_ns=lambda: worlds["now"].now_ns))
     return worlds
 
 
@@ -298,3 +307,85 @@ def test_what_was_finished_before_long_work_is_taken_back_while_that_lasts(clock
         world.producer_hears()
         world.now_ns += 50 * MS
     assert (world.reader.ledger().delivered, world.reader.ledger().refused) == (3, 0)
+
+
+def test_a_consumer_whose_leases_are_over_is_not_told_so_over_and_over(clock: dict[str, World]) -> None:
+    world = begin(clock, 1)
+    world.edge.options = replace(OPTIONS, timeout_ns=500 * MS)
+    for sequence in range(3):
+        world.edge.offer(0, Announcement(KEY, sequence, 1, b""), world.now_ns)
+    world.producer.announce(world.edge, world.now_ns)
+    for _ in range(1000):
+        world.edge.expire(world.now_ns)
+        if world.now_ns >= world.producer.due_ns():
+            world.producer.tick(world.now_ns)
+        world.now_ns += 10 * MS
+    assert world.down.sent <= 20  # in 10 s
+
+
+def test_leases_lie_once_before_a_consumer_that_does_not_read(clock: dict[str, World]) -> None:
+    world = begin(clock, 1)
+    for sequence in range(WINDOW):
+        world.edge.offer(0, Announcement(KEY, sequence, 1, bytes(16)), world.now_ns)
+    world.producer.announce(world.edge, world.now_ns)
+    for _ in range(6000):
+        if world.now_ns >= world.producer.due_ns():
+            world.producer.tick(world.now_ns)
+        world.now_ns += 10 * MS
+    messages = [decode(payload) for payload in world.down.queue]
+    assert sum(len(message.leases) for message in messages if isinstance(message, Announce)) == WINDOW
+
+
+def test_completed_leases_lie_once_before_a_producer_that_does_not_read(clock: dict[str, World]) -> None:
+    world = begin(clock, 1)
+    for _ in range(WINDOW):
+        world.offer()
+        world.pump()
+        world.consumer_hears()
+    for _ in range(6000):
+        if world.now_ns >= world.receiver.due_ns() or world.held:
+            world.work()
+        world.now_ns += 10 * MS
+    messages = [decode(payload) for payload in world.up.queue]
+    told = sum(len(message.completed) for message in messages if isinstance(message, Release))
+    assert told == sum(world.worked.values()) > 1
+    assert world.up.sent <= 80  # in 60 s
+
+
+@pytest.mark.parametrize("way", ["down", "up"])
+def test_what_a_full_outbox_did_not_take_is_told_later_and_not_tried_all_the_time(
+    clock: dict[str, World], way: str
+) -> None:
+    for seed in range(20):
+        world = begin(clock, seed)
+        network = getattr(world, way)
+        acts = [world.offer, world.pump, world.consumer_hears, world.producer_hears, world.work]
+        for _ in range(seed):
+            world.chance.choice(acts)()
+        network.is_full = True
+        tried_at_once = 0
+        for _ in range(500):
+            for act in acts:
+                act()
+            due_ns = min(world.producer.due_ns(), world.receiver.due_ns())
+            tried_at_once += due_ns <= world.now_ns
+            world.now_ns += 20 * MS
+        assert tried_at_once <= 5, "who does not read is not waited for awake"
+        network.is_full = False
+        world.run(0.0, deaths=0.0)
+        assert world.worked == Counter(range(FRAMES))
+
+
+def test_leases_that_are_larger_together_than_an_inbox_takes_travel_in_several_messages(
+    clock: dict[str, World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zmq_lane, "ANNOUNCE_BYTES_MAX", 400)
+    world = begin(clock, 1)
+    for _ in range(WINDOW):
+        world.offer()
+    world.edge.lease_queued(world.now_ns)
+    world.producer.announce(world.edge, world.now_ns)
+    messages = [decode(payload) for payload in world.down.queue]
+    assert [len(message.leases) for message in messages if isinstance(message, Announce)] == [2, 2]
+    world.run(0.2, deaths=0.0)
+    assert world.worked == Counter(range(FRAMES))

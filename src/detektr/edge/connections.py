@@ -7,8 +7,10 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
+from detektr.edge.lease import SessionState
 from detektr.memory.completion_queue import Completion
 from detektr.wire.link import Link, Outbox
+from detektr.wire.message import Attach
 
 
 class ConsumerConnection(ABC):
@@ -80,3 +82,14 @@ class ConnectionTable(dict[int, ConsumerConnection]):
     def has_news(self, sessions: Iterable[int]) -> bool:
         """Whether one of these sessions has completed a lease."""
         return any([session in self and self[session].has_news for session in sessions])
+
+
+def session_state(message: Attach) -> SessionState:
+    """Return what a consumer that attaches says of its session."""
+    return SessionState(
+        received=message.received,
+        held=frozenset(message.held),
+        seen=dict(message.seen),
+        failed=message.failed,
+        previous=message.previous,
+    )

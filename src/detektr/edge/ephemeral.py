@@ -127,4 +127,15 @@ def rival(edge: Edge, message: Attach) -> str | None:
     others = [replica.name for replica in edge.replicas.values() if replica.name != message.replica]
     if edge.options.is_ephemeral and others:
         return f"{edge.consumer} is attached already, as {others[0]}; choose another name"
+    if message.lane != edge.options.lane and not edge.options.is_ephemeral:
+        return (
+            f"the leases of {edge.consumer} are announced by {edge.options.lane} here, and {message.replica} reads them"
+            f" by {message.lane}: start both with the same `announce`"
+        )
     return None
+
+
+def change_lane(edge: Edge, message: Attach) -> None:
+    """Announce as the newcomer reads who takes over the edge of a dead consumer of its name."""
+    edge.options = replace(edge.options, lane="shm" if message.lane == "shm" else "zmq")
+    write_terms(edge.journal, edge.options)

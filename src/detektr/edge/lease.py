@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from detektr.memory.announcement import Announcement, FrameName
-from detektr.wire.message import FailedAttempt
+from detektr.wire.message import AnnouncedLease, FailedAttempt
+
+_LEASE_BYTES = 160  # of a lease in a message without its frame, at most
 
 
 class Cell(Announcement):
@@ -27,6 +29,18 @@ class Cell(Announcement):
         super().__init__(announcement.key, announcement.sequence, announcement.captured_ns, announcement.payload)
         self.index, self.ordinal, self.input_index = index, ordinal, input_index
         self.attempts = self.deliveries = self.owner = self.delivery_tag = self.leased_ns = 0
+
+    def announced(self) -> AnnouncedLease:
+        """Return what a message says of its lease."""
+        return (
+            self.delivery_tag,
+            self.deliveries,
+            self.key,
+            self.sequence,
+            self.captured_ns,
+            self.index,
+            self.payload,
+        )
 
 
 class Replica:
@@ -57,6 +71,27 @@ class Replica:
     def busyness(self) -> tuple[int, int]:
         """Sort key for the next frame: the replica with the fewest leases first, then the one that waited longest."""
         return len(self.leases), self.last_ordinal
+
+    def announcements(self, after: int, bytes_max: int) -> Iterator[tuple[int, tuple[AnnouncedLease, ...]]]:
+        """Return what it was leased beyond a delivery tag and still holds, in order, in parts of about `bytes_max`.
+
+        Each part says the tag that it goes up to; the last one, which may have no lease, goes up to `last_tag`.
+        """
+        found: list[AnnouncedLease] = []
+        for cell in reversed(self.leases.values()):  # the newest are the last
+            if cell.delivery_tag <= after:
+                break
+            found.append(cell.announced())
+        part: list[AnnouncedLease] = []
+        nbytes = 0
+        for lease in reversed(found):
+            lease_bytes = _LEASE_BYTES + len(lease[-1])
+            if part and nbytes + lease_bytes > bytes_max:
+                yield part[-1][0], tuple(part)
+                part, nbytes = [], 0
+            part.append(lease)
+            nbytes += lease_bytes
+        yield self.last_tag, tuple(part)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,16 +8,15 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from detektr.edge.connections import ConnectionTable
+from detektr.edge.connections import ConnectionTable, session_state
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.ephemeral import POLICIES, Producer, rival, write_terms
+from detektr.edge.ephemeral import POLICIES, Producer, change_lane, rival, write_terms
 from detektr.edge.fanout import Fanout
-from detektr.edge.lane import Announcer
-from detektr.edge.lease import SessionState
+from detektr.edge.lanes.lane import Announcer
+from detektr.edge.lanes.shm_lane import ShmAnnouncer
+from detektr.edge.lanes.zmq_lane import ZmqAnnouncer, ZmqConnection
 from detektr.edge.outcomes import OutcomeReporter, stall_words
-from detektr.edge.shm_lane import ShmAnnouncer
-from detektr.edge.zmq_lane import ZmqAnnouncer, ZmqConnection
 from detektr.errors import NoRoomError, WireError
 from detektr.events import ConsumerAttached, ConsumerLeft, EdgeResumed, EdgeStalled, RunEvent
 from detektr.memory.announcement import FrameName
@@ -313,6 +312,10 @@ class EdgePublisher:
             raise WireError(f"{message.replica} cannot attach: {why}")
         edge = self.fanout.edges[message.consumer]
         self._reclaim(edge, now_ns)
+        if message.lane != edge.options.lane:
+            self._announcer(edge).edges.remove(edge)
+            change_lane(edge, message)
+            self._announcer(edge).edges.append(edge)
         status_block = self._status_blocks.get(message.replica)
         try:
             if status_block is None or message.consumer not in self.fanout.edges:
@@ -322,7 +325,7 @@ class EdgePublisher:
             outbox.close()
             raise
         is_new = message.session not in edge.replicas
-        session, replica, state = message.session, message.replica, _session_state(message)
+        session, replica, state = message.session, message.replica, session_state(message)
         if not edge.attach(session, replica, message.window, state, is_durable=message.is_durable, now_ns=now_ns):
             connection.close()
             raise WireError(f"{replica} cannot attach: {EDGE_REPLICAS_MAX} replicas are already attached, the maximum")
@@ -388,13 +391,3 @@ class EdgePublisher:
         edge = self.fanout.edges.get(consumer)
         if edge is not None and edge.options.is_ephemeral and not edge.replicas:
             self._remove_ephemeral(consumer)
-
-
-def _session_state(message: Attach) -> SessionState:
-    return SessionState(
-        received=message.received,
-        held=frozenset(message.held),
-        seen=dict(message.seen),
-        failed=message.failed,
-        previous=message.previous,
-    )

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from detektr.edge.lane import Receiver
-from detektr.edge.shm_lane import ShmReceiver
-from detektr.edge.zmq_lane import ZmqReceiver
+from detektr.edge.lanes.lane import Receiver
+from detektr.edge.lanes.shm_lane import ShmReceiver
+from detektr.edge.lanes.zmq_receiver import ZmqReceiver
 from detektr.ledger import EdgeLedger
 from detektr.memory.announcement import FrameName, Lease
 from detektr.memory.completion_queue import CompletionQueueWriter
@@ -172,7 +172,7 @@ class EdgeSubscriber:
 
     def tick(self, now_ns: int) -> None:
         """Attach, or attach again, if that is due."""
-        journal = self._journal
+        journal, receiver = self._journal, self._receiver
         self._look()
         if journal is not None and (journal.is_unlinked or journal.is_left) and not self.is_ended:
             self._leave(f"{self.upstream.producer} has left")
@@ -184,8 +184,19 @@ class EdgeSubscriber:
         elif self._is_attached and journal is not None and journal.entry_of(self._session) != self._entry:
             _log.warning("%s has removed this replica from its edge: attaching again", self.upstream.producer)
             self._leave("let go")
+        elif self._is_attached and now_ns - self._sent_ns >= ANSWER_NS and (receiver.is_out_of_step or self._misses()):
+            _log.warning("%s counts our leases otherwise than we do: attaching to it again", self.upstream.producer)
+            self._is_attached = False
+            receiver.left()
         if not self._is_attached and now_ns - self._sent_ns >= ANSWER_NS:
             self._attach(now_ns)
+
+    def _misses(self) -> bool:
+        """Whether leases stand that we have completed, as the producer has confirmed; an attach settles them."""
+        journal, receiver = self._journal, self._receiver
+        if journal is None or not receiver.is_settled or self.held or self._unheard or self._failed:
+            return False
+        return bool(journal.all_leases(self._session, 0, receiver.received))
 
     def take(self) -> Lease | None:
         """Return the next lease to work on, and note it in the status block; None: there is none.
@@ -243,11 +254,13 @@ class EdgeSubscriber:
         """
         outbox = self._outbox
         if self._failed or self._is_sign_due:
-            self._is_sign_due = False
+            is_told = True  # or the next attach tells it
             if outbox is not None and self._session:
-                outbox.try_send(Failure(self.upstream.consumer, self._session, tuple(self._failed)))
-            self._failed_lately.extend(self._failed)
-            self._failed.clear()
+                is_told = outbox.try_send(Failure(self.upstream.consumer, self._session, tuple(self._failed)))
+            if is_told:  # else again at the next flush
+                self._is_sign_due = False
+                self._failed_lately.extend(self._failed)
+                self._failed.clear()
         self._receiver.flush(outbox, len(self.leases))
 
     def close(self) -> None:

@@ -121,12 +121,11 @@ class JournalReader:
                     leases.append(lease)
         # Read afterwards: meanwhile more leases than there is room for may have come, one of them not counted yet.
         return (
-            leases
-            if words[at + ANNOUNCED_LAST_TAG] - after < ANNOUNCED_ROOM
-            else self._all_leases(session, after, last)
+            leases if words[at + ANNOUNCED_LAST_TAG] - after < ANNOUNCED_ROOM else self.all_leases(session, after, last)
         )
 
-    def _all_leases(self, session: int, after: int, last: int) -> list[Lease]:
+    def all_leases(self, session: int, after: int, last: int) -> list[Lease]:
+        """Return the same, by a look at each cell: so many leases as the journal holds, and of any age."""
         words, end, step = self._words, self._end, self._cell_words
         owners = words[EDGE_WORD_FIRST_CELL + CELL_OWNER : end : step].tolist()
         last_tag = words[EDGE_WORD_FIRST_CELL + CELL_DELIVERY_TAG : end : step].tolist()

@@ -52,6 +52,7 @@ def encode(message: Message) -> bytes:
             "notify": message.notify,
             "has_ended": message.has_ended,
             "leases": [dict(zip(_LEASE_KEYS, lease, strict=True)) for lease in message.leases],
+            "asks": message.asks,
         }
     elif isinstance(message, Release):
         fields = {
@@ -62,6 +63,7 @@ def encode(message: Message) -> bytes:
             "received": message.received,
             "first": message.first,
             "completed": message.completed,
+            "asks": message.asks,
         }
     else:
         fields = (VERSION, _NUMBER[type(message)], *message)
@@ -128,6 +130,7 @@ def _lane_message(fields: dict[Any, Any]) -> Message:
             notify=_field(fields, "notify", _is_notify),
             has_ended=_field(fields, "has_ended", _is_flag),
             leases=tuple([_lease(lease) for lease in leases]),
+            asks=_asks(fields),
         )
     if kind == "release":
         return Release(
@@ -136,6 +139,7 @@ def _lane_message(fields: dict[Any, Any]) -> Message:
             received=_field(fields, "received", _is_tag),
             first=_field(fields, "first", _is_count),
             completed=_field(fields, "completed", _are_completed),
+            asks=_asks(fields),
         )
     raise WireError(f"announcement of the unknown kind {kind!r:.40}; expected announce or release")
 
@@ -145,6 +149,10 @@ def _field(fields: dict[Any, Any], name: str, is_right: Callable[[Any], bool]) -
     if not is_right(value):
         raise WireError(f"{fields['kind']}: {name} cannot be {value!r:.80}")
     return value
+
+
+def _asks(fields: dict[Any, Any]) -> bool:
+    return bool(_field(fields, "asks", _is_flag)) if "asks" in fields else False
 
 
 def _lease(fields: Any) -> AnnouncedLease:

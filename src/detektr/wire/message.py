@@ -116,6 +116,8 @@ class Announce(NamedTuple):
     has_ended: bool
     """Everything was delivered, and no more frames will come."""
     leases: tuple[AnnouncedLease, ...]
+    asks: bool = False
+    """The consumer is to say at once what has arrived."""
 
 
 class Release(NamedTuple):
@@ -129,6 +131,8 @@ class Release(NamedTuple):
     """Place of the first of `completed` in all of this session."""
     completed: tuple[tuple[int, int, int], ...]
     """Stream key, sequence and delivery tag, 0 where the consumer does not know it."""
+    asks: bool = False
+    """The producer is to say soon how many have arrived."""
 
 
 Message = Attach | Welcome | Refusal | Failure | Detach | Announce | Release

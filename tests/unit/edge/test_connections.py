@@ -9,8 +9,8 @@ from typing import cast
 import pytest
 
 from detektr.edge.connections import ConnectionTable
-from detektr.edge.shm_lane import ShmConnection
-from detektr.edge.wakeup import ProducerWakeup
+from detektr.edge.lanes.shm_lane import ShmConnection
+from detektr.edge.lanes.wakeup import ProducerWakeup
 from detektr.memory.completion_queue import CompletionQueueWriter, open_completion_queue
 from detektr.wire.doorbell import Doorbell, RemoteDoorbell
 from detektr.wire.link import Link, Outbox

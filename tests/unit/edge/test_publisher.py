@@ -12,9 +12,9 @@ import pytest
 
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.ephemeral import Producer, frames_held
+from detektr.edge.lanes.shm_lane import ShmConnection
 from detektr.edge.lease import SessionState
 from detektr.edge.publisher import EdgePublisher
-from detektr.edge.shm_lane import ShmConnection
 from detektr.errors import WireError
 from detektr.memory import layout
 from detektr.memory.announcement import Announcement
@@ -22,10 +22,10 @@ from detektr.memory.completion_queue import CompletionQueueWriter, open_completi
 from detektr.memory.journal import adopt_journal
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import acquire_status_block
-from detektr.options import WhenFull
+from detektr.options import Lane, WhenFull
 from detektr.wire.doorbell import Doorbell, RemoteDoorbell
 from detektr.wire.link import Link, Outbox
-from detektr.wire.message import Attach
+from detektr.wire.message import Announce, Attach
 
 
 def ephemeral(when_full: WhenFull, mark: int, window: int) -> EdgeOptions:
@@ -87,6 +87,52 @@ def test_a_guest_s_edge_that_was_being_made_when_its_producer_was_killed_is_made
     assert publisher.fanout.edges == {}
     assert list(folder.path.iterdir()) == []
     folder.remove_if_empty()
+
+
+@pytest.mark.parametrize(("before", "now"), [("zmq", "shm"), ("shm", "zmq")])
+def test_a_guest_that_comes_back_by_the_other_lane_after_both_were_killed_is_announced_to_by_its_own(
+    folder: RunFolder, before: Lane, now: Lane
+) -> None:
+    link, own = (Link(folder.inbox(name, 0), folder.doorbell(name, 0)) for name in ("camera", "beat"))
+    first = make_publisher(folder, link)
+    terms = {**asdict(ephemeral("block", 8, 4)), "is_ephemeral": True, "lane": before}
+    first.add_edge("beat", EdgeOptions(**terms))
+    first.close(unlink=False)
+    second = make_publisher(folder, link)
+    second.adopt_ephemeral_edges()
+    status_block = acquire_status_block(folder, "beat", 0, "guest")
+    completions = CompletionQueueWriter(folder.completions("beat.0", "camera.0"), 8)
+    wanted = Attach("beat", "beat.0", 77, 1, 4, False, True, "block", 0, (), (), (), (0, 0, 0), lane=now)
+    status_block.words[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
+    second.handle(wanted, 1)
+    second.fanout.edges["beat"].offer(0, Announcement(5, 0, 1, b"frame"), 2)
+    second.pump(3)
+    link.wait(0)
+    own.wait(1_000_000_000 if now == "zmq" else 0)
+    kinds = [type(message) for message in own.receive()]
+    while now == "zmq" and Announce not in kinds:
+        own.wait(1_000_000_000)
+        kinds += [type(message) for message in own.receive()]
+    assert (second.fanout.edges["beat"].options.lane, Announce in kinds) == (now, now == "zmq")
+    second.close(unlink=True)
+    for it in (completions, own, link):
+        it.close()
+    status_block.close(unlink=True)
+
+
+def test_a_consumer_of_the_file_that_reads_by_another_lane_than_its_edge_is_refused_in_words(folder: RunFolder) -> None:
+    link, own = (Link(folder.inbox(name, 0), folder.doorbell(name, 0)) for name in ("camera", "beat"))
+    publisher = make_publisher(folder, link)
+    publisher.add_edge("beat", ephemeral("block", 8, 4))
+    status_block = acquire_status_block(folder, "beat", 0, "processor")
+    wanted = Attach("beat", "beat.0", 77, 1, 4, False, False, "", 0, (), (), (), (0, 0, 0), lane="zmq")
+    status_block.words[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
+    with pytest.raises(WireError, match=r"announced by shm here, and beat\.0 reads them by zmq"):
+        publisher.handle(wanted, 1)
+    publisher.close(unlink=True)
+    own.close()
+    link.close()
+    status_block.close(unlink=True)
 
 
 def test_a_guest_that_comes_again_with_broken_returns_is_refused(folder: RunFolder) -> None:

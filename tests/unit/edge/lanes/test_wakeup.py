@@ -15,9 +15,9 @@ import pytest
 from detektr.edge.connections import ConnectionTable
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
+from detektr.edge.lanes.shm_lane import ShmConnection
+from detektr.edge.lanes.wakeup import ProducerWakeup
 from detektr.edge.lease import SessionState
-from detektr.edge.shm_lane import ShmConnection
-from detektr.edge.wakeup import ProducerWakeup
 from detektr.memory.announcement import Announcement
 from detektr.memory.completion_queue import CompletionQueueWriter, open_completion_queue
 from detektr.memory.journal import adopt_journal

@@ -76,6 +76,13 @@ class Receiver(ABC):
 
     is_awaited = False
     """Whether the producer asked for completions at the last look."""
+    is_out_of_step = False
+    """Whether the producer counts otherwise than we do, so that only another attach can help."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the producer has confirmed all our completions; False on a lane where it does not confirm them."""
+        return False
 
     @abstractmethod
     def attached(self, journal: JournalReader, entry: int, session: int, producer_epoch: int) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from detektr.edge.connections import ConnectionTable, ConsumerConnection
 from detektr.edge.edge import Edge
-from detektr.edge.lane import NEVER_NS, Announcer, Receiver
-from detektr.edge.wakeup import ConsumerWakeup, ProducerWakeup
+from detektr.edge.lanes.lane import NEVER_NS, Announcer, Receiver
+from detektr.edge.lanes.wakeup import ConsumerWakeup, ProducerWakeup
 from detektr.errors import WireError
 from detektr.memory.announcement import FrameName, Lease
 from detektr.memory.completion_queue import (
