@@ -182,7 +182,7 @@ class Frames:
         elif not subscriber.is_attached and not attachment.inbox.exists():
             self._leave()  # it went: our page must not stand in the way of whoever sweeps after it
         while not self._is_over and self._attachment is not None:
-            lease = subscriber.take()
+            lease = subscriber.take(time.monotonic_ns())
             if lease is None:
                 break
             try:

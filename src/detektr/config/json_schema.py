@@ -32,6 +32,10 @@ def json_schema() -> dict[str, Any]:
             use["anyOf"] = [{"enum": plugins.names(NODE_KINDS[kind].plugins)}, pattern]
             del use["pattern"]
         definition["title"] = kind
+    edge = definitions["EdgeInput"]
+    edge["title"] = "edge"
+    edge["properties"] = {key_of(name): value for name, value in edge["properties"].items()}
+    edge["required"] = [key_of(name) for name in edge["required"]]
     by_kind = [{"$ref": f"#/$defs/{options.__name__}"} for options in KINDS.values()]
     schema["properties"]["nodes"] |= {"additionalProperties": {"oneOf": by_kind}, "minProperties": 1}
     capture = definitions["CaptureOptions"]

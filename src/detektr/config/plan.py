@@ -77,6 +77,9 @@ def _edge_options(edge: Edge, options: Mapping[str, NodeOptions], announce: Lane
         timeout_ns=worker.timeout_ns if worker else None,
         is_optional=edge.is_optional,
         drain_ns=consumer.drain_ns if edge.is_optional else 0,
-        max_age_ns=producer.max_age_ns if isinstance(producer, BufferOptions) else None,
+        max_age_ns=edge.max_age_ns,
+        fps=edge.fps,
+        cameras=edge.cameras,
+        is_policy_open=edge.is_policy_open,
         lane=_lane(consumer, announce),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import keyword
 import re
 import typing
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from detektr.options import (
     NAME_PATTERN,
     STRICT,
     CaptureOptions,
+    EdgeInput,
     Lane,
     Name,
     NodeOptions,
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 KINDS: dict[str, type[NodeOptions]] = {name: kind.options for name, kind in NODE_KINDS.items()}
 # What stands in for a missing key while the rest of its section is looked at; never leaves this module unfaulted.
-_STAND_IN = {"source": "lavfi:nullsrc", "input": "unknown", "use": "unknown:unknown", "to": "none"}
+_STAND_IN = {"source": "lavfi:nullsrc", "input": "unknown", "use": "unknown:unknown", "to": "none", "from_": "unknown"}
 _NOT_GIVEN = object()
 T = TypeVar("T")
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {}  # building one takes milliseconds
@@ -294,7 +296,9 @@ class _Reader:
             self._fault(path, f"{where} is {self._shown(values, path)}", words, "write it so, or leave it out")
         hints = typing.get_type_hints(cls, include_extras=True)
         for name, value in clean.items():
-            if is_dataclass(hints[name]):
+            if name == "input":
+                clean[name] = self._inputs(value, hints[name], (*path, name), where)
+            elif is_dataclass(hints[name]):
                 key_path = (*path, name)
                 inner = self._section(hints[name], value, key_path, f"{where}: `{name}`")
                 clean[name] = {other.name: getattr(inner, other.name) for other in fields(inner)}
@@ -315,10 +319,22 @@ class _Reader:
                 if name in _STAND_IN and _default(cls, name) is MISSING:
                     clean[name] = _STAND_IN[name]
 
+    def _inputs(self, value: object, annotation: Any, path: Path, where: str) -> object:
+        """Read a node's inputs: names, and mappings with what is agreed for one edge."""
+        if isinstance(value, list):
+            return [self._input(one, str, (*path, index), where) for index, one in enumerate(value)]
+        return self._input(value, annotation, path, where)
+
+    def _input(self, value: object, annotation: Any, path: Path, where: str) -> object:
+        if not isinstance(value, dict):
+            return self._coerced(value, annotation, path)
+        own = self._section(EdgeInput, value, path, f"{where}: `input`")
+        return {other.name: getattr(own, other.name) for other in fields(own)}
+
     def _key_fault(
         self, cls: type, annotation: Any, name: str, value: object, message: str, path: Path, where: str
     ) -> None:
-        if path[:1] == ("nodes",) and name == "input":
+        if path[:1] == ("nodes",) and name in ("input", "from_"):
             self.unsure.add(str(path[1]))
         key_path, label = (*path, key_of(name)), f"{where}: `{key_of(name)}`"
         if path == ("audit",) and path in self.document.lines and key_path not in self.document.lines:
@@ -367,12 +383,12 @@ def _validated(cls: type[T], values: Mapping[str, Any]) -> tuple[T | None, dict[
 
 
 def _field_name(key: str) -> str:
-    return "with_" if key == "with" else key
+    return f"{key}_" if keyword.iskeyword(key) else key
 
 
 def key_of(name: str) -> str:
     """Return how a file writes a field's name."""
-    return "with" if name == "with_" else name
+    return name.rstrip("_")
 
 
 def _keys(cls: type) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from detektr.edge.backlog import Backlog
 from detektr.edge.consumer_group import ConsumerGroup
 from detektr.edge.edge_options import EdgeOptions, FrameOutcome, OutcomeKind
 from detektr.edge.lease import Cell, Replica, SessionState
+from detektr.edge.selection import FrameSelection
 from detektr.memory.announcement import Announcement, FrameName
 from detektr.memory.completion_queue import Completion
 from detektr.memory.journal import DEAD_LETTERED, DELIVERED, DROPPED, SETTLED_MAX, CellRecord, Journal
@@ -37,6 +38,8 @@ class Edge:
         self.group = ConsumerGroup(journal, options.window_total)
         self.replicas = self.group.replicas
         self.backlog = Backlog(options.inputs, options.mark, options.low)
+        has_selection = options.fps is not None or bool(options.cameras)
+        self._selection = FrameSelection(options.fps, options.cameras) if has_selection else None
         self._outcomes: list[FrameOutcome] = []
         self._announced_to: set[int] = set()  # sessions, until somebody takes them
         self._unserved_since_ns = 0
@@ -89,7 +92,7 @@ class Edge:
         return [*self.backlog, *self.group.leased()]
 
     def offer(self, input_index: int, announcement: Announcement, now_ns: int = 0, *, is_owed: bool = False) -> Offer:
-        """Take one frame, or drop one as the policy says; `known`: it was offered before (a predecessor took it).
+        """Take one frame, or drop one as selection or policy say; `known`: it was offered before (to a predecessor).
 
         Args:
             input_index: the producer's input that it came by.
@@ -104,6 +107,11 @@ class Edge:
             return "known"
         if len(announcement.payload) > journal.payload_bytes_max:
             raise journal.too_long(sequence, announcement.payload)
+        if self._selection is not None and not self.is_given_up:
+            reason = self._selection.reason_against(announcement)
+            if reason:
+                self.count_dropped(announcement.key, sequence, 1, reason, announcement.payload)
+                return "dropped"
         is_prompt = now_ns and not backlog.count and not self.is_given_up and self.options.max_age_ns is None
         replica = self.group.ready() if is_prompt else None
         if replica is None or not self._free:
@@ -245,6 +253,8 @@ class Edge:
             self._refuse(sequence)
         elif kind == FailureKind.OVERWRITTEN:
             self._drop(cell, "overwritten")
+        elif kind == FailureKind.TOO_OLD:
+            self._drop(cell, "too_old")
         elif kind == FailureKind.PERMANENT:
             self._dead_letter(cell, reason)
         else:

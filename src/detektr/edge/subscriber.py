@@ -84,6 +84,7 @@ class EdgeSubscriber:
         self._session = self._attach_epoch = self._producer_epoch = self._entry = 0
         self._sent_ns = 0
         self._is_attached = False
+        self._max_age_ns = 0
         self._journal: JournalReader | None = None
         self._outbox: Outbox | None = None
         self._receiver: Receiver
@@ -135,7 +136,7 @@ class EdgeSubscriber:
             journal = self._journal
             entry = None if journal is None else journal.entry_of(self._session)
             if journal is not None and entry is not None:
-                self._entry = entry
+                self._entry, self._max_age_ns = entry, journal.max_age_ns
                 self._receiver.attached(journal, entry, self._session, message.producer_epoch)
                 self._is_attached, self._producer_epoch, self.why = True, message.producer_epoch, ""
                 _log.info("attached to %s", self.upstream.producer)
@@ -187,22 +188,32 @@ class EdgeSubscriber:
         if not self._is_attached and now_ns - self._sent_ns >= ANSWER_NS:
             self._attach(now_ns)
 
-    def take(self) -> Lease | None:
+    def take(self, now_ns: int) -> Lease | None:
         """Return the next frame to work on, and note on the page that it is being worked on; None: there is none.
 
-        Leases that were revoked meanwhile are skipped.
+        Leases that were revoked meanwhile are skipped; frames that grew too old while they waited here are given back.
         """
         while self.leases:
             lease = self.leases.popleft()
             name = lease.key, lease.sequence
             if self.held.get(name) is not lease:
                 continue  # leased to us once more since, or given back
-            if self.still_holds(lease):
+            if not self.still_holds(lease):
+                del self.held[name]
+                self._is_sign_due = True
+            elif not self.give_back_too_old(lease, now_ns):
                 self._status_block.note_working(self._entry_of_input, lease.delivery_tag)
                 return lease
-            del self.held[name]
-            self._is_sign_due = True
         return None
+
+    def give_back_too_old(self, lease: Lease, now_ns: int) -> bool:
+        """Give a frame back undone if it is older than the edge's `max_age`; whether it is."""
+        if not self._max_age_ns or now_ns - lease.captured_ns <= self._max_age_ns:
+            return False
+        self.fail(
+            (lease.key, lease.sequence), "older than max_age when its work was about to begin", FailureKind.TOO_OLD
+        )
+        return True
 
     def still_holds(self, lease: Lease) -> bool:
         """Whether the lease stands: it was not revoked, and the frame not given to another."""

@@ -7,9 +7,9 @@ import pytest
 
 from detektr.config.document import Fault
 from detektr.config.graph import Graph, build_graph, mermaid
-from detektr.options import BufferOptions, CaptureOptions, NodeOptions, ProcessorOptions, SinkOptions
+from detektr.options import BufferOptions, CaptureOptions, EdgeInput, NodeOptions, ProcessorOptions, SinkOptions
 
-Inputs = str | list[str]
+Inputs = str | EdgeInput | list[str | EdgeInput]
 
 
 def capture(source: str = "clip.mp4", **more: Any) -> CaptureOptions:

@@ -114,14 +114,14 @@ class Bench:
         self.subscriber.receive()
 
     def take(self) -> Lease:
-        lease = self.subscriber.take()
+        lease = self.subscriber.take(1)
         assert lease is not None
         return lease
 
     def taken(self) -> list[tuple[int, int]]:
         """Return sequence and delivery of all there is to work on."""
         found = []
-        while (lease := self.subscriber.take()) is not None:
+        while (lease := self.subscriber.take(1)) is not None:
             found.append((lease.sequence, lease.delivery))
         return found
 
@@ -166,7 +166,7 @@ def test_skipping_leases_that_were_revoked_is_told_or_the_producer_would_lease_n
     bench.offer(0)
     bench.lease_queued()
     bench.edge.expire(now_ns=500)
-    assert bench.subscriber.take() is None
+    assert bench.subscriber.take(1) is None
     told = bench.told()
     assert told.failed == ()
     bench.edge.finish(told.session, (), 501)
@@ -196,7 +196,7 @@ def test_a_frame_revoked_and_leased_again_is_worked_on_once(bench: Bench) -> Non
     lease = bench.take()
     assert lease.delivery == 2
     bench.subscriber.finish((1, 0), lease.delivery_tag)
-    assert bench.subscriber.take() is None
+    assert bench.subscriber.take(1) is None
     assert bench.given_back() == [(1, 0, lease.delivery_tag)]
 
 

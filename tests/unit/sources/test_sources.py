@@ -19,8 +19,9 @@ from detektr.errors import SourceError
 from detektr.frame import Frame, plane_rows
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.picture import PictureLayout
+from detektr.rate_limiter import RateLimiter
 from detektr.sources import Picture, Source, open_source
-from detektr.sources.pacing import Pacer, RateLimiter, Steps
+from detektr.sources.pacing import Pacer, Steps
 
 Slot = npt.NDArray[np.uint8]
 DESCRIPTOR = Descriptor("cam", "cam", 1, 2, 3, 1, 7, 5, 1753608701224_000_000, None)
