@@ -20,11 +20,12 @@ COMPILER = ["mypy[mypyc]==2.4.1", "numpy>=1.26"] if TO_COMPILE else []
 """What the build needs beside setuptools: not in pyproject.toml, as who does not compile needs not fetch it."""
 GROUP = "detektr_compiled"  # one library holds them all, so that they call each other directly
 COMPILED = {
-    "": ["descriptor", "rate_limiter"],
+    "": ["descriptor"],
+    "selection/": ["rate_limiter", "frame_selection"],
     "process/": ["seen_time"],
     "memory/": ["announcement", "layout", "journal_header", "journal", "journal_reader", "completion_queue", "ring"],
     "edge/": [
-        "lease", "backlog", "consumer_group", "edge_options", "selection", "edge", "fanout", "connections", "wakeup",
+        "lease", "backlog", "consumer_group", "edge_options", "edge", "fanout", "connections", "wakeup",
         "lane", "shm_lane", "zmq_lane",
         "publisher", "subscriber",
     ],

@@ -232,7 +232,7 @@ class EdgeInput:
             raise ValueError(f"max_age {self.max_age!r} must be longer than nothing; e.g. 10s")
         names = self.camera_names
         if self.cameras is not None and not names:
-            raise ValueError("cameras [] must be at least one camera's name; e.g. [door]")
+            raise ValueError(f"cameras {self.cameras!r} must be at least one camera's name; e.g. [door]")
         if len(set(names)) < len(names):
             raise ValueError(f"cameras {list(names)} must be names of cameras, each once; e.g. [door]")
 

@@ -5,17 +5,18 @@ producer, and leases at most `window_total` more. What a buffer holds it has lea
 there is the most frames of one input that its edges hold together: with drop-oldest and block the queues of all edges
 hold the same newest frames (the longest counts), with drop-newest, and where an edge takes only some of the frames
 (`fps`, `cameras`), each may hold others (they add up); leases add up always. A capture's slots follow by the same sum.
-A worker's window counts for each of its inputs, since their producers lease without knowing of each other. A processor's replicas each have an edge of their own to every sink,
-with one queue (`parts` edges, one lane each): mark and window hold for each part.
+A worker's window counts for each of its inputs, since their producers lease without knowing of each other. A
+processor's replicas each have an edge of their own to every sink, with one queue (`parts` edges, one lane each): mark
+and window hold for each part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from detektr.config.document import Fault
 from detektr.config.suggestions import listed, nearest
+from detektr.config.topology import Edge, Graph, Node
 from detektr.memory.layout import EDGE_SEEN_MAX, STATUS_INPUTS_MAX
 from detektr.options import (
     BufferOptions,
@@ -35,95 +36,6 @@ SLOTS_MAX = 65536
 INPUTS_MAX = STATUS_INPUTS_MAX  # of one process; a processor's replicas count each
 CAMERAS_MAX = EDGE_SEEN_MAX  # of which one edge knows how far it has read each
 REPLICAS_MAX = 128  # of one producer: each is a peer to poll and a process to watch
-
-
-@dataclass(frozen=True)
-class Edge:
-    """One producer to one consumer, and what it may hold."""
-
-    producer: str
-    consumer: str
-    when_full: WhenFull
-    mark: int
-    """Most frames queued for one lane of one part."""
-    low: int
-    """After the mark was reached, a lane takes frames again when it holds this many."""
-    window: int
-    """Most leases of one replica of the consumer, for one lane."""
-    replicas: int
-    """Replicas of the consumer."""
-    inputs: int
-    """Inputs of a buffer that produces; 1 for the other kinds."""
-    parts: int
-    """Replicas of the producer, each with an edge of its own."""
-    is_optional: bool = False
-    """Whether its consumer is one that nobody waits for."""
-    max_age_ns: int | None = None
-    """Oldest age at which a frame is still worked on; None: any."""
-    fps: float | None = None
-    """Frames a second of each camera that it takes; None: all."""
-    cameras: tuple[str, ...] = ()
-    """Cameras whose frames it takes; empty: all."""
-    is_policy_open: bool = False
-    """Whether its policy follows from its producer's source, which only shows what it is when it is opened."""
-
-    @property
-    def has_own_frames(self) -> bool:
-        """Whether its queue may hold other frames than the newest ones, which the queues beside it hold too."""
-        return self.when_full == "drop-newest" or self.fps is not None or bool(self.cameras)
-
-    @property
-    def terms(self) -> str:
-        """What was agreed for it, in words."""
-        words = [f"{self.when_full} at {self.mark}"]
-        words += [] if self.max_age_ns is None else [f"at most {self.max_age_ns / 1e9:g} s old"]
-        words += [] if self.fps is None else [f"{self.fps:g} fps"]
-        words += [] if not self.cameras else [f"only {', '.join(self.cameras)}"]
-        return ", ".join(words)
-
-    @property
-    def window_total(self) -> int:
-        """Most leases on one part that all replicas hold together."""
-        return self.window * self.replicas
-
-    @property
-    def cells(self) -> int:
-        """Most frames that one part ever holds, queued and leased."""
-        return self.inputs * self.mark + self.window_total
-
-
-@dataclass(frozen=True)
-class Node:
-    """One node's place in the graph."""
-
-    name: str
-    kind: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    replicas: int
-    is_live: bool = False
-    when_full: WhenFull | None = None
-    guests: int = 0
-    held: int = 0
-    """Most frames of one input that its consumers hold together, guests and spare included; 0 for workers."""
-    slots: int | None = None
-    """Slots in a capture's ring; None for the other kinds."""
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A pipeline's nodes, producers before consumers, and its edges in the same order."""
-
-    nodes: Mapping[str, Node]
-    edges: tuple[Edge, ...]
-
-    def edges_from(self, name: str) -> tuple[Edge, ...]:
-        """Return the edges that a node produces for."""
-        return tuple(edge for edge in self.edges if edge.producer == name)
-
-    def edges_to(self, name: str) -> tuple[Edge, ...]:
-        """Return the edges that a node reads from, in the order of its inputs."""
-        return tuple(edge for edge in self.edges if edge.consumer == name)
 
 
 def build_graph(
@@ -365,7 +277,7 @@ def _check_sizes(
             what = f"{node.kind} {name!r} reads from {inputs} processes"
             hint = f"let some of them go through another {node.kind}" if node.kind == "buffer" else "use two of them"
             faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {INPUTS_MAX}", hint))
-        above = _above(graph, name) if node.kind == "buffer" else ()
+        above = graph.above(name) if node.kind == "buffer" else ()
         cameras = sum(graph.nodes[other].kind == "capture" for other in above)
         if cameras > CAMERAS_MAX:
             what = f"the frames of {cameras} captures come through buffer {name!r}"
@@ -373,7 +285,7 @@ def _check_sizes(
             faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {CAMERAS_MAX}", hint))
         options = nodes[name]
         _check_edges(graph, nodes, name, line_of, faults)
-        if not isinstance(options, CaptureOptions) or _below(graph, name) & broken:
+        if not isinstance(options, CaptureOptions) or graph.below(name) & broken:
             continue
         if node.held > SLOTS_MAX:
             what = f"capture {name!r} needs {node.held} slots for the marks and windows below it"
@@ -408,7 +320,7 @@ def _check_edges(
         cameras = [
             found.camera or other
             for other in graph.nodes
-            if other in _above(graph, own.from_) and isinstance(found := nodes[other], CaptureOptions)
+            if other in graph.above(own.from_) and isinstance(found := nodes[other], CaptureOptions)
         ]
         for camera in own.camera_names:
             if camera not in cameras:
@@ -416,22 +328,3 @@ def _check_edges(
                 what = f"node {name!r} asks for camera {camera!r}, of which no frames come through {own.from_!r}"
                 hint = f"write `{near}`" if near else "correct the name, or leave `cameras` out"
                 faults.append(Fault(line_of(*path, "cameras"), what, listed(cameras), hint))
-
-
-def _above(graph: Graph, name: str) -> set[str]:
-    """Return a node and all that it reads from, directly or not."""
-    return _reached(name, lambda node: graph.nodes[node].inputs)
-
-
-def _below(graph: Graph, name: str) -> set[str]:
-    """Return a node and all that read from it, directly or not."""
-    return _reached(name, lambda node: graph.nodes[node].outputs)
-
-
-def _reached(name: str, next_to: Callable[[str], Iterable[str]]) -> set[str]:
-    found, left = {name}, [name]
-    while left:
-        new = set(next_to(left.pop())) - found
-        found |= new
-        left += new
-    return found

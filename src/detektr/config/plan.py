@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from detektr.config.graph import Edge, Graph
+from detektr.config.topology import Edge, Graph
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.subscriber import Upstream

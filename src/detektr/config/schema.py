@@ -291,7 +291,8 @@ class _Reader:
         clean: dict[str, Any] = {}
         if isinstance(values, dict):
             unknown = self._refuse_unknown(values, _keys(cls), path, where)
-            clean = {_field_name(key): value for key, value in values.items() if key not in unknown}
+            given = {key: value for key, value in values.items() if key not in unknown}
+            clean = {f"{key}_" if keyword.iskeyword(key) else key: value for key, value in given.items()}
         else:
             self._fault(path, f"{where} is {self._shown(values, path)}", words, "write it so, or leave it out")
         hints = typing.get_type_hints(cls, include_extras=True)
@@ -322,14 +323,10 @@ class _Reader:
     def _inputs(self, value: object, annotation: Any, path: Path, where: str) -> object:
         """Read a node's inputs: names, and mappings with what is agreed for one edge."""
         if isinstance(value, list):
-            return [self._input(one, str, (*path, index), where) for index, one in enumerate(value)]
-        return self._input(value, annotation, path, where)
-
-    def _input(self, value: object, annotation: Any, path: Path, where: str) -> object:
+            return [self._inputs(one, str, (*path, index), where) for index, one in enumerate(value)]
         if not isinstance(value, dict):
             return self._coerced(value, annotation, path)
-        own = self._section(EdgeInput, value, path, f"{where}: `input`")
-        return {other.name: getattr(own, other.name) for other in fields(own)}
+        return vars(self._section(EdgeInput, value, path, f"{where}: `input`"))
 
     def _key_fault(
         self, cls: type, annotation: Any, name: str, value: object, message: str, path: Path, where: str
@@ -380,10 +377,6 @@ def _validated(cls: type[T], values: Mapping[str, Any]) -> tuple[T | None, dict[
                 message = str(fault.get("ctx", {}).get("error", fault["msg"]))
                 wrong.setdefault(message.split()[0], message)
         return None, wrong
-
-
-def _field_name(key: str) -> str:
-    return f"{key}_" if keyword.iskeyword(key) else key
 
 
 def key_of(name: str) -> str:

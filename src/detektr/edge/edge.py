@@ -13,10 +13,10 @@ from detektr.edge.backlog import Backlog
 from detektr.edge.consumer_group import ConsumerGroup
 from detektr.edge.edge_options import EdgeOptions, FrameOutcome, OutcomeKind
 from detektr.edge.lease import Cell, Replica, SessionState
-from detektr.edge.selection import FrameSelection
 from detektr.memory.announcement import Announcement, FrameName
 from detektr.memory.completion_queue import Completion
 from detektr.memory.journal import DEAD_LETTERED, DELIVERED, DROPPED, SETTLED_MAX, CellRecord, Journal
+from detektr.selection.frame_selection import FrameSelection
 from detektr.wire.message import FailedAttempt, FailureKind
 
 STALL_NS = 300_000_000  # told within a second, with the time between two looks
@@ -108,7 +108,7 @@ class Edge:
         if len(announcement.payload) > journal.payload_bytes_max:
             raise journal.too_long(sequence, announcement.payload)
         if self._selection is not None and not self.is_given_up:
-            reason = self._selection.reason_against(announcement)
+            reason = self._selection.reason_against(announcement.payload, announcement.captured_ns)
             if reason:
                 self.count_dropped(announcement.key, sequence, 1, reason, announcement.payload)
                 return "dropped"

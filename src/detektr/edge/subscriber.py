@@ -257,9 +257,12 @@ class EdgeSubscriber:
             self._is_sign_due = False
             if outbox is not None and self._session:
                 outbox.try_send(Failure(self.upstream.consumer, self._session, tuple(self._failed)))
-            self._failed_lately.extend(self._failed)
-            self._failed.clear()
+            self._take_note_of_failed()
         self._receiver.flush(outbox, len(self.leases))
+
+    def _take_note_of_failed(self) -> None:
+        self._failed_lately.extend(self._failed)
+        self._failed.clear()
 
     def close(self) -> None:
         """Tell what is given back, leave the edge and close."""
@@ -291,6 +294,7 @@ class EdgeSubscriber:
             self._status_block.begin_session(self._entry_of_input, self._session)
         self._attach_epoch += 1
         self._sent_ns = now_ns
+        self._take_note_of_failed()  # the attach tells of them too: what is neither held nor failed counts as delivered
         self.why = f"waiting for {upstream.producer} to answer"
         self._outbox.try_send(
             Attach(

@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from detektr.errors import SourceError
 from detektr.options import SECOND_NS, CaptureOptions
-from detektr.rate_limiter import RateLimiter
+from detektr.selection.rate_limiter import RateLimiter
 from detektr.sources.auto_rotate import UPRIGHT, orientation_of
 from detektr.sources.packet_history import PacketHistory, SentPacket
 from detektr.sources.timeline import exact, rate_of

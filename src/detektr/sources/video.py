@@ -17,8 +17,8 @@ from av.video.stream import VideoStream
 
 from detektr.errors import SourceError
 from detektr.options import SECOND_NS, CaptureOptions
-from detektr.rate_limiter import STEP_BACK_S_MAX
 from detektr.redaction import redact
+from detektr.selection.rate_limiter import STEP_BACK_S_MAX
 from detektr.source_uri import source_kind, source_path
 from detektr.sources.contract import Picture
 from detektr.sources.decoded_picture import DecodedPicture, FormatConverter

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgpack
 
-from detektr.memory.announcement import Announcement
-from detektr.options import SECOND_NS
-from detektr.rate_limiter import RateLimiter
+from detektr.selection.rate_limiter import RateLimiter
+
+_SECOND_NS = 1_000_000_000
 
 
 class _CameraRate:
@@ -40,13 +40,14 @@ class FrameSelection:
         self._fps, self._cameras = fps, cameras
         self._rates: dict[str, _CameraRate] = {}
 
-    def reason_against(self, announcement: Announcement) -> str:
+    def reason_against(self, payload: bytes, captured_ns: int) -> str:
         """Return the reason for which a frame, or event, is to be dropped (`filtered` or `thinned`); empty: it passes.
 
         Args:
-            announcement: of the frame; each camera's come in the order of their times.
+            payload: what is announced of it; each camera's come in the order of their times.
+            captured_ns: monotonic time of its capture.
         """
-        fields = _fields(announcement.payload)
+        fields = _fields(payload)
         camera = str(fields.get("camera", ""))
         if self._cameras and camera not in self._cameras:
             return "filtered"
@@ -57,7 +58,7 @@ class FrameSelection:
             rate = self._rates[camera] = _CameraRate(self._fps)
         frame = str(fields.get("frame", ""))  # an event says which frame it is about
         if not frame or frame != rate.frame:
-            rate.frame, rate.is_taken = frame, self._takes(rate, fields, announcement.captured_ns)
+            rate.frame, rate.is_taken = frame, self._takes(rate, fields, captured_ns)
         return "" if rate.is_taken else "thinned"
 
     def _takes(self, rate: _CameraRate, fields: dict[str, Any], captured_ns: int) -> bool:
@@ -68,7 +69,7 @@ class FrameSelection:
             return rate.limiter.takes(Fraction(pts * numerator, denominator))
         if rate.has_stream_time:
             return False  # it came out of order, and so lost its time: its neighbours have theirs
-        return rate.limiter.takes(Fraction(captured_ns, SECOND_NS))
+        return rate.limiter.takes(Fraction(captured_ns, _SECOND_NS))
 
 
 def _fields(payload: bytes) -> dict[str, Any]:
