@@ -131,7 +131,7 @@ class Consumer:
         self.held[name] = lease
         self.leases.append(lease)
 
-    def take(self, still_holds: Callable[[Lease], bool], oldest_ns: int = 0) -> None:
+    def take(self, still_holds: Callable[[Lease], bool], oldest_ns: int = 0) -> Lease | None:
         """Take up the next frame captured at `oldest_ns` or later; older ones are given back, ended leases skipped."""
         while self.leases and self.working is None:
             lease = self.leases.popleft()
@@ -147,6 +147,7 @@ class Consumer:
             else:
                 self.working = lease
                 self.status_block.working = lease.delivery_tag
+        return self.working
 
     def finish(self, still_holds: Callable[[Lease], bool]) -> FrameName:
         """End the work on a frame; its lease is given back with the next message."""

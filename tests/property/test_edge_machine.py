@@ -281,8 +281,8 @@ class EdgeMachine(RuleBasedStateMachine):
         if consumer.working is None:
             max_age_ns = self.options.max_age_ns
             oldest_ns = 0 if max_age_ns is None else self.now_ns - max_age_ns
-            consumer.take(lambda lease: self.still_holds(consumer, lease), oldest_ns)
-            assert consumer.working is None or consumer.working.captured_ns >= oldest_ns, "work began on an old frame"
+            begun = consumer.take(lambda lease: self.still_holds(consumer, lease), oldest_ns)
+            assert begun is None or begun.captured_ns >= oldest_ns, "work began on an old frame"
             return
         if is_good or self.is_durable:
             frame = consumer.finish(lambda lease: self.still_holds(consumer, lease))
