@@ -29,11 +29,11 @@ COMPILED = {
         "lane", "shm_lane", "zmq_lane",
         "publisher", "subscriber",
     ],
-    "nodes/": [
-        "node", "buffer", "frame_writer", "publish_queue", "source_reader", "capture_thread", "capture",
-        "worker", "frame_reader", "processor", "sink",
-    ],
-    "sources/": ["decoded_picture", "picture_decoder", "generator", "pacing", "timeline", "auto_rotate", "video"],
+    "nodes/": ["node", "buffer"],
+    "nodes/capturing/": ["frame_writer", "publish_queue", "source_reader", "capture_thread", "capture"],
+    "nodes/working/": ["worker", "frame_reader", "processor", "sink"],
+    "sources/": ["generator", "pacing", "timeline", "video"],
+    "sources/decoding/": ["decoded_picture", "picture_decoder", "auto_rotate"],
 }  # fmt: skip
 """Who holds numbers and decides at every frame.
 

@@ -76,10 +76,12 @@ def pytest_report_header() -> str:
 
 
 def pytest_sessionstart() -> None:
-    """Let nodes find `tests.harness` and hear Ctrl-C; refuse to test what was compiled of files that have changed."""
+    """Let nodes find `tests.harness` and hear signals; refuse to test what was compiled of files that have changed."""
     here = str(Path(__file__).parents[1])
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as of what a shell runs in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
     for library in (Path(__file__).parents[1] / "src").rglob("*.so"):
         for suffix in (".py", ".c"):

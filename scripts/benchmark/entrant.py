@@ -16,6 +16,8 @@ from graph import run_graph, transport_nodes
 from run import HERE, Figures, run_trial
 from trial import Trial
 
+from detektr.options import Lane
+
 PEERS = HERE / "peers"
 POOL_BYTES = 1 << 28  # dora's default holds one picture of 1080p
 Launch = Callable[[Trial, str], Figures]
@@ -103,17 +105,18 @@ def run_openfilter(trial: Trial, python: str) -> Figures:
     return run_trial(trial, [command], ready=trial.consumers, ends=trial.consumers + 1, env=env)
 
 
-def run_detektr(trial: Trial, python: str) -> Figures:
-    """Run the pictures through capture, buffer and processors, as `up` starts them."""
-    return run_graph(trial, transport_nodes(trial), ends=trial.consumers + 1)
+def detektr(announce: Lane, name: str = "detektr") -> Entrant:
+    """Return detektr on a lane: the pictures through capture, buffer and processors, as `up` starts them."""
+
+    def launch(trial: Trial, python: str) -> Figures:
+        return run_graph(trial, transport_nodes(trial), announce=announce, ends=trial.consumers + 1)
+
+    return Entrant(name, launch)
 
 
 COPY = Entrant("copy", bound("bare_copy.py"))
-DETEKTR = Entrant("detektr", run_detektr)
-TRANSPORT = [
-    COPY,
+PEERS_OF_TRANSPORT = [
     Entrant("iceoryx2", each("iceoryx2_loan.py"), ("numpy", "iceoryx2")),
-    DETEKTR,
     Entrant("dora", run_dora, ("numpy", "dora", "dora_cli", "pyarrow")),
     Entrant("openfilter shm", run_openfilter, ("numpy", "openfilter")),
     Entrant("zmq bytes", each("zmq_bytes.py"), ("numpy", "zmq")),

@@ -12,6 +12,8 @@ import yaml
 from run import Figures, RunFailed, run_trial
 from trial import Trial
 
+from detektr.options import Lane
+
 HELD_FRAMES = 16  # the mark of the buffer and the window of a processor: as iceoryx2 holds for each subscriber
 
 
@@ -57,18 +59,19 @@ def processor(trial: Trial, use: str, group: int = 0, held: str = "buffer", repl
     }  # fmt: skip
 
 
-def run_graph(trial: Trial, nodes: dict[str, Any], *, ends: int) -> Figures:
+def run_graph(trial: Trial, nodes: dict[str, Any], *, announce: Lane, ends: int) -> Figures:
     """Run a graph to its end.
 
     Args:
         trial: what its sources and processors are told.
         nodes: the graph, as in a pipeline file.
+        announce: the lane of every edge.
         ends: sources and consumers that say when they had their last frame.
     Raises:
         RunFailed: `up` failed, or the ledger does not add up.
     """
     folder = Path(trial.folder)
-    text = {"name": f"bench-{os.getpid()}", "metrics": {"port": 0}, "nodes": nodes}
+    text = {"name": f"bench-{os.getpid()}", "announce": announce, "metrics": {"port": 0}, "nodes": nodes}
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(text, sort_keys=False))
     command = [sys.executable, "-m", "detektr", "pipeline", "up", "pipeline.yaml", "--report", "report.json"]
     figures = run_trial(trial, [command], ready=trial.consumers, ends=ends)

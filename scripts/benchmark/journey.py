@@ -1,4 +1,4 @@
-"""where a frame's time goes: each step of its journey, at once, after a copy and after a pause, in one process"""
+"""where a frame's time goes: each step on the lane shm, at once, after a copy and after a pause, in one process"""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ THREAD_END_S = 20
 CAPTURE, BUFFER, PROCESSOR = "capture", "buffer", "processor"
 STEPS = {
     CAPTURE: (
-        ("claim a slot", "detektr.nodes.capture_thread:CaptureThread._claim"),
+        ("claim a slot", "detektr.nodes.capturing.capture_thread:CaptureThread._claim"),
         ("pack what is announced", "detektr.descriptor:DescriptorPacker.pack"),
-        ("copy the picture (tiny here)", "detektr.sources.decoded_picture:ArrayPicture.write"),
+        ("copy the picture (tiny here)", "detektr.sources.decoding.decoded_picture:ArrayPicture.write"),
         ("publish the slot", "detektr.memory.ring:RingWriter.publish"),
         ("offer: into the journal, leased", "detektr.edge.edge:Edge.offer"),
         ("ring the reader", "detektr.edge.shm_lane:ShmConnection.wake"),
@@ -53,7 +53,7 @@ STEPS = {
         ("wake: pipe and sockets", "detektr.wire.link:Link.wait"),
         ("read the lease in the journal", "detektr.edge.subscriber:EdgeSubscriber.receive"),
         ("does the lease stand? begun", "detektr.edge.subscriber:EdgeSubscriber.take"),
-        ("the frame: descriptor, ring, slot", "detektr.nodes.frame_reader:FrameReader.open"),
+        ("the frame: descriptor, ring, slot", "detektr.nodes.working.frame_reader:FrameReader.open"),
         ("finished, given back", "detektr.edge.subscriber:EdgeSubscriber.finish"),
         ("fall asleep", "detektr.edge.subscriber:EdgeSubscriber.fall_asleep"),
     ),
@@ -87,9 +87,9 @@ class Stations:
 
     def __init__(self, folder: Path, consumers: int) -> None:
         """Start them, up to where a frame can flow."""
-        from detektr.nodes.capture import CaptureNode
+        from detektr.nodes.capturing.capture import CaptureNode
         from detektr.picture import PictureLayout
-        from detektr.sources.decoded_picture import ArrayPicture
+        from detektr.sources.decoding.decoded_picture import ArrayPicture
         from detektr.supervisor.entry import make_node
         from detektr.supervisor.standalone import spec_from_file
 
@@ -100,7 +100,9 @@ class Stations:
         }
         nodes |= {name: {"kind": "processor", "input": "buffer", "use": "journey:Look"} for name in names}
         path = folder / "pipeline.yaml"
-        path.write_text(yaml.safe_dump({"name": f"journey{os.getpid()}", "nodes": nodes}))
+        # On the lane whose rings are heard at once: a message is there when the thread of ZeroMQ has come to it.
+        told = {"name": f"journey{os.getpid()}", "announce": "shm", "nodes": nodes}
+        path.write_text(yaml.safe_dump(told))
         specs = [spec_from_file(path, nodes[name]["kind"], name) for name in ("camera", "buffer", *names)]
         self.camera, self.buffer, *self.lookers = (make_node(spec) for spec in specs)
         self.nodes = [self.camera, self.buffer, *self.lookers]

@@ -13,6 +13,7 @@ from bar import Bar
 from clip import cached_clip
 
 from detektr.memory.run_folder import shm_root
+from tests.harness.lane import add_announce
 from tests.harness.running import RunningPipeline
 
 MIB = 1 << 20
@@ -22,6 +23,7 @@ LOOKS = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what this run can be told."""
+    add_announce(parser)
     parser.add_argument("file", type=Path, nargs="?", help="a video; a 1080p H.264 clip is made unless one is named")
     parser.add_argument("--frames", type=int, default=300, help="processed before each of the three looks")
 
@@ -41,7 +43,8 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
                 "with": {"path": f"{folder}/events.jsonl"},
             },
         }  # fmt: skip
-        with RunningPipeline(Path(folder), f"bench-memory-{os.getpid()}", nodes, metrics={"port": 0}) as up:
+        name, told = f"bench-memory-{os.getpid()}", {"announce": chosen.announce, "metrics": {"port": 0}}
+        with RunningPipeline(Path(folder), name, nodes, **told) as up:
             for look in range(LOOKS):
                 up.wait_delivered("buffer", "motion", (look + 1) * chosen.frames, within_s=300)
                 assert up.process is not None
@@ -52,7 +55,7 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
             up.end()
     return [
         {
-            "run": f"{file.name}: MiB of each process, the most of {LOOKS} looks",
+            "run": f"{file.name}: MiB of each process, the most of {LOOKS} looks, announced by {chosen.announce}",
             "who": name,
             "kind": kinds.get(name, "supervisor"),
             **{figure: max(look[figure] for look in looks) for figure in looks[0]},

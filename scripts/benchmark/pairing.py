@@ -29,6 +29,7 @@ class Pairing:
     def __init__(self, rounds: list[dict[str, Figures]], names: list[str]) -> None:
         """Take the rounds, and the order of the names."""
         self.rounds, self.names = rounds, [name for name in names if any(name in one for one in rounds)]
+        self.names_failed = [name for name in names if name not in self.names]
 
     def median(self, name: str, figure: str) -> float:
         """Return the median of a figure."""
@@ -41,6 +42,10 @@ class Pairing:
     def count(self, name: str) -> int:
         """Return in how many rounds this one ended well."""
         return sum(name in one for one in self.rounds)
+
+    def failed(self, name: str) -> int:
+        """Return in how many rounds this one did not end well."""
+        return len(self.rounds) - self.count(name)
 
     def ratio(self, name: str, other: str, figure: str) -> float | None:
         """Return the median of the rounds' ratios to another; None: it is not there."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bar import Bar
 from clip import cached_clip
-from entrant import COPY, DETEKTR, Entrant
+from entrant import COPY, Entrant, detektr
 from graph import camera_nodes, run_graph
 from pairing import Pairing, run_paired
 from plot import Line, Panel, draw_panels
 from run import Figures
 from transport import COUNT_LEAST, SIZES
 from trial import Trial
+
+from detektr.options import Lane
+from tests.harness.lane import add_announce
 
 CAMERA = (360, 640, 10)  # height, width, frames a second
 CAMERA_WARM = 10
@@ -24,6 +28,7 @@ BAR_CAMERAS = 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what this run can be told."""
+    add_announce(parser)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=AXES, nargs="+", default=list(AXES), help="leave out the other axes")
     parser.add_argument("--frames", type=int, default=6000, help="VGA frames of a run at full speed")
@@ -70,16 +75,17 @@ def replicas(chosen: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Pan
 
 def _spread(chosen: argparse.Namespace, axis: str, counts: tuple[int, ...]) -> tuple[list[dict[str, Any]], list[Panel]]:
     rows = []
+    entrant = detektr(chosen.announce)
     (vga_height, vga_width), (height, width) = SIZES["vga"], SIZES["1080p"]
     for count in (count for count in counts if count <= chosen.most):
         told = {axis: count}
-        fast = measure(chosen, [DETEKTR], count=chosen.frames, height=vga_height, width=vga_width, **told)
+        fast = measure(chosen, [entrant], count=chosen.frames, height=vga_height, width=vga_width, **told)
         paced = measure(
-            chosen, [DETEKTR], count=int(30 * chosen.seconds), rate=30.0, height=height, width=width, **told
+            chosen, [entrant], count=int(30 * chosen.seconds), rate=30.0, height=height, width=width, **told
         )
         rows.append(
             {
-                "run": f"{axis}: VGA saturated, 1080p at 30/s",
+                "run": f"{axis}: VGA saturated, 1080p at 30/s, announced by {chosen.announce}",
                 "who": f"{count} {axis}",
                 "count": count,
                 "fps": fast.median("detektr", "fps"),
@@ -107,14 +113,14 @@ def cameras(chosen: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Pane
     height, width, rate = CAMERA
     frames = max(int(chosen.seconds * rate) + CAMERA_WARM, COUNT_LEAST)
     file = str(cached_clip(height, width, rate, frames))
-    entrant = Entrant("detektr", _run_cameras)
+    entrant = Entrant("detektr", partial(_run_cameras, chosen.announce))
     rows = []
     for count in (count for count in (1, 2, 4, 8, 16) if count <= chosen.most):
         told = {"cameras": count, "consumers": count, "file": file, "warm": CAMERA_WARM}
         paired = measure(chosen, [entrant], count=frames, **told)
         rows.append(
             {
-                "run": f"cameras: H.264 {width}x{height} at {rate}/s, a buffer and a processor each",
+                "run": f"cameras: H.264 {width}x{height} at {rate}/s, a chain each, announced by {chosen.announce}",
                 "who": f"{count} cameras",
                 "count": count,
                 "cpu_share": paired.median("detektr", "cpu_share"),
@@ -128,8 +134,8 @@ def cameras(chosen: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Pane
     return rows, [Panel("part of all cores, H.264 640x360 at 10/s, against cameras", "cameras", [share])]
 
 
-def _run_cameras(trial: Trial, python: str) -> Figures:
-    return run_graph(trial, camera_nodes(trial), ends=trial.cameras)
+def _run_cameras(announce: Lane, trial: Trial, python: str) -> Figures:
+    return run_graph(trial, camera_nodes(trial), announce=announce, ends=trial.cameras)
 
 
 def sizes(chosen: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Panel]]:
@@ -137,10 +143,10 @@ def sizes(chosen: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Panel]
     rows = []
     for size, (height, width) in SIZES.items():
         count = int(30 * chosen.seconds)
-        paired = measure(chosen, [COPY, DETEKTR], count=count, rate=30.0, height=height, width=width)
+        paired = measure(chosen, [COPY, detektr(chosen.announce)], count=count, rate=30.0, height=height, width=width)
         rows.append(
             {
-                "run": "sizes: bgr24 at 30/s, one consumer",
+                "run": f"sizes: bgr24 at 30/s, one consumer, announced by {chosen.announce}",
                 "who": size,
                 "count": height * width * 3 / 1e6,
                 "p50_ms": paired.median("detektr", "p50_ms"),

@@ -11,6 +11,8 @@ from typing import Any
 
 from bar import Bar
 
+from detektr.options import Lane
+from tests.harness.lane import add_announce
 from tests.harness.running import RunningPipeline
 
 POLL_S = 0.01
@@ -26,6 +28,7 @@ CAMERAS: dict[str, dict[str, Any]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what this run can be told."""
+    add_announce(parser)
     parser.add_argument("--rounds", type=int, default=5)
 
 
@@ -34,10 +37,10 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     times: dict[str, list[float]] = {name: [] for name in CAMERAS}
     for _ in range(chosen.rounds):
         for name, camera in CAMERAS.items():
-            times[name].append(time_start(camera))
+            times[name].append(time_start(camera, chosen.announce))
     return [
         {
-            "run": "`up` to the first frame processed, 5 processes",
+            "run": f"`up` to the first frame processed, 5 processes, announced by {chosen.announce}",
             "who": f"{name}: source",
             "median_s": statistics.median(found),
             "shortest_s": min(found),
@@ -47,7 +50,7 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     ]
 
 
-def time_start(camera: dict[str, Any]) -> float:
+def time_start(camera: dict[str, Any], announce: Lane) -> float:
     """Return the seconds from starting `up` until a processor has finished a frame."""
     with tempfile.TemporaryDirectory(prefix="dtk") as folder:
         sink = {"use": "detektr.sinks.jsonl:JsonLines", "with": {"path": f"{folder}/events.jsonl"}}
@@ -60,7 +63,7 @@ def time_start(camera: dict[str, Any]) -> float:
             "events": {"kind": "sink", "input": "motion", **sink},
         }  # fmt: skip
         begin = time.monotonic()
-        with RunningPipeline(Path(folder), f"bench-start-{int(begin)}", nodes) as up:
+        with RunningPipeline(Path(folder), f"bench-start-{int(begin)}", nodes, announce=announce) as up:
             while not up.edge("buffer", "motion").get("delivered"):
                 if up.exit_code is not None or time.monotonic() > begin + LIMIT_S:
                     raise SystemExit(f"no frame was processed within {LIMIT_S:g} s:\n{up.tail()}")

@@ -16,6 +16,8 @@ from plot import Line, Panel, draw_panels
 
 from detektr import Frame
 from detektr.memory.run_folder import shm_root
+from detektr.options import Lane
+from tests.harness.lane import add_announce
 from tests.harness.running import RunningPipeline
 
 SAMPLE_S = 10.0
@@ -49,16 +51,17 @@ class Uneven:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what this run can be told."""
+    add_announce(parser)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw memory and descriptors over time (SVG)")
 
 
 def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     """Run for a long time and see what grows."""
-    return bench_steady(chosen.minutes, chosen.plot)
+    return bench_steady(chosen.minutes, chosen.plot, chosen.announce)
 
 
-def bench_steady(minutes: float, plot: Path | None) -> list[dict[str, Any]]:
+def bench_steady(minutes: float, plot: Path | None, announce: Lane) -> list[dict[str, Any]]:
     """Run for `minutes`, sampling RSS, descriptors and shared memory of every process.
 
     Returns:
@@ -82,8 +85,8 @@ def bench_steady(minutes: float, plot: Path | None) -> list[dict[str, Any]]:
         }  # fmt: skip
         os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         os.environ["DETEKTR_STATE_DIR"] = f"{folder}/state"
-        audit = f"sqlite:{folder}/audit.db"
-        with RunningPipeline(Path(folder), f"steady{os.getpid()}", nodes, audit=audit, metrics={"port": 0}) as up:
+        told = {"announce": announce, "audit": f"sqlite:{folder}/audit.db", "metrics": {"port": 0}}
+        with RunningPipeline(Path(folder), f"steady{os.getpid()}", nodes, **told) as up:
             up.wait_delivered("buffer", "worker", 10)
             samples = sample(up, minutes * 60)
             report = up.end()
@@ -94,7 +97,7 @@ def bench_steady(minutes: float, plot: Path | None) -> list[dict[str, Any]]:
     edge = next(edge for edge in report["edges"] if edge["to"] == "worker")
     rows = [
         {
-            "run": f"{minutes:g} minutes, {edge['delivered']} frames, unaccounted 0",
+            "run": f"{minutes:g} minutes, {edge['delivered']} frames, unaccounted 0, announced by {announce}",
             "frames/s": edge["delivered"] / report["seconds"],
         }
     ]

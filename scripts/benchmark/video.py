@@ -18,26 +18,27 @@ from pairing import Pairing, add_pairing, run_paired
 from run import Figures
 from trial import Trial
 
+from detektr.options import Lane
+from tests.harness.lane import add_announce
+
 WARM_FRAMES = 5  # the figures of everybody begin when this frame left the decoder
 FRAMES = 1000  # shorter clips are played over: within a second, what the cores do beside decides
 GENERATED = (1080, 1920, 30, 300)
 
 
-def run_detektr(trial: Trial, python: str) -> Figures:
+def run_detektr(announce: Lane, trial: Trial, python: str) -> Figures:
     """Run the file through capture, buffer and a processor, as `up` starts them."""
-    return run_graph(trial, video_nodes(trial), ends=1)
+    return run_graph(trial, video_nodes(trial), announce=announce, ends=1)
 
 
-ENTRANTS = [
-    Entrant("decode", bound("pyav_decode.py"), ("numpy", "av")),
-    Entrant("detektr", run_detektr),
-    Entrant("opencv", bound("opencv_loop.py"), ("numpy", "cv2")),
-]
+DECODE = Entrant("decode", bound("pyav_decode.py"), ("numpy", "av"))
+OPENCV = Entrant("opencv", bound("opencv_loop.py"), ("numpy", "cv2"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what this run can be told."""
     add_pairing(parser)
+    add_announce(parser)
     parser.add_argument("file", type=Path, nargs="*")
     parser.add_argument("--frames", type=int, default=FRAMES, help="play each file over until it has so many")
     parser.add_argument("--generate", action="store_true", help="a 1080p H.264 clip too, made once in a cache folder")
@@ -48,7 +49,8 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     files = [*chosen.file, *([cached_clip(*GENERATED)] if chosen.generate else [])]
     if not files:
         sys.exit("scripts/bench video: no file to decode; name one, or say --generate")
-    found = present(ENTRANTS if chosen.peers is not None else ENTRANTS[:2], chosen.peers or [])
+    entrants = [DECODE, Entrant("detektr", partial(run_detektr, chosen.announce))]
+    found = present([*entrants, OPENCV] if chosen.peers is not None else entrants, chosen.peers or [])
     print(f"versions: {versions(found)}", flush=True)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="dtk-bench-") as folder:
@@ -56,7 +58,8 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
             clip = repeated(file, Path(folder), chosen.frames)
             count = count_frames(clip)
             trial_in = partial(video_trial, str(clip), count)
-            rows += table(f"{file.name}: {count} frames decoded, grey read", run_paired(found, trial_in, chosen.rounds))
+            title = f"{file.name}: {count} frames decoded, grey read, announced by {chosen.announce}"
+            rows += table(title, run_paired(found, trial_in, chosen.rounds))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What is announced about one frame: where it lies and what it is. No pixels.
+"""The descriptor of a frame: its name, its times, and where its picture lies. No pixels.
 
 It travels as a MessagePack map, so that readers in other languages need nothing else to find the picture
 (docs/internals/lane.md). The capture packs it once, and it is passed on as it is.

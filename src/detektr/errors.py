@@ -16,7 +16,7 @@ class RefusedError(DetektrError):
 
 
 class NoRoomError(RefusedError):
-    """Shared memory has no room for what is asked; says how much is needed, how much is free, and the cure."""
+    """Shared memory has no room for what is asked; says how much is needed and free, and what to do."""
 
 
 class SourceError(DetektrError):

@@ -1,4 +1,4 @@
-"""What happened, as frozen records in the past tense; who counts, logs or stores them is another layer's business."""
+"""Events as frozen records in the past tense; other layers count, log and store them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of the frames of one edge: the ledger's terms, and the sum that must hold."""
+"""The ledger of one edge: its terms, and the sum that must hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a node can be told: one dataclass a kind, the single source of the file's keys, defaults and JSON Schema."""
+"""The options of nodes: one dataclass a kind, the single source of the file's keys, defaults and JSON Schema."""
 
 from __future__ import annotations
 

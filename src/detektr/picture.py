@@ -1,4 +1,4 @@
-"""How a picture lies in a slot: planes, row bytes and sizes of each pixel format. No pixels, no numpy."""
+"""The layout of a picture in a slot: planes, row bytes and sizes of each pixel format. No pixels, no numpy."""
 
 from __future__ import annotations
 

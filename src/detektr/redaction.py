@@ -1,5 +1,5 @@
-"""How a text is printed without its secrets (registered values, passwords and tokens of URLs), and without commands
-to a terminal."""
+"""Masks texts for printing: secrets (registered values, passwords and tokens of URLs), and control characters that are
+commands to a terminal."""
 
 from __future__ import annotations
 

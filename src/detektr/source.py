@@ -1,4 +1,4 @@
-"""What a source of your own is: code that yields pictures, for camera SDKs, simulators and tests."""
+"""The protocol of your own sources: code that yields pictures, for camera SDKs, simulators and tests."""
 
 from __future__ import annotations
 

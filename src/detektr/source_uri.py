@@ -1,4 +1,4 @@
-"""What a source is, told from its text alone: nothing is opened."""
+"""Tells the kind of a source from its text alone, without opening it."""
 
 from __future__ import annotations
 

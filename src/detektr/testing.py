@@ -23,7 +23,7 @@ import numpy.typing as npt
 from detektr.descriptor import Descriptor
 from detektr.errors import RefusedError
 from detektr.frame import Frame
-from detektr.nodes.event_stream import EventStream, unpack_event
+from detektr.nodes.working.event_stream import EventStream, unpack_event
 from detektr.options import CaptureOptions, ProcessorOptions
 from detektr.picture import PictureLayout, format_name
 from detektr.registry.user_code import UserCodeError, make_worker

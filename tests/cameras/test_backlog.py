@@ -11,7 +11,7 @@ import pytest
 
 from detektr.options import CaptureOptions
 from detektr.sources import Source, open_source
-from detektr.sources.packet_queue import LATE_NS_MAX
+from detektr.sources.transport.packet_queue import LATE_NS_MAX
 from tests.cameras.rtsp_servers import RtspServer, make_clip, stream_camera
 from tests.harness.running import RunningPipeline
 

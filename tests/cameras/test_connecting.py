@@ -19,8 +19,8 @@ from detektr.memory import layout
 from detektr.observe.status_text import describe_status
 from detektr.options import CaptureOptions
 from detektr.sources import Source, open_source
-from detektr.sources.connection import HANGING_MAX, hanging
-from detektr.sources.reconnect import Reconnect
+from detektr.sources.transport.connection import HANGING_MAX, hanging
+from detektr.sources.transport.reconnect import Reconnect
 from tests.cameras.rtsp_servers import (
     GstServer,
     RtspServer,
@@ -314,10 +314,12 @@ def test_1000_reconnections_leave_memory_and_descriptors_as_they_were(
         status_block = capture.status_block
         capture.thread.start()
         capture.thread.start_publishing()
-        wait_until(lambda: status_block[layout.STATUS_WORD_RECONNECTS] >= WARM, within_s=900, what=f"{WARM} cycles")
+        wait_until(
+            lambda: status_block.words[layout.STATUS_WORD_RECONNECTS] >= WARM, within_s=900, what=f"{WARM} cycles"
+        )
         before = measured()
         wait_until(
-            lambda: status_block[layout.STATUS_WORD_RECONNECTS] >= CYCLES, within_s=1500, what=f"{CYCLES} cycles"
+            lambda: status_block.words[layout.STATUS_WORD_RECONNECTS] >= CYCLES, within_s=1500, what=f"{CYCLES} cycles"
         )
         after = measured()
         assert capture.writer.rings.is_empty

@@ -259,7 +259,7 @@ def test_keyframes_alone_are_decoded_whole_and_the_others_count_as_thinned(
     source, taken = take(server.url(name), 3, decode="keyframes")
     own = lumas(clips / name)
     assert {own.index(picture.luma) % GOP for picture in taken} == {0}
-    assert set(steps_s(taken)) == {GOP / FPS}
+    assert {step_s % (GOP / FPS) for step_s in steps_s(taken)} == {0}  # a busy machine may leave one out
     assert source.thinned >= 2 * (GOP - 1)
     assert source.corrupt == 0
     assert source.mode.endswith("software decoder, key frames only")

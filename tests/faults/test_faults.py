@@ -45,6 +45,7 @@ def assert_sound(report: dict[str, Any], notes: list[Note], *, lost: int = 0) ->
     assert doubled <= marked, f"worked on twice and not marked: {sorted(doubled - marked)[:9]}"
 
 
+@pytest.mark.usefixtures("lane")
 def test_killed_consumer_its_leases_go_to_others_and_nothing_is_lost(tmp_path: Path) -> None:
     with RunningPipeline(tmp_path, "consumer", graph(tmp_path, count=3000, busy_s=0.001)) as run:
         for target in (200, 600, 1000, 1400):
@@ -56,6 +57,7 @@ def test_killed_consumer_its_leases_go_to_others_and_nothing_is_lost(tmp_path: P
     assert report["nodes"]["check"]["restarts"] >= 4
 
 
+@pytest.mark.usefixtures("lane")
 def test_killed_buffer_loses_nothing_and_doubles_nothing_unmarked(tmp_path: Path) -> None:
     with RunningPipeline(tmp_path, "buffer", graph(tmp_path, count=3000, busy_s=0.001)) as run:
         for target in (100, 500, 900, 1300, 1700):
@@ -66,6 +68,7 @@ def test_killed_buffer_loses_nothing_and_doubles_nothing_unmarked(tmp_path: Path
     assert_sound(report, read_notes(tmp_path / "notes"))
 
 
+@pytest.mark.usefixtures("lane")
 def test_killed_capture_goes_on_with_its_sequence_in_a_new_epoch(tmp_path: Path) -> None:
     with RunningPipeline(tmp_path, "capture", graph(tmp_path, count=1500, busy_s=0.001)) as run:
         run.wait_delivered("camera", "buffer", 300)
@@ -91,6 +94,7 @@ def test_poison_frame_that_kills_every_replica_is_quarantined_and_the_rest_flows
     assert len(dead_letters) == 1 and "died" in dead_letters[0].read_text()
 
 
+@pytest.mark.usefixtures("lane")
 def test_raising_frame_is_tried_again_then_dead_lettered_with_its_traceback(tmp_path: Path) -> None:
     nodes = graph(tmp_path, count=200, faulty=[50], max_deliveries=4)
     with RunningPipeline(tmp_path, "raising", nodes) as run:
@@ -127,12 +131,13 @@ def test_results_that_are_no_events_are_dead_lettered_at_once_and_the_run_ends_w
     assert "process() returned int; return None, a dict, or a list of dicts (events)" in why
 
 
+@pytest.mark.usefixtures("lane")
 def test_stopped_replica_loses_its_lease_and_its_late_result_is_refused(tmp_path: Path) -> None:
-    nodes = graph(tmp_path, count=0, busy_s=0.005, timeout="500ms", stopping=[20])
+    nodes = graph(tmp_path, count=0, busy_s=0.005, timeout="1s", stopping=[20])  # hung for 3 s it would be killed
     with RunningPipeline(tmp_path, "stopped", nodes) as run:
         run.wait(lambda: run.edge("buffer", "check").get("redelivered", 0) > 0, what="a redelivery")
         delivered = run.edge("buffer", "check")["delivered"]
-        run.wait_delivered("buffer", "check", delivered + 50)
+        run.wait_delivered("buffer", "check", delivered + 10)
         assert run.edge("buffer", "check")["refused"] == 0
         pids = run.pids("check")
         for pid in pids:
@@ -151,6 +156,7 @@ def test_stopped_replica_loses_its_lease_and_its_late_result_is_refused(tmp_path
     assert wrong_pixels(read_notes(tmp_path / "notes")) == [], "wrong pixels in a result that was not refused"
 
 
+@pytest.mark.usefixtures("lane")
 @pytest.mark.parametrize("policy", ["drop-oldest", "drop-newest"])
 def test_slow_processor_behind_a_dropping_edge_every_drop_is_counted(tmp_path: Path, policy: str) -> None:
     nodes = graph(tmp_path, count=600, when_full=policy, busy_s=0.01, replicas=1)
@@ -201,6 +207,7 @@ def several(tmp_path: Path, count: int, **options: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("lane")
 @pytest.mark.parametrize(("many", "mark"), [(3, 4), (9, 2)])
 def test_events_of_one_frame_wait_for_room_as_frames_do(tmp_path: Path, many: int, mark: int) -> None:
     count = 60
@@ -213,6 +220,7 @@ def test_events_of_one_frame_wait_for_room_as_frames_do(tmp_path: Path, many: in
     assert lines == [f"{frame} {part} 1" for frame in range(count) for part in range(many)]
 
 
+@pytest.mark.usefixtures("lane")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_processor_that_ends_while_events_wait_loses_none_and_marks_those_that_come_twice(
     tmp_path: Path, number: signal.Signals
@@ -244,6 +252,7 @@ def test_time_that_events_wait_is_no_time_that_their_frame_takes(tmp_path: Path)
     assert edges["slow"]["delivered"] == 4 * 40
 
 
+@pytest.mark.usefixtures("lane")
 def test_processor_stopped_while_events_wait_leaves_its_frame_to_another_attempt(tmp_path: Path) -> None:
     nodes = several(tmp_path, 6, many=40, mark=2)
     nodes["answers"]["timeout"] = "300ms"
@@ -279,13 +288,14 @@ def test_code_that_exits_fails_one_frame_and_ends_no_process(tmp_path: Path) -> 
     assert "SystemExit: enough" in run.tail(400)
 
 
+@pytest.mark.usefixtures("lane")
 def test_killed_buffer_of_two_cameras_gives_back_what_a_guest_holds_to_the_camera_it_came_from(tmp_path: Path) -> None:
     nodes = graph(tmp_path, count=600, busy_s=0.001)
     nodes["second"] = {**nodes["camera"]}
     nodes["buffer"]["input"] = ["camera", "second"]
     with RunningPipeline(tmp_path, "guest", nodes) as run:
         run.wait_delivered("buffer", "check", 100)
-        with detektr.attach("guest/buffer", name="slow", window=4, wait_s=20) as frames:
+        with detektr.attach("guest/buffer", name="slow", window=4, wait_s=20, announce=run.announce) as frames:
             while next(frames).camera != "second":
                 continue
             for target in (300, 500):

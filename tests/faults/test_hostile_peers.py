@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import itertools
-import os
 import random
 import secrets
 import socket
@@ -130,6 +129,7 @@ def assert_complete(run: RunningPipeline, report: dict[str, Any], count: int) ->
     assert {sequence for sequence, times in seen.items() if times > 1} <= marked
 
 
+@pytest.mark.usefixtures("lane")
 @pytest.mark.parametrize("running", [{"count": 900}], indirect=True)
 def test_lies_are_refused_and_counted_and_every_frame_arrives(running: tuple[RunningPipeline, Peer]) -> None:
     run, peer = running
@@ -259,7 +259,7 @@ def test_thousands_of_unknown_guests_get_nothing_and_a_known_one_not_a_million_f
     status_block = acquire_status_block(peer.folder, "guest-1", 0, "guest")
     link = Link(peer.folder.inbox("guest-1", 0), peer.folder.doorbell("guest-1", 0))
     wanted = attach("guest-1", "guest-1.0", is_ephemeral=True, window=1 << 20)
-    status_block[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
+    status_block.words[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
     peer.send("buffer.0", wanted)
     answer = run.wait(lambda: list(link.receive()), what="an answer")[0]
     link.close()
@@ -275,7 +275,7 @@ def test_consumer_whose_returns_lie_is_refused_and_let_go(running: tuple[Running
     link = Link(peer.folder.inbox("guest-1", 0), peer.folder.doorbell("guest-1", 0))
     completions = CompletionQueueWriter(peer.folder.completions("guest-1.0", "buffer.0"), 64)
     wanted = attach("guest-1", "guest-1.0", is_ephemeral=True, when_full="drop-oldest", lane="shm")
-    status_block[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
+    status_block.words[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
     peer.send("buffer.0", wanted)
     run.wait(lambda: any(isinstance(answer, Welcome) for answer in link.receive()), what="a welcome")
     journal = open_journal(peer.folder.journal("buffer", 0, "guest-1"), "buffer", "guest-1")
@@ -310,7 +310,7 @@ def test_failure_without_a_reason_is_dead_lettered_like_any_other(running: tuple
     link = Link(peer.folder.inbox("guest-1", 0), peer.folder.doorbell("guest-1", 0))
     completions = CompletionQueueWriter(peer.folder.completions("guest-1.0", "buffer.0"), 64)
     wanted = attach("guest-1", "guest-1.0", is_ephemeral=True, when_full="drop-oldest", window=1)
-    status_block[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
+    status_block.words[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
     peer.send("buffer.0", wanted)
     run.wait(lambda: any(isinstance(answer, Welcome) for answer in link.receive()), what="a welcome")
     journal = open_journal(peer.folder.journal("buffer", 0, "guest-1"), "buffer", "guest-1")
@@ -360,9 +360,10 @@ def test_doorbells_that_are_rung_for_nothing_disturb_nobody(running: tuple[Runni
     assert_complete(run, report, 1500)
 
 
+@pytest.mark.usefixtures("lane")
 def test_guest_that_never_gives_back_loses_only_its_own(running: tuple[RunningPipeline, Peer]) -> None:
     run, _ = running
-    with detektr.attach("hostile/buffer", name="greedy", window=4, wait_s=10) as frames:
+    with detektr.attach("hostile/buffer", name="greedy", window=4, wait_s=10, announce=run.announce) as frames:
         first = next(frames)
         sequence, checksum = first.sequence, int(first.pixels.sum())
         run.wait_delivered("buffer", "check", run.edge("buffer", "check")["delivered"] + 500)
@@ -373,6 +374,7 @@ def test_guest_that_never_gives_back_loses_only_its_own(running: tuple[RunningPi
     assert check["dropped"] == {} and report["unaccounted"] == 0
 
 
+@pytest.mark.usefixtures("lane")
 def test_every_folder_is_0700_and_every_file_and_socket_in_it_0600(running: tuple[RunningPipeline, Peer]) -> None:
     run, peer = running
     folder = peer.folder.path
@@ -382,15 +384,13 @@ def test_every_folder_is_0700_and_every_file_and_socket_in_it_0600(running: tupl
     assert {stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)} == {0o700}
     assert {name: oct(mode) for name, mode in modes.items() if mode != 0o600} == {}
     suffixes = {".ring", ".edge", ".status", ".sock", ".bell", ".lock", ".json"}
-    suffixes |= {".completions"} if os.environ.get("TEST_ANNOUNCE") == "shm" else set()
-    assert {Path(name).suffix for name in modes} == suffixes
+    assert {Path(name).suffix for name in modes} == suffixes | ({".completions"} if run.announce == "shm" else set())
     run.end()
 
 
 def test_nothing_of_ours_can_unpickle() -> None:
-    source = Path(detektr.__file__).parent
     found = []
-    for path in sorted(source.rglob("*.py")):
+    for path in sorted(Path(detektr.__file__).parent.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

@@ -91,6 +91,7 @@ def assert_nothing_grows(tmp_path: Path, times: int) -> None:
     assert wrong_pixels(read_notes(tmp_path / "notes")) == []
 
 
+@pytest.mark.usefixtures("lane")
 def test_survivors_of_many_deaths_hold_no_more_than_before(tmp_path: Path) -> None:
     assert_nothing_grows(tmp_path, 8)
 
@@ -156,6 +157,7 @@ def assert_buffer_deaths_lose_nothing(tmp_path: Path, frames: int, kills: int) -
     print(f"{kills} deaths, {frames} frames, {len(doubled)} worked on twice, {len(marked)} announced twice")
 
 
+@pytest.mark.usefixtures("lane")
 def test_10_deaths_of_the_buffer_every_frame_is_worked_on_and_the_doubled_are_marked(tmp_path: Path) -> None:
     assert_buffer_deaths_lose_nothing(tmp_path, 1500, 10)
 

@@ -124,6 +124,7 @@ def test_size_change_that_fits_once_the_old_frames_are_done_waits_for_them(tmp_p
     assert [note.sequence for note in notes] == list(range(120)) and wrong_pixels(notes) == []
 
 
+@pytest.mark.usefixtures("lane")
 def test_killed_capture_whose_ring_takes_most_of_the_memory_comes_back(tmp_path: Path, small_shm: Path) -> None:
     arguments = {"count": 120, "rate": 150, "width": 1920, "height": 1080}
     nodes = graph(tmp_path, NUMBERED, node={"slots": 28, "guests": 0}, **arguments)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from detektr.memory import layout
+from detektr.options import Lane
 from tests.harness.checked import Note, read_notes, wrong_pixels
 from tests.harness.running import RunningPipeline
 
@@ -82,18 +83,18 @@ DROPPING = (
 )
 PROCESSOR = (
     Point("leases announced and not begun", f"{SUBSCRIBER}.take", "before"),
-    Point("holding a lease", "detektr.nodes.processor:ProcessorNode.work", "before"),
-    Point("result offered, the frame not finished", "detektr.nodes.processor:ProcessorNode.work", "after"),
+    Point("holding a lease", "detektr.nodes.working.processor:ProcessorNode.work", "before"),
+    Point("result offered, the frame not finished", "detektr.nodes.working.processor:ProcessorNode.work", "after"),
     Point("between result and page", f"{SUBSCRIBER}.finish", "before"),
     Point("its event offered, the frame not finished", f"{FANOUT}.fan_out", "after", call=1),
     Point("asleep, as it has said", f"{SUBSCRIBER}.fall_asleep", "after", call=5),
 )
 SINK = (
-    Point("holding an event", "detektr.nodes.sink:SinkNode.work", "before", call=1),
+    Point("holding an event", "detektr.nodes.working.sink:SinkNode.work", "before", call=1),
     Point("between write and return", f"{SUBSCRIBER}.finish", "before", call=1),
 )
 
-LANES: dict[str, dict[str, tuple[Point, ...]]] = {
+OWN_STEPS: dict[Lane, dict[str, tuple[Point, ...]]] = {
     "shm": {
         "buffer": (
             Point("leases read upstream, and not held yet", f"{READER}.leases", "after", call=5, condition="result"),
@@ -147,7 +148,6 @@ def graph(tmp_path: Path, policy: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("lane", ["zmq", "shm"])
 @pytest.mark.parametrize(
     ("points", "policy", "doubled"),
     [
@@ -164,17 +164,17 @@ def test_killed_at_named_points_the_pipeline_goes_on_and_every_promise_holds(
     points: dict[str, tuple[Point, ...]],
     policy: str,
     doubled: int,
-    lane: str,
+    lane: Lane,
 ) -> None:
     fired = tmp_path / "fired"
     fired.mkdir()
-    more = {"a.0": LANES[lane]["processor"], "buffer.0": LANES[lane]["buffer"] if policy == "block" else ()}
+    more = {"a.0": OWN_STEPS[lane]["processor"], "buffer.0": OWN_STEPS[lane]["buffer"] if policy == "block" else ()}
     points = {process: (*lives, *more.get(process, ())) for process, lives in points.items()}
     plan = {process: [asdict(point) for point in lives] for process, lives in points.items()}
     monkeypatch.setenv("FAULT_POINTS", json.dumps({"points": plan, "fired": str(fired)}))
     folders = [str(Path(__file__).with_name("points")), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, folders)))
-    with RunningPipeline(tmp_path, "points", graph(tmp_path, policy), announce=lane) as run:
+    with RunningPipeline(tmp_path, "points", graph(tmp_path, policy)) as run:
         report = run.end(None, within_s=50)
     assert run.exit_code == 0, run.tail()
     for process, lives in points.items():

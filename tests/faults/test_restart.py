@@ -8,6 +8,8 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.harness.checked import read_notes
 from tests.harness.running import RunningPipeline
 
@@ -104,6 +106,7 @@ def test_node_that_is_never_restarted_fails_at_its_first_end(tmp_path: Path) -> 
     assert "never" in node["why"] and report["unaccounted"] == 0
 
 
+@pytest.mark.usefixtures("lane")
 def test_optional_consumer_given_up_its_frames_are_gone_and_the_others_are_not_held_up(tmp_path: Path) -> None:
     how = {"restart": {"backoff": "10ms..20ms", "limit": "1 in 1m"}, "optional": True}
     nodes = graph(tmp_path, {**how, "max_deliveries": 9, "with": {"at": 20, "how": "sigsegv"}}, count=2000)
@@ -185,6 +188,7 @@ def test_successor_that_hangs_before_it_is_ready_is_killed_and_counted(tmp_path:
     assert (tmp_path / "lives").stat().st_size == 2 and report["unaccounted"] == 0
 
 
+@pytest.mark.usefixtures("lane")
 def test_restarted_sink_is_let_in_by_a_processor_that_always_has_work(tmp_path: Path) -> None:
     nodes = graph(tmp_path, {"use": "failing:Slow"})
     del nodes["check"]

@@ -38,6 +38,7 @@ def blocked(tmp_path: Path, count: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("lane")
 def test_capture_stopped_before_a_blocked_buffer_counts_what_it_drops_and_the_pipeline_ends(tmp_path: Path) -> None:
     with RunningPipeline(tmp_path, "blocked", blocked(tmp_path, 40)) as run:
         run.wait_delivered("buffer", "slow", 5)
@@ -68,6 +69,7 @@ def test_dead_end_at_run_time_is_told_within_a_second(tmp_path: Path) -> None:
         journal.close()
 
 
+@pytest.mark.usefixtures("lane")
 def test_processor_that_always_has_work_hears_that_it_is_to_stop(tmp_path: Path) -> None:
     with RunningPipeline(tmp_path, "busy", blocked(tmp_path, 0)) as run:
         run.wait_delivered("buffer", "slow", 5)

@@ -34,6 +34,7 @@ class Writes:
 """
 
 
+@pytest.mark.usefixtures("lane")
 @pytest.mark.parametrize("who_wakes_first", ["the supervisor", "the nodes"])
 def test_a_suspended_machine_is_not_a_hung_processor(tmp_path: Path, who_wakes_first: str) -> None:
     (tmp_path / "mine.py").write_text(CODE)

@@ -11,13 +11,13 @@ from typing import Any
 
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import StatusBlock, acquire_status_block
-from detektr.nodes import capture_thread
-from detektr.nodes.frame_writer import FrameWriter
-from detektr.nodes.publish_queue import PublishQueue
-from detektr.nodes.source_reader import SourceReader
+from detektr.nodes.capturing import capture_thread
+from detektr.nodes.capturing.frame_writer import FrameWriter
+from detektr.nodes.capturing.publish_queue import PublishQueue
+from detektr.nodes.capturing.source_reader import SourceReader
 from detektr.options import CaptureOptions
 from detektr.picture import PictureLayout
-from detektr.sources.reconnect import Reconnect
+from detektr.sources.transport.reconnect import Reconnect
 
 
 class Edges:

@@ -1,8 +1,8 @@
 """A table that any frame transport can be held against: wrong pixels, silent losses, doubles and leaks, by situation.
 
 Each situation runs numbered frames that carry their own checksum. A system under test is a function from a
-`Situation` to an `Outcome`; detektr's is `run_detektr`. To run another system through it, write such a function and
-pass it to `table`.
+`Situation` to an `Outcome`; detektr's is `run_detektr`, on a lane. To run another system through it, write such a
+function and pass it to `table`.
 
     python -m tests.harness.conformance
 """
@@ -16,11 +16,14 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from detektr.memory.run_folder import shm_root
+from detektr.options import Lane
 from tests.harness.checked import Note, read_notes, wrong_pixels
+from tests.harness.lane import add_announce
 from tests.harness.running import RunningPipeline
 
 QUICK = {"restart": {"backoff": "20ms..100ms", "limit": "999 in 1m"}, "drain": "20s"}
@@ -94,10 +97,12 @@ SITUATIONS = (
 
 def main() -> None:
     """Print detektr's table; leave with 1 where a promise is not kept."""
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_announce(parser)
+    announce: Lane = parser.parse_args().announce
     with tempfile.TemporaryDirectory(prefix="dtk") as folder:
         os.environ["DETEKTR_STATE_DIR"] = str(Path(folder) / "state")
-        is_kept = table("detektr", run_detektr, Path(folder))
+        is_kept = table(f"detektr, announced by {announce}", partial(run_detektr, announce), Path(folder))
     sys.exit(0 if is_kept else 1)
 
 
@@ -134,7 +139,7 @@ def may_drop(situation: Situation) -> bool:
     return situation.may_drop or situation.kills == "writer"
 
 
-def run_detektr(situation: Situation, folder: Path) -> Outcome:
+def run_detektr(announce: Lane, situation: Situation, folder: Path) -> Outcome:
     """Carry the frames of a situation through detektr, as its users run it."""
     policy = "drop-oldest" if situation.may_drop else "block"
     notes = folder / "notes"
@@ -151,7 +156,7 @@ def run_detektr(situation: Situation, folder: Path) -> Outcome:
     if situation.has_fast_neighbour:
         nodes["fast"] = {**worker, "with": {"path": str(folder / "fast")}}
     name = f"conform{os.getpid()}"
-    with RunningPipeline(folder, name, nodes) as running:
+    with RunningPipeline(folder, name, nodes, announce=announce) as running:
         if situation.kills:
             running.wait_delivered("buffer", "tested", 200)
             running.kill("tested" if situation.kills == "reader" else "camera0")

@@ -17,13 +17,15 @@ import select
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from detektr.memory.run_folder import shm_root
 from detektr.observe.shm import list_shm
+from detektr.options import Lane
+from tests.harness.lane import LANES
 from tests.harness.pair import Pair, Tally, Wait
 
 PAIRS = 4  # that live at once: most of a cycle is waiting
@@ -59,12 +61,13 @@ class Holding:
 class Parent:
     """The warm parent: all modules are imported, no thread runs, no ZeroMQ context exists."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, lanes: Sequence[Lane]) -> None:
         """Import what the nodes need, and make the pairs.
 
         Args:
             folder: for the pipeline files and the nodes' logs.
             seed: of all chances.
+            lanes: on which leases are announced; the pairs take them in turn.
         """
         import tests.harness.checked  # noqa: F401 -- the four are what a node would import after the fork
 
@@ -72,7 +75,7 @@ class Parent:
         self._pairs = {}
         self._poll = select.poll()
         for number in range(PAIRS):
-            pair = Pair(folder, f"{seed} {number}", self.tally)
+            pair = Pair(folder, f"{seed} {number}", lanes[number % len(lanes)], self.tally)
             self._pairs[pair.reading] = pair
             self._poll.register(pair.reading, select.POLLIN)
         self._lives: dict[Pair, tuple[Iterator[Wait], Wait, float]] = {}
@@ -143,10 +146,11 @@ class Parent:
                 del self._ends[fd]
 
 
-def run(cycles: int, seed: int) -> list[str]:
+def run(cycles: int, seed: int, lanes: Sequence[Lane]) -> list[str]:
     """Live through so many cycles, print one table, and return the breaches."""
+    print(f"announced by {' and '.join(lanes)}")
     with _own_folders() as folder:
-        parent = Parent(folder, seed)
+        parent = Parent(folder, seed, lanes)
         try:
             over, seconds, most, last = _live(parent, cycles, seed)
         finally:
@@ -221,9 +225,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/chaos", description="start, end and kill nodes; look what is left")
     parser.add_argument("--cycles", type=int, required=True, help="lives of a capture and a processor")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--announce", choices=LANES, help="the lane of all pairs; unless told otherwise they take turns"
+    )
     chosen = parser.parse_args()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy is imported: its threads would not survive a fork
-    sys.exit(1 if run(chosen.cycles, chosen.seed) else 0)
+    sys.exit(1 if run(chosen.cycles, chosen.seed, [chosen.announce] if chosen.announce else LANES) else 0)
 
 
 if __name__ == "__main__":

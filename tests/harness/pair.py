@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from detektr.memory.run_folder import RunFolder
 from detektr.nodes.spec import NodeSpec
 from detektr.observe.shm import clean_shm
-from detektr.options import CaptureOptions
+from detektr.options import CaptureOptions, Lane
 from detektr.supervisor.standalone import run_standalone, spec_by_hand, spec_from_file
 
 if TYPE_CHECKING:
@@ -104,12 +104,13 @@ class Wait:
 class Pair:
     """One capture and one processor after the other, and what is left of each two."""
 
-    def __init__(self, folder: Path, seed: str, tally: Tally) -> None:
+    def __init__(self, folder: Path, seed: str, announce: Lane, tally: Tally) -> None:
         """Make the pipe on which the processor tells of its frames, and the specs of both kinds of pipelines.
 
         Args:
             folder: for the pipeline file and the nodes' log.
             seed: of all chances.
+            announce: the lane between the two.
             tally: is told what happened.
         """
         self._dice, self._tally = random.Random(seed), tally
@@ -120,8 +121,8 @@ class Pair:
         self.seen = 0
         """Frames worked on in this cycle."""
         self._specs = {
-            "of a file": _of_a_file(f"filed{self.reading}", folder, self._writing),
-            "without a file": _by_hand(f"handmade{self.reading}", self._writing),
+            f"of a file, {announce}": _of_a_file(f"filed{self.reading}", folder, _beat(self._writing, announce)),
+            f"without a file, {announce}": _by_hand(f"handmade{self.reading}", _beat(self._writing, announce)),
         }
 
     def hear(self) -> None:
@@ -219,23 +220,24 @@ class Pair:
             os._exit(code)
 
 
-def _of_a_file(pipeline: str, folder: Path, fd: int) -> tuple[NodeSpec, NodeSpec]:
+def _of_a_file(pipeline: str, folder: Path, beat: dict[str, object]) -> tuple[NodeSpec, NodeSpec]:
     """Return capture and processor as a pipeline file has them: the edge between them outlives both."""
     import yaml
 
     path = folder / f"{pipeline}.yaml"
-    nodes = {"camera": _CAMERA, "beat": {**_beat(fd), "max_deliveries": 99}}
+    nodes = {"camera": _CAMERA, "beat": {**beat, "max_deliveries": 99}}
     path.write_text(yaml.safe_dump({"name": pipeline, "nodes": nodes}))
     return spec_from_file(path, "capture", "camera"), spec_from_file(path, "processor", "beat")
 
 
-def _by_hand(pipeline: str, fd: int) -> tuple[NodeSpec, NodeSpec]:
+def _by_hand(pipeline: str, beat: dict[str, object]) -> tuple[NodeSpec, NodeSpec]:
     """Return capture and processor that no file knows: the edge is a guest's and goes with it."""
-    return spec_by_hand(pipeline, "camera", {**_CAMERA, "slots": 16}), spec_by_hand(pipeline, "beat", _beat(fd))
+    return spec_by_hand(pipeline, "camera", {**_CAMERA, "slots": 16}), spec_by_hand(pipeline, "beat", beat)
 
 
-def _beat(fd: int) -> dict[str, object]:
-    return {"kind": "processor", "input": "camera", "use": f"{__name__}:Beat", "with": {"fd": fd}, "drain": "50ms"}
+def _beat(fd: int, announce: Lane) -> dict[str, object]:
+    use = {"use": f"{__name__}:Beat", "with": {"fd": fd}}
+    return {"kind": "processor", "input": "camera", "announce": announce, **use, "drain": "50ms"}
 
 
 def _ending(capture: NodeSpec, frames: int) -> NodeSpec:

@@ -17,6 +17,8 @@ import yaml
 
 from detektr.errors import DetektrError
 from detektr.observe.status import read_status
+from detektr.options import Lane
+from tests.harness.lane import lane_told
 
 POLL_S = 0.02
 
@@ -24,12 +26,22 @@ POLL_S = 0.02
 class RunningPipeline:
     """`detektr pipeline up` on a graph, in a process of its own; left behind stopped and checked."""
 
-    def __init__(self, folder: Path, name: str, nodes: dict[str, Any], **top: Any) -> None:
-        """Write the file; `start` (or `with`) runs it."""
-        self.name, self.folder = name, folder
+    def __init__(
+        self, folder: Path, name: str, nodes: dict[str, Any], *, announce: Lane | None = None, **top: Any
+    ) -> None:
+        """Write the file; `start` (or `with`) runs it.
+
+        Args:
+            folder: for the file, the report and the log.
+            name: the pipeline's.
+            nodes: as in a pipeline file.
+            announce: the lane; None: the one that the environment names.
+            top: other keys of the file.
+        """
+        self.name, self.folder, self.announce = name, folder, announce or lane_told()
         self.file, self.report_file, self.log = folder / "pipeline.yaml", folder / "report.json", folder / "up.log"
-        lane = {"announce": os.environ.get("TEST_ANNOUNCE", "zmq")}  # every run can be had on either lane
-        self.file.write_text(yaml.safe_dump({"name": name, "nodes": nodes, **lane, **top}, sort_keys=False))
+        text = {"name": name, "announce": self.announce, "nodes": nodes, **top}
+        self.file.write_text(yaml.safe_dump(text, sort_keys=False))
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> RunningPipeline:

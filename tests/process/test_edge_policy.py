@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from detektr.options import Lane
 from tests.harness.running import RunningPipeline
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def edge(report: dict[str, Any], producer: str, consumer: str) -> dict[str, Any]
 
 
 @pytest.mark.parametrize("announce", ["zmq", "shm"])
-def test_a_log_waits_and_has_every_event_while_a_slow_hook_drops_its_own(tmp_path: Path, announce: str) -> None:
+def test_a_log_waits_and_has_every_event_while_a_slow_hook_drops_its_own(tmp_path: Path, announce: Lane) -> None:
     nodes: dict[str, Any] = {
         "cam": {"kind": "capture", "source": "python:mine:pictures", "with": {"count": 200}},
         "see": {"kind": "processor", "input": "cam", "use": "mine:Sees"},
@@ -105,7 +106,7 @@ def test_a_file_is_recorded_at_24_and_detected_at_3(tmp_path: Path, make_clip: M
 
 
 @pytest.mark.parametrize("announce", ["zmq", "shm"])
-def test_work_does_not_begin_on_a_frame_that_grew_too_old_in_the_window(tmp_path: Path, announce: str) -> None:
+def test_work_does_not_begin_on_a_frame_that_grew_too_old_in_the_window(tmp_path: Path, announce: Lane) -> None:
     nodes: dict[str, Any] = {
         "cam": {"kind": "capture", "source": "python:mine:pictures", "with": {"count": 30}},
         "detect": {"kind": "processor", "input": {"from": "cam", "max_age": "2s"}, "use": "mine:Detects", "window": 4},

@@ -95,7 +95,7 @@ def test_a_processor_that_hangs_is_told_with_its_line_in_log_and_status_and_on_d
         "WARNING demo: work.0 hangs since " in said
         and f"killed: one frame took longer than 3 x 3s; it was at {place}" in said
     )
-    assert "wait for who hangs on one: work.0 (no progress for " in said and "nobody to take them" not in said
+    assert "frames wait for consumers that hang: work.0 (no progress for " in said and "nobody to take them" not in said
     assert 'mine.py", line' in said
 
 
@@ -163,7 +163,10 @@ def test_a_slow_sink_is_named_by_those_that_wait_for_it_and_in_the_last_lines(
         assert found["hook"]["why"].startswith("holds up ") and found["work"]["why"] == "held up by hook"
         assert "held up by hook" in run_detektr("pipeline", "status", "demo").stdout
         run.end(signal.SIGTERM)
-    assert "what is still queued is dropped as stopped: hook takes what it gets too slowly" in run.tail(300)
+    assert (
+        "the frames that are still queued are dropped (reason: stopped): hook takes what it gets too slowly"
+        in run.tail(300)
+    )
     assert any(line.startswith("hook HELD UP ") for line in run.tail(6).splitlines()), run.tail()
 
 

@@ -175,7 +175,7 @@ def test_report_that_cannot_be_written_costs_nobody_the_ledger(tmp_path: Path, r
     ended = run_detektr("pipeline", "up", file, "--report", gone / "report.json")
     assert ended.returncode == 1
     assert "unaccounted: 0" in ended.stdout
-    assert f"--report {gone}/report.json could not be written at the end: No such file" in ended.stderr
+    assert f"--report {gone}/report.json: it could not be written at the end: No such file" in ended.stderr
     assert "Traceback" not in ended.stderr and "fault of detektr" not in ended.stderr
 
 

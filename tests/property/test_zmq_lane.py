@@ -87,7 +87,8 @@ class World:
         self.edge = Edge("motion", OPTIONS, journal)
         link = cast(Link, SimpleNamespace(watch=lambda fd: None, unwatch=lambda fd: None))
         self.connections = connections.ConnectionTable(link)
-        self.producer = zmq_lane.ZmqAnnouncer(self.connections)
+        status_blocks = SimpleNamespace(get=lambda name: SimpleNamespace(progress=self.progress))
+        self.producer = zmq_lane.ZmqAnnouncer(self.connections, status_blocks)
         self.producer.edges.append(self.edge)
 
     def begin_consumer(self) -> None:
@@ -115,6 +116,10 @@ class World:
         for name, lease in list(self.held.items()):
             if not self.reader.is_leased(lease.cell, self.session, lease.delivery_tag):
                 del self.held[name]
+
+    def progress(self, session: int) -> tuple[int, int] | None:
+        """Return what the consumer's status block says."""
+        return (self.begun, self.finished) if session == self.session else None
 
     # -- what can happen ----------------------------------------------------------------------------------------------
 
@@ -275,3 +280,21 @@ def test_a_consumer_that_is_in_the_middle_of_long_work_is_told_again_less_and_le
             world.producer.tick(world.now_ns)
         world.now_ns += 10 * MS
     assert 10 <= world.down.sent <= 20  # in 10 s
+
+
+def test_what_was_finished_before_long_work_is_taken_back_while_that_lasts(clock: dict[str, World]) -> None:
+    world = begin(clock, 1)
+    for sequence in range(3):
+        world.edge.offer(0, Announcement(KEY, sequence, 1, b""), world.now_ns)
+    world.pump()
+    world.consumer_hears()
+    world.work()  # it waits for company; the next work takes long
+    while world.now_ns < 2_000 * MS:
+        world.pump()
+        world.now_ns += 10 * MS
+    assert (world.up.sent, world.reader.ledger().delivered) == (0, 1)
+    for _ in range(9):
+        world.work()
+        world.producer_hears()
+        world.now_ns += 50 * MS
+    assert (world.reader.ledger().delivered, world.reader.ledger().refused) == (3, 0)

@@ -22,8 +22,6 @@ LONG_FILES = {
 }
 FULL_FOLDERS = {
     "scripts/benchmark": "one module a benchmark, and what they share: nothing imports from it",
-    "src/detektr/nodes": "the loop, its four kinds and a capture's rooms; import-linter has the floors",
-    "src/detektr/sources": "one module a kind of source; import-linter has the floors",
 }
 
 

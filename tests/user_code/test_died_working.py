@@ -17,7 +17,7 @@ def pictures():
 class Process:
     def process(self, frame):
         if frame.sequence == 7:
-            from detektr.nodes import worker
+            from detektr.nodes.working import worker
             worker.fault_traceback = None  # so that telling of the next fault is a fault itself
             raise ValueError("poison")
         return {"number": frame.sequence}

@@ -18,7 +18,7 @@ from detektr.frame import Frame
 from detektr.memory.announcement import Lease
 from detektr.memory.run_folder import NAME, RunFolder
 from detektr.memory.status_block import StatusBlock, acquire_status_block, open_status_block
-from detektr.nodes.frame_reader import FrameReader
+from detektr.nodes.working.frame_reader import FrameReader
 from detektr.observe.run_state import read_run_state
 from detektr.options import Lane, WhenFull
 from detektr.process.standard_streams import open_missing_streams
@@ -43,7 +43,7 @@ def attach(
 ) -> Frames:
     """Read a running pipeline's frames: `with detektr.attach("demo/buffer") as frames: for frame in frames: ...`.
 
-    Each frame is held for the loop's body and given back when the next one is asked for or the loop is left: copy what
+    Each frame is held for the loop's body and released when the next one is asked for or the loop is left: copy what
     you keep. The loop ends when the producer has ended; while it is not there (yet), or away, the loop waits.
 
     Args:
@@ -97,7 +97,7 @@ class Frames:
         self.refused = 0
         """Frames that were overwritten, or whose lease was over, while the loop's body worked on them."""
         self.delivered = 0
-        """Frames that were given back whole."""
+        """Frames that were released and had not been overwritten."""
         self._folder, self._node = RunFolder(pipeline), node
         self._name, self._window, self._when_full, self._wait_s = name, window, when_full, wait_s
         self._attachment: _Attachment | None = None
@@ -124,7 +124,7 @@ class Frames:
         Raises:
             StopIteration: the producer has ended, or this was closed.
             TimeoutError: no frame came within `wait_s`; says why.
-            RefusedError: the node gives no frames, or has no room for one more guest; or this process was forked from
+            RefusedError: the node gives no frames, or has no room for another; or this process was forked from
                 the one that attached, which alone has the frames.
         """
         self._refuse_child()
@@ -180,7 +180,7 @@ class Frames:
             _log.info("%s has ended", self.target)
             self._is_over = True
         elif not subscriber.is_attached and not attachment.inbox.exists():
-            self._leave()  # it went: our page must not stand in the way of whoever sweeps after it
+            self._leave()  # it is gone: our status block must not keep others from sweeping its folder
         while not self._is_over and self._attachment is not None:
             lease = subscriber.take(time.monotonic_ns())
             if lease is None:
@@ -217,7 +217,7 @@ class Frames:
         self.refused += 1
         attachment.status_block.count_refused()
         attachment.subscriber.fail((lease.key, lease.sequence), "overwritten", FailureKind.OVERWRITTEN)
-        attachment.subscriber.flush()  # now: it may be the only lease that we are granted
+        attachment.subscriber.flush()  # now: it may be the only lease that we get
 
     def _refuse_child(self) -> None:
         if os.getpid() != self._owner:
@@ -227,7 +227,7 @@ class Frames:
             )
 
     def _try_open(self) -> None:
-        """Open our page, socket and edge once the producer is there; nothing of ours lies in its folder before."""
+        """Open our status block, socket and edge once the producer is there; before, its folder has no file of ours."""
         self._refuse_child()
         if self._attachment is not None or self._is_over:
             return
@@ -285,7 +285,7 @@ class Frames:
 
 
 class _Attachment:
-    """What a guest has while its producer is there: page, socket, edge and the rings it reads."""
+    """The open parts of a consumer while its producer is there: status block, socket, edge and rings."""
 
     def __init__(
         self, folder: RunFolder, node: str, name: str | None, window: int, when_full: WhenFull, lane: Lane
@@ -336,7 +336,7 @@ class _Attachment:
                 if isinstance(message, Welcome):
                     self._refusals = 0
                 if isinstance(message, Refusal):
-                    # The first may be about a guest of our name that died a moment ago.
+                    # The first may be about a consumer of our name that died a moment ago.
                     self._refusals += 1
                     if self._refusals > 1:
                         raise RefusedError(f"attach: {self.subscriber.why}")
@@ -360,11 +360,11 @@ class _Attachment:
 
 
 def _acquire_status_block(folder: RunFolder, producer: str) -> StatusBlock:
-    """Take the first free guest's name: few names, used again, keep the labels of metrics few."""
+    """Take the first free name `guest-N`: names that are used again keep the labels of metrics few."""
     for number in itertools.count(1):
         name = f"guest-{number}"
         if number < GUESTS_MAX and folder.journal(producer, 0, name).exists():
-            continue  # of one who died and is not buried yet, or of another's edge
+            continue  # of a dead consumer that is not evicted yet, or of another's edge
         try:
             return acquire_status_block(folder, name, 0, "guest", wait_ns=0)
         except RefusedError:

@@ -1,4 +1,4 @@
-"""The command line: what is asked for goes to the module that knows; each command imports only its own."""
+"""The command line: each command imports, and calls, only the modules that it needs."""
 
 from __future__ import annotations
 

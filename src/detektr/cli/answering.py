@@ -1,4 +1,4 @@
-"""What all commands share: how they are shown, how they end, and how a time on the command line is read."""
+"""Shared by all commands: their help, their end and exit code, and times on the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`detektr probe`, `new`, `list`, `shm ...`: what a source is, what can be used, what lies in shared memory."""
+"""`detektr probe`, `new`, `list`, `shm ...`: commands about the machine, without a pipeline."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _probe(
     ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Say what a source is, what will bite, and what to write for it."""
+    """Measure a source, warn of its pitfalls, and write the lines for the file."""
     from detektr.tooling.probe import probe
 
     found = probe(source, duration_ns(for_, "--for") / 1e9, transport)

@@ -100,7 +100,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_document(text: str, environment: Mapping[str, str]) -> Document:
-    """Read a pipeline file's text; whatever is wrong with it is in the document's faults.
+    """Read a pipeline file's text; its errors are in the document's faults.
 
     Args:
         text: the file.

@@ -1,4 +1,4 @@
-"""The graph of a pipeline and what each edge and ring must hold; refuses graphs in which frames pile up.
+"""The graph of a pipeline, and the sizes of its edges and rings; refuses graphs in which frames pile up.
 
 How much a node holds follows from what is below it. An edge queues at most `mark` frames for each input of its
 producer, and leases at most `window_total` more. What a buffer holds it has leased from its own producer, so its window

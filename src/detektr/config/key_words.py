@@ -1,4 +1,4 @@
-"""What a key of a node means, takes and is unless told otherwise, in words: read off `options`, for `--help`."""
+"""The meaning, range and default of a node's keys in words, read from `options`, for `--help`."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def plan_processes(
     is_audited: bool = False,
     announce: Lane = "zmq",
 ) -> list[NodeSpec]:
-    """Return one spec per process, in the order in which they are started: who reads before who is read."""
+    """Return one spec per process, in the order in which they are started: consumers before their producers."""
     specs = []
     for name in reversed(list(graph.nodes)):
         node = graph.nodes[name]

@@ -1,4 +1,4 @@
-"""What a good pipeline file asks for, in a few lines of plain text."""
+"""The plan of a valid pipeline file, in a few lines of plain text."""
 
 from __future__ import annotations
 

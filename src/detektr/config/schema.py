@@ -1,4 +1,4 @@
-"""What a pipeline file may say: values in, options and all faults at once out."""
+"""Checks the values of a pipeline file, and returns options, or all faults at once."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class PipelineOptions:
     metrics: MetricsOptions = field(default_factory=MetricsOptions)
     """Where Prometheus finds the metrics; leave out for none."""
     announce: Lane = "zmq"
-    """How nodes are told of frames: zmq (ZeroMQ messages) or shm (shared memory, for who counts microseconds)."""
+    """The lane on which frames are announced: zmq (ZeroMQ messages) or shm (shared memory: lower latency, less CPU)."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a type annotation takes, in words; and how choices are listed and matched. Pure."""
+"""Puts the values of a type annotation into words; lists and matches choices. Pure."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Node:
     when_full: WhenFull | None = None
     guests: int = 0
     held: int = 0
-    """Most frames of one input that its consumers hold together, guests and spare included; 0 for workers."""
+    """Most frames of one input that its consumers hold together, ephemeral ones and spare included; 0 for workers."""
     slots: int | None = None
     """Slots in a capture's ring; None for the other kinds."""
 

@@ -1,4 +1,4 @@
-"""The queued frames of one edge: a queue for each input, taken in turn, each full between its two marks. Pure."""
+"""The queued frames of one edge: a queue for each input; a full one stays full down to its low-water mark. Pure."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Backlog:
         """Begin empty.
 
         Args:
-            queues: how many.
-            mark: a queue that holds this many is full ...
-            low: ... until it holds this many again.
+            queues: number of queues.
+            mark: a queue that holds this many frames is full (high-water mark).
+            low: a full queue stays full until it holds this many frames (low-water mark).
         """
         self._queues: list[deque[Cell]] = [deque() for _ in range(queues)]
         self._is_full = [False] * queues
@@ -36,12 +36,12 @@ class Backlog:
         return input_index if input_index < self._last else self._last
 
     def is_full(self, queue: int) -> bool:
-        """Whether the queue has reached its mark and not yet come down to `low`."""
+        """Whether the queue has reached its mark and has not fallen to `low` since."""
         return self._is_full[queue]
 
     @property
     def has_full(self) -> bool:
-        """Whether some queue has reached its mark and not yet come down to `low`."""
+        """Whether any queue has reached its mark and has not fallen to `low` since."""
         return any(self._is_full)
 
     def has_reached(self, queue: int) -> bool:

@@ -1,4 +1,4 @@
-"""The connections to attached replicas: how each is reached, and what it has completed."""
+"""A producer's connections to its attached replicas: they wake a replica, and collect the leases that it completed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ConsumerConnection(ABC):
     """How a producer reaches one attached replica; each lane has its own kind."""
 
     def __init__(self, consumer: str, replica: str, attach_epoch: int, pid: int, outbox: Outbox) -> None:
-        """Take over what an attach gave.
+        """Take over the values of an attach.
 
         Args:
             consumer: whose edge it is.
@@ -27,19 +27,19 @@ class ConsumerConnection(ABC):
         self.consumer, self.replica, self.attach_epoch, self.pid = consumer, replica, attach_epoch, pid
         self.outbox = outbox
         self.pidfd = -1
-        """Readable when the process ends; -1: none is known here. It says when to look: the lock tells who lives."""
+        """Descriptor that is readable once the process ends; -1: none. The status block's lock says if it lives."""
 
     @property
     @abstractmethod
     def has_news(self) -> bool:
-        """Whether something was completed that was not taken yet."""
+        """Whether leases were completed that `take` has not returned yet."""
 
     @abstractmethod
     def take(self) -> list[Completion]:
-        """Return what was completed since the last call.
+        """Return the leases that were completed since the last call.
 
         Raises:
-            WireError: what is there cannot have been written by one of ours.
+            WireError: the content cannot have been written by detektr.
         """
 
     @abstractmethod
@@ -63,9 +63,9 @@ class ConnectionTable(dict[int, ConsumerConnection]):
         self._link = link
 
     def add(self, session: int, connection: ConsumerConnection) -> None:
-        """Let a connection in."""
+        """Add a connection."""
         self[session] = connection
-        with contextlib.suppress(OSError):  # of another container, or gone: its status block's lock tells
+        with contextlib.suppress(OSError):  # in another container, or gone: the status block's lock decides
             connection.pidfd = os.pidfd_open(connection.pid)
             self._link.watch(connection.pidfd)
 
@@ -78,5 +78,5 @@ class ConnectionTable(dict[int, ConsumerConnection]):
             connection.close()
 
     def has_news(self, sessions: Iterable[int]) -> bool:
-        """Whether one of these sessions has completed something."""
+        """Whether one of these sessions has completed a lease."""
         return any([session in self and self[session].has_news for session in sessions])

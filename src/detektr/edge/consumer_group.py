@@ -1,4 +1,4 @@
-"""The replicas that read one edge: who is attached, who has credit, and whose turn it is. Pure: time comes in."""
+"""The replicas of one edge: which are attached and have credit, and which one is next. Pure: time comes in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from detektr.edge.lease import Cell, Replica
 from detektr.memory.journal import Journal
 from detektr.memory.layout import EDGE_REPLICAS_MAX
 
-LEASES_MANY = 4  # the producer looks for completions of so many leases at once; fewer wait for later ones
+LEASES_MANY = 4  # from this many leases on, the producer wants to hear of completions at once
 
 
 class ConsumerGroup:
@@ -28,12 +28,12 @@ class ConsumerGroup:
 
     @property
     def is_served(self) -> bool:
-        """Whether somebody is there who takes frames."""
+        """Whether a replica is attached that takes frames."""
         return any([replica.is_present and not replica.is_suspended for replica in self.replicas.values()])
 
     @property
     def needs_completions(self) -> bool:
-        """Whether it matters what was completed: leases are many, or several replicas are to share alike."""
+        """Whether the producer should look for completions: many leases are out, or several replicas share them."""
         if len(self.replicas) != 1:
             return True
         for replica in self.replicas.values():
@@ -50,7 +50,7 @@ class ConsumerGroup:
         return [replica.session for replica in self.replicas.values() if replica.leases]
 
     def ready(self) -> Replica | None:
-        """Return the least busy replica that has credit; None: nobody can take a frame now."""
+        """Return the least busy replica that has credit; None: no replica can take a frame now."""
         room, ready = self._window_total, None
         for replica in self.replicas.values():
             leases = len(replica.leases)
@@ -82,7 +82,7 @@ class ConsumerGroup:
         self._count_present()
 
     def note_absent(self, replica: Replica) -> None:
-        """Take note that a replica's process is gone."""
+        """Note that a replica's process is gone."""
         replica.is_present = False
         self._count_present()
 

@@ -1,7 +1,7 @@
 """One edge: queue, policy, leases, redelivery and counting. No sockets, no clock: time and messages come in.
 
-Every decision about what becomes of a frame between one producer and one consumer group is made here. The state lives
-in a journal, so that a successor of the producer adopts the edge as it was, at whatever point its predecessor died.
+This module decides what happens to each frame between one producer and one consumer group. The state is kept in a
+journal, so that a successor of the producer can adopt the edge wherever its predecessor died.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from detektr.memory.journal import DEAD_LETTERED, DELIVERED, DROPPED, SETTLED_MA
 from detektr.selection.frame_selection import FrameSelection
 from detektr.wire.message import FailedAttempt, FailureKind
 
-STALL_NS = 300_000_000  # told within a second, with the time between two looks
+STALL_NS = 300_000_000  # with the tick's own period, a stall is reported within a second
 
 Offer = Literal["taken", "dropped", "known"]
 
 
 class Edge:
-    """See the module's first lines. After each call, `settled` holds the frames that this edge needs no more."""
+    """The edge of the module's first lines. After each call, `settled` holds the frames that it no longer needs."""
 
     def __init__(self, consumer: str, options: EdgeOptions, journal: Journal) -> None:
-        """Adopt what the journal holds."""
+        """Adopt the frames and replicas in the journal."""
         records = list(journal.records())
         used = {record.cell for record in records}
         self.consumer, self.options, self.journal = consumer, options, journal
@@ -67,17 +67,17 @@ class Edge:
 
     @property
     def needs_completions(self) -> bool:
-        """Whether it matters what was completed: frames wait, leases are many, or several replicas share alike."""
+        """Whether the producer should look for completions: frames wait, or see `ConsumerGroup`."""
         return self.backlog.count > 0 or self.group.needs_completions
 
     @property
     def has_outcomes(self) -> bool:
-        """Whether something became of frames that nobody has taken note of."""
+        """Whether there are outcomes that `take_outcomes` has not returned yet."""
         return bool(self._outcomes)
 
     @property
     def has_announced(self) -> bool:
-        """Whether something was announced to replicas that nobody has woken for it."""
+        """Whether there are new leases whose replicas were not told yet."""
         return bool(self._announced_to)
 
     def has_room(self, input_index: int) -> bool:
@@ -92,14 +92,14 @@ class Edge:
         return [*self.backlog, *self.group.leased()]
 
     def offer(self, input_index: int, announcement: Announcement, now_ns: int = 0, *, is_owed: bool = False) -> Offer:
-        """Take one frame, or drop one as selection or policy say; `known`: it was offered before (to a predecessor).
+        """Take one frame, or drop one as selection or policy say; `known`: a predecessor was offered the frame.
 
         Args:
-            input_index: the producer's input that it came by.
-            announcement: what is announced; a stream's sequences must come in increasing order.
+            input_index: the producer's input from which the frame came.
+            announcement: name, age and descriptor; the sequences of a stream must increase.
             now_ns: the monotonic time: the frame is leased at once where nothing waits and a replica has credit; 0: it
                 waits for the next `lease_queued`.
-            is_owed: True: `has_room` was told of it, before a restart: an edge that blocks takes it over its mark.
+            is_owed: True: a predecessor had room for this frame, so a blocking edge takes it even above its mark.
         """
         journal, backlog = self.journal, self.backlog
         sequence = announcement.sequence
@@ -136,7 +136,7 @@ class Edge:
         self.journal.count_dropped(key, last_sequence, count, reason, self._offered)
 
     def take_outcomes(self) -> list[FrameOutcome]:
-        """Return what became of frames since the last call."""
+        """Return the outcomes of frames since the last call."""
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
@@ -145,7 +145,7 @@ class Edge:
     def attach(
         self, session: int, name: str, window: int, state: SessionState, *, is_durable: bool, now_ns: int
     ) -> bool:
-        """Let a replica in, or in again, and settle what it says of leases; False: there are too many replicas.
+        """Attach a replica (again), and settle the leases that it reports; False: there are too many replicas.
 
         Leases that it holds stay its own, leases that it has finished are delivered, the others are queued again.
         """
@@ -157,7 +157,7 @@ class Edge:
         else:
             for failed in state.failed:
                 cell = replica.leases.get(failed[:2])
-                if cell is not None and cell.delivery_tag <= state.received:  # else: heard, and leased once more since
+                if cell is not None and cell.delivery_tag <= state.received:  # else: known, and leased again
                     self.fail(session, failed)
             received = {cell.delivery_tag for cell in replica.leases.values() if cell.delivery_tag <= state.received}
             self._reconcile(replica, received, state)
@@ -169,14 +169,14 @@ class Edge:
         return True
 
     def detach(self, session: int) -> None:
-        """Let a replica go; what it still held is queued again."""
+        """Detach a replica; the frames that it still held are queued again."""
         replica = self.replicas.get(session)
         if replica is not None:
             self._requeue(list(replica.leases.values()), "detached", is_attempt=False)
             self.group.remove(replica)
 
     def evict(self, session: int, progress: tuple[int, int] | None) -> None:
-        """Settle a dead replica: what it finished is delivered, what it worked on failed once, the rest waits again.
+        """Evict a dead replica: finished frames are delivered, the one in work failed once, others are queued again.
 
         Args:
             session: the dead replica's.
@@ -187,12 +187,12 @@ class Edge:
             return
         self.group.note_absent(replica)
         if replica.is_durable:
-            return  # its journal lives; its successor will say what it holds
+            return  # its successor says what it holds
         working, finished = progress or (0, 0)
         leases = list(replica.leases.values())
         self._settle([cell for cell in leases if cell.delivery_tag <= finished], DELIVERED)
         suspects = [cell for cell in leases if cell.delivery_tag > finished and cell.delivery_tag == working]
-        failed = [cell for cell in leases if finished < cell.delivery_tag < working]  # its word of them did not arrive
+        failed = [cell for cell in leases if finished < cell.delivery_tag < working]  # the message was lost
         untouched = [cell for cell in leases if cell.delivery_tag > max(finished, working)]
         self._requeue(untouched, "died", is_attempt=False)
         self._requeue(failed, "failed, and its replica died", is_attempt=True)
@@ -202,7 +202,7 @@ class Edge:
     # -- leases -----------------------------------------------------------------------------------------------------
 
     def lease_queued(self, now_ns: int) -> None:
-        """Lease queued frames to replicas with credit, the least busy first, inputs in turn; the caller tells them."""
+        """Lease queued frames to the least busy replicas with credit, inputs in turn; the caller announces them."""
         journal = self.journal
         while self.backlog.count and (replica := self.group.ready()) is not None:
             cell = self._next_cell(now_ns)
@@ -214,16 +214,16 @@ class Edge:
             self._announce(cell, replica)
 
     def take_announced(self) -> set[int]:
-        """Return the sessions to which something was leased since the last call; the caller tells them."""
+        """Return the sessions that got leases since the last call; the caller announces the leases."""
         announced_to, self._announced_to = self._announced_to, set()
         return announced_to
 
     def finish(self, session: int, completed: Iterable[Completion], now_ns: int) -> None:
-        """Take back leases whose work is done; one that is not the session's own, or was ended, is refused and counted.
+        """Settle completed leases; one that the session does not hold (any more) is refused and counted.
 
         Args:
             session: whose leases.
-            completed: stream key, sequence and the delivery tag, 0 where its holder does not know it.
+            completed: stream key, sequence and delivery tag of each; tag 0: its holder does not know it.
             now_ns: the monotonic time.
         """
         replica = self.replicas.get(session)
@@ -238,14 +238,18 @@ class Edge:
             replica.head_since_ns, replica.is_suspended = now_ns, False
         self._settle(list(done.values()), DELIVERED)
 
-    def finish_until(self, session: int, delivery_tag: int) -> None:
-        """Take back a replica's leases up to this one, which it finished last, as its status block says."""
+    def finish_until(self, session: int, delivery_tag: int, now_ns: int) -> None:
+        """Settle a replica's leases up to the one that it finished last, as its status block says."""
         replica = self.replicas.get(session)
-        if replica is not None:
-            self._settle([cell for cell in replica.leases.values() if cell.delivery_tag <= delivery_tag], DELIVERED)
+        if replica is None:
+            return
+        done = [cell for cell in replica.leases.values() if cell.delivery_tag <= delivery_tag]
+        if done:
+            replica.head_since_ns = now_ns
+            self._settle(done, DELIVERED)
 
     def fail(self, session: int, failed: FailedAttempt) -> None:
-        """Take back a lease whose attempt failed: the frame waits again, or is dead-lettered or dropped."""
+        """End a lease whose attempt failed: the frame is queued again, dead-lettered or dropped."""
         key, sequence, kind, reason = failed
         replica = self.replicas.get(session)
         cell = replica.leases.get((key, sequence)) if replica is not None else None
@@ -261,7 +265,7 @@ class Edge:
             self._requeue([cell], reason, is_attempt=True)
 
     def expire(self, now_ns: int) -> None:
-        """End the leases of replicas without progress for too long; they get no more until they say something."""
+        """End the leases of replicas that made no progress for too long; they get no more until they send something."""
         limit_ns = self.options.timeout_ns
         if limit_ns is None:
             return
@@ -274,7 +278,7 @@ class Edge:
                 self._requeue([head], f"took longer than {limit_ns / 1e9:g} s", is_attempt=True)
 
     def forgive(self, unseen_ns: int) -> None:
-        """Count time in which our own process did not run against no replica."""
+        """Do not count the time in which our own process did not run against any replica."""
         for replica in self.replicas.values():
             if replica.head_since_ns:
                 replica.head_since_ns += unseen_ns
@@ -283,11 +287,11 @@ class Edge:
 
     @property
     def is_unserved(self) -> bool:
-        """Whether nobody could take a frame when `note_stall` last looked."""
+        """Whether no replica could take a frame when `note_stall` last looked."""
         return self._unserved_since_ns > 0
 
     def note_stall(self, now_ns: int) -> bool | None:
-        """Say that the edge has stalled (True: frames, and nobody to take them) or resumed (False); None: as before."""
+        """Return True: the edge has stalled (frames wait, nobody takes them); False: it resumed; None: no change."""
         if self.group.is_served:
             self._unserved_since_ns = 0
         else:
@@ -300,7 +304,7 @@ class Edge:
         return is_stalled
 
     def note_full(self, now_ns: int) -> None:
-        """Say in the journal since when the producer waits for room here, or that it does not."""
+        """Record in the journal since when the producer waits for room here, or that it does not wait."""
         is_waiting = self.options.when_full == "block" and not self.is_given_up
         is_full = is_waiting and (self.backlog.has_full or not self._free)
         if is_full != (self.journal.full_since_ns != 0):
@@ -308,7 +312,7 @@ class Edge:
 
     @property
     def hanging(self) -> list[tuple[str, int]]:
-        """Replicas that are there and had their leases ended: who, and since when they made no progress, monotonic."""
+        """Attached replicas whose leases were ended: name, and monotonic time since which each made no progress."""
         return [
             (replica.name, replica.head_since_ns)
             for replica in self.replicas.values()
@@ -316,12 +320,12 @@ class Edge:
         ]
 
     def give_up(self) -> None:
-        """Drop what it holds, and from now on all that is offered, as `gone`: its consumer has failed for good."""
+        """Drop all frames, and all that are offered from now on, as `gone`: the consumer has failed for good."""
         self.is_given_up = True
         self.drop_all("gone")
 
     def drop_all(self, reason: str) -> None:
-        """Drop what is queued and what is leased: the end of a drain whose time is over."""
+        """Drop all queued and leased frames: the drain timeout has expired."""
         for cell in self.group.leased():
             self._drop(cell, reason)
         while (waiting := self.backlog.take()) is not None:
@@ -334,7 +338,7 @@ class Edge:
         self._announced_to.add(replica.session)
 
     def _make_room(self, queue: int, announcement: Announcement, *, is_owed: bool) -> bool:
-        """See to it that a frame may be queued, as the policy says; False: it was dropped itself, and counted."""
+        """Make room for a frame as the policy says; False: the frame itself was dropped, and counted."""
         backlog, is_full = self.backlog, False
         key, sequence = announcement.key, announcement.sequence
         if self.is_given_up:
@@ -370,7 +374,7 @@ class Edge:
                 self.backlog.append(cell)
 
     def _succeed(self, old: Replica, new: Replica, state: SessionState) -> None:
-        """Settle what a predecessor of the same name left."""
+        """Settle the leases of an earlier session of the same name."""
         if not old.is_durable:
             past, working, finished = state.previous
             self.evict(old.session, (working, finished) if past == old.session else None)
@@ -380,19 +384,19 @@ class Edge:
         self.group.hand_over(old, new)
 
     def _reconcile(self, replica: Replica, taken: Collection[int], state: SessionState) -> None:
-        """Keep the leases that are held; those taken and not held are done, those never taken wait again.
+        """Keep the leases that are held; others that were received are delivered, those never received queued again.
 
         Args:
             replica: whose leases.
-            taken: delivery tags of the leases that reached the replica.
-            state: what the replica says that it holds.
+            taken: delivery tags of the leases that the replica received.
+            state: the leases that the replica says it holds.
         """
         others = [cell for name, cell in replica.leases.items() if name not in state.held]
         self._settle([cell for cell in others if cell.delivery_tag in taken], DELIVERED)
         self._requeue([cell for cell in others if cell.delivery_tag not in taken], "never arrived", is_attempt=False)
 
     def _next_cell(self, now_ns: int) -> Cell | None:
-        """Take the next queued frame, inputs in turn; the ones that are too old are dropped on the way."""
+        """Take the next queued frame, inputs in turn, and drop the frames before it that are too old."""
         limit_ns = self.options.max_age_ns
         while (cell := self.backlog.take()) is not None:
             if limit_ns is None or now_ns - cell.captured_ns <= limit_ns:
@@ -409,7 +413,7 @@ class Edge:
         self._outcomes.append(FrameOutcome(OutcomeKind.REFUSED, sequence, "its lease was over", 0, b""))
 
     def _settle(self, cells: list[Cell], counter: int) -> None:
-        """Let frames leave the edge, each counted once in `counter`."""
+        """Remove frames from the edge, and count each once in `counter`."""
         for begin in range(0, len(cells), SETTLED_MAX):
             batch = cells[begin : begin + SETTLED_MAX]
             self.journal.settle([cell.index for cell in batch], counter)
@@ -419,7 +423,7 @@ class Edge:
                 self.settled.append((cell.key, cell.sequence))
 
     def _requeue(self, cells: list[Cell], reason: str, *, is_attempt: bool) -> None:
-        """Put leased frames back where they were in the queue; after the last attempt they are dead-lettered."""
+        """Queue leased frames again at their old places; those without an attempt left are dead-lettered."""
         for cell in cells:
             if is_attempt and cell.attempts + 1 >= self.options.max_deliveries:
                 self._dead_letter(cell, reason)

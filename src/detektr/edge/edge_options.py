@@ -1,4 +1,4 @@
-"""What an edge may hold, and what it tells of its frames."""
+"""Values of an edge: its options (marks, policy, time limits), and the outcomes of frames that it reports."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from detektr.options import Lane, WhenFull
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeOptions:
-    """What an edge may hold and what it does when that is reached."""
+    """The limits of an edge, and its policy when a limit is reached."""
 
     mark: int
     """Most frames queued for each input (the high-water mark)."""
     low: int
-    """After the mark was reached, an input takes frames again when it holds this many."""
+    """An input that has reached its mark takes frames again when it holds this many (the low-water mark)."""
     when_full: WhenFull
     inputs: int = 1
     """Inputs of the producer; each has a queue and a mark of its own."""
     window_total: int
-    """Most leases that all replicas may hold together."""
+    """Most leases that all replicas together may hold."""
     payload_bytes: int
     max_deliveries: int = 3
     timeout_ns: int | None = None
-    """How long a replica may take for one frame; None: as long as it lives."""
+    """How long a replica may work on one frame; None: without a limit."""
     max_age_ns: int | None = None
     """Oldest age, counted from the capture, at which a frame is leased and work on it begins; None: any."""
     fps: float | None = None
@@ -38,9 +38,9 @@ class EdgeOptions:
     lane: Lane = "zmq"
     """How leases are announced."""
     is_optional: bool = False
-    """Its consumer is one that nobody waits for: what it is too slow for is dropped as `consumer_slow`."""
+    """The consumer is optional: nobody waits for it; frames beyond its speed are dropped as `consumer_slow`."""
     drain_ns: int = 0
-    """An optional consumer's: how long the end of the run waits for it."""
+    """How long the end of the run waits for an optional consumer."""
 
     @property
     def cells(self) -> int:
@@ -49,17 +49,17 @@ class EdgeOptions:
 
 
 class OutcomeKind(Enum):
-    """What can become of a frame that is worth telling."""
+    """The outcomes of a frame that are reported."""
 
     DROPPED = auto()
     REDELIVERED = auto()
     DEAD_LETTERED = auto()
     REFUSED = auto()
-    """A result came whose lease was over."""
+    """A result came after its lease had ended."""
 
 
 class FrameOutcome(NamedTuple):
-    """What became of one frame."""
+    """The outcome of one frame."""
 
     kind: OutcomeKind
     sequence: int
@@ -67,4 +67,4 @@ class FrameOutcome(NamedTuple):
     attempts: int
     payload: bytes
     frames: int = 1
-    """How many, of which `sequence` is the last one's."""
+    """Number of frames; `sequence` is that of the last one."""

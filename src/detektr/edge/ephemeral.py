@@ -1,4 +1,4 @@
-"""Guests: consumers that are not in the file. What one may have follows from what its producer keeps for them."""
+"""Ephemeral consumers, which are not in the file (`detektr.attach`): which edge one gets, or why it is refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POLICIES: tuple[WhenFull, ...] = get_args(WhenFull)
 
 
 def write_terms(header: JournalHeader, options: EdgeOptions) -> None:
-    """Write down in a journal what its edge was made with, for `Producer.adopted_edge`."""
+    """Record an edge's options in its journal, for `Producer.adopted_edge` in a successor."""
     header.write_terms(
         policy=POLICIES.index(options.when_full),
         lane=options.lane,
@@ -30,7 +30,7 @@ def write_terms(header: JournalHeader, options: EdgeOptions) -> None:
 
 @dataclass(frozen=True)
 class Producer:
-    """Who produces, and what its guests may have."""
+    """A producer, and the limits of its ephemeral consumers."""
 
     node: str
     replica: int
@@ -57,7 +57,7 @@ class Producer:
         lane: Lane,
         is_policy_open: bool = False,
     ) -> EdgeOptions:
-        """Return the options of a guest's edge."""
+        """Return the options of an ephemeral consumer's edge."""
         return EdgeOptions(
             mark=mark,
             low=mark - 1,
@@ -74,7 +74,7 @@ class Producer:
         )
 
     def adopted_edge(self, terms: EdgeTerms) -> EdgeOptions:
-        """Return the options of the edge of an ephemeral consumer that a dead predecessor had."""
+        """Return the options of an ephemeral consumer's edge that a dead predecessor made."""
         return self.ephemeral_edge(
             mark=terms.mark,
             window=terms.window_total,
@@ -85,11 +85,11 @@ class Producer:
         )
 
     def admit_ephemeral(self, message: Attach, guests: list[EdgeOptions]) -> EdgeOptions | str:
-        """Return what a newcomer gets beside the `guests` that are there, or why it gets nothing."""
+        """Return the edge options of a new ephemeral consumer beside those that are attached, or why it is refused."""
         node, room = self.node, self.ephemeral_frames
         if message.when_full == "block" and self.ephemeral_policy != "block":
             return f"{node} drops when it is full, so an ephemeral consumer cannot make it wait: leave when_full out"
-        # Who asks for a policy of its own looks on, and needs no long queue; who leaves it to us works as all do.
+        # A consumer with a policy of its own only looks on: a short queue is enough. The others get the usual queue.
         options = self.ephemeral_edge(
             mark=EPHEMERAL_MARK if message.when_full else max(EPHEMERAL_MARK, self.ephemeral_mark),
             window=message.window,

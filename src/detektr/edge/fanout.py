@@ -9,23 +9,23 @@ from detektr.memory.announcement import Announcement, FrameName
 
 
 class Fanout:
-    """Which frames are still needed, by how many edges. No sockets, no clock."""
+    """Offers frames to all edges, and counts by how many edges each is still needed. No sockets, no clock."""
 
     def __init__(self, announce_at_once: Callable[[Edge], None]) -> None:
         """Begin without edges.
 
         Args:
-            announce_at_once: is called with an edge that has leased the frame, before the next edge's turn.
+            announce_at_once: called with an edge that has leased the frame, before the next edge is offered it.
         """
         self._announce_at_once = announce_at_once
         self.edges: dict[str, Edge] = {}
         self._orders: list[list[Edge]] = [[]]  # the edges, with each of those that are not ephemeral first
         self._released: list[FrameName] = []
         self._needed: dict[FrameName, int] = {}
-        self._only_optional_since_ns = 0  # since when, at the end, only optional consumers are waited for
+        self._only_optional_since_ns = 0  # at the end: since when we wait for optional consumers only
 
     def add(self, edge: Edge) -> None:
-        """Let an edge in; the frames that its journal holds are needed from now on."""
+        """Add an edge; the frames in its journal are needed from now on."""
         self.edges[edge.consumer] = edge
         self._reorder()
         for cell in edge.holds():
@@ -33,20 +33,20 @@ class Fanout:
             self._needed[name] = self._needed.get(name, 0) + 1
 
     def remove(self, consumer: str) -> None:
-        """Let an edge go; what it still held is no longer needed by it."""
+        """Remove an edge; it no longer needs the frames that it held."""
         edge = self.edges.pop(consumer)
         self._reorder()
         self._settle([*edge.settled, *[(cell.key, cell.sequence) for cell in edge.holds()]])
 
     def catch_up(self) -> None:
-        """Offer what some edge holds to those that a predecessor did not come to before it died."""
+        """Offer frames that some edge holds to the edges to which a predecessor had not offered them when it died."""
         held = {(cell.key, cell.sequence): cell for edge in self.edges.values() for cell in edge.holds()}
         for (key, sequence), cell in sorted(held.items()):
             for edge in self.edges.values():
                 seen = edge.journal.seen(key)
                 is_missed = seen <= sequence and (
                     seen or not edge.options.is_ephemeral
-                )  # an ephemeral one starts where it came in
+                )  # an ephemeral consumer gets no frame from before its attach
                 if not is_missed:
                     continue
                 taken = edge.offer(cell.input_index, cell, is_owed=True)
@@ -54,16 +54,16 @@ class Fanout:
                     self._needed[key, sequence] += 1
 
     def has_room(self, input_index: int) -> bool:
-        """Whether every edge would take a frame now; without edges there is nobody to offer it to."""
+        """Whether there is an edge, and every edge would take a frame now."""
         for edge in self.edges.values():  # on every frame's way, here and below: loops, not generators
             if not edge.has_room(input_index):
                 return False
         return bool(self.edges)
 
     def fan_out(self, input_index: int, announcement: Announcement, now_ns: int = 0) -> None:
-        """Offer a frame to every edge, see `Edge.offer`; those that know it from before a restart count it once.
+        """Offer a frame to every edge (see `Edge.offer`); an edge that knows it from before a restart counts it once.
 
-        Edges take turns at being first, ephemeral ones after all others: whoever is woken later waits for a core.
+        Edges take turns at being first, since the last consumer to be woken waits for a core. Ephemeral ones come last.
         """
         name, needed, orders = announcement.name, 0, self._orders
         for edge in orders[announcement.sequence % len(orders)]:
@@ -78,16 +78,16 @@ class Fanout:
             self._released.append(name)
 
     def count_dropped(self, key: int, last_sequence: int, count: int, reason: str) -> None:
-        """Count frames that never had pixels to offer on every edge that has not heard of them."""
+        """Count frames that never had a slot on every edge that does not know of them yet."""
         for edge in self.edges.values():
             seen = edge.journal.seen(key)
             unheard = min(count, last_sequence + 1 - seen)
-            # An ephemeral edge starts where its consumer came in.
+            # An ephemeral consumer gets no frame from before its attach.
             if unheard > 0 and (seen or count == 1 or not edge.options.is_ephemeral):
                 edge.count_dropped(key, last_sequence, unheard, reason)
 
     def seen_all(self) -> dict[int, int]:
-        """Per stream, the next sequence that some edge of the file has not been offered yet."""
+        """Return per stream the first sequence that some edge of the file was not offered yet."""
         lowest: dict[int, int] = {}
         edges = [edge for edge in self.edges.values() if not edge.options.is_ephemeral] or list(self.edges.values())
         for place, edge in enumerate(edges):
@@ -108,7 +108,7 @@ class Fanout:
         return released
 
     def leave_optional(self, now_ns: int) -> list[tuple[str, int]]:
-        """At the end: drop what optional consumers still have, once their `drain` is over and all others are done.
+        """At the end: drop the frames of optional consumers, once their `drain` is over and all other edges are empty.
 
         Args:
             now_ns: the monotonic time.

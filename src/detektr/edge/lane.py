@@ -1,7 +1,8 @@
-"""A lane: how the leases of an edge reach its consumers, and how completed ones come back. The contract of both ends.
+"""The contract of a lane: how leases are announced to the consumers of an edge, and how they are completed.
 
-An edge decides about frames and records it in its journal; neither the edge nor its ledger knows the lane. There are
-two: `zmq` (messages over ZeroMQ PUSH/PULL, the default) and `shm` (the journal itself, completion queues, doorbells).
+The edge decides about frames and records each decision in its journal before the lane announces it. Neither the edge
+nor its ledger knows its lane. There are two: `zmq` (messages over ZeroMQ PUSH/PULL, the default) and `shm` (the
+journal itself, completion queues, doorbells). A producer has an `Announcer`, a consumer a `Receiver`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ NEVER_NS = 1 << 62
 
 
 class Announcer(ABC):
-    """The producer's end of a lane, for those edges of one process that use it."""
+    """The producer's end of a lane, for all edges of one process that use it."""
 
     def __init__(self) -> None:
         """Begin without edges."""
@@ -30,36 +31,36 @@ class Announcer(ABC):
         """Return the connection to a replica that attaches.
 
         Args:
-            message: what it said.
-            pid: its process.
-            outbox: the way to its inbox.
+            message: its attach.
+            pid: number of its process.
+            outbox: leads to its inbox.
         Raises:
-            WireError: it cannot be reached on this lane; says why.
+            WireError: it cannot be reached on this lane; the text says why.
         """
 
     @abstractmethod
     def announce_at_once(self, edge: Edge) -> None:
-        """Tell replicas of the lease that a frame got as it was offered, unless the lane would rather tell several."""
+        """Announce the lease that a frame got as it was offered; a lane may wait and announce several together."""
 
     @abstractmethod
     def announce(self, edge: Edge, now_ns: int) -> None:
-        """Tell replicas of every lease that they were not told of."""
+        """Announce every lease that was not announced yet."""
 
     @abstractmethod
     def wake_up(self) -> None:
-        """Say that this process looks at completions itself from now on."""
+        """Note that this process is awake, and looks for completions itself."""
 
     @abstractmethod
     def fall_asleep(self, *, is_blocked: bool) -> bool:
-        """Say what is waited for; whether something was completed before that could be seen.
+        """Tell consumers which completions we wait for; whether some came before they could see that.
 
         Args:
-            is_blocked: whether the producer can do nothing before leases are completed.
+            is_blocked: whether the producer can do nothing until leases are completed.
         """
 
     @abstractmethod
     def end(self, edge: Edge, now_ns: int) -> None:
-        """Tell the replicas of an edge that has ended."""
+        """Tell replicas that their edge has ended."""
 
     @abstractmethod
     def due_ns(self) -> int:
@@ -74,44 +75,44 @@ class Receiver(ABC):
     """The consumer's end of a lane, for one edge."""
 
     is_awaited = False
-    """Whether, at the last look, the producer asked for completed leases."""
+    """Whether the producer asked for completions at the last look."""
 
     @abstractmethod
     def attached(self, journal: JournalReader, entry: int, session: int, producer_epoch: int) -> None:
-        """Read on behind the last lease that was settled when the producer let us in."""
+        """Note that the producer let us in; read on behind the last lease that was settled then."""
 
     @abstractmethod
     def left(self) -> None:
-        """Take note that we are not attached any more."""
+        """Note that we are no longer attached."""
 
     @property
     @abstractmethod
     def received(self) -> int:
-        """Delivery tag of the last lease that reached us in this session."""
+        """Delivery tag of the last lease that was received in this session."""
 
     @abstractmethod
     def begin_session(self) -> None:
-        """Begin another session, in which nothing was received."""
+        """Begin another session, without any lease received."""
 
     @abstractmethod
     def restate(self) -> int:
-        """Return how many leases were completed so far; an attach tells of all of them."""
+        """Return how many leases were completed so far; an attach reports all of them."""
 
     @abstractmethod
     def deliver(self, message: Announce, now_ns: int) -> None:
-        """Take an announcement that came as a message.
+        """Take an announcement that arrived as a message.
 
         Raises:
-            WireError: it cannot be of our producer; says why.
+            WireError: it cannot be our producer's; the text says why.
         """
 
     @abstractmethod
     def receive(self) -> tuple[list[Lease], bool]:
-        """Wake up, and return the leases that were announced since the last call, and whether some had ended before."""
+        """Wake up; return the leases announced since the last call, and whether some of them had ended already."""
 
     @abstractmethod
     def look(self) -> None:
-        """Take note of what the producer asks for."""
+        """Note whether the producer asks for completions."""
 
     @abstractmethod
     def complete(self, name: FrameName, delivery_tag: int) -> None:
@@ -119,16 +120,16 @@ class Receiver(ABC):
 
     @abstractmethod
     def flush(self, outbox: Outbox | None, work_left: int) -> None:
-        """Tell the producer of what was completed, where it waits for that.
+        """Tell the producer of completed leases, if it waits for them.
 
         Args:
-            outbox: the way to it; None: there is none yet.
+            outbox: leads to the producer; None: not connected yet.
             work_left: leases that wait to be worked on.
         """
 
     @abstractmethod
     def fall_asleep(self, work_left: int) -> bool:
-        """Say that we sleep; whether there is something for us, or to tell, before that could be seen."""
+        """Note that we sleep; whether leases came, or completions must be told, before the producer could see that."""
 
     @abstractmethod
     def due_ns(self) -> int:
@@ -136,4 +137,4 @@ class Receiver(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of everything."""
+        """Close everything."""

@@ -1,4 +1,4 @@
-"""Who holds what on one edge: a frame as a cell of its journal, and a replica with its leases."""
+"""The holders of leases on one edge: a frame is a cell of the journal, a replica has its leases."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ class Replica:
 
     @property
     def busyness(self) -> tuple[int, int]:
-        """Orders replicas by who should get the next frame: fewest leases first, then who has waited longest."""
+        """Sort key for the next frame: the replica with the fewest leases first, then the one that waited longest."""
         return len(self.leases), self.last_ordinal
 
 
 @dataclass(frozen=True, kw_only=True)
 class SessionState:
-    """What an attaching replica says of the leases that it, or its predecessor, may hold."""
+    """The leases of an attaching replica and of its predecessor, as the replica reports them."""
 
     received: int = 0
-    """Delivery tag of the last lease that reached it in this session."""
+    """Delivery tag of the last lease that it received in this session."""
     held: Collection[FrameName] = ()
     seen: Mapping[int, int] = field(default_factory=dict)
-    """A durable replica's: per stream, the next sequence that it expects."""
+    """Of a durable replica: the next sequence that it expects, per stream."""
     failed: Sequence[FailedAttempt] = ()
     previous: tuple[int, int, int] = (0, 0, 0)
-    """Its predecessor's session, and the delivery tags that the predecessor began last and finished last."""
+    """The predecessor's session, and the delivery tags of the leases that it began last and finished last."""

@@ -1,4 +1,4 @@
-"""What became of frames, told: outcomes of an edge become events, and what nobody could work on is kept."""
+"""Reports the outcomes of frames as events, and saves dead letters."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class OutcomeReporter:
         self._saved_ns: deque[int] = deque()
 
     def report(self, edge: Edge) -> None:
-        """Report what became of frames on this edge since the last call."""
+        """Report the outcomes of frames on this edge since the last call."""
         for outcome in edge.take_outcomes():
             self._report(self._event(edge.consumer, outcome))
 

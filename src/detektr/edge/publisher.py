@@ -1,4 +1,4 @@
-"""The producer's side of all its edges: leases out and back, messages in, and a look at who is still alive."""
+"""The producer's side of all its edges: it announces and reclaims leases, takes messages, and evicts dead consumers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class EdgePublisher:
-    """Owns the edges of one process: their journals, the ways to their consumers, and their guests."""
+    """Owns the edges of one process: their journals, the connections to their consumers, and ephemeral consumers."""
 
     def __init__(
         self,
@@ -51,25 +51,25 @@ class EdgePublisher:
         """Begin without edges.
 
         Args:
-            producer: who we are.
+            producer: this node and process.
             folder: where the journals live.
             link: our sockets.
-            report: takes what happened.
-            identify: reads a frame's id out of an edge's payload.
-            save_dead_letter: keeps a dead-lettered frame and the reason; returns where.
+            report: takes events.
+            identify: reads the frame's id from a payload.
+            save_dead_letter: saves a dead-lettered frame and the reason; returns where.
         """
         self.producer = producer
         self._folder, self._link, self._report = folder, link, report
         self._outcome_reporter = OutcomeReporter(producer.name, report, identify, save_dead_letter)
         self._segments: dict[str, Segment] = {}
         self._connections = ConnectionTable(link)
-        self._zmq = ZmqAnnouncer(self._connections)
+        self._status_blocks = StatusBlockTable(folder)
+        self._zmq = ZmqAnnouncer(self._connections, self._status_blocks)
         self._shm = ShmAnnouncer(producer.name, folder, self._connections)
         self.fanout = Fanout(self._announce_at_once)
         self._first = 0
         self.is_blocked = False
-        """Whether this process, or the one before it, can do nothing before leases are completed."""
-        self._status_blocks = StatusBlockTable(folder)
+        """Whether this process, or the producer before it, can do nothing until leases are completed."""
 
     def add_edge(self, consumer: str, options: EdgeOptions) -> None:
         """Make an edge, or adopt the one that a predecessor left.
@@ -86,7 +86,7 @@ class EdgePublisher:
         self.fanout.add(edge)
 
     def settle_policy(self, when_full: WhenFull) -> None:
-        """Give this policy, known from the opened source, to edges without one of their own and to guests to come."""
+        """Set the policy, known from the opened source, of edges without one of their own, guests to come included."""
         self.producer = replace(self.producer, ephemeral_policy=when_full)
         for edge in self.fanout.edges.values():
             if edge.options.is_policy_open:
@@ -94,7 +94,7 @@ class EdgePublisher:
                 edge.journal.set_policy(POLICIES.index(when_full))
 
     def adopt_ephemeral_edges(self) -> None:
-        """Take over the edges of guests that a dead predecessor had."""
+        """Adopt the edges that a dead predecessor had made for ephemeral consumers."""
         for _, _, consumer, path in list(self._folder.journals(self.producer.node, self.producer.replica)):
             if consumer not in self._segments:
                 segment, journal = adopt_journal(path, 1, self.producer.payload_bytes, 1)
@@ -116,13 +116,13 @@ class EdgePublisher:
         """Take one message of a consumer.
 
         Raises:
-            WireError: it asks for what it may not have.
+            WireError: the consumer asks for something that it cannot have.
         """
         if isinstance(message, Attach):
             self._attach(message, now_ns)
         elif isinstance(message, Failure):
             edge = self._edge(message.consumer)
-            edge.finish(message.session, (), now_ns)  # it works: its leases are not over for want of progress
+            edge.finish(message.session, (), now_ns)  # a sign of life: its leases do not end for lack of progress
             for failed in message.failed:
                 edge.fail(message.session, failed)
         elif isinstance(message, Release):
@@ -136,12 +136,12 @@ class EdgePublisher:
                 self._forget(message.session, replica.name, message.consumer, "left")
 
     def pump(self, now_ns: int) -> bool:
-        """Lease what can be leased, announce it, and reclaim what was completed; whether something was."""
+        """Lease queued frames, announce the leases, and reclaim completed ones; whether some were completed."""
         has_some = False
         edges = list(self.fanout.edges.values())
-        self._first = (self._first + 1) % max(len(edges), 1)  # in turn: whoever is told last waits for a core
+        self._first = (self._first + 1) % max(len(edges), 1)  # in turn: the last to be told waits for a core
         for edge in edges[self._first :] + edges[: self._first]:
-            if edge.has_announced or edge.backlog.count:  # first: somebody waits for it, and reclaiming can wait
+            if edge.has_announced or edge.backlog.count:  # first, since a consumer waits for it; reclaiming can wait
                 self._lease_queued(edge, now_ns)
             if (self.is_blocked or edge.needs_completions) and self._reclaim(edge, now_ns):
                 has_some = True
@@ -150,16 +150,16 @@ class EdgePublisher:
         return has_some
 
     def wake_up(self) -> None:
-        """Say that we look at completions ourselves from now on."""
+        """Note that we are awake, and look for completions ourselves."""
         self._shm.wake_up()
 
     def fall_asleep(self) -> bool:
-        """Say what we wait for; whether something was completed before that could be seen."""
+        """Tell consumers which completions we wait for; whether some came before they could see that."""
         has_news = self._shm.fall_asleep(is_blocked=self.is_blocked)
         return self._zmq.fall_asleep(is_blocked=self.is_blocked) or has_news
 
     def due_ns(self) -> int:
-        """Return the monotonic time at which consumers are owed something."""
+        """Return the monotonic time at which `tell_again` is due."""
         return self._zmq.due_ns()
 
     def tell_again(self, now_ns: int) -> None:
@@ -177,7 +177,7 @@ class EdgePublisher:
         return self._shm if edge.options.lane == "shm" else self._zmq
 
     def _reclaim(self, edge: Edge, now_ns: int) -> bool:
-        """Take back the leases that replicas have completed; whether there were some."""
+        """Reclaim the leases that replicas have completed; whether there were some."""
         has_some = False
         for session in tuple(edge.replicas):
             connection = self._connections.get(session)
@@ -195,20 +195,20 @@ class EdgePublisher:
         return has_some
 
     def collect(self) -> list[FrameName]:
-        """Tell what became of frames, then return those that no edge needs any more; their slots may be reused now."""
+        """Report outcomes, then return the frames that no edge needs any more; their slots may be reused now."""
         for edge in self.fanout.edges.values():
             if edge.has_outcomes:
                 self._outcome_reporter.report(edge)
         return self.fanout.collect()
 
     def tick(self, now_ns: int) -> None:
-        """Look who is alive, whose time is over, and which edges nobody reads."""
+        """Evict dead consumers, end leases that took too long, and report edges that have stalled."""
         for edge in list(self.fanout.edges.values()):
             self._reclaim(edge, now_ns)
             edge.expire(now_ns)
             self._evict_dead(edge)
             if edge.consumer not in self.fanout.edges:
-                continue  # a guest's, which went with it
+                continue  # an ephemeral consumer's edge, which went with it
             edge.note_full(now_ns)
             stalled = edge.note_stall(now_ns)
             if stalled is True:
@@ -221,7 +221,7 @@ class EdgePublisher:
                 self._remove_ephemeral(edge.consumer)
 
     def forgive(self, unseen_ns: int) -> None:
-        """Count time in which our own process did not run against no consumer."""
+        """Do not count the time in which our own process did not run against any consumer."""
         for edge in self.fanout.edges.values():
             edge.forgive(unseen_ns)
 
@@ -231,7 +231,7 @@ class EdgePublisher:
         return any(edge.is_unserved and not edge.is_empty for edge in self.fanout.edges.values())
 
     def try_end(self) -> bool:
-        """Tell consumers that nothing more will come, once every edge is empty; False: not yet."""
+        """Tell consumers that no more frames will come, once every edge is empty; False: not yet."""
         if not self.fanout.is_empty:
             return False
         for edge in self.fanout.edges.values():
@@ -240,22 +240,22 @@ class EdgePublisher:
         return True
 
     def leave_optional(self, now_ns: int) -> bool:
-        """At our end: drop what optional consumers still have, once their `drain` is over and all others are done."""
+        """At the end: drop optional consumers' frames, once their `drain` is over and all other edges are empty."""
         left = self.fanout.leave_optional(now_ns)
         for consumer, count in left:
             _log.warning("%s is optional and too slow: %d frames dropped at the end", consumer, count)
         return bool(left)
 
     def give_up(self, consumer: str) -> None:
-        """Wait for a consumer no longer, as it has failed for good: its frames are dropped as `gone`."""
+        """Give up a consumer that has failed for good: its frames are dropped as `gone`."""
         edge = self._edge(consumer)
         if not edge.is_given_up:
             _log.warning("%s has failed for good: its frames are dropped (reason: gone)", consumer)
-            self._evict_dead(edge)  # first: what it had finished is delivered
+            self._evict_dead(edge)  # first: frames that it had finished are delivered
             edge.give_up()
 
     def drop_rest(self, reason: str) -> int:
-        """Drop what is still queued or in flight; returns how many frames."""
+        """Drop all frames that are queued or in flight; returns how many."""
         count = 0
         for edge in self.fanout.edges.values():
             count += edge.queued + edge.in_flight
@@ -282,9 +282,9 @@ class EdgePublisher:
             is_alive = status_block is not None and status_block.is_alive
             connection = self._connections.get(replica.session)
             if status_block is not None and connection is not None and status_block.pid != connection.pid:
-                is_alive = False  # its successor has the page already, and may take long to get ready
+                is_alive = False  # its successor has the status block already, and may take long to get ready
             if not is_alive and (replica.is_present or not replica.is_durable):
-                self._reclaim(edge, time.monotonic_ns())  # its last words
+                self._reclaim(edge, time.monotonic_ns())  # messages that it sent before it died
                 edge.evict(replica.session, None if status_block is None else status_block.progress(replica.session))
                 self._forget(replica.session, replica.name, edge.consumer, "died")
 
@@ -373,7 +373,7 @@ class EdgePublisher:
     def _hear(self, message: Release, now_ns: int) -> None:
         connection = self._connections.get(message.session)
         if not isinstance(connection, ZmqConnection) or connection.consumer != message.consumer:
-            return  # of a replica that has left, or that will attach to us: it says then what it completed
+            return  # from a replica that has left, or will attach to us, and will say then which leases it completed
         edge = self._edge(message.consumer)
         connection.hear(message, now_ns)
         edge.finish(message.session, connection.take(), now_ns)

@@ -1,4 +1,4 @@
-"""The lane `shm`: leases lie in the journal, completed ones in a queue beside it, and doorbells wake who sleeps.
+"""The lane `shm`: leases are read in the journal and completed in a queue beside it; doorbells wake sleepers.
 
 It saves the two threads that a ZeroMQ message wakes on its way: some 0.2 ms a hop where cores sleep.
 """
@@ -50,7 +50,7 @@ class ShmConnection(ConsumerConnection):
         return self.completions.take()
 
     def wake(self) -> None:
-        """Wake the replica if it sleeps, once a sleep; what it is to see must have been written, and fenced, before."""
+        """Wake the replica once each time it sleeps; write, and fence, what it is to see before."""
         sleep_count = self.completions.sleep_count
         if sleep_count & 1 and sleep_count != self._woken:
             self._woken = sleep_count
@@ -63,7 +63,7 @@ class ShmConnection(ConsumerConnection):
 
 
 class ShmAnnouncer(Announcer):
-    """The producer's end. The edge has written each lease into the journal; what is left is to wake who sleeps."""
+    """The producer's end. The edge has written each lease into the journal, so only sleeping replicas must be woken."""
 
     def __init__(self, producer: str, folder: RunFolder, connections: ConnectionTable) -> None:
         """Begin without edges.
@@ -108,7 +108,7 @@ class ShmAnnouncer(Announcer):
         self._wakeup.wake_consumers(tuple(edge.replicas))
 
     def due_ns(self) -> int:
-        """See `Announcer.due_ns`: what lies in shared memory is not lost on its way."""
+        """See `Announcer.due_ns`: nothing is ever due, since shared memory loses nothing on the way."""
         return NEVER_NS
 
     def tick(self, now_ns: int) -> None:
@@ -116,13 +116,13 @@ class ShmAnnouncer(Announcer):
 
 
 class ShmReceiver(Receiver):
-    """The consumer's end: reads the journal, completes in its queue, and rings where the producer waits for that."""
+    """The consumer's end: reads the journal, completes in its queue, and rings if the producer waits for that."""
 
     def __init__(self, completions: CompletionQueueWriter, window: int) -> None:
         """Begin unattached.
 
         Args:
-            completions: belongs to the receiver from now on.
+            completions: its completion queue; belongs to the receiver from now on.
             window: most leases that may be held.
         """
         self._completions, self._wakeup = completions, ConsumerWakeup(completions, window)

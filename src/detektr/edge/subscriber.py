@@ -1,4 +1,4 @@
-"""The consumer's side of one edge: attach, receive leases, give them back; again when the producer changed."""
+"""The consumer's side of one edge: attaches, receives leases and completes them; again when the producer restarts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Upstream:
-    """Which edge to read, and as whom."""
+    """The edge to read, and the replica that reads it."""
 
     producer: str
     producer_replica: int
@@ -37,18 +37,18 @@ class Upstream:
     window: int
     is_durable: bool = False
     is_ephemeral: bool = False
-    """The edge is not in the producer's file: it is made when we attach, as the next three say, and goes with us."""
+    """We are an ephemeral consumer: the edge is made when we attach, with the next three values, and goes with us."""
     when_full: str = ""
     """Policy; empty: the producer's own."""
     max_deliveries: int = 1
     timeout_ns: int = 0
-    """How long one frame may take; 0: as long as we live."""
+    """How long we may work on one frame; 0: without a limit."""
     lane: Lane = "zmq"
     """How leases are announced."""
 
 
 class EdgeSubscriber:
-    """One edge as one replica sees it. `leases` waits to be worked on; `held` is all that is not given back."""
+    """One edge as one replica sees it. `leases` wait to be worked on; `held` are all that are not released."""
 
     def __init__(
         self,
@@ -64,20 +64,20 @@ class EdgeSubscriber:
 
         Args:
             upstream: the edge.
-            entry: number of this input on the node's page.
+            entry: number of this input in the status block.
             folder: where the edge's journal and the producer's socket are.
             link: our sockets.
-            page: our page; the producer reads from it how far we were, should we die.
-            seen: for a durable consumer, what it expects next of each stream.
+            status_block: ours; if we die, the producer reads our progress in it.
+            seen: for a durable consumer, the next sequence that it expects, per stream.
         Raises:
-            NoRoomError: shared memory has no room for what is given back.
+            NoRoomError: shared memory has no room for the completion queue.
         """
         self.upstream = upstream
         self.leases: deque[Lease] = deque()
         self.held: dict[FrameName, Lease | None] = {}
         self.why = ""
         self.is_outlived = False
-        """Whether, at our last look, the producer that we are attached to had a successor, which waits for us."""
+        """Whether the producer that we are attached to had a successor at our last look; it waits for our attach."""
         self._folder, self._link, self._status_block, self._seen = folder, link, status_block, seen
         self._entry_of_input = entry
         self._previous = status_block.progress(entry)
@@ -106,13 +106,13 @@ class EdgeSubscriber:
 
     @property
     def is_ended(self) -> bool:
-        """Whether everything was delivered and nothing more will come."""
+        """Whether everything was delivered and no more frames will come."""
         journal = self._journal
         return not self.held and journal is not None and journal.is_ended
 
     @property
     def is_awaited(self) -> bool:
-        """Whether, at our last look, the producer asked for completed leases."""
+        """Whether the producer asked for completions at our last look."""
         return self._receiver.is_awaited
 
     def ledger(self) -> EdgeLedger | None:
@@ -124,7 +124,7 @@ class EdgeSubscriber:
         return session == self._session
 
     def handle(self, message: Welcome | Refusal | Announce, now_ns: int) -> None:
-        """Take one message of the producer; those of an earlier attach are stale and left alone."""
+        """Take one message of the producer; one that answers an earlier attach is ignored."""
         if isinstance(message, Announce):
             self._receiver.deliver(message, now_ns)
         elif isinstance(message, Refusal):
@@ -142,7 +142,7 @@ class EdgeSubscriber:
                 _log.info("attached to %s", self.upstream.producer)
 
     def receive(self) -> bool:
-        """Wake up, take what was granted, and say whether something was; leases ended meanwhile are skipped."""
+        """Wake up, and take the new leases; whether there were some. Leases that were ended meanwhile are skipped."""
         self._look()
         leases, has_ended = self._receiver.receive()
         if has_ended:
@@ -151,28 +151,28 @@ class EdgeSubscriber:
             name = lease.key, lease.sequence
             self.held[name] = lease
             self.leases.append(lease)
-            if lease.delivery > 1:  # the failures of this frame have been heard
+            if lease.delivery > 1:  # the producer knows the failures of this frame
                 lately = [failed for failed in self._failed_lately if failed[:2] != name]
                 self._failed_lately = deque(lately, maxlen=self._failed_lately.maxlen)
         return bool(leases)
 
     def fall_asleep(self) -> bool:
-        """Say that we wait to be woken; whether there is something for us, or to tell, before that could be seen."""
+        """Note that we sleep; whether leases came, or completions must be told, before the producer could see that."""
         has_news = self._receiver.fall_asleep(len(self.leases))
         self._look()
         return has_news
 
     def due_ns(self) -> int:
-        """Return the monotonic time at which the producer is owed something."""
+        """Return the monotonic time at which `flush` is due."""
         return self._receiver.due_ns()
 
     def _look(self) -> None:
-        """Take note of whether the producer that we are attached to has a successor."""
+        """Note whether the producer that we are attached to has a successor."""
         journal = self._journal
         self.is_outlived = self._is_attached and journal is not None and journal.producer_epoch != self._producer_epoch
 
     def tick(self, now_ns: int) -> None:
-        """Attach, or attach again, where that is due."""
+        """Attach, or attach again, if that is due."""
         journal = self._journal
         self._look()
         if journal is not None and (journal.is_unlinked or journal.is_left) and not self.is_ended:
@@ -189,15 +189,15 @@ class EdgeSubscriber:
             self._attach(now_ns)
 
     def take(self, now_ns: int) -> Lease | None:
-        """Return the next frame to work on, and note on the page that it is being worked on; None: there is none.
+        """Return the next lease to work on, and note it in the status block; None: there is none.
 
-        Leases that were revoked meanwhile are skipped; frames that grew too old while they waited here are given back.
+        Leases that were ended meanwhile are skipped; frames that grew too old while they waited here are given back.
         """
         while self.leases:
             lease = self.leases.popleft()
             name = lease.key, lease.sequence
             if self.held.get(name) is not lease:
-                continue  # leased to us once more since, or given back
+                continue  # leased to us once more since, or released
             if not self.still_holds(lease):
                 del self.held[name]
                 self._is_sign_due = True
@@ -216,41 +216,41 @@ class EdgeSubscriber:
         return True
 
     def still_holds(self, lease: Lease) -> bool:
-        """Whether the lease stands: it was not revoked, and the frame not given to another."""
+        """Whether the lease stands: it was not ended, and the frame was not leased to another replica."""
         journal = self._journal
         return journal is not None and journal.is_leased(lease.cell, self._session, lease.delivery_tag)
 
     def finish(self, name: FrameName, delivery_tag: int = 0) -> None:
-        """Give back a frame whose work is done; a producer that waits for it is told at the next `flush`."""
+        """Release a lease whose work is done; a producer that waits for it is told at the next `flush`."""
         lease = self.held.pop(name, None)
         if self._unheard:
             self._unheard = [lease for lease in self._unheard if self.still_holds(lease)]
-        if delivery_tag and not self._unheard:  # else our page would call those finished, should we die
+        if delivery_tag and not self._unheard:  # else our status block would call those finished, should we die
             self._status_block.note_finished(self._entry_of_input, delivery_tag)
-        # A durable one's leases get other numbers when its successor attaches; and nobody ends them early.
+        # A durable consumer's leases get new tags when its successor attaches, and are never ended early.
         self._receiver.complete(name, 0 if lease is None or self.upstream.is_durable else lease.delivery_tag)
 
     def fail(self, name: FrameName, why: str, kind: FailureKind = FailureKind.RETRYABLE) -> None:
-        """Note that the attempt at a frame failed; the producer is told at the next `flush`."""
+        """Note a failed attempt at a frame; the producer is told at the next `flush`."""
         lease = self.held.pop(name, None)
         if lease is not None:
             self._unheard.append(lease)
         self._failed.append((*name, kind, why))
 
     def let_go(self, lease: Lease) -> None:
-        """Forget a lease that was ended while its work waited; the frame may be leased to us again by now."""
+        """Forget a lease that was ended before its work began; the frame may have been leased to us again."""
         if self.held.get((lease.key, lease.sequence)) is lease:
             del self.held[lease.key, lease.sequence]
         self._is_sign_due = True
 
     def note_alive(self) -> None:
-        """Tell the producer, at the next `flush`, that we live, though we give nothing back for a while."""
+        """Send a sign of life at the next `flush`, because we release nothing for a while."""
         self._is_sign_due = True
 
     def flush(self) -> None:
-        """Tell the producer of failures; wake it if it waits for what we gave back and we run short of work.
+        """Tell the producer of failures, and of completed leases if it waits for them.
 
-        Having skipped leases that were ended is a sign of life, and is told too.
+        It is also told, as a sign of life, when we skipped leases that were ended.
         """
         outbox = self._outbox
         if self._failed or self._is_sign_due:
@@ -265,7 +265,7 @@ class EdgeSubscriber:
         self._failed.clear()
 
     def close(self) -> None:
-        """Tell what is given back, leave the edge and close."""
+        """Tell the producer of all completed leases, detach and close."""
         self.flush()
         if self._outbox is not None:
             if self._session:
@@ -319,12 +319,12 @@ class EdgeSubscriber:
         )
 
     def _leave(self, why: str) -> None:
-        """Begin anew: another session, nothing held (what is being worked on will be refused)."""
+        """Begin another session that holds nothing; the result of a frame in work will be refused."""
         self.why, self._is_attached = why, False
         self._receiver.left()
         self._previous = self._status_block.progress(self._entry_of_input)
         self._session, self._sent_ns = 0, 0
-        for lease in self.leases:  # never begun, and no longer ours
+        for lease in self.leases:  # never begun, and not ours any more
             self.held.pop((lease.key, lease.sequence), None)
         self.leases.clear()
         if not self.upstream.is_durable:

@@ -1,4 +1,4 @@
-"""Who wakes whom: the whole protocol between the producer and the consumers of an edge.
+"""The wake-up protocol between the producer and the consumers of an edge, on the lane `shm`.
 
 Both sides work on shared memory. A side that has nothing to do sleeps until its doorbell rings. A ring costs a system
 call and a wake-up, so nobody rings for a side that is awake, since it looks before it falls asleep.
@@ -44,26 +44,26 @@ class ProducerWakeup:
     def __init__(self, connections: ConnectionTable) -> None:
         """Begin awake, and blocked by nothing."""
         self.is_blocked = False
-        """Whether this process, or the one before it, can do nothing before leases are completed."""
+        """Whether this process, or the producer before it, can do nothing until leases are completed."""
         self.is_asleep = False
-        """Whether it told its consumers that it sleeps and waits for them."""
+        """Whether its consumers were told that it sleeps and waits for completions."""
         self._connections = connections
 
     def wake_consumers(self, sessions: Collection[int]) -> None:
-        """Wake those consumers that sleep, once a sleep; what they are to see must have been written before."""
+        """Wake sleeping consumers, each once a sleep; write what they are to see before."""
         if sessions:
             fence()
             self._ring(sessions)
 
     def wake_up(self, edges: Iterable[Edge]) -> None:
-        """Say that we look at completions ourselves from now on."""
+        """Note that we are awake, and look for completions ourselves."""
         self.is_asleep = False
         for edge in edges:
             if edge.journal.notify != NOTIFY_NONE:
                 edge.journal.set_producer_awake(True)
 
     def fall_asleep(self, edges: Iterable[Edge]) -> bool:
-        """Say which consumers must wake us; whether something was completed before they could see that."""
+        """Tell consumers who of them must wake us; whether leases were completed before they could see that."""
         waiting: list[Edge] = []
         began: list[Edge] = []
         for edge in edges:
@@ -101,43 +101,43 @@ class ConsumerWakeup:
     """The consumer's half, for one edge."""
 
     def __init__(self, completions: CompletionQueueWriter, window: int) -> None:
-        """Begin awake, with nothing to tell.
+        """Begin awake, with no lease completed.
 
         Args:
-            completions: where the consumer completes leases, and says whether it sleeps.
+            completions: the consumer's queue; it also says whether the consumer sleeps.
             window: most leases that it may hold.
         """
         self.notify = NOTIFY_NONE
-        """What the producer asked for at the last look."""
+        """The notify word at the last look."""
         self._completions, self._window = completions, window
         self._is_told = True
 
     def wake_up(self) -> None:
-        """Say that we are awake."""
+        """Note that we are awake."""
         if self._completions.is_asleep:
             self._completions.toggle_asleep()
 
     def fall_asleep(self) -> None:
-        """Say that we sleep; the caller looks once more for leases and at `must_ring` before it does."""
+        """Note that we sleep; before it sleeps, the caller looks for leases and calls `must_ring` once more."""
         if not self._completions.is_asleep:
             self._completions.toggle_asleep()
         fence()
 
     @property
     def is_awaited(self) -> bool:
-        """Whether the producer asked for completed leases at the last look."""
+        """Whether the producer asked for completions at the last look."""
         return self.notify != NOTIFY_NONE
 
     def look(self, journal: JournalReader | None) -> None:
-        """Take note of what the producer asks for; without a journal there is no producer to ask."""
+        """Read the notify word; without a journal there is no producer that asks."""
         self.notify = NOTIFY_NONE if journal is None else journal.notify
 
     def note_completed(self) -> None:
-        """Take note that a lease was completed, of which the producer may have to be told."""
+        """Note a completed lease that the producer may have to be told of."""
         self._is_told = False
 
     def must_ring(self, journal: JournalReader, work_left: int) -> bool:
-        """Whether the producer sleeps and asks to be woken for what was completed.
+        """Whether the producer sleeps and asks to be woken for completed leases.
 
         Args:
             journal: of the edge; looked at anew, since the work may have taken long. Without a fence: a consumer that
@@ -152,5 +152,5 @@ class ConsumerWakeup:
         return notify == NOTIFY_EACH or 2 * work_left <= self._window
 
     def note_told(self) -> None:
-        """Take note that the producer was woken."""
+        """Note that the producer was woken."""
         self._is_told = True

@@ -1,20 +1,20 @@
-"""The lane `zmq`: leases are announced, and completed ones come back, in messages over ZeroMQ PUSH/PULL.
+"""The lane `zmq`: leases are announced and completed by messages over ZeroMQ PUSH/PULL.
 
-A message says all that is needed to read a slot, and wakes whoever sleeps; several leases travel in one message where
-they lie ready. A message can die with either side, so both count, and each says what it has of the other's:
+An Announce message has all that is needed to read a slot, for one lease or several, and wakes a sleeping consumer. A
+message can be lost when a process dies, so both sides count, and each acknowledges the other's messages:
 
     Announce   after, last     the delivery tags that the message stands for; a gap before them shows that one was lost
                acknowledged    how many completed leases of this session have arrived
-               notify          whether completed leases are waited for, as in edge/wakeup
+               notify          whether the producer waits for completed leases, as in edge/wakeup
     Release    received        the last delivery tag that has arrived
                first           place of the first completed lease of the message in all of this session
 
-Either side sends again what the other has not acknowledged: the producer its leases at its tick, the consumer its
-completed leases when no acknowledgement comes. What is known already is passed over. A consumer that attaches says what
-it holds and has received, so nothing of before an attach is sent again.
+Each side sends again what the other has not acknowledged in time, and ignores what it has received before. A consumer
+that attaches says which leases it holds and has received, so nothing from before an attach is sent again.
 
-Completed leases wait for company, for at most `COMPANY_NS`: a consumer sends them at once where the producer waits for
-them, or where half its window waits to be sent.
+Completed leases wait up to `COMPANY_NS`, to travel together. A consumer sends them at once if the producer waits for
+them, or if they are half its window. A consumer that begins long work meanwhile sends them after it. So the producer
+reads in the status block of a quiet consumer which lease it finished last, and settles the leases up to that one.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from detektr.memory.announcement import FrameName, Lease
 from detektr.memory.completion_queue import Completion
 from detektr.memory.journal_reader import JournalReader
 from detektr.memory.layout import NOTIFY_EACH, NOTIFY_NONE, NOTIFY_SHORT
+from detektr.memory.status_block_table import StatusBlockTable
 from detektr.wire.link import Outbox
 from detektr.wire.message import Announce, AnnouncedLease, Attach, Release
 
@@ -39,10 +40,11 @@ AWAKE_COMPANY_NS = 20_000_000  # ... or so long, where its sender is awake for a
 AGAIN_NS = 50_000_000  # a lease that is not acknowledged is announced again after this, then after twice that ...
 AGAIN_NS_MAX = 1_000_000_000  # ... and at last so often: its consumer may be in the middle of long work
 LOST_NS = 250_000_000  # completed leases that are not acknowledged by then are sent again
+QUIET_NS = 100_000_000  # a holder of leases that says nothing for so long may be in the middle of long work
 
 
 class ZmqConnection(ConsumerConnection):
-    """A replica that is told of leases by messages, and what it and this process know of each other."""
+    """A replica that gets leases by messages, with what each side has acknowledged."""
 
     def __init__(
         self, consumer: str, replica: str, attach_epoch: int, pid: int, outbox: Outbox, completed: int
@@ -59,14 +61,18 @@ class ZmqConnection(ConsumerConnection):
         """
         super().__init__(consumer, replica, attach_epoch, pid, outbox)
         self.sent_tag = self.received = -1
-        """The last lease that was announced, and the last one that is acknowledged; -1: not known yet."""
+        """Delivery tags of the last lease announced, and of the last one acknowledged; -1: not known yet."""
         self.sent_ns = 0
         self.again_ns = AGAIN_NS
         self.notify = NOTIFY_NONE
-        """What the replica was told of whether completed leases are waited for."""
+        """The last `notify` that the replica was told."""
         self.completed = completed
         self.owes_since_ns = 0
         """Since when completed leases wait to be acknowledged; 0: none do."""
+        self.heard_ns = 0
+        """When the replica was heard last, or its status block was read instead."""
+        self.settled_tag = 0
+        """Leases up to this one were taken back because its status block said so; messages may still tell of them."""
         self._arrived: list[Completion] = []
 
     @property
@@ -84,15 +90,21 @@ class ZmqConnection(ConsumerConnection):
         self.outbox.ring()
 
     def hear(self, message: Release, now_ns: int) -> None:
-        """Take what a replica says; what is known already is passed over, and what follows a gap comes again."""
+        """Take a Release message; completions that are known are ignored, and those behind a gap will come again."""
         if self.received < message.received <= self.sent_tag:
             self.received, self.again_ns = message.received, AGAIN_NS
+        self.heard_ns = now_ns
         known = self.completed - message.first
         if 0 <= known < len(message.completed):
-            self._arrived += message.completed[known:]
+            self._arrived += [one for one in message.completed[known:] if not 0 < one[2] <= self.settled_tag]
             self.completed += len(message.completed) - known
         if message.completed:
             self.owes_since_ns = self.owes_since_ns or now_ns
+
+    @property
+    def quiet_ns(self) -> int:
+        """From when on the replica, if it holds leases, has said nothing for long."""
+        return max(self.heard_ns, self.sent_ns) + QUIET_NS
 
     @property
     def due_ns(self) -> int:
@@ -108,10 +120,10 @@ class ZmqConnection(ConsumerConnection):
 class ZmqAnnouncer(Announcer):
     """The producer's end."""
 
-    def __init__(self, connections: ConnectionTable) -> None:
-        """Begin without edges; `connections` are those of all lanes."""
+    def __init__(self, connections: ConnectionTable, status_blocks: StatusBlockTable) -> None:
+        """Begin without edges; `connections` are those of all lanes, `status_blocks` say what replicas finished."""
         super().__init__()
-        self._connections = connections
+        self._connections, self._status_blocks = connections, status_blocks
 
     def connect(self, message: Attach, pid: int, outbox: Outbox) -> ConsumerConnection:
         """See `Announcer.connect`."""
@@ -129,7 +141,7 @@ class ZmqAnnouncer(Announcer):
         """See `Announcer.wake_up`: messages come whether this process sleeps or not."""
 
     def fall_asleep(self, *, is_blocked: bool) -> bool:
-        """See `Announcer.fall_asleep`: holders of leases are told when completed ones begin to be waited for."""
+        """See `Announcer.fall_asleep`: holders of leases are told when we begin to wait for completions."""
         for edge in self.edges:
             notify = NOTIFY_EACH if is_blocked else NOTIFY_SHORT if edge.backlog.count else NOTIFY_NONE
             if notify != edge.journal.notify:
@@ -151,30 +163,45 @@ class ZmqAnnouncer(Announcer):
         """See `Announcer.due_ns`."""
         due_ns = NEVER_NS
         for edge in self.edges:
-            for session in edge.replicas:
+            for session, replica in edge.replicas.items():
                 connection = self._connections.get(session)
                 if isinstance(connection, ZmqConnection):
                     due_ns = min(due_ns, connection.due_ns)
+                    if replica.leases and not replica.is_durable:
+                        due_ns = min(due_ns, connection.quiet_ns)
         return due_ns
 
     def tick(self, now_ns: int) -> None:
-        """See `Announcer.tick`: announce again what was not acknowledged, and acknowledge."""
+        """See `Announcer.tick`: announce and acknowledge again, and look after quiet replicas."""
         for edge in self.edges:
-            for session in tuple(edge.replicas):
+            for session, replica in tuple(edge.replicas.items()):
                 connection = self._connections.get(session)
-                if not isinstance(connection, ZmqConnection) or now_ns < connection.due_ns:
+                if not isinstance(connection, ZmqConnection):
+                    continue
+                if replica.leases and not replica.is_durable and now_ns >= connection.quiet_ns:
+                    self._take_finished(edge, replica, connection, now_ns)
+                if now_ns < connection.due_ns:
                     continue
                 if connection.received < connection.sent_tag and now_ns >= connection.sent_ns + connection.again_ns:
                     connection.sent_tag = connection.received
                     connection.again_ns = min(2 * connection.again_ns, AGAIN_NS_MAX)
                 self._send(edge, session, now_ns)
 
+    def _take_finished(self, edge: Edge, replica: Replica, connection: ZmqConnection, now_ns: int) -> None:
+        """Take back what a quiet replica has finished; a lease whose attempt failed is never among them."""
+        connection.heard_ns = now_ns
+        status_block = self._status_blocks.get(replica.name)
+        progress = None if status_block is None else status_block.progress(replica.session)
+        if progress is not None and progress[1] > connection.settled_tag:
+            connection.settled_tag = progress[1]
+            edge.finish_until(replica.session, progress[1], now_ns)
+
     def _send(self, edge: Edge, session: int, now_ns: int, *, has_ended: bool = False) -> None:
-        """Tell one replica of the leases that it was not told of, and what else it should know."""
+        """Send one replica its new leases, an acknowledgement and what we wait for."""
         connection, replica = self._connections.get(session), edge.replicas.get(session)
         if not isinstance(connection, ZmqConnection) or replica is None:
             return
-        if connection.sent_tag < 0:  # it has just attached: what it holds it knows
+        if connection.sent_tag < 0:  # it has just attached, and knows the leases that it holds
             connection.sent_tag = connection.received = edge.journal.tag_before(replica.entry)
         leases = tuple([announced(cell) for cell in _leased_after(replica, connection.sent_tag)])
         message = Announce(
@@ -196,7 +223,7 @@ class ZmqAnnouncer(Announcer):
 
 
 def announced(cell: Cell) -> AnnouncedLease:
-    """Return what a message says of one lease."""
+    """Return one lease as a message has it."""
     return (
         cell.delivery_tag,
         cell.deliveries,
@@ -209,7 +236,7 @@ def announced(cell: Cell) -> AnnouncedLease:
 
 
 def _leased_after(replica: Replica, delivery_tag: int) -> list[Cell]:
-    """Return what a replica holds beyond a delivery tag, in order; the newest leases are the last of its dict."""
+    """Return a replica's leases after a delivery tag, in order; the newest are the last in its dict."""
     found: list[Cell] = []
     for cell in reversed(replica.leases.values()):
         if cell.delivery_tag <= delivery_tag:
@@ -235,14 +262,14 @@ class ZmqReceiver(Receiver):
         self._entry = 0
         self._notify = NOTIFY_NONE
         self._leases: list[Lease] = []
-        self._has_ended = False  # a lease before it reached us
+        self._has_ended = False  # whether a lease had ended before its announcement came
         self._completed = 0  # in all of this session
         self._unsent: list[Completion] = []
         self._unsent_since_ns = 0
         self._unacknowledged: deque[Completion] = deque()
         self._acknowledged = 0
         self._unacknowledged_since_ns = 0
-        self._owes_since_ns = 0  # since when the producer does not know that a lease has arrived
+        self._owes_since_ns = 0  # since when a received lease waits to be acknowledged
         self._owes_answer = False
 
     @property
@@ -267,7 +294,7 @@ class ZmqReceiver(Receiver):
         self._received = 0
 
     def restate(self) -> int:
-        """See `Receiver.restate`: what is not acknowledged is told by what the attach says is held."""
+        """See `Receiver.restate`: the leases that an attach says are held tell the completed ones too."""
         self._acknowledged = self._completed
         self._unacknowledged.clear()
         self._unsent.clear()
@@ -282,7 +309,7 @@ class ZmqReceiver(Receiver):
         """
         journal = self._journal
         if journal is None or message.producer_epoch != self._producer_epoch:
-            return  # of a producer that has died since, or to a consumer that has left
+            return  # from a producer that has died since, or for a session that has ended
         last, sent = journal.last_tag(self._entry), self._completed - len(self._unsent)
         if message.last > last:
             raise WireError(f"Announce to {message.consumer}: lease {message.last}; its journal has {last} so far")
@@ -339,7 +366,7 @@ class ZmqReceiver(Receiver):
                 self._send(outbox, now_ns)
 
     def fall_asleep(self, work_left: int) -> bool:
-        """See `Receiver.fall_asleep`: a message that comes meanwhile wakes us."""
+        """See `Receiver.fall_asleep`: a message wakes us, whenever it comes."""
         return False
 
     def due_ns(self) -> int:
@@ -353,7 +380,7 @@ class ZmqReceiver(Receiver):
         """See `Receiver.close`."""
 
     def _company_ns(self) -> int:
-        """Return until when what is to be told waits for others to travel with."""
+        """Return until when completions and acknowledgements wait to travel together."""
         company_ns = self._unsent_since_ns + COMPANY_NS if self._unsent else NEVER_NS
         return min(company_ns, self._owes_since_ns + COMPANY_NS) if self._owes_since_ns else company_ns
 

@@ -1,4 +1,4 @@
-"""What is told about one frame or event on its way from edge to edge, and the right to read it."""
+"""An announcement (of one frame or event, without pixels), and a lease: an announcement with the right to read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Announcement:
     __slots__ = ("captured_ns", "key", "payload", "sequence")
 
     def __init__(self, key: int, sequence: int, captured_ns: int, payload: bytes) -> None:
-        """Name what is announced.
+        """Name the frame or event.
 
         Args:
             key: its stream; the sequences of a stream increase.
@@ -23,19 +23,19 @@ class Announcement:
 
     @property
     def name(self) -> FrameName:
-        """What names it everywhere: stream key and sequence."""
+        """The frame's name everywhere: stream key and sequence."""
         return self.key, self.sequence
 
 
 class Lease(Announcement):
-    """The right to read one frame, and what was announced about it, as its holder reads it."""
+    """The right to read one frame, with its announcement, as the holder sees it."""
 
     __slots__ = ("cell", "delivery", "delivery_tag")
 
     def __init__(
         self, key: int, sequence: int, captured_ns: int, payload: bytes, cell: int, delivery_tag: int, delivery: int
     ) -> None:
-        """Hold what is announced.
+        """Hold an announcement.
 
         Args:
             key: see `Announcement`, as the next three.

@@ -1,6 +1,6 @@
-"""Returns: what one consumer process says on one edge, read by the producer when it next looks.
+"""The completion queue: one consumer process writes the leases that it completes on one edge; the producer reads it.
 
-It is the leases that it has given back, and whether it sleeps: who has something for it then rings its doorbell.
+It also says whether the consumer sleeps; then the producer rings its doorbell for new leases.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from detektr.errors import WireError
 from detektr.memory import layout
 from detektr.memory.segment import Segment, create_segment, open_segment
 
-Completion = tuple[int, int, int]  # stream key, sequence, running number of the lease (0: not known)
+Completion = tuple[int, int, int]  # stream key, sequence, delivery tag (0: not known)
 _ENTRY_WORDS = 3
 
 
 class CompletionQueueWriter:
-    """The consumer's end. It never overtakes its reader: there is room for as many as leases can be held."""
+    """The consumer's end. It never overtakes its reader: there is room for as many leases as the consumer can hold."""
 
     def __init__(self, path: Path, room: int) -> None:
-        """Go on where a predecessor left off, or reserve a place for `room` leases.
+        """Go on where a predecessor stopped, or reserve room for `room` leases.
 
         Raises:
             NoRoomError: shared memory has not that much left.
@@ -34,10 +34,10 @@ class CompletionQueueWriter:
         self.count = self._words[layout.COMPLETION_WORD_COUNT]
         self._sleeps = self._words[layout.COMPLETION_WORD_SLEEPS]
         self.is_asleep = self._sleeps & 1 == 1
-        """Whether we have said that we sleep."""
+        """Whether the queue says that we sleep."""
 
     def append(self, key: int, sequence: int, delivery_tag: int) -> None:
-        """Give one lease back; who looks next sees it. A lease of the same frame that was ended is another one."""
+        """Complete one lease; the producer sees it when it looks. An ended lease of the same frame has another tag."""
         words = self._words
         at = layout.COMPLETION_WORD_ENTRIES + self.count % self._room * _ENTRY_WORDS
         words[at] = key
@@ -47,18 +47,18 @@ class CompletionQueueWriter:
         words[layout.COMPLETION_WORD_COUNT] = self.count
 
     def toggle_asleep(self) -> None:
-        """Say that we sleep, or, if we have said so, that we are awake."""
+        """Say that we sleep; if the queue says so already, that we are awake."""
         self._sleeps += 1
         self.is_asleep = not self.is_asleep
         self._words[layout.COMPLETION_WORD_SLEEPS] = self._sleeps
 
     def restate(self) -> int:
-        """Say again how many names were written, and return it; who is attached to anew begins after them."""
+        """Write the count of completed leases again, and return it; a new producer begins after them."""
         self._words[layout.COMPLETION_WORD_COUNT] = self.count
         return self.count
 
     def close(self) -> None:
-        """Take the name away; who has it mapped can still read it to the end."""
+        """Remove the name; a producer that has the queue mapped can still read it to the end."""
         self.segment.path.unlink(missing_ok=True)
         self._words = self._words[:0]
         self.segment.close()
@@ -68,7 +68,7 @@ class CompletionQueueReader:
     """The producer's end: leases in the order in which they were completed, each once."""
 
     def __init__(self, segment: Segment, count: int) -> None:
-        """Read a mapped file from the `count`-th name on."""
+        """Read a mapped queue from the `count`-th lease on."""
         self.segment = segment
         self._words = segment.words
         self._room = segment.words[layout.COMPLETION_WORD_ROOM]
@@ -81,14 +81,14 @@ class CompletionQueueReader:
 
     @property
     def has_news(self) -> bool:
-        """Whether something was completed since the last `take`."""
+        """Whether leases were completed since the last `take`."""
         return self._words[layout.COMPLETION_WORD_COUNT] != self._count
 
     def take(self) -> list[Completion]:
-        """Return what was given back since the last call.
+        """Return the leases that were completed since the last call.
 
         Raises:
-            WireError: more than there is room for: its writer is not one of ours.
+            WireError: there are more than the queue has room for: its writer is not detektr.
         """
         words, begin = self._words, self._count
         end = words[layout.COMPLETION_WORD_COUNT]
@@ -117,7 +117,7 @@ class CompletionQueueReader:
 
 
 def open_completion_queue(path: Path, count: int) -> CompletionQueueReader | None:
-    """Map a consumer's returns, to be read from the `count`-th on; None when they are not there.
+    """Map a consumer's completion queue, to be read from the `count`-th lease on; None: there is none.
 
     Raises:
         WireError: the file is not one of this version.

@@ -1,7 +1,7 @@
-"""The journal of one edge: what is queued, leased and counted, in words that outlive their process.
+"""The journal of one edge: queued frames, leases and counts, in words that outlive their process.
 
 A SIGKILL ends the writer between two stores. Changes of more than one word are therefore written down first
-(the redo record), then declared, then applied; whoever opens the journal next applies what was declared. So every
+(the redo record), then declared, then applied; a successor that opens the journal applies a declared change. So every
 frame is in exactly one term of the ledger at every kill point, and for every reader at every moment.
 """
 
@@ -52,7 +52,7 @@ from detektr.memory.layout import (
 )
 from detektr.memory.segment import Segment, create_segment, open_segment
 
-# What a settled frame is counted as.
+# The counters of settled frames.
 DELIVERED = layout.EDGE_WORD_DELIVERED
 DEAD_LETTERED = layout.EDGE_WORD_DEAD_LETTERED
 DROPPED = {reason: layout.EDGE_WORD_DROPPED + place for place, reason in enumerate(DROP_REASONS)}
@@ -66,7 +66,7 @@ _OFFER_END = _REDO_BYTE + _OFFER.size
 
 
 class CellRecord(NamedTuple):
-    """What a journal says about one frame that is queued or leased; in the order of the cell's words."""
+    """One queued or leased frame in a journal; the fields are in the order of the cell's words."""
 
     cell: int
     state: int
@@ -89,7 +89,7 @@ class CellRecord(NamedTuple):
 
 
 class ReplicaRecord(NamedTuple):
-    """What a journal says about one replica that was attached."""
+    """One replica that a journal has as attached."""
 
     entry: int
     session: int
@@ -207,8 +207,8 @@ class Journal(JournalHeader):
         Args:
             cell: where.
             ordinal: its place in the order of offers.
-            input_index: which of the producer's inputs it came by.
-            announcement: what is announced; its payload must fit. The edge expects the next sequence from now on.
+            input_index: the producer's input from which it came.
+            announcement: its payload must fit. The edge expects the next sequence from now on.
             offered: frames offered to this edge, this one included.
             lease: owner, delivery tag, time and count of deliveries, where it is leased at once; else it is queued.
         """
@@ -236,7 +236,7 @@ class Journal(JournalHeader):
         words[EDGE_WORD_REDO_COUNT] = 0
 
     def lease_cell(self, cell: int, owner: int, delivery_tag: int, leased_ns: int, deliveries: int) -> None:
-        """Turn a queued cell into a leased one, or hand a leased one to another owner."""
+        """Lease a queued cell, or give a leased one to another owner."""
         at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
         words = self._words
         words[at + CELL_DELIVERIES] = deliveries
@@ -250,7 +250,7 @@ class Journal(JournalHeader):
         self._words[self.word_of(cell, CELL_STATE)] = CELL_QUEUED
 
     def requeue(self, cell: int, attempts: int) -> None:
-        """Turn a leased cell into a queued one, whose frame has been attempted so often without success."""
+        """Turn a leased cell into a queued one; `attempts` at its frame have failed so far."""
         self.apply((self.word_of(cell, layout.CELL_ATTEMPTS), attempts, self.word_of(cell, CELL_STATE), CELL_QUEUED))
 
     def settle(self, cells: Sequence[int], counter: int) -> None:
@@ -267,14 +267,14 @@ class Journal(JournalHeader):
         self.apply(change)
 
     def announce(self, entry: int, delivery_tag: int, cell: int) -> None:
-        """Tell a replica of a lease: who looks next sees it."""
+        """Announce a lease: the replica sees it when it looks."""
         at, words = EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS, self._words
         words[at + ANNOUNCED_CELLS + delivery_tag % ANNOUNCED_ROOM] = cell
         words[at + ANNOUNCED_LAST_TAG] = delivery_tag
         words[layout.EDGE_WORD_ANNOUNCED_COUNT] += 1
 
     def begin_tags(self, entry: int, delivery_tag: int) -> None:
-        """Let a replica that attached read on behind the lease with this number."""
+        """Let an attached replica read on after the lease with this delivery tag."""
         at = EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS
         self._words[at + ANNOUNCED_LAST_TAG] = delivery_tag
         self._words[at + ANNOUNCED_BASE_TAG] = delivery_tag

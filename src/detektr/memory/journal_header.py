@@ -1,4 +1,4 @@
-"""The header of a journal: what the edge was made with, how it is, and what it has counted."""
+"""The header of a journal: the options that the edge was made with, its state, and its counts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from detektr.memory import layout
 
 
 class EdgeTerms(NamedTuple):
-    """What an edge was made with, as its journal says."""
+    """The options that an edge was made with, as its journal has them."""
 
     mark: int
     window_total: int
@@ -23,7 +23,7 @@ class JournalHeader:
 
     _words: memoryview
 
-    # -- the edge: what it may hold, who reads it, how it is ----------------------------------------------------------
+    # -- the edge: its options, readers and state ----------------------------------------------------------
 
     def write_terms(
         self,
@@ -36,7 +36,7 @@ class JournalHeader:
         window_total: int,
         max_age_ns: int = 0,
     ) -> None:
-        """Write down what the edge was made with, so that a successor can make it again."""
+        """Record the edge's options, so that a successor can make it again."""
         words = self._words
         words[layout.EDGE_WORD_POLICY] = policy
         words[layout.EDGE_WORD_LANE] = layout.LANES.index(lane)
@@ -47,11 +47,11 @@ class JournalHeader:
         words[layout.EDGE_WORD_WINDOW] = window_total  # last: without it the words above are not all there
 
     def set_policy(self, policy: int) -> None:
-        """Write down another policy than the edge was made with."""
+        """Record another policy than the edge was made with."""
         self._words[layout.EDGE_WORD_POLICY] = policy
 
     def terms(self) -> EdgeTerms | None:
-        """Return what the edge was made with; None: its producer was killed before it had written that down."""
+        """Return the edge's options; None: its producer was killed before it had recorded them."""
         words = self._words
         if not words[layout.EDGE_WORD_WINDOW]:
             return None
@@ -76,7 +76,7 @@ class JournalHeader:
         self._words[layout.EDGE_WORD_PRODUCER_EPOCH] += 1
 
     def end(self) -> None:
-        """Say that everything was delivered and nothing more comes."""
+        """Say that everything was delivered and no more frames will come."""
         self._words[layout.EDGE_WORD_NOTIFY] = layout.NOTIFY_NONE
         self._words[layout.EDGE_WORD_STATE] = layout.EDGE_ENDED
 

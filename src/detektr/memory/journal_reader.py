@@ -1,4 +1,4 @@
-"""Anybody's read-only look at an edge: its ledger, what a replica is granted, and whether a lease still stands."""
+"""A read-only view of an edge for any process: its ledger, a replica's leases, and whether a lease still stands."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class JournalReader:
 
     @property
     def is_ended(self) -> bool:
-        """Whether everything was delivered and nothing more comes."""
+        """Whether everything was delivered and no more frames will come."""
         return self._words[layout.EDGE_WORD_STATE] == layout.EDGE_ENDED
 
     @property
@@ -81,7 +81,7 @@ class JournalReader:
         return self._segment.is_unlinked
 
     def is_leased(self, cell: int, session: int, delivery_tag: int) -> bool:
-        """Whether `session` still holds the lease with this running number, which was granted to it in `cell`."""
+        """Whether `session` still holds the lease with this delivery tag, in `cell`."""
         at, words = EDGE_WORD_FIRST_CELL + cell * self._cell_words, self._words
         return (
             at < self._end
@@ -91,7 +91,7 @@ class JournalReader:
         )
 
     def entry_of(self, session: int) -> int | None:
-        """Return where the producer has this session written down as attached; None: it has not."""
+        """Return the entry of an attached session in the journal; None: it is not attached."""
         sessions = self._words[EDGE_WORD_REPLICAS + REPLICA_SESSION : EDGE_WORD_ANNOUNCED : REPLICA_WORDS].tolist()
         return sessions.index(session) if session in sessions else None
 
@@ -100,17 +100,17 @@ class JournalReader:
         return self._words[EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS + ANNOUNCED_LAST_TAG]
 
     def tag_before(self, entry: int) -> int:
-        """Return the running number of the last lease that was settled when the replica attached."""
+        """Return the delivery tag of the last lease that was settled when the replica of an entry attached."""
         return self._words[EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS + ANNOUNCED_BASE_TAG]
 
     def leases(self, entry: int, session: int, after: int, last: int) -> list[Lease]:
-        """Return the leases that a session was granted and still has, in order.
+        """Return the leases that a session was given and still holds, in order.
 
         Args:
-            entry: where the session is written down.
+            entry: the session's, see `entry_of`.
             session: whose leases.
-            after: running number of the last one that is known.
-            last: running number of the last one that is wanted: `granted`.
+            after: delivery tag of the last one that is known.
+            last: delivery tag of the last one that is wanted, see `last_tag`.
         """
         words, at = self._words, EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS
         leases = []
@@ -119,7 +119,7 @@ class JournalReader:
                 lease = self._lease(words[at + ANNOUNCED_CELLS + delivery_tag % ANNOUNCED_ROOM], session, delivery_tag)
                 if lease is not None:
                     leases.append(lease)
-        # Looked at afterwards: meanwhile there may have been more than there is room for, one of them not counted yet.
+        # Read afterwards: meanwhile more leases than there is room for may have come, one of them not counted yet.
         return (
             leases
             if words[at + ANNOUNCED_LAST_TAG] - after < ANNOUNCED_ROOM
@@ -146,7 +146,7 @@ class JournalReader:
         )
         begin = (at + CELL_PAYLOAD) * WORD_BYTES
         payload = self._bytes[begin : begin + length].tobytes()
-        # Afterwards, in this order: if the lease was ended while we read, what we read may be of another frame.
+        # Afterwards, in this order: if the lease ended while we read, we may have read another frame's words.
         if (
             words[at + CELL_STATE] != CELL_LEASED
             or words[at + CELL_DELIVERY_TAG] != delivery_tag
@@ -161,7 +161,7 @@ class JournalReader:
         return self._words[layout.EDGE_WORD_MAX_AGE_NS]
 
     def ledger(self) -> EdgeLedger:
-        """Return the counts of one moment; their sum holds whenever the edge's writer is alive, stopped or dead."""
+        """Return the counts of one moment; their sum holds whether the edge's writer is alive, stopped or dead."""
         words = self._words
         for tried in range(_SNAPSHOT_TRIES):
             change = words[EDGE_WORD_CHANGE]

@@ -1,13 +1,13 @@
-"""The byte map of everything that lives in shared memory: rings, edge journals and node pages.
+"""The map of all words in shared memory: rings, journals, status blocks and completion queues.
 
 All words are unsigned 64-bit integers in the machine's own order, stored one at a time, so that a reader (or a
 successor, after a SIGKILL) sees each word either before or after its change. Offsets count words unless a name
 ends in BYTES. A file is written in full under another name and renamed, so nobody sees one half made.
 
-    ring     | header | slot headers: (generation, sequence) x SLOTS | page-aligned slots              |
-    journal  | header | redo record | counters | seen streams | replicas | grants | cells            |
-    page     | header | counters | one entry per input | age histogram | reason in words             |
-    returns  | header | leases given back, oldest overwritten                                       |
+    ring              | header | slot headers: (generation, sequence) x SLOTS | page-aligned slots        |
+    journal           | header | redo record | counters | seen streams | replicas | leases | cells      |
+    status block      | header | counters | one entry per input | age histogram | reason in words       |
+    completion queue  | header | completed leases, oldest overwritten                                  |
 
 Each word has exactly one writer: the process that holds the file open for writing. `Final`: numbers in compiled code.
 """
@@ -18,7 +18,7 @@ from typing import Final
 
 WORD_BYTES: Final = 8
 PAGE_BYTES: Final = 4096
-VERSION: Final = 9  # of every layout here; who meets another says so
+VERSION: Final = 9  # of all layouts here; a reader refuses another version
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC: Final = 0x676E69722E6B7464  # "dtk.ring"
@@ -83,19 +83,17 @@ REPLICA_NAME: Final = 3  # 5 words of UTF-8, NUL padded
 REPLICA_NAME_BYTES: Final = 40
 EDGE_WORD_ANNOUNCED: Final = EDGE_WORD_REPLICAS + REPLICA_WORDS * EDGE_REPLICAS_MAX  # an entry for each replica
 ANNOUNCED_WORDS: Final = 64
-ANNOUNCED_LAST_TAG: Final = 0  # running number of the last lease that the replica was told of
-ANNOUNCED_BASE_TAG: Final = 1  # ... of the last one before it attached; what those became was settled then
-ANNOUNCED_CELLS: Final = (
-    2  # cells of the latest leases, by running number; who is further behind looks through all cells
-)
+ANNOUNCED_LAST_TAG: Final = 0  # delivery tag of the last lease that was announced to the replica
+ANNOUNCED_BASE_TAG: Final = 1  # ... of the last one before it attached; leases up to it were settled then
+ANNOUNCED_CELLS: Final = 2  # cells of the latest leases, by delivery tag; a reader further behind searches all cells
 ANNOUNCED_ROOM = ANNOUNCED_WORDS - ANNOUNCED_CELLS  # not Final: a test makes it less
 EDGE_WORD_FIRST_CELL: Final = EDGE_WORD_ANNOUNCED + ANNOUNCED_WORDS * EDGE_REPLICAS_MAX
 
 CELL_STATE: Final = 0
 CELL_OWNER: Final = 1  # session of the replica that holds the lease
-CELL_DELIVERY_TAG: Final = 2  # running number of the lease within its session, from 1
+CELL_DELIVERY_TAG: Final = 2  # number of the lease within its session, from 1
 CELL_LEASED_NS: Final = 3
-CELL_DELIVERIES: Final = 4  # leases given on this frame so far; what it is announced with
+CELL_DELIVERIES: Final = 4  # leases of this frame so far; announced with it
 CELL_ATTEMPTS: Final = 5  # attempts that ended without success
 CELL_ORDINAL: Final = 6
 CELL_KEY: Final = 7
@@ -110,11 +108,11 @@ CELL_LEASED: Final = 2
 EDGE_OPEN: Final = 0
 EDGE_ENDED: Final = 1
 EDGE_CLOSED: Final = 2
-NOTIFY_NONE: Final = 0  # nobody: the producer looks now and then
+NOTIFY_NONE: Final = 0  # no consumer: the producer looks at its tick
 NOTIFY_SHORT: Final = 1  # a consumer that runs short of work
-NOTIFY_EACH: Final = 2  # each consumer, whatever it completes: the producer can do nothing before
+NOTIFY_EACH: Final = 2  # each consumer, for each lease: the producer can do nothing until then
 
-# page: one process of a node --------------------------------------------------------------------------------------
+# status block: one process of a node --------------------------------------------------------------------------------
 STATUS_MAGIC: Final = 0x746174732E6B7464  # "dtk.stat"
 STATUS_WORD_MAGIC: Final = 0
 STATUS_WORD_VERSION: Final = 1
@@ -143,7 +141,7 @@ STATUS_WORD_STALE: Final = 23
 STATUS_WORD_STATE_SINCE_UTC_NS: Final = 24
 STATUS_WORD_MODE_LENGTH: Final = 25
 STATUS_WORD_STACKS_FD: Final = 26  # the file that the process writes its stacks into when it is asked to; 0: none yet
-STATUS_WORD_ROUND_SOURCE: Final = 27  # which file a capture reads, as a number; 0: none that has a place to go on at
+STATUS_WORD_ROUND_SOURCE: Final = 27  # number of the file that a capture reads; 0: none to be gone on with
 STATUS_WORD_ROUND_SEQUENCE: Final = 28  # of the first picture of this round through it
 STATUS_WORD_INPUTS: Final = 32  # (session, working, finished) per input
 STATUS_INPUT_WORDS: Final = 4
@@ -159,14 +157,14 @@ STATUS_WORD_MODE: Final = STATUS_WORD_WHY + STATUS_WHY_BYTES_MAX // WORD_BYTES
 STATUS_MODE_BYTES_MAX: Final = 256
 STATUS_WORDS: Final = STATUS_WORD_MODE + STATUS_MODE_BYTES_MAX // WORD_BYTES
 
-# returns: what one consumer process has given back on one edge ---------------------------------------------------
+# completion queue: leases that one consumer process has completed on one edge ---------------------------------------
 COMPLETION_MAGIC: Final = 0x706D6F632E6B7464  # "dtk.comp"
 COMPLETION_WORD_MAGIC: Final = 0
 COMPLETION_WORD_VERSION: Final = 1
 COMPLETION_WORD_ROOM: Final = 2  # entries that it holds
 COMPLETION_WORD_COUNT: Final = 3  # entries written since it was made
-COMPLETION_WORD_SLEEPS: Final = 4  # odd while its writer sleeps and is to be woken by what it is granted
-COMPLETION_WORD_ENTRIES: Final = 8  # (stream key, sequence, grant) triples
+COMPLETION_WORD_SLEEPS: Final = 4  # odd while its writer sleeps and must be woken for new leases
+COMPLETION_WORD_ENTRIES: Final = 8  # (stream key, sequence, delivery tag) triples
 
 
 def whole_pages(nbytes: int) -> int:
@@ -185,7 +183,7 @@ def journal_bytes(cells: int, payload_bytes: int) -> int:
 
 
 def completion_queue_bytes(room: int) -> int:
-    """Size of a file of returns with room for `room` leases."""
+    """Size of a completion queue with room for `room` leases."""
     return whole_pages((COMPLETION_WORD_ENTRIES + 3 * room) * WORD_BYTES)
 
 

@@ -22,7 +22,7 @@ _NO_WORDS = memoryview(b"").cast("Q")
 
 @dataclass(frozen=True)
 class RingFacts:
-    """What all frames of one ring have in common."""
+    """Properties that all frames of one ring share."""
 
     node: str
     camera: str
@@ -33,7 +33,7 @@ class RingFacts:
 
 
 class RingWriter:
-    """The capture's end. The slot that came back last is taken first, so that no more are in use than are needed."""
+    """The capture's end. It claims the slot that was freed last, so that no more slots are in use than needed."""
 
     def __init__(self, path: Path, facts: RingFacts, slots: int) -> None:
         """Reserve a ring of `slots` slots.
@@ -64,7 +64,7 @@ class RingWriter:
         return len(self._free)
 
     def descriptor_packer(self) -> DescriptorPacker:
-        """Return what packs the descriptors of this ring's frames."""
+        """Return the packer for the descriptors of this ring's frames."""
         facts, picture = self.facts, self.facts.picture
         return DescriptorPacker(
             facts.node,
@@ -180,7 +180,7 @@ class RingReader:
 
     @property
     def is_unlinked(self) -> bool:
-        """Whether the ring's owner has taken its name away: no new frames will lie in it."""
+        """Whether the ring's owner has removed its name: no new frames will lie in it."""
         return self._segment.is_unlinked
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The run folder: where one pipeline's rings, journals, pages and sockets live, and what each is called."""
+"""The run folder: names and places of one pipeline's rings, journals, status blocks, completion queues and sockets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from detektr.memory.segment import Segment, open_segment, scarcity
 
 SOCKET_PATH_BYTES_MAX = 107  # sun_path, less its end
 MAKE_TRIES = 100
-LEAVING_NS = 500_000_000  # a sweep takes milliseconds; who has the lock for longer begins a run
+LEAVING_NS = 500_000_000  # a sweep takes milliseconds; a process that has the lock for longer begins a run
 LOOK_MS = 5
 NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_-]{0,31}\Z")
 _LONGEST_FILE = len(f"/{'n' * 32}.63.sock")
@@ -55,7 +55,7 @@ class RunFolder:
                 owner = self.path.parent.stat()
                 break
             except OSError as fault:
-                # Who leaves at this moment takes the empty folder away between two of our steps.
+                # A process that leaves now may remove the empty folder between two of our steps.
                 if left and isinstance(fault, FileExistsError | FileNotFoundError):
                     continue
                 raise RefusedError(
@@ -88,59 +88,59 @@ class RunFolder:
             yield name, int(number), consumer, path
 
     def status_block(self, node: str, replica: int) -> Path:
-        """Path of the page of one process of `node`."""
+        """Path of the status block of one process of `node`."""
         return self.path / f"{node}.{replica}.status"
 
     def status_blocks(self) -> Iterator[tuple[str, int, Path]]:
-        """Pages that exist: node, replica, path."""
+        """Status blocks that exist: node, replica, path."""
         for path in self._found("*.status"):
             if not path.name.startswith("."):
                 name, _, number = path.name.removesuffix(".status").rpartition(".")
                 yield name, int(number), path
 
     def completions(self, consumer: str, producer: str) -> Path:
-        """Path of what one process (`motion.1`) has given back to another (`buffer.0`)."""
+        """Path of the completion queue of one process (`motion.1`) for another (`buffer.0`)."""
         return self.path / f"{consumer}~{producer}.completions"
 
     def _found(self, pattern: str) -> list[Path]:
         """Return the files that a pattern fits, sorted; none where there is no folder, or none any more."""
         try:
             return sorted(self.path.glob(pattern))
-        except FileNotFoundError:  # the last who lived here has left while we looked
+        except FileNotFoundError:  # the last process has left while we looked
             return []
 
     def inbox(self, node: str, replica: int) -> Path:
-        """Path of the socket on which one process of `node` is told everything."""
+        """Path of the socket at which one process of `node` takes messages."""
         return self.path / f"{node}.{replica}.sock"
 
     def doorbell(self, node: str, replica: int) -> Path:
-        """Path of the pipe on which one process of `node` is woken."""
+        """Path of the doorbell of one process of `node`."""
         return self.path / f"{node}.{replica}.bell"
 
     def doorbell_of(self, process: str) -> Path:
-        """Path of the pipe on which a process is woken, by its name: `motion.1`."""
+        """Path of the doorbell of a process, by its name: `motion.1`."""
         return self.path / f"{process}.bell"
 
     def remove_if_empty(self) -> None:
-        """Take the folder away when nothing is left in it, and the one above it likewise."""
+        """Remove the folder when it is empty, and the one above it likewise."""
         with contextlib.suppress(OSError):
             self.path.rmdir()
             self.path.parent.rmdir()
 
     def try_lock(self) -> Segment | None:
-        """Take the pipeline's lock until it is closed: who supervises or sweeps has it; None: another has it.
+        """Take the pipeline's lock, to supervise or to sweep, until it is closed; None: another process has it.
 
-        Its first word is the holder's process number. The file is never replaced, so all who ask ask for the same one.
+        Its first word is the holder's process number. The file is never replaced, so all processes lock the same one.
 
         Raises:
-            RefusedError: the folder cannot be made, or there is no room for a page in it.
+            RefusedError: the folder cannot be made, or has no room for the lock's file.
         """
         while True:
             self.make()
             try:
                 fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             except FileNotFoundError:
-                continue  # a sweep took the folder away just now
+                continue  # a sweep has just removed the folder
             try:
                 os.posix_fallocate(fd, 0, PAGE_BYTES)
             except OSError as fault:
@@ -153,7 +153,7 @@ class RunFolder:
             if not segment.is_unlinked:
                 segment.words[0] = os.getpid()
                 return segment
-            segment.close()  # a sweep took the name away between our opening and our locking
+            segment.close()  # a sweep removed the name between our opening and our locking
 
     @property
     def lock(self) -> Path:
@@ -161,7 +161,7 @@ class RunFolder:
         return self.path / "supervisor.lock"
 
     def lock_holder(self) -> int | None:
-        """Return the process number of who has the pipeline's lock; None: nobody has."""
+        """Return the number of the process that has the pipeline's lock; None: none has."""
         segment = open_segment(self.lock)
         if segment is None:
             return None
@@ -183,11 +183,11 @@ class RunFolder:
     def sweep_if_abandoned(self) -> list[str]:
         """Remove everything unless a live process has something locked here. Returns the names removed.
 
-        Who has the lock may be leaving too, and may have seen us alive a moment ago: so it is waited for, for a while.
+        The holder of the lock may be leaving too, and may have seen us alive a moment ago, so we wait for it a while.
         """
         deadline_ns = time.monotonic_ns() + LEAVING_NS
         while self.path.is_dir():
-            lock = self.try_lock()  # held meanwhile, so that nobody begins to live here in the middle of it
+            lock = self.try_lock()  # held meanwhile, so that no process begins here in the middle of it
             if lock is not None:
                 removed = [] if self.live_processes() else self.sweep()
                 lock.close()
@@ -198,9 +198,9 @@ class RunFolder:
         return []
 
     def sweep(self, keep: Collection[str] = ()) -> list[str]:
-        """Remove every file but those of live processes, then the folder if it is empty; only for who has the lock.
+        """Remove every file but those of live processes, then the folder if it is empty; only for the lock's holder.
 
-        A dead process's page is locked while its files go, so that a successor that begins meanwhile waits for us.
+        A dead process's status block is locked while its files go, so that a successor that begins waits for us.
 
         Args:
             keep: names that stay.
@@ -216,7 +216,7 @@ class RunFolder:
         for owner, paths in owned.items():
             status_block = open_segment(self.path / f"{owner}.status", is_writable=True) if owner else None
             if status_block is None or status_block.try_lock():
-                for path in sorted(paths, key=lambda path: path.suffix == ".status"):  # the page last
+                for path in sorted(paths, key=lambda path: path.suffix == ".status"):  # the status block last
                     path.unlink(missing_ok=True)
                     removed.append(path.name)
             if status_block is not None:
@@ -226,7 +226,7 @@ class RunFolder:
 
 
 def owner_of(name: str) -> str:
-    """Return which process writes a file of a run folder, as node and replica, from the file's name; empty: none."""
+    """Return the process that writes a file of a run folder, as node and replica, from its name; empty: none."""
     if name.startswith("."):  # half made: its name to be, and the number of the process that makes it
         name = name[1:].rpartition(".")[0]
     left, _, kind = name.rpartition(".")

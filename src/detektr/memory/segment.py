@@ -28,10 +28,10 @@ _LOCK = struct.Struct("@hhqqi4x")  # struct flock: kind, whence, start, length, 
 
 
 def fence() -> None:
-    """Let what was stored before be seen by others before what is read after.
+    """Make earlier stores visible to other processes before any later load.
 
-    Each of two who say "I have something for you" and "I go to sleep" looks at the other's word after it has written
-    its own; without this both could miss the other's. Taking a lock is the one full fence that Python offers.
+    One process writes "I have something for you", another "I go to sleep"; each then reads the other's word.
+    Without this fence both could miss it. Taking a lock is the one full fence that Python offers.
     """
     _FENCE.acquire()
     _FENCE.release()
@@ -80,7 +80,7 @@ class Segment:
         return kind != fcntl.F_UNLCK
 
     def close_descriptor(self) -> None:
-        """Let go of the file but not of the mapping: for a forked child, so that it does not hold the lock."""
+        """Close the file but not the mapping: for a forked child, so that it does not hold the lock."""
         for fd in (self._fd, self._lock_fd):
             if fd >= 0:
                 os.close(fd)
@@ -101,7 +101,7 @@ def create_segment(path: Path, nbytes: int, fill: Callable[[Segment], None], *, 
     The memory is allocated, not only promised: touching it later cannot end in a SIGBUS.
 
     Args:
-        path: the name; whatever had it before is replaced (readers keep what they have mapped).
+        path: the name; a file that had it is replaced (readers keep their mapping).
         nbytes: size in bytes.
         fill: writes the header.
         may_replace: False: the name must be free.
@@ -192,7 +192,7 @@ def memory_limit_bytes() -> int | None:
 
 
 def scarcity(path: Path, needed: int, fault: OSError) -> NoRoomError:
-    """Say what was in the way as a file was reserved or mapped: a limit of this process, or the memory itself."""
+    """Return why a file could not be reserved or mapped: a limit of this process, or the memory itself."""
     for number, kind, what, option in _LIMITS:
         limit, _ = resource.getrlimit(kind)
         if fault.errno == number and limit != resource.RLIM_INFINITY:

@@ -1,4 +1,4 @@
-"""A node's page: a small mapped file in which one process writes down how it is; locked for as long as it lives."""
+"""The status block: a small mapped file with the state and progress of one process, locked as long as it lives."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ STATES = (
     *("starting", "waiting", "connecting", "running", "stalled", "draining", "ended", "failed"),
     *("unauthorized", "forbidden", "not_found", "tls_failed"),
 )
-SWEEP_NS = 500_000_000  # a sweep holds a dead process's page for a moment; so long is waited for it
+SWEEP_NS = 500_000_000  # so long we wait for a sweep, which locks a dead process's status block for a moment
 POLL_MS = 5
 AGE_BUCKETS_NS = tuple(round(100_000 * 2 ** (step / 2)) for step in range(40))  # 0.1 ms to 74 s, by half octaves
 
 
 @dataclass(frozen=True)
 class NodeSnapshot:
-    """One process of a node as its page says; counters go on over restarts of the process."""
+    """One process of a node as its status block says; counters go on over restarts."""
 
     node: str
     replica: int
@@ -40,15 +40,15 @@ class NodeSnapshot:
     since_utc_ns: int = 0
     """Since when it is in this state."""
     mode: str = ""
-    """On a capture: how its source is read."""
+    """Of a capture: the mode in which its source is read."""
     frames: int = 0
-    """Frames captured, passed on or processed; on a sink: events written."""
+    """Frames captured, passed on or processed; of a sink: events written."""
     failures: int = 0
     """Frames on which the processor raised."""
     refused: int = 0
     """Results thrown away because the lease was over or the slot overwritten."""
     wire_errors: int = 0
-    """Messages that were not ours."""
+    """Messages that were refused, as they were not detektr's."""
     reconnects: int = 0
     thinned: int = 0
     """Pictures left out by `fps`."""
@@ -57,7 +57,7 @@ class NodeSnapshot:
     stale: int = 0
     """Pictures left out because they were an old backlog."""
     trail_lost: int = 0
-    """Audit records lost because their way was full."""
+    """Audit records that were lost because a queue was full."""
     last_frame_utc_ns: int = 0
     working_since_ns: int = 0
     """Monotonic time since which the current frame is worked on; 0: none is."""
@@ -72,10 +72,10 @@ class NodeSnapshot:
 
 
 class StatusBlock:
-    """The page of this process, which is its only writer. Holding its lock is what being alive means."""
+    """The status block of this process, its only writer. A process is alive as long as it holds the lock."""
 
     def __init__(self, path: Path, kind: str) -> None:
-        """Open the page that a predecessor left, or make one, and lock it.
+        """Open a predecessor's status block, or make one, and lock it.
 
         Raises:
             RefusedError: a process of this name is running.
@@ -86,7 +86,7 @@ class StatusBlock:
         while segment is None:
             try:
                 segment = create_segment(path, nbytes, _fill, may_replace=False)
-            except FileExistsError:  # another began at the same moment: its lock tells whose the name is
+            except FileExistsError:  # another began at the same moment; the lock decides whose name it is
                 segment = open_segment(path, is_writable=True)
         self.segment = segment
         if not segment.try_lock():
@@ -103,18 +103,10 @@ class StatusBlock:
         self.words[layout.STATUS_WORD_MODE_LENGTH] = 0
         let_go_in_child(segment.close_descriptor)
 
-    def __getitem__(self, word: int) -> int:
-        """Read one word."""
-        return self.words[word]
-
-    def __setitem__(self, word: int, value: int) -> None:
-        """Write one word."""
-        self.words[word] = value
-
-    # -- inputs: the leases that were begun and finished last, for the producer to read should this process die -------
+    # -- inputs: the leases that were begun and finished last; the producer reads them -----------------------------
 
     def begin_session(self, entry: int, session: int) -> None:
-        """Say that an input begins another session, in which nothing was begun yet."""
+        """Say that an input begins another session, without any work begun."""
         at = layout.STATUS_WORD_INPUTS + entry * layout.STATUS_INPUT_WORDS
         self.words[at + layout.STATUS_INPUT_SESSION] = 0
         self.words[at + layout.STATUS_INPUT_WORKING] = 0
@@ -162,12 +154,12 @@ class StatusBlock:
         self.words[layout.STATUS_WORD_REFUSED] += 1
 
     def count_wire_error(self) -> int:
-        """Count a message that was not ours; returns how many there were."""
+        """Count a message that was refused; returns how many there were."""
         self.words[layout.STATUS_WORD_WIRE_ERRORS] += 1
         return self.words[layout.STATUS_WORD_WIRE_ERRORS]
 
     def count_trail_lost(self) -> None:
-        """Count an audit record that was lost on its way."""
+        """Count an audit record that was lost."""
         self.words[layout.STATUS_WORD_TRAIL_LOST] += 1
 
     def count_reconnect(self) -> None:
@@ -187,7 +179,7 @@ class StatusBlock:
         self.words[layout.STATUS_WORD_CORRUPT] = corrupt
         self.words[layout.STATUS_WORD_STALE] = stale
 
-    # -- a capture's: what its successor continues --------------------------------------------------------------------
+    # -- of a capture: the values that its successor continues -------------------------------------------------------
 
     def take_run(self) -> int:
         """Return the number of this node's run, drawn by the first process of it."""
@@ -201,7 +193,7 @@ class StatusBlock:
         return self.words[layout.STATUS_WORD_EPOCH]
 
     def begin_epoch(self) -> None:
-        """Say that nothing more comes into the ring of this epoch."""
+        """Say that the ring of this epoch gets no more frames."""
         self.words[layout.STATUS_WORD_EPOCH] += 1
 
     @property
@@ -225,14 +217,14 @@ class StatusBlock:
         return self.next_sequence - self.words[layout.STATUS_WORD_ROUND_SEQUENCE]
 
     def set_rings(self, slots: int, free: int, nbytes: int) -> None:
-        """Say what the rings hold."""
+        """Record how full the rings are."""
         self.words[layout.STATUS_WORD_SLOTS_TOTAL], self.words[layout.STATUS_WORD_SLOTS_FREE] = slots, free
         self.words[layout.STATUS_WORD_RING_BYTES] = nbytes
 
-    # -- how it is ----------------------------------------------------------------------------------------------------
+    # -- state ----------------------------------------------------------------------------------------------------
 
     def set_state(self, state: str, why: str = "") -> None:
-        """Say how the node is, and why where the state does not say all."""
+        """Record the node's state, and the reason if the state alone does not explain it."""
         blob = why.encode(errors="replace")[: layout.STATUS_WHY_BYTES_MAX]
         begin = layout.STATUS_WORD_WHY * layout.WORD_BYTES
         self.words[layout.STATUS_WORD_WHY_LENGTH] = 0
@@ -242,8 +234,12 @@ class StatusBlock:
         self.words[layout.STATUS_WORD_STATE] = STATES.index(state)
         self.words[layout.STATUS_WORD_WHY_LENGTH] = len(blob)
 
+    def set_stacks_fd(self, fd: int) -> None:
+        """Say which of this process's files its stacks go to when it is asked for them."""
+        self.words[layout.STATUS_WORD_STACKS_FD] = fd
+
     def set_mode(self, mode: str) -> None:
-        """Say how the source is read."""
+        """Record the mode in which the source is read."""
         blob = mode.encode(errors="replace")[: layout.STATUS_MODE_BYTES_MAX]
         begin = layout.STATUS_WORD_MODE * layout.WORD_BYTES
         self.words[layout.STATUS_WORD_MODE_LENGTH] = 0
@@ -259,7 +255,7 @@ class StatusBlock:
         words[layout.STATUS_WORD_LAST_FRAME_UTC_NS] = utc_ns
 
     def close(self, *, unlink: bool) -> None:
-        """Let go of the lock; with `unlink` the page goes too."""
+        """Release the lock; with `unlink`, remove the status block too."""
         if unlink:
             self.path.unlink(missing_ok=True)
         self.words = self.words[:0]
@@ -269,16 +265,16 @@ class StatusBlock:
 def acquire_status_block(
     folder: RunFolder, node: str, replica: int, kind: str, *, wait_ns: int = SWEEP_NS
 ) -> StatusBlock:
-    """Make the folder and lock a process's page in it.
+    """Make the folder and lock a process's status block in it.
 
-    Others may leave or sweep at the same moment and take the page or the folder away: then it is made again.
+    If others that leave or sweep at the same moment remove the file or the folder, it is made again.
 
     Args:
         folder: the pipeline's.
         node: name of the node.
         replica: number of the process.
         kind: one of `KINDS`.
-        wait_ns: how long a page that is locked is waited for.
+        wait_ns: how long to wait for a status block that is locked.
     Raises:
         RefusedError: a process of this name is running, or the folder cannot be made.
     """
@@ -300,21 +296,21 @@ def acquire_status_block(
 
 
 class StatusBlockReader:
-    """Anybody's read-only look at a node's page."""
+    """A read-only view of a status block for any process."""
 
     def __init__(self, segment: Segment, node: str, replica: int) -> None:
-        """Read the mapped page of one process of `node`."""
+        """Read the mapped status block of one process of `node`."""
         self.node, self.replica = node, replica
         self.segment = segment
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process that wrote the page lives, by the kernel's word."""
+        """Whether the process that writes it is alive: the kernel knows by the lock."""
         return self.segment.is_locked_elsewhere()
 
     @property
     def pid(self) -> int:
-        """Process that took the page last."""
+        """Number of the process that took it last."""
         return self.segment.words[layout.STATUS_WORD_PID]
 
     @property
@@ -324,7 +320,7 @@ class StatusBlockReader:
         return words[layout.STATUS_WORD_RUN], words[layout.STATUS_WORD_NEXT_SEQUENCE]
 
     def progress(self, session: int) -> tuple[int, int] | None:
-        """Return the numbers of the leases that `session` began last and finished last; None: it is not here."""
+        """Return the delivery tags that `session` began last and finished last; None: it is not here."""
         words = self.segment.words
         for entry in range(layout.STATUS_INPUTS_MAX):
             at = layout.STATUS_WORD_INPUTS + entry * layout.STATUS_INPUT_WORDS
@@ -333,7 +329,7 @@ class StatusBlockReader:
         return None
 
     def snapshot(self) -> NodeSnapshot:
-        """Return what the page says now."""
+        """Return the present values."""
         words = self.segment.words
         is_alive = self.is_alive
         state = STATES[words[layout.STATUS_WORD_STATE]]
@@ -367,7 +363,7 @@ class StatusBlockReader:
         )
 
     def close(self) -> None:
-        """Unmap the page."""
+        """Unmap the status block."""
         self.segment.close()
 
     def _text(self, word: int, length_word: int, nbytes_max: int) -> str:
@@ -377,7 +373,7 @@ class StatusBlockReader:
 
 
 def open_status_block(path: Path, node: str, replica: int) -> StatusBlockReader | None:
-    """Map a page for reading; None when it is not there."""
+    """Map a status block for reading; None when it is not there."""
     segment = open_segment(path)
     return None if segment is None else StatusBlockReader(segment, node, replica)
 

@@ -1,4 +1,4 @@
-"""The status blocks of a producer's consumers, mapped for as long as they are theirs."""
+"""The status blocks of a producer's consumers, mapped until another process takes the name."""
 
 from __future__ import annotations
 

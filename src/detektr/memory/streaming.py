@@ -1,8 +1,8 @@
 """Writing pictures into memory past the caches.
 
 An ordinary store first reads the line of memory that it is about to write over, and keeps it in the caches; a streaming
-store writes whole lines, and leaves the caches to others. `streaming.c` is this module where it was compiled for
-x86-64; elsewhere this file is. What that is good for was measured for decision 0020.
+store writes whole lines, and leaves the caches to others. Compiled for x86-64, this module is
+`streaming.c`; elsewhere it is this file. Decision 0020 has the measurements.
 """
 
 from __future__ import annotations

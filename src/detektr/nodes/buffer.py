@@ -1,4 +1,4 @@
-"""A buffer: holds announcements, never pixels; what its edges are done with it gives back upstream."""
+"""A buffer holds leases, never pixels; it releases them upstream when its own edges have settled their frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from detektr.options import BufferOptions
 
 
 class BufferNode(Node[BufferOptions]):
-    """Moves leases from its intakes to its edges. An intake's number is the lane of its frames."""
+    """Moves frames from its inputs to its edges. The number of a subscriber is the input index of its frames."""
 
     kind: ClassVar[str] = "buffer"
 
@@ -24,7 +24,7 @@ class BufferNode(Node[BufferOptions]):
         self._first_input = self._moved = 0
 
     def producer(self) -> Producer:
-        """Return what we are to those who read from us; an ephemeral consumer waits, and drops, as our edges do."""
+        """Return how ephemeral consumers may read us; their edges get the policy of ours."""
         options = self.spec.options
         return replace(
             super().producer(),
@@ -36,7 +36,7 @@ class BufferNode(Node[BufferOptions]):
         )
 
     def prepare(self) -> None:
-        """Make or adopt the edges; what their journals hold is still leased from upstream."""
+        """Make or adopt the edges; frames in their journals are still leased from upstream."""
         super().prepare()
         self.publisher.fanout.catch_up()
         for edge in self.publisher.fanout.edges.values():
@@ -46,9 +46,9 @@ class BufferNode(Node[BufferOptions]):
                 self.subscribers[input_index].held[cell.key, cell.sequence] = None
 
     def step(self, now_ns: int) -> bool:
-        """Offer what has arrived, inputs in turn, as far as the edges have room."""
+        """Offer the frames that have arrived, inputs in turn, as long as the edges have room."""
         if self.is_stopping and not self.is_final:
-            return False  # what is not taken yet goes back upstream when we leave
+            return False  # frames that are not taken yet go back upstream when we leave
         fanout, inputs = self.publisher.fanout, len(self.subscribers)
         moved = 0
         for turn in range(inputs):
@@ -58,9 +58,9 @@ class BufferNode(Node[BufferOptions]):
             while leases and fanout.has_room(input_index):
                 lease = leases.popleft()
                 name = lease.key, lease.sequence
-                if subscriber.give_back_too_old(lease, now_ns):
-                    continue
-                if name not in self._input_of:  # else: granted once more, and still held from before
+                if name not in self._input_of:  # else: leased once more, and still held from before
+                    if subscriber.give_back_too_old(lease, now_ns):
+                        continue
                     self._input_of[name] = input_index
                     fanout.fan_out(input_index, lease, now_ns)
                 moved += 1
@@ -69,7 +69,7 @@ class BufferNode(Node[BufferOptions]):
         return moved > 0
 
     def has_work(self) -> bool:
-        """Whether what has arrived has found room since it was looked for."""
+        """Whether frames have arrived that the edges now have room for."""
         if self.is_stopping and not self.is_final:
             return False
         fanout = self.publisher.fanout
@@ -81,7 +81,7 @@ class BufferNode(Node[BufferOptions]):
         )
 
     def settle(self, names: list[tuple[int, int]]) -> None:
-        """Count what was offered, and give frames back upstream."""
+        """Count the frames offered, and release settled ones upstream."""
         if self._moved:
             self.status_block.add_frames(self._moved)
             self._moved = 0
@@ -91,7 +91,7 @@ class BufferNode(Node[BufferOptions]):
                 self.subscribers[input_index].finish(name)
 
     def seen_streams(self) -> list[tuple[int, int]]:
-        """Per stream, the next sequence that some edge has not been offered."""
+        """Return per stream the first sequence that some edge was not offered."""
         return list(self.publisher.fanout.seen_all().items())
 
     def is_done(self) -> bool:

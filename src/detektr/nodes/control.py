@@ -1,4 +1,4 @@
-"""The line between a node and the supervisor that started it: orders one way, what happened the other way.
+"""The line between a node and the supervisor that started it: orders to the node, events to the supervisor.
 
 A SOCK_SEQPACKET pair: messages stay whole, sending never waits, and when the other end dies the kernel says so.
 """
@@ -47,7 +47,7 @@ class ControlLine:
         return self._take()
 
     def wait_farewell(self, code: int | None) -> None:
-        """Say that we end, and wait until that is heard: then `is_cut` tells whether our files are still wanted.
+        """Say that we end, and wait for the answer; then `is_cut` tells whether our files are still wanted.
 
         With a `code` our work is done, and that is what it comes to, whatever happens to this process on its way out.
         The lines of a supervisor that dies are cut one after the other, so one of its other nodes may have been told
@@ -78,7 +78,7 @@ class ControlLine:
         return True
 
     def try_tell_events(self, events: Sequence[Event]) -> int:
-        """Send what happened now, as much of it as fits into one message.
+        """Send events now, as many as fit into one message.
 
         Returns:
             How many events were sent, from the first on; 0: the line is full or cut.
@@ -98,7 +98,7 @@ class ControlLine:
         return len(records) if self.try_tell({"events": records}) else 0
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the line."""
         self._socket.close()
 
     def _take(self) -> dict[str, Any] | None:

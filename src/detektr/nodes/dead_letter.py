@@ -1,4 +1,4 @@
-"""Where frames and events go that were given up: with the reason, a frame's picture in a format that viewers open."""
+"""Saves dead letters: frames and events that were given up, with the reason; pictures in a format that viewers open."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def save_dead_letter(
     why: str,
     dead_letters_max: int = DEAD_LETTERS_KEPT_MAX,
 ) -> Path:
-    """Save a frame that was given up, readable by its owner alone, and let go of the oldest such letters.
+    """Save a frame that was given up, readable by its owner alone, and delete the oldest dead letters of frames.
 
     Planar yuv becomes .y4m, bgr and rgb .ppm, grey .pgm; other formats are saved as they lie (.raw) with the
-    command that shows them. A letter never replaces another one of the same frame.
+    command that shows them. A dead letter never replaces another one of the same frame.
 
     Args:
         folder: made (mode 0700) where it is missing.
@@ -52,7 +52,7 @@ def save_dead_letter(
         layout: how the picture lies in `slot_bytes`.
         slot_bytes: the slot, at least `layout.nbytes` long; a shorter one is saved as it is (.raw).
         why: the reason; of a long one the end is kept, where a traceback says what happened.
-        dead_letters_max: how many letters stay in the folder.
+        dead_letters_max: how many stay in the folder.
     Returns:
         Path of the JSON file; the key `picture` in it names the other file.
     Raises:
@@ -118,7 +118,7 @@ def save_frame(folder: RunFolder, payload: bytes, why: str) -> str:
 
 
 def save_event(pipeline: str, producer: str, event: Mapping[str, Any], why: str) -> str:
-    """Save an event that no sink could take, and let go of the oldest such letters.
+    """Save an event that no sink could take, and delete the oldest dead letters of events.
 
     Args:
         pipeline: whose it is.
@@ -154,11 +154,11 @@ def _write_new(path: Path, content: bytes) -> None:
 
 
 def _keep_newest(folder: Path, dead_letter: re.Pattern[str], dead_letters_max: int) -> None:
-    """Delete the oldest letters beyond the limit, with pictures whose letter was never written; nothing else.
+    """Delete the oldest dead letters beyond the limit, and pictures whose JSON file was never written; nothing else.
 
     Args:
-        folder: where the letters are.
-        letter: matches their files' names; its first group is what the files of one letter share.
+        folder: where the dead letters are.
+        letter: matches their files' names; its first group is the same for all files of one dead letter.
         dead_letters_max: how many stay.
     """
     ages: dict[str, int] = {}

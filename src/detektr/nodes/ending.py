@@ -1,8 +1,8 @@
 """The end of a process in which the user's code has run: as any program ends, and in a stated time.
 
 After its work a plain Python program joins its threads, runs what was registered with atexit, and flushes and closes
-its files. What users write relies on that. So such a process ends as the interpreter ends, and beside it a thread
-watches the time, and says what was not finished in it.
+its files. What users write relies on that. So such a process ends as the interpreter ends, while a thread watches
+the time and reports everything that was not finished in it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Ending:
         self._cut()
 
     def _hurry(self, fd: int, poll: select.poll) -> None:
-        """Somebody wants us to end, or our supervisor is gone, which is no reason to hurry."""
+        """Hurry on a signal, or on an order to end at once; a supervisor that is gone is no reason to."""
         if fd == self._signal_fd:
             with contextlib.suppress(BlockingIOError):
                 os.read(fd, 4096)

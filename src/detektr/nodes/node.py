@@ -1,4 +1,4 @@
-"""What every node process has in common: page, sockets, signals, the line to its supervisor, and the loop."""
+"""The loop of every node process, with its status block, sockets, signals and the line to its supervisor."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from detektr.process.user_boundary import leave_child
 from detektr.wire.link import Link
 from detektr.wire.message import Announce, Failure, Refusal, Release, Welcome
 
-TICK_NS = 1_000_000_000  # a look at everything that nobody rings for ...
+TICK_NS = 1_000_000_000  # the tick: a look at everything that nothing wakes us for ...
 UNSERVED_TICK_NS = 300_000_000  # ... while frames wait and nobody is there to take them ...
 ATTACH_TICK_NS = 50_000_000  # ... and while a producer is missing
 _TO_CONSUMER = (Welcome, Refusal, Announce)
@@ -45,7 +45,7 @@ class Node(ABC, Generic[Options]):
     kind: ClassVar[str]
 
     def __init__(self, spec: NodeSpec[Options], control: ControlLine | None = None) -> None:
-        """Take the node's name: lock its page and bind its socket.
+        """Take the node's name: lock its status block and bind its socket.
 
         Raises:
             RefusedError: a process of this name runs already, the folder cannot be used, or it has too many inputs.
@@ -69,10 +69,10 @@ class Node(ABC, Generic[Options]):
             EdgeSubscriber(upstream, entry, self.folder, self.link, self.status_block, seen=self.seen_streams)
             for entry, upstream in enumerate(spec.upstreams)
         ]
-        self._owner = os.getpid()  # all of this is its
+        self._owner = os.getpid()  # the process that all of this belongs to
         self._signals: NodeSignals | None = None
         self._leaving, self._has_left = threading.Lock(), False
-        self.lock = threading.Lock()  # whoever holds it owns the edges and the outboxes
+        self.lock = threading.Lock()  # its holder owns the edges and the outboxes
         self.is_asleep = self.is_over = False
         self.is_stopping = self.is_final = False
         self.stopped_by = 0  # the signal that began the stop
@@ -82,12 +82,12 @@ class Node(ABC, Generic[Options]):
         self._next_tick_ns = self._wake_at_ns = 0
         self._clock = SeenClock(time.monotonic_ns())
         self.worked_ns = 0
-        """How long the work of the last turn took, where it is the user's and may take its time."""
+        """Time that the user's code took in the last turn."""
 
-    # -- what kinds of nodes do -------------------------------------------------------------------------------------
+    # -- for the kinds of nodes -------------------------------------------------------------------------------------
 
     def producer(self) -> Producer:
-        """Return what we are to those who read from us; a consumer that is not in the file may read nothing."""
+        """Return how ephemeral consumers may read this node; unless a kind of node says otherwise, not at all."""
         return Producer(
             node=self.spec.node,
             replica=self.spec.replica,
@@ -98,25 +98,25 @@ class Node(ABC, Generic[Options]):
         )
 
     def prepare(self) -> None:
-        """Do what may be refused before anything flows: import, construct, open, reserve."""
+        """Do everything that can fail before frames flow: import, construct, open, reserve."""
         for consumer, options in self.spec.edges.items():
             self.publisher.add_edge(consumer, options)
         self.publisher.adopt_ephemeral_edges()
 
     @abstractmethod
     def step(self, now_ns: int) -> bool:
-        """Do some work: move what has come, or work on one frame; whether there was some."""
+        """Do some work: move frames on, or work on one frame; whether there was some."""
 
     def has_work(self) -> bool:
-        """Whether there is something to do that no message will announce."""
+        """Whether there is work that nothing will wake us for."""
         return False
 
     def is_blocked(self) -> bool:
-        """Whether we, or a producer before us, can do nothing before leases are completed."""
+        """Whether we, or a producer before us, can do nothing until leases are completed."""
         return any([subscriber.is_awaited for subscriber in self.subscribers])
 
     def is_ending(self) -> bool:
-        """Whether nothing more will come, so that we wait for what is here to be finished, and end then."""
+        """Whether no more frames will come, so that we end once those that are here are finished."""
         if self.is_stopping:
             return True
         for subscriber in self.subscribers:
@@ -125,7 +125,7 @@ class Node(ABC, Generic[Options]):
         return bool(self.subscribers)
 
     def tick_ns(self) -> int:
-        """Return when to look next at what nobody rings for."""
+        """Return the monotonic time of the next tick."""
         if not all(subscriber.is_attached for subscriber in self.subscribers):
             return ATTACH_TICK_NS
         return UNSERVED_TICK_NS if self.publisher.is_unserved else TICK_NS
@@ -135,7 +135,7 @@ class Node(ABC, Generic[Options]):
         """Whether everything is finished, so that the process may end."""
 
     def state(self) -> tuple[str, str]:
-        """How the node is, and why."""
+        """Return the node's state, and why."""
         missing = next(
             (
                 subscriber.why
@@ -150,9 +150,9 @@ class Node(ABC, Generic[Options]):
         """Begin to stop, within the drain's time unless told otherwise.
 
         Args:
-            is_final: the whole pipeline stops: what our inputs still have is worked off, and consumers are told that
-                nothing more will come. Else only this process stops, and its consumers wait for its successor.
-            within_ns: time until the rest is dropped as `stopped`.
+            is_final: the whole pipeline stops: frames that our inputs still hold are worked off, and consumers are told
+                that no more will come. Else only this process stops, and its consumers wait for its successor.
+            within_ns: time after which remaining frames are dropped as `stopped`.
         """
         now_ns = time.monotonic_ns()
         limit_ns = self.spec.options.drain_ns if within_ns is None else within_ns
@@ -162,7 +162,7 @@ class Node(ABC, Generic[Options]):
         self._next_tick_ns = 0
 
     def drop_rest(self, reason: str) -> int:
-        """Drop what is still here, at the end of a drain whose time is over; returns how many frames."""
+        """Drop all frames that are still here, as the drain timeout has expired; returns how many."""
         return self.publisher.drop_rest(reason)
 
     def try_end(self) -> bool:
@@ -172,16 +172,16 @@ class Node(ABC, Generic[Options]):
         return self.publisher.try_end()
 
     def seen_streams(self) -> list[tuple[int, int]]:
-        """For a durable consumer: per stream, the next sequence that it expects."""
+        """Return, for a durable consumer, the next sequence that it expects of each stream."""
         return []
 
     def settle(self, names: list[tuple[int, int]]) -> None:
-        """Take note of the step, and that no edge needs these frames any more; consumers have been told by then."""
+        """Note the step, and that no edge needs these frames any more; leases have been announced by then."""
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Work until everything is finished, or stopped and drained, or the drain's time is over."""
+        """Work until everything is finished, or stopped and drained, or the drain timeout expires."""
         self._signals = NodeSignals()
         wakeup = self._signals.fd
         self.publisher.call_back()
@@ -197,7 +197,7 @@ class Node(ABC, Generic[Options]):
                 self._next_tick_ns = 0
 
     def turn(self) -> bool:
-        """Do what there is to do; whether the loop may sleep now."""
+        """Do one turn of work; whether the loop may sleep now."""
         if os.getpid() != self._owner:  # forked where no call of ours was: in a signal handler, say
             leave_child()
         with self.lock:
@@ -222,14 +222,14 @@ class Node(ABC, Generic[Options]):
                 subscriber.flush()
             woken_without_work = is_rung and not has_news  # a peer has exited, or waits for us
             producer_changed = is_rung and is_outlived  # it was restarted, and its successor waits for us to attach
-            last_news_while_ending = is_ending and (is_rung or has_news)  # it may be what we wait for to end
+            last_news_while_ending = is_ending and (is_rung or has_news)  # perhaps our end depends on it
             is_due = woken_without_work or producer_changed or last_news_while_ending
             if is_due or now_ns >= self._next_tick_ns:
                 self._tick(now_ns)
                 self._next_tick_ns = now_ns + self.tick_ns()
                 self.is_over = self._has_ended(now_ns)
                 self._clock.expect(now_ns, now_ns)
-                return False  # what the tick has changed is for another turn
+                return False  # changes by the tick are for another turn
             self.is_asleep = True
             has_news = self._fall_asleep()
             self._wake_at_ns = min(self._next_tick_ns, self._due_ns())
@@ -239,15 +239,15 @@ class Node(ABC, Generic[Options]):
         return not has_news and not self.has_work()
 
     def _forgive(self, unseen_ns: int) -> None:
-        """Count time that we did not see for nobody's lease, nor, but for what the user's code took, for our drain."""
+        """Do not count time that we did not see: for no lease, and, except for the user's code, not for our drain."""
         self.publisher.forgive(unseen_ns)
         self.stop_deadline_ns += max(0, unseen_ns - self.worked_ns)
 
     def _fall_asleep(self) -> bool:
-        """Tell those before and after us that we sleep; whether there is news that they could not know to ring for."""
+        """Tell producers and consumers that we sleep; whether news came before they could see that."""
         has_news = False
         publisher = self.publisher
-        has_edges = bool(publisher.fanout.edges)  # of most processors nobody reads
+        has_edges = bool(publisher.fanout.edges)  # most processors have no edge of their own
         if has_edges:
             has_news = publisher.fall_asleep()
         for subscriber in self.subscribers:
@@ -256,11 +256,11 @@ class Node(ABC, Generic[Options]):
         return has_news or (has_edges and not publisher.is_blocked and self.is_blocked())
 
     def serve(self) -> None:
-        """Do the loop's work for the edges from another thread, which has news, if the loop sleeps; else it will."""
+        """Do the loop's work for the edges from another thread, if the loop sleeps; else the loop does it."""
         if not self.is_asleep:
             return
         with self.lock:
-            if self.is_ending():  # what is done here may be the last, and it is the loop that ends
+            if self.is_ending():  # this may have been the last work, and only the loop can end the process
                 self.link.wake()
                 return
             publisher = self.publisher
@@ -271,7 +271,7 @@ class Node(ABC, Generic[Options]):
                 self.link.wake()  # the loop sleeps until later
 
     def wake(self) -> None:
-        """Let the loop look at what has changed, from another thread."""
+        """Wake the loop from another thread, so that it looks for changes."""
         self.link.wake()
 
     def _serve(self, now_ns: int, *, is_ending: bool) -> bool:
@@ -291,13 +291,13 @@ class Node(ABC, Generic[Options]):
         self.leave()
 
     def close_user_code(self) -> None:
-        """Tell what is the user's that the work is over, and let go of it; it may take long."""
+        """Close the user's code, and let go of its objects; this may take long."""
 
     def died(self, why: str) -> None:
-        """Take note that an exception has ended the work: what was being worked on was attempted, and failed."""
+        """Note that an exception has ended the work: the attempt at the current frame has failed."""
 
     def leave(self, within_s: float = -1) -> bool:
-        """Leave, once, from whatever thread comes first; False: another is at it and has not done so within that."""
+        """Leave, once, from the thread that comes first; False: another thread has not finished that in this time."""
         if not self._leaving.acquire(timeout=within_s):
             return False
         try:
@@ -310,16 +310,16 @@ class Node(ABC, Generic[Options]):
 
     @property
     def signal_fd(self) -> int:
-        """Descriptor at which signals arrive that tell us to end; -1: they do not yet."""
+        """Descriptor at which ending signals arrive; -1: not yet."""
         return -1 if self._signals is None else self._signals.fd
 
     def _leave(self) -> None:
-        """Leave the edges and take away what is ours, unless a supervisor lives who wants to read it."""
+        """Leave the edges, and remove our files unless a living supervisor wants to read them."""
         is_own = self.control is None or self.control.is_cut
         for subscriber in self.subscribers:
             subscriber.close()
         self.publisher.close(unlink=is_own)
-        if is_own:  # by name too: a signal may have ended us before the outlet knew what had just been made
+        if is_own:  # by name too: a signal may end us before the publisher knows the journal just made
             for _, _, _, path in self.folder.journals(self.spec.node, self.spec.replica):
                 path.unlink(missing_ok=True)
         self.link.close()
@@ -327,7 +327,7 @@ class Node(ABC, Generic[Options]):
             self._outbox.send()
         self.status_block.close(unlink=is_own)
         if self.control is not None and self.control.is_cut:
-            self.folder.sweep_if_abandoned()  # what others left who went before us, and the supervisor did not take
+            self.folder.sweep_if_abandoned()  # files that earlier processes left and no supervisor removed
         elif is_own:
             self.folder.remove_if_empty()
 
@@ -342,7 +342,7 @@ class Node(ABC, Generic[Options]):
         return found
 
     def report(self, event: Event) -> None:
-        """Remember what happened until it can be told; when that takes too long the oldest is lost, and counted."""
+        """Keep an event until the supervisor can take it; when that takes too long, the oldest is lost, and counted."""
         if self._outbox is None or not self.spec.is_audited:
             return
         if not self._outbox.put(event):
@@ -355,15 +355,15 @@ class Node(ABC, Generic[Options]):
         return unpack_descriptor(payload).id
 
     def save_dead_letter(self, payload: bytes, why: str) -> str:
-        """Keep a dead-lettered frame's picture and the reason; returns where."""
+        """Save a dead-lettered frame's picture and the reason; returns where."""
         return save_frame(self.folder, payload, why)
 
     def _due_ns(self) -> int:
-        """Return the monotonic time at which a producer or a consumer is owed something."""
+        """Return the monotonic time at which a producer or a consumer must be told something."""
         return min([self.publisher.due_ns(), *[subscriber.due_ns() for subscriber in self.subscribers]])
 
     def _receive(self, now_ns: int) -> bool:
-        """Take what has arrived; whether leases, or completed ones, were among it."""
+        """Take messages; whether leases or completions were among them."""
         is_of_frames = False
         for message in self.link.receive():
             if isinstance(message, WireError):  # not raised: it would hold this frame, and the frame its bytes
@@ -427,7 +427,7 @@ class Node(ABC, Generic[Options]):
     def _hear(self, ready: list[int], wakeup: int) -> None:
         for fd in ready:
             if fd not in (wakeup, -1 if self.control is None else self.control.fileno()):
-                self.link.unwatch(fd)  # a consumer's process has ended: the tick will see whose
+                self.link.unwatch(fd)  # a consumer's process has ended; the tick finds out which
         if wakeup in ready:
             self._obey_signals()
         if self.control is not None and self.control.fileno() in ready:
@@ -445,7 +445,7 @@ class Node(ABC, Generic[Options]):
     def _obey_signals(self) -> None:
         assert self._signals is not None
         for number in self._signals.take():
-            # Who says it twice does not want to wait for the drain; but a terminal that closes says it for each shell.
+            # A second signal ends the drain. But a terminal that closes sends SIGHUP once for each shell.
             is_impatient = self.stopped_by and number != signal.SIGHUP
             self.stop(is_final=False, within_ns=0 if is_impatient else None)
             self.stopped_by = self.stopped_by or number

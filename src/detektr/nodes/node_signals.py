@@ -1,4 +1,4 @@
-"""The signals that tell a node to end: they wake its loop, and a child that user code forks gets its own back."""
+"""The signals that tell a node to end: they wake its loop. A child that user code forks gets the default handlers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class NodeSignals:
             return []
 
     def _leave_to_parent(self) -> None:
-        """In a child: what is sent to it is meant for it, as `multiprocessing` does, and must not stop the node."""
+        """In a child: signals sent to it (`multiprocessing` does so) are meant for it, and must not stop the node."""
         signal.set_wakeup_fd(-1)
         for number in self._numbers:
             if signal.getsignal(number) is _arrive:
@@ -45,4 +45,4 @@ class NodeSignals:
 
 
 def _arrive(number: int, frame: FrameType | None) -> None:
-    """Do nothing, anywhere in the loop: its number is in the pipe by now."""
+    """Do nothing, wherever the loop is: the signal's number is in the pipe by now."""

@@ -16,7 +16,7 @@ from detektr.registry.node_kinds import options_from
 from detektr.source_uri import source_kind
 
 Options = TypeVar("Options", bound=NodeOptions, default=NodeOptions, covariant=True)
-"""What one kind of node can be told; `NodeSpec` alone is of any kind."""
+"""The options of one kind of node; a bare `NodeSpec` may be of any kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class NodeSpec(Generic[Options]):
     secrets: tuple[str, ...] = ()
     """Values that no output may show."""
     is_audited: bool = False
-    """Whether somebody wants to hear what becomes of single frames."""
+    """Whether outcomes of single frames are wanted (for an audit trail)."""
 
     @property
     def has_user_code(self) -> bool:

@@ -1,4 +1,4 @@
-"""Who holds up a run: the last consumer down a chain of full edges, whose own edges have room. Pure."""
+"""Finds the node that holds up a run: the last consumer in a chain of full edges, whose own edges have room. Pure."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from detektr.ledger import EdgeLedger, merge
 
-HELD_NS = 2_000_000_000  # full for so long: it is not a burst
+HELD_NS = 2_000_000_000  # an edge that is full for so long has no mere burst
 
 
 def held_up(ledgers: Iterable[EdgeLedger], now_ns: int) -> dict[str, str]:
-    """Return which nodes wait for room, and for whom each of them waits in the end.
+    """Return the nodes that wait for room, each with the node that it waits for in the end.
 
     Args:
         ledgers: of all edges.
@@ -43,7 +43,7 @@ class HeldUp:
         self._held: dict[str, dict[str, None]] = {}
 
     def look(self, ledgers: Iterable[EdgeLedger], now_ns: int) -> None:
-        """Take another look; a culprit of this one was one since the last."""
+        """Take another look; a culprit now counts as one since the last look."""
         culprits = held_up(ledgers, now_ns)
         for culprit in dict.fromkeys(culprits.values()):
             self._spans_ns[culprit] = self._spans_ns.get(culprit, 0) + now_ns - (self._looked_ns or now_ns)
@@ -52,7 +52,7 @@ class HeldUp:
         self._looked_ns = now_ns
 
     def words(self, ledgers: Iterable[EdgeLedger]) -> list[str]:
-        """Say who held up whom, where frames were lost before it.
+        """Return who held up whom, for nodes before which frames were lost.
 
         Args:
             ledgers: of all edges, at the end.

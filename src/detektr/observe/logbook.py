@@ -1,4 +1,4 @@
-"""What the processes of a pipeline write: kept in files that rotate, the last lines in memory, and read back."""
+"""The output of a pipeline's processes: kept in files that rotate, with the last lines in memory, and read back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from detektr.redaction import disarm, mask
 FILE_BYTES_MAX = 5 << 20  # then the file becomes NAME.log.1, in the place of an older one
 LAST_LINES = 50
 LINE_BYTES_MAX = 16384
-WAITING_BYTES_MAX = 4 << 20  # for a disk that is slow; what goes beyond is lost, and said
+WAITING_BYTES_MAX = 4 << 20  # for a slow disk; output beyond it is lost, and that is said
 FOLLOW_S = 0.3
 _OURS = re.compile(r"^(\d\d:\d\d:\d\d\.\d{3}) [A-Z]+ ")
 
@@ -32,14 +32,14 @@ def log_folder(pipeline: str) -> Path:
 
 
 class Logbook:
-    """Takes what children write, as it comes. A thread of its own writes the files, so that no disk holds us up."""
+    """Takes the output of children as it comes. A thread of its own writes the files, so that no disk holds us up."""
 
     def __init__(self, folder: Path, show: Callable[[str], None]) -> None:
         """Open the book.
 
         Args:
             folder: where `NAME.log` and `NAME.log.1` go; made if missing.
-            show: takes every line, prefixed with who wrote it; must not wait.
+            show: takes every line, prefixed with its process; must not wait.
         """
         self._folder, self._show = folder, show
         self._rests: dict[str, bytes] = {}
@@ -47,13 +47,13 @@ class Logbook:
         self._waiting: deque[tuple[str, str]] = deque()
         self._waiting_bytes = 0
         self._lost = 0
-        self._change = threading.Condition()  # guards what waits; never held during output
+        self._change = threading.Condition()  # guards the lines that wait; never held during output
         self._is_closing = False
         self._writer = threading.Thread(target=self._write, name="logbook", daemon=True)
         self._writer.start()
 
     def take(self, name: str, chunk: bytes) -> None:
-        """Take what process `name` wrote: whole lines go on, the rest waits for its end."""
+        """Take output of process `name`: whole lines go on, the beginning of a line waits for its end."""
         *lines, rest = (self._rests.get(name, b"") + chunk).split(b"\n")
         while len(rest) > LINE_BYTES_MAX:
             lines.append(rest[:LINE_BYTES_MAX])
@@ -63,7 +63,7 @@ class Logbook:
             self._line(name, line)
 
     def end(self, name: str) -> None:
-        """Take note that process `name` has ended: a line without an end is a line."""
+        """Note that process `name` has ended: an unfinished line is a line."""
         rest = self._rests.pop(name, b"")
         if rest:
             self._line(name, rest)
@@ -77,7 +77,7 @@ class Logbook:
         return self._folder / f"{name}.log"
 
     def close(self, timeout_s: float) -> None:
-        """Write down what waits, for at most this time."""
+        """Write the lines that wait, for at most this time."""
         with self._change:
             self._is_closing = True
             self._change.notify()
@@ -175,7 +175,7 @@ def _lines(folder: Path, node: str | None, *, follow: bool) -> Iterator[str]:
 
 
 def _merged(tails: Iterable[_Tail]) -> Iterator[str]:
-    """Yield what is new in several logs in order of time; the lines of one log stay in their own order."""
+    """Yield new lines of several logs in order of time; the lines of one log stay in their own order."""
     return (line for _, line in heapq.merge(*map(_timed, tails), key=lambda timed: timed[0]))
 
 

@@ -1,15 +1,15 @@
-"""How a node is: the supervisor's word and the status blocks of its processes, put together. Pure."""
+"""The state of a node, from the supervisor's view and the status blocks of its processes. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-# A node is as its worst process is. `hanging` is the supervisor's word: a frame takes a process longer than it may.
+# A node has the state of its worst process. `hanging` is said by the supervisor: a frame takes too long.
 BEST_TO_WORST = (
     *("ended", "running", "draining", "waiting", "connecting", "not_found", "forbidden", "unauthorized", "tls_failed"),
     *("stalled", "hanging", "starting", "restarting", "stopped", "failed"),
 )
-SUPERVISED = ("starting", "restarting", "ended", "failed")  # states in which a page has nothing to add
+SUPERVISED = ("starting", "restarting", "ended", "failed")  # states to which a status block adds nothing
 
 
 def worst(states: Iterable[str]) -> str:
@@ -21,9 +21,9 @@ def node_state(supervised: str, block_states: Iterable[str], *, is_stalled: bool
     """Return a node's state.
 
     Args:
-        supervised: the supervisor's word.
-        block_states: what the pages of its living processes say.
-        is_stalled: whether one of its edges has frames and nobody to take them.
+        supervised: the state that the supervisor says.
+        block_states: the states in the status blocks of its living processes.
+        is_stalled: whether one of its edges holds frames and has no consumer to take them.
     """
     states = [] if supervised in SUPERVISED else [state for state in block_states if state != "stopped"]
     state = worst([supervised, *states])

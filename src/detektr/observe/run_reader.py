@@ -1,4 +1,4 @@
-"""One look at a run: the ledgers of all its edges and the pages of all its processes, from shared memory."""
+"""Reads a run from shared memory: the ledgers of all edges and the status blocks of all processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from detektr.memory.status_block import NodeSnapshot, StatusBlockReader, open_st
 
 
 class RunReader:
-    """Keeps what it has mapped; whoever looks from another thread needs a reader of its own."""
+    """Keeps its files mapped; each thread that looks needs a reader of its own."""
 
     def __init__(self, folder: RunFolder) -> None:
         """Read the run in `folder`; it need not be there yet."""
@@ -20,14 +20,14 @@ class RunReader:
         self._status_blocks: dict[str, StatusBlockReader] = {}
 
     def read(self) -> tuple[list[EdgeLedger], list[NodeSnapshot]]:
-        """Return the ledger of each part of each edge, and what each page says."""
+        """Return the ledger of each part of each edge, and each status block."""
         journals, status_blocks = self._look()
         return [journal.ledger() for journal in journals.values()], [
             status_block.snapshot() for status_block in status_blocks.values()
         ]
 
     def is_ended(self, names: Iterable[str]) -> bool:
-        """Say whether all these journals are there and have ended: all was delivered, and nothing more comes.
+        """Return whether all these journals exist and have ended: all was delivered, and no more frames will come.
 
         Args:
             names: file names of journals.

@@ -1,4 +1,4 @@
-"""The run state: what a supervisor writes down of its run for everybody else, as a file of JSON in the run folder."""
+"""The run state: a JSON file in the run folder in which the supervisor says what runs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def write_json(path: Path, values: Mapping[str, Any], mode: int = 0o666) -> None
 
     Args:
         path: the file.
-        values: what goes into it.
+        values: its content.
         mode: who may read it, less the process's umask.
     Raises:
-        OSError: it cannot be written; what was there before stays.
+        OSError: it cannot be written; the old file stays.
     """
     text = json.dumps(values, indent=1) + "\n"
     if path.exists() and not path.is_file():  # a device or a pipe: nothing takes its place
@@ -40,7 +40,7 @@ def write_json(path: Path, values: Mapping[str, Any], mode: int = 0o666) -> None
 
 
 def write_run_state(folder: RunFolder, values: Mapping[str, Any]) -> None:
-    """Write down what the supervisor knows, for this user only.
+    """Write the run state, readable for this user only.
 
     Raises:
         OSError: shared memory is full.
@@ -49,7 +49,7 @@ def write_run_state(folder: RunFolder, values: Mapping[str, Any]) -> None:
 
 
 def read_run_state(folder: RunFolder) -> dict[str, Any]:
-    """Return what the supervisor wrote down; empty where there is none, or where it is dead."""
+    """Return the run state; empty: there is no supervisor, or it is dead."""
     with contextlib.suppress(OSError, ValueError):
         run_state: dict[str, Any] = json.loads((folder.path / _FILE).read_text())
         if folder.lock_holder() == run_state["pid"]:

@@ -1,4 +1,4 @@
-"""What people see of a run: log lines, and on a terminal a live table below them, from a thread that may be blocked."""
+"""Shows a run to people: log lines and, on a terminal, a live table below them, by a thread that may be blocked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from detektr.observe.table import Row, draw
 
-LINES_WAITING_MAX = 10_000  # for a terminal that is slow, or held with Ctrl-S; what goes beyond is not shown
+LINES_WAITING_MAX = 10_000  # for a terminal that is slow, or held with Ctrl-S; lines beyond it are not shown
 
 
 class Screen:
@@ -49,7 +49,7 @@ class Screen:
             self._change.notify()
 
     def write(self, text: str) -> None:
-        """Show what a logging handler writes."""
+        """Show a logging handler's output."""
         if text.strip():
             self.line(text.rstrip("\n"))
 
@@ -57,7 +57,7 @@ class Screen:
         """Do nothing: lines go out as soon as they can."""
 
     def close(self, timeout_s: float) -> None:
-        """Show what waits, for at most this time, and leave the last table standing."""
+        """Show the lines that wait, for at most this time, and leave the last table standing."""
         with self._change:
             self._is_closing = True
             self._change.notify()
@@ -103,7 +103,7 @@ def _open_live() -> Any:
 class _Unbuffered:
     """A text file straight to a descriptor: no lock of Python's that a blocked thread could hold at the end.
 
-    What cannot be written, as the terminal is gone or the disk full, is lost, and nothing else: the logs are in files.
+    If the terminal is gone or the disk full, only this output is lost: the logs are in files.
     """
 
     encoding = "utf-8"

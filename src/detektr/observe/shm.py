@@ -1,4 +1,4 @@
-"""What lies in shared memory, whose it is, and how to take away what nobody owns."""
+"""The files in shared memory, their owners, and the removal of files that no living process owns."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class ShmFile:
     kind: str
     nbytes: int
     owner: str
-    """The process whose it is, as node and replica; empty: the pipeline's."""
+    """The process that owns it, as node and replica; empty: it is the pipeline's."""
     pid: int | None
-    """Its number; None: it does not live."""
+    """Number of that process; None: it is dead."""
 
 
 def list_shm() -> list[ShmFile]:
@@ -40,10 +40,10 @@ def list_shm() -> list[ShmFile]:
 
 
 def clean_shm() -> tuple[list[tuple[str, str, int]], list[str]]:
-    """Remove what no live process owns.
+    """Remove the files that no live process owns.
 
     Returns:
-        What was removed (pipeline, name, bytes); and why other pipelines were left alone.
+        The removed files (pipeline, name, bytes), and the reasons for leaving other pipelines alone.
     """
     removed, kept = [], []
     for folder in _folders():
@@ -80,7 +80,7 @@ def shm_table(files: list[ShmFile]) -> str:
 
 
 def cleaned_words(removed: list[tuple[str, str, int]], kept: list[str]) -> str:
-    """Say what was removed and what was left alone, one a line."""
+    """Return removed files and pipelines left alone, one a line."""
     lines = [f"removed {pipeline}/{name}, {nbytes / _MIB:.2f} MiB" for pipeline, name, nbytes in removed]
     lines += [f"left alone {one}" for one in kept]
     return "\n".join(lines) or "nothing to remove"
@@ -102,7 +102,7 @@ def _files(folder: RunFolder) -> list[ShmFile]:
             with contextlib.suppress(FileNotFoundError):  # it went while we looked
                 status = path.stat()
                 owner = owner_of(path.name)
-                # What a dead child leaves is its supervisor's: the successor takes it over.
+                # A dead child's files belong to its supervisor: the successor adopts them.
                 pid = live.get(owner, holder)
                 kind = _KINDS.get(path.suffix, "record")
                 found.append(ShmFile(folder.pipeline, path.name, kind, status.st_blocks * 512, owner, pid))

@@ -1,4 +1,4 @@
-"""Where the code of a node's process is: its stacks, asked for from outside, and the line of it that matters."""
+"""Asks a node's process for its stacks from outside, and finds the line that matters in them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from detektr.nodes.stack_dump import FILE_NAME, STACK_SIGNAL
 from detektr.observe.status import find_running
 
 ANSWER_NS = 300_000_000  # a process answers within milliseconds, unless it is stopped or a device holds it
-QUIET_NS = 40_000_000  # without another line, and the answer is whole
+QUIET_NS = 40_000_000  # after so long without another line, the answer is complete
 _POLL_MS = 2
 _DEAF = {"T": "it is stopped (SIGSTOP)", "t": "a debugger holds it", "D": "it waits for a device"}
 _STACK_BYTES_MAX = 1 << 20
@@ -36,14 +36,14 @@ _NOT_THE_USERS = tuple(
 
 @dataclass(frozen=True)
 class Stacks:
-    """What one process said."""
+    """The answer of one process."""
 
     name: str
     pid: int
     text: str
-    """All threads, each with its latest call first; empty where it did not answer."""
+    """All threads, each with its latest call first; empty: no answer."""
     state: str
-    """Why it did not answer; empty where it did."""
+    """Why it did not answer; empty: it did."""
 
     @property
     def place(self) -> str:
@@ -63,12 +63,12 @@ class Stacks:
 
 
 def find_place(text: str) -> str:
-    """Return where the user's own code is: in the main thread or, where that runs none of it, in another one.
+    """Return where the user's own code is: in the main thread or, if that runs none of it, in another one.
 
-    Where nobody runs any, it is where the main thread is; empty: that is nowhere.
+    If no thread runs any, return where the main thread is; empty: it is nowhere.
 
     Args:
-        text: what `faulthandler` wrote: threads, the main one last, with their latest calls first.
+        text: output of `faulthandler`: threads, the main one last, with their latest calls first.
     """
     threads = [_FRAME.findall(thread) for thread in reversed(re.split(r"\n\n", text.strip()))]
     for calls in threads:

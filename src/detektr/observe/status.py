@@ -1,4 +1,4 @@
-"""What others may know of a run: the supervisor's roster, what the pages and journals say, and how to end it."""
+"""The status of a run, from the run state, the status blocks and the journals."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _COUNTS = ("frames", "failures", "refused", "wire_errors", "reconnects", "thinne
 def describe_nodes(
     supervised: Mapping[str, Mapping[str, Any]], ledgers: Iterable[EdgeLedger], snapshots: Iterable[NodeSnapshot]
 ) -> dict[str, dict[str, Any]]:
-    """Put together what the supervisor, the pages and the ledgers say of each node.
+    """Return the status of each node, from the supervisor, the status blocks and the ledgers.
 
     Args:
         supervised: by node, `kind`, `state`, `restarts`, `why`; without the nodes that were started alone.
         ledgers: of all edges.
-        pages: of all processes.
+        snapshots: status blocks of all processes.
     Returns:
         By node, in the supervisor's order and then those started alone: `kind`, `state` (that of its worst process),
         `pids`, `restarts`, `why`, `since` (UTC at which it came into that state; None: not known), `mode` (how a
-        capture's source is read) and the counts of its pages.
+        capture's source is read) and the counts of its status blocks.
     """
     ledgers = list(ledgers)
     culprits = held_up(ledgers, time.monotonic_ns())
@@ -65,7 +65,7 @@ def describe_nodes(
 
 
 def _flow(name: str, culprits: Mapping[str, str]) -> str:
-    """Say whom a node holds up, or who holds it up; empty where it is neither."""
+    """Return which nodes a node holds up, or which one holds it up; empty: neither."""
     held = [node for node, culprit in culprits.items() if culprit == name]
     if held:
         return f"holds up {', '.join(held)}"
@@ -73,7 +73,7 @@ def _flow(name: str, culprits: Mapping[str, str]) -> str:
 
 
 def read_status(name: str) -> dict[str, Any]:
-    """Return how a running pipeline is, with the nodes that were started alone.
+    """Return the status of a running pipeline, with the nodes that were started alone.
 
     Returns:
         `pipeline`, `state`, `file`, `supervisor` (process or None), `seconds`, `metrics` (URL or None), `nodes` and

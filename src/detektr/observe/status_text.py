@@ -1,4 +1,4 @@
-"""How running pipelines are, in a few lines of plain text."""
+"""The status of running pipelines as a few lines of plain text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a pipeline is doing, as rows for people: rates, queues, drops and ages over the last seconds."""
+"""The live table of a pipeline: rates, queues, drops and ages over the last seconds, as rows for people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPAN_NS = 5_000_000_000  # over which rates and ages are taken
 _COLUMNS = {
     **{"node": 0, "kind": 110, "state": 0, "frames/s": 60, "queue": 40, "leases": 100, "dropped": 0},
     **{"left out": 0, "age p50": 80, "p99": 100, "restarts": 90},
-}  # heading: width of the terminal from which on it is shown; what was left out, only where something was
+}  # heading: smallest width of a terminal that shows it; pictures left out are shown only if there are some
 _COLORS = {"running": "green", "ended": "dim", "restarting": "red"} | dict.fromkeys(
     ("failed", "hanging", "stalled", "unauthorized", "forbidden", "not_found", "tls_failed"), "bold red"
 )
@@ -53,7 +53,7 @@ class _Look:
 
 
 class Flow:
-    """Remembers the looks of the last seconds, for what can only be told from two of them."""
+    """Remembers the looks of the last seconds, for values that take two looks: rates and ages."""
 
     def __init__(self) -> None:
         """Begin without a look."""
@@ -70,9 +70,9 @@ class Flow:
 
         Args:
             now_ns: now, monotonic.
-            nodes: what is known of each node, as `roster.describe_nodes` has it.
+            nodes: each node's state, as from `status.describe_nodes`.
             ledgers: of all edges.
-            pages: of all processes.
+            snapshots: status blocks of all processes.
         """
         look = _look(now_ns, snapshots)
         while self._looks and now_ns - self._looks[0].at_ns > SPAN_NS:
@@ -112,7 +112,7 @@ def quantile_ns(counts: tuple[int, ...], share: float) -> int | None:
     """Return the age, in nanoseconds, that `share` of the frames did not exceed; None: there are no frames.
 
     Args:
-        counts: frames by age, as on a page.
+        counts: frames by age, as in a status block.
         share: 0 to 1.
     """
     left = share * sum(counts)
@@ -128,7 +128,7 @@ def quantile_ns(counts: tuple[int, ...], share: float) -> int | None:
 
 
 def summary(rows: Iterable[Row]) -> str:
-    """Say in one line how the nodes are doing."""
+    """Return one line on the state of all nodes."""
     parts = []
     for row in rows:
         part = f"{row.node} {row.rate:.1f}/s" if row.state == "running" else f"{row.node} {row.state}"

@@ -1,1 +1,1 @@
-"""What one process is to the machine and to the code that runs in it: its streams, its files, its time, its faults."""
+"""A process and its surroundings: its streams, open files, seen time, faults, and the border to user code."""

@@ -1,4 +1,4 @@
-"""A fault put into words, whatever it is: an exception's text may raise, be no text, have no end or not be UTF-8."""
+"""Puts any fault into words: an exception's text may raise, be no text, have no end or not be UTF-8."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many files a process may have open: raised as far as it may be, and refused in numbers where that is too few."""
+"""The limit of open files: raises it as far as allowed, and refuses, with numbers, a limit that is too low."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where our code ends and the user's begins: what was forked there never comes back here.
+"""The border between detektr's code and the user's: a process that user code forks never comes back into ours.
 
 A child that user code forks has our loop below it on its stack, and in its memory the status block, the journals and
 the sockets of the process that it was forked from. All of these have one writer. So whatever returns from user code, or

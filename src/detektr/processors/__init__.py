@@ -1,4 +1,4 @@
-"""What a processor is; batteries lie beside this file."""
+"""The base class of processors; shipped processors are beside this file."""
 
 from __future__ import annotations
 

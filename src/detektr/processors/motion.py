@@ -1,4 +1,4 @@
-"""A motion detector: which part of the picture differs from what it has been lately, and from when to when."""
+"""A motion detector: finds the part of the picture that differs from recent pictures, and when that begins and ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sink is and what it gets; batteries lie beside this file."""
+"""The base class of sinks, and the events that they get; shipped sinks are beside this file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a capture sees of a source: pictures one after the other, each able to write itself into a slot."""
+"""The contract between a capture and a source: pictures, one by one, each able to write itself into a slot."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Source(Protocol):
         """Yield pictures, waiting for each; ends with the source or soon after `close`; to be called once.
 
         Raises:
-            SourceError: reading failed; says what, why and the cure, without secrets.
+            SourceError: reading failed; says what, why and what to do, without secrets.
         """
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from detektr.process.user_boundary import call_user
 from detektr.registry.user_code import PictureCode, shown, told
 from detektr.selection.rate_limiter import RateLimiter
 from detektr.sources.contract import Picture
-from detektr.sources.decoded_picture import ArrayPicture, DecodedPicture, FormatConverter
+from detektr.sources.decoding.decoded_picture import ArrayPicture, DecodedPicture, FormatConverter
 from detektr.sources.pacing import Pacer, Steps
 from detektr.sources.timeline import exact
 

@@ -14,10 +14,10 @@ from detektr.options import SECOND_NS, CaptureOptions
 from detektr.redaction import redact
 from detektr.source_uri import is_series, series_names
 from detektr.sources.contract import Picture
-from detektr.sources.decoded_picture import DecodedPicture, FormatConverter
-from detektr.sources.ffmpeg_input import fault
+from detektr.sources.decoding.decoded_picture import DecodedPicture, FormatConverter
+from detektr.sources.decoding.picture_file import is_picture, read_picture
 from detektr.sources.pacing import Pacer
-from detektr.sources.picture_file import is_picture, read_picture
+from detektr.sources.transport.ffmpeg_input import fault
 
 IMAGES_A_SECOND = 25.0
 NAMES_MAX = 5  # of files left out, in the log

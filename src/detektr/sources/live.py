@@ -1,4 +1,4 @@
-"""Pictures of cameras and streams: what never waits for FFmpeg, and knows at any moment how old its last picture is."""
+"""Live sources (cameras, streams): never wait for FFmpeg, and know at any moment how old their last picture is."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from detektr.options import SECOND_NS, CaptureOptions
 from detektr.process.seen_time import SeenClock
 from detektr.redaction import redact
 from detektr.source_uri import is_session, scheme_of, source_kind
-from detektr.sources.connection import HANGING_MAX, Connection, hanging
 from detektr.sources.contract import Picture
-from detektr.sources.decoded_picture import DecodedPicture, FormatConverter
-from detektr.sources.ffmpeg_input import RTSP_SCHEMES, TransportError, describe_stream, fault, input_fault
+from detektr.sources.decoding.decoded_picture import DecodedPicture, FormatConverter
+from detektr.sources.decoding.picture_decoder import DecodedFrame, PictureDecoder
 from detektr.sources.pacing import Pacer, Steps
-from detektr.sources.packet_queue import Arrival
-from detektr.sources.picture_decoder import DecodedFrame, PictureDecoder
 from detektr.sources.timeline import Timeline, exact
+from detektr.sources.transport.connection import HANGING_MAX, Connection, hanging
+from detektr.sources.transport.ffmpeg_input import RTSP_SCHEMES, TransportError, describe_stream, fault, input_fault
+from detektr.sources.transport.packet_queue import Arrival
 from detektr.sources.video import VideoSource
 
 SHOWN_NS_MIN = SECOND_NS  # who cannot keep up shows an old picture this often rather than none

@@ -31,7 +31,7 @@ def open_source(options: CaptureOptions, folder: Path, begin_at: int = 0) -> Sou
         folder: where relative files and python modules are looked for: beside the pipeline file.
         begin_at: so many pictures of a file's first round are left out, and counted nowhere: they were shown before.
     Raises:
-        SourceError: it cannot be opened; says what, why and the cure, without secrets.
+        SourceError: it cannot be opened; says what, why and what to do, without secrets.
     """
     if options.format is not None:
         try:

@@ -1,4 +1,4 @@
-"""What a source is and what it sends, measured by reading it for a while; for `detektr probe`."""
+"""Measures a source by reading it for a while, for `detektr probe`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,19 @@ from detektr.errors import SourceError
 from detektr.options import CaptureOptions
 from detektr.redaction import redact
 from detektr.source_uri import is_series, scheme_of, source_path
-from detektr.sources.auto_rotate import UPRIGHT, AutoRotate, orientation_of
-from detektr.sources.ffmpeg_input import RTSP_SCHEMES, TransportError, has_end, input_fault, open_input, video_stream
+from detektr.sources.decoding.auto_rotate import UPRIGHT, AutoRotate, orientation_of
+from detektr.sources.decoding.picture_decoder import PictureDecoder
+from detektr.sources.decoding.ring_format import ring_format
 from detektr.sources.images import ImageFolderSource
-from detektr.sources.picture_decoder import PictureDecoder
-from detektr.sources.ring_format import ring_format
 from detektr.sources.timeline import exact, rate_of
+from detektr.sources.transport.ffmpeg_input import (
+    RTSP_SCHEMES,
+    TransportError,
+    has_end,
+    input_fault,
+    open_input,
+    video_stream,
+)
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -126,7 +133,7 @@ def survey_source(options: CaptureOptions, folder: Path, seconds: float, opened:
         seconds: how long to read; a file ends sooner, after `CONTENT_S_MAX` of its own time.
         opened: called when it has answered.
     Raises:
-        SourceError: it cannot be opened or read, or sends no picture; says what, why and the cure, without secrets.
+        SourceError: it cannot be opened or read, or sends no picture; says what, why and what to do, without secrets.
     """
     begun_s = time.monotonic()
     path = source_path(options.source, folder)

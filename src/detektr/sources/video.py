@@ -1,4 +1,4 @@
-"""Pictures out of files and FFmpeg's lavfi graphs: what waits for us, may end, and can be read again."""
+"""Video files and FFmpeg's lavfi graphs: sources that wait for us, may end, and can be read again."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from detektr.redaction import redact
 from detektr.selection.rate_limiter import STEP_BACK_S_MAX
 from detektr.source_uri import source_kind, source_path
 from detektr.sources.contract import Picture
-from detektr.sources.decoded_picture import DecodedPicture, FormatConverter
-from detektr.sources.ffmpeg_input import describe_stream, fault, input_fault, open_input, video_stream
+from detektr.sources.decoding.decoded_picture import DecodedPicture, FormatConverter
+from detektr.sources.decoding.picture_decoder import DecodedFrame, PictureDecoder
 from detektr.sources.pacing import Pacer, Steps
-from detektr.sources.picture_decoder import DecodedFrame, PictureDecoder
 from detektr.sources.timeline import exact, rate_of
+from detektr.sources.transport.ffmpeg_input import describe_stream, fault, input_fault, open_input, video_stream
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class VideoSource:
     pictures come as they are stored, both fields woven into one.
 
     Raises:
-        SourceError: it cannot be opened; says what, why and the cure, without secrets.
+        SourceError: it cannot be opened; says what, why and what to do, without secrets.
     """
 
     is_live = False

@@ -1,6 +1,6 @@
-"""One child process: its control line, its log pipe, and the kernel's word on its end.
+"""One child process: its control line, its log pipe, and the descriptor that tells of its end.
 
-Nothing here waits, but for the fork server's answer: milliseconds, and the time of its imports for the first one.
+Nothing here waits, except for the fork server's answer: milliseconds, after its imports at the first call.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from detektr.supervisor.fork_client import ForkServer
 LOG_READ_BYTES = 1 << 16
 MESSAGES_READ_MAX = 64  # at one look, so that a talkative child does not keep out the others
 CLEANING_NS = 2_000_000_000  # a resource tracker is done in milliseconds, once all others of its group are gone
-_SWEEPS_MAX = 100  # over a group that goes on forking while it is killed
+_SWEEPS_MAX = 100  # attempts at a group that goes on forking while it is killed
 _TRACKER = b"resource_tracker import main"
 
 
@@ -35,18 +35,18 @@ def modules_of(specs: Iterable[NodeSpec]) -> set[str]:
 
 
 class ProcessGroups:
-    """Ends what nodes started, their process groups, but for helpers that still have to clean up after them.
+    """Ends the process groups of nodes, except helpers that still have to clean up after them.
 
-    Python's `multiprocessing` (and joblib's loky) start a resource tracker: a process that waits for the end of all who
-    may use shared memory, removes what they left, and ends. Killed with its group it would leave those files for good.
+    Python's `multiprocessing` (and joblib's loky) start a resource tracker: a process that waits for the end of all
+    users of shared memory, removes their files, and ends. Killed with its group, it would leave the files for good.
     """
 
     def __init__(self) -> None:
         """Begin without any."""
-        self._cleaning: dict[int, tuple[int, int]] = {}  # process: its handle, and until when it is waited for
+        self._cleaning: dict[int, tuple[int, int]] = {}  # process: its handle, and until when we wait for it
 
     def end(self, leader: int) -> None:
-        """Kill what a node left behind in its process group, but for its resource trackers.
+        """Kill the processes that a node left in its group, except its resource trackers.
 
         Args:
             leader: the node, which has ended and is not reaped yet: so neither its number nor its group's is another's.
@@ -127,11 +127,11 @@ class ChildProcess:
                 " see the lines above for its error"
             )
         self.control_fd, self.log_fd, self.end_fd = self._line.fileno(), self._log, os.pidfd_open(self.pid)
-        with contextlib.suppress(OSError):  # it has ended already, which we shall be told
+        with contextlib.suppress(OSError):  # it has ended already; we shall be told
             self._line.send(order)
 
     def _try_fork(self, spec: NodeSpec, server: ForkServer) -> bool:
-        """Fork with a line and a log of its own; who was forked and not told of finds its line cut, and leaves."""
+        """Fork with a line and a log of its own; if the answer is lost, the process finds its line cut and leaves."""
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._line.setblocking(False)
         self._log, log_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -157,7 +157,7 @@ class ChildProcess:
         return True
 
     def read_messages(self) -> list[dict[str, Any]] | None:
-        """Return what the child has said; None: it has hung up."""
+        """Return the child's messages; None: it has closed the line."""
         messages: list[dict[str, Any]] = []
         while len(messages) < MESSAGES_READ_MAX:
             try:
@@ -173,14 +173,14 @@ class ChildProcess:
         return messages
 
     def read_log(self) -> bytes | None:
-        """Return what the child has written since, at most `LOG_READ_BYTES`; None: all its ends are closed."""
+        """Return new output of the child, at most `LOG_READ_BYTES`; None: all its ends are closed."""
         try:
             return os.read(self._log, LOG_READ_BYTES) or None
         except BlockingIOError:
             return b""
 
     def kill(self) -> None:
-        """End the process without asking; what it started ends as it is reaped."""
+        """Kill the process; the processes that it started end when it is reaped."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 
@@ -192,7 +192,7 @@ class ChildProcess:
     def try_reap(self, groups: ProcessGroups) -> int | None:
         """Return the exit status once the process has ended: its code, or its signal's number, negative; else None.
 
-        What it started and left behind in its process group is ended with it, as `groups` does that.
+        The processes that it left in its group are ended with it by `groups`.
         """
         if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return None

@@ -1,4 +1,4 @@
-"""Where a node's work begins: forked for a supervisor, or started by hand in a terminal, a container or a unit."""
+"""The entry into a node's process: forked for a supervisor, or started by hand in a terminal, container or unit."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def run_node(
     at_end: Callable[[Node], bool] | None = None,
     ending: Ending | None = None,
 ) -> int:
-    """Run one process of a node to its end. What goes wrong is said in the log.
+    """Run one process of a node to its end, and log its faults.
 
     Args:
         spec: what to run.
         control: the line to the supervisor; None: the node lives alone.
-        at_end: called when the node has run, while its edges can still be read; False: something is wrong with them.
-        ending: what ends this process in time from then on.
+        at_end: called when the node has run, while its edges can still be read; False: its ledger does not add up.
+        ending: ends this process in time from then on.
     Returns:
         Its exit code: 0 when it has ended or was told to, 1 failed, 2 refused before it ran, 128+n after signal n
         where it lives alone, but for SIGTERM, which is how units are stopped.
@@ -57,7 +57,7 @@ def run_node(
     node, has_run, code = None, False, 1
     signals = ending_signals()
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # half a node could not take away what it made
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # a half-made node could not remove its files
         try:
             node = make_node(spec, control)
         finally:
@@ -105,7 +105,7 @@ def _end_node(node: Node, code: int, has_run: bool, ending: Ending | None) -> No
         control.wait_farewell(code if has_run else None)
     deadline_ns = node.stop_deadline_ns if node.is_stopping else now_ns + spec.options.drain_ns
     if ending is not None:
-        # Who has not begun to work has nothing to finish, and a run that is refused waits for it.
+        # A node that has not begun has nothing to finish, and a run that is refused waits for it.
         ending.begin(code, max(deadline_ns, now_ns + GRACE_NS) if has_run else now_ns + GRACE_NS // 2, node)
     node.close()
 

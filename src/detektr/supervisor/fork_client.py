@@ -1,4 +1,4 @@
-"""What nodes are forked from, as its supervisor sees it. Imports little: it is started before the file is read."""
+"""The supervisor's side of the fork server. It imports little, as it is started before the file is read."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 class ForkServer:
-    """The supervisor's side of the process that its nodes are forked from; another is started should it be killed."""
+    """The supervisor's side of the fork server; if the server is killed, another is started."""
 
     def __init__(self, file: Path) -> None:
         """Start nothing yet; a relative PYTHONPATH begins in the folder of the pipeline's `file`."""
         self._modules: set[str] = set()  # beside those of the kinds of nodes
         self._file = file
         self._is_reaper = False
-        self._strangers: frozenset[int] = frozenset()  # children of whoever runs a pipeline from a program of theirs
+        self._strangers: frozenset[int] = frozenset()  # earlier children of a program that runs a pipeline
         self._popen: subprocess.Popen[bytes] | None = None
         self._door: socket.socket | None = None
 
     def start(self) -> None:
-        """Start it, unless it runs; it imports while we go on. Orphans of our descendants are ours from now on.
+        """Start it, unless it runs; it imports while we go on. Orphans of our descendants become our children.
 
         Raises:
             RefusedError: the machine starts no more processes.
@@ -79,7 +79,7 @@ class ForkServer:
             theirs.close()
 
     def need(self, modules: Iterable[str]) -> None:
-        """Have these imported too, while the caller goes on; starts it.
+        """Let the server import these modules too, while the caller goes on; starts it.
 
         Raises:
             RefusedError: the machine starts no more processes.
@@ -89,14 +89,14 @@ class ForkServer:
         if self._door is None:
             self.start()
         elif more:
-            with contextlib.suppress(OSError):  # it has ended: who forks will find out, and start another
+            with contextlib.suppress(OSError):  # it has ended: `fork` will notice, and start another
                 self._door.send(json.dumps({"import": sorted(more)}).encode())
 
     def try_fork(self, spec: NodeSpec, line_fd: int, log_fd: int) -> int | None:
-        """Fork a process for a node and hand it its ends of control line and log.
+        """Fork a process for a node, and pass it its ends of the control line and the log.
 
         Returns:
-            Its number; None: the server does not answer. Then it may have forked all the same: hang up that line.
+            Its number; None: the server does not answer. It may have forked all the same, so close that line.
         Raises:
             RefusedError: the machine starts no more processes, or the folder is gone.
         """
@@ -119,17 +119,17 @@ class ForkServer:
         return int(told["pid"])
 
     def reap(self, own: Collection[int]) -> None:
-        """Reap what nodes had started and left behind; a server that is dead is replaced, to be there when needed.
+        """Reap processes that nodes started and left behind; replace a dead server, so that it is ready when needed.
 
         Args:
-            own: processes whose end somebody else waits for.
+            own: processes whose end another part waits for.
         """
         if self._popen is not None and self._popen.poll() is not None:
             self._end()
-            with contextlib.suppress(RefusedError):  # who needs it tries again
+            with contextlib.suppress(RefusedError):  # `fork` tries again
                 self.start()
         server = None if self._popen is None else self._popen.pid
-        if self._strangers:  # how they end is for somebody else to ask
+        if self._strangers:  # the owner of these asks how they end
             for pid in _children() - self._strangers - {server, *own}:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
@@ -141,7 +141,7 @@ class ForkServer:
                 os.waitpid(ended.si_pid, 0)
 
     def close(self) -> None:
-        """Let it end; what was forked lives on."""
+        """Let it end; forked processes live on."""
         self._end()
         self.reap(())
         if self._is_reaper:
@@ -171,7 +171,7 @@ def _children() -> frozenset[int]:
     """Return our children, ended ones too; none where the kernel does not list them."""
     found: set[int] = set()
     for file in Path("/proc/self/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # that thread has ended: its children are another's, and seen next time
+        with contextlib.suppress(OSError):  # that thread has ended; its children are seen next time
             found.update(map(int, file.read_text().split()))
     return frozenset(found)
 

@@ -1,7 +1,7 @@
-"""The process that nodes are forked from. It has imported what they need, does nothing else, and has one thread.
+"""The fork server: a process with one thread that has imported the nodes' modules, and forks nodes.
 
-So they start in milliseconds, share the memory of what they imported, and have their code at the same addresses: the
-core that has just run one of them runs the next with what it has learned (decision 0011). A forked node is no child of
+So nodes start in milliseconds, share the memory of their modules, and have their code at the same addresses: a core
+that has just run one of them runs the next faster (decision 0011). A forked node is no child of
 this process but of the supervisor: the process in between ends at once, and the supervisor takes the orphan in.
 """
 
@@ -31,7 +31,7 @@ _CAPTURE_ARENAS = 2
 
 def main() -> None:
     """Serve the supervisor: the door's descriptor is the first argument, modules to import are the others."""
-    # Who sends SIGINT to every process of a run means the run: its supervisor ends us, and nodes until they listen.
+    # SIGINT to every process of a run means the run: its supervisor ends us, and nodes that do not listen yet.
     signal.signal(signal.SIGINT, _leave_it)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
     open_streams()
@@ -59,7 +59,7 @@ def main() -> None:
             return  # there are no descriptors left here: the supervisor will start another
         if not is_frozen:
             gc.collect()
-            gc.freeze()  # collecting would write into what is shared
+            gc.freeze()  # a collection would write into shared memory pages
             is_frozen = True
         answer = _fork(request, fds, door)
         if answer is None:
@@ -78,7 +78,7 @@ def _leave_it(number: int, frame: FrameType | None) -> None:
 
 
 def _import(modules: Sequence[str]) -> None:
-    """Import what nodes will need; where that fails the process ends, and its supervisor tells that none can start."""
+    """Import the nodes' modules; if that fails, the process ends, and its supervisor reports that no node can start."""
     for module in modules:
         try:
             importlib.import_module(module)
@@ -102,7 +102,7 @@ def _fork(request: dict[str, Any], fds: Sequence[int], door: socket.socket) -> d
     if middle == 0:
         is_node = False
         try:
-            os.chdir(request["folder"])  # what a node writes lies beside its file, from wherever that is run
+            os.chdir(request["folder"])  # a node writes beside its pipeline file, wherever that is run from
             pid = os.fork()
             if pid == 0:
                 is_node = True
@@ -129,7 +129,7 @@ def _become(request: dict[str, Any], line_fd: int, log_fd: int) -> None:
     """Become the node that was asked for, in a group of its own and with its log as its output."""
     os.setpgid(0, 0)  # a terminal's Ctrl-C is for the supervisor alone
     nothing = os.open(os.devnull, os.O_RDONLY)
-    # What the user's code prints is log; the supervisor's own stdout belongs to the table.
+    # Output of the user's code is log; the supervisor's own stdout belongs to the table.
     for fd, standard in ((nothing, 0), (log_fd, 1), (log_fd, 2)):
         os.dup2(fd, standard)
     os.close(nothing)
@@ -139,7 +139,7 @@ def _become(request: dict[str, Any], line_fd: int, log_fd: int) -> None:
     if request["kind"] == "capture" and "MALLOC_ARENA_MAX" not in os.environ:
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's
         if mallopt is not None:
-            mallopt(_M_ARENA_MAX, _CAPTURE_ARENAS)  # a decoder's threads share what one of them has freed
+            mallopt(_M_ARENA_MAX, _CAPTURE_ARENAS)  # a decoder's threads share freed memory
     if "numpy.random" in sys.modules:  # else all replicas would draw the same numbers
         sys.modules["numpy.random"].seed()
 

@@ -1,4 +1,4 @@
-"""Who works on one frame for too long, and where its code is: said once a frame, in the log and in the status."""
+"""Watches for processes that work on one frame for too long; reports each, with the place in its code, once a frame."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from detektr.source_uri import source_kind
 from detektr.supervisor.managed_process import ManagedProcess
 
 HUNG_TIMEOUTS = 3  # a frame worked on for so many of its processor's timeouts: the process hangs
-HOLD_UP_NS = 2_000_000_000  # a stop is held up by who works on one frame for so long, and so long into it
+HOLD_UP_NS = 2_000_000_000  # a process that works on one frame for so long, and so long into a stop, holds it up
 Finding = Literal["hanging", "running", "killed"]
 _log = logging.getLogger(__name__)
 
 
 class HangWatch:
-    """What is known of the hanging processes of one run."""
+    """The hanging processes of one run."""
 
     def __init__(self, folder: RunFolder, show: Callable[[str, bytes], None], seen_ns: Callable[[int], int]) -> None:
-        """Begin with nobody.
+        """Begin without hanging processes.
 
         Args:
             folder: the run's.
@@ -32,8 +32,8 @@ class HangWatch:
             seen_ns: returns the seen time at a monotonic one.
         """
         self._folder, self._show, self._seen_ns = folder, show, seen_ns
-        self._told: dict[str, int] = {}  # process: since when, monotonic, it works on the frame that was told of
-        self._in_the_way: set[str] = set()  # those that the stop was said to wait for
+        self._told: dict[str, int] = {}  # process: monotonic time since which it works on the reported frame
+        self._in_the_way: set[str] = set()  # processes that were reported to hold up the stop
 
     def look(
         self, managed: ManagedProcess, snapshot: NodeSnapshot, now_ns: int, stopping_since_ns: int
@@ -42,11 +42,11 @@ class HangWatch:
 
         Args:
             managed: the process.
-            snapshot: its page.
+            snapshot: its status block.
             now_ns: now, as seen.
             stopping_since_ns: since when, as seen, the run is being stopped; 0: it is not.
         Returns:
-            What is new, and why: it hangs, it runs again, or it is to be killed; None: nothing is.
+            The finding, and why: it hangs, it runs again, or it is to be killed; None: nothing new.
         """
         name, since_ns = managed.name, snapshot.working_since_ns
         worked_ns = now_ns - self._seen_ns(since_ns) if since_ns else 0
@@ -78,7 +78,7 @@ class HangWatch:
         return "hanging", f"hangs {why}"
 
     def end_of(self, rest: Iterable[ManagedProcess], snapshots: Mapping[str, NodeSnapshot], now_ns: int) -> int:
-        """Return until when, as seen, optional processes are waited for: their drain, with it since they hang."""
+        """Return until when, as seen, we wait for optional processes: for their drain, counted from when they hang."""
         ends_ns = [now_ns]
         for managed in rest:
             page = snapshots.get(managed.name)
@@ -87,7 +87,7 @@ class HangWatch:
         return max(ends_ns)
 
     def forget(self, name: str) -> None:
-        """Take note that a process has ended."""
+        """Note that a process has ended."""
         self._told.pop(name, None)
 
     def hanging(self, managed: Iterable[ManagedProcess]) -> list[str]:
@@ -95,7 +95,7 @@ class HangWatch:
         return [f"{one.name} {one.why}" for one in managed if one.name in self._told]
 
     def place(self, managed: ManagedProcess) -> str:
-        """Say where a process is that is to be killed; empty where it cannot tell."""
+        """Return where a process that is to be killed is in its code; empty: it does not answer."""
         stacks = ask_stacks(self._folder, managed.spec.node, managed.spec.replica)
         if managed.name not in self._told:
             self._show(managed.name, stacks.shown.encode())
@@ -103,7 +103,7 @@ class HangWatch:
 
 
 def _limit_of(managed: ManagedProcess) -> tuple[int, str, str]:
-    """Return how long a frame may take until it is told, the same in words, and what it is that takes so long."""
+    """Return how long a frame may take before it is reported, the same in words, and the kind of work."""
     options = managed.spec.options
     if isinstance(options, ProcessorOptions | SinkOptions):
         return options.timeout_ns, f"timeout {options.timeout}", "on one frame"

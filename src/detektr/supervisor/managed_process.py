@@ -1,4 +1,4 @@
-"""One place in a pipeline that a process fills: what its supervisor knows of it, over all its lives."""
+"""One process of a node as its supervisor sees it, over all its restarts."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class ManagedProcess:
         self.ready_ns: int | None = None
         self.restart_at_ns: int | None = None
         self.refusal: str | None = None
-        """What the child said when it refused to begin."""
+        """The child's message when it refused to begin."""
         self.verdict: str | None = None
         """Why the supervisor killed it."""
         self.farewell: int | None = None
-        """What its work has come to, as an exit code, once it is done."""
+        """The exit code of its work, once that is done."""
 
     def journals(self, folder: RunFolder) -> list[str]:
-        """Return the journals that have ended when its work has: of its own edges; of its inputs, if it has none."""
+        """Return the journals that tell the end of its work: of its own edges or, if it has none, of its inputs."""
         spec = self.spec
         if spec.edges:
             return [folder.journal(spec.node, spec.replica, consumer).name for consumer in spec.edges]
@@ -54,7 +54,7 @@ class ManagedProcess:
 
     @property
     def due_ns(self) -> int | None:
-        """Monotonic time at which there is something to do for it that nobody tells; None: there is not."""
+        """Monotonic time at which we must look at it without being woken; None: none."""
         if self.restart_at_ns is not None:
             return self.restart_at_ns
         is_awaited = self.child is not None and self.ready_ns is None and self.verdict is None
@@ -62,7 +62,7 @@ class ManagedProcess:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more comes of it: no process, and none planned."""
+        """Whether it is over: no process, and none planned."""
         return self.child is None and self.restart_at_ns is None
 
     @property
@@ -71,7 +71,7 @@ class ManagedProcess:
         return None if self.child is None else self.child.pid
 
     def tell_start_failure(self, how: str, logbook: Logbook) -> str:
-        """Say why it never began: its own word, or `how` it ended, what it wrote last and where the rest is."""
+        """Return why it never began: its own message; else `how` it ended, its last lines and its log file."""
         if self.refusal is not None and self.verdict is None:
             return how
         last = [line.partition(f" {self.name}: ")[2] or line for line in logbook.last(self.name)]
@@ -81,7 +81,7 @@ class ManagedProcess:
 
 
 def describe(processes: Sequence[ManagedProcess]) -> dict[str, dict[str, Any]]:
-    """Return what is known of each node, in the order of the frames: `kind`, `state`, `pids`, `restarts`, `why`."""
+    """Return the state of each node, in the order of the frames: `kind`, `state`, `pids`, `restarts`, `why`."""
     nodes: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(managed.spec.node for managed in reversed(processes)):
         own = [managed for managed in processes if managed.spec.node == name]
@@ -97,7 +97,7 @@ def describe(processes: Sequence[ManagedProcess]) -> dict[str, dict[str, Any]]:
 
 
 def consumers_given_up(managed: ManagedProcess, processes: Iterable[ManagedProcess]) -> list[str]:
-    """Return the consumers of a node of which no process lives or will."""
+    """Return the consumers of a node that have no process, and will have none."""
     failed: dict[str, bool] = {}
     for other in processes:
         failed[other.spec.node] = failed.get(other.spec.node, True) and other.state == "failed"
@@ -105,9 +105,9 @@ def consumers_given_up(managed: ManagedProcess, processes: Iterable[ManagedProce
 
 
 def optional_rest(processes: Iterable[ManagedProcess]) -> list[ManagedProcess]:
-    """Return the optional processes that are all that a run still waits for; empty: there is something else.
+    """Return the optional processes, if a run waits only for them; empty: it waits for others too.
 
-    Who reads from one of them, directly or not, waits for it too.
+    Consumers of an optional process, direct or not, wait for it, so they count as waited for too.
     """
     live = [managed for managed in processes if not managed.is_over]
     waits = {managed.spec.node for managed in live if managed.spec.options.optional}

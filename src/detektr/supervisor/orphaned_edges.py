@@ -1,8 +1,9 @@
-"""What becomes of the edges of a process that is dead and will have no successor: its supervisor ends them."""
+"""Ends orphaned edges: those of a dead process that will have no successor."""
 
 from __future__ import annotations
 
 import logging
+import time
 
 from detektr.descriptor import stream_key
 from detektr.edge.edge import Edge
@@ -15,9 +16,9 @@ _log = logging.getLogger(__name__)
 
 
 def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
-    """Drop what the edges of a dead process still hold as `gone`, and tell their consumers that nothing more will come.
+    """Drop the frames that a dead process's edges still hold as `gone`, and tell consumers that no more will come.
 
-    What a consumer had finished and nobody took back any more is delivered.
+    Leases that a consumer had completed, and nobody had reclaimed, are delivered.
 
     The caller knows that the process is dead and stays so: a journal has one writer.
 
@@ -54,11 +55,11 @@ def _settle_finished(folder: RunFolder, edge: Edge) -> None:
         if status_block is not None:
             _, finished = status_block.progress(replica.session) or (0, 0)
             status_block.close()
-            edge.finish_until(replica.session, finished)
+            edge.finish_until(replica.session, finished, time.monotonic_ns())
 
 
 def _count_unannounced(folder: RunFolder, spec: NodeSpec, edge: Edge) -> int:
-    """Count what a capture wrote and never announced on this edge."""
+    """Count frames that a capture wrote and never announced on this edge."""
     is_capture = spec.options.kind == "capture"
     status_block = (
         open_status_block(folder.status_block(spec.node, spec.replica), spec.node, spec.replica) if is_capture else None

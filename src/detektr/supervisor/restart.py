@@ -1,4 +1,4 @@
-"""What follows the end of a node's process: started again after a pause, or given up. Pure: time and chance come in."""
+"""Decides whether an ended process is started again after a pause, or given up. Pure: time and chance come in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from detektr.options import RestartOptions
 
 Ending = Literal["clean", "failure"]
-JITTER_SHARE = 0.25  # a pause is up to this much shorter or longer, so that what fell together does not rise together
+JITTER_SHARE = 0.25  # a pause varies by this share, so that processes that ended together do not start together
 _SIGNALS: dict[int, str] = {
     signal.SIGKILL: "out of memory?",
     signal.SIGSEGV: "segmentation fault",
@@ -24,14 +24,14 @@ _SIGNALS: dict[int, str] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do about an ended process: start it at `restart_at_ns`, or give it up (None); `why` in words."""
+    """The decision on an ended process: start it at `restart_at_ns`, or give it up (None); `why` in words."""
 
     restart_at_ns: int | None
     why: str
 
 
 class RestartPolicy:
-    """Decides for one process. A life as long as the longest pause is a good one, and pauses begin anew after it."""
+    """Decides for one process. After a life as long as the longest pause, pauses begin anew."""
 
     def __init__(self, options: RestartOptions) -> None:
         """Begin without a failure."""
@@ -42,7 +42,7 @@ class RestartPolicy:
         self._in_a_row = 0
 
     def judge(self, ending: Ending, ready_ns: int | None, now_ns: int, chance: float) -> Verdict:
-        """Decide what follows an end that was not the end of the node's work.
+        """Decide after a process ended before the node's work did.
 
         A clean end (exit 0, as after a SIGTERM by hand) leaves the pipeline without its node, so it is followed by a
         restart too, unless the file says `never`: at once and uncounted after a good life, else as after a failure.

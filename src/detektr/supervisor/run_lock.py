@@ -1,4 +1,4 @@
-"""Taking a pipeline's name: one supervisor at a time, and nothing left of the one before."""
+"""The run lock: it admits one supervisor at a time to a pipeline, and sweeps the files of an earlier run."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from detektr.errors import RefusedError
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import Segment
 
-ORPHANS_NS = 5_000_000_000  # children of a dead supervisor drain by themselves; so long they are waited for
+ORPHANS_NS = 5_000_000_000  # so long we wait for the children of a dead supervisor, which drain by themselves
 SWEEPER_NS = 300_000_000  # the last of them holds the lock for a moment while it sweeps
 _POLL_MS = 20
 
 
 def acquire_run_lock(pipeline: str, names: Collection[str]) -> tuple[RunFolder, Segment]:
-    """Take the pipeline's lock and sweep what an earlier run left; what others own who live stays.
+    """Take the pipeline's lock and sweep the files of an earlier run; files of living processes stay.
 
     Args:
         pipeline: its name.
         names: its nodes; processes of these names must not be there.
     Returns:
-        The run folder, and the lock; close it to let go.
+        The run folder, and the lock; close the lock to release it.
     Raises:
         RefusedError: the pipeline runs already, or processes of its nodes do.
     """

@@ -11,10 +11,10 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class SignalPipe:
-    """While it is entered, signals that end a program arrive at `fd` instead; only in the main thread."""
+    """Inside its `with`, ending signals arrive at `fd` instead; only in the main thread."""
 
     def __init__(self) -> None:
-        """Make the pipe; signals still do what they did."""
+        """Make the pipe; signals are not redirected yet."""
         self.fd, self._writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._before: dict[int, Any] = {}
         self._wakeup_before = -1

@@ -1,8 +1,8 @@
-"""Nodes that live alone: one process of a pipeline file, or a node of no file, in a terminal, container or unit.
+"""Standalone nodes: one process of a pipeline file, or a node without a file, in a terminal, container or unit.
 
-A node of a file has the edges of the file: what its consumers have not finished waits for them. A node without a file
-has no consumers of its own: whoever comes is a guest, as it is itself where it reads from, and a guest's edge goes
-with it. Only a buffer's edge stays when the buffer dies, until its successor comes.
+A node of a file has the edges of the file: unfinished frames wait for its consumers. A node without a file has no
+consumers of its own: each one that attaches is an ephemeral consumer, as the node itself is upstream, and the edge goes
+with the consumer. Only a buffer's edge stays when the buffer dies, until its successor comes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from detektr.supervisor.managed_process import ManagedProcess
 from detektr.telemetry.log import setup_log
 from detektr.telemetry.report import count_unaccounted, ledger_table
 
-LOOK_NS = 1_000_000_000  # how often it is looked whether a frame takes too long
+LOOK_NS = 1_000_000_000  # how often we look whether a frame takes too long
 SLOTS_MIN, SLOTS_MAX = 8, 1024
 BUFFER_WINDOWS = 8  # leases that the readers of a buffer without a file hold together
 
@@ -77,7 +77,7 @@ def spec_for(
         replica: which of its replicas.
         pipeline: without a file: the pipeline that it joins.
         name: without a file: the node's name.
-        given: without a file: what it is to be; see `spec_by_hand`.
+        given: without a file: its keys; see `spec_by_hand`.
     Raises:
         RefusedError: the two forms are mixed, or something in them is refused.
     """
@@ -137,12 +137,12 @@ def spec_from_file(path: Path, kind: str, node: str, replica: int = 0) -> NodeSp
 
 
 def spec_by_hand(pipeline: str, node: str | None, given: Mapping[str, Any]) -> NodeSpec:
-    """Return the spec of a node that no file knows.
+    """Return the spec of a node that is in no file.
 
     Args:
         pipeline: the pipeline that it joins, and makes if there is none.
         node: its name; None: that of its class, in small letters.
-        given: what a file would say of it (`kind`, `source`, `input`, ...); None where nothing was said.
+        given: its keys as in a file (`kind`, `source`, `input`, ...); None: not given.
     Raises:
         RefusedError: something is missing or wrong; lists all of it.
     """
@@ -173,7 +173,7 @@ def spec_by_hand(pipeline: str, node: str | None, given: Mapping[str, Any]) -> N
     if isinstance(options, CaptureOptions):
         secrets = (*url_secrets(options.source), *found)
         masked = dict.fromkeys(secrets, "***")
-        # No file: its folder stands for the place that relative paths are meant from.
+        # No file: the current folder is the base of relative paths.
         lone = Pipeline(Path("command-line"), reading.options, Graph({}, ()), masked, document)
         _refuse_machine(lone, node)
     return NodeSpec(
@@ -211,7 +211,7 @@ def run_standalone(spec: NodeSpec, *, metrics_port: int | None = None, ending: E
     Args:
         spec: what to run.
         metrics_port: where to serve this process's metrics, on loopback; 0: any free port; None: nowhere.
-        ending: what ends this process in time, where the caller lets it end afterwards.
+        ending: ends this process in time, if the caller lets it end afterwards.
     Returns:
         Exit code: 0 ended or stopped by SIGTERM, 1 failed or its ledger does not add up, 2 refused, 128+n stopped by
         another signal n.
@@ -221,9 +221,9 @@ def run_standalone(spec: NodeSpec, *, metrics_port: int | None = None, ending: E
     for secret in spec.secrets:
         register_secret(secret)
     setup_log(f"{spec.node}.{spec.replica}")
-    state_root()  # before anything runs: where there is none, its dead letters have no place
+    state_root()  # before anything runs: without it, dead letters have no place
     raise_open_files()
-    os.chdir(spec.folder)  # what a node writes lies beside its file, as in `pipeline up`
+    os.chdir(spec.folder)  # a node writes beside its pipeline file, as in `pipeline up`
     sys.setswitchinterval(1e-4)  # a capture's decoder and its loop take turns
     for number in ending_signals():
         if number != signal.SIGINT:  # which raises KeyboardInterrupt
@@ -245,9 +245,9 @@ def run_standalone(spec: NodeSpec, *, metrics_port: int | None = None, ending: E
 
 
 def read_own(spec: NodeSpec) -> tuple[list[EdgeLedger], list[NodeSnapshot]]:
-    """Return the ledgers of the edges that one process produces for, and its page.
+    """Return the ledgers of one process's own edges, and its status block.
 
-    Each edge has one producer: so it stands once in the metrics of all processes together.
+    Each edge has one producer, so it appears once in the metrics of all processes together.
     """
     folder = RunFolder(spec.pipeline)
     ledgers, snapshots = [], []
@@ -264,7 +264,7 @@ def read_own(spec: NodeSpec) -> tuple[list[EdgeLedger], list[NodeSnapshot]]:
 
 
 def _watch_work(spec: NodeSpec, is_over: threading.Event) -> None:
-    """Tell in the log when one frame takes this process too long, and where its code is: no supervisor would."""
+    """Log when one frame takes too long, and where the code is, as there is no supervisor to do so."""
     clock, managed = SeenClock(time.monotonic_ns()), ManagedProcess(spec)
     hangs = HangWatch(RunFolder(spec.pipeline), lambda name, lines: _write_lines(lines), clock.seen_ns)
     while not is_over.wait(LOOK_NS / 1e9):
@@ -288,14 +288,14 @@ def _print_ledger(node: Node) -> bool:
 
 
 def _end_early(number: int, frame: FrameType | None) -> None:
-    """End before the node has begun to run; it takes away what it made, and is not disturbed in that."""
+    """End before the node has begun to run; it removes its files, and is not interrupted in that."""
     for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(one, signal.SIG_IGN)
     raise SystemExit(0 if number == signal.SIGTERM else 128 + number)
 
 
 def _refuse_machine(pipeline: Pipeline, node: str) -> None:
-    """Refuse what this machine lacks for one node; the others' sources, the port and the audit are not its business."""
+    """Refuse to start if this machine lacks something that this one node needs; port and audit are the run's."""
     alone = PipelineOptions(
         name=pipeline.options.name,
         nodes={node: pipeline.options.nodes[node]},

@@ -22,7 +22,7 @@ def stop_pipeline(name: str, wait_ns: int) -> bool:
     Returns:
         True: it is gone; False: it has not ended yet.
     Raises:
-        DetektrError: no pipeline of this name runs, or it is not one that this process may end.
+        DetektrError: no pipeline of this name runs, or this process is not allowed to end it.
     """
     folder = find_running(name)
     deadline_ns = time.monotonic_ns() + wait_ns
@@ -30,7 +30,7 @@ def stop_pipeline(name: str, wait_ns: int) -> bool:
     if holder is not None:
         asked = [(folder.lock, holder)]
     else:
-        reader = RunReader(folder)  # guests are scripts and notebooks: they are not ours to end
+        reader = RunReader(folder)  # ephemeral consumers are scripts and notebooks; we do not end them
         snapshots = [snapshot for snapshot in reader.read()[1] if snapshot.is_alive and snapshot.kind != "guest"]
         reader.close()
         asked = [(folder.status_block(snapshot.node, snapshot.replica), snapshot.pid) for snapshot in snapshots]

@@ -57,18 +57,18 @@ class Supervisor:
         """Begin without processes.
 
         Args:
-            specs: of all processes, who reads before who is read.
+            specs: of all processes, consumers before their producers.
             folder: the run's; its lock is held by the caller.
-            logbook: takes what the processes write.
+            logbook: takes the output of the processes.
             signals: those that end the run.
-            forks: what nodes are forked from; closed with this.
-            look: is shown ledgers and pages ...
+            forks: the fork server's client; closed with this.
+            look: gets ledgers and status blocks ...
             look_ns: ... so often, in nanoseconds.
             change: is told when the state of a process has changed.
         """
         self.processes = [ManagedProcess(spec) for spec in specs]
         self.record: Callable[[Event | Mapping[str, Any]], None] = lambda event: None
-        """Takes what happened; must not wait."""
+        """Takes events; must not wait."""
         self.phase: Phase = "starting"
         self.stop_signal: int | None = None
         self.started_ns = 0
@@ -107,7 +107,7 @@ class Supervisor:
     # -- the run's course -------------------------------------------------------------------------------------------
 
     def warm_up(self) -> None:
-        """Have imported what the processes need, while the caller goes on.
+        """Let the fork server import the processes' modules, while the caller goes on.
 
         Raises:
             RefusedError: the machine starts no more processes.
@@ -125,7 +125,7 @@ class Supervisor:
         self._change()
 
     def wait_ready(self) -> list[tuple[NodeSpec, str]]:
-        """Wait until every process is ready or has refused; returns who refused and why, empty when all may begin.
+        """Wait until every process is ready or has refused; returns the refusals, empty when all may begin.
 
         A signal ends the wait; `stop_signal` tells.
         """
@@ -153,7 +153,7 @@ class Supervisor:
             self._turn()
 
     def stop(self, why: str) -> None:
-        """Stop the captures; whoever is below them ends when its inputs have, or when the drain's time is over."""
+        """Stop the captures; the nodes below them end when their inputs have, or when the drain timeout expires."""
         if self.phase != "running":
             return
         self.phase, self._stopping_ns = "draining", self._watch.now_ns()
@@ -169,7 +169,7 @@ class Supervisor:
                 managed.child.try_order({"order": "stop"})
 
     def close(self) -> None:
-        """End every process that is left, at once if it works already; nothing of the run lives when this returns."""
+        """End every process that is left, at once if it works already; when this returns, none lives."""
         if any(managed.child is not None for managed in self.processes):
             now_ns = self._watch.now_ns()
             self.phase, self._end_ns, last_ns = "aborting", now_ns + ABORT_NS, now_ns + ABORT_NS + KILLED_NS
@@ -185,7 +185,7 @@ class Supervisor:
                 _log.critical(
                     "%s: process %s was killed and has not ended; a device holds it", managed.name, managed.pid
                 )
-        for managed in self.processes:  # whoever died in a drain, or before a restart that was planned, left its edges
+        for managed in self.processes:  # a process that died in a drain, or before a planned restart, left its edges
             if managed.child is None and self.started_ns:
                 end_edges(self._folder, managed.spec)
         self._groups.close()
@@ -194,13 +194,13 @@ class Supervisor:
         self._watch.close()
 
     def read(self) -> tuple[list[EdgeLedger], list[NodeSnapshot]]:
-        """Return the ledgers and pages of this moment."""
+        """Return the present ledgers and status blocks."""
         return self._reader.read()
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
-        """Wait for what comes next and deal with it."""
+        """Wait for the next input, and deal with it."""
         for what, managed in self._watch.wait(self._next_ns()):
             if what == "signal":
                 self._take_signals()
@@ -235,7 +235,7 @@ class Supervisor:
             self._look_around(now_ns)
 
     def _end_phase(self, now_ns: int) -> None:
-        """Go from draining to cutting, where all drop what they have, and from cutting to killing."""
+        """Go from draining to cutting, where nodes drop their frames, and from cutting to killing."""
         if self.phase != "draining":
             self._end_ns = None
             for managed in self.processes:
@@ -306,7 +306,7 @@ class Supervisor:
             self._enter(managed, "starting", "")
 
     def _go(self, managed: ManagedProcess) -> None:
-        """Let a ready process work; a capture that comes to a drain is stopped at once, so that it only serves."""
+        """Let a ready process work; a capture that becomes ready in a drain is stopped at once, and only serves."""
         if managed.child is None or managed.ready_ns is None:
             return
         is_only_serving = self.phase == "draining" and isinstance(managed.spec.options, CaptureOptions)
@@ -315,13 +315,13 @@ class Supervisor:
         self._enter(managed, "running", "")
 
     def _give_up_consumers(self, managed: ManagedProcess) -> None:
-        """Tell a producer that works which of its consumers have failed for good, so that it waits for none of them."""
+        """Tell a working producer which consumers have failed for good, so that it does not wait for them."""
         if managed.child is not None and managed.ready_ns is not None:
             for node in consumers_given_up(managed, self.processes):
                 managed.child.try_order({"order": "give_up", "consumer": node})
 
     def _take_log(self, managed: ManagedProcess) -> bool:
-        """Take a part of what a process wrote; False: there is no more now."""
+        """Take some output of a process; False: there is no more now."""
         assert managed.child is not None
         chunk = managed.child.read_log()
         if chunk:
@@ -331,7 +331,7 @@ class Supervisor:
         return bool(chunk)
 
     def _take_messages(self, managed: ManagedProcess) -> bool:
-        """Take a part of what a process said; False: there is no more now."""
+        """Take some messages of a process; False: there are no more now."""
         assert managed.child is not None
         messages = managed.child.read_messages()
         if messages is None:
@@ -413,7 +413,7 @@ class Supervisor:
         return any(edge.queued or edge.in_flight for edge in edges if node in (edge.producer, edge.consumer))
 
     def _condemn(self, managed: ManagedProcess, verdict: str) -> None:
-        """Kill a process; its end is dealt with when the kernel tells it."""
+        """Kill a process; its end is dealt with when the kernel reports it."""
         if managed.child is not None and managed.verdict is None:
             managed.verdict = verdict + self._hangs.place(managed)
             managed.child.kill()

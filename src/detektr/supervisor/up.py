@@ -43,14 +43,14 @@ AUDIT_CLOSE_S = 2.0
 SHOW_CLOSE_S = 1.0
 FILES_OWN = 40  # open in any process of ours, with some to spare
 FILES_OF_PROCESS = 4  # its line, its log, where that is written to, its handle ...
-FILES_OF_READER = 2  # ... and what it writes down, mapped
-FILES_OF_PEER = 11  # on the other side of an edge: sockets, doorbell, journal and what is given back
+FILES_OF_READER = 2  # ... and its mapped files
+FILES_OF_PEER = 11  # for the other side of an edge: sockets, doorbell, journal and completion queue
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What became of a run that began and has ended."""
+    """The result of a run that began and has ended."""
 
     exit_code: int
     """0; 1: a node failed for good, or gave up every frame that it began; 128+n: ended by signal n, unless that is
@@ -60,7 +60,7 @@ class RunResult:
     report: Mapping[str, Any]
     """The same with all nodes, as plain values: what `--report` writes."""
     held_up: tuple[str, ...] = ()
-    """Who held up whom where frames were lost before it, a line each."""
+    """Which node held up which others, where frames were lost before it; a line each."""
 
     @property
     def unaccounted(self) -> int:
@@ -69,7 +69,7 @@ class RunResult:
 
     @property
     def summary(self) -> str:
-        """The ledgers as a table, and what else the end of the run has to say."""
+        """The ledgers as a table, with the last lines of the run."""
         if not self.edges:
             return "ended before any frame flowed"
         return ledger_table(self.edges, self.report["nodes"], self.held_up)
@@ -85,7 +85,7 @@ def run_up(
     """
     result = run_pipeline(path, forks, for_ns=for_ns, report=report, quiet=quiet)
     code = result.exit_code
-    if report is not None:  # first: whoever reads what is printed may have left
+    if report is not None:  # first: the reader of our output may have left
         try:
             write_json(report, result.report)
         except OSError as fault:
@@ -102,12 +102,12 @@ def run_pipeline(
 
     Args:
         path: the pipeline file.
-        forks: what nodes are forked from, started or not; closed with the run.
+        forks: the fork server's client, started or not; closed with the run.
         for_ns: stop after this time, in nanoseconds; None: when its sources end, or on SIGINT or SIGTERM.
         report: where a report will be written: refused before the start where that cannot be; None: nowhere.
         quiet: no table, and no log lines but warnings and errors.
     Returns:
-        What became of it. The exit code is 0; 1: a node failed for good, or gave up every frame that it began, or the
+        The result. The exit code is 0; 1: a node failed for good, or gave up every frame that it began, or the
         report could not be written; 128+n: ended by signal n, where that is not SIGTERM, or what was queued could not
         be drained.
     Raises:
@@ -115,7 +115,7 @@ def run_pipeline(
     """
     if report is not None:
         _check_report(report)
-    state_root()  # before anything runs: where there is none, logs and dead letters have no place
+    state_root()  # before anything runs: without it, logs and dead letters have no place
     pipeline = load_pipeline(path)
     for secret in pipeline.secrets:
         register_secret(secret)
@@ -222,7 +222,7 @@ class _Run:
             self._seconds = (time.monotonic_ns() - begun_ns) / 1e9
 
     def end(self) -> None:
-        """End what is left, read the ledgers, and close telemetry last."""
+        """End processes that are left, read the ledgers, and close telemetry last."""
         self.supervisor.close()
         reader = RunReader(self.folder)
         self.ledgers, self._status_blocks = reader.read()
@@ -234,7 +234,7 @@ class _Run:
             close()
         self._logbook.close(SHOW_CLOSE_S)
         self._screen.close(SHOW_CLOSE_S)
-        setup_log(self.pipeline.options.name)  # what is still to be said goes to stderr again
+        setup_log(self.pipeline.options.name)  # from here on, log lines go to stderr again
 
     @property
     def has_begun(self) -> bool:
@@ -260,7 +260,7 @@ class _Run:
         return build_report(self.pipeline.options.name, self._seconds, self.nodes(), self.ledgers)
 
     def nodes(self) -> dict[str, dict[str, Any]]:
-        """Return what is known of each node of the ended run."""
+        """Return the state of each node of the ended run."""
         return describe_nodes(self.supervisor.describe(), self.ledgers, self._status_blocks)
 
     def _open_telemetry(self) -> None:
@@ -325,7 +325,7 @@ class _Run:
 def files_needed(specs: Sequence[NodeSpec], has_metrics: bool) -> int:
     """Return how many files the process of a run that has most of them open has open at once: ours, or a node's."""
     edges = sum(len(spec.edges) for spec in specs)
-    readers = 1 + has_metrics  # each maps what all processes and edges write down
+    readers = 1 + has_metrics  # each maps the files of all processes and edges
     own = FILES_OWN + FILES_OF_PROCESS * len(specs) + FILES_OF_READER * readers * (len(specs) + edges)
     peers = [len(spec.upstreams) + sum(_replicas(specs, consumer) for consumer in spec.edges) for spec in specs]
     return max(own, FILES_OWN + FILES_OF_PEER * max(peers, default=0))

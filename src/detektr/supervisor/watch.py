@@ -1,4 +1,4 @@
-"""What a supervisor waits for: descriptors of its processes, and moments in the time that it saw itself."""
+"""The waiting of a supervisor: for descriptors of its processes, and for moments in its seen time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Watch:
         return [key.data for key, _ in ready]
 
     def add(self, managed: ManagedProcess) -> None:
-        """Watch what a process that has just been started says, writes and ends with."""
+        """Watch the line, the output and the end of a process that was just started."""
         child = managed.child
         assert child is not None
         for what, fd in (("control", child.control_fd), ("log", child.log_fd), ("end", child.end_fd)):
@@ -53,5 +53,5 @@ class Watch:
                 self._selector.unregister(fd)
 
     def close(self) -> None:
-        """Let go of all."""
+        """Close everything."""
         self._selector.close()

@@ -1,1 +1,1 @@
-"""Turns events, ledgers and pages into records: metrics, audit trail, log lines and the report."""
+"""Turns events, ledgers and status blocks into metrics, audit records, log lines and the report."""

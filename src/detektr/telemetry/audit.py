@@ -18,7 +18,7 @@ from detektr.redaction import redact, register_secret, url_secrets
 from detektr.telemetry.record import Record, decode, encode
 from detektr.telemetry.spool import Spool
 
-INBOX_RECORDS_MAX = 16384  # what a burst may bring before the keeper thread has moved it on
+INBOX_RECORDS_MAX = 16384  # room for a burst, until the keeper thread has moved it on
 BATCH_RECORDS_MAX = 256
 RETRY_S_FIRST = 0.1
 RETRY_S_MAX = 2.0
@@ -26,11 +26,11 @@ _log = logging.getLogger("detektr.audit")
 
 
 class Audit(Protocol):
-    """An audit trail as those who record see it."""
+    """An audit trail, as its users see it."""
 
     @property
     def lost(self) -> int:
-        """Records dropped by this process because their way was full."""
+        """Records that this process dropped because a queue was full."""
 
     @property
     def waiting(self) -> int:
@@ -44,7 +44,7 @@ class Audit(Protocol):
         """Add a record to the trail; never waits for the store or the disk, never raises."""
 
     def close(self, timeout_s: float) -> bool:
-        """Store what is waiting, for at most this time; the rest stays in the spool for the next process.
+        """Store waiting records, for at most this time; the rest stays in the spool for the next process.
 
         Returns:
             True: everything is stored.
@@ -52,21 +52,21 @@ class Audit(Protocol):
 
 
 class Store(Protocol):
-    """Where records end up. It is called by one thread only, and each call has a time limit."""
+    """The place where records are kept. One thread calls it, and each call has a time limit."""
 
     def write(self, writer: str, first: int, records: list[Record]) -> None:
         """Store the records that are not there yet, all or none.
 
         Args:
             writer: whose records they are.
-            first: index of the first one among those of this writer; what was stored up to there is left out.
+            first: index of the first one among those of this writer; records that were stored before are skipped.
             records: in order.
         Raises:
             Exception: they could not be stored, or it is not known whether they were; they will come again.
         """
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Close the store."""
 
 
 class NoAudit:
@@ -88,7 +88,7 @@ class Trail:
     """An audit trail into a store, with two threads of its own.
 
     The keeper moves records from the inbox to the spool (it may wait for the disk), the sender from the spool to the
-    store (it may wait for the network); so neither holds up the other, or whoever records.
+    store (it may wait for the network); so neither holds up the other, or the caller.
     """
 
     def __init__(self, store: Store, spool: Spool, shown: str) -> None:
@@ -142,7 +142,7 @@ class Trail:
             self._change.notify()
 
     def close(self, timeout_s: float) -> bool:
-        """Store what is waiting, for at most this time; the rest stays in the spool for the next process.
+        """Store waiting records, for at most this time; the rest stays in the spool for the next process.
 
         A store that is away is tried once more, not until the time is over.
 
@@ -196,7 +196,7 @@ class Trail:
                     continue
                 try:
                     self._store.write(batch.writer, batch.first, [decode(line) for line in batch.lines])
-                except Exception as fault:  # whatever it was: the records are kept, and the trail goes on
+                except Exception as fault:  # any fault: the records are kept, and the trail goes on
                     self._note_interrupted(fault)
                     if self._closing.is_set():
                         return
@@ -235,7 +235,7 @@ def open_audit(to: str, spool_folder: Path, pipeline: str, folder: Path = Path()
         pipeline: name of the pipeline, part of each record.
         folder: relative SQLite paths begin here.
     Returns:
-        The trail; whoever opened it closes it.
+        The trail; the caller closes it.
     Raises:
         RefusedError: `to` is none of these, the file or the spool folder cannot be written, or redis-py is missing.
     """

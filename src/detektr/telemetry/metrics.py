@@ -1,4 +1,4 @@
-"""Ledgers and pages as Prometheus metrics; the only module that knows prometheus_client."""
+"""Ledgers and status blocks as Prometheus metrics; the only module that knows prometheus_client."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _log = logging.getLogger("detektr.metrics")
 
 @dataclass(frozen=True)
 class NodeSupervision:
-    """What the supervisor knows of one node, all its replicas together."""
+    """The supervisor's view of one node, all its replicas together."""
 
     restarts: int = 0
     state: str = "starting"
@@ -47,7 +47,7 @@ class PipelineCollector(Collector):
         pipeline: str,
         supervision: Callable[[], Mapping[str, NodeSupervision]] = dict,
     ) -> None:
-        """Name what to ask at each scrape; `supervision` is by node, and may leave out nodes it does not know."""
+        """Take the functions to ask at each scrape; `supervision` is by node, and may leave out unknown nodes."""
         self._read = read
         self._pipeline = pipeline
         self._supervision = supervision
@@ -67,7 +67,7 @@ class PipelineCollector(Collector):
         yield from self._node_metrics(list(snapshots.values()), supervision)
 
     def health(self) -> tuple[bool, dict[str, object]]:
-        """Return whether all is well, and what is not: stalled edges and failed nodes."""
+        """Return whether all is well, and the faults: stalled edges and failed nodes."""
         ledgers, snapshots = self._read()
         states = _states(snapshots, self._supervision())
         stalled = [edge for edge in merge(ledgers) if edge.is_stalled]
@@ -181,7 +181,7 @@ def _unaccounted(edge: EdgeLedger) -> int:
 
 
 def _states(snapshots: Iterable[NodeSnapshot], supervision: Mapping[str, NodeSupervision]) -> dict[str, str]:
-    """Return each node's state: the supervisor's word, or without one that of its first replica."""
+    """Return each node's state: as the supervisor says or, without one, that of its first replica."""
     states = {node: known.state for node, known in supervision.items()}
     for snapshot in sorted(snapshots, key=lambda snapshot: snapshot.replica):
         states.setdefault(snapshot.node, snapshot.state)
@@ -189,7 +189,7 @@ def _states(snapshots: Iterable[NodeSnapshot], supervision: Mapping[str, NodeSup
 
 
 def age_buckets(age_counts: tuple[int, ...]) -> list[tuple[str, float]]:
-    """Thin a page's age counts out to the cumulative buckets of the histogram, the last one `+Inf`."""
+    """Merge a status block's age counts into the cumulative buckets of the histogram, the last one `+Inf`."""
     thinned = [(label, float(sum(age_counts[: step + 1]))) for label, step in zip(_AGE_LABELS, AGE_STEPS, strict=True)]
     return [*thinned, ("+Inf", float(sum(age_counts)))]
 
@@ -235,7 +235,7 @@ def serve_metrics(collector: PipelineCollector, host: str, port: int) -> Metrics
     """Serve a pipeline's metrics over HTTP until the server is closed.
 
     Args:
-        collector: what to ask at each scrape.
+        collector: answers each scrape.
         host: address of this machine to listen on.
         port: 1 to 65535, or 0 for any free one.
     Raises:

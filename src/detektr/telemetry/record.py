@@ -1,4 +1,4 @@
-"""An audit record as one JSON line: what is queued, spooled and stored."""
+"""An audit record as one JSON line, in which form it is queued, spooled and stored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from detektr.redaction import mask
 
 RECORD_BYTES_MAX = 8192
 _DATA_BYTES_MAX = RECORD_BYTES_MAX - 1664  # two names of 64 characters, each escaped to 12 at worst, and the time
-_DATA_CHARS_CUT = _DATA_BYTES_MAX // 2 - 16  # what is cut is escaped once more: each character twice at worst
+_DATA_CHARS_CUT = _DATA_BYTES_MAX // 2 - 16  # data that is cut is escaped once more: each character twice at worst
 _NAME_CHARS_MAX = 64
 
 
@@ -48,7 +48,7 @@ def encode(event: Event | Mapping[str, Any], utc: datetime) -> str:
 
 
 def decode(line: str) -> Record:
-    """Read a line back; one that is damaged on disk comes out as an event `Unreadable` with what was there."""
+    """Read a line back; one that is damaged on disk becomes an event `Unreadable` with its text."""
     try:
         fields = json.loads(line)
         return Record(fields["time"], fields["node"], fields["event"], json.dumps(fields["data"]))

@@ -17,12 +17,12 @@ def count_unaccounted(edges: Iterable[EdgeLedger]) -> int:
 
 
 def undelivered(edges: Iterable[EdgeLedger]) -> list[EdgeLedger]:
-    """Return the edges to which frames came and none was delivered, as their consumer gave up each that it began."""
+    """Return the edges that were offered frames and delivered none, as the consumer gave up each one that it began."""
     return [edge for edge in merge(edges) if edge.dead_lettered and not edge.delivered]
 
 
 def has_reached(edges: Iterable[EdgeLedger]) -> bool:
-    """Whether anything came as far as somebody wanted it: what a buffer only passed on to nobody has not."""
+    """Whether any frame reached a worker: one that a buffer passed on to nobody has not."""
     whole = merge(edges)
 
     def reaches(edge: EdgeLedger, passed: frozenset[str]) -> bool:
@@ -34,7 +34,7 @@ def has_reached(edges: Iterable[EdgeLedger]) -> bool:
 
 
 def final_words(edges: Iterable[EdgeLedger]) -> list[str]:
-    """Say what a run did not do, though its ledger adds up: a line for each edge that gave frames up, or for all."""
+    """Return a line for each edge that gave frames up though its ledger adds up, or one line for all."""
     whole = merge(edges)
     lines = []
     for edge in whole:
@@ -69,7 +69,7 @@ def build_report(
     Args:
         pipeline: name of the pipeline.
         seconds: how long it ran.
-        nodes: for each node its `kind`, `state`, `restarts` and what else is known of it.
+        nodes: for each node its `kind`, `state`, `restarts` and further values of its status.
         edges: ledgers, in parts or whole; the parts of one edge are added up.
     Returns:
         Plain values ready for JSON; `unaccounted` is 0 unless there is a defect.
@@ -85,7 +85,7 @@ def build_report(
 
 
 def left_out_lines(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Say which captures left pictures of their source out: a line each."""
+    """Return which captures left pictures of their source out: a line each."""
     return [
         f"{name} left pictures of its source out, which are on no edge: {describe_counts(counts)}"
         for name, node in nodes.items()
@@ -96,13 +96,13 @@ def left_out_lines(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def ledger_table(
     edges: Iterable[EdgeLedger], nodes: Mapping[str, Mapping[str, Any]] | None = None, more: Iterable[str] = ()
 ) -> str:
-    """Write the ledgers as an aligned table, one row an edge; the last line says what is unaccounted for.
+    """Write the ledgers as an aligned table, one row an edge; the last line has the frames unaccounted for.
 
-    Before it stand what captures left out, the `final_words`, and then `more` lines.
+    Before it stand the pictures that captures left out, the `final_words`, and then `more` lines.
 
     Args:
         edges: ledgers, in parts or whole; the parts of one edge are added up.
-        nodes: what is known of each node, as `status` has it; None: nothing.
+        nodes: each node's state, as in `status`; None: not known.
         more: whole lines.
     """
     whole = merge(edges)

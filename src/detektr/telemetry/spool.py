@@ -26,7 +26,7 @@ _SEGMENT_NAME = re.compile(r"^(\d{6,})-([0-9a-f]{16})-(\d{12})\.jsonl$")  # run,
 class Batch(NamedTuple):
     """The oldest records: `first` is the index of the first line among those of `writer`, 0 being its first ever.
 
-    Writer and index stay with a record for good, so that a store can tell what it has already.
+    Writer and index stay with a record for good, so that a store can tell which ones it has already.
     """
 
     writer: str
@@ -62,7 +62,7 @@ class Spool:
     def __init__(
         self, folder: Path, bytes_max: int = SPOOL_BYTES_MAX, memory_records_max: int = MEMORY_RECORDS_MAX
     ) -> None:
-        """Take the folder over, with what an earlier process left in it.
+        """Take over the folder, with the records that an earlier process left in it.
 
         Raises:
             RefusedError: the folder cannot be made or written, or another process uses it.
@@ -125,7 +125,7 @@ class Spool:
             self.lost += max(0, excess)
 
     def spill(self) -> None:
-        """Move what is in memory to the files; it stays in memory where they cannot be written."""
+        """Move records from memory to the files; if these cannot be written, the records stay in memory."""
         with self._guard:
             self._write_memory()
 
@@ -156,7 +156,7 @@ class Spool:
                 self._memory.popleft()
 
     def close(self) -> None:
-        """Write down what is left and give the folder free; a process that comes later sends it."""
+        """Write the remaining records to files and release the folder; a later process sends them."""
         with self._guard:
             self._write_memory()
             self.lost += len(self._memory)  # could not be written, and ends with this process

@@ -1,4 +1,4 @@
-"""`detektr list`: what can be written as `use` and as `python:` source on this machine, with one line each."""
+"""`detektr list`: the short names for `use` and for `python:` sources on this machine, with one line each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`detektr probe`: what a source is, what of it will bite, and what to write into the file."""
+"""`detektr probe`: measures a source, warns of its pitfalls, and writes the lines for the file."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def probe(source: str, seconds: float, transport: str | None = None) -> Finding:
         transport: as the key of a capture; its default unless told otherwise.
     Raises:
         RefusedError: what was asked for makes no sense.
-        SourceError: it cannot be opened or read; says what, why and the cure, without secrets.
+        SourceError: it cannot be opened or read; says what, why and what to do, without secrets.
     """
     given = read_document(f"source: {json.dumps(source)}", os.environ)
     if given.faults:

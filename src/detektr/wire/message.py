@@ -1,9 +1,9 @@
-"""What processes tell each other: who reads, who leaves, what failed, and on the lane `zmq` each lease. No pixels.
+"""Messages between processes: attach, detach, failures, and on the lane `zmq` each lease. No pixels.
 
-On the lane `shm` leases lie in the edge's journal and completed ones in a queue; no message is sent for them.
+On the lane `shm`, leases lie in the edge's journal and completed ones in a completion queue, without messages.
 
 A frame is named by its stream's key and its sequence everywhere. A consumer's `session` is one life of one replica on
-one edge; its `attach_epoch` counts how often it attached, so that leases granted before the last attach are told apart.
+one edge; its `attach_epoch` counts how often it attached, so that leases from before the last attach are recognised.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FailedAttempt = tuple[int, int, int, str]
 
 
 class FailureKind(IntEnum):
-    """What a failed attempt at a frame means for the next one."""
+    """The consequence of a failed attempt at a frame."""
 
     RETRYABLE = 0
     """Another attempt may succeed: the frame is leased again, up to `max_deliveries` times."""
@@ -31,7 +31,7 @@ class FailureKind(IntEnum):
 
 
 class Attach(NamedTuple):
-    """Consumer to producer: here I am, this much I take, this is what I hold and what I have seen."""
+    """Consumer to producer: a replica attaches, with its window, the leases that it holds, and its progress."""
 
     consumer: str
     """Name of the edge's consumer."""
@@ -45,9 +45,9 @@ class Attach(NamedTuple):
     is_ephemeral: bool
     """Not in the file: the edge is made for it, and goes with it."""
     when_full: str
-    """Policy that a guest asks for; empty: the producer's own."""
+    """Policy that an ephemeral consumer asks for; empty: the producer's own."""
     received: int
-    """Running number of the last lease received in this session."""
+    """Delivery tag of the last lease received in this session."""
     held: tuple[FrameName, ...]
     """Leases still held."""
     seen: tuple[FrameName, ...]
@@ -57,13 +57,13 @@ class Attach(NamedTuple):
     previous: tuple[int, int, int]
     """Session of the predecessor, and the leases that it worked on last and finished last; zeros: none."""
     max_deliveries: int = 1
-    """For a guest: attempts at one frame before it is dead-lettered."""
+    """Of an ephemeral consumer: attempts at one frame before it is dead-lettered."""
     timeout_ns: int = 0
-    """For a guest: how long it may take for one frame; 0: as long as it lives."""
+    """Of an ephemeral consumer: how long it may work on one frame; 0: without a limit."""
     lane: str = "zmq"
     """How leases are to be announced: `zmq` or `shm`."""
     completed: int = 0
-    """How many frames were written into its returns so far; of those, this message tells all."""
+    """How many leases it has completed so far; this message accounts for all of them."""
 
 
 class Welcome(NamedTuple):
@@ -90,7 +90,7 @@ class Failure(NamedTuple):
 
 
 class Detach(NamedTuple):
-    """Consumer to producer: I leave; what I held and did not finish is yours again."""
+    """Consumer to producer: a replica leaves; leases that it did not finish end."""
 
     consumer: str
     session: int
@@ -102,7 +102,7 @@ payload: a packed descriptor or event, packed once by whoever made it."""
 
 
 class Announce(NamedTuple):
-    """Producer to consumer, on the lane `zmq`: these leases are yours, and this is what I know of you."""
+    """Producer to consumer, on the lane `zmq`: new leases, and an acknowledgement of completed ones."""
 
     consumer: str
     session: int
@@ -114,14 +114,14 @@ class Announce(NamedTuple):
     acknowledged: int
     """How many completed leases of this session have arrived."""
     notify: int
-    """Whether completed leases are waited for; a `NOTIFY_` number of `memory.layout`."""
+    """Whether the producer waits for completed leases; a `NOTIFY_` number of `memory.layout`."""
     has_ended: bool
-    """Everything was delivered, and nothing more comes."""
+    """Everything was delivered, and no more frames will come."""
     leases: tuple[AnnouncedLease, ...]
 
 
 class Release(NamedTuple):
-    """Consumer to producer, on the lane `zmq`: these leases are completed, and this is what I know of yours."""
+    """Consumer to producer, on the lane `zmq`: completed leases, and an acknowledgement of announced ones."""
 
     consumer: str
     session: int

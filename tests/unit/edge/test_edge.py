@@ -634,8 +634,8 @@ def test_what_a_replica_had_finished_when_nobody_took_it_back_is_delivered() -> 
     bench.attach()
     bench.offer(0, 1, 2)
     bench.lease_queued()
-    bench.edge.finish_until(7, 2)
-    bench.edge.finish_until(8, 3)
+    bench.edge.finish_until(7, 2, 5)
+    bench.edge.finish_until(8, 3, 5)
     ledger = bench.reader.ledger()
     assert (ledger.delivered, ledger.in_flight, ledger.unaccounted) == (2, 1, 0)
 

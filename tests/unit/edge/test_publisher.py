@@ -95,7 +95,7 @@ def test_a_guest_that_comes_again_with_broken_returns_is_refused(folder: RunFold
     status_block = acquire_status_block(folder, "guest-1", 0, "guest")
     completions = CompletionQueueWriter(folder.completions("guest-1.0", "camera.0"), 8)
     wanted = Attach("guest-1", "guest-1.0", 77, 1, 1, False, True, "block", 0, (), (), (), (0, 0, 0), lane="shm")
-    status_block[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
+    status_block.words[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
     publisher.handle(wanted, 1)
     completions.segment.words[layout.COMPLETION_WORD_COUNT] = 1 << 50  # more than there is room for
     with pytest.raises(WireError, match=r"guest-1.0 cannot attach: its completion queue is broken"):

@@ -23,12 +23,14 @@ from detektr.memory.completion_queue import CompletionQueueWriter, open_completi
 from detektr.memory.journal import adopt_journal
 from detektr.memory.layout import NOTIFY_EACH, NOTIFY_NONE, NOTIFY_SHORT
 from detektr.memory.run_folder import RunFolder
-from detektr.nodes.publish_queue import LONGEST_NS
+from detektr.nodes.capturing.publish_queue import LONGEST_NS
 from detektr.wire.doorbell import Doorbell, RemoteDoorbell
 from detektr.wire.link import Link, Outbox
 from tests.harness.interpreted import interpreted
 
-_node, _capture, _worker = interpreted("detektr.nodes.node", "detektr.nodes.capture", "detektr.nodes.worker")
+_node, _capture, _worker = interpreted(
+    "detektr.nodes.node", "detektr.nodes.capturing.capture", "detektr.nodes.working.worker"
+)
 Node, CaptureNode, WorkerNode = _node.Node, _capture.CaptureNode, _worker.WorkerNode  # tried on stand-ins
 
 

@@ -36,7 +36,7 @@ def reader(status_block: StatusBlock) -> Iterator[StatusBlockReader]:
 
 def test_a_reader_sees_what_the_process_says(status_block: StatusBlock, reader: StatusBlockReader) -> None:
     status_block.set_state("connecting", "no route to the camera")
-    status_block[layout.STATUS_WORD_FAILURES] = 3
+    status_block.words[layout.STATUS_WORD_FAILURES] = 3
     snapshot = reader.snapshot()
     assert (snapshot.state, snapshot.why, snapshot.kind) == ("connecting", "no route to the camera", "processor")
     assert (snapshot.failures, snapshot.is_alive) == (3, True)
@@ -76,7 +76,7 @@ def test_mode_and_what_was_left_out_stand_beside_the_state(
 ) -> None:
     status_block.set_mode("h264 over tcp, software decoder")
     status_block.set_state("running", "x" * 1000)
-    status_block[layout.STATUS_WORD_STALE] = 7
+    status_block.words[layout.STATUS_WORD_STALE] = 7
     assert (reader.snapshot().mode, reader.snapshot().stale) == ("h264 over tcp, software decoder", 7)
     status_block.set_mode("m" * 1000)
     assert reader.snapshot().mode == "m" * layout.STATUS_MODE_BYTES_MAX
@@ -85,9 +85,9 @@ def test_mode_and_what_was_left_out_stand_beside_the_state(
 
 def test_progress_is_that_of_the_session_asked_for(status_block: StatusBlock, reader: StatusBlockReader) -> None:
     at = layout.STATUS_WORD_INPUTS + 2 * layout.STATUS_INPUT_WORDS
-    status_block[at + layout.STATUS_INPUT_SESSION] = 77
-    status_block[at + layout.STATUS_INPUT_WORKING] = 5
-    status_block[at + layout.STATUS_INPUT_FINISHED] = 4
+    status_block.words[at + layout.STATUS_INPUT_SESSION] = 77
+    status_block.words[at + layout.STATUS_INPUT_WORKING] = 5
+    status_block.words[at + layout.STATUS_INPUT_FINISHED] = 4
     assert reader.progress(77) == (5, 4)
     assert reader.progress(78) is None
 
@@ -105,7 +105,7 @@ def test_a_frames_age_is_counted_in_one_bucket(
 
 
 def test_counters_go_on_in_a_successor(status_block: StatusBlock, reader: StatusBlockReader) -> None:
-    status_block[layout.STATUS_WORD_FRAMES] = 10
+    status_block.words[layout.STATUS_WORD_FRAMES] = 10
     status_block.close(unlink=False)
     assert reader.snapshot().state == "stopped"
     successor = StatusBlock(status_block.path, "processor")

@@ -18,7 +18,7 @@ import pytest
 from detektr.errors import SourceError
 from detektr.options import CaptureOptions
 from detektr.sources import open_source
-from detektr.sources.ffmpeg_input import encoded
+from detektr.sources.transport.ffmpeg_input import encoded
 from detektr.tooling.probe import probe
 
 if TYPE_CHECKING:
