@@ -121,3 +121,30 @@ def test_work_does_not_begin_on_a_frame_that_grew_too_old_in_the_window(tmp_path
     assert not {first + 1, first + 2, first + 3} & set(worked), "they were leased in time, and begun too late"
     assert ledger["delivered"] == len(worked) == len(set(worked))
     assert ledger["dropped"] == {"too_old": 30 - len(worked)} and ledger["redelivered"] == 0
+
+
+@pytest.mark.parametrize("announce", ["zmq", "shm"])
+def test_a_buffer_gives_back_what_grew_too_old_while_it_had_no_room(tmp_path: Path, announce: Lane) -> None:
+    nodes: dict[str, Any] = {
+        "cam": {"kind": "capture", "source": "python:mine:pictures", "with": {"count": 40}},
+        "buf": {
+            "kind": "buffer",
+            "input": {"from": "cam", "max_age": "2s"},
+            "when_full": "block",
+            "high_water_mark": 2,
+            "guests": 0,
+        },
+        "detect": {"kind": "processor", "input": "buf", "use": "mine:Detects", "window": 1},
+    }
+    with RunningPipeline(tmp_path, "demo", nodes, announce=announce) as run:
+        run.wait(lambda: (tmp_path / "worked").exists() and run.edge("cam", "buf")["in_flight"] == 2 + 1 + 4)
+        run.wait(lambda: run.edge("buf", "detect")["queued"] == 2)
+        (first,) = numbers(tmp_path / "worked")
+        (tmp_path / "go").touch()
+        report = run.end(None)
+    assert run.exit_code == 0 and report["unaccounted"] == 0, run.tail()
+    worked, into, out = numbers(tmp_path / "worked"), edge(report, "cam", "buf"), edge(report, "buf", "detect")
+    assert worked[:3] == [first, first + 1, first + 2], "what the buffer has taken in has no age on its own edge"
+    assert not set(range(first + 3, first + 7)) & set(worked), "these waited for room, and grew too old"
+    assert (into["delivered"], into["dropped"]) == (len(worked), {"too_old": 40 - len(worked)})
+    assert (out["delivered"], out["dropped"]) == (len(worked), {})
