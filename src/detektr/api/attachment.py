@@ -184,6 +184,7 @@ class Frames:
         while not self._is_over and self._attachment is not None:
             lease = subscriber.take(time.monotonic_ns())
             if lease is None:
+                subscriber.flush()  # before we sleep: some may have grown too old, and the producer leases others then
                 break
             try:
                 frame, is_intact = attachment.reader.open(lease)
