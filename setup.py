@@ -63,7 +63,7 @@ class BuildAllOrNothing(build_ext):
 
 def in_c() -> list[Extension]:
     """Return what mypyc has no words for, written in C beside the Python file that says the same."""
-    found = [Extension("detektr.scaling_kernel", ["src/detektr/scaling_kernel.c"], extra_compile_args=["-O3"])]
+    found = [Extension("detektr.scaling.kernel", ["src/detektr/scaling/kernel.c"], extra_compile_args=["-O3"])]
     if get_platform().endswith("x86_64"):
         streaming = Extension(
             "detektr.memory.streaming", ["src/detektr/memory/streaming.c"], extra_compile_args=["-O2"]

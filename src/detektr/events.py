@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Event:
+class RunEvent:
     """Base of all records; `node` says where it happened (`motion.0`: node and replica)."""
 
     node: str
@@ -18,7 +18,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class FrameDropped(Event):
+class FrameDropped(RunEvent):
     """Frames (or events) left an edge without having been delivered; `sequence` is the last one's."""
 
     consumer: str
@@ -30,7 +30,7 @@ class FrameDropped(Event):
 
 
 @dataclass(frozen=True)
-class FrameRedelivered(Event):
+class FrameRedelivered(RunEvent):
     """A frame went back to its queue; `delivery` is the attempt that ended."""
 
     consumer: str
@@ -41,7 +41,7 @@ class FrameRedelivered(Event):
 
 
 @dataclass(frozen=True)
-class FrameDeadLettered(Event):
+class FrameDeadLettered(RunEvent):
     """A frame was given up after its last attempt; `saved` is where its picture and the reason are."""
 
     consumer: str
@@ -52,7 +52,7 @@ class FrameDeadLettered(Event):
 
 
 @dataclass(frozen=True)
-class ResultRefused(Event):
+class ResultRefused(RunEvent):
     """A consumer finished a frame whose lease it no longer held; the result was thrown away."""
 
     consumer: str
@@ -61,7 +61,7 @@ class ResultRefused(Event):
 
 
 @dataclass(frozen=True)
-class ConsumerAttached(Event):
+class ConsumerAttached(RunEvent):
     """A replica of a consumer attached to an edge."""
 
     consumer: str
@@ -69,7 +69,7 @@ class ConsumerAttached(Event):
 
 
 @dataclass(frozen=True)
-class ConsumerLeft(Event):
+class ConsumerLeft(RunEvent):
     """A replica left an edge: it detached, or the kernel said that it is dead."""
 
     consumer: str
@@ -78,7 +78,7 @@ class ConsumerLeft(Event):
 
 
 @dataclass(frozen=True)
-class EdgeStalled(Event):
+class EdgeStalled(RunEvent):
     """An edge has frames and nobody to take them."""
 
     consumer: str
@@ -86,14 +86,14 @@ class EdgeStalled(Event):
 
 
 @dataclass(frozen=True)
-class EdgeResumed(Event):
+class EdgeResumed(RunEvent):
     """A stalled edge has a consumer again."""
 
     consumer: str
 
 
 @dataclass(frozen=True)
-class NodeStateChanged(Event):
+class NodeStateChanged(RunEvent):
     """A node entered a state; `why` is empty where the state says all."""
 
     state: str
@@ -101,7 +101,7 @@ class NodeStateChanged(Event):
 
 
 @dataclass(frozen=True)
-class NodeExited(Event):
+class NodeExited(RunEvent):
     """A node's process ended; `how` in words, `log` its last lines."""
 
     how: str
@@ -110,7 +110,7 @@ class NodeExited(Event):
 
 
 @dataclass(frozen=True)
-class MessageRefused(Event):
+class MessageRefused(RunEvent):
     """A message from another process was not one of ours, or asked for what it may not have."""
 
     why: str

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from detektr.descriptor import Descriptor
 from detektr.errors import LeaseOverError
 from detektr.picture import MATRICES, PictureLayout
-from detektr.scaling import interpolation_name, scale_pixels, scale_yuv, yuv_matrix
+from detektr.scaling.resampling import interpolation_name, scale_pixels, scale_yuv, yuv_matrix
 
 if TYPE_CHECKING:
     from av import VideoFrame

@@ -44,13 +44,17 @@ Pauses = Annotated[
 ]
 Rate = Annotated[str, Text(rf"^[0-9]{{1,4}} in {_DURATION_PATTERN}$", "a count and a time such as 5 in 10m")]
 _FORMATS = (*FORMATS, *ALIASES)
-PixelFormat = Annotated[
+PixelFormatName = Annotated[
     str,
     Text(f"^({'|'.join(_FORMATS)})$", "FFmpeg's name of a pixel format such as yuv420p or bgr24", choices=_FORMATS),
 ]
 VideoStreamChoice = Annotated[
     str, Text(r"^(best|[1-9][0-9]{0,4}p|[1-9][0-9]{0,6}k|#[0-9]{1,3})$", "best, a height such as 720p, 1500k, or #1")
 ]
+EnvName = Annotated[
+    str, Text(r"^[A-Za-z_][A-Za-z0-9_]{0,254}$", "a name of A-Z, a-z, 0-9 and _ that begins with no digit")
+]
+CPU_MAX = 8191  # the most that Linux can be built for
 Reference = Annotated[
     str,
     Text(
@@ -128,12 +132,20 @@ class _NodeOptions:
     """A node that is not ready by then is killed and counted as failed."""
     drain: Duration = "10s"
     """How long a stop may take to finish what is queued; the rest is dropped as `stopped`."""
+    env: Mapping[EnvName, str] = field(default_factory=dict)
+    """Environment variables of this node's processes, above those that detektr was started with."""
+    cpus: list[Annotated[int, Ge(0), Le(CPU_MAX)]] | None = None
+    """CPUs that its processes may run on, by number as in `lscpu -e`; else all that detektr itself may run on."""
+    nice: Annotated[int, Ge(-20), Le(19)] | None = None
+    """Priority of its processes: 19 gives way to all others; below that of detektr itself needs a right."""
 
     def __post_init__(self) -> None:
         for name in ("start_timeout", "drain", "timeout", "max_age", "open_timeout", "stall_timeout"):
             value = getattr(self, name, None)
             if value is not None and duration_ns(value) == 0 and name != "drain":
                 raise ValueError(f"{name} {value!r} must be longer than nothing; e.g. 10s")
+        if self.cpus is not None and (not self.cpus or len(set(self.cpus)) < len(self.cpus)):
+            raise ValueError(f"cpus {self.cpus!r} must be a list of one CPU or more, each once; e.g. [2, 3]")
 
     @property
     def drain_ns(self) -> int:
@@ -180,7 +192,7 @@ class CaptureOptions(_NodeOptions):
     """Decode by hardware; where that fails it is done in software, and the status says why."""
     decoder_threads: Annotated[int, Ge(1), Le(64)] | None = None
     """Threads of the decoder; else 1 for a live source, and two to six more than cores for a file at full speed."""
-    format: PixelFormat | None = None
+    format: PixelFormatName | None = None
     """Pixel format in the ring (an FFmpeg name); the decoder's own unless told otherwise."""
     width: Annotated[int, Ge(2), Le(16384)] | None = None
     """Width in pixels, scaled while captured; the source's own unless told otherwise."""

@@ -45,7 +45,7 @@ def host_and_port(host: str, port: int) -> str:
 def is_live(source: str) -> bool:
     """Tell whether the source may go on without us: a device or a URL, not a file, a generator or lavfi.
 
-    What a URL names may be a file that somebody serves, which only its opening tells: see `Source.is_live`.
+    What a URL names may be a file that somebody serves, which only its opening tells: see `OpenedSource.is_live`.
     """
     return source_kind(source) in ("device", "stream") or is_session(source)
 

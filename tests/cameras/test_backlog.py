@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from detektr.options import CaptureOptions
-from detektr.sources import Source, open_source
+from detektr.sources import OpenedSource, open_source
 from detektr.sources.transport.packet_queue import LATE_NS_MAX
 from tests.cameras.rtsp_servers import RtspServer, make_clip, stream_camera
 from tests.harness.running import RunningPipeline
@@ -28,7 +28,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def camera(url: str, **options: Any) -> Source:
+def camera(url: str, **options: Any) -> OpenedSource:
     return open_source(CaptureOptions(source=url, **options), Path())
 
 
@@ -42,7 +42,7 @@ def lateness_s(times: list[tuple[float, float]]) -> list[float]:
     return [offset - min(offsets) for offset in offsets]
 
 
-def watch(source: Source, limit: int, at: int = 0, then: Any = None) -> list[tuple[float, float]]:
+def watch(source: OpenedSource, limit: int, at: int = 0, then: Any = None) -> list[tuple[float, float]]:
     """Take pictures, doing something at one of them."""
     times = []
     for count, picture in enumerate(source.pictures(), 1):

@@ -18,7 +18,7 @@ from detektr.errors import SourceError
 from detektr.memory import layout
 from detektr.observe.status_text import describe_status
 from detektr.options import CaptureOptions
-from detektr.sources import Source, open_source
+from detektr.sources import OpenedSource, open_source
 from detektr.sources.transport.connection import HANGING_MAX, hanging
 from detektr.sources.transport.reconnect import Reconnect
 from tests.cameras.rtsp_servers import (
@@ -53,11 +53,11 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def camera(url: str, **options: Any) -> Source:
+def camera(url: str, **options: Any) -> OpenedSource:
     return open_source(CaptureOptions(source=url, **options), Path())
 
 
-def watch(source: Source, limit: int, then: Callable[[], None] | None = None) -> int:
+def watch(source: OpenedSource, limit: int, then: Callable[[], None] | None = None) -> int:
     """Take `limit` pictures, do something, and take all that still come; returns how many came."""
     count = 0
     for _ in source.pictures():
@@ -70,7 +70,7 @@ def watch(source: Source, limit: int, then: Callable[[], None] | None = None) ->
     return count
 
 
-def trouble(source: Source, limit: int = 0, then: Callable[[], None] | None = None) -> SourceError:
+def trouble(source: OpenedSource, limit: int = 0, then: Callable[[], None] | None = None) -> SourceError:
     with pytest.raises(SourceError) as caught:
         watch(source, limit, then)
     return caught.value

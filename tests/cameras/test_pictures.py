@@ -15,7 +15,7 @@ import pytest
 
 import detektr
 from detektr.options import SECOND_NS, CaptureOptions
-from detektr.sources import Source, open_source
+from detektr.sources import OpenedSource, open_source
 from tests.cameras.rtsp_servers import RtspServer, UdpServer, _Server, free_port, make_clip
 from tests.process.terminal import Terminals, open_terminals
 
@@ -96,7 +96,7 @@ def terminal(tmp_path: Path) -> Iterator[Terminals]:
         yield terminals
 
 
-def take(url: str, count: int, **options: Any) -> tuple[Source, list[Taken]]:
+def take(url: str, count: int, **options: Any) -> tuple[OpenedSource, list[Taken]]:
     """Take the first pictures of one connection."""
     source = open_source(CaptureOptions(source=url, **options), Path())
     taken: list[Taken] = []

@@ -85,6 +85,6 @@ def only_checked(module: ast.Module) -> set[str]:
 def test_what_is_written_in_c_goes_with_the_sources() -> None:
     """What builds from an archive finds nothing that MANIFEST.in does not name: nothing at all would be compiled."""
     written = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "src").rglob("*.c"))
-    assert written == ["src/detektr/memory/streaming.c", "src/detektr/scaling_kernel.c"]
+    assert written == ["src/detektr/memory/streaming.c", "src/detektr/scaling/kernel.c"]
     assert all(f'"{path}"' in (ROOT / "setup.py").read_text() for path in written)
     assert "recursive-include src *.c" in (ROOT / "MANIFEST.in").read_text().splitlines()

@@ -14,7 +14,7 @@ from detektr.descriptor import Descriptor
 from detektr.errors import LeaseOverError
 from detektr.frame import Frame, plane_rows
 from detektr.picture import FORMATS, PictureLayout
-from detektr.scaling import INTERPOLATIONS, scale_pixels
+from detektr.scaling.resampling import INTERPOLATIONS, scale_pixels
 
 SIZES = [(642, 362), (641, 361), (320, 180)]
 DESCRIPTOR = Descriptor("cam", "cam", 1, 2, 3, 1, 7, time.monotonic_ns(), 1753608701224_000_000, 512)

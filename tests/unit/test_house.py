@@ -1,7 +1,9 @@
-"""No file grows beyond 400 lines and no folder beyond 15 modules, unless its reason stands here."""
+"""No file grows beyond 400 lines and no folder beyond 15 modules, unless its reason stands here; docstrings keep up."""
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,24 @@ def test_no_folder_has_more_modules_than_one_can_know() -> None:
     names = [str(path.parent.relative_to(ROOT)) for path in modules() if path.name != "__init__.py"]
     full = {name: names.count(name) for name in names if names.count(name) > MODULES_MAX}
     assert {name: count for name, count in full.items() if name not in FULL_FOLDERS} == {}
+
+
+def unknown_arguments(function: ast.FunctionDef) -> list[str]:
+    """Names under `Args:` that the function does not have."""
+    _, _, rest = (ast.get_docstring(function) or "").partition("Args:\n")
+    block = re.split(r"\n(?=\S)", rest)[0]
+    told = [name for names in re.findall(r"^    ([\w, ]+):", block, re.MULTILINE) for name in names.split(", ")]
+    return [name for name in told if name not in {each.arg for each in ast.walk(function) if isinstance(each, ast.arg)}]
+
+
+def test_docstrings_describe_the_arguments_that_there_are() -> None:
+    found = {
+        f"{path.relative_to(ROOT)}:{function.lineno}": names
+        for path in sorted((ROOT / "src").rglob("*.py"))
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef) and (names := unknown_arguments(function))
+    }
+    assert found == {}
 
 
 @pytest.mark.parametrize("name", [*LONG_FILES, *FULL_FOLDERS])

@@ -7,6 +7,7 @@ of commands stays quick.
 from __future__ import annotations
 
 import inspect
+import sys
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -22,12 +23,14 @@ _WITHOUT = "Without a file"
 _METAVARS = {
     **{"source": "SOURCE", "input": "NAME", "with_": "KEY=VALUE", "camera": "NAME", "format": "FORMAT", "fps": "RATE"},
     **{"width": "PIXELS", "height": "PIXELS", "when_full": "POLICY", "transport": "HOW", "decode": "WHAT"},
-    **{"hwaccel": "HOW", "event_bytes": "BYTES"},
+    **{"hwaccel": "HOW", "event_bytes": "BYTES", "env": "NAME=VALUE", "cpus": "N"},
     **dict.fromkeys(("drain", "timeout", "max_age", "open_timeout", "stall_timeout"), "TIME"),
 }
 _HELP = {
     "input": f"{_WITHOUT}: the node to read from; may be repeated.",
     "with_": "An argument for your code; may be repeated.",
+    "env": "An environment variable of this process; may be repeated. A secret is better set outside: `ps` shows this.",
+    "cpus": "A CPU that it may run on, as `lscpu -e` numbers them; may be repeated.",
 }
 _EXAMPLES = {"capture": "--name cam --source clip.mp4", "buffer": "--name b --input cam"}
 
@@ -90,7 +93,7 @@ def _with_options(kind: NodeKind) -> Any:
         )
         if plain is bool:
             parameters[key] = bool, typer.Option(False, option, help=words[key])
-        elif plain is list or key == "with_":
+        elif plain is list or key in ("with_", "env"):
             parameters[key] = list[str] | None, typer.Option(None, option, metavar=metavar, help=words[key])
         else:
             parameters[key] = plain | None, typer.Option(None, option, metavar=metavar, help=words[key])
@@ -121,13 +124,21 @@ def _run_standalone(
     **keys: Any,
 ) -> None:
     from detektr.nodes.ending import Ending
+    from detektr.nodes.spec import NodeSpec
+    from detektr.process.placement import take_over
     from detektr.process.standard_streams import keep_streams
     from detektr.supervisor.entry import end_process
     from detektr.supervisor.standalone import run_standalone, spec_for
 
     given = {key.rstrip("_"): value for key, value in keys.items()}
     chosen = name or (None if "use" in given else {"capture": "cam"}.get(kind.name, kind.name))
-    spec = spec_for(kind.name, file, node, replica, pipeline, chosen, given)
+    handed_over = take_over()
+    if handed_over is None:
+        spec = spec_for(kind.name, file, node, replica, pipeline, chosen, given)
+        if spec.options.env:
+            spec.placement.start_anew(sys.orig_argv[1:], handed_over=spec.as_json())
+    else:  # by this very command, in the environment of the node
+        spec = NodeSpec.from_json(handed_over)
     keep_streams()
     ending = Ending(spec, None)
     end_process(run_standalone(spec, metrics_port=metrics_port, ending=ending), ending)

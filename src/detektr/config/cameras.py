@@ -169,14 +169,7 @@ class _Expander:
             if name not in each:
                 whole[name] = node
                 if isinstance(node, dict) and any(_source_of(one) in groups for one in listed_inputs):
-                    sources = [
-                        (_reading_from(one, found), index)
-                        for index, one in enumerate(listed_inputs)
-                        for found in groups.get(_source_of(one), [None])
-                    ]
-                    whole[name] = {**node, "input": [found for found, _ in sources]}
-                    if not isinstance(inputs, str):
-                        self._move_inputs(name, sources, is_list=isinstance(inputs, list))
+                    whole[name] = {**node, "input": self._whole_inputs(name, inputs, groups)}
                 continue
             self._refuse_shared(name, map(_source_of, listed_inputs), groups)
             for place, camera in enumerate(cameras):
@@ -193,6 +186,17 @@ class _Expander:
                     node if "input" not in node else {**node, "input": own[0] if isinstance(inputs, dict) else own}
                 )
         return whole
+
+    def _whole_inputs(self, name: str, inputs: object, groups: Mapping[str, Any]) -> list[Any]:
+        """Return a node's inputs with each group written out as its members."""
+        found = [
+            (_reading_from(one, member), index)
+            for index, one in enumerate(inputs if isinstance(inputs, list) else [inputs])
+            for member in groups.get(_source_of(one), [None])
+        ]
+        if not isinstance(inputs, str):
+            self._move_inputs(name, found, is_list=isinstance(inputs, list))
+        return [member for member, _ in found]
 
     def _refuse_shared(self, name: str, inputs: Iterable[object], groups: Mapping[str, Any]) -> None:
         """Refuse a node of one camera that would get every camera's frames."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from detektr.config.secret_file import SecretFileError, read_secret_file
+
 DEPTH_MAX = 32
 VALUES_MAX = 20_000  # after aliases are followed; some 2,000 nodes
 DIGITS_MAX = 40
@@ -17,6 +19,7 @@ Path = tuple[str | int, ...]
 
 _VARIABLE = re.compile(r"(\$?)\$\{([^{}\n]*)\}")
 _VARIABLE_BODY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?")
+_SECRET_FILE = re.compile(r"file:(?!-)")  # ${file:-default} is a variable named file
 # A variable stands in the text as a number between two characters of private use while YAML is read,
 # so that `{port: ${PORT}}` is not taken for a mapping in a mapping.
 _OPEN, _CLOSE = "\ue000", "\ue001"
@@ -44,7 +47,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Variable:
-    """A value that came from the environment: as the file has it, as text, and the secrets it brought in."""
+    """A value from the environment or a secret's file: as the file has it, as text, and the secrets it brought in."""
 
     raw: str
     text: str
@@ -70,7 +73,7 @@ class Document:
 
     @property
     def secrets(self) -> dict[str, str]:
-        """What came from the environment, and the `${NAME}` to print in its place."""
+        """What came from the environment and secrets' files, and the `${NAME}` to print in its place."""
         return {text: name for variable in self.variables.values() for text, name in variable.secrets.items()}
 
 
@@ -104,7 +107,7 @@ def read_document(text: str, environment: Mapping[str, str]) -> Document:
 
     Args:
         text: the file.
-        environment: what `${NAME}` and `${NAME:-default}` are replaced from.
+        environment: what `${NAME}` and `${NAME:-default}` are replaced from; `${file:NAME}` is read from its file.
     """
     place = next((text.count("\n", 0, match.start()) + 1 for match in re.finditer(f"[{_OPEN}{_CLOSE}]", text)), None)
     if place is not None:
@@ -275,10 +278,12 @@ class _Builder:
             raw = self.texts[int(match.group(1))]
             if raw.startswith("$$"):
                 return raw[1:]
+            if _SECRET_FILE.match(raw, 2):
+                return self._secret(raw, line, secrets)
             body = _VARIABLE_BODY.fullmatch(raw[2:-1])
             if body is None:
                 hint = "write $${ for the two characters themselves"
-                self.faults.append(Fault(line, f"{raw!r:.60}", "${NAME} or ${NAME:-default}", hint))
+                self.faults.append(Fault(line, f"{raw!r:.60}", "${NAME}, ${NAME:-default} or ${file:NAME}", hint))
                 return ""
             name, default = body.group(1), body.group(2)
             found = self.environment.get(name)
@@ -296,6 +301,19 @@ class _Builder:
         if raw != replaced:
             self.variables[path] = Variable(raw, replaced, secrets, len(self.faults) == faults_before)
         return replaced
+
+    def _secret(self, raw: str, line: int, secrets: dict[str, str]) -> str:
+        """Return what a secret's file holds; that, and each line of it, is a secret."""
+        name = raw[len("${file:") : -1].strip()
+        try:
+            if not name:
+                raise SecretFileError(f"{raw!r} names no file", "${file:NAME}", "write the name of the secret's file")
+            found = read_secret_file(name, self.environment)
+        except SecretFileError as fault:
+            self.faults.append(Fault(line, fault.what, fault.expected, fault.hint))
+            return ""
+        secrets.update(dict.fromkeys((found, *map(str.strip, found.splitlines())), raw))
+        return found
 
 
 def _unreadable(fault: Fault) -> Document:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from detektr.config.document import Fault
 from detektr.config.suggestions import listed, nearest
-from detektr.config.topology import Edge, Graph, Node
+from detektr.config.topology import Graph, GraphEdge, GraphNode
 from detektr.memory.layout import EDGE_SEEN_MAX, STATUS_INPUTS_MAX
 from detektr.options import (
     BufferOptions,
@@ -194,7 +194,7 @@ def _sized(nodes: Mapping[str, NodeOptions], order: list[str], reads: Mapping[st
         for source in reads[name]:
             outputs[source].append(name)
     held: dict[str, int] = {}
-    edges: dict[str, list[Edge]] = {}
+    edges: dict[str, list[GraphEdge]] = {}
     for name in reversed(order):
         node = nodes[name]
         edges[name] = [_edge(name, node, consumer, nodes[consumer], held) for consumer in outputs[name]]
@@ -204,7 +204,7 @@ def _sized(nodes: Mapping[str, NodeOptions], order: list[str], reads: Mapping[st
     for name in order:
         node = nodes[name]
         is_producer = isinstance(node, CaptureOptions | BufferOptions)
-        facts[name] = Node(
+        facts[name] = GraphNode(
             name=name,
             kind=node.kind,
             inputs=tuple(reads[name]),
@@ -219,7 +219,7 @@ def _sized(nodes: Mapping[str, NodeOptions], order: list[str], reads: Mapping[st
     return Graph(facts, tuple(edge for name in order for edge in edges[name]))
 
 
-def _edge(name: str, node: NodeOptions, consumer: str, reader: NodeOptions, held: Mapping[str, int]) -> Edge:
+def _edge(name: str, node: NodeOptions, consumer: str, reader: NodeOptions, held: Mapping[str, int]) -> GraphEdge:
     assert not isinstance(node, SinkOptions) and not isinstance(reader, CaptureOptions)
     own = next(edge for edge in edge_inputs(reader) if edge.from_ == name)
     mark = node.high_water_mark if own.high_water_mark is None else own.high_water_mark
@@ -228,7 +228,7 @@ def _edge(name: str, node: NodeOptions, consumer: str, reader: NodeOptions, held
     when_full = own.when_full or _when_full(node)
     # Nobody waits for an optional consumer: the newest frames are kept for it, and all others go on.
     is_refused = reader.optional and when_full == "block"
-    return Edge(
+    return GraphEdge(
         producer=name,
         consumer=consumer,
         when_full="drop-oldest" if is_refused else when_full,
@@ -252,7 +252,7 @@ def _when_full(node: CaptureOptions | BufferOptions | ProcessorOptions) -> WhenF
     return "drop-oldest" if isinstance(node, CaptureOptions) and is_live(node.source) else "block"
 
 
-def _held(edges: list[Edge]) -> int:
+def _held(edges: list[GraphEdge]) -> int:
     """Return the most frames of one input that these edges of one producer hold together."""
     own = sum(edge.mark for edge in edges if edge.has_own_frames)
     shared = max((edge.mark for edge in edges if not edge.has_own_frames), default=0)

@@ -8,7 +8,7 @@ from typing import Any
 from detektr import plugins
 from detektr.config.cameras import CAMERAS, DEFAULTS
 from detektr.config.schema import KINDS, PipelineOptions, adapter, key_of
-from detektr.options import NAME_PATTERN
+from detektr.options import NAME_PATTERN, NodeOptions
 from detektr.registry.node_kinds import NODE_KINDS
 
 
@@ -17,21 +17,7 @@ def json_schema() -> dict[str, Any]:
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **adapter(PipelineOptions).json_schema()}
     definitions = schema["$defs"]
     for kind, options in KINDS.items():
-        definition = definitions[options.__name__]
-        keys = definition["properties"]
-        for base in filter(is_dataclass, options.__mro__[1:]):  # pydantic reads a class's own docstrings only
-            for name, inherited in adapter(base).json_schema()["properties"].items():
-                if "description" in inherited:
-                    keys[name].setdefault("description", inherited["description"])
-        definition["properties"] = {"kind": keys.pop("kind")} | {key_of(name): value for name, value in keys.items()}
-        definition["required"] = ["kind", *definition.get("required", [])]
-        definition["properties"]["kind"].pop("default", None)
-        if NODE_KINDS[kind].plugins:  # editors complete the short names that are installed here
-            use = definition["properties"]["use"]
-            pattern = {"type": use.pop("type"), "pattern": f"^{plugins.REFERENCE}$"}
-            use["anyOf"] = [{"enum": plugins.names(NODE_KINDS[kind].plugins)}, pattern]
-            del use["pattern"]
-        definition["title"] = kind
+        _complete(definitions[options.__name__], kind, options)
     edge = definitions["EdgeInput"]
     edge["title"] = "edge"
     edge["properties"] = {key_of(name): value for name, value in edge["properties"].items()}
@@ -64,3 +50,21 @@ def json_schema() -> dict[str, Any]:
         "default": "none",
     }
     return schema
+
+
+def _complete(definition: dict[str, Any], kind: str, options: type[NodeOptions]) -> None:
+    """Make pydantic's definition of a kind of node what the file has: its words, its keys, its short names."""
+    keys = definition["properties"]
+    for base in filter(is_dataclass, options.__mro__[1:]):  # pydantic reads a class's own docstrings only
+        for name, inherited in adapter(base).json_schema()["properties"].items():
+            if "description" in inherited:
+                keys[name].setdefault("description", inherited["description"])
+    definition["properties"] = {"kind": keys.pop("kind")} | {key_of(name): value for name, value in keys.items()}
+    definition["required"] = ["kind", *definition.get("required", [])]
+    definition["properties"]["kind"].pop("default", None)
+    if NODE_KINDS[kind].plugins:  # editors complete the short names that are installed here
+        use = definition["properties"]["use"]
+        pattern = {"type": use.pop("type"), "pattern": f"^{plugins.REFERENCE}$"}
+        use["anyOf"] = [{"enum": plugins.names(NODE_KINDS[kind].plugins)}, pattern]
+        del use["pattern"]
+    definition["title"] = kind

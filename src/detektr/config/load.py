@@ -14,11 +14,13 @@ from typing import Any
 from detektr.config.cameras import expand_cameras
 from detektr.config.document import Document, Fault, read_document
 from detektr.config.graph import build_graph
+from detektr.config.node_env import env_secrets
 from detektr.config.schema import PipelineOptions, read_options
 from detektr.config.topology import Graph
 from detektr.errors import RefusedError
 from detektr.options import CaptureOptions
-from detektr.redaction import SECRET_CHARS_MIN, mask_with, redact, url_secrets
+from detektr.process.placement import absent_cpus, cpus_in_words
+from detektr.redaction import MASK, SECRET_CHARS_MIN, mask_with, redact, url_secrets
 from detektr.source_uri import host_and_port, is_series, source_kind, source_path
 
 FILE_BYTES_MAX = 1 << 18  # some 2,000 nodes, read in a few seconds
@@ -58,7 +60,7 @@ class Pipeline:
 
 
 def load_pipeline(path: Path, environment: Mapping[str, str] | None = None) -> Pipeline:
-    """Read and check a pipeline file; no module of the user's is imported, and nothing but the file is opened.
+    """Read and check a pipeline file; only it and its secrets' files are opened, no module of the user's is imported.
 
     Args:
         path: the file.
@@ -79,11 +81,12 @@ def load_pipeline(path: Path, environment: Mapping[str, str] | None = None) -> P
     graph, faults = build_graph(reading.options.nodes, document.line, broken=reading.broken, unsure=reading.unsure)
     if reading.faults or faults or graph is None:
         raise PipelineFileError(path, expansion.in_words([*reading.faults, *faults]), secrets)
+    secrets = dict.fromkeys(env_secrets(reading.options.nodes), MASK) | secrets
     return Pipeline(path, reading.options, graph, secrets, document)
 
 
 def check_machine(pipeline: Pipeline) -> list[Fault]:
-    """Look whether this machine has what the file asks for: files, devices, the metrics port, the audit's folder.
+    """Look whether this machine has what the file asks for: files, devices, CPUs, the metrics port, the audit's folder.
 
     Nothing is left behind or held: what is free now may be taken when the pipeline starts.
     """
@@ -94,6 +97,12 @@ def check_machine(pipeline: Pipeline) -> list[Fault]:
             if found is not None:
                 line = pipeline.document.line("nodes", name, "source")
                 faults.append(replace(found, line=line, what=f"node {name!r}: {found.what}"))
+        absent = absent_cpus(node.cpus or ())
+        if absent:
+            what = f"node {name!r}: `cpus` has {cpus_in_words(absent)}, on which detektr cannot run here"
+            here = cpus_in_words(os.sched_getaffinity(0))
+            hint = "correct it, or give detektr more of them (taskset; a container: --cpuset-cpus)"
+            faults.append(Fault(pipeline.document.line("nodes", name, "cpus"), what, f"CPUs out of {here}", hint))
     for found, key in ((_port_fault(pipeline), ("metrics", "port")), (_audit_fault(pipeline), ("audit", "to"))):
         if found is not None:
             faults.append(replace(found, line=pipeline.document.line(*key)))

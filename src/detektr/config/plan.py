@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from detektr.config.topology import Edge, Graph
+from detektr.config.topology import Graph, GraphEdge
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.subscriber import Upstream
@@ -25,6 +26,7 @@ def plan_processes(
 ) -> list[NodeSpec]:
     """Return one spec per process, in the order in which they are started: consumers before their producers."""
     specs = []
+    works = {name: _work(options[name]) for name in graph.nodes}
     for name in reversed(list(graph.nodes)):
         node = graph.nodes[name]
         upstreams = tuple(
@@ -40,6 +42,7 @@ def plan_processes(
             for part in range(edge.parts)
         )
         edges = {edge.consumer: _edge_options(edge, options, announce) for edge in graph.edges_from(name)}
+        sharers = sum(graph.nodes[other].replicas for other, work in works.items() if work == works[name])
         for replica in range(node.replicas):
             specs.append(
                 NodeSpec(
@@ -52,10 +55,17 @@ def plan_processes(
                     slots=node.slots or 0,
                     folder=str(folder),
                     secrets=secrets,
+                    sharers=sharers if isinstance(options[name], WorkerOptions) else 1,
                     is_audited=is_audited,
                 )
             )
     return specs
+
+
+def _work(options: NodeOptions) -> NodeOptions:
+    """Return what tells a node's work from another's: nodes of one `per_camera` do the same, for a camera each."""
+    is_per_camera = isinstance(options, WorkerOptions) and options.per_camera
+    return replace(options, input="any") if isinstance(options, WorkerOptions) and is_per_camera else options
 
 
 def _lane(consumer: NodeOptions, announce: Lane) -> Lane:
@@ -63,7 +73,7 @@ def _lane(consumer: NodeOptions, announce: Lane) -> Lane:
     return announce if isinstance(consumer, CaptureOptions) else consumer.announce or announce
 
 
-def _edge_options(edge: Edge, options: Mapping[str, NodeOptions], announce: Lane) -> EdgeOptions:
+def _edge_options(edge: GraphEdge, options: Mapping[str, NodeOptions], announce: Lane) -> EdgeOptions:
     producer, consumer = options[edge.producer], options[edge.consumer]
     worker = consumer if isinstance(consumer, WorkerOptions) else None
     return EdgeOptions(

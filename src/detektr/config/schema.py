@@ -15,7 +15,8 @@ from annotated_types import Ge, Le
 from detektr import plugins
 from detektr.config.cameras import CAMERAS, DEFAULTS, NODES_MAX
 from detektr.config.document import Document, Fault, Path, read_scalar
-from detektr.config.suggestions import listed, literals, nearest, plain_types, words_of
+from detektr.config.node_env import read_env
+from detektr.config.suggestions import item_type, listed, literals, nearest, plain_types, words_of
 from detektr.errors import RefusedError
 from detektr.options import (
     NAME_PATTERN,
@@ -85,7 +86,7 @@ class PipelineOptions:
 
 
 @dataclass(frozen=True)
-class Reading:
+class OptionsReading:
     """What a document came to: options as far as they could be read, and everything that is wrong.
 
     `broken` names the nodes with a fault of their own, `unsure` those whose kind or input is not known: what others
@@ -98,7 +99,7 @@ class Reading:
     unsure: frozenset[str] = frozenset()
 
 
-def read_options(document: Document) -> Reading:
+def read_options(document: Document) -> OptionsReading:
     """Turn a document into options; every fault of every section is found, not only the first."""
     return _Reader(document).read()
 
@@ -112,7 +113,7 @@ class _Reader:
         self.broken: set[str] = set()
         self.unsure: set[str] = set()
 
-    def read(self) -> Reading:
+    def read(self) -> OptionsReading:
         values = dict(self.document.values or {})
         name_key, nodes_key, *other_keys = _keys(PipelineOptions)
         known = (name_key, CAMERAS, DEFAULTS, nodes_key, *other_keys)  # cameras are nodes by now
@@ -128,7 +129,7 @@ class _Reader:
             metrics=self._section(MetricsOptions, metrics, ("metrics",), "`metrics`"),
             announce=self._announce(values),
         )
-        return Reading(options, tuple(self.faults), frozenset(self.broken), frozenset(self.unsure))
+        return OptionsReading(options, tuple(self.faults), frozenset(self.broken), frozenset(self.unsure))
 
     def _fault(self, path: Path, what: str, expected: str, hint: str) -> None:
         variable = self.document.variables.get(path)
@@ -303,8 +304,11 @@ class _Reader:
                 key_path = (*path, name)
                 inner = self._section(hints[name], value, key_path, f"{where}: `{name}`")
                 clean[name] = {other.name: getattr(inner, other.name) for other in fields(inner)}
+            elif name == "env":
+                clean[name] = read_env(value, self.document, (*path, name), where, self._fault)
             elif isinstance(value, list):
-                clean[name] = [self._coerced(item, str, (*path, name, index)) for index, item in enumerate(value)]
+                kind = item_type(hints[name])
+                clean[name] = [self._coerced(item, kind, (*path, name, index)) for index, item in enumerate(value)]
             elif name != "with_":
                 clean[name] = self._coerced(value, hints[name], (*path, key_of(name)))
         left_out: set[str] = set()

@@ -55,9 +55,20 @@ def literals(annotation: Any) -> list[str]:
     return choices
 
 
+def item_type(annotation: Any) -> Any:
+    """Return what the items are of a key that takes a list; text where it takes none."""
+    lists = (part for part in _parts(annotation) if typing.get_origin(part) is list)
+    return next((typing.get_args(part)[0] for part in lists), str)
+
+
 def words_of(annotation: Any) -> str:
     """Say what a key takes."""
-    return listed(_part_words(part) for part in _parts(annotation))
+    parts = _parts(annotation)
+    return listed("a list of them" if _is_list_of(part, parts) else _part_words(part) for part in parts)
+
+
+def _is_list_of(part: Any, others: tuple[Any, ...]) -> bool:
+    return typing.get_origin(part) is list and typing.get_args(part)[0] in others
 
 
 def _part_words(annotation: Any) -> str:
@@ -72,6 +83,6 @@ def _part_words(annotation: Any) -> str:
         high = next(note.le for note in arguments[1:] if isinstance(note, Le))
         return f"{_part_words(arguments[0])} from {low} to {high}"
     if origin is list:
-        return "a list of them"
+        return f"a list, each of it {_part_words(arguments[0])}"
     plain = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     return plain.get(annotation, "a mapping")

@@ -9,7 +9,7 @@ from detektr.options import WhenFull
 
 
 @dataclass(frozen=True)
-class Edge:
+class GraphEdge:
     """One producer to one consumer, and what it may hold."""
 
     producer: str
@@ -64,7 +64,7 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Node:
+class GraphNode:
     """One node's place in the graph."""
 
     name: str
@@ -85,14 +85,14 @@ class Node:
 class Graph:
     """A pipeline's nodes, producers before consumers, and its edges in the same order."""
 
-    nodes: Mapping[str, Node]
-    edges: tuple[Edge, ...]
+    nodes: Mapping[str, GraphNode]
+    edges: tuple[GraphEdge, ...]
 
-    def edges_from(self, name: str) -> tuple[Edge, ...]:
+    def edges_from(self, name: str) -> tuple[GraphEdge, ...]:
         """Return the edges that a node produces for."""
         return tuple(edge for edge in self.edges if edge.producer == name)
 
-    def edges_to(self, name: str) -> tuple[Edge, ...]:
+    def edges_to(self, name: str) -> tuple[GraphEdge, ...]:
         """Return the edges that a node reads from, in the order of its inputs."""
         return tuple(edge for edge in self.edges if edge.consumer == name)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import FrameOutcome, OutcomeKind
 from detektr.errors import DetektrError
-from detektr.events import Event, FrameDeadLettered, FrameDropped, FrameRedelivered, ResultRefused
+from detektr.events import FrameDeadLettered, FrameDropped, FrameRedelivered, ResultRefused, RunEvent
 from detektr.process.fault_text import fault_text
 
 SAVED_MAX = 10  # dead letters are saved at most ...
@@ -24,7 +24,7 @@ class OutcomeReporter:
     def __init__(
         self,
         producer: str,
-        report: Callable[[Event], None],
+        report: Callable[[RunEvent], None],
         identify: Callable[[bytes], str],
         save_dead_letter: Callable[[bytes, str], str],
     ) -> None:
@@ -48,7 +48,7 @@ class OutcomeReporter:
         self._saved_ns.append(now_ns)
         return True
 
-    def _event(self, consumer: str, outcome: FrameOutcome) -> Event:
+    def _event(self, consumer: str, outcome: FrameOutcome) -> RunEvent:
         name = self._producer
         frame = self._identify(outcome.payload) if outcome.payload else ""
         if outcome.kind is OutcomeKind.DROPPED:

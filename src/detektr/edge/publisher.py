@@ -19,7 +19,7 @@ from detektr.edge.outcomes import OutcomeReporter, stall_words
 from detektr.edge.shm_lane import ShmAnnouncer
 from detektr.edge.zmq_lane import ZmqAnnouncer, ZmqConnection
 from detektr.errors import NoRoomError, WireError
-from detektr.events import ConsumerAttached, ConsumerLeft, EdgeResumed, EdgeStalled, Event
+from detektr.events import ConsumerAttached, ConsumerLeft, EdgeResumed, EdgeStalled, RunEvent
 from detektr.memory.announcement import FrameName
 from detektr.memory.journal import adopt_journal
 from detektr.memory.layout import EDGE_REPLICAS_MAX
@@ -43,7 +43,7 @@ class EdgePublisher:
         producer: Producer,
         folder: RunFolder,
         link: Link,
-        report: Callable[[Event], None],
+        report: Callable[[RunEvent], None],
         *,
         identify: Callable[[bytes], str],
         save_dead_letter: Callable[[bytes, str], str],
@@ -288,7 +288,8 @@ class EdgePublisher:
                 edge.evict(replica.session, None if status_block is None else status_block.progress(replica.session))
                 self._forget(replica.session, replica.name, edge.consumer, "died")
 
-    def _attach(self, message: Attach, now_ns: int) -> None:
+    def _identify(self, message: Attach) -> tuple[str, int]:
+        """Return the node and replica that asks to attach: alive, of this session, and not of an epoch that is over."""
         parts = _REPLICA.match(message.replica)
         if parts is None:
             raise WireError(f"Attach.replica {message.replica!r} is not a node and a number, as in motion.0")
@@ -300,7 +301,10 @@ class EdgePublisher:
             raise WireError(
                 f"Attach: epoch {message.attach_epoch} of {message.replica} is over; it is at {known.attach_epoch}"
             )
-        peer = parts[1], int(parts[2])
+        return parts[1], int(parts[2])
+
+    def _attach(self, message: Attach, now_ns: int) -> None:
+        peer = self._identify(message)
         outbox = self._link.open_outbox(self._folder.inbox(*peer), self._folder.doorbell(*peer))
         why = self._refusal(message)
         if why is not None:
@@ -317,23 +321,14 @@ class EdgePublisher:
         except WireError:
             outbox.close()
             raise
-        state = SessionState(
-            received=message.received,
-            held=frozenset(message.held),
-            seen=dict(message.seen),
-            failed=message.failed,
-            previous=message.previous,
-        )
         is_new = message.session not in edge.replicas
-        if not edge.attach(
-            message.session, message.replica, message.window, state, is_durable=message.is_durable, now_ns=now_ns
-        ):
+        session, replica, state = message.session, message.replica, _session_state(message)
+        if not edge.attach(session, replica, message.window, state, is_durable=message.is_durable, now_ns=now_ns):
             connection.close()
-            most = EDGE_REPLICAS_MAX
-            raise WireError(f"{message.replica} cannot attach: {most} replicas are already attached, the maximum")
-        for session, other in list(self._connections.items()):
-            if session == message.session or (other.consumer == message.consumer and session not in edge.replicas):
-                self._connections.close(session)
+            raise WireError(f"{replica} cannot attach: {EDGE_REPLICAS_MAX} replicas are already attached, the maximum")
+        for known, other in list(self._connections.items()):
+            if known == session or (other.consumer == message.consumer and known not in edge.replicas):
+                self._connections.close(known)
         self._connections.add(message.session, connection)
         outbox.try_send(Welcome(message.session, message.attach_epoch, edge.journal.producer_epoch))
         if is_new:
@@ -393,3 +388,13 @@ class EdgePublisher:
         edge = self.fanout.edges.get(consumer)
         if edge is not None and edge.options.is_ephemeral and not edge.replicas:
             self._remove_ephemeral(consumer)
+
+
+def _session_state(message: Attach) -> SessionState:
+    return SessionState(
+        received=message.received,
+        held=frozenset(message.held),
+        seen=dict(message.seen),
+        failed=message.failed,
+        previous=message.previous,
+    )

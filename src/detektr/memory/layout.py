@@ -32,7 +32,6 @@ RING_WORD_PICTURE_BYTES: Final = 6
 RING_WORD_FIRST_SLOT_BYTE: Final = 7
 RING_WORD_FACTS_LENGTH: Final = 8
 RING_FACTS_BYTE: Final = 128  # msgpack of node, camera, format, width, height, matrix, range, time base
-RING_FACTS_BYTES_MAX: Final = PAGE_BYTES - RING_FACTS_BYTE
 RING_SLOT_HEADERS_BYTE: Final = PAGE_BYTES
 RING_SLOT_HEADER_WORDS: Final = 8  # a cache line each
 RING_SLOT_GENERATION: Final = 0  # odd while written, even when published; never the same twice

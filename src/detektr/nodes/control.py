@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from detektr.events import Event
+from detektr.events import RunEvent
 from detektr.process.user_boundary import let_go_in_child
 
 MESSAGE_BYTES_MAX = 1 << 17
@@ -40,6 +40,11 @@ class ControlLine:
         """Wait for the next order; None: the supervisor is gone."""
         self._socket.setblocking(True)
         return self._take()
+
+    def peek_order(self) -> dict[str, Any] | None:
+        """Wait for the next order and leave it for who asks next; None: the supervisor is gone."""
+        self._socket.setblocking(True)
+        return self._take(socket.MSG_PEEK)
 
     def try_order(self) -> dict[str, Any] | None:
         """Return an order that has arrived, or None; `is_cut` tells whether the supervisor is gone."""
@@ -77,7 +82,7 @@ class ControlLine:
             return False
         return True
 
-    def try_tell_events(self, events: Sequence[Event]) -> int:
+    def try_tell_events(self, events: Sequence[RunEvent]) -> int:
         """Send events now, as many as fit into one message.
 
         Returns:
@@ -101,9 +106,9 @@ class ControlLine:
         """Close the line."""
         self._socket.close()
 
-    def _take(self) -> dict[str, Any] | None:
+    def _take(self, flags: int = 0) -> dict[str, Any] | None:
         try:
-            payload = self._socket.recv(MESSAGE_BYTES_MAX)
+            payload = self._socket.recv(MESSAGE_BYTES_MAX, flags)
         except BlockingIOError:
             return None
         except ConnectionResetError:
@@ -121,14 +126,14 @@ class EventOutbox:
     def __init__(self, line: ControlLine) -> None:
         """Send over this line."""
         self._line = line
-        self._events: deque[Event] = deque(maxlen=EVENTS_PENDING_MAX)
+        self._events: deque[RunEvent] = deque(maxlen=EVENTS_PENDING_MAX)
 
     @property
     def is_filling(self) -> bool:
         """Whether it is time to send."""
         return len(self._events) > EVENTS_PENDING_MAX // 4
 
-    def put(self, event: Event) -> bool:
+    def put(self, event: RunEvent) -> bool:
         """Keep an event; False: the oldest one had to go for it."""
         has_room = len(self._events) < EVENTS_PENDING_MAX
         self._events.append(event)

@@ -15,6 +15,7 @@ from detektr.descriptor import Descriptor, unpack_descriptor
 from detektr.memory.ring import open_ring
 from detektr.memory.run_folder import RunFolder, state_root
 from detektr.picture import PictureLayout
+from detektr.redaction import mask
 
 DEAD_LETTERS_KEPT_MAX = 100  # of frames, and as many of events: neither pushes the other out
 WHY_CHARS_MAX = 100_000
@@ -83,7 +84,7 @@ def save_dead_letter(
         "height": layout.height,
         "picture": picture_path.name,
         "show": _show_command(layout, picture_path),
-        "why": why[-WHY_CHARS_MAX:],
+        "why": mask(why)[-WHY_CHARS_MAX:],
     }
     try:
         _write_new(dead_letter, (json.dumps(record, indent=1) + "\n").encode())
@@ -133,7 +134,7 @@ def save_event(pipeline: str, producer: str, event: Mapping[str, Any], why: str)
     dead_letters = _dead_letters(pipeline)
     dead_letters.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = dead_letters / f"event_{producer}_{time.time_ns()}.json"
-    record = {"event": event, "why": why[-WHY_CHARS_MAX:]}
+    record = {"event": event, "why": mask(why)[-WHY_CHARS_MAX:]}
     _write_new(path, (json.dumps(record, default=str, indent=1) + "\n").encode())
     _keep_newest(dead_letters, _EVENT_LETTER, DEAD_LETTERS_KEPT_MAX)
     return str(path)
@@ -158,7 +159,7 @@ def _keep_newest(folder: Path, dead_letter: re.Pattern[str], dead_letters_max: i
 
     Args:
         folder: where the dead letters are.
-        letter: matches their files' names; its first group is the same for all files of one dead letter.
+        dead_letter: matches their files' names; its first group is the same for all files of one dead letter.
         dead_letters_max: how many stay.
     """
     ages: dict[str, int] = {}

@@ -15,7 +15,7 @@ from detektr.edge.ephemeral import Producer
 from detektr.edge.publisher import EdgePublisher
 from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import RefusedError, WireError
-from detektr.events import Event, MessageRefused, NodeStateChanged
+from detektr.events import MessageRefused, NodeStateChanged, RunEvent
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.journal_reader import open_journal
@@ -29,7 +29,7 @@ from detektr.nodes.stack_dump import offer_stacks
 from detektr.process.seen_time import SeenClock
 from detektr.process.user_boundary import leave_child
 from detektr.wire.link import Link
-from detektr.wire.message import Announce, Failure, Refusal, Release, Welcome
+from detektr.wire.message import Announce, Failure, Message, Refusal, Release, Welcome
 
 TICK_NS = 1_000_000_000  # the tick: a look at everything that nothing wakes us for ...
 UNSERVED_TICK_NS = 300_000_000  # ... while frames wait and nobody is there to take them ...
@@ -341,8 +341,8 @@ class Node(ABC, Generic[Options]):
                 journal.close()
         return found
 
-    def report(self, event: Event) -> None:
-        """Keep an event until the supervisor can take it; when that takes too long, the oldest is lost, and counted."""
+    def report(self, event: RunEvent) -> None:
+        """Remember what happened until it can be told; when that takes too long the oldest is lost, and counted."""
         if self._outbox is None or not self.spec.is_audited:
             return
         if not self._outbox.put(event):
@@ -369,22 +369,26 @@ class Node(ABC, Generic[Options]):
             if isinstance(message, WireError):  # not raised: it would hold this frame, and the frame its bytes
                 self._refuse(message)
                 continue
+            if isinstance(message, _OF_FRAMES):
+                is_of_frames = True
+            else:
+                self._next_tick_ns = 0
             try:
-                if isinstance(message, _OF_FRAMES):
-                    is_of_frames = True
-                else:
-                    self._next_tick_ns = 0
-                if isinstance(message, _TO_CONSUMER):
-                    if not self.subscribers:
-                        raise WireError(f"a {self.kind} reads from nobody and takes no {type(message).__name__}")
-                    for subscriber in self.subscribers:
-                        if subscriber.owns(message.session):
-                            subscriber.handle(message, now_ns)
-                else:
-                    self.publisher.handle(message, now_ns)
+                self._hand_over(message, now_ns)
             except WireError as fault:
                 self._refuse(fault)
         return is_of_frames
+
+    def _hand_over(self, message: Message, now_ns: int) -> None:
+        """Give a message to the end of an edge that it is for."""
+        if not isinstance(message, _TO_CONSUMER):
+            self.publisher.handle(message, now_ns)
+            return
+        if not self.subscribers:
+            raise WireError(f"a {self.kind} reads from nobody and takes no {type(message).__name__}")
+        for subscriber in self.subscribers:
+            if subscriber.owns(message.session):
+                subscriber.handle(message, now_ns)
 
     def _refuse(self, fault: WireError) -> None:
         if self.status_block.count_wire_error().bit_count() == 1:  # 1, 2, 4, 8, ... of them

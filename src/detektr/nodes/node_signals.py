@@ -15,6 +15,10 @@ def ending_signals() -> tuple[int, ...]:
     return ending if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (*ending, signal.SIGHUP)
 
 
+def pass_over(number: int, frame: FrameType | None) -> None:
+    """Do nothing; unlike SIG_IGN, a program that the user's code starts does not inherit this."""
+
+
 class NodeSignals:
     """From now on these signals arrive at `fd`; only in the main thread."""
 

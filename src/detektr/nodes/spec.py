@@ -12,6 +12,7 @@ from typing_extensions import TypeVar
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.subscriber import Upstream
 from detektr.options import BufferOptions, CaptureOptions, NodeOptions
+from detektr.process.placement import Placement
 from detektr.registry.node_kinds import options_from
 from detektr.source_uri import source_kind
 
@@ -36,6 +37,8 @@ class NodeSpec(Generic[Options]):
     """Where relative paths and modules are looked for: the pipeline file's folder."""
     secrets: tuple[str, ...] = ()
     """Values that no output may show."""
+    sharers: int = 1
+    """Processes that share the cores for the same work: the node's replicas, of each camera where it is one's."""
     is_audited: bool = False
     """Whether outcomes of single frames are wanted (for an audit trail)."""
 
@@ -45,6 +48,18 @@ class NodeSpec(Generic[Options]):
         options = self.options
         return not isinstance(options, BufferOptions) and (
             not isinstance(options, CaptureOptions) or source_kind(options.source) == "python"
+        )
+
+    @property
+    def placement(self) -> Placement:
+        """Where its process is to run."""
+        options = self.options
+        return Placement(
+            node=self.node,
+            env=options.env,
+            cpus=None if options.cpus is None else tuple(options.cpus),
+            nice=options.nice,
+            sharers=self.sharers if self.has_user_code else None,
         )
 
     def as_json(self) -> str:

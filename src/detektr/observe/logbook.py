@@ -116,16 +116,11 @@ class Logbook:
                 for file in files.values():
                     file.flush()
             except OSError as fault:  # a full disk must not end the pipeline; the lines are still shown
-                for file in files.values():
-                    with contextlib.suppress(OSError):
-                        file.close()
-                files.clear()
+                _close(files)
                 if not is_told:
                     is_told = True
                     self._show(f"{_clock()} WARNING logbook: {self._folder} cannot be written: {fault.strerror}")
-        for file in files.values():
-            with contextlib.suppress(OSError):
-                file.close()
+        _close(files)
 
     def _append(self, files: dict[str, BinaryIO], name: str, text: str) -> None:
         file = files.get(name)
@@ -236,3 +231,11 @@ def _day(text: str, now_s: float) -> str:
 def _clock() -> str:
     now = time.time()
     return f"{time.strftime('%H:%M:%S', time.localtime(now))}.{int(now * 1000) % 1000:03d}"
+
+
+def _close(files: dict[str, BinaryIO]) -> None:
+    """Close the files, whatever the disk says of what they still hold, and forget them."""
+    for file in files.values():
+        with contextlib.suppress(OSError):
+            file.close()
+    files.clear()

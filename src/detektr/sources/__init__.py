@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detektr.sources.contract import Picture, Source
+from detektr.sources.contract import OpenedSource, Picture
 from detektr.sources.opening import open_source, source_number
 
-__all__ = ["Picture", "Source", "open_source", "source_number"]
+__all__ = ["OpenedSource", "Picture", "open_source", "source_number"]

@@ -20,7 +20,7 @@ class Picture(WritablePicture, Protocol):
         """True: the first picture of a new time line, of which the times before tell nothing."""
 
 
-class Source(Protocol):
+class OpenedSource(Protocol):
     """An opened source; belongs to the thread that iterates, except for `close` and the counts."""
 
     @property

@@ -9,7 +9,7 @@ from detektr.errors import SourceError
 from detektr.options import CaptureOptions
 from detektr.picture import format_name
 from detektr.source_uri import is_live, is_series, source_kind, source_path
-from detektr.sources.contract import Source
+from detektr.sources.contract import OpenedSource
 
 
 def source_number(options: CaptureOptions, folder: Path) -> int:
@@ -23,7 +23,7 @@ def source_number(options: CaptureOptions, folder: Path) -> int:
     return 1 << 32 | zlib.crc32(repr((options.source, options.fps, options.decode, place)).encode())
 
 
-def open_source(options: CaptureOptions, folder: Path, begin_at: int = 0) -> Source:
+def open_source(options: CaptureOptions, folder: Path, begin_at: int = 0) -> OpenedSource:
     """Open what `options.source` names; a camera or stream is opened when its first picture is asked for.
 
     Args:

@@ -124,6 +124,47 @@ class _Packets:
         return float(len(usual_s) / sum(usual_s)) if usual_s else None
 
 
+class _StreamWatch:
+    """Reads a stream for a while, and holds what was seen of it."""
+
+    def __init__(self, options: CaptureOptions, container: InputContainer, begun_s: float) -> None:
+        self.stream = video_stream(options, container)
+        self.is_live = not has_end(options, container)
+        self.begun_s, self.open_s = begun_s, time.monotonic() - begun_s
+        self.packets = _Packets(exact(self.stream.time_base))
+        self.first: VideoFrame | None = None  # upright
+        self.orientation = UPRIGHT
+        self.first_frame_s = self.cpu_s = 0.0
+        self.pictures = self.before_key = 0
+        self._container = container
+        self._decoder = PictureDecoder(redact(options.source), options, is_live=self.is_live)
+        self._decoder.begin(self.stream)
+
+    @property
+    def corrupt(self) -> int:
+        """Packets and pictures that were damaged after the first whole picture."""
+        return self._decoder.corrupt - self.before_key
+
+    def read(self, seconds: float) -> None:
+        """Read for so long; of what need not be waited for, `CONTENT_S_MAX` of its own time at most."""
+        end_s, cpu_s = time.monotonic() + seconds, time.process_time()
+        for packet in self._container.demux(self.stream):
+            if packet.size:
+                self.packets.add(packet.pts, packet.size, is_key=packet.is_keyframe)
+            for decoded in self._decoder.decode(packet):
+                self._see(decoded.frame)
+            if time.monotonic() > end_s or (not self.is_live and self.packets.span_s > CONTENT_S_MAX):
+                break
+        self.cpu_s = time.process_time() - cpu_s
+
+    def _see(self, frame: VideoFrame) -> None:
+        self.pictures += 1
+        if self.first is None:
+            self.first_frame_s, self.orientation = time.monotonic() - self.begun_s, orientation_of(frame)
+            self.first = AutoRotate().turn(frame)
+            self.before_key = self._decoder.corrupt
+
+
 def survey_source(options: CaptureOptions, folder: Path, seconds: float, opened: Callable[[], None]) -> Survey:
     """Open a source, read it for a while and say what it is; FFmpeg may wait longer than that.
 
@@ -139,7 +180,7 @@ def survey_source(options: CaptureOptions, folder: Path, seconds: float, opened:
     path = source_path(options.source, folder)
     if path is not None and (path.is_dir() or is_series(path)):
         opened()
-        return _surveyed_images(options, path, seconds, begun_s)
+        return _survey_images(options, path, seconds, begun_s)
     has_transport = scheme_of(options.source) in RTSP_SCHEMES
     transport = "tcp" if options.transport == "auto" else options.transport
     try:
@@ -151,14 +192,14 @@ def survey_source(options: CaptureOptions, folder: Path, seconds: float, opened:
         container = open_input(options, folder, transport)
     opened()
     try:
-        return _surveyed(options, container, transport if has_transport else "", seconds, begun_s)
+        return _survey_stream(options, container, transport if has_transport else "", seconds, begun_s)
     except FFmpegError as error:
         raise input_fault(options, error, "reading stopped") from None
     finally:
         container.close()
 
 
-def _surveyed_images(options: CaptureOptions, path: Path, seconds: float, begun_s: float) -> Survey:
+def _survey_images(options: CaptureOptions, path: Path, seconds: float, begun_s: float) -> Survey:
     """Look at a folder or series of images, as far as the time reaches."""
     source = ImageFolderSource(replace(options, loop=False, realtime=False), path)
     open_s, first_frame_s = time.monotonic() - begun_s, 0.0
@@ -202,41 +243,21 @@ def _surveyed_images(options: CaptureOptions, path: Path, seconds: float, begun_
     )
 
 
-def _surveyed(
+def _survey_stream(
     options: CaptureOptions, container: InputContainer, transport: str, seconds: float, begun_s: float
 ) -> Survey:
-    stream = video_stream(options, container)
-    live = not has_end(options, container)
-    open_s = time.monotonic() - begun_s
-    decoder = PictureDecoder(redact(options.source), options, is_live=live)
-    decoder.begin(stream)
-    packets = _Packets(exact(stream.time_base))
-    first: VideoFrame | None = None
-    first_frame_s = 0.0
-    pictures = before_key = 0
-    orientation = UPRIGHT
-    end_s, cpu_s = time.monotonic() + seconds, time.process_time()
-    for packet in container.demux(stream):
-        if packet.size:
-            packets.add(packet.pts, packet.size, is_key=packet.is_keyframe)
-        for decoded in decoder.decode(packet):
-            if first is None:
-                first_frame_s, orientation = time.monotonic() - begun_s, orientation_of(decoded.frame)
-                first = AutoRotate().turn(decoded.frame)
-                before_key = decoder.corrupt
-            pictures += 1
-        if time.monotonic() > end_s or (not live and packets.span_s > CONTENT_S_MAX):
-            break
-    cpu_s = time.process_time() - cpu_s
-    codec = stream.codec_context
+    watch = _StreamWatch(options, container, begun_s)
+    watch.read(seconds)
+    stream, packets, first = watch.stream, watch.packets, watch.first
     if first is None:
         what = f"{packets.count} packets and not one whole picture within {seconds:g} s"
         hint = "its key frames may be rarer than that: try --for 30s" if packets.count else "see whether it plays"
         raise SourceError(f"source {redact(options.source)}: {what}; {hint}")
     held = ring_format(first)
+    codec = stream.codec_context
     fps, rate = rate_of(stream), packets.fps()
     return Survey(
-        is_live=live,
+        is_live=watch.is_live,
         codec=codec.canonical_name if hasattr(codec, "canonical_name") else codec.name,
         profile=codec.profile or None,
         width=first.width,
@@ -245,8 +266,8 @@ def _surveyed(
         ring_format=held.name,
         lost=held.lost,
         is_interlaced=bool(first.interlaced_frame),
-        rotation_degrees=orientation.degrees,
-        is_mirrored=orientation.is_mirrored,
+        rotation_degrees=watch.orientation.degrees,
+        is_mirrored=watch.orientation.is_mirrored,
         transport=transport,
         has_camera_clock=bool(container.start_time_realtime) if transport else None,
         other_streams=tuple(sorted(other.type for other in container.streams if other is not stream)),
@@ -255,11 +276,11 @@ def _surveyed(
         bits_per_s=None if rate is None else 8 * rate * packets.nbytes / packets.count,
         key_frame_s=None if packets.longest_key_s is None else float(packets.longest_key_s),
         has_b_frames=packets.has_reordered,
-        open_s=open_s,
-        first_frame_s=first_frame_s,
-        cpu_ms=1000 * cpu_s / pictures,
-        pictures=pictures,
-        before_key=before_key,
-        corrupt=decoder.corrupt - before_key,
+        open_s=watch.open_s,
+        first_frame_s=watch.first_frame_s,
+        cpu_ms=1000 * watch.cpu_s / watch.pictures,
+        pictures=watch.pictures,
+        before_key=watch.before_key,
+        corrupt=watch.corrupt,
         content_s=float(packets.span_s),
     )

@@ -109,17 +109,21 @@ class VideoSource:
         """Wait for the next picture; None: the source has ended, or is closed."""
         try:
             with self._at_work:
-                while not self._closed.is_set():
-                    if self._decoded:
-                        picture = self._picture(self._decoded.popleft())
-                        if picture is not None:
-                            return picture
-                    elif not self._read():
-                        self._closed.set()
-                return None
+                return self._next_due()
         finally:
             if self._closed.is_set():
                 self._let_go()
+
+    def _next_due(self) -> Picture | None:
+        """Decode and wait until a picture is due, while `_at_work` is held; None: there is none any more."""
+        while not self._closed.is_set():
+            if self._decoded:
+                picture = self._picture(self._decoded.popleft())
+                if picture is not None:
+                    return picture
+            elif not self._read():
+                self._closed.set()
+        return None
 
     def _read(self) -> bool:
         """Decode a packet more, of the next round where one has ended; False: that was the last."""

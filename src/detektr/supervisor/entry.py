@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import logging
 import os
@@ -11,17 +12,22 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+from setproctitle import setproctitle
+
 from detektr.errors import DetektrError, RefusedError
 from detektr.nodes.control import ControlLine
 from detektr.nodes.ending import GRACE_NS, Ending
 from detektr.nodes.node import Node
-from detektr.nodes.node_signals import ending_signals
+from detektr.nodes.node_signals import ending_signals, pass_over
 from detektr.nodes.spec import NodeSpec
 from detektr.process.fault_text import fault_line, fault_text
-from detektr.process.standard_streams import keep_streams
+from detektr.process.standard_streams import keep_streams, open_streams
+from detektr.redaction import register_secret
 from detektr.registry.node_kinds import NODE_KINDS
 from detektr.telemetry.log import setup_log
 
+_M_ARENA_MAX = -8
+_CAPTURE_ARENAS = 2
 _log = logging.getLogger(__name__)
 
 
@@ -56,7 +62,10 @@ def run_node(
     """
     node, has_run, code = None, False, 1
     signals = ending_signals()
+    for secret in spec.secrets:
+        register_secret(secret)
     try:
+        spec.placement.apply()
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # a half-made node could not remove its files
         try:
             node = make_node(spec, control)
@@ -110,18 +119,61 @@ def _end_node(node: Node, code: int, has_run: bool, ending: Ending | None) -> No
     node.close()
 
 
+def main() -> None:
+    """Be a node with an environment of its own, started anew: its line's descriptor and its name are the arguments."""
+    signal.signal(signal.SIGINT, pass_over)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))  # blocked by who we were until we could take one
+    open_streams()
+    line_fd, name = int(sys.argv[1]), sys.argv[2]
+    sys.argv[:] = [name]
+    setproctitle(f"detektr {name}")
+    _serve_here(ControlLine(line_fd))
+
+
 def serve(line_fd: int) -> None:
-    """Be a supervisor's child, to its end: the spec comes over the line, whose descriptor this is."""
+    """Be a supervisor's child, to its end: the spec comes over the line, whose descriptor this is.
+
+    A node with `env` starts anew first: what it was forked from has imported numpy, and Python itself, without it.
+    """
     control = ControlLine(line_fd)
+    if (order := control.peek_order()) is not None:
+        _start_anew(NodeSpec.from_json(order["spec"]), control)
+    _serve_here(control)
+
+
+def _serve_here(control: ControlLine) -> None:
     order = control.wait_order()
     if order is None:
         leave(0)
     spec = NodeSpec.from_json(order["spec"])
+    _spare_arenas(spec)
     sys.setswitchinterval(1e-4)
     keep_streams()
     setup_log(f"{spec.node}.{spec.replica}")
     ending = Ending(spec, control)
     end_process(run_node(spec, control, ending=ending), ending)
+
+
+def _start_anew(spec: NodeSpec, control: ControlLine) -> None:
+    """Start this process anew where its node has an environment of its own; else return."""
+    if not spec.options.env:
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    os.set_inheritable(control.fileno(), True)
+    arguments = ["-P", "-m", "detektr.supervisor.entry", str(control.fileno()), f"{spec.node}.{spec.replica}"]
+    try:
+        spec.placement.start_anew(arguments)
+    except RefusedError as fault:
+        control.try_tell({"refused": str(fault), "exit_code": fault.exit_code})
+        leave(fault.exit_code)
+
+
+def _spare_arenas(spec: NodeSpec) -> None:
+    """Let a decoder's threads share freed memory."""
+    if spec.options.kind == "capture" and "MALLOC_ARENA_MAX" not in os.environ:
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's
+        if mallopt is not None:
+            mallopt(_M_ARENA_MAX, _CAPTURE_ARENAS)
 
 
 def end_process(code: int, ending: Ending) -> NoReturn:
@@ -138,3 +190,7 @@ def leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detektr.errors import RefusedError
+from detektr.process.cores import THREAD_VARIABLES
 
 if TYPE_CHECKING:
     from detektr.nodes.spec import NodeSpec
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 FIRST_ANSWER_S = 60.0  # after its imports
 ANSWER_S = 5.0
 END_S = 1.0
-# One core a process unless told otherwise: numpy's own threads in every process fight over the machine.
-_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+_ONE_THREAD = dict.fromkeys(THREAD_VARIABLES, "1")  # in what is forked; its nodes share the cores by themselves
 _PR_SET_CHILD_SUBREAPER = 36
 _SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
@@ -66,7 +66,7 @@ class ForkServer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={**_ENVIRONMENT, **os.environ},
+                env={"PYTHONUNBUFFERED": "1", **os.environ, **_ONE_THREAD},
                 cwd=self._file.absolute().parent,
                 process_group=0,  # a terminal's Ctrl-C is for the supervisor alone
             )
@@ -102,7 +102,11 @@ class ForkServer:
         """
         self.start()
         assert self._door is not None
-        request = {"name": f"{spec.node}.{spec.replica}", "kind": spec.options.kind, "folder": spec.folder}
+        request = {
+            "name": f"{spec.node}.{spec.replica}",
+            "folder": spec.folder,
+            "environment": {name: os.environ.get(name) for name in THREAD_VARIABLES},
+        }
         try:
             socket.send_fds(self._door, [json.dumps(request).encode()], (line_fd, log_fd))
             answer = self._door.recv(4096)

@@ -7,7 +7,6 @@ this process but of the supervisor: the process in between ends at once, and the
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib
 import json
@@ -16,23 +15,21 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any
 
 from setproctitle import setproctitle
 
+from detektr.nodes.node_signals import pass_over
 from detektr.process.fault_text import fault_line
 from detektr.process.standard_streams import open_streams
 
 REQUEST_BYTES_MAX = 1 << 14
-_M_ARENA_MAX = -8
-_CAPTURE_ARENAS = 2
 
 
 def main() -> None:
     """Serve the supervisor: the door's descriptor is the first argument, modules to import are the others."""
     # SIGINT to every process of a run means the run: its supervisor ends us, and nodes that do not listen yet.
-    signal.signal(signal.SIGINT, _leave_it)
+    signal.signal(signal.SIGINT, pass_over)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
     open_streams()
     door = socket.socket(fileno=int(sys.argv[1]))
@@ -71,10 +68,6 @@ def main() -> None:
             door.send(json.dumps(answer).encode())
         except OSError:
             return
-
-
-def _leave_it(number: int, frame: FrameType | None) -> None:
-    """Do nothing; unlike SIG_IGN, a program that the user's code starts does not inherit this."""
 
 
 def _import(modules: Sequence[str]) -> None:
@@ -136,10 +129,11 @@ def _become(request: dict[str, Any], line_fd: int, log_fd: int) -> None:
     os.close(log_fd)
     sys.argv[:] = [request["name"]]
     setproctitle(f"detektr {request['name']}")  # as ps and top show it
-    if request["kind"] == "capture" and "MALLOC_ARENA_MAX" not in os.environ:
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's
-        if mallopt is not None:
-            mallopt(_M_ARENA_MAX, _CAPTURE_ARENAS)  # a decoder's threads share freed memory
+    for name, value in request["environment"].items():  # ours has one thread; what a node may use is told it
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
     if "numpy.random" in sys.modules:  # else all replicas would draw the same numbers
         sys.modules["numpy.random"].seed()
 

@@ -15,8 +15,8 @@ from detektr.source_uri import source_kind
 from detektr.supervisor.managed_process import ManagedProcess
 
 HUNG_TIMEOUTS = 3  # a frame worked on for so many of its processor's timeouts: the process hangs
-HOLD_UP_NS = 2_000_000_000  # a process that works on one frame for so long, and so long into a stop, holds it up
-Finding = Literal["hanging", "running", "killed"]
+HOLD_UP_NS = 2_000_000_000  # a stop is held up by who works on one frame for so long, and so long into it
+HangFinding = Literal["hanging", "running", "killed"]
 _log = logging.getLogger(__name__)
 
 
@@ -37,7 +37,7 @@ class HangWatch:
 
     def look(
         self, managed: ManagedProcess, snapshot: NodeSnapshot, now_ns: int, stopping_since_ns: int
-    ) -> tuple[Finding, str] | None:
+    ) -> tuple[HangFinding, str] | None:
         """Look at a running process.
 
         Args:
@@ -81,8 +81,8 @@ class HangWatch:
         """Return until when, as seen, we wait for optional processes: for their drain, counted from when they hang."""
         ends_ns = [now_ns]
         for managed in rest:
-            page = snapshots.get(managed.name)
-            since_ns = self._seen_ns(page.working_since_ns) if page and page.working_since_ns else now_ns
+            snapshot = snapshots.get(managed.name)
+            since_ns = self._seen_ns(snapshot.working_since_ns) if snapshot and snapshot.working_since_ns else now_ns
             ends_ns.append(since_ns + managed.spec.options.drain_ns)
         return max(ends_ns)
 

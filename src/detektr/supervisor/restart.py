@@ -9,8 +9,8 @@ from typing import Literal
 
 from detektr.options import RestartOptions
 
-Ending = Literal["clean", "failure"]
-JITTER_SHARE = 0.25  # a pause varies by this share, so that processes that ended together do not start together
+ExitKind = Literal["clean", "failure"]
+JITTER_SHARE = 0.25  # a pause is up to this much shorter or longer, so that what fell together does not rise together
 _SIGNALS: dict[int, str] = {
     signal.SIGKILL: "out of memory?",
     signal.SIGSEGV: "segmentation fault",
@@ -41,7 +41,7 @@ class RestartPolicy:
         self._failures: deque[int] = deque(maxlen=self._limit + 1)
         self._in_a_row = 0
 
-    def judge(self, ending: Ending, ready_ns: int | None, now_ns: int, chance: float) -> Verdict:
+    def judge(self, ending: ExitKind, ready_ns: int | None, now_ns: int, chance: float) -> Verdict:
         """Decide after a process ended before the node's work did.
 
         A clean end (exit 0, as after a SIGTERM by hand) leaves the pipeline without its node, so it is followed by a

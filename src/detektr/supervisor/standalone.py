@@ -23,6 +23,7 @@ from typing import Any
 from detektr.config.document import Document, read_document, read_scalar
 from detektr.config.graph import SPARE_FRAMES
 from detektr.config.load import Pipeline, PipelineFileError, check_machine, load_pipeline
+from detektr.config.node_env import env_secrets
 from detektr.config.plan import plan_processes
 from detektr.config.schema import AuditOptions, MetricsOptions, PipelineOptions, read_options
 from detektr.config.topology import Graph
@@ -99,7 +100,8 @@ def spec_for(
         wanted = " ".join(written[key] for key in missing)
         raise RefusedError(f"{kind}: {', '.join(missing)} missing; write {wanted}, or --pipeline FILE --node NAME")
     arguments = read_arguments(given.get("with") or [])
-    return spec_by_hand(pipeline, name, {**given, "kind": kind, "with": arguments})
+    surroundings = {"env": read_env_arguments(given.get("env") or []), "cpus": read_cpus(given.get("cpus") or [])}
+    return spec_by_hand(pipeline, name, {**given, **surroundings, "kind": kind, "with": arguments})
 
 
 def spec_from_file(path: Path, kind: str, node: str, replica: int = 0) -> NodeSpec:
@@ -169,13 +171,12 @@ def spec_by_hand(pipeline: str, node: str | None, given: Mapping[str, Any]) -> N
     if reading.faults:
         raise RefusedError("\n".join(mask_with(fault.text, {}) for fault in reading.faults))
     options = reading.options.nodes[node]
-    secrets: tuple[str, ...] = ()
+    secrets = (*env_secrets({node: options}), *found)
     if isinstance(options, CaptureOptions):
-        secrets = (*url_secrets(options.source), *found)
-        masked = dict.fromkeys(secrets, "***")
-        # No file: the current folder is the base of relative paths.
-        lone = Pipeline(Path("command-line"), reading.options, Graph({}, ()), masked, document)
-        _refuse_machine(lone, node)
+        secrets += (*url_secrets(options.source),)
+    # No file: the current folder is the base of relative paths.
+    masked = dict.fromkeys(secrets, "***")
+    _refuse_machine(Pipeline(Path("command-line"), reading.options, Graph({}, ()), masked, document), node)
     return NodeSpec(
         pipeline=pipeline,
         node=node,
@@ -200,6 +201,23 @@ def read_arguments(pairs: list[str]) -> dict[str, Any]:
             raise RefusedError(f"--with {pair!r:.80} is not key=value; write for example --with threshold=0.01")
         arguments[key] = read_scalar(text)
     return arguments
+
+
+def read_env_arguments(pairs: list[str]) -> dict[str, str]:
+    """Read `NAME=VALUE` pairs, whose values are text.
+
+    Raises:
+        RefusedError: one is not NAME=VALUE.
+    """
+    for pair in pairs:
+        if not pair.partition("=")[0] or "=" not in pair:
+            raise RefusedError(f"--env {pair!r:.80} is not NAME=VALUE; write for example --env CUDA_VISIBLE_DEVICES=0")
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def read_cpus(numbers: list[str]) -> list[Any]:
+    """Return CPUs as a file would have them; what is no number is refused with the rest of the options."""
+    return [read_scalar(number) for number in numbers]
 
 
 def run_standalone(spec: NodeSpec, *, metrics_port: int | None = None, ending: Ending | None = None) -> int:
@@ -228,14 +246,18 @@ def run_standalone(spec: NodeSpec, *, metrics_port: int | None = None, ending: E
     for number in ending_signals():
         if number != signal.SIGINT:  # which raises KeyboardInterrupt
             signal.signal(number, _end_early)
-    server = None
-    if metrics_port is not None:
-        from detektr.telemetry.metrics import PipelineCollector, serve_metrics
+    server, is_over = None, threading.Event()
+    # A signal that another thread takes would interrupt this one where it holds signals back (see `run_node`).
+    signal.pthread_sigmask(signal.SIG_BLOCK, ending_signals())
+    try:
+        if metrics_port is not None:
+            from detektr.telemetry.metrics import PipelineCollector, serve_metrics
 
-        server = serve_metrics(PipelineCollector(lambda: read_own(spec), spec.pipeline), "127.0.0.1", metrics_port)
-        print(f"metrics: http://127.0.0.1:{server.port}/metrics", file=sys.stderr, flush=True)
-    is_over = threading.Event()
-    threading.Thread(target=_watch_work, args=(spec, is_over), name="hang watch", daemon=True).start()
+            server = serve_metrics(PipelineCollector(lambda: read_own(spec), spec.pipeline), "127.0.0.1", metrics_port)
+            print(f"metrics: http://127.0.0.1:{server.port}/metrics", file=sys.stderr, flush=True)
+        threading.Thread(target=_watch_work, args=(spec, is_over), name="hang watch", daemon=True).start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ending_signals())
     try:
         return run_node(spec, at_end=_print_ledger, ending=ending)
     finally:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from detektr.errors import RefusedError
-from detektr.events import Event, NodeExited, NodeStateChanged
+from detektr.events import NodeExited, NodeStateChanged, RunEvent
 from detektr.ledger import EdgeLedger, merge
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import NodeSnapshot
@@ -67,8 +67,8 @@ class Supervisor:
             change: is told when the state of a process has changed.
         """
         self.processes = [ManagedProcess(spec) for spec in specs]
-        self.record: Callable[[Event | Mapping[str, Any]], None] = lambda event: None
-        """Takes events; must not wait."""
+        self.record: Callable[[RunEvent | Mapping[str, Any]], None] = lambda event: None
+        """Takes what happened; must not wait."""
         self.phase: Phase = "starting"
         self.stop_signal: int | None = None
         self.started_ns = 0
@@ -260,9 +260,9 @@ class Supervisor:
         self._groups.look()
         self._forks.reap([managed.pid for managed in self.processes if managed.pid is not None])
         ledgers, snapshots = self._reader.read()
-        pages = {f"{snapshot.node}.{snapshot.replica}": snapshot for snapshot in snapshots}
+        by_name = {f"{snapshot.node}.{snapshot.replica}": snapshot for snapshot in snapshots}
         for managed in self.processes:
-            snapshot = pages.get(managed.name)
+            snapshot = by_name.get(managed.name)
             if snapshot is not None and managed.pid == snapshot.pid and managed.state in ("running", "hanging"):
                 finding = self._hangs.look(managed, snapshot, now_ns, self._stopping_ns)
                 if finding is not None and finding[0] == "killed":
@@ -272,7 +272,7 @@ class Supervisor:
         self._culprits = held_up(ledgers, time.monotonic_ns()) or self._culprits
         if self.phase == "running" and (rest := optional_rest(self.processes)):
             self.stop(f"only optional nodes are left ({', '.join(managed.name for managed in rest)})")
-            self._end_ns = self._hangs.end_of(rest, pages, now_ns)
+            self._end_ns = self._hangs.end_of(rest, by_name, now_ns)
         if self.phase in ("running", "draining"):
             if now_ns >= self._next_record_ns:
                 self._next_record_ns = now_ns + RECORD_NS

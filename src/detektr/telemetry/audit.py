@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from detektr.errors import RefusedError
-from detektr.events import Event
+from detektr.events import RunEvent
 from detektr.process.fault_text import fault_line
 from detektr.redaction import redact, register_secret, url_secrets
 from detektr.telemetry.record import Record, decode, encode
@@ -40,7 +40,7 @@ class Audit(Protocol):
     def is_interrupted(self) -> bool:
         """True: the last try to store failed, and since then the records wait."""
 
-    def record(self, event: Event | Mapping[str, Any]) -> None:
+    def record(self, event: RunEvent | Mapping[str, Any]) -> None:
         """Add a record to the trail; never waits for the store or the disk, never raises."""
 
     def close(self, timeout_s: float) -> bool:
@@ -76,7 +76,7 @@ class NoAudit:
     waiting = 0
     is_interrupted = False
 
-    def record(self, event: Event | Mapping[str, Any]) -> None:
+    def record(self, event: RunEvent | Mapping[str, Any]) -> None:
         """Leave the event unrecorded."""
 
     def close(self, timeout_s: float) -> bool:
@@ -128,7 +128,7 @@ class Trail:
         """True: the last try to store failed, and since then the records wait."""
         return self._is_interrupted
 
-    def record(self, event: Event | Mapping[str, Any]) -> None:
+    def record(self, event: RunEvent | Mapping[str, Any]) -> None:
         """Add a record to the trail; never waits for the store or the disk, never raises."""
         line = encode(event, datetime.now(UTC))
         with self._change:

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -32,7 +33,35 @@ class NodeSupervision:
     state: str = "starting"
 
 
-Reading = tuple[list[EdgeLedger], list[NodeSnapshot]]
+RunSample = tuple[list[EdgeLedger], list[NodeSnapshot]]
+_T = TypeVar("_T", EdgeLedger, NodeSnapshot)
+_Row = tuple[str, str, Callable[[_T], int]]  # name, help text, value
+_EDGE_COUNTERS: list[_Row[EdgeLedger]] = [
+    ("offered", "Frames (to a sink: events) offered to the edge.", lambda edge: edge.offered),
+    ("delivered", "Frames that a consumer finished.", lambda edge: edge.delivered),
+    ("dead_lettered", "Frames given up after their last attempt.", lambda edge: edge.dead_lettered),
+    ("redelivered", "Further attempts at frames.", lambda edge: edge.redelivered),
+    ("refused", "Results thrown away because the lease was over.", lambda edge: edge.refused),
+]
+_EDGE_GAUGES: list[_Row[EdgeLedger]] = [
+    ("queued", "Frames in the queue.", lambda edge: edge.queued),
+    ("in_flight", "Frames leased to consumers.", lambda edge: edge.in_flight),
+    ("high_water_mark", "Most frames that may be queued.", lambda edge: edge.mark),
+    ("consumers", "Replicas attached.", lambda edge: edge.attached),
+    ("stalled", "1: nobody takes the frames.", lambda edge: int(edge.is_stalled)),
+    ("unaccounted", "Frames that stand in no term of the ledger; not 0 is a defect.", lambda edge: edge.unaccounted),
+]
+_NODE_COUNTERS: list[_Row[NodeSnapshot]] = [
+    ("frames", "Frames captured, passed on or processed; on a sink: events.", lambda snapshot: snapshot.frames),
+    ("failures", "Frames on which the processor raised.", lambda snapshot: snapshot.failures),
+    ("refused", "Results thrown away: lease over or slot overwritten.", lambda snapshot: snapshot.refused),
+    ("wire_errors", "Messages that were not ours.", lambda snapshot: snapshot.wire_errors),
+    ("reconnects", "Times the source was opened again.", lambda snapshot: snapshot.reconnects),
+    ("thinned", "Pictures left out by fps.", lambda snapshot: snapshot.thinned),
+    ("corrupt", "Pictures the decoder marked as damaged.", lambda snapshot: snapshot.corrupt),
+    ("stale", "Pictures left out because they were an old backlog.", lambda snapshot: snapshot.stale),
+    ("trail_lost", "Audit records lost because their way was full.", lambda snapshot: snapshot.trail_lost),
+]
 
 
 class PipelineCollector(Collector):
@@ -43,7 +72,7 @@ class PipelineCollector(Collector):
 
     def __init__(
         self,
-        read: Callable[[], Reading],
+        read: Callable[[], RunSample],
         pipeline: str,
         supervision: Callable[[], Mapping[str, NodeSupervision]] = dict,
     ) -> None:
@@ -81,26 +110,8 @@ class PipelineCollector(Collector):
 
     def _edge_metrics(self, edges: list[EdgeLedger]) -> Iterator[Metric]:
         labels = ["pipeline", "from", "to"]
-        counters: list[tuple[str, str, Callable[[EdgeLedger], int]]] = [
-            ("offered", "Frames (to a sink: events) offered to the edge.", lambda edge: edge.offered),
-            ("delivered", "Frames that a consumer finished.", lambda edge: edge.delivered),
-            ("dead_lettered", "Frames given up after their last attempt.", lambda edge: edge.dead_lettered),
-            ("redelivered", "Further attempts at frames.", lambda edge: edge.redelivered),
-            ("refused", "Results thrown away because the lease was over.", lambda edge: edge.refused),
-        ]
-        gauges: list[tuple[str, str, Callable[[EdgeLedger], int]]] = [
-            ("queued", "Frames in the queue.", lambda edge: edge.queued),
-            ("in_flight", "Frames leased to consumers.", lambda edge: edge.in_flight),
-            ("high_water_mark", "Most frames that may be queued.", lambda edge: edge.mark),
-            ("consumers", "Replicas attached.", lambda edge: edge.attached),
-            ("stalled", "1: nobody takes the frames.", lambda edge: int(edge.is_stalled)),
-            ("unaccounted", "Frames that stand in no term of the ledger; not 0 is a defect.", _unaccounted),
-        ]
-        for name, text, value in counters:
-            counter = CounterMetricFamily(f"detektr_edge_{name}", text, labels=labels)
-            for edge in edges:
-                counter.add_metric([self._pipeline, edge.producer, edge.consumer], value(edge))
-            yield counter
+        keyed = [([self._pipeline, edge.producer, edge.consumer], edge) for edge in edges]
+        yield from _families(CounterMetricFamily, "detektr_edge_", _EDGE_COUNTERS, labels, keyed)
         dropped = CounterMetricFamily("detektr_edge_dropped", "Frames dropped.", labels=[*labels, "reason"])
         for edge in edges:
             for reason in dict.fromkeys((*DROP_REASONS, *edge.dropped)):
@@ -112,30 +123,12 @@ class PipelineCollector(Collector):
         for edge in edges:
             announced.add_metric([self._pipeline, edge.producer, edge.consumer, edge.lane], edge.announced)
         yield announced
-        for name, text, value in gauges:
-            gauge = GaugeMetricFamily(f"detektr_edge_{name}", text, labels=labels)
-            for edge in edges:
-                gauge.add_metric([self._pipeline, edge.producer, edge.consumer], value(edge))
-            yield gauge
+        yield from _families(GaugeMetricFamily, "detektr_edge_", _EDGE_GAUGES, labels, keyed)
 
     def _process_metrics(self, snapshots: list[NodeSnapshot]) -> Iterator[Metric]:
         labels = ["pipeline", "node", "replica"]
-        counters: list[tuple[str, str, Callable[[NodeSnapshot], int]]] = [
-            ("frames", "Frames captured, passed on or processed; on a sink: events.", lambda snapshot: snapshot.frames),
-            ("failures", "Frames on which the processor raised.", lambda snapshot: snapshot.failures),
-            ("refused", "Results thrown away: lease over or slot overwritten.", lambda snapshot: snapshot.refused),
-            ("wire_errors", "Messages that were not ours.", lambda snapshot: snapshot.wire_errors),
-            ("reconnects", "Times the source was opened again.", lambda snapshot: snapshot.reconnects),
-            ("thinned", "Pictures left out by fps.", lambda snapshot: snapshot.thinned),
-            ("corrupt", "Pictures the decoder marked as damaged.", lambda snapshot: snapshot.corrupt),
-            ("stale", "Pictures left out because they were an old backlog.", lambda snapshot: snapshot.stale),
-            ("trail_lost", "Audit records lost because their way was full.", lambda snapshot: snapshot.trail_lost),
-        ]
-        for name, text, value in counters:
-            counter = CounterMetricFamily(f"detektr_node_{name}", text, labels=labels)
-            for snapshot in snapshots:
-                counter.add_metric(self._process_key(snapshot), value(snapshot))
-            yield counter
+        keyed = [(self._process_key(snapshot), snapshot) for snapshot in snapshots]
+        yield from _families(CounterMetricFamily, "detektr_node_", _NODE_COUNTERS, labels, keyed)
         up = GaugeMetricFamily("detektr_node_up", "1: the process is alive.", labels=labels)
         last = GaugeMetricFamily(
             "detektr_node_last_frame_timestamp_seconds", "Wall-clock time of the last frame.", labels=labels
@@ -145,8 +138,7 @@ class PipelineCollector(Collector):
         )
         slots = GaugeMetricFamily("detektr_ring_slots", "Slots of the ring.", labels=[*labels, "state"])
         shm = GaugeMetricFamily("detektr_shm_bytes", "Shared memory the ring takes.", labels=labels)
-        for snapshot in snapshots:
-            key = self._process_key(snapshot)
+        for key, snapshot in keyed:
             up.add_metric(key, int(snapshot.is_alive))
             if snapshot.last_frame_utc_ns:
                 last.add_metric(key, snapshot.last_frame_utc_ns / 1e9)
@@ -176,8 +168,19 @@ class PipelineCollector(Collector):
         return [self._pipeline, snapshot.node, str(snapshot.replica)]
 
 
-def _unaccounted(edge: EdgeLedger) -> int:
-    return edge.unaccounted
+def _families(
+    family: type[CounterMetricFamily] | type[GaugeMetricFamily],
+    prefix: str,
+    rows: Iterable[_Row[_T]],
+    labels: list[str],
+    keyed: list[tuple[list[str], _T]],
+) -> Iterator[Metric]:
+    """Yield a family a row, with the value of each thing under its key."""
+    for name, text, value in rows:
+        metric = family(prefix + name, text, labels=labels)
+        for key, thing in keyed:
+            metric.add_metric(key, value(thing))
+        yield metric
 
 
 def _states(snapshots: Iterable[NodeSnapshot], supervision: Mapping[str, NodeSupervision]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from detektr.events import Event
+from detektr.events import RunEvent
 from detektr.redaction import mask
 
 RECORD_BYTES_MAX = 8192
@@ -25,7 +25,7 @@ class Record(NamedTuple):
     data: str
 
 
-def encode(event: Event | Mapping[str, Any], utc: datetime) -> str:
+def encode(event: RunEvent | Mapping[str, Any], utc: datetime) -> str:
     """Write an event as one line of ASCII JSON without its line end, secrets masked; never raises.
 
     Args:
@@ -36,7 +36,7 @@ def encode(event: Event | Mapping[str, Any], utc: datetime) -> str:
     """
     node, kind = "", type(event).__name__
     try:
-        fields = event.as_record() if isinstance(event, Event) else dict(event)
+        fields = event.as_record() if isinstance(event, RunEvent) else dict(event)
         node, kind = str(fields.pop("node", ""))[:_NAME_CHARS_MAX], str(fields.pop("event", ""))[:_NAME_CHARS_MAX]
         data = json.dumps(_masked(fields), default=lambda value: mask(str(value)), allow_nan=False)
     except Exception as fault:  # a user's value may raise anything from its __str__; the record must still be written

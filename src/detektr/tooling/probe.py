@@ -37,7 +37,7 @@ _FIRST_LETTER = 0xF0000  # of a range that nobody uses in a URL
 
 
 @dataclass(frozen=True)
-class Finding:
+class ProbeReport:
     """What a probe found."""
 
     source: str
@@ -68,11 +68,11 @@ class Finding:
     def as_text(self) -> str:
         """Return it as people read it."""
         rows = "\n".join(f"  {name:12} {words}" for name, words in _rows(self))
-        warnings = "".join(f"! {bite}\n" for bite in self.warnings)
+        warnings = "".join(f"! {warning}\n" for warning in self.warnings)
         return f"{self.source}\n{rows}\n{warnings}\nA file that captures it (`detektr pipeline up`):\n\n{self.yaml}"
 
 
-def probe(source: str, seconds: float, transport: str | None = None) -> Finding:
+def probe(source: str, seconds: float, transport: str | None = None) -> ProbeReport:
     """Open a source, read it for a while and say what was found.
 
     Args:
@@ -105,7 +105,7 @@ def probe(source: str, seconds: float, transport: str | None = None) -> Finding:
     except ValueError as error:
         raise SourceError(f"source {mask_with(text, secrets)}: {error}; {SMALLER}") from None
     warnings = tuple(warnings_of(survey, seconds, ring_bytes(slots, slot_bytes)))
-    return Finding(mask_with(text, secrets), survey, slot_bytes, slots, warnings, yaml)
+    return ProbeReport(mask_with(text, secrets), survey, slot_bytes, slots, warnings, yaml)
 
 
 def _options(document: Document) -> CaptureOptions:
@@ -146,7 +146,7 @@ def _survey(options: CaptureOptions, seconds: float) -> Survey:
     return found[0]
 
 
-def _rows(finding: Finding) -> Iterable[tuple[str, str]]:
+def _rows(finding: ProbeReport) -> Iterable[tuple[str, str]]:
     survey = finding.survey
     more = [*(["interlaced"] if survey.is_interlaced else [])]
     more += [f"stored turned by {survey.rotation_degrees} degrees"] if survey.rotation_degrees else []

@@ -6,7 +6,7 @@ import pytest
 
 from detektr.config.document import read_document
 from detektr.config.json_schema import json_schema
-from detektr.config.schema import KINDS, Reading, read_options
+from detektr.config.schema import KINDS, OptionsReading, read_options
 from detektr.config.suggestions import listed, nearest
 from detektr.options import BufferOptions, CaptureOptions, EdgeInput, ProcessorOptions
 
@@ -17,7 +17,7 @@ nodes:
 """
 
 
-def read(text: str, **environment: str) -> Reading:
+def read(text: str, **environment: str) -> OptionsReading:
     return read_options(read_document(text, environment))
 
 
@@ -259,7 +259,7 @@ def test_the_json_schema_names_keys_as_the_file_does() -> None:
 def test_the_json_schema_has_a_key_for_each_option_and_no_other() -> None:
     schema = json_schema()
     expected = {"kind", "restart", "optional", "start_timeout", "drain", "input", "high_water_mark", "low_water_mark",
-                "when_full", "max_age", "guests", "per_camera", "announce"}  # fmt: skip
+                "when_full", "max_age", "guests", "per_camera", "announce", "env", "cpus", "nice"}  # fmt: skip
     assert set(schema["$defs"][BufferOptions.__name__]["properties"]) == expected
 
 

@@ -19,7 +19,7 @@ from detektr.errors import SourceError
 from detektr.frame import Frame, plane_rows
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.picture import PictureLayout
-from detektr.sources import Picture, Source, open_source
+from detektr.sources import OpenedSource, Picture, open_source
 from detektr.sources.pacing import Pacer, Steps
 
 Slot = npt.NDArray[np.uint8]
@@ -124,7 +124,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def read(source: Source, limit: int | None = None) -> list[tuple[Picture, Slot]]:
+def read(source: OpenedSource, limit: int | None = None) -> list[tuple[Picture, Slot]]:
     taken = []
     for picture in source.pictures():
         slot = np.zeros(picture.layout.nbytes, np.uint8)

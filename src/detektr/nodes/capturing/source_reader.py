@@ -17,7 +17,7 @@ from detektr.memory.status_block import StatusBlock
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.process.fault_text import fault_text
 from detektr.source_uri import is_live
-from detektr.sources import Picture, Source, open_source, source_number
+from detektr.sources import OpenedSource, Picture, open_source, source_number
 from detektr.sources.transport.reconnect import Reconnect
 
 NOTE_NS = 100_000_000  # how often the status block gets the mode of reading and the counts of pictures left out
@@ -51,7 +51,7 @@ class SourceReader:
             _log.info("going on behind the %d pictures that were captured before", self.begin_at)
         self._reconnect = reconnect or Reconnect()
         self._is_stopped = threading.Event()
-        self._source: Source | None = None
+        self._source: OpenedSource | None = None
         self._pictures: Iterator[Picture] = iter(())
         self._lost: tuple[str, str] | None = None  # why it is not open any more: state and words
         self._before = 0, 0, 0  # left out before it was opened

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import detektr.memory.journal
-from detektr import scaling, scaling_kernel
-from detektr.scaling import INTERPOLATIONS, interpolation_name, taps, yuv_matrix
+from detektr.scaling import kernel as installed_kernel
+from detektr.scaling import resampling
+from detektr.scaling.resampling import INTERPOLATIONS, interpolation_name, taps, yuv_matrix
 from tests.harness.interpreted import interpreted
 
-(PYTHON,) = interpreted("detektr.scaling_kernel")
-IS_COMPILED = Path(str(scaling_kernel.__file__)).suffix == ".so"
-EACH = pytest.mark.parametrize("kernel", [PYTHON, *([scaling_kernel] if IS_COMPILED else [])])
+(PYTHON,) = interpreted("detektr.scaling.kernel")
+IS_COMPILED = Path(str(installed_kernel.__file__)).suffix == ".so"
+EACH = pytest.mark.parametrize("kernel", [PYTHON, *([installed_kernel] if IS_COMPILED else [])])
 PICTURE = ((np.arange(7)[:, None] * 57 + np.arange(11)[None] * 91) ** 2 % 256).astype(np.uint8)
 OPENCV = {  # what OpenCV 5.0 gives for PICTURE at 5x3 and at 4x9
     "linear": (
@@ -56,9 +57,9 @@ SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 def scaled(
     kernel: Any, pixels: npt.NDArray[Any], rows: int, columns: int, interpolation: str, monkeypatch: pytest.MonkeyPatch
 ) -> npt.NDArray[Any]:
-    monkeypatch.setattr(scaling, "scaling_kernel", kernel)
+    monkeypatch.setattr(resampling, "kernel", kernel)
     target = np.zeros((rows, columns, *pixels.shape[2:]), pixels.dtype)
-    scaling.scale_pixels(pixels, target, interpolation)
+    resampling.scale_pixels(pixels, target, interpolation)
     return target
 
 
@@ -89,7 +90,7 @@ def test_compiled_and_numpy_agree(
     pixels = pixels[:, : shape[1]] if is_cut else np.ascontiguousarray(pixels[:, : shape[1]])
     with pytest.MonkeyPatch.context() as patch:
         python = scaled(PYTHON, pixels, *asked, interpolation, patch)
-        compiled = scaled(scaling_kernel, pixels, *asked, interpolation, patch)
+        compiled = scaled(installed_kernel, pixels, *asked, interpolation, patch)
     assert np.abs(python.astype(int) - compiled.astype(int)).max() <= 1
 
 
@@ -113,7 +114,7 @@ def test_a_sample_outside_the_picture_is_refused_before_any_is_read(place: int) 
     pixels, target = np.zeros((4, 5), np.uint8), np.zeros((4, 1), np.uint8)
     column = np.array([[place]], np.int32), np.ones((1, 1), np.float32)
     with pytest.raises(ValueError, match="is not one of 5"):
-        scaling_kernel.scale_pixels(target, pixels, *column, *taps(4, 4, "linear"))
+        installed_kernel.scale_pixels(target, pixels, *column, *taps(4, 4, "linear"))
 
 
 def test_names_of_ffmpeg_are_understood_and_others_refused_with_the_known() -> None:

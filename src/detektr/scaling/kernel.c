@@ -1,4 +1,4 @@
-/* scaling_kernel.py, for pictures of bytes: each output sample is a weighted sum of a few source samples of each axis.
+/* kernel.py, for pictures of bytes: each output sample is a weighted sum of a few source samples of each axis.
 
    Only those samples are read and converted. Where one or two are asked for of each axis, sums are of 15 bits, which is
    within half a level of the exact ones; else they are floats. Whatever is not rows of bytes is left to numpy. */
@@ -522,9 +522,9 @@ static PyMethodDef functions[] = {
 };
 
 static struct PyModuleDef module_definition = {
-    PyModuleDef_HEAD_INIT, .m_name = "detektr.scaling_kernel", .m_size = -1, .m_methods = functions};
+    PyModuleDef_HEAD_INIT, .m_name = "detektr.scaling.kernel", .m_size = -1, .m_methods = functions};
 
-PyMODINIT_FUNC PyInit_scaling_kernel(void)
+PyMODINIT_FUNC PyInit_kernel(void)
 {
     return PyModule_Create(&module_definition);
 }

@@ -1,7 +1,7 @@
 """Scaling pictures of bytes without touching a sample that the result does not need.
 
-`scaling_kernel.c` is this module where it was compiled; elsewhere this file is, which leaves all to numpy and to FFmpeg
-(`scaling.py` and `frame.py`): slower, and the same within a level.
+`kernel.c` is this module where it was compiled; elsewhere this file is, which leaves all to numpy and to FFmpeg
+(`resampling.py` and `frame.py`): slower, and the same within a level.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from detektr import scaling_kernel
+from detektr.scaling import kernel
 
 INTERPOLATIONS = ("linear", "area", "cubic", "nearest")
 ALIASES = {"bilinear": "linear", "bicubic": "cubic", "point": "nearest"}  # FFmpeg's names of nearly the same
@@ -103,7 +103,7 @@ def scale_pixels(pixels: Array, target: Array, interpolation: str) -> None:
         interpolation: one of `INTERPOLATIONS`.
     """
     columns, rows = _axes(pixels, target, interpolation)
-    if scaling_kernel.scale_pixels(target, pixels, *columns, *rows):
+    if kernel.scale_pixels(target, pixels, *columns, *rows):
         return
     across = (1, -1, *(1,) * (pixels.ndim - 2))
     down = (-1, *(1,) * (pixels.ndim - 1))
@@ -137,7 +137,7 @@ def scale_yuv(
     """
     columns, rows = _axes(planes[0], target, interpolation)
     y, u, v = planes
-    return scaling_kernel.scale_yuv(target, y, u, v, matrix, is_rgb, *columns, *rows)
+    return kernel.scale_yuv(target, y, u, v, matrix, is_rgb, *columns, *rows)
 
 
 @lru_cache(TABLES_MAX)
