@@ -7,7 +7,8 @@ from typing import Any
 
 from detektr import plugins
 from detektr.config.cameras import CAMERAS, DEFAULTS
-from detektr.config.schema import KINDS, PipelineOptions, adapter, key_of
+from detektr.config.schema import KINDS, PipelineOptions, adapter
+from detektr.config.suggestions import key_of
 from detektr.options import NAME_PATTERN, NodeOptions
 from detektr.registry.node_kinds import NODE_KINDS
 

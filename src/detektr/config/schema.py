@@ -16,7 +16,7 @@ from detektr import plugins
 from detektr.config.cameras import CAMERAS, DEFAULTS, NODES_MAX
 from detektr.config.document import Document, Fault, Path, read_scalar
 from detektr.config.node_env import read_env
-from detektr.config.suggestions import item_type, listed, literals, nearest, plain_types, words_of
+from detektr.config.suggestions import item_type, key_of, listed, literals, nearest, plain_types, words_of
 from detektr.errors import RefusedError
 from detektr.options import (
     NAME_PATTERN,
@@ -381,11 +381,6 @@ def _validated(cls: type[T], values: Mapping[str, Any]) -> tuple[T | None, dict[
                 message = str(fault.get("ctx", {}).get("error", fault["msg"]))
                 wrong.setdefault(message.split()[0], message)
         return None, wrong
-
-
-def key_of(name: str) -> str:
-    """Return how a file writes a field's name."""
-    return name.rstrip("_")
 
 
 def _keys(cls: type) -> tuple[str, ...]:

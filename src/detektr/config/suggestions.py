@@ -83,6 +83,11 @@ def _part_words(annotation: Any) -> str:
         high = next(note.le for note in arguments[1:] if isinstance(note, Le))
         return f"{_part_words(arguments[0])} from {low} to {high}"
     if origin is list:
-        return f"a list, each of it {_part_words(arguments[0])}"
+        return f"a list, each of it {words_of(arguments[0])}"
     plain = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     return plain.get(annotation, "a mapping")
+
+
+def key_of(name: str) -> str:
+    """Return how a file writes a field's name."""
+    return name.rstrip("_")
