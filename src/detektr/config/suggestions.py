@@ -68,7 +68,7 @@ def words_of(annotation: Any) -> str:
 
 
 def _is_list_of(part: Any, others: tuple[Any, ...]) -> bool:
-    return typing.get_origin(part) is list and typing.get_args(part)[0] in others
+    return typing.get_origin(part) is list and all(one in others for one in _parts(typing.get_args(part)[0]))
 
 
 def _part_words(annotation: Any) -> str:

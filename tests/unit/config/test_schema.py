@@ -123,7 +123,7 @@ def test_a_fault_has_its_line_what_was_expected_and_what_to_do(text: str, line: 
         ("{kind: capture, source: x, restart: {limit: 5 in 0s}}", ["`limit` is '5 in 0s'", "longer than nothing"]),
         ("{kind: buffer}", ["`input` is missing"]),
         ("{kind: buffer, input: [a, 1]}", ["`input` is ['a', 1]"]),
-        ("{kind: buffer, input: [[a]]}", ["`input` is ", "a mapping or a list, each of it a name", "or a mapping"]),
+        ("{kind: buffer, input: [[a]]}", ["`input` is ", "a mapping or a list of them"]),
         ("{kind: buffer, input: {from: 3}}", ["`input`: `from` is 3", "a letter"]),
         ("{kind: buffer, input: {fps: 3}}", ["`input`: `from` is missing", "write `from: ...`"]),
         (
