@@ -21,6 +21,7 @@ COMPILER = ["mypy[mypyc]==2.4.1", "numpy>=1.26"] if TO_COMPILE else []
 GROUP = "detektr_compiled"  # one library holds them all, so that they call each other directly
 COMPILED = {
     "": ["descriptor"],
+    "selection/": ["rate_limiter", "frame_selection"],
     "process/": ["seen_time"],
     "memory/": ["announcement", "layout", "journal_header", "journal", "journal_reader", "completion_queue", "ring"],
     "edge/": [

@@ -15,10 +15,10 @@ import msgpack
 
 from detektr.errors import WireError
 
-DESCRIPTOR_BYTES_MAX = 352  # of the longest names and the largest numbers, with some to spare
+DESCRIPTOR_BYTES_MAX = 384  # of the longest names and the largest numbers, with some to spare
 _NAME_BYTES_MAX = 32
 _U64_MAX = (1 << 64) - 1
-_MAP_OF_15 = b"\x8f"
+_OWN_FIELDS = 7  # of one frame; the others are the same for all frames of a ring
 _new = tuple.__new__  # of a named tuple, without the function in between: on every frame's way
 
 
@@ -84,6 +84,7 @@ class DescriptorPacker:
         nbytes: int,
         first_byte: int,
         slot_bytes: int,
+        time_base: tuple[int, int] | None = None,
     ) -> None:
         """Take what the frames share.
 
@@ -98,6 +99,7 @@ class DescriptorPacker:
             nbytes: of one picture.
             first_byte: where the ring's first slot begins.
             slot_bytes: from one slot to the next.
+            time_base: seconds of one unit of pts, as a fraction; None: the stream has no times.
         """
         self._first_byte, self._slot_bytes = first_byte, slot_bytes
         shared = {
@@ -109,9 +111,11 @@ class DescriptorPacker:
             "width": width,
             "height": height,
             "nbytes": nbytes,
+            "time_base": time_base,
         }
         packed: bytes = msgpack.packb(shared)
-        self._shared = _MAP_OF_15 + packed[1:]  # with the header of the whole map in place of its own
+        header = b"\xde" + (len(shared) + _OWN_FIELDS).to_bytes(2, "big")
+        self._shared = header + packed[1:]  # with the header of the whole map in place of its own
 
     def pack(self, slot: int, generation: int, sequence: int, captured_ns: int, utc_ns: int, pts: int | None) -> bytes:
         """Return a frame's descriptor as bytes, at most `DESCRIPTOR_BYTES_MAX` of them; see `Descriptor`."""

@@ -7,18 +7,20 @@ from dataclasses import dataclass, field
 
 DROP_REASONS = (
     "queue_full",  # at the high-water mark, by the edge's policy
-    "too_old",  # older than max_age when its turn came
+    "too_old",  # older than max_age when its turn came, or when its work was about to begin
     "ring_full",  # no free slot when it was captured
     "capture_died",  # written, never announced, by a capture that was killed
     "overwritten",  # the slot no longer held the frame when its consumer looked
     "stopped",  # still queued or in flight when the drain's time was over
     "gone",  # lost with a node that failed for good
     "consumer_slow",  # at the high-water mark of an optional consumer, which nobody waits for
+    "thinned",  # asked for: by `fps` of this edge
+    "filtered",  # asked for: of a camera that `cameras` of this edge does not name
 )
 LEFT_OUT = (  # pictures of a source that never became frames, and so are on no edge
     "corrupt",  # damaged, or without the key frame that they refer to
     "stale",  # an old backlog of a live source
-    "thinned",  # asked for: by `fps` or `decode: keyframes`
+    "thinned",  # asked for: by `fps` or `decode: keyframes` of the capture
 )
 
 

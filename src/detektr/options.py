@@ -219,12 +219,57 @@ class CaptureOptions(_NodeOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EdgeInput:
+    """One input, and what is agreed for the edge from it: what is left out is as its producer says for all edges."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    from_: Name
+    """The node to read from (written `from` in the file); `cameras` is all cameras."""
+    when_full: WhenFull | None = None
+    """What happens at the mark of this edge: drop-oldest, drop-newest or block."""
+    high_water_mark: Annotated[int, Ge(1), Le(65536)] | None = None
+    """Most frames, or events, queued on this edge for one input of its producer."""
+    max_age: Duration | None = None
+    """Frames older than this, counted from their capture, are dropped as `too_old`: when their turn comes, and once
+    more when the work on them is about to begin."""
+    fps: Annotated[float, Ge(0.001), Le(1000)] | None = None
+    """Thin each camera out to this many frames a second, evenly, by the frames' own times; the others count as
+    `thinned`."""
+    cameras: Name | list[Name] | None = None
+    """Only frames of these cameras; the others count as `filtered`."""
+
+    def __post_init__(self) -> None:
+        if self.max_age is not None and duration_ns(self.max_age) == 0:
+            raise ValueError(f"max_age {self.max_age!r} must be longer than nothing; e.g. 10s")
+        names = self.camera_names
+        if self.cameras is not None and not names:
+            raise ValueError(f"cameras {self.cameras!r} must be at least one camera's name; e.g. [door]")
+        if len(set(names)) < len(names):
+            raise ValueError(f"cameras {list(names)} must be names of cameras, each once; e.g. [door]")
+
+    @property
+    def max_age_ns(self) -> int | None:
+        """Oldest age of a frame on this edge, in nanoseconds; None: as its producer says."""
+        return None if self.max_age is None else duration_ns(self.max_age)
+
+    @property
+    def camera_names(self) -> tuple[Name, ...]:
+        """Cameras whose frames pass; empty: all."""
+        return (self.cameras,) if isinstance(self.cameras, str) else tuple(self.cameras or ())
+
+
+Input = Name | EdgeInput
+
+
+@dataclass(frozen=True, kw_only=True)
 class BufferOptions(_NodeOptions):
     """Holds announcements, never pixels, and applies the high-water mark."""
 
     kind: Literal["buffer"] = "buffer"
-    input: Name | list[Name]
-    """The capture or buffer to read from, or a list of them; `cameras` is all cameras."""
+    input: Input | list[Input]
+    """The capture or buffer to read from (a name, or a mapping with `from` and what this edge has of its own), or a
+    list of them; `cameras` is all cameras."""
     per_camera: bool = False
     """One of these for each of the file's `cameras` (NAME-CAMERA), reading what there is of that camera alone."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] = 64
@@ -234,7 +279,7 @@ class BufferOptions(_NodeOptions):
     when_full: WhenFull = "drop-oldest"
     """What happens at the mark: drop-oldest, drop-newest or block."""
     max_age: Duration | None = None
-    """Older frames are dropped as `too_old` instead of delivered."""
+    """Frames older than this, counted from their capture, are dropped as `too_old` instead of worked on."""
     announce: Lane | None = None
     """How this node is told of frames: zmq (messages) or shm (shared memory); else as `announce` of the pipeline."""
     guests: Annotated[int, Ge(0), Le(1024)] = 8
@@ -257,8 +302,9 @@ class BufferOptions(_NodeOptions):
 class WorkerOptions(_NodeOptions):
     """What processors and sinks share."""
 
-    input: Name | list[Name]
-    """The node to read from, or a list of them; `cameras` is all cameras."""
+    input: Input | list[Input]
+    """The node to read from (a name, or a mapping with `from` and what this edge has of its own), or a list of them;
+    `cameras` is all cameras."""
     per_camera: bool = False
     """One of these for each of the file's `cameras` (NAME-CAMERA), reading what there is of that camera alone."""
     use: Reference
@@ -309,4 +355,12 @@ def inputs_of(options: NodeOptions) -> tuple[Name, ...]:
     """Names of the nodes that this one reads from, in the order of the file; empty for a capture."""
     if isinstance(options, CaptureOptions):
         return ()
-    return (options.input,) if isinstance(options.input, str) else tuple(options.input)
+    return tuple(edge.from_ for edge in edge_inputs(options))
+
+
+def edge_inputs(options: NodeOptions) -> tuple[EdgeInput, ...]:
+    """Inputs of a node, each with what is agreed for its edge, in the order of the file; none for a capture."""
+    if isinstance(options, CaptureOptions):
+        return ()
+    inputs = options.input if isinstance(options.input, list) else [options.input]
+    return tuple(EdgeInput(from_=one) if isinstance(one, str) else one for one in inputs)

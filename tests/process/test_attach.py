@@ -367,7 +367,7 @@ def test_a_guest_sleeps_though_its_producer_waits_for_leases_that_it_does_not_ha
         publisher.fanout.fan_out(0, Announcement(1, 0, time.monotonic_ns(), b""))
         publisher.pump(time.monotonic_ns())
         subscriber.receive()
-        lease = subscriber.take()
+        lease = subscriber.take(time.monotonic_ns())
         assert lease is not None
         subscriber.finish((1, 0), lease.delivery_tag)
         subscriber.flush()  # the producer is awake, and is not told

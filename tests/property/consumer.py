@@ -82,7 +82,8 @@ class Consumer:
         self.is_attached = self.is_let_in
 
     def state(self) -> SessionState:
-        """Say what is held and what was seen."""
+        """Say what is held, what was seen, and what has failed, whether that was told before or not."""
+        self.failed_lately, self.failed = self.failed_lately + self.failed, []
         return SessionState(
             received=self.received,
             held=frozenset(self.held),
@@ -130,18 +131,23 @@ class Consumer:
         self.held[name] = lease
         self.leases.append(lease)
 
-    def take(self, still_holds: Callable[[Lease], bool]) -> None:
-        """Take up the next frame; leases that were ended meanwhile are skipped."""
+    def take(self, still_holds: Callable[[Lease], bool], oldest_ns: int = 0) -> Lease | None:
+        """Take up the next frame captured at `oldest_ns` or later; older ones are given back, ended leases skipped."""
         while self.leases and self.working is None:
             lease = self.leases.popleft()
             if self.held.get(name_of(lease)) is not lease:
                 continue
-            if self.is_durable or still_holds(lease):
-                self.working = lease
-                self.status_block.working = lease.delivery_tag
-            else:
+            if not self.is_durable and not still_holds(lease):
                 del self.held[name_of(lease)]
                 self.has_skipped = True
+            elif lease.captured_ns < oldest_ns:
+                del self.held[name_of(lease)]
+                self.failed.append((*name_of(lease), FailureKind.TOO_OLD, "too old"))
+                self.unheard.append(lease)
+            else:
+                self.working = lease
+                self.status_block.working = lease.delivery_tag
+        return self.working
 
     def finish(self, still_holds: Callable[[Lease], bool]) -> FrameName:
         """End the work on a frame; its lease is given back with the next message."""

@@ -32,6 +32,8 @@ from tests.property.journal_bytes import new_memory, read_journal
 T = TypeVar("T")
 STREAMS = (11, 12, 13)
 TIMEOUT_NS = 100
+MAX_AGE_NS = 90
+FPS = 1e9 / 30  # a frame for each 30 ns of the time in which histories are played
 names = st.sampled_from(("motion.0", "motion.1"))
 
 
@@ -46,6 +48,8 @@ class EdgeMachine(RuleBasedStateMachine):
         max_deliveries=st.integers(1, 3),
         is_timed=st.booleans(),
         is_durable=st.booleans(),
+        is_aging=st.booleans(),
+        is_thinned=st.booleans(),
     )
     def begin(
         self,
@@ -56,6 +60,8 @@ class EdgeMachine(RuleBasedStateMachine):
         max_deliveries: int,
         is_timed: bool,
         is_durable: bool,
+        is_aging: bool = False,
+        is_thinned: bool = False,
     ) -> None:
         replicas = 1 if is_durable else 2
         self.options = EdgeOptions(
@@ -67,6 +73,8 @@ class EdgeMachine(RuleBasedStateMachine):
             payload_bytes=24,
             max_deliveries=max_deliveries,
             timeout_ns=TIMEOUT_NS if is_timed and not is_durable else None,
+            max_age_ns=MAX_AGE_NS if is_aging else None,
+            fps=FPS if is_thinned else None,
         )
         self.window, self.is_durable = window, is_durable
         self.memory = DyingMemory(bytearray(layout.journal_bytes(self.options.cells, 24)))
@@ -128,7 +136,7 @@ class EdgeMachine(RuleBasedStateMachine):
             sequence = self.edge.journal.seen(key)
             frame = input_index, Announcement(key, sequence, self.now_ns, b"%d" % sequence), now_ns
             answer = self.lease(lambda edge: edge.offer(*frame))  # noqa: B023
-            if self.options.when_full == "block":
+            if self.options.when_full == "block" and self.options.fps is None:
                 assert answer in ("taken", None)
 
     @rule()
@@ -271,7 +279,10 @@ class EdgeMachine(RuleBasedStateMachine):
         if consumer is None:
             return
         if consumer.working is None:
-            consumer.take(lambda lease: self.still_holds(consumer, lease))
+            max_age_ns = self.options.max_age_ns
+            oldest_ns = 0 if max_age_ns is None else self.now_ns - max_age_ns
+            begun = consumer.take(lambda lease: self.still_holds(consumer, lease), oldest_ns)
+            assert begun is None or begun.captured_ns >= oldest_ns, "work began on an old frame"
             return
         if is_good or self.is_durable:
             frame = consumer.finish(lambda lease: self.still_holds(consumer, lease))
@@ -303,6 +314,8 @@ class EdgeMachine(RuleBasedStateMachine):
         self.risk(consumer)
         if consumer.working is not None:
             self.attempts[name_of(consumer.working)] += 1
+        for lease in consumer.unheard if self.options.max_age_ns is not None else ():  # its word of them may be lost
+            self.attempts[name_of(lease)] += self.options.max_deliveries if self.is_durable else 1
         self.dead[name] = consumer
         if is_noticed:
             self.notice_deaths()
@@ -352,9 +365,12 @@ class EdgeMachine(RuleBasedStateMachine):
         for queue in edge.backlog._queues:
             assert sum(not cell.deliveries for cell in queue) <= options.mark
             assert [cell.ordinal for cell in queue] == sorted(cell.ordinal for cell in queue)
+        allowed = {"too_old": options.max_age_ns is not None, "thinned": options.fps is not None}
         if options.when_full == "block":
-            assert not any(ledger.dropped.values()), ledger.dropped
-            assert self.gone == {frame for frame in self.gone if self.is_explained(frame)}, "a frame was lost"
+            assert not any(count for reason, count in ledger.dropped.items() if not allowed.get(reason)), ledger.dropped
+            unexplained = [frame for frame in self.gone if not self.is_explained(frame)]
+            asked_for = ledger.dropped["too_old"] + ledger.dropped["thinned"]
+            assert len(unexplained) <= asked_for, "a frame was lost"
 
     def check_announced(self, consumer: Consumer) -> None:
         """What a consumer that was let in has leased and not received is what it reads next, however far it reads."""
@@ -442,6 +458,8 @@ def run_history(chance: random.Random, steps: int) -> None:
         max_deliveries=chance.randint(1, 3),
         is_timed=chance.random() < 0.3,
         is_durable=chance.random() < 0.3,
+        is_aging=chance.random() < 0.3,
+        is_thinned=chance.random() < 0.3,
     )
 
     def name() -> str:

@@ -182,8 +182,9 @@ class Frames:
         elif not subscriber.is_attached and not attachment.inbox.exists():
             self._leave()  # it is gone: our status block must not keep others from sweeping its folder
         while not self._is_over and self._attachment is not None:
-            lease = subscriber.take()
+            lease = subscriber.take(time.monotonic_ns())
             if lease is None:
+                subscriber.flush()  # before we sleep: some may have grown too old, and the producer leases others then
                 break
             try:
                 frame, is_intact = attachment.reader.open(lease)

@@ -168,33 +168,40 @@ class _Expander:
             listed_inputs = inputs if isinstance(inputs, list) else [] if inputs is None else [inputs]
             if name not in each:
                 whole[name] = node
-                if isinstance(node, dict) and any(isinstance(one, str) and one in groups for one in listed_inputs):
+                if isinstance(node, dict) and any(_source_of(one) in groups for one in listed_inputs):
                     whole[name] = {**node, "input": self._whole_inputs(name, inputs, groups)}
                 continue
-            self._refuse_shared(name, listed_inputs, groups)
+            self._refuse_shared(name, map(_source_of, listed_inputs), groups)
             for place, camera in enumerate(cameras):
                 made = f"{name}-{camera}"
                 self.made[made] = name
                 self._stands(("nodes", made), ("nodes", name))
-                own = [groups[one][place] if isinstance(one, str) and one in groups else one for one in listed_inputs]
-                whole[made] = node if "input" not in node else {**node, "input": own}
+                own = [
+                    _reading_from(one, groups[source][place]) if (source := _source_of(one)) in groups else one
+                    for one in listed_inputs
+                ]
+                if isinstance(inputs, dict):
+                    self.variables.pop(("nodes", made, "input", "from"), None)  # its text is the group's name
+                whole[made] = (
+                    node if "input" not in node else {**node, "input": own[0] if isinstance(inputs, dict) else own}
+                )
         return whole
 
-    def _whole_inputs(self, name: str, inputs: object, groups: Mapping[str, list[str]]) -> list[Any]:
+    def _whole_inputs(self, name: str, inputs: object, groups: Mapping[str, Any]) -> list[Any]:
         """Return a node's inputs with each group written out as its members."""
         found = [
-            (member, index)
+            (_reading_from(one, member), index)
             for index, one in enumerate(inputs if isinstance(inputs, list) else [inputs])
-            for member in (groups.get(one, [one]) if isinstance(one, str) else [one])
+            for member in groups.get(_source_of(one), [None])
         ]
-        if isinstance(inputs, list):
-            self._move_inputs(name, name, found)
+        if not isinstance(inputs, str):
+            self._move_inputs(name, found, is_list=isinstance(inputs, list))
         return [member for member, _ in found]
 
     def _refuse_shared(self, name: str, inputs: Iterable[object], groups: Mapping[str, Any]) -> None:
         """Refuse a node of one camera that would get every camera's frames."""
         for index, one in enumerate(inputs):
-            if isinstance(one, str) and one not in groups:
+            if one and isinstance(one, str) and one not in groups:
                 near = nearest(one, groups)
                 known = self.values["nodes"]
                 is_shared = one in known or one in (self.document.values or {}).get(CAMERAS, {})
@@ -214,10 +221,34 @@ class _Expander:
             if path in self.document.variables:
                 self.variables[moved] = self.document.variables[path]
 
-    def _move_inputs(self, new: str, old: str, sources: list[tuple[Any, int]]) -> None:
-        for place, (_, index) in enumerate(sources):
-            at, was = ("nodes", new, "input", place), ("nodes", old, "input", index)
-            self.lines[at] = self.document.line(*was)
-            self.variables.pop(at, None)
-            if was in self.document.variables:
-                self.variables[at] = self.document.variables[was]
+    def _move_inputs(self, name: str, sources: list[tuple[Any, int]], *, is_list: bool) -> None:
+        """Note where the inputs of a node that were written out stand in the file, with the keys of their edges."""
+        base: Path = ("nodes", name, "input")
+        old = [path for path in self._below["nodes", name] if path[:3] == base and len(path) > 3]
+        for path in old:
+            self.lines.pop(path, None)
+            self.variables.pop(path, None)
+        for place, (one, index) in enumerate(sources):
+            was = (*base, index) if is_list else base
+            self.lines[*base, place] = self.document.line(*was)
+            for path in (was, *old):
+                if path[: len(was)] != was:
+                    continue
+                at = (*base, place, *path[len(was) :])
+                if path in self.document.lines:
+                    self.lines[at] = self.document.lines[path]
+                if path in self.document.variables and (isinstance(one, str) or path[-1] != "from"):
+                    self.variables[at] = self.document.variables[path]
+
+
+def _source_of(one: object) -> str:
+    """Return the name of the node that an input reads from, as the file has it; empty where it names none."""
+    source = one.get("from") if isinstance(one, dict) else one
+    return source if isinstance(source, str) else ""
+
+
+def _reading_from(one: object, source: str | None) -> object:
+    """Return an input that reads from one node of a group in place of the whole group; None: there is no group."""
+    if source is None:
+        return one
+    return {**one, "from": source} if isinstance(one, dict) else source

@@ -3,19 +3,20 @@
 How much a node holds follows from what is below it. An edge queues at most `mark` frames for each input of its
 producer, and leases at most `window_total` more. What a buffer holds it has leased from its own producer, so its window
 there is the most frames of one input that its edges hold together: with drop-oldest and block the queues of all edges
-hold the same newest frames (the longest counts), with drop-newest each may hold others (they add up); leases add up
-always. A capture's slots follow by the same sum. A worker's window counts for each of its inputs, since their
-producers lease without knowing of each other. A processor's replicas each have an edge of their own to every sink,
-with one queue (`parts` edges, one lane each): mark and window hold for each part.
+hold the same newest frames (the longest counts), with drop-newest, and where an edge takes only some of the frames
+(`fps`, `cameras`), each may hold others (they add up); leases add up always. A capture's slots follow by the same sum.
+A worker's window counts for each of its inputs, since their producers lease without knowing of each other. A
+processor's replicas each have an edge of their own to every sink, with one queue (`parts` edges, one lane each): mark
+and window hold for each part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from detektr.config.document import Fault
 from detektr.config.suggestions import listed, nearest
+from detektr.config.topology import Graph, GraphEdge, GraphNode
 from detektr.memory.layout import EDGE_SEEN_MAX, STATUS_INPUTS_MAX
 from detektr.options import (
     BufferOptions,
@@ -24,6 +25,7 @@ from detektr.options import (
     ProcessorOptions,
     SinkOptions,
     WhenFull,
+    edge_inputs,
     inputs_of,
 )
 from detektr.registry.node_kinds import NODE_KINDS
@@ -34,73 +36,6 @@ SLOTS_MAX = 65536
 INPUTS_MAX = STATUS_INPUTS_MAX  # of one process; a processor's replicas count each
 CAMERAS_MAX = EDGE_SEEN_MAX  # of which one edge knows how far it has read each
 REPLICAS_MAX = 128  # of one producer: each is a peer to poll and a process to watch
-
-
-@dataclass(frozen=True)
-class GraphEdge:
-    """One producer to one consumer, and what it may hold."""
-
-    producer: str
-    consumer: str
-    when_full: WhenFull
-    mark: int
-    """Most frames queued for one lane of one part."""
-    low: int
-    """After the mark was reached, a lane takes frames again when it holds this many."""
-    window: int
-    """Most leases of one replica of the consumer, for one lane."""
-    replicas: int
-    """Replicas of the consumer."""
-    inputs: int
-    """Inputs of a buffer that produces; 1 for the other kinds."""
-    parts: int
-    """Replicas of the producer, each with an edge of its own."""
-    is_optional: bool = False
-    """Whether its consumer is one that nobody waits for."""
-
-    @property
-    def window_total(self) -> int:
-        """Most leases on one part that all replicas hold together."""
-        return self.window * self.replicas
-
-    @property
-    def cells(self) -> int:
-        """Most frames that one part ever holds, queued and leased."""
-        return self.inputs * self.mark + self.window_total
-
-
-@dataclass(frozen=True)
-class GraphNode:
-    """One node's place in the graph."""
-
-    name: str
-    kind: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    replicas: int
-    is_live: bool = False
-    when_full: WhenFull | None = None
-    guests: int = 0
-    held: int = 0
-    """Most frames of one input that its consumers hold together, ephemeral ones and spare included; 0 for workers."""
-    slots: int | None = None
-    """Slots in a capture's ring; None for the other kinds."""
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A pipeline's nodes, producers before consumers, and its edges in the same order."""
-
-    nodes: Mapping[str, GraphNode]
-    edges: tuple[GraphEdge, ...]
-
-    def edges_from(self, name: str) -> tuple[GraphEdge, ...]:
-        """Return the edges that a node produces for."""
-        return tuple(edge for edge in self.edges if edge.producer == name)
-
-    def edges_to(self, name: str) -> tuple[GraphEdge, ...]:
-        """Return the edges that a node reads from, in the order of its inputs."""
-        return tuple(edge for edge in self.edges if edge.consumer == name)
 
 
 def build_graph(
@@ -138,7 +73,7 @@ def mermaid(graph: Graph) -> str:
         count = f" x{node.replicas}" if node.replicas > 1 else f", {node.slots} slots" if node.slots else ""
         lines.append(f'    {numbers[name]}{left}"{name}<br/>{node.kind}{count}"{right}')
     for edge in graph.edges:
-        lines.append(f'    {numbers[edge.producer]} -->|"{edge.when_full} at {edge.mark}"| {numbers[edge.consumer]}')
+        lines.append(f'    {numbers[edge.producer]} -->|"{edge.terms}"| {numbers[edge.consumer]}')
     return "\n".join(lines) + "\n"
 
 
@@ -264,7 +199,7 @@ def _sized(nodes: Mapping[str, NodeOptions], order: list[str], reads: Mapping[st
         node = nodes[name]
         edges[name] = [_edge(name, node, consumer, nodes[consumer], held) for consumer in outputs[name]]
         if isinstance(node, CaptureOptions | BufferOptions):
-            held[name] = _held(edges[name], _when_full(node)) + node.guests + SPARE_FRAMES
+            held[name] = _held(edges[name]) + node.guests + SPARE_FRAMES
     facts = {}
     for name in order:
         node = nodes[name]
@@ -286,15 +221,24 @@ def _sized(nodes: Mapping[str, NodeOptions], order: list[str], reads: Mapping[st
 
 def _edge(name: str, node: NodeOptions, consumer: str, reader: NodeOptions, held: Mapping[str, int]) -> GraphEdge:
     assert not isinstance(node, SinkOptions) and not isinstance(reader, CaptureOptions)
+    own = next(edge for edge in edge_inputs(reader) if edge.from_ == name)
+    mark = node.high_water_mark if own.high_water_mark is None else own.high_water_mark
     low = node.low_water_mark if isinstance(node, BufferOptions) else None
+    max_age_ns = node.max_age_ns if isinstance(node, BufferOptions) else None
+    when_full = own.when_full or _when_full(node)
+    # Nobody waits for an optional consumer: the newest frames are kept for it, and all others go on.
+    is_refused = reader.optional and when_full == "block"
     return GraphEdge(
         producer=name,
         consumer=consumer,
-        # Nobody waits for an optional consumer: the newest frames are kept for it, and all others go on.
-        when_full="drop-oldest" if reader.optional and _when_full(node) == "block" else _when_full(node),
+        when_full="drop-oldest" if is_refused else when_full,
         is_optional=reader.optional,
-        mark=node.high_water_mark,
-        low=node.high_water_mark - 1 if low is None else low,
+        mark=mark,
+        low=mark - 1 if low is None else min(low, mark - 1),
+        max_age_ns=own.max_age_ns or max_age_ns,
+        fps=own.fps,
+        cameras=own.camera_names,
+        is_policy_open=own.when_full is None and node.when_full is None and not reader.optional,
         window=held[consumer] if isinstance(reader, BufferOptions) else reader.window,
         replicas=reader.replicas if isinstance(reader, ProcessorOptions) else 1,
         inputs=max(1, len(inputs_of(node))) if isinstance(node, BufferOptions) else 1,
@@ -308,11 +252,11 @@ def _when_full(node: CaptureOptions | BufferOptions | ProcessorOptions) -> WhenF
     return "drop-oldest" if isinstance(node, CaptureOptions) and is_live(node.source) else "block"
 
 
-def _held(edges: list[GraphEdge], when_full: WhenFull) -> int:
+def _held(edges: list[GraphEdge]) -> int:
     """Return the most frames of one input that these edges of one producer hold together."""
-    marks = [edge.mark for edge in edges]
-    queued = sum(marks) if when_full == "drop-newest" else max(marks, default=0)
-    return queued + sum(edge.window_total for edge in edges)
+    own = sum(edge.mark for edge in edges if edge.has_own_frames)
+    shared = max((edge.mark for edge in edges if not edge.has_own_frames), default=0)
+    return own + shared + sum(edge.window_total for edge in edges)
 
 
 def _check_sizes(
@@ -333,14 +277,15 @@ def _check_sizes(
             what = f"{node.kind} {name!r} reads from {inputs} processes"
             hint = f"let some of them go through another {node.kind}" if node.kind == "buffer" else "use two of them"
             faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {INPUTS_MAX}", hint))
-        above = _above(graph, name) if node.kind == "buffer" else ()
+        above = graph.above(name) if node.kind == "buffer" else ()
         cameras = sum(graph.nodes[other].kind == "capture" for other in above)
         if cameras > CAMERAS_MAX:
             what = f"the frames of {cameras} captures come through buffer {name!r}"
             hint = "give some of them a buffer, and consumers, of their own"
             faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {CAMERAS_MAX}", hint))
         options = nodes[name]
-        if not isinstance(options, CaptureOptions) or _below(graph, name) & broken:
+        _check_edges(graph, nodes, name, line_of, faults)
+        if not isinstance(options, CaptureOptions) or graph.below(name) & broken:
             continue
         if node.held > SLOTS_MAX:
             what = f"capture {name!r} needs {node.held} slots for the marks and windows below it"
@@ -353,20 +298,33 @@ def _check_sizes(
             faults.append(Fault(line_of("nodes", name, "slots"), what, expected, hint))
 
 
-def _above(graph: Graph, name: str) -> set[str]:
-    """Return a node and all that it reads from, directly or not."""
-    return _reached(name, lambda node: graph.nodes[node].inputs)
-
-
-def _below(graph: Graph, name: str) -> set[str]:
-    """Return a node and all that read from it, directly or not."""
-    return _reached(name, lambda node: graph.nodes[node].outputs)
-
-
-def _reached(name: str, next_to: Callable[[str], Iterable[str]]) -> set[str]:
-    found, left = {name}, [name]
-    while left:
-        new = set(next_to(left.pop())) - found
-        found |= new
-        left += new
-    return found
+def _check_edges(
+    graph: Graph, nodes: Mapping[str, NodeOptions], name: str, line_of: Callable[..., int], faults: list[Fault]
+) -> None:
+    """Find what a node asks of single edges that cannot be."""
+    options = nodes[name]
+    is_list = not isinstance(options, CaptureOptions) and isinstance(options.input, list)
+    for index, own in enumerate(edge_inputs(options)):
+        producer = graph.nodes.get(own.from_)
+        if producer is None or own.from_ not in graph.nodes[name].inputs:
+            continue  # that was told
+        path = ("nodes", name, "input", index) if is_list else ("nodes", name, "input")
+        if options.optional and own.when_full == "block":
+            what = f"node {name!r} is `optional`, and its edge from {own.from_!r} says `when_full: block`"
+            hint = "write drop-oldest or drop-newest, or remove `optional`"
+            faults.append(Fault(line_of(*path, "when_full"), what, "an edge that nobody waits for", hint))
+        if own.fps is not None and producer.replicas > 1:
+            what = f"node {name!r} asks for `fps: {own.fps:g}` of {own.from_!r}, which has {producer.replicas} replicas"
+            hint = f"write `fps` on the input of {own.from_!r}, or one replica there"
+            faults.append(Fault(line_of(*path, "fps"), what, "one process, which sees all frames", hint))
+        cameras = [
+            found.camera or other
+            for other in graph.nodes
+            if other in graph.above(own.from_) and isinstance(found := nodes[other], CaptureOptions)
+        ]
+        for camera in own.camera_names:
+            if camera not in cameras:
+                near = nearest(camera, cameras)
+                what = f"node {name!r} asks for camera {camera!r}, of which no frames come through {own.from_!r}"
+                hint = f"write `{near}`" if near else "correct the name, or leave `cameras` out"
+                faults.append(Fault(line_of(*path, "cameras"), what, listed(cameras), hint))

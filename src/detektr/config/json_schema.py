@@ -7,7 +7,8 @@ from typing import Any
 
 from detektr import plugins
 from detektr.config.cameras import CAMERAS, DEFAULTS
-from detektr.config.schema import KINDS, PipelineOptions, adapter, key_of
+from detektr.config.schema import KINDS, PipelineOptions, adapter
+from detektr.config.suggestions import key_of
 from detektr.options import NAME_PATTERN, NodeOptions
 from detektr.registry.node_kinds import NODE_KINDS
 
@@ -18,6 +19,10 @@ def json_schema() -> dict[str, Any]:
     definitions = schema["$defs"]
     for kind, options in KINDS.items():
         _complete(definitions[options.__name__], kind, options)
+    edge = definitions["EdgeInput"]
+    edge["title"] = "edge"
+    edge["properties"] = {key_of(name): value for name, value in edge["properties"].items()}
+    edge["required"] = [key_of(name) for name in edge["required"]]
     by_kind = [{"$ref": f"#/$defs/{options.__name__}"} for options in KINDS.values()]
     schema["properties"]["nodes"] |= {"additionalProperties": {"oneOf": by_kind}, "minProperties": 1}
     capture = definitions["CaptureOptions"]

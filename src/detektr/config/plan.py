@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from detektr.config.graph import Graph, GraphEdge
+from detektr.config.topology import Graph, GraphEdge
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.subscriber import Upstream
@@ -87,6 +87,9 @@ def _edge_options(edge: GraphEdge, options: Mapping[str, NodeOptions], announce:
         timeout_ns=worker.timeout_ns if worker else None,
         is_optional=edge.is_optional,
         drain_ns=consumer.drain_ns if edge.is_optional else 0,
-        max_age_ns=producer.max_age_ns if isinstance(producer, BufferOptions) else None,
+        max_age_ns=edge.max_age_ns,
+        fps=edge.fps,
+        cameras=edge.cameras,
+        is_policy_open=edge.is_policy_open,
         lane=_lane(consumer, announce),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from detektr.config.load import Pipeline
 from detektr.config.plan import plan_processes
 from detektr.memory.layout import journal_bytes, ring_bytes
-from detektr.options import CaptureOptions
+from detektr.options import CaptureOptions, EdgeInput, edge_inputs
 from detektr.picture import PictureLayout
 
 _MIB = 1 << 20
@@ -13,7 +13,7 @@ _GUESS = (1920, 1080)  # what most cameras send; the real size is known when the
 
 
 def describe_plan(pipeline: Pipeline) -> str:
-    """Say what a good file asks for: processes, edges, and the shared memory of its rings and journals."""
+    """Say what a good file asks for: processes, edges, the memory of rings and journals, edges with own terms."""
     graph, nodes = pipeline.graph, pipeline.options.nodes
     specs = plan_processes(pipeline.options.name, graph, nodes, pipeline.folder, announce=pipeline.options.announce)
     journals = sum(journal_bytes(edge.cells, edge.payload_bytes) for spec in specs for edge in spec.edges.values())
@@ -32,4 +32,7 @@ def describe_plan(pipeline: Pipeline) -> str:
                 else f" if it is {picture.width}x{picture.height} {picture.format} (known when it is opened)"
             )
             lines.append(f"  {name}: {slots} slots, {ring_bytes(slots, picture.nbytes) / _MIB:.1f} MiB{where}")
+    for edge in graph.edges:
+        if EdgeInput(from_=edge.producer) not in edge_inputs(nodes[edge.consumer]):  # it says more than the name
+            lines.append(f"  {edge.consumer} from {edge.producer}: {edge.terms}")
     return "\n".join(lines)

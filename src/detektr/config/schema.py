@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import keyword
 import re
 import typing
 from collections.abc import Mapping
@@ -15,12 +16,13 @@ from detektr import plugins
 from detektr.config.cameras import CAMERAS, DEFAULTS, NODES_MAX
 from detektr.config.document import Document, Fault, Path, read_scalar
 from detektr.config.node_env import read_env
-from detektr.config.suggestions import item_type, listed, literals, nearest, plain_types, words_of
+from detektr.config.suggestions import item_type, key_of, listed, literals, nearest, plain_types, words_of
 from detektr.errors import RefusedError
 from detektr.options import (
     NAME_PATTERN,
     STRICT,
     CaptureOptions,
+    EdgeInput,
     Lane,
     Name,
     NodeOptions,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 KINDS: dict[str, type[NodeOptions]] = {name: kind.options for name, kind in NODE_KINDS.items()}
 # What stands in for a missing key while the rest of its section is looked at; never leaves this module unfaulted.
-_STAND_IN = {"source": "lavfi:nullsrc", "input": "unknown", "use": "unknown:unknown", "to": "none"}
+_STAND_IN = {"source": "lavfi:nullsrc", "input": "unknown", "use": "unknown:unknown", "to": "none", "from_": "unknown"}
 _NOT_GIVEN = object()
 T = TypeVar("T")
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {}  # building one takes milliseconds
@@ -290,12 +292,15 @@ class _Reader:
         clean: dict[str, Any] = {}
         if isinstance(values, dict):
             unknown = self._refuse_unknown(values, _keys(cls), path, where)
-            clean = {_field_name(key): value for key, value in values.items() if key not in unknown}
+            given = {key: value for key, value in values.items() if key not in unknown}
+            clean = {f"{key}_" if keyword.iskeyword(key) else key: value for key, value in given.items()}
         else:
             self._fault(path, f"{where} is {self._shown(values, path)}", words, "write it so, or leave it out")
         hints = typing.get_type_hints(cls, include_extras=True)
         for name, value in clean.items():
-            if is_dataclass(hints[name]):
+            if name == "input":
+                clean[name] = self._inputs(value, hints[name], (*path, name), where)
+            elif is_dataclass(hints[name]):
                 key_path = (*path, name)
                 inner = self._section(hints[name], value, key_path, f"{where}: `{name}`")
                 clean[name] = {other.name: getattr(inner, other.name) for other in fields(inner)}
@@ -319,10 +324,18 @@ class _Reader:
                 if name in _STAND_IN and _default(cls, name) is MISSING:
                     clean[name] = _STAND_IN[name]
 
+    def _inputs(self, value: object, annotation: Any, path: Path, where: str) -> object:
+        """Read a node's inputs: names, and mappings with what is agreed for one edge."""
+        if isinstance(value, list):
+            return [self._inputs(one, str, (*path, index), where) for index, one in enumerate(value)]
+        if not isinstance(value, dict):
+            return self._coerced(value, annotation, path)
+        return vars(self._section(EdgeInput, value, path, f"{where}: `input`"))
+
     def _key_fault(
         self, cls: type, annotation: Any, name: str, value: object, message: str, path: Path, where: str
     ) -> None:
-        if path[:1] == ("nodes",) and name == "input":
+        if path[:1] == ("nodes",) and name in ("input", "from_"):
             self.unsure.add(str(path[1]))
         key_path, label = (*path, key_of(name)), f"{where}: `{key_of(name)}`"
         if path == ("audit",) and path in self.document.lines and key_path not in self.document.lines:
@@ -368,15 +381,6 @@ def _validated(cls: type[T], values: Mapping[str, Any]) -> tuple[T | None, dict[
                 message = str(fault.get("ctx", {}).get("error", fault["msg"]))
                 wrong.setdefault(message.split()[0], message)
         return None, wrong
-
-
-def _field_name(key: str) -> str:
-    return "with_" if key == "with" else key
-
-
-def key_of(name: str) -> str:
-    """Return how a file writes a field's name."""
-    return "with" if name == "with_" else name
 
 
 def _keys(cls: type) -> tuple[str, ...]:

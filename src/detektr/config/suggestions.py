@@ -68,7 +68,7 @@ def words_of(annotation: Any) -> str:
 
 
 def _is_list_of(part: Any, others: tuple[Any, ...]) -> bool:
-    return typing.get_origin(part) is list and typing.get_args(part)[0] in others
+    return typing.get_origin(part) is list and all(one in others for one in _parts(typing.get_args(part)[0]))
 
 
 def _part_words(annotation: Any) -> str:
@@ -83,6 +83,11 @@ def _part_words(annotation: Any) -> str:
         high = next(note.le for note in arguments[1:] if isinstance(note, Le))
         return f"{_part_words(arguments[0])} from {low} to {high}"
     if origin is list:
-        return f"a list, each of it {_part_words(arguments[0])}"
+        return f"a list, each of it {words_of(arguments[0])}"
     plain = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     return plain.get(annotation, "a mapping")
+
+
+def key_of(name: str) -> str:
+    """Return how a file writes a field's name."""
+    return name.rstrip("_")

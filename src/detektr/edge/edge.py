@@ -16,6 +16,7 @@ from detektr.edge.lease import Cell, Replica, SessionState
 from detektr.memory.announcement import Announcement, FrameName
 from detektr.memory.completion_queue import Completion
 from detektr.memory.journal import DEAD_LETTERED, DELIVERED, DROPPED, SETTLED_MAX, CellRecord, Journal
+from detektr.selection.frame_selection import FrameSelection
 from detektr.wire.message import FailedAttempt, FailureKind
 
 STALL_NS = 300_000_000  # with the tick's own period, a stall is reported within a second
@@ -37,6 +38,8 @@ class Edge:
         self.group = ConsumerGroup(journal, options.window_total)
         self.replicas = self.group.replicas
         self.backlog = Backlog(options.inputs, options.mark, options.low)
+        has_selection = options.fps is not None or bool(options.cameras)
+        self._selection = FrameSelection(options.fps, options.cameras) if has_selection else None
         self._outcomes: list[FrameOutcome] = []
         self._announced_to: set[int] = set()  # sessions, until somebody takes them
         self._unserved_since_ns = 0
@@ -89,7 +92,7 @@ class Edge:
         return [*self.backlog, *self.group.leased()]
 
     def offer(self, input_index: int, announcement: Announcement, now_ns: int = 0, *, is_owed: bool = False) -> Offer:
-        """Take one frame, or drop one as the policy says; `known`: a predecessor was offered the frame already.
+        """Take one frame, or drop one as selection or policy say; `known`: a predecessor was offered the frame.
 
         Args:
             input_index: the producer's input from which the frame came.
@@ -104,6 +107,11 @@ class Edge:
             return "known"
         if len(announcement.payload) > journal.payload_bytes_max:
             raise journal.too_long(sequence, announcement.payload)
+        if self._selection is not None and not self.is_given_up:
+            reason = self._selection.reason_against(announcement.payload, announcement.captured_ns)
+            if reason:
+                self.count_dropped(announcement.key, sequence, 1, reason, announcement.payload)
+                return "dropped"
         is_prompt = now_ns and not backlog.count and not self.is_given_up and self.options.max_age_ns is None
         replica = self.group.ready() if is_prompt else None
         if replica is None or not self._free:
@@ -249,6 +257,8 @@ class Edge:
             self._refuse(sequence)
         elif kind == FailureKind.OVERWRITTEN:
             self._drop(cell, "overwritten")
+        elif kind == FailureKind.TOO_OLD:
+            self._drop(cell, "too_old")
         elif kind == FailureKind.PERMANENT:
             self._dead_letter(cell, reason)
         else:

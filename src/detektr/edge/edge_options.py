@@ -27,9 +27,14 @@ class EdgeOptions:
     timeout_ns: int | None = None
     """How long a replica may work on one frame; None: without a limit."""
     max_age_ns: int | None = None
+    """Oldest age, counted from the capture, at which a frame is leased and work on it begins; None: any."""
+    fps: float | None = None
+    """Thin each camera out to this many frames a second, evenly, by the frames' own times; None: all."""
+    cameras: tuple[str, ...] = ()
+    """Cameras whose frames pass; empty: all."""
     is_ephemeral: bool = False
     is_policy_open: bool = False
-    """An ephemeral consumer asked for no policy of its own, so it gets its producer's; see `settle_policy`."""
+    """Nobody asked for a policy of this edge's own: it has that of its producer, see `settle_policy`."""
     lane: Lane = "zmq"
     """How leases are announced."""
     is_optional: bool = False

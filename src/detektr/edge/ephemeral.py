@@ -24,6 +24,7 @@ def write_terms(header: JournalHeader, options: EdgeOptions) -> None:
         max_deliveries=options.max_deliveries,
         timeout_ns=options.timeout_ns or 0,
         window_total=options.window_total,
+        max_age_ns=options.max_age_ns or 0,
     )
 
 

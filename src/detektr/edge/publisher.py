@@ -85,10 +85,10 @@ class EdgePublisher:
         self.fanout.add(edge)
 
     def settle_policy(self, when_full: WhenFull) -> None:
-        """Set the policy of edges that were made before their source was known, and of ephemeral consumers to come."""
+        """Set the policy, known from the opened source, of edges without one of their own, guests to come included."""
         self.producer = replace(self.producer, ephemeral_policy=when_full)
         for edge in self.fanout.edges.values():
-            if not edge.options.is_ephemeral or edge.options.is_policy_open:
+            if edge.options.is_policy_open:
                 edge.options = replace(edge.options, when_full=when_full)
                 edge.journal.set_policy(POLICIES.index(when_full))
 

@@ -84,6 +84,7 @@ class EdgeSubscriber:
         self._session = self._attach_epoch = self._producer_epoch = self._entry = 0
         self._sent_ns = 0
         self._is_attached = False
+        self._max_age_ns = 0
         self._journal: JournalReader | None = None
         self._outbox: Outbox | None = None
         self._receiver: Receiver
@@ -135,7 +136,7 @@ class EdgeSubscriber:
             journal = self._journal
             entry = None if journal is None else journal.entry_of(self._session)
             if journal is not None and entry is not None:
-                self._entry = entry
+                self._entry, self._max_age_ns = entry, journal.max_age_ns
                 self._receiver.attached(journal, entry, self._session, message.producer_epoch)
                 self._is_attached, self._producer_epoch, self.why = True, message.producer_epoch, ""
                 _log.info("attached to %s", self.upstream.producer)
@@ -198,22 +199,32 @@ class EdgeSubscriber:
             return False
         return bool(journal.all_leases(self._session, 0, receiver.received))
 
-    def take(self) -> Lease | None:
+    def take(self, now_ns: int) -> Lease | None:
         """Return the next lease to work on, and note it in the status block; None: there is none.
 
-        Leases that were ended meanwhile are skipped.
+        Leases that were ended meanwhile are skipped; frames that grew too old while they waited here are given back.
         """
         while self.leases:
             lease = self.leases.popleft()
             name = lease.key, lease.sequence
             if self.held.get(name) is not lease:
                 continue  # leased to us once more since, or released
-            if self.still_holds(lease):
+            if not self.still_holds(lease):
+                del self.held[name]
+                self._is_sign_due = True
+            elif not self.give_back_too_old(lease, now_ns):
                 self._status_block.note_working(self._entry_of_input, lease.delivery_tag)
                 return lease
-            del self.held[name]
-            self._is_sign_due = True
         return None
+
+    def give_back_too_old(self, lease: Lease, now_ns: int) -> bool:
+        """Give a frame back undone if it is older than the edge's `max_age`; whether it is."""
+        if not self._max_age_ns or now_ns - lease.captured_ns <= self._max_age_ns:
+            return False
+        self.fail(
+            (lease.key, lease.sequence), "older than max_age when its work was about to begin", FailureKind.TOO_OLD
+        )
+        return True
 
     def still_holds(self, lease: Lease) -> bool:
         """Whether the lease stands: it was not ended, and the frame was not leased to another replica."""
@@ -259,9 +270,12 @@ class EdgeSubscriber:
                 is_told = outbox.try_send(Failure(self.upstream.consumer, self._session, tuple(self._failed)))
             if is_told:  # else again at the next flush
                 self._is_sign_due = False
-                self._failed_lately.extend(self._failed)
-                self._failed.clear()
+                self._take_note_of_failed()
         self._receiver.flush(outbox, len(self.leases))
+
+    def _take_note_of_failed(self) -> None:
+        self._failed_lately.extend(self._failed)
+        self._failed.clear()
 
     def close(self) -> None:
         """Tell the producer of all completed leases, detach and close."""
@@ -293,6 +307,7 @@ class EdgeSubscriber:
             self._status_block.begin_session(self._entry_of_input, self._session)
         self._attach_epoch += 1
         self._sent_ns = now_ns
+        self._take_note_of_failed()  # the attach tells of them too: what is neither held nor failed counts as delivered
         self.why = f"waiting for {upstream.producer} to answer"
         self._outbox.try_send(
             Attach(

@@ -26,7 +26,15 @@ class JournalHeader:
     # -- the edge: its options, readers and state ----------------------------------------------------------
 
     def write_terms(
-        self, *, policy: int, lane: str, is_ephemeral: bool, max_deliveries: int, timeout_ns: int, window_total: int
+        self,
+        *,
+        policy: int,
+        lane: str,
+        is_ephemeral: bool,
+        max_deliveries: int,
+        timeout_ns: int,
+        window_total: int,
+        max_age_ns: int = 0,
     ) -> None:
         """Record the edge's options, so that a successor can make it again."""
         words = self._words
@@ -35,6 +43,7 @@ class JournalHeader:
         words[layout.EDGE_WORD_IS_EPHEMERAL] = is_ephemeral
         words[layout.EDGE_WORD_MAX_DELIVERIES] = max_deliveries
         words[layout.EDGE_WORD_TIMEOUT_NS] = timeout_ns
+        words[layout.EDGE_WORD_MAX_AGE_NS] = max_age_ns
         words[layout.EDGE_WORD_WINDOW] = window_total  # last: without it the words above are not all there
 
     def set_policy(self, policy: int) -> None:

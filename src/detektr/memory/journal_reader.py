@@ -154,6 +154,11 @@ class JournalReader:
             return None
         return Lease(key, sequence, captured_ns, payload, cell, delivery_tag, delivery)
 
+    @property
+    def max_age_ns(self) -> int:
+        """Oldest age at which work on a frame still begins, counted from its capture; 0: any."""
+        return self._words[layout.EDGE_WORD_MAX_AGE_NS]
+
     def ledger(self) -> EdgeLedger:
         """Return the counts of one moment; their sum holds whether the edge's writer is alive, stopped or dead."""
         words = self._words

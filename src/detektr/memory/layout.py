@@ -18,7 +18,7 @@ from typing import Final
 
 WORD_BYTES: Final = 8
 PAGE_BYTES: Final = 4096
-VERSION: Final = 8  # of all layouts here; a reader refuses another version
+VERSION: Final = 9  # of all layouts here; a reader refuses another version
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC: Final = 0x676E69722E6B7464  # "dtk.ring"
@@ -51,6 +51,7 @@ EDGE_WORD_REDO: Final = 8
 EDGE_REDO_PAIRS_MAX: Final = 24
 EDGE_WORD_LANE: Final = 56  # place in LANES
 EDGE_WORD_FULL_SINCE_NS: Final = 57  # since when the producer waits for room, as it last looked; 0: it does not
+EDGE_WORD_MAX_AGE_NS: Final = 58  # older frames are given back undone; 0: whatever their age
 LANES: Final = ("zmq", "shm")
 EDGE_WORD_OFFERED: Final = 64
 EDGE_WORD_DELIVERED: Final = 65

@@ -77,6 +77,7 @@ class RingWriter:
             nbytes=picture.nbytes,
             first_byte=self._first,
             slot_bytes=self._stride,
+            time_base=None if facts.time_base is None else (facts.time_base.numerator, facts.time_base.denominator),
         )
 
     def memory(self, slot: int) -> memoryview:

@@ -53,11 +53,14 @@ class BufferNode(Node[BufferOptions]):
         moved = 0
         for turn in range(inputs):
             input_index = (self._first_input + turn) % inputs
-            leases = self.subscribers[input_index].leases
+            subscriber = self.subscribers[input_index]
+            leases = subscriber.leases
             while leases and fanout.has_room(input_index):
                 lease = leases.popleft()
                 name = lease.key, lease.sequence
                 if name not in self._input_of:  # else: leased once more, and still held from before
+                    if subscriber.give_back_too_old(lease, now_ns):
+                        continue
                     self._input_of[name] = input_index
                     fanout.fan_out(input_index, lease, now_ns)
                 moved += 1

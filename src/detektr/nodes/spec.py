@@ -72,6 +72,8 @@ class NodeSpec(Generic[Options]):
         fields: dict[str, Any] = json.loads(text)
         fields["options"] = options_from(fields["options"])
         fields["upstreams"] = tuple(Upstream(**one) for one in fields["upstreams"])
-        fields["edges"] = {name: EdgeOptions(**one) for name, one in fields["edges"].items()}
+        fields["edges"] = {
+            name: EdgeOptions(**{**one, "cameras": tuple(one["cameras"])}) for name, one in fields["edges"].items()
+        }
         fields["secrets"] = tuple(fields["secrets"])
         return NodeSpec(**fields)

@@ -110,7 +110,12 @@ NODE_KINDS: Mapping[str, NodeKind] = MappingProxyType({kind.name: kind for kind 
 
 def options_from(values: Mapping[str, Any]) -> NodeOptions:
     """Return a node's options from what `dataclasses.asdict` made of them."""
-    from detektr.options import RestartOptions
+    from detektr.options import EdgeInput, RestartOptions
 
     fields = {**values, "restart": RestartOptions(**values["restart"])}
+    inputs = fields.get("input")
+    if isinstance(inputs, list):
+        fields["input"] = [EdgeInput(**one) if isinstance(one, dict) else one for one in inputs]
+    elif isinstance(inputs, dict):
+        fields["input"] = EdgeInput(**inputs)
     return NODE_KINDS[fields["kind"]].options(**fields)

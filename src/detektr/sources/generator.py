@@ -19,9 +19,10 @@ from detektr.options import SECOND_NS, CaptureOptions
 from detektr.picture import SIDE_PIXELS_MAX, PictureLayout
 from detektr.process.user_boundary import call_user
 from detektr.registry.user_code import PictureCode, shown, told
+from detektr.selection.rate_limiter import RateLimiter
 from detektr.sources.contract import Picture
 from detektr.sources.decoding.decoded_picture import ArrayPicture, DecodedPicture, FormatConverter
-from detektr.sources.pacing import Pacer, RateLimiter, Steps
+from detektr.sources.pacing import Pacer, Steps
 from detektr.sources.timeline import exact
 
 _EXPECTED = "a numpy uint8 array (H, W, 3) in bgr24 order or (H, W) gray8, or an av.VideoFrame"

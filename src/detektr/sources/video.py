@@ -18,11 +18,12 @@ from av.video.stream import VideoStream
 from detektr.errors import SourceError
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.redaction import redact
+from detektr.selection.rate_limiter import STEP_BACK_S_MAX
 from detektr.source_uri import source_kind, source_path
 from detektr.sources.contract import Picture
 from detektr.sources.decoding.decoded_picture import DecodedPicture, FormatConverter
 from detektr.sources.decoding.picture_decoder import DecodedFrame, PictureDecoder
-from detektr.sources.pacing import STEP_BACK_S_MAX, Pacer, Steps
+from detektr.sources.pacing import Pacer, Steps
 from detektr.sources.timeline import exact, rate_of
 from detektr.sources.transport.ffmpeg_input import describe_stream, fault, input_fault, open_input, video_stream
 

@@ -21,11 +21,12 @@ from types import FrameType
 from typing import Any
 
 from detektr.config.document import Document, read_document, read_scalar
-from detektr.config.graph import SPARE_FRAMES, Graph
+from detektr.config.graph import SPARE_FRAMES
 from detektr.config.load import Pipeline, PipelineFileError, check_machine, load_pipeline
 from detektr.config.node_env import env_secrets
 from detektr.config.plan import plan_processes
 from detektr.config.schema import AuditOptions, MetricsOptions, PipelineOptions, read_options
+from detektr.config.topology import Graph
 from detektr.edge.subscriber import Upstream
 from detektr.errors import RefusedError
 from detektr.ledger import EdgeLedger

@@ -26,6 +26,8 @@ class FailureKind(IntEnum):
     """Each attempt would fail alike: the frame is dead-lettered at once."""
     OVERWRITTEN = 2
     """The slot holds another frame by now: the frame is dropped."""
+    TOO_OLD = 3
+    """The frame was older than the edge's `max_age` when its work was about to begin: undone, and dropped."""
 
 
 class Attach(NamedTuple):

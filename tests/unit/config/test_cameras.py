@@ -27,10 +27,10 @@ EACH = """
 """
 
 
-def loaded(folder: Path, text: str) -> Pipeline:
+def loaded(folder: Path, text: str, **environment: str) -> Pipeline:
     path = folder / "pipeline.yaml"
     path.write_text(text)
-    return load_pipeline(path, {"PASSWORD": "hunter2", "YES": "true"})
+    return load_pipeline(path, {"PASSWORD": "hunter2", "YES": "true", **environment})
 
 
 def refusal(folder: Path, text: str) -> list[str]:
@@ -174,3 +174,28 @@ def test_the_schema_has_cameras_and_what_they_share() -> None:
     assert "fps" in shared and not {"kind", "source", "camera"} & shared.keys()
     assert "per_camera" in schema["$defs"]["ProcessorOptions"]["properties"]
     assert "per_camera" not in schema["$defs"]["CaptureOptions"]["properties"]
+
+
+def test_what_is_agreed_for_all_cameras_stands_on_the_edge_of_each(tmp_path: Path) -> None:
+    shared = SHARED.replace("input: cameras", "input: {from: cameras, when_full: block, high_water_mark: '${MARK}'}")
+    graph = loaded(tmp_path, CAMERAS + shared, MARK="5").graph
+    assert [(edge.producer, edge.when_full, edge.mark) for edge in graph.edges_to("all")] == [
+        ("door", "block", 5), ("yard", "block", 5),
+    ]  # fmt: skip
+    listed_twice = SHARED.replace("input: cameras", "input: [{from: door, fps: 3}, {from: yard, fps: '${RATE}'}]")
+    graph = loaded(tmp_path, CAMERAS + listed_twice, RATE="4").graph
+    assert [(edge.producer, edge.fps) for edge in graph.edges_to("all")] == [("door", 3), ("yard", 4)]
+
+
+def test_what_is_agreed_for_a_node_per_camera_stands_on_the_edge_of_each(tmp_path: Path) -> None:
+    each = EACH.replace("input: own,", "input: {from: own, fps: 3},")
+    assert each != EACH
+    graph = loaded(tmp_path, CAMERAS + each).graph
+    edges = [(edge.producer, edge.fps) for edge in graph.edges if edge.consumer.startswith("motion")]
+    assert edges == [("own-door", 3), ("own-yard", 3)]
+
+
+def test_a_fault_of_an_edge_from_all_cameras_is_told_once_on_its_line(tmp_path: Path) -> None:
+    more = SHARED.replace("input: cameras", "input: [{from: cameras, fps: 0}]")
+    (told,) = refusal(tmp_path, CAMERAS + more)
+    assert "`input`: `fps` is 0" in told

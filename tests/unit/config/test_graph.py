@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from detektr.config.document import Fault
-from detektr.config.graph import Graph, build_graph, mermaid
-from detektr.options import BufferOptions, CaptureOptions, NodeOptions, ProcessorOptions, SinkOptions
+from detektr.config.graph import build_graph, mermaid
+from detektr.config.topology import Graph
+from detektr.options import BufferOptions, CaptureOptions, EdgeInput, NodeOptions, ProcessorOptions, SinkOptions
 
-Inputs = str | list[str]
+Inputs = str | EdgeInput | list[str | EdgeInput]
 
 
 def capture(source: str = "clip.mp4", **more: Any) -> CaptureOptions:
@@ -220,7 +221,7 @@ def test_a_process_has_a_limit_of_inputs_and_an_edge_of_cameras() -> None:
     fault = only(refused(c=capture(), **twice, s=sink(list(twice))))
     assert "sink 's' reads from 66 processes" in fault.what and "two of them" in fault.hint
     many: dict[str, Any] = {f"c{number}": capture() for number in range(129)}
-    names = list(many)
+    names: list[str | EdgeInput] = list(many)
     split: dict[str, Any] = {"b0": buffer(names[:43]), "b1": buffer(names[43:86]), "b2": buffer(names[86:])}
     fault = only(refused(**many, **split, all=buffer(list(split)), p=processor("all")))
     assert "the frames of 129 captures come through buffer 'all'" in fault.what and "at most 128" in fault.expected
@@ -250,3 +251,67 @@ def test_no_edge_to_an_optional_node_blocks() -> None:
     assert graph is not None and faults == []
     policies = {edge.consumer: (edge.when_full, edge.is_optional) for edge in graph.edges}
     assert policies == {"work": ("block", False), "log": ("block", False), "hook": ("drop-oldest", True)}
+
+
+def own(producer: str, **terms: Any) -> EdgeInput:
+    return EdgeInput(from_=producer, **terms)
+
+
+def test_an_edge_has_what_its_input_says_and_else_what_its_producer_says() -> None:
+    graph = built(
+        camera=capture(camera="door"),
+        buffer=buffer("camera", high_water_mark=10, low_water_mark=6, when_full="block", max_age="2s"),
+        own=processor(
+            own("buffer", when_full="drop-newest", high_water_mark=4, max_age="500ms", fps=3, cameras="door")
+        ),
+        as_all=processor("buffer"),
+    )
+    mine, other = graph.edges_to("own")[0], graph.edges_to("as_all")[0]
+    assert (mine.when_full, mine.mark, mine.low, mine.max_age_ns) == ("drop-newest", 4, 3, 500_000_000)
+    assert (mine.fps, mine.cameras) == (3, ("door",))
+    assert (other.when_full, other.mark, other.low, other.max_age_ns) == ("block", 10, 6, 2_000_000_000)
+    assert (other.fps, other.cameras) == (None, ())
+    assert mine.terms == "drop-newest at 4, at most 0.5 s old, 3 fps, only door" and other.terms.startswith("block at")
+    assert mine.terms in mermaid(graph)
+
+
+@pytest.mark.parametrize("terms", [{"when_full": "drop-newest"}, {"fps": 3}, {"cameras": ["camera"]}])
+def test_an_edge_whose_queue_may_hold_other_frames_than_those_beside_it_adds_its_own_mark(terms: Any) -> None:
+    readers = {name: processor("camera", window=1) for name in ("a", "b")}
+    mine = processor(own("camera", high_water_mark=20, **terms), window=1)
+    assert built(camera=capture(), **readers, own=mine).nodes["camera"].slots == 8 + 20 + 3 + 8 + 4
+
+
+def test_the_longest_of_the_marks_counts_where_all_edges_hold_the_same_frames() -> None:
+    mine = processor(own("camera", high_water_mark=20, when_full="drop-oldest", max_age="1s"), window=1)
+    slots = built(camera=capture(), as_all=processor("camera", window=1), own=mine).nodes["camera"].slots
+    assert slots == 20 + 2 + 8 + 4
+
+
+def test_only_an_edge_without_a_policy_of_its_own_takes_the_one_that_its_source_turns_out_to_need() -> None:
+    camera = capture("rtsp://h/x")
+    graph = built(
+        camera=camera,
+        as_all=processor("camera"),
+        own=processor(own("camera", when_full="drop-newest")),
+        loose=processor("camera", optional=True),
+    )
+    assert {edge.consumer: edge.is_policy_open for edge in graph.edges} == {
+        "as_all": True,
+        "own": False,
+        "loose": False,
+    }
+
+
+def test_what_cannot_be_on_one_edge_is_refused_with_its_value() -> None:
+    nodes: dict[str, Any] = {"door": capture(), "yard": capture("rtsp://h/x", camera="back")}
+    fault = only(refused(**nodes, b=buffer(["door", "yard"]), p=processor(own("b", cameras=["door", "bakc"]))))
+    assert "'p' asks for camera 'bakc', of which no frames come through 'b'" in fault.what
+    assert (fault.expected, fault.hint) == ("door or back", "write `back`")
+    several: dict[str, Any] = {"c": capture(), "p": processor("c", replicas=4)}
+    fault = only(refused(**several, s=sink(own("p", fps=1))))
+    assert "`fps: 1` of 'p', which has 4 replicas" in fault.what and "input of 'p'" in fault.hint
+    fault = only(refused(c=capture(), p=processor([own("c", when_full="block")], optional=True)))
+    assert "'p' is `optional`, and its edge from 'c' says `when_full: block`" in fault.what
+    fault = only(refused(c=capture(), p=processor([own("c", fps=3), "c"])))
+    assert fault.what == "node 'p' reads twice from 'c'"

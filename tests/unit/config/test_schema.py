@@ -8,7 +8,7 @@ from detektr.config.document import read_document
 from detektr.config.json_schema import json_schema
 from detektr.config.schema import KINDS, OptionsReading, read_options
 from detektr.config.suggestions import listed, nearest
-from detektr.options import BufferOptions, CaptureOptions, ProcessorOptions
+from detektr.options import BufferOptions, CaptureOptions, EdgeInput, ProcessorOptions
 
 GOOD = """name: demo
 nodes:
@@ -123,7 +123,23 @@ def test_a_fault_has_its_line_what_was_expected_and_what_to_do(text: str, line: 
         ("{kind: capture, source: x, restart: {limit: 5 in 0s}}", ["`limit` is '5 in 0s'", "longer than nothing"]),
         ("{kind: buffer}", ["`input` is missing"]),
         ("{kind: buffer, input: [a, 1]}", ["`input` is ['a', 1]"]),
-        ("{kind: buffer, input: {a: b}}", ["`input` is a mapping"]),
+        ("{kind: buffer, input: [[a]]}", ["`input` is ", "a mapping or a list of them"]),
+        ("{kind: buffer, input: {from: 3}}", ["`input`: `from` is 3", "a letter"]),
+        ("{kind: buffer, input: {fps: 3}}", ["`input`: `from` is missing", "write `from: ...`"]),
+        (
+            "{kind: buffer, input: {from: a, a: b}}",
+            ["'a'", "from, when_full, high_water_mark, max_age, fps or cameras"],
+        ),
+        ("{kind: buffer, input: [{from: a, fps: 0}]}", ["`input`: `fps` is 0", "from 0.001 to 1000"]),
+        ("{kind: buffer, input: [{from: a, fps: fast}]}", ["`fps` is 'fast'", "a number"]),
+        ("{kind: buffer, input: {from: a, high_water_mark: 70000}}", ["is 70000", "from 1 to 65536"]),
+        ("{kind: buffer, input: {from: a, max_age: 0s}}", ["`max_age` is '0s'", "longer than nothing"]),
+        ("{kind: buffer, input: {from: a, max_age: soon}}", ["`max_age` is 'soon'", "500ms"]),
+        ("{kind: buffer, input: {from: a, when_full: drop-newst}}", ["'drop-newst'", "write `drop-newest`"]),
+        ("{kind: buffer, input: {from: a, cameras: []}}", ["`cameras` is an empty list", "at least one camera"]),
+        ("{kind: buffer, input: {from: a, cameras: [b, b]}}", ["`cameras` is ['b', 'b']", "each once"]),
+        ("{kind: buffer, input: {from: a, cameras: 'a b'}}", ["`cameras` is 'a b'", "a letter"]),
+        ("{kind: buffer, input: {from: a, window: 2}}", ["'window'", "a key of a processor or sink"]),
         ("{kind: buffer, input: a, high_water_mark: true}", ["`high_water_mark` is true"]),
         ("{kind: buffer, input: a, high_water_mark: '64'}", ["`high_water_mark` is '64'"]),
         ("{kind: buffer, input: a, high_water_mark: 0}", ["from 1 to 65536", "(64)"]),
@@ -257,3 +273,26 @@ def test_choices_are_listed_as_a_sentence() -> None:
     assert listed(["a"]) == "a"
     assert listed(["a", "b", "c"]) == "a, b or c"
     assert listed([]) == "nothing"
+
+
+def test_an_input_is_a_name_a_mapping_or_a_list_of_both() -> None:
+    inputs = "[a, {from: '${B}', fps: 3, when_full: block, cameras: [c, d]}]"
+    reading = read(f"name: demo\nnodes:\n  it: {{kind: buffer, input: {inputs}}}\n", B="b")
+    own = EdgeInput(from_="b", fps=3, when_full="block", cameras=["c", "d"])
+    assert reading.faults == () and reading.options.nodes["it"] == BufferOptions(input=["a", own])
+    one = read("name: demo\nnodes:\n  it: {kind: buffer, input: {from: a, max_age: 500ms}}\n").options.nodes["it"]
+    assert one == BufferOptions(input=EdgeInput(from_="a", max_age="500ms"))
+
+
+def test_a_fault_of_an_edge_stands_on_its_own_line() -> None:
+    text = "name: demo\nnodes:\n  it:\n    kind: buffer\n    input:\n      - a\n      - from: b\n        fps: 0\n"
+    assert [(fault.line, fault.what) for fault in read(text).faults] == [(8, "node 'it': `input`: `fps` is 0")]
+
+
+def test_the_schema_has_the_keys_of_an_edge() -> None:
+    schema = json_schema()
+    edge = schema["$defs"]["EdgeInput"]
+    assert list(edge["properties"]) == ["from", "when_full", "high_water_mark", "max_age", "fps", "cameras"]
+    assert edge["required"] == ["from"] and edge["additionalProperties"] is False
+    assert all("description" in key for key in edge["properties"].values())
+    assert "EdgeInput" in json.dumps(schema["$defs"]["SinkOptions"]["properties"]["input"])

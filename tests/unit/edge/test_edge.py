@@ -638,3 +638,35 @@ def test_what_a_replica_had_finished_when_nobody_took_it_back_is_delivered() -> 
     bench.edge.finish_until(8, 3, 5)
     ledger = bench.reader.ledger()
     assert (ledger.delivered, ledger.in_flight, ledger.unaccounted) == (2, 1, 0)
+
+
+def test_a_frame_given_back_as_too_old_is_dropped_and_counted_and_was_no_attempt() -> None:
+    bench = Bench(max_age_ns=100, max_deliveries=1)
+    bench.attach()
+    bench.offer(0)
+    bench.lease_queued()
+    bench.edge.fail(7, (1, 0, FailureKind.TOO_OLD, "too old"))
+    assert dropped(bench) == {"too_old": 1} and bench.edge.is_empty
+    assert bench.outcomes() == [("dropped", 0, "too_old")]
+
+
+def test_what_an_edge_does_not_want_is_counted_as_a_drop_and_asks_for_no_room() -> None:
+    bench = Bench(mark=1, low=0, window_total=1, cameras=("door",))
+    assert bench.offer(0, 1, 2) == ["dropped"] * 3
+    assert dropped(bench) == {"filtered": 3} and bench.reader.ledger().offered == 3
+    assert bench.edge.has_room(0) and bench.edge.journal.seen(1) == 3
+    assert bench.offer(1) == ["known"]
+
+
+def test_what_is_thinned_is_counted_on_its_edge() -> None:
+    bench = Bench(when_full="drop-newest", mark=9, low=8, fps=10)
+    tenths = [bench.edge.offer(0, Announcement(1, number, 1 + number * 50_000_000, b"")) for number in range(8)]
+    assert tenths == ["taken", "dropped"] * 4
+    assert dropped(bench) == {"thinned": 4}
+
+
+def test_an_edge_whose_consumer_has_failed_for_good_thins_nothing_any_more() -> None:
+    bench = Bench(cameras=("door",))
+    bench.edge.give_up()
+    bench.offer(0)
+    assert dropped(bench) == {"gone": 1}

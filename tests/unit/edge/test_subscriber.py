@@ -8,6 +8,7 @@ import pytest
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
+from detektr.edge.ephemeral import write_terms
 from detektr.edge.lease import SessionState
 from detektr.edge.subscriber import EdgeSubscriber, Upstream
 from detektr.memory import layout
@@ -17,7 +18,7 @@ from detektr.memory.journal import adopt_journal
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import StatusBlock
 from detektr.wire.link import Link
-from detektr.wire.message import Attach, Failure, Message, Refusal, Welcome
+from detektr.wire.message import Attach, Failure, FailureKind, Message, Refusal, Welcome
 
 FINISHED = layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_FINISHED
 
@@ -54,10 +55,9 @@ class Progress(StatusBlock):
 class Bench:
     """An intake attached to an edge in this process: leases and returns lie in files, messages are carried by hand."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        self.options = EdgeOptions(
-            mark=8, low=7, when_full="block", window_total=4, payload_bytes=8, timeout_ns=100, max_deliveries=9
-        )
+    def __init__(self, folder: RunFolder, max_age_ns: int | None = None) -> None:
+        words: dict[str, Any] = {"mark": 8, "low": 7, "when_full": "block", "window_total": 4, "payload_bytes": 8}
+        self.options = EdgeOptions(**words, timeout_ns=100, max_deliveries=9, max_age_ns=max_age_ns)
         self.path = folder.journal("camera", 0, "motion")
         self.begin_producer()
         folder.inbox("camera", 0).touch()
@@ -72,6 +72,7 @@ class Bench:
     def begin_producer(self) -> None:
         """Make the edge, or let a successor of the producer take over."""
         self.segment, self.journal = adopt_journal(self.path, self.options.cells, 8, 8)
+        write_terms(self.journal, self.options)
         self.edge = Edge("motion", self.options, self.journal)
 
     def kill_producer(self) -> None:
@@ -114,14 +115,14 @@ class Bench:
         self.subscriber.receive()
 
     def take(self) -> Lease:
-        lease = self.subscriber.take()
+        lease = self.subscriber.take(1)
         assert lease is not None
         return lease
 
     def taken(self) -> list[tuple[int, int]]:
         """Return sequence and delivery of all there is to work on."""
         found = []
-        while (lease := self.subscriber.take()) is not None:
+        while (lease := self.subscriber.take(1)) is not None:
             found.append((lease.sequence, lease.delivery))
         return found
 
@@ -149,10 +150,11 @@ class Bench:
 
 
 @pytest.fixture
-def bench(shm_dir: Path) -> Iterator[Bench]:
+def bench(shm_dir: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """Yield one; the parameter, if any, is the edge's `max_age`."""
     folder = RunFolder("demo")
     folder.make()
-    bench = Bench(folder)
+    bench = Bench(folder, getattr(request, "param", None))
     yield bench
     bench.subscriber.close()
     bench.journal.close()
@@ -166,7 +168,7 @@ def test_skipping_leases_that_were_revoked_is_told_or_the_producer_would_lease_n
     bench.offer(0)
     bench.lease_queued()
     bench.edge.expire(now_ns=500)
-    assert bench.subscriber.take() is None
+    assert bench.subscriber.take(1) is None
     told = bench.told()
     assert told.failed == ()
     bench.edge.finish(told.session, (), 501)
@@ -196,7 +198,7 @@ def test_a_frame_revoked_and_leased_again_is_worked_on_once(bench: Bench) -> Non
     lease = bench.take()
     assert lease.delivery == 2
     bench.subscriber.finish((1, 0), lease.delivery_tag)
-    assert bench.subscriber.take() is None
+    assert bench.subscriber.take(1) is None
     assert bench.given_back() == [(1, 0, lease.delivery_tag)]
 
 
@@ -390,3 +392,18 @@ def test_a_refusal_is_kept_as_the_reason(bench: Bench) -> None:
     bench.subscriber.handle(Refusal(bench.session, "go away"), 1)
     assert bench.subscriber.why == "refused by camera: go away"
     assert bench.subscriber.is_attached
+
+
+@pytest.mark.parametrize("bench", [100], indirect=True)
+def test_a_frame_that_grew_too_old_in_the_window_is_given_back_undone(bench: Bench) -> None:
+    bench.offer(0, 1)
+    bench.edge.offer(0, Announcement(1, 2, 150, b""))
+    bench.lease_queued(90)
+    lease = bench.subscriber.take(200)
+    assert lease is not None and lease.sequence == 2
+    assert bench.status_block.progress(0)[1] == lease.delivery_tag, "the others were never begun"
+    told = bench.told()
+    assert [failed[:3] for failed in told.failed] == [(1, 0, FailureKind.TOO_OLD), (1, 1, FailureKind.TOO_OLD)]
+    for failed in told.failed:
+        bench.edge.fail(told.session, failed)
+    assert bench.edge.in_flight == 1 and list(bench.subscriber.held) == [(1, 2)]

@@ -20,7 +20,7 @@ from detektr.frame import Frame, plane_rows
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.picture import PictureLayout
 from detektr.sources import OpenedSource, Picture, open_source
-from detektr.sources.pacing import Pacer, RateLimiter, Steps
+from detektr.sources.pacing import Pacer, Steps
 
 Slot = npt.NDArray[np.uint8]
 DESCRIPTOR = Descriptor("cam", "cam", 1, 2, 3, 1, 7, 5, 1753608701224_000_000, None)
@@ -534,29 +534,6 @@ def test_empty_generator_that_is_looped_does_not_spin(folder: Path) -> None:
 
 def test_unknown_format_is_refused_before_anything_is_opened(folder: Path) -> None:
     assert "'yuv415p' is not known; known are yuv420p" in refused(folder, "nope.mp4", format="yuv415p")
-
-
-TIMES: list[tuple[int, float, int]] = [
-    (24, 1, 10),
-    (24, 5, 50),
-    (25, 10, 96),
-    (30, 30, 240),
-    (30, 29.97, 240),
-    (24, 60, 240),
-]
-
-
-@pytest.mark.parametrize(("rate", "fps", "expected"), TIMES)
-def test_thinner_keeps_the_rate_with_times_rounded_to_milliseconds(rate: int, fps: float, expected: int) -> None:
-    rate_limiter = RateLimiter(fps)
-    taken = [rate_limiter.takes(Fraction(round(1000 * number / rate), 1000)) for number in range(240)]
-    assert abs(sum(taken) - expected) <= 1
-
-
-def test_thinner_begins_anew_after_a_step_back() -> None:
-    rate_limiter = RateLimiter(10)
-    moments = [100, 100.05, 100.1, 0, 0.05, 0.1]
-    assert [rate_limiter.takes(Fraction(str(moment))) for moment in moments] == [True, False, True, True, False, True]
 
 
 def test_pacer_waits_for_early_pictures_and_does_not_hurry_after_a_long_wait() -> None:

@@ -78,7 +78,7 @@ class WorkerNode(Node[Worker]):
         while idle < count and now_ns < end_ns and self.may_work():
             subscriber = subscribers[self._turn]
             self._turn = (self._turn + 1) % count
-            lease = subscriber.take() if subscriber.leases else None
+            lease = subscriber.take(now_ns) if subscriber.leases else None
             if lease is None:
                 idle += 1
                 continue

@@ -17,9 +17,9 @@ from av.video.stream import VideoStream
 
 from detektr.errors import SourceError
 from detektr.options import SECOND_NS, CaptureOptions
+from detektr.selection.rate_limiter import RateLimiter
 from detektr.sources.decoding.auto_rotate import UPRIGHT, orientation_of
 from detektr.sources.decoding.packet_history import PacketHistory, SentPacket
-from detektr.sources.pacing import RateLimiter
 from detektr.sources.timeline import exact, rate_of
 
 LIVE_THREADS = 1  # of a decoder: cameras share the cores with each other and with who looks at the pictures
