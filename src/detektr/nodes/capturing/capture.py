@@ -67,7 +67,7 @@ class CaptureNode(Node[CaptureOptions]):
         super().prepare()
         self._adopt()
         self._capture_thread.start()
-        if not self._reader.is_live and not self._reader.begin_at:  # else a predecessor has read its first picture
+        if not self._reader.is_paced and not self._reader.begin_at:  # else a predecessor has read its first picture
             self._capture_thread.wait_first()
             if self._capture_thread.failure is not None:
                 raise self._capture_thread.failure
@@ -115,7 +115,9 @@ class CaptureNode(Node[CaptureOptions]):
     def tick_ns(self) -> int:
         """Return when the next tick is due; earlier, if the queue holds frames back to offer several together."""
         tick_ns = super().tick_ns()
-        return min(tick_ns, LONGEST_NS) if self._reader.is_batch and not self._capture_thread.is_finished else tick_ns
+        return (
+            min(tick_ns, LONGEST_NS) if not self._reader.is_paced and not self._capture_thread.is_finished else tick_ns
+        )
 
     def is_ending(self) -> bool:
         """Whether the source has ended, or is not read any more."""

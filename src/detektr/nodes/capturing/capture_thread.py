@@ -88,7 +88,9 @@ class CaptureThread:
         reader, queue = self._reader, self._queue
         while reader.wait_open():
             while (picture := reader.read()) is not None:
-                queue.begin(is_batch=reader.is_batch)  # known for sure once a picture is there
+                queue.begin(
+                    is_batch=reader.is_batch, is_paced=reader.is_paced
+                )  # known for sure once a picture is there
                 if picture.is_break:
                     self._writer.end_epoch()
                 if queue.is_wanted or not reader.is_live:

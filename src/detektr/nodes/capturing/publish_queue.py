@@ -16,6 +16,8 @@ PENDING_MAX = 4  # frames in the queue; the ring has as many slots to spare
 TOGETHER = 8  # a file at full speed is offered so many frames at once (0018), unless they take longer than this ...
 TOGETHER_NS = 50_000_000
 LONGEST_NS = 100_000_000  # ... or the file pauses: no frame waits longer than this
+FAST_NS = 2_000_000  # frames that come sooner after each other than this ...
+FAST_STREAK = 16  # ... for so many in a row are offered together too, unless their source keeps a pace
 ROOM_CHECK_S = 0.2
 
 
@@ -32,14 +34,15 @@ class PublishQueue:
         self._order = threading.Lock()  # of `_frames`: its last entry may grow while another one is taken
         self._put_back: WrittenFrame | None = None
         self._room = threading.Event()
-        self._pending_max, self._is_batch = PENDING_MAX, False
-        self._served_ns = 0
+        self._pending_max, self._is_batch, self._is_paced = PENDING_MAX, False, True
+        self._served_ns = self._put_ns = 0
+        self._streak = 0  # frames in a row that came fast
 
     # -- the side that writes ---------------------------------------------------------------------------------------
 
-    def begin(self, *, is_batch: bool) -> None:
+    def begin(self, *, is_batch: bool, is_paced: bool) -> None:
         """Take frames of a newly opened source; with `is_batch`, several are offered at a time."""
-        self._is_batch = is_batch
+        self._is_batch, self._is_paced = is_batch, is_paced
         self._pending_max = TOGETHER if is_batch else PENDING_MAX
 
     @property
@@ -53,7 +56,11 @@ class PublishQueue:
             self._frames.append(frame)
         else:
             self._put_without_slot(frame)
-        if self._is_batch and len(self._frames) < self._pending_max and now_ns - self._served_ns < TOGETHER_NS:
+        self._streak = self._streak + 1 if now_ns - self._put_ns < FAST_NS and not self._is_paced else 0
+        self._put_ns = now_ns
+        may_wait = self._is_batch or self._streak >= FAST_STREAK
+        self._pending_max = TOGETHER if may_wait else PENDING_MAX
+        if may_wait and len(self._frames) < self._pending_max and now_ns - self._served_ns < TOGETHER_NS:
             return False
         self._served_ns = now_ns
         return True

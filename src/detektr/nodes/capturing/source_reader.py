@@ -60,6 +60,11 @@ class SourceReader:
         self._good_since_ns = self._noted_ns = 0
 
     @property
+    def is_paced(self) -> bool:
+        """Whether its pictures come at a pace of their own, so that each is offered at once."""
+        return self.is_live or self._options.realtime
+
+    @property
     def is_stopped(self) -> bool:
         """Whether it was told to stop."""
         return self._is_stopped.is_set()

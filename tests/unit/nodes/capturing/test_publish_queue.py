@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from detektr.nodes.capturing.frame_writer import WrittenFrame
-from detektr.nodes.capturing.publish_queue import PENDING_MAX, TOGETHER, TOGETHER_NS, PublishQueue
+from detektr.nodes.capturing.publish_queue import (
+    FAST_NS,
+    FAST_STREAK,
+    PENDING_MAX,
+    TOGETHER,
+    TOGETHER_NS,
+    PublishQueue,
+)
 
 
 def written(sequence: int, epoch: int = 1) -> WrittenFrame:
@@ -61,7 +68,7 @@ def test_frame_that_was_put_back_is_the_oldest_again_and_takes_no_room() -> None
 @pytest.mark.parametrize(("is_batch", "room"), [(False, PENDING_MAX), (True, TOGETHER)])
 def test_there_is_room_for_as_many_as_go_together(*, is_batch: bool, room: int) -> None:
     queue = PublishQueue()
-    queue.begin(is_batch=is_batch)
+    queue.begin(is_batch=is_batch, is_paced=False)
     for sequence in range(room):
         assert queue.has_room
         queue.put(written(sequence), 0)
@@ -70,7 +77,7 @@ def test_there_is_room_for_as_many_as_go_together(*, is_batch: bool, room: int) 
 
 def test_frames_of_a_batch_go_when_there_are_enough_or_the_first_has_waited_long_enough() -> None:
     queue = PublishQueue()
-    queue.begin(is_batch=True)
+    queue.begin(is_batch=True, is_paced=False)
     now_ns = 10 * TOGETHER_NS
     assert queue.put(written(0), now_ns), "the first waits for no other"
     queue.take()
@@ -84,7 +91,7 @@ def test_frames_of_a_batch_go_when_there_are_enough_or_the_first_has_waited_long
 
 def test_each_frame_of_another_source_goes_at_once() -> None:
     queue = PublishQueue()
-    queue.begin(is_batch=False)
+    queue.begin(is_batch=False, is_paced=False)
     assert all(queue.put(written(sequence), sequence) for sequence in range(PENDING_MAX))
 
 
@@ -100,3 +107,18 @@ def test_word_of_a_free_slot_is_given_only_to_who_waits_and_word_of_memory_alway
     assert queue._room.is_set() and queue.is_waiting
     queue.end_waiting()
     assert not queue.is_waiting
+
+
+@pytest.mark.parametrize("is_paced", [False, True])
+def test_frames_that_keep_coming_fast_go_together_unless_their_source_keeps_a_pace(*, is_paced: bool) -> None:
+    queue = PublishQueue()
+    queue.begin(is_batch=False, is_paced=is_paced)
+    now_ns, due = 10 * TOGETHER_NS, []
+    for sequence in range(FAST_STREAK + 3 * TOGETHER):
+        now_ns += FAST_NS - 1
+        due.append(queue.put(written(sequence), now_ns))
+        if due[-1]:
+            take_all(queue)
+    together = [False] * (TOGETHER - 1) + [True]
+    assert due[FAST_STREAK:] == [True] * (3 * TOGETHER) if is_paced else together * 3
+    assert queue.put(written(99), now_ns + FAST_NS), "a pause ends that"
