@@ -64,6 +64,15 @@ Reference = Annotated[
 ]
 
 
+class OptionError(ValueError):
+    """A value that its kind allows, and the option does not."""
+
+    def __init__(self, name: str, value: object, expected: str, example: str) -> None:
+        """Say which option it is, its value, what is expected, and an example of that."""
+        super().__init__(f"{name} {value!r} must be {expected}; e.g. {example}")
+        self.name, self.expected = name, expected
+
+
 def duration_ns(text: str) -> int:
     """Read a duration such as `500ms`, `10s`, `2m` or `1h`.
 
@@ -81,6 +90,18 @@ def duration_ns(text: str) -> int:
     if span_ns > DURATION_NS_MAX:
         raise ValueError(f"{text!r} is longer than a year; leave the key out, or write a shorter time, e.g. 24h")
     return span_ns
+
+
+def _option_ns(name: str, text: str) -> int:
+    """Read the duration that an option has, in nanoseconds.
+
+    Raises:
+        OptionError: it is longer than a year, or no duration.
+    """
+    try:
+        return duration_ns(text)
+    except ValueError:
+        raise OptionError(name, text, "a duration of at most a year", "24h") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,19 +125,19 @@ class RestartOptions:
         """First and longest pause, in nanoseconds."""
         first, dots, longest = self.backoff.partition("..")
         if not dots:
-            raise ValueError(f"backoff {self.backoff!r} must be first..longest; e.g. 1s..60s")
-        pauses = duration_ns(first), duration_ns(longest)
+            raise OptionError("backoff", self.backoff, "first..longest", "1s..60s")
+        pauses = _option_ns("backoff", first), _option_ns("backoff", longest)
         if not 0 < pauses[0] <= pauses[1]:
-            raise ValueError(f"backoff {self.backoff!r} must be a growing range above nothing; e.g. 1s..60s")
+            raise OptionError("backoff", self.backoff, "a growing range above nothing", "1s..60s")
         return pauses
 
     @property
     def limit_count_ns(self) -> tuple[int, int]:
         """Failures allowed, and within how many nanoseconds."""
         count, word, within = self.limit.partition(" in ")
-        if not word or not count.isdecimal() or duration_ns(within) == 0:
-            raise ValueError(f"limit {self.limit!r} must be a count and a time longer than nothing; e.g. 5 in 10m")
-        return int(count), duration_ns(within)
+        if not word or not count.isdecimal() or _option_ns("limit", within) == 0:
+            raise OptionError("limit", self.limit, "a count and a time longer than nothing", "5 in 10m")
+        return int(count), _option_ns("limit", within)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,10 +163,10 @@ class _NodeOptions:
     def __post_init__(self) -> None:
         for name in ("start_timeout", "drain", "timeout", "max_age", "open_timeout", "stall_timeout"):
             value = getattr(self, name, None)
-            if value is not None and duration_ns(value) == 0 and name != "drain":
-                raise ValueError(f"{name} {value!r} must be longer than nothing; e.g. 10s")
+            if value is not None and _option_ns(name, value) == 0 and name != "drain":
+                raise OptionError(name, value, "longer than nothing", "10s")
         if self.cpus is not None and (not self.cpus or len(set(self.cpus)) < len(self.cpus)):
-            raise ValueError(f"cpus {self.cpus!r} must be a list of one CPU or more, each once; e.g. [2, 3]")
+            raise OptionError("cpus", self.cpus, "a list of one CPU or more, each once", "[2, 3]")
 
     @property
     def drain_ns(self) -> int:
@@ -240,13 +261,13 @@ class EdgeInput:
     """Only frames of these cameras; the others count as `filtered`."""
 
     def __post_init__(self) -> None:
-        if self.max_age is not None and duration_ns(self.max_age) == 0:
-            raise ValueError(f"max_age {self.max_age!r} must be longer than nothing; e.g. 10s")
+        if self.max_age is not None and _option_ns("max_age", self.max_age) == 0:
+            raise OptionError("max_age", self.max_age, "longer than nothing", "10s")
         names = self.camera_names
         if self.cameras is not None and not names:
-            raise ValueError(f"cameras {self.cameras!r} must be at least one camera's name; e.g. [door]")
+            raise OptionError("cameras", self.cameras, "at least one camera's name", "[door]")
         if len(set(names)) < len(names):
-            raise ValueError(f"cameras {list(names)} must be names of cameras, each once; e.g. [door]")
+            raise OptionError("cameras", list(names), "names of cameras, each once", "[door]")
 
     @property
     def max_age_ns(self) -> int | None:
@@ -288,9 +309,8 @@ class BufferOptions(_NodeOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.low_water_mark is not None and self.low_water_mark >= self.high_water_mark:
-            raise ValueError(
-                f"low_water_mark {self.low_water_mark} must be below high_water_mark {self.high_water_mark}"
-            )
+            mark = self.high_water_mark
+            raise OptionError("low_water_mark", self.low_water_mark, f"below high_water_mark {mark}", str(mark - 1))
 
     @property
     def max_age_ns(self) -> int | None:

@@ -59,11 +59,11 @@ def test_restart_options_are_numbers_when_they_are_used() -> None:
         ({"backoff": "1s"}, r"backoff '1s' must be first\.\.longest"),
         ({"backoff": "2s..1s"}, r"backoff '2s\.\.1s' must be a growing range above nothing"),
         ({"backoff": "0s..1s"}, r"backoff '0s\.\.1s' must be a growing range above nothing"),
-        ({"backoff": "1s..x"}, "'x' is not a duration"),
+        ({"backoff": "1s..x"}, "backoff 'x' must be a duration"),
         ({"limit": "5"}, "limit '5' must be a count and a time longer than nothing"),
         ({"limit": "five in 1m"}, "limit 'five in 1m' must be a count"),
         ({"limit": "5 in 0s"}, "limit '5 in 0s' must be a count and a time longer than nothing"),
-        ({"limit": "5 in soon"}, "'soon' is not a duration"),
+        ({"limit": "5 in soon"}, "limit 'soon' must be a duration"),
     ],
 )
 def test_a_wrong_restart_option_is_refused_with_an_example(options: dict[str, Any], why: str) -> None:
@@ -75,8 +75,9 @@ def test_a_wrong_restart_option_is_refused_with_an_example(options: dict[str, An
     ("kind", "options", "why"),
     [
         (BufferOptions, {"max_age": "0s"}, "max_age '0s' must be longer than nothing"),
+        (BufferOptions, {"drain": "9999999h"}, "drain '9999999h' must be a duration of at most a year"),
         (BufferOptions, {"start_timeout": "0ms"}, "start_timeout '0ms' must be longer than nothing"),
-        (BufferOptions, {"drain": "never"}, "'never' is not a duration"),
+        (BufferOptions, {"drain": "never"}, "'never' must be a duration"),
         (
             BufferOptions,
             {"low_water_mark": 4, "high_water_mark": 4},

@@ -26,6 +26,7 @@ from detektr.options import (
     Lane,
     Name,
     NodeOptions,
+    OptionError,
     Text,
     WorkerOptions,
 )
@@ -316,9 +317,9 @@ class _Reader:
             options, wrong = _validated(cls, clean)
             if options is not None:
                 return options
-            for name, message in wrong.items():
-                if not any(other in message for other in left_out):  # else it is told against a default
-                    self._key_fault(cls, hints[name], name, clean.get(name, _NOT_GIVEN), message, path, where)
+            for name, expected in wrong.items():
+                if not any(other in expected for other in left_out):  # else it is told against a default
+                    self._key_fault(cls, hints[name], name, clean.get(name, _NOT_GIVEN), expected, path, where)
                 left_out.add(name)
                 clean.pop(name, None)
                 if name in _STAND_IN and _default(cls, name) is MISSING:
@@ -333,7 +334,7 @@ class _Reader:
         return vars(self._section(EdgeInput, value, path, f"{where}: `input`"))
 
     def _key_fault(
-        self, cls: type, annotation: Any, name: str, value: object, message: str, path: Path, where: str
+        self, cls: type, annotation: Any, name: str, value: object, expected: str, path: Path, where: str
     ) -> None:
         if path[:1] == ("nodes",) and name in ("input", "from_"):
             self.unsure.add(str(path[1]))
@@ -352,8 +353,7 @@ class _Reader:
             hint = f"correct it, or leave it out ({json.dumps(default).strip(chr(34))})"
         elif default is not MISSING:
             hint = "correct it, or leave it out"
-        expected = message.partition(" must be ")[2].partition(";")[0] or words_of(annotation)
-        self._fault(key_path, f"{label} is {self._shown(value, key_path)}", expected, hint)
+        self._fault(key_path, f"{label} is {self._shown(value, key_path)}", expected or words_of(annotation), hint)
 
 
 def adapter(cls: type[T]) -> TypeAdapter[T]:
@@ -366,7 +366,7 @@ def adapter(cls: type[T]) -> TypeAdapter[T]:
 
 
 def _validated(cls: type[T], values: Mapping[str, Any]) -> tuple[T | None, dict[str, str]]:
-    """Return the options, or the fields that are wrong (with a message where the dataclass itself refused)."""
+    """Return the options, or the fields that are wrong (with what is expected where the dataclass itself refused)."""
     from pydantic import ValidationError
 
     try:
@@ -378,8 +378,9 @@ def _validated(cls: type[T], values: Mapping[str, Any]) -> tuple[T | None, dict[
             if fault["loc"]:
                 wrong.setdefault(str(fault["loc"][0]), "")
             else:
-                message = str(fault.get("ctx", {}).get("error", fault["msg"]))
-                wrong.setdefault(message.split()[0], message)
+                refusal = fault["ctx"]["error"]
+                assert isinstance(refusal, OptionError)
+                wrong.setdefault(refusal.name, refusal.expected)
         return None, wrong
 
 
