@@ -5,7 +5,7 @@ message can be lost when a process dies, so both sides count, and each acknowled
 
     Announce   after, last     the delivery tags that the message stands for; a gap before them shows that one was lost
                acknowledged    how many completed leases of this session have arrived
-               notify          whether the producer waits for completed leases, as in edge/wakeup
+               notify          whether the producer waits for completed leases, as in edge/lanes/wakeup
     Release    received        the last delivery tag that has arrived
                first           place of the first completed lease of the message in all of this session
 
