@@ -43,7 +43,7 @@ class NodeKind:
     plugins: str = ""
     """Group of `plugins.GROUPS` with the short names that its `use` knows; empty: it has no `use`."""
     file_only: frozenset[str] = frozenset()
-    """Keys that mean something in a pipeline file only, and not for a node that is started by itself."""
+    """Keys that mean something in a pipeline file only: a node that is started by itself has no such option."""
     defaults_alone: Mapping[str, int] = field(default_factory=dict)
     """Defaults of a node that is started by itself without a file, where they differ from a file's."""
 

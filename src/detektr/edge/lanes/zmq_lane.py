@@ -14,6 +14,13 @@ may be stopped, or in the middle of long work, and messages to it would pile up.
 before. A consumer that attaches says which leases it holds and has received, so nothing from before an attach is sent
 again. A message that the outbox refuses is tried again like one without an acknowledgement.
 
+Who wakes whom:
+
+                        consumer asleep                          consumer awake
+    producer asleep     nobody, until either is due to ask       its Release wakes the producer
+                        or to acknowledge
+    producer awake      its Announce wakes the consumer          nobody sleeps: both take the messages at their next turn
+
 Completed leases wait up to `COMPANY_NS`, to travel together. A consumer sends them at once if the producer waits for
 them, or if they are half its window. A consumer that begins long work meanwhile sends them after it. So the producer
 reads in the status block of a quiet consumer which lease it finished last, and settles the leases up to that one.
