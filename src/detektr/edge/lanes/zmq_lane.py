@@ -19,7 +19,7 @@ Who wakes whom:
                         consumer asleep                          consumer awake
     producer asleep     nobody, until either is due to ask       its Release wakes the producer
                         or to acknowledge
-    producer awake      its Announce wakes the consumer          nobody sleeps: both take the messages at their next turn
+    producer awake      its Announce wakes the consumer          nobody sleeps; messages wait for the next turn
 
 Completed leases wait up to `COMPANY_NS`, to travel together. A consumer sends them at once if the producer waits for
 them, or if they are half its window. A consumer that begins long work meanwhile sends them after it. So the producer
