@@ -23,7 +23,7 @@ def _probe(
     ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Measure a source, warn of its pitfalls, and write the lines for the file."""
+    """Measure a source, and write its lines for a pipeline file."""
     from detektr.tooling.probe import probe
 
     found = probe(source, duration_ns(for_, "--for") / 1e9, transport)

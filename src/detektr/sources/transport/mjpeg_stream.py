@@ -6,6 +6,7 @@ boundaries nor lengths are believed here: a picture is what lies between its fir
 
 from __future__ import annotations
 
+import contextlib
 import re
 import weakref
 from collections import deque
@@ -129,10 +130,8 @@ def open_pushed(url: str, timeout_s: float) -> MjpegFile | None:
         timeout_s: longest time that the server may be silent.
     """
     client = HttpClient(url, timeout_s)
-    try:
+    with contextlib.suppress(HttpError):  # FFmpeg asks next and meets the same, and its errors have states
         if client.begin().lower().startswith(_PUSHED_TYPES):
             return MjpegFile(client)
-    except HttpError:
-        pass  # whoever asks next meets the same, and has states for it
     client.close()
     return None

@@ -49,12 +49,12 @@ def test_a_capture_is_blocked_while_its_thread_waits_for_a_slot(*, is_waiting: b
 
 
 @pytest.mark.parametrize(
-    ("is_batch", "is_finished", "is_soon"), [(True, False, True), (True, True, False), (False, False, False)]
+    ("is_paced", "is_finished", "is_soon"), [(False, False, True), (False, True, False), (True, False, False)]
 )
-def test_a_capture_looks_soon_at_what_its_queue_holds_back(*, is_batch: bool, is_finished: bool, is_soon: bool) -> None:
+def test_a_capture_looks_soon_at_what_its_queue_holds_back(*, is_paced: bool, is_finished: bool, is_soon: bool) -> None:
     node: Any = object.__new__(CaptureNode)
     node.subscribers, node.publisher = [], SimpleNamespace(is_unserved=False)
-    node._reader, node._capture_thread = SimpleNamespace(is_batch=is_batch), SimpleNamespace(is_finished=is_finished)
+    node._reader, node._capture_thread = SimpleNamespace(is_paced=is_paced), SimpleNamespace(is_finished=is_finished)
     assert node.tick_ns() == (LONGEST_NS if is_soon else _node.TICK_NS)
 
 
