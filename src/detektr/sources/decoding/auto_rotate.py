@@ -50,15 +50,15 @@ _BY_SIGNS = {
 def orientation_of(frame: VideoFrame) -> Orientation:
     """Return what a frame says of how it is to be seen; other angles than quarter turns count for nothing."""
     try:
-        beside = frame.side_data
+        beside: Any = cast(Any, frame).side_data  # PyAV's stubs call it a dict, which it is not
     except ValueError:  # PyAV gives none where there is one that it has no name for, such as a photograph's EXIF
         graph = _graph_for(frame, tuple(("sidedata", f"mode=delete:type={kind}") for kind in _UNNAMED))
         graph.vpush(frame)
-        beside = graph.vpull().side_data
+        beside = cast(Any, graph.vpull()).side_data
     matrix = beside.get("DISPLAYMATRIX")
     if matrix is None:
         return UPRIGHT
-    a, b, _, c, d, *_ = struct.unpack("=9i", cast(Any, matrix))
+    a, b, _, c, d, *_ = struct.unpack("=9i", matrix)
     largest = max(abs(a), abs(b), abs(c), abs(d))
     # Scaling, shearing and turns by a little are left as they are: they would need pixels that are not there.
     [a, b, c, d] = [0 if 8 * abs(value) < largest else 1 if value > 0 else -1 for value in (a, b, c, d)]
