@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 
 from detektr.sources.timeline import exact
 
@@ -50,11 +50,11 @@ _BY_SIGNS = {
 def orientation_of(frame: VideoFrame) -> Orientation:
     """Return what a frame says of how it is to be seen; other angles than quarter turns count for nothing."""
     try:
-        beside: Any = cast(Any, frame).side_data  # PyAV's stubs call it a dict, which it is not
+        beside = _beside(frame)
     except ValueError:  # PyAV gives none where there is one that it has no name for, such as a photograph's EXIF
         graph = _graph_for(frame, tuple(("sidedata", f"mode=delete:type={kind}") for kind in _UNNAMED))
         graph.vpush(frame)
-        beside = cast(Any, graph.vpull()).side_data
+        beside = _beside(graph.vpull())
     matrix = beside.get("DISPLAYMATRIX")
     if matrix is None:
         return UPRIGHT
@@ -63,6 +63,16 @@ def orientation_of(frame: VideoFrame) -> Orientation:
     # Scaling, shearing and turns by a little are left as they are: they would need pixels that are not there.
     [a, b, c, d] = [0 if 8 * abs(value) < largest else 1 if value > 0 else -1 for value in (a, b, c, d)]
     return _BY_SIGNS.get((a, b, c, d), UPRIGHT)
+
+
+def _beside(frame: VideoFrame) -> Any:
+    """Return the side data of a frame.
+
+    `frame.side_data` would be kept in the frame and refer to it: a cycle, in which the picture's memory stays until
+    the garbage collector comes, which in a capture it seldom does.
+    """
+    container: Any = SideDataContainer  # PyAV's stubs say that it takes nothing
+    return container(frame)
 
 
 class AutoRotate:
