@@ -25,8 +25,8 @@ COMPILED = {
     "process/": ["seen_time"],
     "memory/": ["announcement", "layout", "journal_header", "journal", "journal_reader", "completion_queue", "ring"],
     "edge/": [
-        "lease", "backlog", "consumer_group", "edge_options", "edge", "fanout", "connections", "publisher",
-        "subscriber",
+        "lease", "backlog", "consumer_group", "edge_options", "dropped_cameras", "edge", "fanout", "connections",
+        "publisher", "subscriber",
     ],
     "edge/lanes/": ["lane", "wakeup", "shm_lane", "zmq_lane", "zmq_receiver"],
     "nodes/": ["node", "buffer"],

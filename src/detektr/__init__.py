@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from detektr import metrics as metrics
     from detektr.api.attachment import Frames as Frames
     from detektr.api.attachment import attach as attach
     from detektr.api.running import run as run
@@ -58,6 +59,7 @@ __all__ = [
     "SourceError",
     "__version__",
     "attach",
+    "metrics",
     "run",
 ]
 
@@ -70,6 +72,8 @@ if not TYPE_CHECKING:  # type checkers know the names above, and should refuse a
 
         if name == "__version__":
             value: Any = importlib.metadata.version("detektr")
+        elif name == "metrics":
+            value = importlib.import_module("detektr.metrics")
         elif name in _HOMES:
             value = getattr(importlib.import_module(_HOMES[name]), name)
         else:

@@ -47,6 +47,8 @@ class EdgeLedger:
     is_stalled: bool = False
     full_since_ns: int = 0
     """Monotonic time since which its producer waits for room on it; 0: it does not."""
+    dropped_by_camera: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Of `dropped`, by camera and reason, the frames whose camera is known; a capture has one, and counts none here."""
 
     @property
     def unaccounted(self) -> int:
@@ -62,6 +64,7 @@ class EdgeLedger:
             "offered": self.offered,
             "delivered": self.delivered,
             "dropped": {reason: count for reason, count in self.dropped.items() if count},
+            "dropped_by_camera": {camera: dict(counts) for camera, counts in self.dropped_by_camera.items() if counts},
             "dead_lettered": self.dead_lettered,
             "queued": self.queued,
             "in_flight": self.in_flight,
@@ -82,13 +85,13 @@ def merge(ledgers: Iterable[EdgeLedger]) -> list[EdgeLedger]:
         if whole is None:
             merged[name] = part
             continue
-        reasons = (*whole.dropped, *(reason for reason in part.dropped if reason not in whole.dropped))
+        cameras = {**whole.dropped_by_camera, **part.dropped_by_camera}
         merged[name] = EdgeLedger(
             producer=part.producer,
             consumer=part.consumer,
             offered=whole.offered + part.offered,
             delivered=whole.delivered + part.delivered,
-            dropped={reason: whole.dropped.get(reason, 0) + part.dropped.get(reason, 0) for reason in reasons},
+            dropped=_add(whole.dropped, part.dropped),
             dead_lettered=whole.dead_lettered + part.dead_lettered,
             queued=whole.queued + part.queued,
             in_flight=whole.in_flight + part.in_flight,
@@ -100,8 +103,16 @@ def merge(ledgers: Iterable[EdgeLedger]) -> list[EdgeLedger]:
             announced=whole.announced + part.announced,
             is_stalled=whole.is_stalled or part.is_stalled,
             full_since_ns=min(whole.full_since_ns, part.full_since_ns) or whole.full_since_ns or part.full_since_ns,
+            dropped_by_camera={
+                camera: _add(whole.dropped_by_camera.get(camera, {}), part.dropped_by_camera.get(camera, {}))
+                for camera in cameras
+            },
         )
     return list(merged.values())
+
+
+def _add(counts: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
+    return {name: counts.get(name, 0) + others.get(name, 0) for name in {**counts, **others}}
 
 
 def left_out(node: Mapping[str, object]) -> dict[str, int]:

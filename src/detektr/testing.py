@@ -23,6 +23,7 @@ import numpy.typing as npt
 from detektr.descriptor import Descriptor
 from detektr.errors import RefusedError
 from detektr.frame import Frame
+from detektr.metrics.registry import process_metrics
 from detektr.nodes.working.event_stream import EventStream, unpack_event
 from detektr.options import CaptureOptions, ProcessorOptions
 from detektr.picture import PictureLayout, format_name
@@ -169,6 +170,14 @@ def run_sink(sink: object, events: Iterable[Event]) -> None:
                 hint = "make it with detektr.testing.event(data)"
                 raise ValueError(f"run_sink: {one!r:.80} lacks {', '.join(missing)}; {hint}")
             call(copy.deepcopy(one))
+
+
+def clear_metrics() -> None:
+    """Set all user metrics of this process back to nothing counted: one test's numbers are not another's.
+
+    The metrics themselves stay, so a module that made one at its top goes on using it.
+    """
+    process_metrics.clear()
 
 
 class _Opened:

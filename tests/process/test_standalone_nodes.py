@@ -197,6 +197,32 @@ def test_metrics_of_a_node_alone_hold_the_edges_it_produces_for(
         assert one.end() == 0
 
 
+def test_metrics_of_a_node_alone_hold_what_its_user_code_counts(
+    terminal: Terminals, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    (tmp_path / "counting.py").write_text(
+        "from detektr import metrics\n"
+        "seen = metrics.counter('seen', 'Seen.', labels=['camera'])\n"
+        "def look(frame):\n"
+        "    seen.inc(camera=frame.camera)\n"
+    )
+    source = "lavfi:testsrc2=size=160x120:rate=30"
+    capture = terminal("capture", "--name", "cam", "--source", source, "--realtime")
+    processor = terminal("processor", "counting:look", "--input", "cam", "--metrics-port", "0")
+    url = wait_until(lambda: next((word for word in processor.err.split() if word.startswith("http://")), ""))
+
+    def count() -> float:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        start = 'detektr_user_seen_total{camera="cam",node="look",pipeline="local",replica="0"} '
+        return next((float(line.removeprefix(start)) for line in lines if line.startswith(start)), 0)
+
+    wait_until(lambda: count() > 5, what="some frames")
+    for one in (capture, processor):
+        one.tell(signal.SIGTERM)
+        assert one.end() == 0
+
+
 def test_a_source_that_is_not_there_is_refused_with_its_cure(terminal: Terminals) -> None:
     capture = terminal("capture", "--name", "cam", "--source", "nowhere.mp4")
     assert capture.end() == 2

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgpack
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -35,6 +36,12 @@ TIMEOUT_NS = 100
 MAX_AGE_NS = 90
 FPS = 1e9 / 30  # a frame for each 30 ns of the time in which histories are played
 names = st.sampled_from(("motion.0", "motion.1"))
+
+
+def payload_of(key: int, sequence: int) -> bytes:
+    """Return what is announced: each stream is of a camera of its own."""
+    payload: bytes = msgpack.packb({"camera": f"c{key}", "n": sequence})
+    return payload
 
 
 class EdgeMachine(RuleBasedStateMachine):
@@ -134,7 +141,7 @@ class EdgeMachine(RuleBasedStateMachine):
                 assert self.options.when_full == "block"
                 return
             sequence = self.edge.journal.seen(key)
-            frame = input_index, Announcement(key, sequence, self.now_ns, b"%d" % sequence), now_ns
+            frame = input_index, Announcement(key, sequence, self.now_ns, payload_of(key, sequence)), now_ns
             answer = self.lease(lambda edge: edge.offer(*frame))  # noqa: B023
             if self.options.when_full == "block" and self.options.fps is None:
                 assert answer in ("taken", None)
@@ -258,7 +265,7 @@ class EdgeMachine(RuleBasedStateMachine):
         if consumer is None:
             return
         for lease in consumer.receive(count):
-            assert lease.payload == b"%d" % lease.sequence
+            assert lease.payload == payload_of(lease.key, lease.sequence)
             if lease.delivery == 1:
                 stream = consumer.session, lease.key
                 assert lease.sequence > self.newest.get(stream, -1), "out of order, and not marked as redelivered"
@@ -347,6 +354,8 @@ class EdgeMachine(RuleBasedStateMachine):
         ledger = self.reader.ledger()
         assert ledger.unaccounted == 0, ledger
         assert ledger.offered == sum(edge.journal.seen_all().values())
+        by_camera = sum((Counter(counts) for counts in ledger.dropped_by_camera.values()), Counter[str]())
+        assert by_camera == Counter({reason: count for reason, count in ledger.dropped.items() if count}), ledger
         assert (ledger.queued, ledger.in_flight) == (edge.queued, edge.in_flight)
         held = edge.holds()
         places = [*edge._free, *(cell.index for cell in held)]
@@ -356,6 +365,9 @@ class EdgeMachine(RuleBasedStateMachine):
         assert not frames & self.gone, "a frame came back after it was settled"
         self.gone |= {(key, number) for key, seen in edge.journal.seen_all().items() for number in range(seen)} - frames
         edge.settled.clear()
+        for key in STREAMS:
+            lost = sum(ledger.dropped_by_camera.get(f"c{key}", {}).values())
+            assert lost <= sum(frame[0] == key for frame in self.gone), "a drop was counted for another camera"
         assert edge.in_flight <= options.window_total
         for replica in edge.replicas.values():
             assert len(replica.leases) <= replica.window

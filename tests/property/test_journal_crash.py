@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,11 +59,13 @@ def dies(act: Callable[[], object]) -> bool:
 OPTIONS = EdgeOptions(
     mark=4, low=3, when_full="drop-oldest", window_total=4, payload_bytes=24, max_deliveries=2, timeout_ns=10
 )
+DOOR: bytes = msgpack.packb({"camera": "door"})
+YARD: bytes = msgpack.packb({"camera": "yard", "frame": "1"})
 HELD = frozenset({(1, 3), (1, 4)})
 
 
 def offer(edge: Edge) -> object:
-    return edge.offer(0, Announcement(1, edge.journal.seen(1), 1, b"announcement"))
+    return edge.offer(0, Announcement(1, edge.journal.seen(1), 1, DOOR))
 
 
 def lease_and_offer(edge: Edge) -> object:
@@ -73,7 +76,7 @@ def lease_and_offer(edge: Edge) -> object:
 def offer_at_once(edge: Edge) -> None:
     """Offer to an edge that has nothing to do."""
     edge.drop_all("stopped")
-    edge.offer(0, Announcement(1, edge.journal.seen(1), 1, b"announcement"), 5)
+    edge.offer(0, Announcement(1, edge.journal.seen(1), 1, DOOR), 5)
     assert edge.in_flight == 1
 
 
@@ -83,6 +86,7 @@ ACTS: dict[str, Callable[[Edge], object]] = {
     "offer leased at once": lambda edge: offer_at_once(edge),
     "offer of a new stream": lambda edge: edge.offer(0, Announcement(2, 0, 1, b"")),
     "count of dropped ones": lambda edge: edge.count_dropped(1, 20, 10, "ring_full"),
+    "count of a camera's first drop": lambda edge: edge.count_dropped(1, 20, 10, "filtered", YARD),
     "grant": lambda edge: edge.lease_queued(5),
     "finish": lambda edge: edge.finish(7, [(1, 0, 0), (1, 1, 0), (1, 9, 0)], 5),
     "fail": lambda edge: edge.fail(7, (1, 0, FailureKind.RETRYABLE, "raised")),
@@ -143,7 +147,16 @@ def test_at_every_store_each_frame_stands_in_one_term(name: str) -> None:
 
 def terms(ledger: EdgeLedger) -> tuple[object, ...]:
     """Return what the sum is made of."""
-    return ledger.offered, ledger.delivered, dict(ledger.dropped), ledger.dead_lettered, ledger.queued, ledger.in_flight
+    assert min(unknown(ledger).values()) >= 0, "a camera has lost more frames than all have"
+    cameras = {camera: counts for camera, counts in ledger.dropped_by_camera.items() if counts}
+    held = ledger.queued, ledger.in_flight
+    return ledger.offered, ledger.delivered, dict(ledger.dropped), cameras, ledger.dead_lettered, held
+
+
+def unknown(ledger: EdgeLedger) -> dict[str, int]:
+    """Return the drops whose camera is not known."""
+    known = ledger.dropped_by_camera.values()
+    return {reason: n - sum(counts.get(reason, 0) for counts in known) for reason, n in ledger.dropped.items()}
 
 
 # -- what a consumer reads of a grant
@@ -192,7 +205,7 @@ class Holder:
 def bring(edge: Edge, count: int, *, is_at_once: bool) -> None:
     """Offer so many frames and lease them: one after the other as they come, or from the queue."""
     for _ in range(count):
-        edge.offer(0, Announcement(1, edge.journal.seen(1), 1, b"announcement"), 5 if is_at_once else 0)
+        edge.offer(0, Announcement(1, edge.journal.seen(1), 1, DOOR), 5 if is_at_once else 0)
     edge.lease_queued(5)
 
 
@@ -216,7 +229,7 @@ def test_a_consumer_that_looks_between_any_two_stores_receives_every_lease_once_
         holder.finish(edge, count)
     assert holder.held == []
     assert [lease.sequence for lease in received] == list(range(15))
-    assert all(lease.payload == b"announcement" for lease in received)
+    assert all(lease.payload == DOOR for lease in received)
 
 
 @pytest.mark.parametrize("is_at_once", [False, True])

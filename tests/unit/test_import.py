@@ -62,11 +62,18 @@ def test_each_public_name_is_the_one_of_its_home(name: str, home: str) -> None:
     assert name in dir(detektr)
 
 
+def test_metrics_are_there_without_an_import_of_their_own_and_load_nothing_heavy() -> None:
+    assert loaded_after("import detektr; detektr.metrics.counter('seen', 'Seen.').inc()") == set()
+    assert loaded_after("from detektr import metrics; metrics.gauge('level', 'Level.').set(2)") == set()
+
+
 def test_version_is_that_of_the_installed_package() -> None:
     assert detektr.__version__ == importlib.metadata.version("detektr")
 
 
 @pytest.mark.parametrize("name", ["Framess", "frame_"])
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(AttributeError, match=rf"no '{name}'; it has: DetektrError, Event, Frame, .*attach, run"):
+    with pytest.raises(
+        AttributeError, match=rf"no '{name}'; it has: DetektrError, Event, Frame, .*attach, metrics, run"
+    ):
         getattr(detektr, name)

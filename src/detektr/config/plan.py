@@ -90,6 +90,7 @@ def _edge_options(edge: GraphEdge, options: Mapping[str, NodeOptions], announce:
         max_age_ns=edge.max_age_ns,
         fps=edge.fps,
         cameras=edge.cameras,
+        has_one_camera=isinstance(producer, CaptureOptions),
         is_policy_open=edge.is_policy_open,
         lane=_lane(consumer, announce),
     )

@@ -11,6 +11,7 @@ from typing import Literal
 
 from detektr.edge.backlog import Backlog
 from detektr.edge.consumer_group import ConsumerGroup
+from detektr.edge.dropped_cameras import DroppedCameras
 from detektr.edge.edge_options import EdgeOptions, FrameOutcome, OutcomeKind
 from detektr.edge.lease import Cell, Replica, SessionState
 from detektr.memory.announcement import Announcement, FrameName
@@ -40,6 +41,7 @@ class Edge:
         self.backlog = Backlog(options.inputs, options.mark, options.low)
         has_selection = options.fps is not None or bool(options.cameras)
         self._selection = FrameSelection(options.fps, options.cameras) if has_selection else None
+        self._cameras = None if options.has_one_camera else DroppedCameras(journal)
         self._outcomes: list[FrameOutcome] = []
         self._announced_to: set[int] = set()  # sessions, until somebody takes them
         self._unserved_since_ns = 0
@@ -133,7 +135,8 @@ class Edge:
         """Count frames that never came to this edge's queue; `last_sequence` is the last one's."""
         self._outcomes.append(FrameOutcome(OutcomeKind.DROPPED, last_sequence, reason, 0, payload, count))
         self._offered += count
-        self.journal.count_dropped(key, last_sequence, count, reason, self._offered)
+        camera = None if self._cameras is None else self._cameras.entry_of(key, payload)
+        self.journal.count_dropped(key, last_sequence, count, reason, self._offered, camera)
 
     def take_outcomes(self) -> list[FrameOutcome]:
         """Return the outcomes of frames since the last call."""
@@ -342,7 +345,7 @@ class Edge:
         backlog, is_full = self.backlog, False
         key, sequence = announcement.key, announcement.sequence
         if self.is_given_up:
-            self.count_dropped(key, sequence, 1, "gone")
+            self.count_dropped(key, sequence, 1, "gone", announcement.payload)
             return False
         if self.options.when_full == "drop-oldest":
             while backlog.has_reached(queue) or not self._free:
@@ -405,18 +408,19 @@ class Edge:
         return None
 
     def _drop(self, cell: Cell, reason: str) -> None:
-        self._settle([cell], DROPPED[reason])
+        camera = None if self._cameras is None else self._cameras.entry_of(cell.key, cell.payload)
+        self._settle([cell], DROPPED[reason], camera)
         self._outcomes.append(FrameOutcome(OutcomeKind.DROPPED, cell.sequence, reason, cell.attempts, cell.payload))
 
     def _refuse(self, sequence: int) -> None:
         self.journal.count_refused()
         self._outcomes.append(FrameOutcome(OutcomeKind.REFUSED, sequence, "its lease was over", 0, b""))
 
-    def _settle(self, cells: list[Cell], counter: int) -> None:
-        """Remove frames from the edge, and count each once in `counter`."""
+    def _settle(self, cells: list[Cell], counter: int, camera: int | None = None) -> None:
+        """Remove frames from the edge, and count each once in `counter`; drops of one camera also in its entry."""
         for begin in range(0, len(cells), SETTLED_MAX):
             batch = cells[begin : begin + SETTLED_MAX]
-            self.journal.settle([cell.index for cell in batch], counter)
+            self.journal.settle([cell.index for cell in batch], counter, camera)
             for cell in batch:
                 self.group.release(cell)
                 self._free.append(cell.index)

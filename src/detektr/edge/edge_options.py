@@ -37,6 +37,8 @@ class EdgeOptions:
     """Nobody asked for a policy of this edge's own: it has that of its producer, see `settle_policy`."""
     lane: Lane = "zmq"
     """How leases are announced."""
+    has_one_camera: bool = False
+    """The producer is a capture: all frames are of its camera, so drops are not counted by camera."""
     is_optional: bool = False
     """The consumer is optional: nobody waits for it; frames beyond its speed are dropped as `consumer_slow`."""
     drain_ns: int = 0

@@ -40,6 +40,7 @@ class Producer:
     ephemeral_mark: int
     max_age_ns: int | None = None
     inputs: int = 1
+    has_one_camera: bool = False
 
     @property
     def name(self) -> str:
@@ -69,6 +70,7 @@ class Producer:
             timeout_ns=timeout_ns or None,
             max_age_ns=self.max_age_ns,
             is_ephemeral=True,
+            has_one_camera=self.has_one_camera,
             lane=lane,
             is_policy_open=is_policy_open,
         )

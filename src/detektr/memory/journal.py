@@ -23,6 +23,8 @@ from detektr.memory.layout import (
     ANNOUNCED_LAST_TAG,
     ANNOUNCED_ROOM,
     ANNOUNCED_WORDS,
+    CAMERA_DROPPED,
+    CAMERA_WORDS,
     CELL_DELIVERIES,
     CELL_DELIVERY_TAG,
     CELL_FREE,
@@ -36,6 +38,7 @@ from detektr.memory.layout import (
     EDGE_REPLICAS_MAX,
     EDGE_SEEN_MAX,
     EDGE_WORD_ANNOUNCED,
+    EDGE_WORD_CAMERAS,
     EDGE_WORD_CHANGE,
     EDGE_WORD_FIRST_CELL,
     EDGE_WORD_OFFERED,
@@ -56,7 +59,7 @@ from detektr.memory.segment import Segment, create_segment, open_segment
 DELIVERED = layout.EDGE_WORD_DELIVERED
 DEAD_LETTERED = layout.EDGE_WORD_DEAD_LETTERED
 DROPPED = {reason: layout.EDGE_WORD_DROPPED + place for place, reason in enumerate(DROP_REASONS)}
-SETTLED_MAX = EDGE_REDO_PAIRS_MAX - 1  # frames settled in one change, beside their counter
+SETTLED_MAX = EDGE_REDO_PAIRS_MAX - 2  # frames settled in one change, beside their counters
 _NO_LEASE = (0, 0, 0, 0)
 _REDO_BYTE = EDGE_WORD_REDO * WORD_BYTES
 _RECORDS = [struct.Struct(f"={length}Q") for length in range(2 * EDGE_REDO_PAIRS_MAX + 1)]
@@ -130,7 +133,9 @@ class Journal(JournalHeader):
 
     # -- frames --------------------------------------------------------------------------------------------------------
 
-    def count_dropped(self, key: int, last_sequence: int, count: int, reason: str, offered: int) -> None:
+    def count_dropped(
+        self, key: int, last_sequence: int, count: int, reason: str, offered: int, camera: int | None = None
+    ) -> None:
         """Count frames that never came to this edge's queue, in one change.
 
         Args:
@@ -139,10 +144,37 @@ class Journal(JournalHeader):
             count: how many.
             reason: one of `ledger.DROP_REASONS`.
             offered: frames offered to this edge, these included.
+            camera: entry of the one camera that they are of, see `take_camera`; None: not known.
         """
         counter = DROPPED[reason]
         dropped = self._words[counter] + count
-        self.apply((self.seen_word(key), last_sequence + 1, counter, dropped, EDGE_WORD_OFFERED, offered))
+        change = [self.seen_word(key), last_sequence + 1, counter, dropped, EDGE_WORD_OFFERED, offered]
+        if camera is not None:
+            change += self._of_camera(camera, counter, count)
+        self.apply(change)
+
+    def cameras(self) -> list[str]:
+        """Return the cameras whose drops are counted each by itself, by entry."""
+        return read_cameras(self._bytes, self._words[layout.EDGE_WORD_CAMERAS_COUNT])
+
+    def take_camera(self, name: bytes) -> int | None:
+        """Take the next entry for a camera; None: there is none left.
+
+        Args:
+            name: in UTF-8, at most `layout.CAMERA_NAME_BYTES`.
+        """
+        entry = self._words[layout.EDGE_WORD_CAMERAS_COUNT]
+        if entry >= layout.EDGE_CAMERAS_MAX:
+            return None
+        begin = (EDGE_WORD_CAMERAS + entry * CAMERA_WORDS) * WORD_BYTES
+        self._bytes[begin : begin + layout.CAMERA_NAME_BYTES] = name.ljust(layout.CAMERA_NAME_BYTES, b"\0")
+        self._words[layout.EDGE_WORD_CAMERAS_COUNT] = entry + 1
+        return entry
+
+    def _of_camera(self, entry: int, counter: int, count: int) -> tuple[int, int]:
+        """Return the change that counts drops for their camera too, beside one of `DROPPED`."""
+        at = EDGE_WORD_CAMERAS + entry * CAMERA_WORDS + CAMERA_DROPPED + counter - layout.EDGE_WORD_DROPPED
+        return at, self._words[at] + count
 
     def apply(self, pairs: Sequence[int]) -> None:
         """Change several words as one: `pairs` is word, value, word, ...; at most `EDGE_REDO_PAIRS_MAX` pairs."""
@@ -253,15 +285,18 @@ class Journal(JournalHeader):
         """Turn a leased cell into a queued one; `attempts` at its frame have failed so far."""
         self.apply((self.word_of(cell, layout.CELL_ATTEMPTS), attempts, self.word_of(cell, CELL_STATE), CELL_QUEUED))
 
-    def settle(self, cells: Sequence[int], counter: int) -> None:
+    def settle(self, cells: Sequence[int], counter: int, camera: int | None = None) -> None:
         """Empty these cells, at most `SETTLED_MAX`, and count their frames, in one change.
 
         Args:
             cells: which.
             counter: `DELIVERED`, `DEAD_LETTERED` or one of `DROPPED`.
+            camera: of drops: entry of the one camera that the frames are of, see `take_camera`; None: not known.
         """
         step = self._cell_words
         change = [counter, self._words[counter] + len(cells)]
+        if camera is not None:
+            change += self._of_camera(camera, counter, len(cells))
         for cell in cells:
             change += (EDGE_WORD_FIRST_CELL + cell * step + CELL_STATE, CELL_FREE)
         self.apply(change)
@@ -340,6 +375,13 @@ def adopt_journal(path: Path, cells: int, payload_bytes: int, mark: int) -> tupl
     journal = Journal(segment.bytes)
     journal.open()
     return segment, journal
+
+
+def read_cameras(memory: memoryview, count: int) -> list[str]:
+    """Return the names in the first entries for cameras of a journal."""
+    begins = [(EDGE_WORD_CAMERAS + entry * CAMERA_WORDS) * WORD_BYTES for entry in range(count)]
+    names = [bytes(memory[begin : begin + layout.CAMERA_NAME_BYTES]) for begin in begins]
+    return [name.rstrip(b"\0").decode(errors="replace") for name in names]
 
 
 def apply_redo(words: memoryview | list[int]) -> None:

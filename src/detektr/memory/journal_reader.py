@@ -9,13 +9,15 @@ from detektr.errors import WireError
 from detektr.ledger import DROP_REASONS, EdgeLedger
 from detektr.memory import layout
 from detektr.memory.announcement import Lease
-from detektr.memory.journal import apply_redo
+from detektr.memory.journal import apply_redo, read_cameras
 from detektr.memory.layout import (
     ANNOUNCED_BASE_TAG,
     ANNOUNCED_CELLS,
     ANNOUNCED_LAST_TAG,
     ANNOUNCED_ROOM,
     ANNOUNCED_WORDS,
+    CAMERA_DROPPED,
+    CAMERA_WORDS,
     CELL_DELIVERIES,
     CELL_DELIVERY_TAG,
     CELL_LEASED,
@@ -24,6 +26,7 @@ from detektr.memory.layout import (
     CELL_QUEUED,
     CELL_STATE,
     EDGE_WORD_ANNOUNCED,
+    EDGE_WORD_CAMERAS,
     EDGE_WORD_CHANGE,
     EDGE_WORD_FIRST_CELL,
     EDGE_WORD_REDO_COUNT,
@@ -166,6 +169,7 @@ class JournalReader:
             change = words[EDGE_WORD_CHANGE]
             if change & 1 == 0:
                 header = words[:EDGE_WORD_SEEN].tolist()
+                cameras = words[EDGE_WORD_CAMERAS : _cameras_end(header)].tolist()
                 states = words[EDGE_WORD_FIRST_CELL : self._end : self._cell_words].tolist()
             elif tried < _SNAPSHOT_TRIES // 2:
                 continue  # the writer is in the middle of a change; it takes a microsecond
@@ -175,17 +179,23 @@ class JournalReader:
                     continue  # declared while we copied
                 apply_redo(image)
                 header, states = image[:EDGE_WORD_SEEN], image[EDGE_WORD_FIRST_CELL :: self._cell_words]
+                cameras = image[EDGE_WORD_CAMERAS : _cameras_end(header)]
             if words[EDGE_WORD_CHANGE] == change:
                 break
         else:
             raise WireError(f"journal {self._segment.path.name} changed under each of {_SNAPSHOT_TRIES} looks")
         dropped = dict(zip(DROP_REASONS, header[layout.EDGE_WORD_DROPPED :], strict=False))
+        by_camera: dict[str, dict[str, int]] = {}
+        for entry, camera in enumerate(read_cameras(self._bytes, len(cameras) // CAMERA_WORDS)):
+            counts = cameras[entry * CAMERA_WORDS + CAMERA_DROPPED :]
+            by_camera[camera] = {reason: count for reason, count in zip(DROP_REASONS, counts, strict=False) if count}
         return EdgeLedger(
             producer=self.producer,
             consumer=self.consumer,
             offered=header[layout.EDGE_WORD_OFFERED],
             delivered=header[layout.EDGE_WORD_DELIVERED],
             dropped=dropped,
+            dropped_by_camera=by_camera,
             dead_lettered=header[layout.EDGE_WORD_DEAD_LETTERED],
             queued=states.count(CELL_QUEUED),
             in_flight=states.count(CELL_LEASED),
@@ -202,6 +212,10 @@ class JournalReader:
     def close(self) -> None:
         """Unmap the journal."""
         self._segment.close()
+
+
+def _cameras_end(header: list[int]) -> int:
+    return EDGE_WORD_CAMERAS + min(header[layout.EDGE_WORD_CAMERAS_COUNT], layout.EDGE_CAMERAS_MAX) * CAMERA_WORDS
 
 
 def open_journal(path: Path, producer: str, consumer: str) -> JournalReader | None:

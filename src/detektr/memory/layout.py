@@ -1,13 +1,14 @@
-"""The map of all words in shared memory: rings, journals, status blocks and completion queues.
+"""The map of all words in shared memory: rings, journals, status blocks, completion queues and user metrics.
 
 All words are unsigned 64-bit integers in the machine's own order, stored one at a time, so that a reader (or a
 successor, after a SIGKILL) sees each word either before or after its change. Offsets count words unless a name
 ends in BYTES. A file is written in full under another name and renamed, so nobody sees one half made.
 
     ring              | header | slot headers: (generation, sequence) x SLOTS | page-aligned slots        |
-    journal           | header | redo record | counters | seen streams | replicas | leases | cells      |
+    journal           | header | redo record | counters | streams | replicas | leases | cameras | cells |
     status block      | header | counters | one entry per input | age histogram | reason in words       |
     completion queue  | header | completed leases, oldest overwritten                                  |
+    user metrics      | header | records: a metric, or one series of one with its numbers; it grows    |
 
 Each word has exactly one writer: the process that holds the file open for writing. `Final`: numbers in compiled code.
 """
@@ -18,7 +19,7 @@ from typing import Final
 
 WORD_BYTES: Final = 8
 PAGE_BYTES: Final = 4096
-VERSION: Final = 9  # of all layouts here; a reader refuses another version
+VERSION: Final = 10  # of all layouts here; a reader refuses another version
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC: Final = 0x676E69722E6B7464  # "dtk.ring"
@@ -52,6 +53,7 @@ EDGE_REDO_PAIRS_MAX: Final = 24
 EDGE_WORD_LANE: Final = 56  # place in LANES
 EDGE_WORD_FULL_SINCE_NS: Final = 57  # since when the producer waits for room, as it last looked; 0: it does not
 EDGE_WORD_MAX_AGE_NS: Final = 58  # older frames are given back undone; 0: whatever their age
+EDGE_WORD_CAMERAS_COUNT: Final = 59  # cameras whose drops are counted each by itself
 LANES: Final = ("zmq", "shm")
 EDGE_WORD_OFFERED: Final = 64
 EDGE_WORD_DELIVERED: Final = 65
@@ -86,7 +88,12 @@ ANNOUNCED_LAST_TAG: Final = 0  # delivery tag of the last lease that was announc
 ANNOUNCED_BASE_TAG: Final = 1  # ... of the last one before it attached; leases up to it were settled then
 ANNOUNCED_CELLS: Final = 2  # cells of the latest leases, by delivery tag; a reader further behind searches all cells
 ANNOUNCED_ROOM = ANNOUNCED_WORDS - ANNOUNCED_CELLS  # not Final: a test makes it less
-EDGE_WORD_FIRST_CELL: Final = EDGE_WORD_ANNOUNCED + ANNOUNCED_WORDS * EDGE_REPLICAS_MAX
+EDGE_WORD_CAMERAS: Final = EDGE_WORD_ANNOUNCED + ANNOUNCED_WORDS * EDGE_REPLICAS_MAX  # an entry a camera
+EDGE_CAMERAS_MAX: Final = 128
+CAMERA_NAME_BYTES: Final = 32  # the first words of UTF-8, NUL padded
+CAMERA_DROPPED: Final = 4  # one word a reason, in the order of ledger.DROP_REASONS
+CAMERA_WORDS: Final = CAMERA_DROPPED + EDGE_WORD_SEEN - EDGE_WORD_DROPPED
+EDGE_WORD_FIRST_CELL: Final = EDGE_WORD_CAMERAS + CAMERA_WORDS * EDGE_CAMERAS_MAX
 
 CELL_STATE: Final = 0
 CELL_OWNER: Final = 1  # session of the replica that holds the lease
@@ -164,6 +171,24 @@ COMPLETION_WORD_ROOM: Final = 2  # entries that it holds
 COMPLETION_WORD_COUNT: Final = 3  # entries written since it was made
 COMPLETION_WORD_SLEEPS: Final = 4  # odd while its writer sleeps and must be woken for new leases
 COMPLETION_WORD_ENTRIES: Final = 8  # (stream key, sequence, delivery tag) triples
+
+# user metrics: what the user's code in one process counts ----------------------------------------------------------
+METRICS_MAGIC: Final = 0x7274656D2E6B7464  # "dtk.metr"
+METRICS_WORD_MAGIC: Final = 0
+METRICS_WORD_VERSION: Final = 1
+METRICS_WORD_END: Final = 2  # words in use: a record counts when it ends before this
+METRICS_WORD_OVERFLOWED: Final = 3
+METRICS_WORD_RECORDS: Final = 8
+METRICS_BYTES_MIN: Final = 1 << 16  # of a file when it is made; it doubles when it is full ...
+METRICS_BYTES_MAX: Final = 1 << 22  # ... up to this
+METRIC_WORDS: Final = 0  # of the record
+METRIC_TYPE: Final = 1
+METRIC_OF: Final = 2  # of a series: the word at which the record of its metric begins
+METRIC_TEXT_BYTES: Final = 3
+METRIC_TEXT: Final = 4  # MessagePack: kind, name, help, labels, buckets; of a series: the values of its labels
+METRIC_DECLARED: Final = 1
+METRIC_SERIES: Final = 2  # its numbers, 64-bit floats, are the last words of the record
+METRIC_STRUCK: Final = 3  # a metric that another one of the same name has replaced, with its series
 
 
 def whole_pages(nbytes: int) -> int:

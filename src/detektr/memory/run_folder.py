@@ -1,4 +1,4 @@
-"""The run folder: names and places of one pipeline's rings, journals, status blocks, completion queues and sockets."""
+"""The run folder: names and places of all files of one pipeline: rings, journals, status blocks, sockets, and more."""
 
 from __future__ import annotations
 
@@ -96,6 +96,17 @@ class RunFolder:
         for path in self._found("*.status"):
             if not path.name.startswith("."):
                 name, _, number = path.name.removesuffix(".status").rpartition(".")
+                yield name, int(number), path
+
+    def user_metrics(self, node: str, replica: int) -> Path:
+        """Path of the user metrics of one process of `node`."""
+        return self.path / f"{node}.{replica}.metrics"
+
+    def all_user_metrics(self) -> Iterator[tuple[str, int, Path]]:
+        """Files of user metrics that exist: node, replica, path."""
+        for path in self._found("*.metrics"):
+            if not path.name.startswith("."):
+                name, _, number = path.name.removesuffix(".metrics").rpartition(".")
                 yield name, int(number), path
 
     def completions(self, consumer: str, producer: str) -> Path:
@@ -232,7 +243,7 @@ def owner_of(name: str) -> str:
     left, _, kind = name.rpartition(".")
     if kind == "ring":  # node.epoch.ring, of a capture, which has one process
         return f"{left.rpartition('.')[0]}.0"
-    return left.partition("~")[0] if kind in ("edge", "status", "sock", "bell", "completions") else ""
+    return left.partition("~")[0] if kind in ("edge", "status", "sock", "bell", "completions", "metrics") else ""
 
 
 def shm_root() -> Path:

@@ -322,6 +322,7 @@ class Node(ABC, Generic[Options]):
         if is_own:  # by name too: a signal may end us before the publisher knows the journal just made
             for _, _, _, path in self.folder.journals(self.spec.node, self.spec.replica):
                 path.unlink(missing_ok=True)
+            self.folder.user_metrics(self.spec.node, self.spec.replica).unlink(missing_ok=True)
         self.link.close()
         if self._outbox is not None:
             self._outbox.send()

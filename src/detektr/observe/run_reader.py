@@ -8,6 +8,7 @@ from detektr.ledger import EdgeLedger
 from detektr.memory.journal_reader import JournalReader, open_journal
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import NodeSnapshot, StatusBlockReader, open_status_block
+from detektr.memory.user_metrics import UserMetrics, UserMetricsReader, open_user_metrics
 
 
 class RunReader:
@@ -18,6 +19,7 @@ class RunReader:
         self._folder = folder
         self._journals: dict[str, JournalReader] = {}
         self._status_blocks: dict[str, StatusBlockReader] = {}
+        self._user_metrics: dict[str, UserMetricsReader] = {}
 
     def read(self) -> tuple[list[EdgeLedger], list[NodeSnapshot]]:
         """Return the ledger of each part of each edge, and each status block."""
@@ -25,6 +27,18 @@ class RunReader:
         return [journal.ledger() for journal in journals.values()], [
             status_block.snapshot() for status_block in status_blocks.values()
         ]
+
+    def read_user_metrics(self) -> list[UserMetrics]:
+        """Return what the user's code in each process has counted."""
+        readers = self._user_metrics
+        for name in [name for name, reader in readers.items() if reader.is_unlinked]:
+            readers.pop(name).close()
+        for node, replica, path in self._folder.all_user_metrics():
+            if path.name not in readers:
+                opened = open_user_metrics(path, node, replica)
+                if opened is not None:
+                    readers[path.name] = opened
+        return [reader.read() for reader in readers.values()]
 
     def is_ended(self, names: Iterable[str]) -> bool:
         """Return whether all these journals exist and have ended: all was delivered, and no more frames will come.
@@ -42,8 +56,11 @@ class RunReader:
             journal.close()
         for status_block in self._status_blocks.values():
             status_block.close()
+        for reader in self._user_metrics.values():
+            reader.close()
         self._journals.clear()
         self._status_blocks.clear()
+        self._user_metrics.clear()
 
     def _look(self) -> tuple[dict[str, JournalReader], dict[str, StatusBlockReader]]:
         for name in [name for name, journal in self._journals.items() if journal.is_unlinked]:

@@ -13,6 +13,7 @@ _KINDS = {
     ".edge": "journal",
     ".status": "status block",
     ".completions": "completion queue",
+    ".metrics": "user metrics",
     ".sock": "socket",
     ".bell": "doorbell",
     ".lock": "lock",

@@ -15,6 +15,8 @@ from typing import NoReturn
 from setproctitle import setproctitle
 
 from detektr.errors import DetektrError, RefusedError
+from detektr.memory.user_metrics import UserMetricsFile
+from detektr.metrics.registry import process_metrics
 from detektr.nodes.control import ControlLine
 from detektr.nodes.ending import GRACE_NS, Ending
 from detektr.nodes.node import Node
@@ -71,6 +73,8 @@ def run_node(
             node = make_node(spec, control)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        if spec.has_user_code:
+            process_metrics.publish(UserMetricsFile(node.folder.user_metrics(spec.node, spec.replica)))
         node.prepare()
         order = None
         if control is not None:

@@ -33,6 +33,7 @@ from detektr.ledger import EdgeLedger
 from detektr.memory.journal_reader import open_journal
 from detektr.memory.run_folder import RunFolder, state_root
 from detektr.memory.status_block import NodeSnapshot, open_status_block
+from detektr.memory.user_metrics import UserMetrics, open_user_metrics
 from detektr.nodes.ending import Ending
 from detektr.nodes.node import Node
 from detektr.nodes.node_signals import ending_signals
@@ -253,7 +254,10 @@ def run_standalone(spec: NodeSpec, *, metrics_port: int | None = None, ending: E
         if metrics_port is not None:
             from detektr.telemetry.metrics import PipelineCollector, serve_metrics
 
-            server = serve_metrics(PipelineCollector(lambda: read_own(spec), spec.pipeline), "127.0.0.1", metrics_port)
+            collector = PipelineCollector(
+                lambda: read_own(spec), spec.pipeline, user_metrics=lambda: _own_user_metrics(spec)
+            )
+            server = serve_metrics(collector, "127.0.0.1", metrics_port)
             print(f"metrics: http://127.0.0.1:{server.port}/metrics", file=sys.stderr, flush=True)
         threading.Thread(target=_watch_work, args=(spec, is_over), name="hang watch", daemon=True).start()
     finally:
@@ -283,6 +287,17 @@ def read_own(spec: NodeSpec) -> tuple[list[EdgeLedger], list[NodeSnapshot]]:
         snapshots.append(snapshot.snapshot())
         snapshot.close()
     return ledgers, snapshots
+
+
+def _own_user_metrics(spec: NodeSpec) -> list[UserMetrics]:
+    """Return what the user's code in one process has counted; nothing where it has no metric."""
+    path = RunFolder(spec.pipeline).user_metrics(spec.node, spec.replica)
+    reader = open_user_metrics(path, spec.node, spec.replica)
+    if reader is None:
+        return []
+    found = reader.read()
+    reader.close()
+    return [found]
 
 
 def _watch_work(spec: NodeSpec, is_over: threading.Event) -> None:

@@ -18,6 +18,7 @@ from detektr.errors import RefusedError
 from detektr.ledger import EdgeLedger, merge
 from detektr.memory.run_folder import RunFolder, state_root
 from detektr.memory.status_block import NodeSnapshot
+from detektr.memory.user_metrics import UserMetrics
 from detektr.nodes.spec import NodeSpec
 from detektr.observe.culprit import HeldUp
 from detektr.observe.logbook import Logbook, log_folder
@@ -281,12 +282,16 @@ class _Run:
                 with turn:
                     return reader.read()
 
+            def read_user_metrics() -> list[UserMetrics]:
+                with turn:
+                    return reader.read_user_metrics()
+
             def supervision() -> dict[str, NodeSupervision]:
                 return {
                     name: NodeSupervision(node["restarts"], node["state"]) for name, node in self._supervised.items()
                 }
 
-            collector = PipelineCollector(read, options.name, supervision)
+            collector = PipelineCollector(read, options.name, supervision, read_user_metrics)
             server = serve_metrics(collector, options.metrics.host, options.metrics.port)
             self._closing += [reader.close, server.close]
             self._metrics = f"http://{host_and_port(options.metrics.host, server.port)}/metrics"
@@ -327,6 +332,7 @@ def files_needed(specs: Sequence[NodeSpec], has_metrics: bool) -> int:
     edges = sum(len(spec.edges) for spec in specs)
     readers = 1 + has_metrics  # each maps the files of all processes and edges
     own = FILES_OWN + FILES_OF_PROCESS * len(specs) + FILES_OF_READER * readers * (len(specs) + edges)
+    own += FILES_OF_READER * has_metrics * sum(spec.has_user_code for spec in specs)
     peers = [len(spec.upstreams) + sum(_replicas(specs, consumer) for consumer in spec.edges) for spec in specs]
     return max(own, FILES_OWN + FILES_OF_PEER * max(peers, default=0))
 

@@ -15,8 +15,10 @@ from prometheus_client.registry import Collector
 
 from detektr.ledger import DROP_REASONS, EdgeLedger, merge
 from detektr.memory.status_block import AGE_BUCKETS_NS, STATES, NodeSnapshot
+from detektr.memory.user_metrics import UserMetrics
 from detektr.process.fault_text import fault_line
 from detektr.telemetry.endpoint import Answer, Endpoint
+from detektr.telemetry.user_families import UserFamilies
 
 EXPORTED_STATES = (*STATES, "restarting", "hanging")  # the last two only a supervisor can say
 # Whole octaves (0.4 ms to 0.8 s), then every second one (to 52 s): enough for a quantile, a third of the series.
@@ -75,11 +77,14 @@ class PipelineCollector(Collector):
         read: Callable[[], RunSample],
         pipeline: str,
         supervision: Callable[[], Mapping[str, NodeSupervision]] = dict,
+        user_metrics: Callable[[], list[UserMetrics]] = list,
     ) -> None:
         """Take the functions to ask at each scrape; `supervision` is by node, and may leave out unknown nodes."""
         self._read = read
         self._pipeline = pipeline
         self._supervision = supervision
+        self._user_metrics = user_metrics
+        self._user_families = UserFamilies(pipeline)
 
     def describe(self) -> Iterable[Metric]:
         """Promise nothing at registration: the pipeline may not be there yet."""
@@ -94,6 +99,7 @@ class PipelineCollector(Collector):
         yield from self._edge_metrics(merge(ledgers))
         yield from self._process_metrics(list(snapshots.values()))
         yield from self._node_metrics(list(snapshots.values()), supervision)
+        yield from self._user_families.collect(self._user_metrics())
 
     def health(self) -> tuple[bool, dict[str, object]]:
         """Return whether all is well, and the faults: stalled edges and failed nodes."""
@@ -112,11 +118,20 @@ class PipelineCollector(Collector):
         labels = ["pipeline", "from", "to"]
         keyed = [([self._pipeline, edge.producer, edge.consumer], edge) for edge in edges]
         yield from _families(CounterMetricFamily, "detektr_edge_", _EDGE_COUNTERS, labels, keyed)
-        dropped = CounterMetricFamily("detektr_edge_dropped", "Frames dropped.", labels=[*labels, "reason"])
+        # Each drop is in one series: that of its camera, or the one without a camera, which is there from the first.
+        dropped = CounterMetricFamily("detektr_edge_dropped", "Frames dropped.")
         for edge in edges:
             for reason in dict.fromkeys((*DROP_REASONS, *edge.dropped)):
-                key = [self._pipeline, edge.producer, edge.consumer, reason]
-                dropped.add_metric(key, edge.dropped.get(reason, 0))
+                key = {
+                    **dict(zip(labels, (self._pipeline, edge.producer, edge.consumer), strict=True)),
+                    "reason": reason,
+                }
+                counts = {
+                    camera: counts[reason] for camera, counts in edge.dropped_by_camera.items() if reason in counts
+                }
+                dropped.add_sample(f"{dropped.name}_total", key, edge.dropped.get(reason, 0) - sum(counts.values()))
+                for camera, count in counts.items():
+                    dropped.add_sample(f"{dropped.name}_total", {**key, "camera": camera}, count)
         yield dropped
         text = "Leases announced to consumers, by how: in ZeroMQ messages or in shared memory."
         announced = CounterMetricFamily("detektr_edge_announced", text, labels=[*labels, "lane"])

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -71,6 +73,28 @@ def test_parts_of_an_edge_are_one_series() -> None:
     assert values[key("edge_redelivered_total", from_="camera", to="buffer")] == 3
     assert values[key("edge_refused_total", from_="camera", to="buffer")] == 1
     assert values[key("edge_high_water_mark", from_="camera", to="buffer")] == 8
+
+
+def test_drops_say_their_camera_where_it_is_known_and_still_add_up() -> None:
+    edge = EdgeLedger(
+        *("buffer", "look"),
+        offered=9,
+        dropped={"queue_full": 7, "too_old": 2},
+        dropped_by_camera={"door": {"queue_full": 4}, "yard": {"queue_full": 2, "too_old": 2}},
+    )
+    values = scrape([edge])
+    of = {"from_": "buffer", "to": "look"}
+    assert values[key("edge_dropped_total", **of, reason="queue_full", camera="door")] == 4
+    assert values[key("edge_dropped_total", **of, reason="queue_full", camera="yard")] == 2
+    assert values[key("edge_dropped_total", **of, reason="queue_full")] == 1
+    assert values[key("edge_dropped_total", **of, reason="too_old")] == 0
+    assert sum(count for (name, _), count in values.items() if name == "detektr_edge_dropped_total") == 9
+
+
+def test_every_series_stands_in_its_page() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
+    names = {re.sub(r"_(bucket|sum|count)$", "", name) for name, _ in scrape()}
+    assert {name for name in names if f"`{name}`" not in page} == set()
 
 
 def test_each_scrape_reads_once() -> None:

@@ -56,6 +56,7 @@ class CaptureNode(Node[CaptureOptions]):
             ephemeral_frames=options.guests,
             ephemeral_policy=options.when_full or policy,
             ephemeral_mark=options.high_water_mark,
+            has_one_camera=True,
         )
 
     def prepare(self) -> None:
