@@ -325,11 +325,11 @@ class Edge:
         self.drop_all("gone")
 
     def drop_all(self, reason: str) -> None:
-        """Drop all queued and leased frames: the drain timeout has expired."""
+        """Drop all queued and leased frames, or dead-letter them, where the consumer retries: nobody will take them."""
         for cell in self.group.leased():
-            self._drop(cell, reason)
+            self._give_up(cell, reason)
         while (waiting := self.backlog.take()) is not None:
-            self._drop(waiting, reason)
+            self._give_up(waiting, reason)
 
     # -- within -----------------------------------------------------------------------------------------------------
 
@@ -407,6 +407,12 @@ class Edge:
     def _drop(self, cell: Cell, reason: str) -> None:
         self._settle([cell], DROPPED[reason])
         self._outcomes.append(FrameOutcome(OutcomeKind.DROPPED, cell.sequence, reason, cell.attempts, cell.payload))
+
+    def _give_up(self, cell: Cell, reason: str) -> None:
+        if self.options.is_retried:
+            self._dead_letter(cell, f"{reason}: {self.consumer} had not taken it when the waiting for it ended")
+        else:
+            self._drop(cell, reason)
 
     def _refuse(self, sequence: int) -> None:
         self.journal.count_refused()

@@ -39,6 +39,8 @@ class EdgeOptions:
     """How leases are announced."""
     is_optional: bool = False
     """The consumer is optional: nobody waits for it; frames beyond its speed are dropped as `consumer_slow`."""
+    is_retried: bool = False
+    """The consumer tries what fails again for as long as it is told: what the edge gives up, it dead-letters."""
     drain_ns: int = 0
     """How long the end of the run waits for an optional consumer."""
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections import deque
 from collections.abc import Callable
 
 from detektr.edge.edge import Edge
@@ -13,8 +11,6 @@ from detektr.errors import DetektrError
 from detektr.events import FrameDeadLettered, FrameDropped, FrameRedelivered, ResultRefused, RunEvent
 from detektr.process.fault_text import fault_text
 
-SAVED_MAX = 10  # dead letters are saved at most ...
-SAVED_WITHIN_NS = 10_000_000_000  # ... within this time
 _log = logging.getLogger(__name__)
 
 
@@ -26,27 +22,17 @@ class OutcomeReporter:
         producer: str,
         report: Callable[[RunEvent], None],
         identify: Callable[[bytes], str],
-        save_dead_letter: Callable[[bytes, str], str],
+        save_dead_letter: Callable[[str, FrameOutcome], str],
     ) -> None:
         """See `EdgePublisher` for what the functions do."""
         self._producer = producer
         self._report, self._identify, self._save_dead_letter = report, identify, save_dead_letter
         self._dead_letters = 0
-        self._saved_ns: deque[int] = deque()
 
     def report(self, edge: Edge) -> None:
         """Report the outcomes of frames on this edge since the last call."""
         for outcome in edge.take_outcomes():
             self._report(self._event(edge.consumer, outcome))
-
-    def _may_save(self, now_ns: int) -> bool:
-        """Whether one more dead letter may be written: a fault on every frame must not flood the disk."""
-        while self._saved_ns and now_ns - self._saved_ns[0] > SAVED_WITHIN_NS:
-            self._saved_ns.popleft()
-        if len(self._saved_ns) >= SAVED_MAX:
-            return False
-        self._saved_ns.append(now_ns)
-        return True
 
     def _event(self, consumer: str, outcome: FrameOutcome) -> RunEvent:
         name = self._producer
@@ -60,8 +46,7 @@ class OutcomeReporter:
                 name, consumer, frame, outcome.sequence, outcome.attempts, _last_line(outcome.reason)
             )
         try:
-            is_storm = not self._may_save(time.monotonic_ns())
-            saved = "nowhere: too many at once" if is_storm else self._save_dead_letter(outcome.payload, outcome.reason)
+            saved = self._save_dead_letter(consumer, outcome)
         except (OSError, DetektrError) as fault:  # a full disk must not stop the frames that are well
             saved = f"nowhere: {fault_text(fault)}"
         self._dead_letters += 1

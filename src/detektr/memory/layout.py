@@ -18,7 +18,7 @@ from typing import Final
 
 WORD_BYTES: Final = 8
 PAGE_BYTES: Final = 4096
-VERSION: Final = 9  # of all layouts here; a reader refuses another version
+VERSION: Final = 10  # of all layouts here; a reader refuses another version
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC: Final = 0x676E69722E6B7464  # "dtk.ring"

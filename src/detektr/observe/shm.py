@@ -15,6 +15,7 @@ _KINDS = {
     ".completions": "completion queue",
     ".sock": "socket",
     ".bell": "doorbell",
+    ".retry": "outages",
     ".lock": "lock",
 }
 _MIB = 1 << 20

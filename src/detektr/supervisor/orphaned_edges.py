@@ -7,10 +7,14 @@ import time
 
 from detektr.descriptor import stream_key
 from detektr.edge.edge import Edge
+from detektr.edge.edge_options import OutcomeKind
 from detektr.memory.journal import adopt_journal
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import open_status_block
+from detektr.nodes.dead_letter import DeadLetters
 from detektr.nodes.spec import NodeSpec
+from detektr.nodes.working.event_stream import identify_event
+from detektr.process.fault_text import fault_text
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +42,7 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
         _settle_finished(folder, edge)
         count += edge.queued + edge.in_flight
         edge.drop_all("gone")
+        _save_dead_letters(folder, spec, edge)
         count += _count_unannounced(folder, spec, edge)
         journal.set_stalled_since(0)
         journal.end()
@@ -46,6 +51,18 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
     if count:
         _log.warning("%s.%d has ended for good: dropped %d frames (reason: gone)", spec.node, spec.replica, count)
     return count
+
+
+def _save_dead_letters(folder: RunFolder, spec: NodeSpec, edge: Edge) -> None:
+    """Save what a sink would have tried again: the events of an edge with `retry` are dead-lettered, not dropped."""
+    dead_letters = DeadLetters(folder, f"{spec.node}.{spec.replica}", spec.dead_letter_bytes)
+    for outcome in edge.take_outcomes():
+        if outcome.kind is OutcomeKind.DEAD_LETTERED:
+            try:
+                dead_letters.save_event(edge.consumer, outcome, identify_event(outcome.payload))
+            except OSError as fault:
+                _log.error("a dead letter of %s is lost: %s", edge.consumer, fault_text(fault))
+                return
 
 
 def _settle_finished(folder: RunFolder, edge: Edge) -> None:

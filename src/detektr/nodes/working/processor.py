@@ -7,15 +7,15 @@ from dataclasses import replace
 from typing import ClassVar
 
 from detektr.descriptor import unpack_descriptor
+from detektr.edge.edge_options import FrameOutcome
 from detektr.edge.ephemeral import Producer
 from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import OverwrittenError
 from detektr.memory.announcement import Announcement, Lease
 from detektr.nodes.control import ControlLine
-from detektr.nodes.dead_letter import save_event
 from detektr.nodes.node import TICK_NS
 from detektr.nodes.spec import NodeSpec
-from detektr.nodes.working.event_stream import EventStream, identify_event, unpack_event
+from detektr.nodes.working.event_stream import EventStream, identify_event
 from detektr.nodes.working.frame_reader import FrameReader
 from detektr.nodes.working.worker import WorkerNode
 from detektr.options import ProcessorOptions
@@ -141,9 +141,9 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         """Return the id of the frame that an event is about."""
         return identify_event(payload)
 
-    def save_dead_letter(self, payload: bytes, why: str) -> str:
+    def save_dead_letter(self, consumer: str, outcome: FrameOutcome) -> str:
         """Save an event that its sink could not take."""
-        return save_event(self.spec.pipeline, self.status_block.path.stem, unpack_event(payload), why)
+        return self.dead_letters.save_event(consumer, outcome, identify_event(outcome.payload))
 
     def died(self, why: str) -> None:
         """Count the attempt also at a frame whose events were not all out."""
