@@ -118,7 +118,7 @@ def test_an_event_that_has_waited_for_long_enough_is_dead_lettered_with_its_firs
         assert letter["why"].startswith("first failure: ConnectionError: the target is down")
         assert "Traceback" in letter["why"]
         last = letter["why"].splitlines()[-1]
-        assert last.startswith("given up after ") and "`for` of `retry`" in last
+        assert last.startswith("ConnectionError: the target is down; given up after ") and "`for` of `retry`" in last
         assert (letter["kind"], letter["producer"], letter["consumer"]) == ("event", "see.0", "hook")
 
 

@@ -52,10 +52,8 @@ class OutcomeReporter:
         self._dead_letters += 1
         if self._dead_letters.bit_count() == 1:  # 1, 2, 4, 8, ...: a fault on every frame must not drown the others
             last = _last_line(outcome.reason)
-            tries, all_ = outcome.attempts, self._dead_letters
-            _log.error(
-                "%s: %s gave up after %d attempts (%s); saved: %s; %d so far", frame, consumer, tries, last, saved, all_
-            )
+            told = frame, consumer, outcome.attempts, last, saved, self._dead_letters
+            _log.error("%s: %s gave it up at delivery %d (%s); saved: %s; %d so far", *told)
         return FrameDeadLettered(name, consumer, frame, outcome.sequence, outcome.reason, saved)
 
 

@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 from detektr.memory.run_folder import state_root
 
 FILES = 16  # a full spool has about so many files, and loses one of them at a time
+_LET_GO_BYTES = 80  # of the line that says how many had to go
 _SEGMENT = re.compile(r"\d{20}\.jsonl")
 _log = logging.getLogger(__name__)
 
@@ -91,11 +92,15 @@ class DeadLetterSpool:
                     let_go += int(record.get("let_go", 0))
         return SpoolContent(letters, resent, let_go)
 
+    def follow(self) -> Marks:
+        """Return what reads the marks that come from now on."""
+        return Marks(self._segments, self._segments())
+
     def _append(self, record: Mapping[str, Any]) -> None:
         line = f"\n{json.dumps(record, default=str)}\n".encode()
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         segments = self._segments()
-        let_go = self._make_room(segments, len(line))
+        let_go = self._make_room(segments, len(line) + _LET_GO_BYTES)
         if let_go:
             line += json.dumps({"let_go": let_go, "at": _now()}).encode() + b"\n"
         path, nbytes = segments[-1] if segments else (None, 0)
@@ -144,15 +149,51 @@ class DeadLetterSpool:
         return count
 
 
+class Marks:
+    """Reads which dead letters are marked as resent, from one look to the next."""
+
+    def __init__(self, segments: Callable[[], list[tuple[Path, int]]], read: list[tuple[Path, int]]) -> None:
+        """Begin behind what the files hold now.
+
+        Args:
+            segments: returns the files and their sizes, oldest first.
+            read: what it returns now.
+        """
+        self._segments = segments
+        self._offsets = dict(read)
+
+    def read(self) -> list[str]:
+        """Return the ids that were marked since the last call."""
+        found = []
+        for path, nbytes in self._segments():
+            offset = self._offsets.get(path, 0)
+            if nbytes <= offset:
+                continue
+            try:
+                with path.open("rb") as file:
+                    file.seek(offset)
+                    lines = file.read().rpartition(b"\n")[0] + b"\n"  # the last one may be only half written yet
+            except FileNotFoundError:
+                continue
+            self._offsets[path] = offset + len(lines)
+            found += [str(record["resent"]) for record in map(_record, lines.splitlines()) if "resent" in record]
+        return found
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    """Return the record of a line; empty: it has none."""
+    try:
+        record = json.loads(line) if line.strip() else None
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
 def _records(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with path.open("rb") as file:
             for line in file:
-                try:
-                    record = json.loads(line) if len(line) > 1 else None
-                except ValueError:
-                    continue
-                if isinstance(record, dict):
+                if record := _record(line):
                     yield record
     except FileNotFoundError:
         return

@@ -30,7 +30,7 @@ from detektr.nodes.stack_dump import offer_stacks
 from detektr.process.seen_time import SeenClock
 from detektr.process.user_boundary import leave_child
 from detektr.wire.link import Link
-from detektr.wire.message import Announce, Failure, Message, Refusal, Release, Welcome
+from detektr.wire.message import Announce, Failure, Message, Refusal, Release, Resend, Welcome
 
 TICK_NS = 1_000_000_000  # the tick: a look at everything that nothing wakes us for ...
 UNSERVED_TICK_NS = 300_000_000  # ... while frames wait and nobody is there to take them ...
@@ -183,6 +183,14 @@ class Node(ABC, Generic[Options]):
         if self.is_stopping and not self.is_final:
             return self.publisher.fanout.is_empty
         return self.publisher.try_end()
+
+    def resend(self, message: Resend, now_ns: int) -> None:
+        """Offer an event to a sink once more.
+
+        Raises:
+            WireError: this kind of node makes no events, or it has no such sink.
+        """
+        raise WireError(f"a {self.kind} makes no events and takes no Resend for {message.consumer}")
 
     def seen_streams(self) -> list[tuple[int, int]]:
         """Return, for a durable consumer, the next sequence that it expects of each stream."""
@@ -390,6 +398,9 @@ class Node(ABC, Generic[Options]):
 
     def _hand_over(self, message: Message, now_ns: int) -> None:
         """Give a message to the end of an edge that it is for."""
+        if isinstance(message, Resend):
+            self.resend(message, now_ns)
+            return
         if not isinstance(message, _TO_CONSUMER):
             self.publisher.handle(message, now_ns)
             return

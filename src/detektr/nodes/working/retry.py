@@ -99,5 +99,5 @@ def given_up_words(outage: Outage, options: RetryOptions, traceback: str) -> str
     tries = f"{outage.tries} tries" if outage.tries > 1 else "1 try"
     return (
         f"first failure: {outage.first}\n{traceback.rstrip()}\n"
-        f"given up after {tries}, as it had waited for {options.for_} (`for` of `retry`); last failure: {outage.last}"
+        f"{outage.last}; given up after {tries}, as it had waited for {options.for_} (`for` of `retry`)"
     )
