@@ -72,7 +72,7 @@ def assert_all_arrived(events: list[dict[str, Any]], count: int = COUNT) -> None
 
 @pytest.mark.usefixtures("lane")
 def test_events_outlast_an_outage_and_kills_of_the_sink_in_it_while_the_detector_goes_on(tmp_path: Path) -> None:
-    with RunningPipeline(tmp_path, "outage", graph()) as run:
+    with RunningPipeline(tmp_path, "outage", graph(timeout="10ms")) as run:
         run.wait_delivered("cam", "see", COUNT)  # the detector has not waited for the sink
         run.wait(lambda: len(tries(tmp_path)) > 2, what="three tries")
         for _ in range(4):  # more often than `max_deliveries`
@@ -88,6 +88,7 @@ def test_events_outlast_an_outage_and_kills_of_the_sink_in_it_while_the_detector
     events = taken(tmp_path)
     assert_all_arrived(events)
     assert events[0]["delivery_of_event"] > 5, "each failure counts, over all lives of the sink"
+    assert report["nodes"]["hook"]["restarts"] == 4, "nobody takes a pause that is longer than `timeout` for a hang"
 
 
 @pytest.mark.usefixtures("lane")
@@ -104,6 +105,24 @@ def test_events_outlast_an_outage_and_a_kill_of_their_producer_in_it(tmp_path: P
         report = run.end(None)
     assert run.exit_code == 0 and report["unaccounted"] == 0, run.tail()
     assert_all_arrived(taken(tmp_path))
+
+
+def test_the_events_of_each_replica_arrive_in_their_order(tmp_path: Path) -> None:
+    nodes = graph()
+    nodes["see"]["replicas"] = 2
+    with RunningPipeline(tmp_path, "replicas", nodes) as run:
+        run.wait_delivered("cam", "see", COUNT)
+        for target in (4, 12):
+            run.wait(lambda: len(tries(tmp_path)) > target, what="tries")  # noqa: B023
+            run.kill("hook")
+        (tmp_path / "down").unlink()
+        report = run.end(None)
+    assert run.exit_code == 0 and report["unaccounted"] == 0, run.tail()
+    events = taken(tmp_path)
+    assert {event["data"]["n"] for event in events} == set(range(COUNT))
+    for replica in range(2):
+        numbers = [event["data"]["n"] for event in events if event["replica"] == replica]
+        assert numbers == sorted(numbers) and numbers
 
 
 def test_an_event_that_has_waited_for_long_enough_is_dead_lettered_with_its_first_failure(tmp_path: Path) -> None:

@@ -92,6 +92,14 @@ class EventStream:
         return packed
 
 
+def is_event(payload: bytes) -> bool:
+    """Whether bytes that came from another process are a packed event."""
+    try:
+        return isinstance(msgpack.unpackb(payload, strict_map_key=False), dict)
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError):
+        return False
+
+
 def unpack_event(payload: bytes) -> dict[str, Any]:
     """Return a packed event: `frame`, `camera`, `sequence`, ... and the processor's own values as `data`."""
     event: dict[str, Any] = msgpack.unpackb(payload, strict_map_key=False)

@@ -16,7 +16,7 @@ from detektr.memory.announcement import Announcement, Lease
 from detektr.nodes.control import ControlLine
 from detektr.nodes.node import TICK_NS
 from detektr.nodes.spec import NodeSpec
-from detektr.nodes.working.event_stream import EventStream, identify_event
+from detektr.nodes.working.event_stream import EventStream, identify_event, is_event
 from detektr.nodes.working.frame_reader import FrameReader
 from detektr.nodes.working.worker import WorkerNode
 from detektr.options import ProcessorOptions
@@ -157,11 +157,13 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         Without room nothing happens: whoever resends waits for the mark, and asks again.
 
         Raises:
-            WireError: there is no such sink, or it is given up, or the event is too long for its edge.
+            WireError: there is no such sink, or it is given up, or that is no event, or too long for its edge.
         """
         edge = self.publisher.fanout.edges.get(message.consumer)
         if edge is None or edge.options.is_ephemeral or edge.is_given_up:
             raise WireError(f"{self.spec.node} has no sink {message.consumer} that could take a Resend")
+        if not is_event(message.event):
+            raise WireError(f"Resend.event of {len(message.event)} bytes is not a packed event")
         if message.letter not in self._resent:
             if edge.backlog.is_full(0) or not edge.has_room(0):
                 return
