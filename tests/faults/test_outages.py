@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from detektr.memory.journal import DEAD_LETTERED
 from detektr.nodes.dead_letter_spool import DeadLetterSpool, dead_letter_folder
 from tests.harness.running import RunningPipeline
 
@@ -137,8 +139,29 @@ def test_an_event_that_has_waited_for_long_enough_is_dead_lettered_with_its_firs
         assert letter["why"].startswith("first failure: ConnectionError: the target is down")
         assert "Traceback" in letter["why"]
         last = letter["why"].splitlines()[-1]
-        assert last.startswith("ConnectionError: the target is down; given up after ") and "`for` of `retry`" in last
+        assert last.startswith("ConnectionError: the target is down (mine.py:") and "`for` of `retry`" in last
         assert (letter["kind"], letter["producer"], letter["consumer"]) == ("event", "see.0", "hook")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_producer_killed_while_it_counts_a_dead_letter_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    fired = tmp_path / "fired"
+    fired.mkdir()
+    counts = f"arguments[1] == {DEAD_LETTERED}"
+    point = {"target": "detektr.memory.journal:Journal.settle", "when": when, "call": 2, "condition": counts}
+    monkeypatch.setenv("FAULT_POINTS", json.dumps({"points": {"see.0": [point] * 3}, "fired": str(fired)}))
+    folders = [str(Path(__file__).with_name("points")), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, folders)))
+    with RunningPipeline(tmp_path, "counting", graph(12, {"backoff": "10ms..20ms", "for": "50ms"})) as run:
+        report = run.end(None)
+    (edge,) = [edge for edge in report["edges"] if edge["to"] == "hook"]
+    assert (edge["dead_lettered"], report["unaccounted"]) == (12, 0), run.tail()
+    assert (fired / "see.0").stat().st_size == 3, run.tail()
+    frames = [letter["frame"] for letter in DeadLetterSpool(dead_letter_folder("counting"), 0).read().letters.values()]
+    assert len(set(frames)) == 12, "one is lost"
+    assert len(frames) == (15 if when == "before" else 12), "those that were killed before they counted are there twice"
 
 
 def test_a_sink_in_a_long_pause_stops_in_its_drain_and_what_waits_is_dead_lettered(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import typer
 
 from detektr.cli.answering import PLAIN, answering, duration_ns
 
-app = typer.Typer(help="Frames and events that were given up: list them, show one, give events to their sink again.", **PLAIN)
+app = typer.Typer(
+    help="Frames and events that were given up: list them, show one, give events to their sink again.", **PLAIN
+)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Which pipeline; it need not run.")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 
 from detektr.edge.edge import Edge
@@ -28,6 +29,19 @@ class OutcomeReporter:
         self._producer = producer
         self._report, self._identify, self._save_dead_letter = report, identify, save_dead_letter
         self._dead_letters = 0
+        self._saved: dict[str, deque[str]] = {}  # by consumer: where those are that were not reported yet
+
+    def keeper(self, consumer: str) -> Callable[[FrameOutcome], None]:
+        """Return what saves the dead letters of a new edge, before the edge counts them; `report` tells where."""
+        places = self._saved[consumer] = deque[str]()
+
+        def keep(outcome: FrameOutcome) -> None:
+            try:
+                places.append(self._save_dead_letter(consumer, outcome))
+            except (OSError, DetektrError) as fault:  # a full disk must not stop the frames that are well
+                places.append(f"nowhere: {fault_text(fault)}")
+
+        return keep
 
     def report(self, edge: Edge) -> None:
         """Report the outcomes of frames on this edge since the last call."""
@@ -45,10 +59,7 @@ class OutcomeReporter:
             return FrameRedelivered(
                 name, consumer, frame, outcome.sequence, outcome.attempts, _last_line(outcome.reason)
             )
-        try:
-            saved = self._save_dead_letter(consumer, outcome)
-        except (OSError, DetektrError) as fault:  # a full disk must not stop the frames that are well
-            saved = f"nowhere: {fault_text(fault)}"
+        saved = self._saved[consumer].popleft()  # they are reported in the order in which they were saved
         self._dead_letters += 1
         if self._dead_letters.bit_count() == 1:  # 1, 2, 4, 8, ...: a fault on every frame must not drown the others
             last = _last_line(outcome.reason)

@@ -80,7 +80,7 @@ class EdgePublisher:
         segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.inputs)
         write_terms(journal, options)
         self._segments[consumer] = segment
-        edge = Edge(consumer, options, journal)
+        edge = Edge(consumer, options, journal, self._outcome_reporter.keeper(consumer))
         self._announcer(edge).edges.append(edge)
         self.fanout.add(edge)
 

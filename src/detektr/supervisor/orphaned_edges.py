@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from detektr.descriptor import stream_key
 from detektr.edge.edge import Edge
-from detektr.edge.edge_options import OutcomeKind
+from detektr.edge.edge_options import FrameOutcome
 from detektr.memory.journal import adopt_journal
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import open_status_block
@@ -38,11 +39,10 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
         if not path.exists():
             continue
         segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.inputs)
-        edge = Edge(consumer, options, journal)
+        edge = Edge(consumer, options, journal, _keeper(folder, spec, consumer))
         _settle_finished(folder, edge)
         count += edge.queued + edge.in_flight
         edge.drop_all("gone")
-        _save_dead_letters(folder, spec, edge)
         count += _count_unannounced(folder, spec, edge)
         journal.set_stalled_since(0)
         journal.end()
@@ -53,16 +53,17 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
     return count
 
 
-def _save_dead_letters(folder: RunFolder, spec: NodeSpec, edge: Edge) -> None:
-    """Save what a sink would have tried again: the events of an edge with `retry` are dead-lettered, not dropped."""
+def _keeper(folder: RunFolder, spec: NodeSpec, consumer: str) -> Callable[[FrameOutcome], None]:
+    """Return what saves dead letters: what an edge whose sink retries still holds is not dropped, but given up."""
     dead_letters = DeadLetters(folder, f"{spec.node}.{spec.replica}", spec.dead_letter_bytes)
-    for outcome in edge.take_outcomes():
-        if outcome.kind is OutcomeKind.DEAD_LETTERED:
-            try:
-                dead_letters.save_event(edge.consumer, outcome, identify_event(outcome.payload))
-            except OSError as fault:
-                _log.error("a dead letter of %s is lost: %s", edge.consumer, fault_text(fault))
-                return
+
+    def keep(outcome: FrameOutcome) -> None:
+        try:
+            dead_letters.save_event(consumer, outcome, identify_event(outcome.payload))
+        except OSError as fault:
+            _log.error("a dead letter of %s is lost: %s", consumer, fault_text(fault))
+
+    return keep
 
 
 def _settle_finished(folder: RunFolder, edge: Edge) -> None:
