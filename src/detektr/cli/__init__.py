@@ -20,7 +20,7 @@ app = typer.Typer(
 app.add_typer(pipelines.app)  # `detektr up` is `detektr pipeline up`
 app.add_typer(nodes.app)
 app.add_typer(machine.app)
-app.add_typer(pipelines.app, name="pipeline", help="Whole pipelines: start, check, look, end (the same as above).")
+app.add_typer(pipelines.app, name="pipeline", help="Whole pipelines: start, check, look, end (as above).")
 app.add_typer(machine.shm_app, name="shm")
 app.add_typer(dead_letters.app, name="dead-letters")
 

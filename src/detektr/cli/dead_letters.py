@@ -8,9 +8,7 @@ import typer
 
 from detektr.cli.answering import PLAIN, answering, duration_ns
 
-app = typer.Typer(
-    help="Frames and events that were given up: list them, show one, give events to their sink again.", **PLAIN
-)
+app = typer.Typer(help="List and show what was given up; resend events.", **PLAIN)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Which pipeline; it need not run.")]
 
 
@@ -58,9 +56,9 @@ def _resend(
     ] = None,
     wait: Annotated[str, typer.Option(metavar="TIME", help="How long to wait while nothing is taken.")] = "30s",
 ) -> int:
-    """Give events again to the sink of a running pipeline; they say `resent`.
+    """Give events again to the sink of a running pipeline.
 
-    Frames cannot be resent: their slots were given back.
+    They say `resent` then. Frames cannot be resent: their slots were given back.
     """
     from detektr.api.resending import resend
     from detektr.errors import RefusedError
