@@ -38,7 +38,7 @@ class OutcomeReporter:
         def keep(outcome: FrameOutcome) -> None:
             try:
                 places.append(self._save_dead_letter(consumer, outcome))
-            except (OSError, DetektrError) as fault:  # a full disk must not stop the frames that are well
+            except (OSError, DetektrError, ValueError) as fault:  # a full disk must not stop the frames that are well
                 places.append(f"nowhere: {fault_text(fault)}")
 
         return keep

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import os
 import re
 import time
@@ -17,6 +18,7 @@ from typing import Any
 
 from detektr.descriptor import Descriptor, unpack_descriptor
 from detektr.edge.edge_options import FrameOutcome
+from detektr.errors import DetektrError
 from detektr.memory.ring import open_ring
 from detektr.memory.run_folder import RunFolder
 from detektr.nodes.dead_letter_spool import DeadLetterSpool, dead_letter_folder
@@ -53,9 +55,17 @@ class DeadLetters:
             bytes_max: half of it is for the spool, half for the pictures.
         """
         self._folder, self._producer = folder, producer
-        self._pictures_max_bytes = bytes_max // 2
-        self.spool = DeadLetterSpool(dead_letter_folder(folder.pipeline), bytes_max - bytes_max // 2)
+        self._pictures_bytes_max, self._spool_bytes_max = bytes_max // 2, bytes_max - bytes_max // 2
         self._saved_ns: deque[int] = deque()
+
+    @functools.cached_property
+    def spool(self) -> DeadLetterSpool:
+        """The spool, once it is needed.
+
+        Raises:
+            RefusedError: this user has no folder for it.
+        """
+        return DeadLetterSpool(dead_letter_folder(self._folder.pipeline), self._spool_bytes_max)
 
     def save_event(self, consumer: str, outcome: FrameOutcome, frame: str) -> str:
         """Save an event that no sink could take; returns where, in words.
@@ -66,6 +76,7 @@ class DeadLetters:
             frame: id of the frame that it is about.
         Raises:
             OSError: the spool cannot be written.
+            RefusedError: this user has no folder for it.
         """
         return self._add(consumer, outcome, {"kind": "event", "frame": frame})
 
@@ -77,11 +88,12 @@ class DeadLetters:
             outcome: of the frame; its packed descriptor is the payload.
         Raises:
             OSError: the spool cannot be written.
+            RefusedError: this user has no folder for it.
         """
         descriptor = unpack_descriptor(outcome.payload)
         try:
             about = self._save_picture(descriptor)
-        except OSError as fault:  # a full disk must not cost the record, which is small
+        except (OSError, DetektrError) as fault:  # a full disk must not cost the record, which is small
             about = {"picture": "", "no_picture": fault_text(fault)}
         return self._add(consumer, outcome, {"kind": "frame", "frame": descriptor.id, **about})
 
@@ -109,7 +121,7 @@ class DeadLetters:
             if ring.facts.run != descriptor.run or not ring.holds(descriptor.slot, descriptor.generation):
                 return {"picture": "", "no_picture": "its slot holds another frame by now"}
             layout = ring.facts.picture
-            path = save_picture(self.spool.folder, descriptor, layout, picture, self._pictures_max_bytes)
+            path = save_picture(self.spool.folder, descriptor, layout, picture, self._pictures_bytes_max)
         finally:
             ring.close()
         return {

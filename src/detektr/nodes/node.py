@@ -441,9 +441,10 @@ class Node(ABC, Generic[Options]):
             count = self.drop_rest("stopped")
             self.settle(self.publisher.collect())
             if count:
-                _log.warning(
-                    "drain timeout (%s) expired; dropped %d frames (reason: stopped)", self.spec.options.drain, count
-                )
+                is_kept = any([options.is_retried for options in self.spec.edges.values()])
+                kept = "; those for sinks with `retry` are dead letters" if is_kept else ""
+                drain = self.spec.options.drain
+                _log.warning("drain timeout (%s) expired; dropped %d frames (reason: stopped)%s", drain, count, kept)
             self.try_end()
             return True
         return False

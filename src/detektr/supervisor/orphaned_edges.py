@@ -9,6 +9,7 @@ from collections.abc import Callable
 from detektr.descriptor import stream_key
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import FrameOutcome
+from detektr.errors import DetektrError
 from detektr.memory.journal import adopt_journal
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import open_status_block
@@ -49,8 +50,15 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
         journal.close()
         segment.close()
     if count:
-        _log.warning("%s.%d has ended for good: dropped %d frames (reason: gone)", spec.node, spec.replica, count)
+        kept = "; those for sinks with `retry` are dead letters" if _has_retried(spec) else ""
+        _log.warning(
+            "%s.%d has ended for good: dropped %d frames (reason: gone)%s", spec.node, spec.replica, count, kept
+        )
     return count
+
+
+def _has_retried(spec: NodeSpec) -> bool:
+    return any(options.is_retried for options in spec.edges.values())
 
 
 def _keeper(folder: RunFolder, spec: NodeSpec, consumer: str) -> Callable[[FrameOutcome], None]:
@@ -60,7 +68,7 @@ def _keeper(folder: RunFolder, spec: NodeSpec, consumer: str) -> Callable[[Frame
     def keep(outcome: FrameOutcome) -> None:
         try:
             dead_letters.save_event(consumer, outcome, identify_event(outcome.payload))
-        except OSError as fault:
+        except (OSError, DetektrError, ValueError) as fault:
             _log.error("a dead letter of %s is lost: %s", consumer, fault_text(fault))
 
     return keep
