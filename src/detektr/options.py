@@ -2,106 +2,35 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
-from detektr.picture import ALIASES, FORMATS
-from detektr.plugins import REFERENCE, SHORT_NAME
+from detektr.option_text import CPU_MAX as CPU_MAX
+from detektr.option_text import DURATION_NS_MAX as DURATION_NS_MAX
+from detektr.option_text import NAME_PATTERN as NAME_PATTERN
+from detektr.option_text import SECOND_NS as SECOND_NS
+from detektr.option_text import STRICT as STRICT
+from detektr.option_text import Duration as Duration
+from detektr.option_text import EnvName as EnvName
+from detektr.option_text import Lane as Lane
+from detektr.option_text import Name as Name
+from detektr.option_text import OptionError as OptionError
+from detektr.option_text import Pauses as Pauses
+from detektr.option_text import PixelFormatName as PixelFormatName
+from detektr.option_text import Rate as Rate
+from detektr.option_text import Reference as Reference
+from detektr.option_text import Text as Text
+from detektr.option_text import VideoStreamChoice as VideoStreamChoice
+from detektr.option_text import WhenFull as WhenFull
+from detektr.option_text import duration_ns as duration_ns
+from detektr.option_text import option_ns as option_ns
+from detektr.option_text import pauses_ns as pauses_ns
 
-NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
-SECOND_NS = 1_000_000_000
-DURATION_NS_MAX = 366 * 24 * 3600 * SECOND_NS  # far below what a 64-bit word and the kernel's timers can hold
-STRICT: dict[str, Any] = {"extra": "forbid", "use_attribute_docstrings": True}
-_UNIT_NS = {"ms": 1_000_000, "s": SECOND_NS, "m": 60 * SECOND_NS, "h": 3600 * SECOND_NS}
-_DURATION_PATTERN = r"[0-9]{1,9}(?:\.[0-9]{1,9})? ?(?:ms|s|m|h)"
-_DURATION = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h)\s*")
-
-
-@dataclass(frozen=True)
-class Text:
-    """What a text must look like: for the validator, for editors (a pattern) and for people (words)."""
-
-    pattern: str
-    words: str
-    choices: tuple[str, ...] = ()
-    """All texts that there are, where they are few."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
-        """Add the pattern to the schema of a text; pydantic asks for this by name, so it need not be imported."""
-        return {**handler(source), "pattern": self.pattern}
-
-
-WhenFull = Literal["drop-oldest", "drop-newest", "block"]
-Lane = Literal["zmq", "shm"]
-Name = Annotated[str, Text(NAME_PATTERN, "a name (a letter, then at most 31 letters, digits, _ or -)")]
-Duration = Annotated[str, Text(rf"^{_DURATION_PATTERN}$", "a time such as 500ms, 10s, 2m or 1h")]
-Pauses = Annotated[
-    str, Text(rf"^{_DURATION_PATTERN}\.\.{_DURATION_PATTERN}$", "a first and a longest pause such as 1s..60s")
-]
-Rate = Annotated[str, Text(rf"^[0-9]{{1,4}} in {_DURATION_PATTERN}$", "a count and a time such as 5 in 10m")]
-_FORMATS = (*FORMATS, *ALIASES)
-PixelFormatName = Annotated[
-    str,
-    Text(f"^({'|'.join(_FORMATS)})$", "FFmpeg's name of a pixel format such as yuv420p or bgr24", choices=_FORMATS),
-]
-VideoStreamChoice = Annotated[
-    str, Text(r"^(best|[1-9][0-9]{0,4}p|[1-9][0-9]{0,6}k|#[0-9]{1,3})$", "best, a height such as 720p, 1500k, or #1")
-]
-EnvName = Annotated[
-    str, Text(r"^[A-Za-z_][A-Za-z0-9_]{0,254}$", "a name of A-Z, a-z, 0-9 and _ that begins with no digit")
-]
-CPU_MAX = 8191  # the most that Linux can be built for
-Reference = Annotated[
-    str,
-    Text(
-        rf"^({REFERENCE}|{SHORT_NAME})$",
-        "a module and what is in it such as my.module:MyClass, or a short name such as motion",
-    ),
-]
-
-
-class OptionError(ValueError):
-    """A value that its kind allows, and the option does not."""
-
-    def __init__(self, name: str, value: object, expected: str, example: str) -> None:
-        """Say which option it is, its value, what is expected, and an example of that."""
-        super().__init__(f"{name} {value!r} must be {expected}; e.g. {example}")
-        self.name, self.expected = name, expected
-
-
-def duration_ns(text: str) -> int:
-    """Read a duration such as `500ms`, `10s`, `2m` or `1h`.
-
-    Args:
-        text: a number with a unit out of ms, s, m, h.
-    Returns:
-        Nanoseconds, 0 or more.
-    Raises:
-        ValueError: the text is not a number with a unit, or is longer than a year.
-    """
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a duration; write a number with a unit out of ms, s, m, h, e.g. 500ms")
-    span_ns = round(float(match.group(1)) * _UNIT_NS[match.group(2)])
-    if span_ns > DURATION_NS_MAX:
-        raise ValueError(f"{text!r} is longer than a year; leave the key out, or write a shorter time, e.g. 24h")
-    return span_ns
-
-
-def _option_ns(name: str, text: str) -> int:
-    """Read the duration that an option has, in nanoseconds.
-
-    Raises:
-        OptionError: it is longer than a year, or no duration.
-    """
-    try:
-        return duration_ns(text)
-    except ValueError:
-        raise OptionError(name, text, "a duration of at most a year", "24h") from None
+DEAD_LETTER_BYTES = 256 << 20
+DEAD_LETTER_BYTES_MIN, DEAD_LETTER_BYTES_MAX = 16 << 20, 1 << 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,21 +52,42 @@ class RestartOptions:
     @property
     def backoff_ns(self) -> tuple[int, int]:
         """First and longest pause, in nanoseconds."""
-        first, dots, longest = self.backoff.partition("..")
-        if not dots:
-            raise OptionError("backoff", self.backoff, "first..longest", "1s..60s")
-        pauses = _option_ns("backoff", first), _option_ns("backoff", longest)
-        if not 0 < pauses[0] <= pauses[1]:
-            raise OptionError("backoff", self.backoff, "a growing range above nothing", "1s..60s")
-        return pauses
+        return pauses_ns("backoff", self.backoff)
 
     @property
     def limit_count_ns(self) -> tuple[int, int]:
         """Failures allowed, and within how many nanoseconds."""
         count, word, within = self.limit.partition(" in ")
-        if not word or not count.isdecimal() or _option_ns("limit", within) == 0:
+        if not word or not count.isdecimal() or option_ns("limit", within) == 0:
             raise OptionError("limit", self.limit, "a count and a time longer than nothing", "5 in 10m")
-        return int(count), _option_ns("limit", within)
+        return int(count), option_ns("limit", within)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryOptions:
+    """How a sink tries an event again that it could not write."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    backoff: Pauses = "1s..60s"
+    """First and longest pause between tries, doubling, with jitter."""
+    for_: Duration = "1h"
+    """How long an event may wait for a sink that fails; then it is dead-lettered (written `for` in the file)."""
+
+    def __post_init__(self) -> None:
+        _ = self.backoff_ns
+        if self.for_ns == 0:
+            raise OptionError("for_", self.for_, "longer than nothing", "1h")
+
+    @property
+    def backoff_ns(self) -> tuple[int, int]:
+        """First and longest pause, in nanoseconds."""
+        return pauses_ns("backoff", self.backoff)
+
+    @property
+    def for_ns(self) -> int:
+        """How long an event may wait, in nanoseconds."""
+        return option_ns("for_", self.for_)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +113,7 @@ class _NodeOptions:
     def __post_init__(self) -> None:
         for name in ("start_timeout", "drain", "timeout", "max_age", "open_timeout", "stall_timeout"):
             value = getattr(self, name, None)
-            if value is not None and _option_ns(name, value) == 0 and name != "drain":
+            if value is not None and option_ns(name, value) == 0 and name != "drain":
                 raise OptionError(name, value, "longer than nothing", "10s")
         if self.cpus is not None and (not self.cpus or len(set(self.cpus)) < len(self.cpus)):
             raise OptionError("cpus", self.cpus, "a list of one CPU or more, each once", "[2, 3]")
@@ -261,7 +211,7 @@ class EdgeInput:
     """Only frames of these cameras; the others count as `filtered`."""
 
     def __post_init__(self) -> None:
-        if self.max_age is not None and _option_ns("max_age", self.max_age) == 0:
+        if self.max_age is not None and option_ns("max_age", self.max_age) == 0:
             raise OptionError("max_age", self.max_age, "longer than nothing", "10s")
         names = self.camera_names
         if self.cameras is not None and not names:
@@ -366,6 +316,9 @@ class SinkOptions(WorkerOptions):
     """Takes the events of processors."""
 
     kind: Literal["sink"] = "sink"
+    retry: RetryOptions | None = None
+    """An event that cannot be written is tried again, in order, after pauses, while the events behind it wait in the
+    journal: {backoff: 1s..60s, for: 1h}; neither `timeout` nor `max_deliveries` ends its lease meanwhile."""
 
 
 NodeOptions = CaptureOptions | BufferOptions | ProcessorOptions | SinkOptions

@@ -37,7 +37,7 @@ FIRST = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 _STEP = Fraction(1, 10)
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _BEGUN_NS = time.monotonic_ns()
-_ENVELOPE = frozenset(Event.__annotations__) - {"delivery_of_event"}
+_ENVELOPE = frozenset(Event.__annotations__) - {"delivery_of_event", "resent"}
 
 
 def frame(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections import Counter
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 import detektr
+from detektr.nodes.dead_letter_spool import DeadLetterSpool, dead_letter_folder
 from tests.harness.checked import Note, read_notes, wrong_pixels
 from tests.harness.running import RunningPipeline
 
@@ -31,6 +31,11 @@ def graph(tmp_path: Path, *, count: int = 0, when_full: str = "block", **check: 
             "with": {"path": str(tmp_path / "notes"), **check}, **worker, **QUICK,
         },
     }  # fmt: skip
+
+
+def dead_letters_of(pipeline: str) -> list[dict[str, Any]]:
+    """What was given up, in the order in which it was."""
+    return list(DeadLetterSpool(dead_letter_folder(pipeline), 0).read().letters.values())
 
 
 def assert_sound(report: dict[str, Any], notes: list[Note], *, lost: int = 0) -> None:
@@ -90,8 +95,8 @@ def test_poison_frame_that_kills_every_replica_is_quarantined_and_the_rest_flows
     edge = next(edge for edge in report["edges"] if edge["to"] == "check")
     assert (edge["delivered"], edge["dead_lettered"]) == (399, 1), run.tail()
     assert_sound(report, read_notes(tmp_path / "notes"), lost=1)
-    dead_letters = list((Path(os.environ["DETEKTR_STATE_DIR"]) / "poison" / "dead-letters").glob("*_camera_100_*.json"))
-    assert len(dead_letters) == 1 and "died" in dead_letters[0].read_text()
+    (letter,) = dead_letters_of("poison")
+    assert "_camera_100_" in letter["frame"] and "died" in letter["why"]
 
 
 @pytest.mark.usefixtures("lane")
@@ -101,10 +106,10 @@ def test_raising_frame_is_tried_again_then_dead_lettered_with_its_traceback(tmp_
         report = run.end(None)
     edge = next(edge for edge in report["edges"] if edge["to"] == "check")
     assert (edge["delivered"], edge["dead_lettered"], edge["redelivered"]) == (199, 1, 3), run.tail()
-    dead_letters = Path(os.environ["DETEKTR_STATE_DIR"]) / "raising" / "dead-letters"
-    dead_letter = json.loads(next(dead_letters.glob("*_camera_50_*.json")).read_text())
-    assert "ValueError: picture 50 is faulty" in json.dumps(dead_letter)
-    assert next(dead_letters.glob("*_camera_50_*.pgm")).stat().st_size > 320 * 240
+    (letter,) = dead_letters_of("raising")
+    assert "_camera_50_" in letter["frame"] and "ValueError: picture 50 is faulty" in letter["why"]
+    picture = dead_letter_folder("raising") / letter["picture"]
+    assert picture.suffix == ".pgm" and picture.stat().st_size > 320 * 240
 
 
 @pytest.mark.parametrize(("is_optional", "exit_code"), [(False, 1), (True, 0)])
@@ -125,8 +130,9 @@ def test_results_that_are_no_events_are_dead_lettered_at_once_and_the_run_ends_w
     assert report["unaccounted"] == 0
     assert run.exit_code == exit_code
     assert f"NOTHING WAS DELIVERED from buffer to strange: of 60 offered, {given_up} were dead-lettered" in run.tail()
-    dead_letters = list((Path(os.environ["DETEKTR_STATE_DIR"]) / "strange" / "dead-letters").glob("*.json"))
-    why = json.loads(dead_letters[0].read_text())["why"]
+    letters = dead_letters_of("strange")
+    assert len(letters) == given_up, "each one is recorded, however fast they come"
+    why = letters[0]["why"]
     assert why.startswith("Traceback")
     assert "process() returned int; return None, a dict, or a list of dicts (events)" in why
 

@@ -28,7 +28,18 @@ from detektr.memory.status_block import acquire_status_block
 from detektr.wire.codec import encode
 from detektr.wire.doorbell import RemoteDoorbell
 from detektr.wire.link import Link
-from detektr.wire.message import Announce, Attach, Detach, Failure, FailureKind, Message, Refusal, Release, Welcome
+from detektr.wire.message import (
+    Announce,
+    Attach,
+    Detach,
+    Failure,
+    FailureKind,
+    Message,
+    Refusal,
+    Release,
+    Resend,
+    Welcome,
+)
 from tests.harness.checked import read_notes, wrong_pixels
 from tests.harness.peer import Peer
 from tests.harness.running import RunningPipeline
@@ -141,6 +152,7 @@ def test_lies_are_refused_and_counted_and_every_frame_arrives(running: tuple[Run
             Release("check", 12345, 0, 0, ((key, 1, 1),)),
             Release("nobody", worker, 0, 0, ()),
             *(msgpack.packb(fields) for fields in strange),
+            Resend("check", "ab", b"\xc1"),
         ],
         "check.0": [
             Announce("check", worker, 1, 0, 1 << 60, 0, 0, False, ((1, 1, key, 3, 1, 0, b"not a descriptor"),)),
@@ -148,6 +160,8 @@ def test_lies_are_refused_and_counted_and_every_frame_arrives(running: tuple[Run
             Welcome(worker, 9, 9),
             Welcome(other, 1, 1),
             Refusal(other, "go away"),
+            Resend("nobody", "ab", msgpack.packb({"frame": "f"})),
+            Resend("events", "ab", b"\xc1"),
         ],
         "check.1": [Welcome(worker, 1, 1), Failure("events", 5, failed)],
         "events.0": [Failure("events", 5, failed), attach("events", "events.0"), Detach("x", 1)],

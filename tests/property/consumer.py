@@ -51,6 +51,8 @@ class Consumer:
     is_durable: bool = False
     held: dict[FrameName, Lease] = field(default_factory=dict)
     seen: dict[int, int] = field(default_factory=dict)
+    is_holding: bool = False
+    """Whether the frame in work is one that failed and is tried again."""
     attach_epoch: int = 0
     entry: int = 0
     received: int = 0
@@ -145,7 +147,7 @@ class Consumer:
                 self.failed.append((*name_of(lease), FailureKind.TOO_OLD, "too old"))
                 self.unheard.append(lease)
             else:
-                self.working = lease
+                self.working, self.is_holding = lease, False
                 self.status_block.working = lease.delivery_tag
         return self.working
 
@@ -159,6 +161,10 @@ class Consumer:
             self.status_block.finished = lease.delivery_tag
         self.finished.append((*name_of(lease), 0 if self.is_durable else lease.delivery_tag))
         return name_of(lease)
+
+    def hold(self) -> None:
+        """Keep a frame whose work has failed, to try it again: a death until then is no attempt."""
+        self.status_block.working, self.is_holding = 0, True
 
     def fail(self) -> FrameName:
         """End the work on a frame without success."""

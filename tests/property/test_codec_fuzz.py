@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from detektr.errors import WireError
 from detektr.wire.codec import TEXT_CHARS_MAX, VERSION, decode, encode
-from detektr.wire.message import Announce, Attach, Detach, Failure, FailureKind, Message, Refusal, Release, Welcome
+from detektr.wire.message import (
+    Announce,
+    Attach,
+    Detach,
+    Failure,
+    FailureKind,
+    Message,
+    Refusal,
+    Release,
+    Resend,
+    Welcome,
+)
 
 U64_MAX = (1 << 64) - 1
 counts = st.integers(0, U64_MAX)
@@ -49,6 +60,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Refusal, sessions, texts),
     st.builds(Failure, names, sessions, failures),
     st.builds(Detach, names, sessions),
+    st.builds(Resend, names, st.from_regex(r"[0-9a-f]{1,32}", fullmatch=True), st.binary(min_size=1, max_size=20)),
     st.builds(
         Announce,
         names,

@@ -57,6 +57,7 @@ class EdgeMachine(RuleBasedStateMachine):
         is_durable=st.booleans(),
         is_aging=st.booleans(),
         is_thinned=st.booleans(),
+        is_retried=st.booleans(),
     )
     def begin(
         self,
@@ -69,6 +70,7 @@ class EdgeMachine(RuleBasedStateMachine):
         is_durable: bool,
         is_aging: bool = False,
         is_thinned: bool = False,
+        is_retried: bool = False,
     ) -> None:
         replicas = 1 if is_durable else 2
         self.options = EdgeOptions(
@@ -79,7 +81,8 @@ class EdgeMachine(RuleBasedStateMachine):
             window_total=replicas * window,
             payload_bytes=24,
             max_deliveries=max_deliveries,
-            timeout_ns=TIMEOUT_NS if is_timed and not is_durable else None,
+            timeout_ns=TIMEOUT_NS if is_timed and not is_durable and not is_retried else None,
+            is_retried=is_retried,
             max_age_ns=MAX_AGE_NS if is_aging else None,
             fps=FPS if is_thinned else None,
         )
@@ -291,7 +294,9 @@ class EdgeMachine(RuleBasedStateMachine):
             begun = consumer.take(lambda lease: self.still_holds(consumer, lease), oldest_ns)
             assert begun is None or begun.captured_ns >= oldest_ns, "work began on an old frame"
             return
-        if is_good or self.is_durable:
+        if not is_good and self.options.is_retried:
+            consumer.hold()
+        elif is_good or self.is_durable:
             frame = consumer.finish(lambda lease: self.still_holds(consumer, lease))
             self.finished[frame] += 1
             assert self.finished[frame] == 1 or self.is_durable or frame in self.at_risk, "finished twice for no reason"
@@ -319,7 +324,7 @@ class EdgeMachine(RuleBasedStateMachine):
         if consumer is None:
             return
         self.risk(consumer)
-        if consumer.working is not None:
+        if consumer.working is not None and not consumer.is_holding:
             self.attempts[name_of(consumer.working)] += 1
         for lease in consumer.unheard if self.options.max_age_ns is not None else ():  # its word of them may be lost
             self.attempts[name_of(lease)] += self.options.max_deliveries if self.is_durable else 1
@@ -472,6 +477,7 @@ def run_history(chance: random.Random, steps: int) -> None:
         is_durable=chance.random() < 0.3,
         is_aging=chance.random() < 0.3,
         is_thinned=chance.random() < 0.3,
+        is_retried=chance.random() < 0.3,
     )
 
     def name() -> str:

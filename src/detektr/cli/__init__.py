@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from detektr.cli import machine, nodes, pipelines
+from detektr.cli import dead_letters, machine, nodes, pipelines
 from detektr.cli.answering import PLAIN
 from detektr.process.standard_streams import open_streams
 
@@ -20,8 +20,9 @@ app = typer.Typer(
 app.add_typer(pipelines.app)  # `detektr up` is `detektr pipeline up`
 app.add_typer(nodes.app)
 app.add_typer(machine.app)
-app.add_typer(pipelines.app, name="pipeline", help="Whole pipelines: start, check, look, end (the same as above).")
+app.add_typer(pipelines.app, name="pipeline", help="Whole pipelines: start, check, look, end (as above).")
 app.add_typer(machine.shm_app, name="shm")
+app.add_typer(dead_letters.app, name="dead-letters")
 
 
 def main() -> None:

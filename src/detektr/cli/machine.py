@@ -10,7 +10,7 @@ import typer
 from detektr.cli.answering import PLAIN, answering, duration_ns
 
 app = typer.Typer(**PLAIN)
-shm_app = typer.Typer(help="Show what lies in shared memory, and remove what nobody owns.", **PLAIN)
+shm_app = typer.Typer(help="Show what lies in shared memory; remove what nobody owns.", **PLAIN)
 
 
 @app.command("probe")

@@ -46,7 +46,7 @@ def _up(
 @app.command("validate")
 @answering
 def _validate(file: FileArgument = Path("pipeline.yaml")) -> None:
-    """List all that is wrong with a file or missing on this machine."""
+    """List what is wrong with a file or missing on this machine."""
     from detektr.config.load import PipelineFileError, check_machine, load_pipeline
     from detektr.config.plan_text import describe_plan
 

@@ -19,10 +19,11 @@ def json_schema() -> dict[str, Any]:
     definitions = schema["$defs"]
     for kind, options in KINDS.items():
         _complete(definitions[options.__name__], kind, options)
-    edge = definitions["EdgeInput"]
-    edge["title"] = "edge"
-    edge["properties"] = {key_of(name): value for name, value in edge["properties"].items()}
-    edge["required"] = [key_of(name) for name in edge["required"]]
+    for name, title in (("EdgeInput", "edge"), ("RetryOptions", "retry")):
+        section = definitions[name]
+        section["title"] = title
+        section["properties"] = {key_of(key): value for key, value in section["properties"].items()}
+        section["required"] = [key_of(key) for key in section.get("required", [])]
     by_kind = [{"$ref": f"#/$defs/{options.__name__}"} for options in KINDS.values()]
     schema["properties"]["nodes"] |= {"additionalProperties": {"oneOf": by_kind}, "minProperties": 1}
     capture = definitions["CaptureOptions"]

@@ -11,7 +11,16 @@ from detektr.descriptor import DESCRIPTOR_BYTES_MAX
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.subscriber import Upstream
 from detektr.nodes.spec import NodeSpec
-from detektr.options import BufferOptions, CaptureOptions, Lane, NodeOptions, ProcessorOptions, WorkerOptions
+from detektr.options import (
+    DEAD_LETTER_BYTES,
+    BufferOptions,
+    CaptureOptions,
+    Lane,
+    NodeOptions,
+    ProcessorOptions,
+    SinkOptions,
+    WorkerOptions,
+)
 
 
 def plan_processes(
@@ -23,6 +32,7 @@ def plan_processes(
     secrets: tuple[str, ...] = (),
     is_audited: bool = False,
     announce: Lane = "zmq",
+    dead_letter_bytes: int = DEAD_LETTER_BYTES,
 ) -> list[NodeSpec]:
     """Return one spec per process, in the order in which they are started: consumers before their producers."""
     specs = []
@@ -57,6 +67,7 @@ def plan_processes(
                     secrets=secrets,
                     sharers=sharers if isinstance(options[name], WorkerOptions) else 1,
                     is_audited=is_audited,
+                    dead_letter_bytes=dead_letter_bytes,
                 )
             )
     return specs
@@ -76,6 +87,7 @@ def _lane(consumer: NodeOptions, announce: Lane) -> Lane:
 def _edge_options(edge: GraphEdge, options: Mapping[str, NodeOptions], announce: Lane) -> EdgeOptions:
     producer, consumer = options[edge.producer], options[edge.consumer]
     worker = consumer if isinstance(consumer, WorkerOptions) else None
+    is_retried = isinstance(consumer, SinkOptions) and consumer.retry is not None
     return EdgeOptions(
         mark=edge.mark,
         low=edge.low,
@@ -84,7 +96,8 @@ def _edge_options(edge: GraphEdge, options: Mapping[str, NodeOptions], announce:
         window_total=edge.window_total,
         payload_bytes=producer.event_bytes if isinstance(producer, ProcessorOptions) else DESCRIPTOR_BYTES_MAX,
         max_deliveries=worker.max_deliveries if worker else 1,
-        timeout_ns=worker.timeout_ns if worker else None,
+        timeout_ns=worker.timeout_ns if worker and not is_retried else None,
+        is_retried=is_retried,
         is_optional=edge.is_optional,
         drain_ns=consumer.drain_ns if edge.is_optional else 0,
         max_age_ns=edge.max_age_ns,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from detektr.config.load import Pipeline
+from detektr.config.outage import describe_outages
 from detektr.config.plan import plan_processes
 from detektr.memory.layout import journal_bytes, ring_bytes
 from detektr.options import CaptureOptions, EdgeInput, edge_inputs
@@ -35,4 +36,4 @@ def describe_plan(pipeline: Pipeline) -> str:
     for edge in graph.edges:
         if EdgeInput(from_=edge.producer) not in edge_inputs(nodes[edge.consumer]):  # it says more than the name
             lines.append(f"  {edge.consumer} from {edge.producer}: {edge.terms}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *describe_outages(graph, nodes)])

@@ -7,27 +7,28 @@ import keyword
 import re
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
-
-from annotated_types import Ge, Le
+from dataclasses import MISSING, dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from detektr import plugins
 from detektr.config.cameras import CAMERAS, DEFAULTS, NODES_MAX
 from detektr.config.document import Document, Fault, Path, read_scalar
 from detektr.config.node_env import read_env
-from detektr.config.suggestions import item_type, key_of, listed, literals, nearest, plain_types, words_of
+from detektr.config.pipeline_options import AuditOptions as AuditOptions
+from detektr.config.pipeline_options import MetricsOptions as MetricsOptions
+from detektr.config.pipeline_options import PipelineOptions as PipelineOptions
+from detektr.config.suggestions import item_type, key_of, listed, literals, nearest, plain_types, section_of, words_of
 from detektr.errors import RefusedError
 from detektr.options import (
+    DEAD_LETTER_BYTES,
+    DEAD_LETTER_BYTES_MAX,
+    DEAD_LETTER_BYTES_MIN,
     NAME_PATTERN,
-    STRICT,
     CaptureOptions,
     EdgeInput,
     Lane,
-    Name,
     NodeOptions,
     OptionError,
-    Text,
     WorkerOptions,
 )
 from detektr.registry.node_kinds import NODE_KINDS
@@ -42,48 +43,6 @@ _STAND_IN = {"source": "lavfi:nullsrc", "input": "unknown", "use": "unknown:unkn
 _NOT_GIVEN = object()
 T = TypeVar("T")
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {}  # building one takes milliseconds
-
-
-@dataclass(frozen=True, kw_only=True)
-class AuditOptions:
-    """Where the audit trail goes."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-
-    to: Annotated[
-        str, Text(r"^(none|sqlite:\S.*|rediss?://\S+)$", "sqlite:PATH, redis://..., rediss://... or none")
-    ] = "none"
-    """sqlite:PATH (beside the pipeline file unless absolute), redis://..., rediss://... or none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricsOptions:
-    """Where Prometheus finds the metrics; nowhere without a port."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-
-    port: Annotated[int, Ge(0), Le(65535)] | None = None
-    """Port; 0 takes a free one and says which."""
-    host: Annotated[str, Text(r"^[A-Za-z0-9._:-]+$", "a host name or address such as 127.0.0.1")] = "127.0.0.1"
-    """Address to listen on; loopback unless told otherwise."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PipelineOptions:
-    """A pipeline: its nodes by name, where its audit trail goes, and where its metrics are."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-
-    name: Name
-    """The pipeline's name, by which `status`, `logs`, `down` and `attach` find it."""
-    nodes: Mapping[Name, NodeOptions]
-    """The nodes by name; each says what it is (`kind`) and what it reads from (`input`)."""
-    audit: AuditOptions = field(default_factory=AuditOptions)
-    """Where the audit trail goes: sqlite:PATH, redis://..., rediss://... or none; or a mapping with more to say."""
-    metrics: MetricsOptions = field(default_factory=MetricsOptions)
-    """Where Prometheus finds the metrics; leave out for none."""
-    announce: Lane = "zmq"
-    """The lane on which frames are announced: zmq (ZeroMQ messages) or shm (shared memory: lower latency, less CPU)."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +88,7 @@ class _Reader:
             audit=self._section(AuditOptions, audit_values, ("audit",), "`audit`", _AUDIT_WORDS),
             metrics=self._section(MetricsOptions, metrics, ("metrics",), "`metrics`"),
             announce=self._announce(values),
+            dead_letter_bytes=self._dead_letter_bytes(values),
         )
         return OptionsReading(options, tuple(self.faults), frozenset(self.broken), frozenset(self.unsure))
 
@@ -164,6 +124,17 @@ class _Reader:
         hint = f"write `announce: {near}`" if near else "leave it out (zmq)"
         self._fault(("announce",), f"`announce` is {value!r:.60}", "zmq or shm", hint)
         return "zmq"
+
+    def _dead_letter_bytes(self, values: Mapping[str, object]) -> int:
+        key = "dead_letter_bytes"
+        path: Path = (key,)
+        value = self._coerced(values.get(key, DEAD_LETTER_BYTES), int, path)
+        if type(value) is int and DEAD_LETTER_BYTES_MIN <= value <= DEAD_LETTER_BYTES_MAX:
+            return value
+        words = f"a whole number from {DEAD_LETTER_BYTES_MIN} to {DEAD_LETTER_BYTES_MAX}"
+        hint = f"correct it, or leave it out ({DEAD_LETTER_BYTES})"
+        self._fault(path, f"`{key}` is {self._shown(value, path)}", words, hint)
+        return DEAD_LETTER_BYTES
 
     def _name(self, values: Mapping[str, Any]) -> str:
         words = words_of(typing.get_type_hints(PipelineOptions, include_extras=True)["name"])
@@ -301,9 +272,9 @@ class _Reader:
         for name, value in clean.items():
             if name == "input":
                 clean[name] = self._inputs(value, hints[name], (*path, name), where)
-            elif is_dataclass(hints[name]):
+            elif (section := section_of(hints[name])) is not None:
                 key_path = (*path, name)
-                inner = self._section(hints[name], value, key_path, f"{where}: `{name}`")
+                inner: Any = self._section(section, value, key_path, f"{where}: `{name}`")
                 clean[name] = {other.name: getattr(inner, other.name) for other in fields(inner)}
             elif name == "env":
                 clean[name] = read_env(value, self.document, (*path, name), where, self._fault)

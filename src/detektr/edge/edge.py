@@ -6,7 +6,7 @@ journal, so that a successor of the producer can adopt the edge wherever its pre
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Literal
 
 from detektr.edge.backlog import Backlog
@@ -28,11 +28,25 @@ Offer = Literal["taken", "dropped", "known"]
 class Edge:
     """The edge of the module's first lines. After each call, `settled` holds the frames that it no longer needs."""
 
-    def __init__(self, consumer: str, options: EdgeOptions, journal: Journal) -> None:
-        """Adopt the frames and replicas in the journal."""
+    def __init__(
+        self,
+        consumer: str,
+        options: EdgeOptions,
+        journal: Journal,
+        keep: Callable[[FrameOutcome], None] | None = None,
+    ) -> None:
+        """Adopt the frames and replicas in the journal.
+
+        Args:
+            consumer: the consumer group's name.
+            options: limits and policy.
+            journal: formatted, and ours to write.
+            keep: saves a dead letter before it is counted: a kill in between saves it twice, and loses none. None:
+                nobody wants them.
+        """
         records = list(journal.records())
         used = {record.cell for record in records}
-        self.consumer, self.options, self.journal = consumer, options, journal
+        self.consumer, self.options, self.journal, self._keep = consumer, options, journal, keep
         self.is_given_up = False
         self._full_reason = "consumer_slow" if options.is_optional else "queue_full"
         self.settled: list[FrameName] = []
@@ -328,11 +342,11 @@ class Edge:
         self.drop_all("gone")
 
     def drop_all(self, reason: str) -> None:
-        """Drop all queued and leased frames: the drain timeout has expired."""
+        """Drop all queued and leased frames, or dead-letter them, where the consumer retries: nobody will take them."""
         for cell in self.group.leased():
-            self._drop(cell, reason)
+            self._give_up(cell, reason)
         while (waiting := self.backlog.take()) is not None:
-            self._drop(waiting, reason)
+            self._give_up(waiting, reason)
 
     # -- within -----------------------------------------------------------------------------------------------------
 
@@ -412,6 +426,12 @@ class Edge:
         self._settle([cell], DROPPED[reason], camera)
         self._outcomes.append(FrameOutcome(OutcomeKind.DROPPED, cell.sequence, reason, cell.attempts, cell.payload))
 
+    def _give_up(self, cell: Cell, reason: str) -> None:
+        if self.options.is_retried:
+            self._dead_letter(cell, f"{reason}: {self.consumer} had not taken it when the waiting for it ended")
+        else:
+            self._drop(cell, reason)
+
     def _refuse(self, sequence: int) -> None:
         self.journal.count_refused()
         self._outcomes.append(FrameOutcome(OutcomeKind.REFUSED, sequence, "its lease was over", 0, b""))
@@ -443,5 +463,7 @@ class Edge:
     def _dead_letter(self, cell: Cell, reason: str) -> None:
         cell.attempts += 1
         told = FrameOutcome(OutcomeKind.DEAD_LETTERED, cell.sequence, reason, cell.attempts, cell.payload)
+        if self._keep is not None:
+            self._keep(told)
         self._outcomes.append(told)
         self._settle([cell], DEAD_LETTERED)

@@ -41,6 +41,8 @@ class EdgeOptions:
     """The producer is a capture: all frames are of its camera, so drops are not counted by camera."""
     is_optional: bool = False
     """The consumer is optional: nobody waits for it; frames beyond its speed are dropped as `consumer_slow`."""
+    is_retried: bool = False
+    """The consumer tries what fails again for as long as it is told: what the edge gives up, it dead-letters."""
     drain_ns: int = 0
     """How long the end of the run waits for an optional consumer."""
 

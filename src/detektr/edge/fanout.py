@@ -77,6 +77,11 @@ class Fanout:
         else:
             self._released.append(name)
 
+    def offer_to(self, edge: Edge, announcement: Announcement, now_ns: int) -> None:
+        """Offer a frame to one edge only."""
+        if edge.offer(0, announcement, now_ns) == "taken":
+            self._needed[announcement.name] = self._needed.get(announcement.name, 0) + 1
+
     def count_dropped(self, key: int, last_sequence: int, count: int, reason: str) -> None:
         """Count frames that never had a slot on every edge that does not know of them yet."""
         for edge in self.edges.values():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable
 
@@ -13,8 +12,6 @@ from detektr.errors import DetektrError
 from detektr.events import FrameDeadLettered, FrameDropped, FrameRedelivered, ResultRefused, RunEvent
 from detektr.process.fault_text import fault_text
 
-SAVED_MAX = 10  # dead letters are saved at most ...
-SAVED_WITHIN_NS = 10_000_000_000  # ... within this time
 _log = logging.getLogger(__name__)
 
 
@@ -26,27 +23,30 @@ class OutcomeReporter:
         producer: str,
         report: Callable[[RunEvent], None],
         identify: Callable[[bytes], str],
-        save_dead_letter: Callable[[bytes, str], str],
+        save_dead_letter: Callable[[str, FrameOutcome], str],
     ) -> None:
         """See `EdgePublisher` for what the functions do."""
         self._producer = producer
         self._report, self._identify, self._save_dead_letter = report, identify, save_dead_letter
         self._dead_letters = 0
-        self._saved_ns: deque[int] = deque()
+        self._saved: dict[str, deque[str]] = {}  # by consumer: where those are that were not reported yet
+
+    def keeper(self, consumer: str) -> Callable[[FrameOutcome], None]:
+        """Return what saves the dead letters of a new edge, before the edge counts them; `report` tells where."""
+        places = self._saved[consumer] = deque[str]()
+
+        def keep(outcome: FrameOutcome) -> None:
+            try:
+                places.append(self._save_dead_letter(consumer, outcome))
+            except (OSError, DetektrError, ValueError) as fault:  # a full disk must not stop the frames that are well
+                places.append(f"nowhere: {fault_text(fault)}")
+
+        return keep
 
     def report(self, edge: Edge) -> None:
         """Report the outcomes of frames on this edge since the last call."""
         for outcome in edge.take_outcomes():
             self._report(self._event(edge.consumer, outcome))
-
-    def _may_save(self, now_ns: int) -> bool:
-        """Whether one more dead letter may be written: a fault on every frame must not flood the disk."""
-        while self._saved_ns and now_ns - self._saved_ns[0] > SAVED_WITHIN_NS:
-            self._saved_ns.popleft()
-        if len(self._saved_ns) >= SAVED_MAX:
-            return False
-        self._saved_ns.append(now_ns)
-        return True
 
     def _event(self, consumer: str, outcome: FrameOutcome) -> RunEvent:
         name = self._producer
@@ -59,18 +59,12 @@ class OutcomeReporter:
             return FrameRedelivered(
                 name, consumer, frame, outcome.sequence, outcome.attempts, _last_line(outcome.reason)
             )
-        try:
-            is_storm = not self._may_save(time.monotonic_ns())
-            saved = "nowhere: too many at once" if is_storm else self._save_dead_letter(outcome.payload, outcome.reason)
-        except (OSError, DetektrError) as fault:  # a full disk must not stop the frames that are well
-            saved = f"nowhere: {fault_text(fault)}"
+        saved = self._saved[consumer].popleft()  # they are reported in the order in which they were saved
         self._dead_letters += 1
         if self._dead_letters.bit_count() == 1:  # 1, 2, 4, 8, ...: a fault on every frame must not drown the others
             last = _last_line(outcome.reason)
-            tries, all_ = outcome.attempts, self._dead_letters
-            _log.error(
-                "%s: %s gave up after %d attempts (%s); saved: %s; %d so far", frame, consumer, tries, last, saved, all_
-            )
+            told = frame, consumer, outcome.attempts, last, saved, self._dead_letters
+            _log.error("%s: %s gave it up at delivery %d (%s); saved: %s; %d so far", *told)
         return FrameDeadLettered(name, consumer, frame, outcome.sequence, outcome.reason, saved)
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from detektr.edge.connections import ConnectionTable, session_state
 from detektr.edge.edge import Edge
-from detektr.edge.edge_options import EdgeOptions
+from detektr.edge.edge_options import EdgeOptions, FrameOutcome
 from detektr.edge.ephemeral import POLICIES, Producer, change_lane, rival, write_terms
 from detektr.edge.fanout import Fanout
 from detektr.edge.lanes.lane import Announcer
@@ -45,7 +45,7 @@ class EdgePublisher:
         report: Callable[[RunEvent], None],
         *,
         identify: Callable[[bytes], str],
-        save_dead_letter: Callable[[bytes, str], str],
+        save_dead_letter: Callable[[str, FrameOutcome], str],
     ) -> None:
         """Begin without edges.
 
@@ -55,7 +55,7 @@ class EdgePublisher:
             link: our sockets.
             report: takes events.
             identify: reads the frame's id from a payload.
-            save_dead_letter: saves a dead-lettered frame and the reason; returns where.
+            save_dead_letter: saves the frame that a consumer could not do, and the reason; returns where.
         """
         self.producer = producer
         self._folder, self._link, self._report = folder, link, report
@@ -80,7 +80,7 @@ class EdgePublisher:
         segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.inputs)
         write_terms(journal, options)
         self._segments[consumer] = segment
-        edge = Edge(consumer, options, journal)
+        edge = Edge(consumer, options, journal, self._outcome_reporter.keeper(consumer))
         self._announcer(edge).edges.append(edge)
         self.fanout.add(edge)
 

@@ -248,6 +248,10 @@ class EdgeSubscriber:
             self._unheard.append(lease)
         self._failed.append((*name, kind, why))
 
+    def hold(self) -> None:
+        """Keep the lease whose work has just failed, and count no attempt at it should we die before the next."""
+        self._status_block.note_working(self._entry_of_input, 0)
+
     def let_go(self, lease: Lease) -> None:
         """Forget a lease that was ended before its work began; the frame may have been leased to us again."""
         if self.held.get((lease.key, lease.sequence)) is lease:

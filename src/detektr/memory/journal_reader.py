@@ -54,6 +54,11 @@ class JournalReader:
         self._end = EDGE_WORD_FIRST_CELL + self._words[layout.EDGE_WORD_CELLS] * self._cell_words
 
     @property
+    def payload_bytes_max(self) -> int:
+        """The longest payload that its cells have room for."""
+        return (self._cell_words - layout.CELL_PAYLOAD) * layout.WORD_BYTES
+
+    @property
     def producer_epoch(self) -> int:
         """Lives of the producer; when it grows, consumers attach again."""
         return self._words[layout.EDGE_WORD_PRODUCER_EPOCH]

@@ -113,6 +113,10 @@ class RunFolder:
         """Path of the completion queue of one process (`motion.1`) for another (`buffer.0`)."""
         return self.path / f"{consumer}~{producer}.completions"
 
+    def outages(self, node: str, replica: int) -> Path:
+        """Path of the file in which one process of the sink `node` notes which events it could not write yet."""
+        return self.path / f"{node}.{replica}.retry"
+
     def _found(self, pattern: str) -> list[Path]:
         """Return the files that a pattern fits, sorted; none where there is no folder, or none any more."""
         try:
@@ -243,7 +247,8 @@ def owner_of(name: str) -> str:
     left, _, kind = name.rpartition(".")
     if kind == "ring":  # node.epoch.ring, of a capture, which has one process
         return f"{left.rpartition('.')[0]}.0"
-    return left.partition("~")[0] if kind in ("edge", "status", "sock", "bell", "completions", "metrics") else ""
+    kinds = ("edge", "status", "sock", "bell", "completions", "metrics", "retry")
+    return left.partition("~")[0] if kind in kinds else ""
 
 
 def shm_root() -> Path:

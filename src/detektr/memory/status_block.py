@@ -19,7 +19,7 @@ from detektr.registry.node_kinds import NODE_KINDS
 KINDS = (*NODE_KINDS, "guest")
 STATES = (
     *("starting", "waiting", "connecting", "running", "stalled", "draining", "ended", "failed"),
-    *("unauthorized", "forbidden", "not_found", "tls_failed"),
+    *("unauthorized", "forbidden", "not_found", "tls_failed", "retrying"),
 )
 SWEEP_NS = 500_000_000  # so long we wait for a sweep, which locks a dead process's status block for a moment
 POLL_MS = 5

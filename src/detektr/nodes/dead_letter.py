@@ -1,28 +1,37 @@
-"""Saves dead letters: frames and events that were given up, with the reason; pictures in a format that viewers open."""
+"""Saves dead letters: frames and events that were given up, each with the reason and what was announced.
+
+All of them go into the spool. The picture of a frame goes into a file beside it that viewers open; pictures are large,
+so few are written within a time, and the oldest make room for new ones.
+"""
 
 from __future__ import annotations
 
-import json
+import base64
+import contextlib
+import functools
 import os
 import re
 import time
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 from detektr.descriptor import Descriptor, unpack_descriptor
+from detektr.edge.edge_options import FrameOutcome
+from detektr.errors import DetektrError
 from detektr.memory.ring import open_ring
-from detektr.memory.run_folder import RunFolder, state_root
+from detektr.memory.run_folder import RunFolder
+from detektr.nodes.dead_letter_spool import DeadLetterSpool, dead_letter_folder
 from detektr.picture import PictureLayout
+from detektr.process.fault_text import fault_text
 from detektr.redaction import mask
 
-DEAD_LETTERS_KEPT_MAX = 100  # of frames, and as many of events: neither pushes the other out
+PICTURES_MAX = 10  # pictures are saved at most ...
+PICTURES_WITHIN_NS = 10_000_000_000  # ... within this time: a fault on every frame must not flood the disk
 WHY_CHARS_MAX = 100_000
 _COPIES_MAX = 1000  # of one frame: each consumer of a camera may give it up
 _STRANGE = re.compile(r"[^A-Za-z0-9_.-]")
-_FRAME_LETTER = re.compile(r"(\d+_.+_\d+_[0-9a-f]{8}(?:-\d+)?)\.(?:json|y4m|ppm|pgm|raw)")
-_EVENT_LETTER = re.compile(r"(event_.+\.\d+_\d+)\.json")
+_PICTURE = re.compile(r"\d+_.+_\d+_[0-9a-f]{8}(?:-\d+)?\.(?:y4m|ppm|pgm|raw)")
 _Y4M = {
     "yuv420p": "420jpeg",
     "nv12": "420jpeg",
@@ -34,114 +43,139 @@ _Y4M = {
 }
 
 
-def save_dead_letter(
-    folder: Path,
-    descriptor: Descriptor,
-    layout: PictureLayout,
-    slot_bytes: bytes | memoryview,
-    why: str,
-    dead_letters_max: int = DEAD_LETTERS_KEPT_MAX,
-) -> Path:
-    """Save a frame that was given up, readable by its owner alone, and delete the oldest dead letters of frames.
+class DeadLetters:
+    """The dead letters of one producer's process, in the folder that all processes of its pipeline share."""
 
-    Planar yuv becomes .y4m, bgr and rgb .ppm, grey .pgm; other formats are saved as they lie (.raw) with the
-    command that shows them. A dead letter never replaces another one of the same frame.
+    def __init__(self, folder: RunFolder, producer: str, bytes_max: int) -> None:
+        """Name the places; nothing is made yet.
+
+        Args:
+            folder: the run's, where its rings are.
+            producer: the process, as in `see.0`.
+            bytes_max: half of it is for the spool, half for the pictures.
+        """
+        self._folder, self._producer = folder, producer
+        self._pictures_bytes_max, self._spool_bytes_max = bytes_max // 2, bytes_max - bytes_max // 2
+        self._saved_ns: deque[int] = deque()
+
+    @functools.cached_property
+    def spool(self) -> DeadLetterSpool:
+        """The spool, once it is needed.
+
+        Raises:
+            RefusedError: this user has no folder for it.
+        """
+        return DeadLetterSpool(dead_letter_folder(self._folder.pipeline), self._spool_bytes_max)
+
+    def save_event(self, consumer: str, outcome: FrameOutcome, frame: str) -> str:
+        """Save an event that no sink could take; returns where, in words.
+
+        Args:
+            consumer: the sink.
+            outcome: of the event; the packed event is its payload.
+            frame: id of the frame that it is about.
+        Raises:
+            OSError: the spool cannot be written.
+            RefusedError: this user has no folder for it.
+        """
+        return self._add(consumer, outcome, {"kind": "event", "frame": frame})
+
+    def save_frame(self, consumer: str, outcome: FrameOutcome) -> str:
+        """Save a frame, with its picture if its slot still holds it; returns where, in words.
+
+        Args:
+            consumer: who could not do it.
+            outcome: of the frame; its packed descriptor is the payload.
+        Raises:
+            OSError: the spool cannot be written.
+            RefusedError: this user has no folder for it.
+        """
+        descriptor = unpack_descriptor(outcome.payload)
+        try:
+            about = self._save_picture(descriptor)
+        except (OSError, DetektrError) as fault:  # a full disk must not cost the record, which is small
+            about = {"picture": "", "no_picture": fault_text(fault)}
+        return self._add(consumer, outcome, {"kind": "frame", "frame": descriptor.id, **about})
+
+    def _add(self, consumer: str, outcome: FrameOutcome, about: dict[str, Any]) -> str:
+        letter = self.spool.add(
+            {
+                **about,
+                "producer": self._producer,
+                "consumer": consumer,
+                "attempts": outcome.attempts,
+                "why": mask(outcome.reason)[-WHY_CHARS_MAX:],
+                "payload": base64.b64encode(outcome.payload).decode(),
+            }
+        )
+        return f"as {letter}, in {self.spool.folder}"
+
+    def _save_picture(self, descriptor: Descriptor) -> dict[str, Any]:
+        if not self._may_save(time.monotonic_ns()):
+            return {"picture": "", "no_picture": f"more than {PICTURES_MAX} within {PICTURES_WITHIN_NS // 10**9} s"}
+        ring = open_ring(self._folder.ring(descriptor.node, descriptor.epoch))
+        if ring is None:
+            return {"picture": "", "no_picture": "its ring is gone"}
+        try:
+            picture = bytes(ring.memory(descriptor.slot))
+            if ring.facts.run != descriptor.run or not ring.holds(descriptor.slot, descriptor.generation):
+                return {"picture": "", "no_picture": "its slot holds another frame by now"}
+            layout = ring.facts.picture
+            path = save_picture(self.spool.folder, descriptor, layout, picture, self._pictures_bytes_max)
+        finally:
+            ring.close()
+        return {
+            "picture": path.name,
+            "show": _show_command(layout, path),
+            "camera": descriptor.camera,
+            "sequence": descriptor.sequence,
+            "timestamp": descriptor.timestamp.isoformat(),
+            "format": layout.format,
+            "matrix": layout.matrix,
+            "is_full_range": layout.is_full_range,
+            "width": layout.width,
+            "height": layout.height,
+        }
+
+    def _may_save(self, now_ns: int) -> bool:
+        """Whether one more picture may be written."""
+        while self._saved_ns and now_ns - self._saved_ns[0] > PICTURES_WITHIN_NS:
+            self._saved_ns.popleft()
+        if len(self._saved_ns) >= PICTURES_MAX:
+            return False
+        self._saved_ns.append(now_ns)
+        return True
+
+
+def save_picture(
+    folder: Path, descriptor: Descriptor, layout: PictureLayout, slot_bytes: bytes | memoryview, bytes_max: int
+) -> Path:
+    """Save the picture of a frame that was given up, readable by its owner alone; the oldest pictures make room for it.
+
+    Planar yuv becomes .y4m, bgr and rgb .ppm, grey .pgm; other formats are saved as they lie (.raw). A picture never
+    replaces another one of the same frame.
 
     Args:
         folder: made (mode 0700) where it is missing.
         descriptor: which frame it is.
         layout: how the picture lies in `slot_bytes`.
         slot_bytes: the slot, at least `layout.nbytes` long; a shorter one is saved as it is (.raw).
-        why: the reason; of a long one the end is kept, where a traceback says what happened.
-        dead_letters_max: how many stay in the folder.
+        bytes_max: most bytes of all pictures in the folder; one that is larger is kept alone.
     Returns:
-        Path of the JSON file; the key `picture` in it names the other file.
+        Its path.
     Raises:
         OSError: the folder cannot be made or written; nothing half written stays.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     suffix, picture = _picture_file(layout, bytes(slot_bytes[: layout.nbytes]))
+    _make_room(folder, max(0, bytes_max - len(picture)))
     name = _STRANGE.sub("_", descriptor.id)
     for stem in (name, *(f"{name}-{copy}" for copy in range(2, _COPIES_MAX))):
-        dead_letter, picture_path = folder / f"{stem}.json", folder / f"{stem}{suffix}"
-        if dead_letter.exists():
-            continue
-        try:
-            _write_new(picture_path, picture)
-        except FileExistsError:
-            continue
-        break
-    else:
-        raise FileExistsError(f"{folder}: frame {name} has {_COPIES_MAX} dead letters already; empty the folder")
-    record = {
-        "id": descriptor.id,
-        **descriptor._asdict(),
-        "timestamp": descriptor.timestamp.isoformat(),
-        "format": layout.format,
-        "matrix": layout.matrix,
-        "is_full_range": layout.is_full_range,
-        "width": layout.width,
-        "height": layout.height,
-        "picture": picture_path.name,
-        "show": _show_command(layout, picture_path),
-        "why": mask(why)[-WHY_CHARS_MAX:],
-    }
-    try:
-        _write_new(dead_letter, (json.dumps(record, indent=1) + "\n").encode())
-    except OSError:
-        picture_path.unlink(missing_ok=True)
-        raise
-    _keep_newest(folder, _FRAME_LETTER, dead_letters_max)
-    return dead_letter
-
-
-def save_frame(folder: RunFolder, payload: bytes, why: str) -> str:
-    """Save the frame that was announced with `payload`, if its slot still holds it.
-
-    Args:
-        folder: of the run, where its ring is.
-        payload: its descriptor.
-        why: the reason.
-    Returns:
-        Where, or why it was saved nowhere.
-    """
-    descriptor = unpack_descriptor(payload)
-    ring = open_ring(folder.ring(descriptor.node, descriptor.epoch))
-    if ring is None:
-        return "nowhere: its ring is gone"
-    try:
-        picture = bytes(ring.memory(descriptor.slot))
-        if ring.facts.run != descriptor.run or not ring.holds(descriptor.slot, descriptor.generation):
-            return "nowhere: its slot holds another frame by now"
-        return str(save_dead_letter(_dead_letters(folder.pipeline), descriptor, ring.facts.picture, picture, why))
-    finally:
-        ring.close()
-
-
-def save_event(pipeline: str, producer: str, event: Mapping[str, Any], why: str) -> str:
-    """Save an event that no sink could take, and delete the oldest dead letters of events.
-
-    Args:
-        pipeline: whose it is.
-        producer: the processor that made it, as in `motion.0`.
-        event: of plain values; what JSON has no word for is saved as text.
-        why: the reason; of a long one the end is kept.
-    Returns:
-        Where.
-    Raises:
-        OSError: the folder cannot be made or written; nothing half written stays.
-    """
-    dead_letters = _dead_letters(pipeline)
-    dead_letters.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = dead_letters / f"event_{producer}_{time.time_ns()}.json"
-    record = {"event": event, "why": mask(why)[-WHY_CHARS_MAX:]}
-    _write_new(path, (json.dumps(record, default=str, indent=1) + "\n").encode())
-    _keep_newest(dead_letters, _EVENT_LETTER, DEAD_LETTERS_KEPT_MAX)
-    return str(path)
-
-
-def _dead_letters(pipeline: str) -> Path:
-    return state_root() / pipeline / "dead-letters"
+        path = folder / f"{stem}{suffix}"
+        with contextlib.suppress(FileExistsError):
+            _write_new(path, picture)
+            return path
+    raise FileExistsError(f"{folder}: frame {name} has {_COPIES_MAX} dead letters already; empty the folder")
 
 
 def _write_new(path: Path, content: bytes) -> None:
@@ -154,31 +188,20 @@ def _write_new(path: Path, content: bytes) -> None:
         raise
 
 
-def _keep_newest(folder: Path, dead_letter: re.Pattern[str], dead_letters_max: int) -> None:
-    """Delete the oldest dead letters beyond the limit, and pictures whose JSON file was never written; nothing else.
-
-    Args:
-        folder: where the dead letters are.
-        dead_letter: matches their files' names; its first group is the same for all files of one dead letter.
-        dead_letters_max: how many stay.
-    """
-    ages: dict[str, int] = {}
-    files: dict[str, list[Path]] = defaultdict(list)
+def _make_room(folder: Path, bytes_max: int) -> None:
+    """Delete the oldest pictures beyond so many bytes; nothing else."""
+    found = []
     for entry in os.scandir(folder):
-        match = dead_letter.fullmatch(entry.name)
-        if match is None:
-            continue
-        try:
-            written_ns = entry.stat().st_mtime_ns
-        except FileNotFoundError:  # another process of the node keeps order here too
-            continue
-        stem = match.group(1)
-        ages[stem] = max(ages.get(stem, 0), written_ns)
-        files[stem].append(Path(entry.path))
-    newest_first = sorted(ages, key=lambda stem: (ages[stem], stem), reverse=True)
-    for stem in newest_first[dead_letters_max:]:
-        for path in files[stem]:
-            path.unlink(missing_ok=True)
+        if _PICTURE.fullmatch(entry.name):
+            with contextlib.suppress(FileNotFoundError):  # another process keeps order here too
+                facts = entry.stat()
+                found.append((facts.st_mtime_ns, entry.name, facts.st_size))
+    total = sum(nbytes for _, _, nbytes in found)
+    for _, name, nbytes in sorted(found):
+        if total <= bytes_max:
+            break
+        (folder / name).unlink(missing_ok=True)
+        total -= nbytes
 
 
 def _picture_file(layout: PictureLayout, data: bytes) -> tuple[str, bytes]:

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Generic
 
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX, unpack_descriptor
+from detektr.edge.edge_options import FrameOutcome
 from detektr.edge.ephemeral import Producer
 from detektr.edge.publisher import EdgePublisher
 from detektr.edge.subscriber import EdgeSubscriber
@@ -22,14 +23,14 @@ from detektr.memory.journal_reader import open_journal
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import acquire_status_block
 from detektr.nodes.control import ControlLine, EventOutbox
-from detektr.nodes.dead_letter import save_frame
+from detektr.nodes.dead_letter import DeadLetters
 from detektr.nodes.node_signals import NodeSignals
 from detektr.nodes.spec import NodeSpec, Options
 from detektr.nodes.stack_dump import offer_stacks
 from detektr.process.seen_time import SeenClock
 from detektr.process.user_boundary import leave_child
 from detektr.wire.link import Link
-from detektr.wire.message import Announce, Failure, Message, Refusal, Release, Welcome
+from detektr.wire.message import Announce, Failure, Message, Refusal, Release, Resend, Welcome
 
 TICK_NS = 1_000_000_000  # the tick: a look at everything that nothing wakes us for ...
 UNSERVED_TICK_NS = 300_000_000  # ... while frames wait and nobody is there to take them ...
@@ -57,6 +58,7 @@ class Node(ABC, Generic[Options]):
         self.status_block = acquire_status_block(self.folder, spec.node, spec.replica, self.kind)
         offer_stacks(self.status_block)
         self.link = Link(self.folder.inbox(spec.node, spec.replica), self.folder.doorbell(spec.node, spec.replica))
+        self.dead_letters = DeadLetters(self.folder, self.status_block.path.stem, spec.dead_letter_bytes)
         self.publisher = EdgePublisher(
             self.producer(),
             self.folder,
@@ -130,6 +132,17 @@ class Node(ABC, Generic[Options]):
             return ATTACH_TICK_NS
         return UNSERVED_TICK_NS if self.publisher.is_unserved else TICK_NS
 
+    def due_ns(self) -> int:
+        """Return the monotonic time at which to look next: a producer or a consumer must be told something then."""
+        return min([self.publisher.due_ns(), *[subscriber.due_ns() for subscriber in self.subscribers]])
+
+    def look_soon(self) -> None:
+        """Let the next turn be one with a tick, as our state has changed."""
+        self._next_tick_ns = 0
+
+    def hasten(self) -> None:
+        """Stop waiting for the world outside: the run is being drained."""
+
     @abstractmethod
     def is_done(self) -> bool:
         """Whether everything is finished, so that the process may end."""
@@ -170,6 +183,14 @@ class Node(ABC, Generic[Options]):
         if self.is_stopping and not self.is_final:
             return self.publisher.fanout.is_empty
         return self.publisher.try_end()
+
+    def resend(self, message: Resend, now_ns: int) -> None:
+        """Offer an event to a sink once more.
+
+        Raises:
+            WireError: this kind of node makes no events, or it has no such sink.
+        """
+        raise WireError(f"a {self.kind} makes no events and takes no Resend for {message.consumer}")
 
     def seen_streams(self) -> list[tuple[int, int]]:
         """Return, for a durable consumer, the next sequence that it expects of each stream."""
@@ -232,7 +253,7 @@ class Node(ABC, Generic[Options]):
                 return False  # changes by the tick are for another turn
             self.is_asleep = True
             has_news = self._fall_asleep()
-            self._wake_at_ns = min(self._next_tick_ns, self._due_ns())
+            self._wake_at_ns = min(self._next_tick_ns, self.due_ns())
             if self.is_ending() and not is_ending:
                 has_news, self._next_tick_ns = True, 0
             self._clock.expect(now_ns, max(now_ns, self._next_tick_ns))
@@ -355,13 +376,9 @@ class Node(ABC, Generic[Options]):
         """Return the id of the frame that an announcement is about."""
         return unpack_descriptor(payload).id
 
-    def save_dead_letter(self, payload: bytes, why: str) -> str:
-        """Save a dead-lettered frame's picture and the reason; returns where."""
-        return save_frame(self.folder, payload, why)
-
-    def _due_ns(self) -> int:
-        """Return the monotonic time at which a producer or a consumer must be told something."""
-        return min([self.publisher.due_ns(), *[subscriber.due_ns() for subscriber in self.subscribers]])
+    def save_dead_letter(self, consumer: str, outcome: FrameOutcome) -> str:
+        """Save a frame that a consumer could not do, with its picture and the reason; returns where."""
+        return self.dead_letters.save_frame(consumer, outcome)
 
     def _receive(self, now_ns: int) -> bool:
         """Take messages; whether leases or completions were among them."""
@@ -382,6 +399,9 @@ class Node(ABC, Generic[Options]):
 
     def _hand_over(self, message: Message, now_ns: int) -> None:
         """Give a message to the end of an edge that it is for."""
+        if isinstance(message, Resend):
+            self.resend(message, now_ns)
+            return
         if not isinstance(message, _TO_CONSUMER):
             self.publisher.handle(message, now_ns)
             return
@@ -402,7 +422,7 @@ class Node(ABC, Generic[Options]):
         self.publisher.tick(now_ns)
         state = self.state()
         if self.is_stopping:
-            state = "draining", ""
+            state = "draining", state[1] if state[0] == "retrying" else ""
         if state != self._state:
             self._state = state
             self.status_block.set_state(*state)
@@ -422,9 +442,10 @@ class Node(ABC, Generic[Options]):
             count = self.drop_rest("stopped")
             self.settle(self.publisher.collect())
             if count:
-                _log.warning(
-                    "drain timeout (%s) expired; dropped %d frames (reason: stopped)", self.spec.options.drain, count
-                )
+                is_kept = any([options.is_retried for options in self.spec.edges.values()])
+                kept = "; those for sinks with `retry` are dead letters" if is_kept else ""
+                drain = self.spec.options.drain
+                _log.warning("drain timeout (%s) expired; dropped %d frames (reason: stopped)%s", drain, count, kept)
             self.try_end()
             return True
         return False
@@ -439,6 +460,8 @@ class Node(ABC, Generic[Options]):
             order = self.control.try_order()
             if order is not None and order.get("order") == "stop":
                 self.stop(is_final=True, within_ns=order.get("within_ns"))
+            elif order is not None and order.get("order") == "drain":
+                self.hasten()
             elif order is not None and order.get("order") == "give_up":
                 with self.lock:
                     self.publisher.give_up(order["consumer"])

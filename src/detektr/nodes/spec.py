@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.subscriber import Upstream
-from detektr.options import BufferOptions, CaptureOptions, NodeOptions
+from detektr.options import DEAD_LETTER_BYTES, BufferOptions, CaptureOptions, NodeOptions
 from detektr.process.placement import Placement
 from detektr.registry.node_kinds import options_from
 from detektr.source_uri import source_kind
@@ -41,6 +41,8 @@ class NodeSpec(Generic[Options]):
     """Processes that share the cores for the same work: the node's replicas, of each camera where it is one's."""
     is_audited: bool = False
     """Whether outcomes of single frames are wanted (for an audit trail)."""
+    dead_letter_bytes: int = DEAD_LETTER_BYTES
+    """Most bytes of the pipeline's dead letters, half of them pictures."""
 
     @property
     def has_user_code(self) -> bool:

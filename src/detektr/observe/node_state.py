@@ -7,7 +7,7 @@ from collections.abc import Iterable
 # A node has the state of its worst process. `hanging` is said by the supervisor: a frame takes too long.
 BEST_TO_WORST = (
     *("ended", "running", "draining", "waiting", "connecting", "not_found", "forbidden", "unauthorized", "tls_failed"),
-    *("stalled", "hanging", "starting", "restarting", "stopped", "failed"),
+    *("retrying", "stalled", "hanging", "starting", "restarting", "stopped", "failed"),
 )
 SUPERVISED = ("starting", "restarting", "ended", "failed")  # states to which a status block adds nothing
 

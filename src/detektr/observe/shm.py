@@ -16,6 +16,7 @@ _KINDS = {
     ".metrics": "user metrics",
     ".sock": "socket",
     ".bell": "doorbell",
+    ".retry": "outages",
     ".lock": "lock",
 }
 _MIB = 1 << 20

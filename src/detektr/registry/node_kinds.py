@@ -101,7 +101,7 @@ _ALL = (
         may_read=("processor",),
         plugins="sinks",
         shape=("[/", "/]"),
-        file_only=_SUPERVISED,
+        file_only=_SUPERVISED | {"retry"},  # alone, its edge and what waits on it go when it dies
     ),
 )
 NODE_KINDS: Mapping[str, NodeKind] = MappingProxyType({kind.name: kind for kind in _ALL})
@@ -110,9 +110,11 @@ NODE_KINDS: Mapping[str, NodeKind] = MappingProxyType({kind.name: kind for kind 
 
 def options_from(values: Mapping[str, Any]) -> NodeOptions:
     """Return a node's options from what `dataclasses.asdict` made of them."""
-    from detektr.options import EdgeInput, RestartOptions
+    from detektr.options import EdgeInput, RestartOptions, RetryOptions
 
     fields = {**values, "restart": RestartOptions(**values["restart"])}
+    if fields.get("retry") is not None:
+        fields["retry"] = RetryOptions(**fields["retry"])
     inputs = fields.get("input")
     if isinstance(inputs, list):
         fields["input"] = [EdgeInput(**one) if isinstance(one, dict) else one for one in inputs]

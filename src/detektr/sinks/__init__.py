@@ -32,6 +32,8 @@ class Event(TypedDict):
     """What `process` returned. Times are ISO 8601 text in it, numpy values are numbers and lists."""
     delivery_of_event: NotRequired[int]
     """Which attempt at this event it is; there from the second one on."""
+    resent: NotRequired[str]
+    """Id of the dead letter that it was; there if `detektr dead-letters resend` gave it again."""
 
 
 class Sink:
@@ -54,8 +56,9 @@ class Sink:
         Args:
             event: a dict of plain values, yours to keep and to change.
         Raises:
-            Exception: whatever it raises, the event is delivered again, up to `max_deliveries` times, then it is
-                dead-lettered with the traceback.
+            Exception: whatever it raises, the event is delivered again, up to `max_deliveries` times, or for as long as
+                `retry` says, then it is dead-lettered with the traceback.
+            ResultError: no attempt will ever succeed: the event is dead-lettered at once.
         """
         raise NotImplementedError(f"{type(self).__name__} must define write(self, event)")
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from detektr.descriptor import stream_key
 from detektr.edge.edge import Edge
+from detektr.edge.edge_options import FrameOutcome
+from detektr.errors import DetektrError
 from detektr.memory.journal import adopt_journal
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import open_status_block
+from detektr.nodes.dead_letter import DeadLetters
 from detektr.nodes.spec import NodeSpec
+from detektr.nodes.working.event_stream import identify_event
+from detektr.process.fault_text import fault_text
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +40,7 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
         if not path.exists():
             continue
         segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.inputs)
-        edge = Edge(consumer, options, journal)
+        edge = Edge(consumer, options, journal, _keeper(folder, spec, consumer))
         _settle_finished(folder, edge)
         count += edge.queued + edge.in_flight
         edge.drop_all("gone")
@@ -44,8 +50,28 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
         journal.close()
         segment.close()
     if count:
-        _log.warning("%s.%d has ended for good: dropped %d frames (reason: gone)", spec.node, spec.replica, count)
+        kept = "; those for sinks with `retry` are dead letters" if _has_retried(spec) else ""
+        _log.warning(
+            "%s.%d has ended for good: dropped %d frames (reason: gone)%s", spec.node, spec.replica, count, kept
+        )
     return count
+
+
+def _has_retried(spec: NodeSpec) -> bool:
+    return any(options.is_retried for options in spec.edges.values())
+
+
+def _keeper(folder: RunFolder, spec: NodeSpec, consumer: str) -> Callable[[FrameOutcome], None]:
+    """Return what saves dead letters: what an edge whose sink retries still holds is not dropped, but given up."""
+    dead_letters = DeadLetters(folder, f"{spec.node}.{spec.replica}", spec.dead_letter_bytes)
+
+    def keep(outcome: FrameOutcome) -> None:
+        try:
+            dead_letters.save_event(consumer, outcome, identify_event(outcome.payload))
+        except (OSError, DetektrError, ValueError) as fault:
+            _log.error("a dead letter of %s is lost: %s", consumer, fault_text(fault))
+
+    return keep
 
 
 def _settle_finished(folder: RunFolder, edge: Edge) -> None:

@@ -135,6 +135,7 @@ def spec_from_file(path: Path, kind: str, node: str, replica: int = 0) -> NodeSp
         pipeline.folder,
         secrets=tuple(pipeline.secrets),
         announce=pipeline.options.announce,
+        dead_letter_bytes=pipeline.options.dead_letter_bytes,
     )
     return next(spec for spec in specs if (spec.node, spec.replica) == (node, replica))
 

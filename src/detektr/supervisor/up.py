@@ -173,6 +173,7 @@ class _Run:
             secrets=tuple(pipeline.secrets),
             is_audited=pipeline.options.audit.to != "none",
             announce=pipeline.options.announce,
+            dead_letter_bytes=pipeline.options.dead_letter_bytes,
         )
         self.supervisor = Supervisor(
             specs,

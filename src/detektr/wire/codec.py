@@ -20,18 +20,21 @@ from detektr.wire.message import (
     Message,
     Refusal,
     Release,
+    Resend,
     Welcome,
 )
 
 VERSION = 3  # of what attaches and leaves: a list of fields
 LANE_VERSION = 1  # of announcements and releases: maps, for readers in other languages too; docs/internals/lane.md
 MESSAGE_BYTES_MAX = 16 << 20
+EVENT_BYTES_MAX = 2 << 20  # above the largest `event_bytes`, with what marks it as resent
 LEASES_MAX = 1 << 17  # what a buffer of the longest queues holds, and says when it attaches
 TEXT_CHARS_MAX = 16_384
 _U64_MAX = (1 << 64) - 1
 _TAG_MAX = (1 << 63) - 1  # far from where counting on would leave a word
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")  # becomes part of a file's name
-_KINDS: tuple[type[Message], ...] = (Attach, Welcome, Refusal, Failure, Detach)
+_KINDS: tuple[type[Message], ...] = (Attach, Welcome, Refusal, Failure, Detach, Resend)
+_LETTER = re.compile(r"[0-9a-f]{1,32}")
 _LEASE_KEYS = ("tag", "delivery", "stream", "sequence", "captured_ns", "cell", "frame")
 _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
 
@@ -234,6 +237,8 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "completed": _is_count,
     "producer_epoch": _is_count,
     "why": _is_text,
+    "letter": lambda value: isinstance(value, str) and _LETTER.fullmatch(value) is not None,
+    "event": lambda value: isinstance(value, bytes) and 0 < len(value) <= EVENT_BYTES_MAX,
 }
 _are_completed = _are(_is_count, _is_count, _is_count)
 _CHECKS_OF = {kind: tuple(_CHECKS[name] for name in kind._fields) for kind in _KINDS}

@@ -137,6 +137,22 @@ class Link:
             self._path.unlink()
 
 
+class Sender:
+    """Sends messages from a process that takes none."""
+
+    def __init__(self) -> None:
+        """Connect to nobody yet."""
+        self._context = zmq.Context(io_threads=1)
+
+    def open_outbox(self, inbox: Path, doorbell: Path) -> Outbox:
+        """Connect to the inbox and the doorbell that are under these paths."""
+        return Outbox(self._context.socket(zmq.PUSH), inbox, doorbell)
+
+    def close(self) -> None:
+        """Close; outboxes must be closed by their owners first."""
+        self._context.term()
+
+
 class Outbox:
     """The way to one peer."""
 

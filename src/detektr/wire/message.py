@@ -96,6 +96,17 @@ class Detach(NamedTuple):
     session: int
 
 
+class Resend(NamedTuple):
+    """A command to a processor: offer this event to a sink once more. Nothing answers; a mark in the spool does."""
+
+    consumer: str
+    """The sink."""
+    letter: str
+    """Id of the dead letter, which the processor marks as resent once the edge has the event."""
+    event: bytes
+    """The event, packed."""
+
+
 AnnouncedLease = tuple[int, int, int, int, int, int, bytes]
 """Delivery tag, count of deliveries, stream key, sequence, monotonic time of capture, cell of the journal, and the
 payload: a packed descriptor or event, packed once by whoever made it."""
@@ -137,4 +148,4 @@ class Release(NamedTuple):
     """The producer is to say soon how many have arrived."""
 
 
-Message = Attach | Welcome | Refusal | Failure | Detach | Announce | Release
+Message = Attach | Welcome | Refusal | Failure | Detach | Resend | Announce | Release

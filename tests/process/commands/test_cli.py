@@ -93,7 +93,7 @@ def test_list_shows_short_names_with_their_class_package_and_sentence(run_detekt
     assert (done.returncode, done.stderr) == (2, "list: there are no 'sink'; write processors, sinks or sources\n")
 
 
-@pytest.mark.parametrize("group", [[], ["pipeline"], ["shm"]])
+@pytest.mark.parametrize("group", [[], ["pipeline"], ["shm"], ["dead-letters"]])
 def test_help_says_of_each_command_a_whole_sentence_in_80_columns(run_detektr: RunDetektr, group: list[str]) -> None:
     listed = run_detektr(*group, "--help", env={"COLUMNS": "80"}).stdout.partition("Commands:")[2].split("\n")[1:-1]
     assert len(listed) > 1

@@ -8,7 +8,7 @@ from detektr.config.document import read_document
 from detektr.config.json_schema import json_schema
 from detektr.config.schema import KINDS, OptionsReading, read_options
 from detektr.config.suggestions import listed, nearest
-from detektr.options import BufferOptions, CaptureOptions, EdgeInput, ProcessorOptions
+from detektr.options import BufferOptions, CaptureOptions, EdgeInput, ProcessorOptions, RetryOptions, SinkOptions
 
 GOOD = """name: demo
 nodes:
@@ -59,7 +59,11 @@ def test_audit_is_a_text_or_a_mapping_and_metrics_has_a_host() -> None:
         (
             GOOD + "metrcs: {port: 1}\n",
             5,
-            ["'metrcs'", "name, cameras, camera_defaults, nodes, audit, metrics or announce", "write `metrics`"],
+            [
+                "'metrcs'",
+                "name, cameras, camera_defaults, nodes, audit, metrics, announce or dead_letter_bytes",
+                "write `metrics`",
+            ],
         ),
         (GOOD + "metrics: 9464\n", 5, ["`metrics` is 9464", "a mapping"]),
         (GOOD + "metrics:\n", 5, ["`metrics` is empty"]),
@@ -121,6 +125,12 @@ def test_a_fault_has_its_line_what_was_expected_and_what_to_do(text: str, line: 
         ("{kind: capture, source: x, restart: {backoff: 1s}}", ["`backoff` is '1s'", "1s..60s"]),
         ("{kind: capture, source: x, restart: {backoff: 9s..1s}}", ["`backoff` is '9s..1s'", "growing"]),
         ("{kind: capture, source: x, restart: {limit: 5 in 0s}}", ["`limit` is '5 in 0s'", "longer than nothing"]),
+        ("{kind: sink, input: a, use: jsonl, retry: 1h}", ["`retry` is '1h'", "a mapping"]),
+        ("{kind: sink, input: a, use: jsonl, retry: {for: 0s}}", ["`retry`: `for` is '0s'", "longer than nothing"]),
+        ("{kind: sink, input: a, use: jsonl, retry: {for: soon}}", ["`for` is 'soon'", "500ms"]),
+        ("{kind: sink, input: a, use: jsonl, retry: {backoff: 9s..1s}}", ["`backoff` is '9s..1s'", "growing"]),
+        ("{kind: sink, input: a, use: jsonl, retry: {fro: 1h}}", ["'fro'", "write `for`"]),
+        ("{kind: buffer, input: a, retry: {}}", ["'retry'", "a key of a sink"]),
         ("{kind: buffer}", ["`input` is missing"]),
         ("{kind: buffer, input: [a, 1]}", ["`input` is ['a', 1]"]),
         ("{kind: buffer, input: [[a]]}", ["`input` is ", "a mapping or a list of them"]),
@@ -296,3 +306,31 @@ def test_the_schema_has_the_keys_of_an_edge() -> None:
     assert edge["required"] == ["from"] and edge["additionalProperties"] is False
     assert all("description" in key for key in edge["properties"].values())
     assert "EdgeInput" in json.dumps(schema["$defs"]["SinkOptions"]["properties"]["input"])
+
+
+def test_retry_is_a_mapping_whose_keys_have_defaults() -> None:
+    sinks = "\n".join(
+        f"  {name}: {{kind: sink, input: motion, use: jsonl{retry}}}"
+        for name, retry in (("a", ""), ("b", ", retry: {}"), ("c", ", retry: {for: 2m}"))
+    )
+    nodes = read(GOOD + sinks + "\n").options.nodes
+    retries = [node.retry for node in nodes.values() if isinstance(node, SinkOptions)]
+    assert retries == [None, RetryOptions(), RetryOptions(backoff="1s..60s", for_="2m")]
+
+
+def test_the_schema_has_retry_as_the_file_writes_it() -> None:
+    schema = json_schema()["$defs"]
+    assert set(schema["RetryOptions"]["properties"]) == {"backoff", "for"}
+    assert "retry" in schema["SinkOptions"]["properties"]
+
+
+@pytest.mark.parametrize("value", ["lots", 1, 1 << 41, True, 20_000_000.5])
+def test_a_size_of_dead_letters_that_cannot_be_is_refused(value: object) -> None:
+    (fault,) = read(f"{GOOD}dead_letter_bytes: {json.dumps(value)}\n").faults
+    assert "`dead_letter_bytes` is" in fault.text and "16777216 to 1099511627776" in fault.text
+    assert fault.line == 5 and "(268435456)" in fault.text
+
+
+def test_a_size_of_dead_letters_may_come_from_the_environment() -> None:
+    reading = read(GOOD + "dead_letter_bytes: ${SIZE}\n", SIZE="33554432")
+    assert (reading.faults, reading.options.dead_letter_bytes) == ((), 33_554_432)

@@ -670,3 +670,26 @@ def test_an_edge_whose_consumer_has_failed_for_good_thins_nothing_any_more() -> 
     bench.edge.give_up()
     bench.offer(0)
     assert dropped(bench) == {"gone": 1}
+
+
+def test_an_edge_whose_consumer_retries_dead_letters_what_it_would_drop_at_the_end() -> None:
+    bench = Bench(is_retried=True)
+    bench.attach(window=1)
+    bench.offer(0, 1, 2)
+    bench.lease_queued()
+    bench.edge.drop_all("stopped")
+    why = "stopped: motion had not taken it when the waiting for it ended"
+    assert bench.outcomes() == [("dead_lettered", sequence, why) for sequence in range(3)]
+    ledger = bench.reader.ledger()
+    assert (ledger.dead_lettered, dropped(bench), ledger.unaccounted) == (3, {}, 0)
+
+
+def test_a_replica_that_dies_in_a_pause_costs_the_held_frame_no_attempt_and_it_stays_first() -> None:
+    bench = Bench(max_deliveries=1, is_retried=True)
+    for session in (7, 8, 9):
+        bench.attach(session, window=2)
+        bench.offer(*range(3) if session == 7 else ())
+        assert [sequence for sequence, _ in bench.lease_queued()[session]] == [0, 1]
+        bench.edge.evict(session, (0, 0))  # working on none: it paused
+    assert bench.outcomes() == []
+    assert bench.edge.queued == 3

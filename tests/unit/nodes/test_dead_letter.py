@@ -1,18 +1,27 @@
 from __future__ import annotations
 
-import json
+import base64
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
+import msgpack
 import numpy as np
 import pytest
 
-from detektr.descriptor import Descriptor
+from detektr.descriptor import Descriptor, unpack_descriptor
+from detektr.edge.edge_options import FrameOutcome, OutcomeKind
 from detektr.frame import Frame, plane_rows
-from detektr.nodes.dead_letter import DEAD_LETTERS_KEPT_MAX, save_dead_letter, save_event
+from detektr.memory.ring import RingFacts, RingWriter
+from detektr.memory.run_folder import RunFolder
+from detektr.nodes.dead_letter import PICTURES_MAX, DeadLetters, save_picture
+from detektr.nodes.working.event_stream import unpack_event
 from detektr.picture import FORMATS, PictureLayout
+
+MANY = 1 << 30
 
 
 def descriptor(sequence: int = 7, camera: str = "door") -> Descriptor:
@@ -28,15 +37,10 @@ def noise(layout: PictureLayout) -> bytes:
 def test_picture_reads_back_bit_for_bit(tmp_path: Path, name: str, width: int, height: int) -> None:
     layout = PictureLayout(name, width, height)
     data = noise(layout)
-    dead_letter = save_dead_letter(tmp_path, descriptor(), layout, memoryview(data), "why")
-    record = json.loads(dead_letter.read_text())
-    picture = tmp_path / record["picture"]
+    picture = save_picture(tmp_path, descriptor(), layout, memoryview(data), MANY)
     if picture.suffix == ".raw":
         assert (name, width) == ("yuyv422", 65) or name in ("yuv440p", "yuvj440p", "yuv410p")
         assert picture.read_bytes() == data
-        told = "-vf setparams=range=full " if layout.is_full_range else ""
-        size = f"-video_size {width}x{height}"
-        assert record["show"] == f"ffplay -f rawvideo -pixel_format {name} {size} {told}{picture.name}"
         return
     with av.open(str(picture)) as container:
         read_back = next(container.decode(video=0))
@@ -56,65 +60,106 @@ def test_picture_reads_back_bit_for_bit(tmp_path: Path, name: str, width: int, h
     assert read_back.color_range == (2 if name.startswith("yuvj") else 0)
 
 
-def test_letter_tells_the_facts_and_the_reason(tmp_path: Path) -> None:
+def outcome(payload: bytes, reason: str = "ValueError: x\n") -> FrameOutcome:
+    return FrameOutcome(OutcomeKind.DEAD_LETTERED, 7, reason, 3, payload)
+
+
+@pytest.fixture
+def ring(shm_dir: Path) -> Iterator[RingWriter]:
+    folder = RunFolder("demo")
+    folder.make()
+    facts = RingFacts("cam", "door", 1, 2, PictureLayout("gray", 8, 8), None)
+    ring = RingWriter(folder.ring("cam", 2), facts, 2)
+    yield ring
+    ring.close(unlink=True)
+    folder.remove_if_empty()
+
+
+def publish(ring: RingWriter, sequence: int) -> bytes:
+    """Write a picture, and return its packed descriptor."""
+    slot = ring.try_claim()
+    assert slot is not None
+    ring.memory(slot)[:64] = bytes(range(64))
+    generation = ring.publish(slot, sequence)
+    return ring.descriptor_packer().pack(slot, generation, sequence, 10, 1753608701224_000_000, None)
+
+
+def letters_of(dead_letters: DeadLetters) -> list[dict[str, Any]]:
+    return list(dead_letters.spool.read().letters.values())
+
+
+def test_a_frame_is_saved_with_its_picture_the_facts_and_the_reason(ring: RingWriter, state_dir: Path) -> None:
+    dead_letters = DeadLetters(RunFolder("demo"), "cam.0", MANY)
+    payload = publish(ring, 7)
+    assert "in " in dead_letters.save_frame("motion", outcome(payload))
+    (letter,) = letters_of(dead_letters)
+    assert (letter["kind"], letter["producer"], letter["consumer"], letter["attempts"]) == (
+        "frame", "cam.0", "motion", 3,
+    )  # fmt: skip
+    assert (letter["camera"], letter["sequence"], letter["format"]) == ("door", 7, "gray")
+    assert letter["why"] == "ValueError: x\n" and base64.b64decode(letter["payload"]) == payload
+    assert letter["timestamp"] == "2025-07-27T09:31:41.224000+00:00"
+    picture = state_dir / "demo" / "dead-letters" / letter["picture"]
+    assert picture.read_bytes().endswith(bytes(range(64)))
+    assert stat.S_IMODE(picture.stat().st_mode) == 0o600 and letter["show"] == f"ffplay {picture.name}"
+
+
+def test_a_storm_of_frames_costs_few_pictures_and_no_record(ring: RingWriter, state_dir: Path) -> None:
+    dead_letters = DeadLetters(RunFolder("demo"), "cam.0", MANY)
+    payload = publish(ring, 7)
+    for _ in range(3 * PICTURES_MAX):
+        dead_letters.save_frame("motion", outcome(payload))
+    letters = letters_of(dead_letters)
+    assert len(letters) == 3 * PICTURES_MAX
+    assert sum(bool(letter["picture"]) for letter in letters) == PICTURES_MAX
+    assert letters[-1]["no_picture"] == f"more than {PICTURES_MAX} within 10 s"
+
+
+def test_a_frame_whose_slot_or_ring_is_gone_is_recorded_without_a_picture(ring: RingWriter, state_dir: Path) -> None:
+    dead_letters = DeadLetters(RunFolder("demo"), "cam.0", MANY)
+    payload = publish(ring, 7)
+    slot = unpack_descriptor(payload).slot
+    ring.release(slot)
+    assert ring.try_claim() == slot
+    dead_letters.save_frame("motion", outcome(payload))
+    RunFolder("demo").ring("cam", 2).unlink()
+    dead_letters.save_frame("motion", outcome(payload))
+    whys = [letter["no_picture"] for letter in letters_of(dead_letters)]
+    assert whys == ["its slot holds another frame by now", "its ring is gone"]
+
+
+def test_an_event_is_saved_as_it_was_packed(state_dir: Path) -> None:
+    event = {"frame": "f", "data": {"raw": b"\x00\xff", 3: [None, 1.5]}}
+    dead_letters = DeadLetters(RunFolder("demo"), "see.1", MANY)
+    dead_letters.save_event("hook", outcome(msgpack.packb(event)), "f")
+    (letter,) = letters_of(dead_letters)
+    assert unpack_event(base64.b64decode(letter["payload"])) == event
+    assert (letter["kind"], letter["frame"], letter["producer"], letter["consumer"]) == ("event", "f", "see.1", "hook")
+
+
+def test_second_picture_of_a_frame_does_not_replace_the_first(tmp_path: Path) -> None:
     layout = PictureLayout("gray", 8, 8)
-    dead_letter = save_dead_letter(tmp_path / "new" / "letters", descriptor(), layout, noise(layout), "ValueError: x\n")
-    record = json.loads(dead_letter.read_text())
-    assert dead_letter.name == f"{descriptor().id}.json"
-    assert record["id"] == descriptor().id
-    assert (record["camera"], record["sequence"], record["format"]) == ("door", 7, "gray")
-    assert record["why"] == "ValueError: x\n"
-    assert record["timestamp"] == "2025-07-27T09:31:41.224000+00:00"
+    pictures = [save_picture(tmp_path, descriptor(), layout, noise(layout), MANY) for _ in range(2)]
+    assert pictures[1].stem == f"{pictures[0].stem}-2" and all(picture.is_file() for picture in pictures)
 
 
-def test_files_are_their_owners_alone(tmp_path: Path) -> None:
+def test_oldest_pictures_go_and_other_files_stay(tmp_path: Path) -> None:
     layout = PictureLayout("gray", 8, 8)
-    before = os.umask(0)
-    try:
-        dead_letter = save_dead_letter(tmp_path / "letters", descriptor(), layout, noise(layout), "why")
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE(dead_letter.parent.stat().st_mode) == 0o700
-    assert {stat.S_IMODE(path.stat().st_mode) for path in dead_letter.parent.iterdir()} == {0o600}
-
-
-def test_second_letter_of_a_frame_does_not_replace_the_first(tmp_path: Path) -> None:
-    layout = PictureLayout("gray", 8, 8)
-    dead_letters = [save_dead_letter(tmp_path, descriptor(), layout, noise(layout), why) for why in ("first", "second")]
-    assert [json.loads(dead_letter.read_text())["why"] for dead_letter in dead_letters] == ["first", "second"]
-    assert dead_letters[1].stem == f"{dead_letters[0].stem}-2"
-
-
-def test_oldest_letters_go_and_other_files_stay(tmp_path: Path) -> None:
-    layout = PictureLayout("gray", 8, 8)
-    (tmp_path / "notes.json").write_text("mine")
+    (tmp_path / "notes.pgm").write_text("mine")
+    one = save_picture(tmp_path / "other", descriptor(0), layout, noise(layout), MANY).stat().st_size
     for sequence in range(6):
-        dead_letter = save_dead_letter(tmp_path, descriptor(sequence), layout, noise(layout), "why", dead_letters_max=3)
-        for path in (dead_letter, dead_letter.with_suffix(".pgm")):
-            os.utime(path, ns=(sequence, sequence))
-    save_dead_letter(tmp_path, descriptor(6), layout, noise(layout), "why", dead_letters_max=3)
-    assert sorted(json.loads(path.read_text())["sequence"] for path in tmp_path.glob("1*.json")) == [4, 5, 6]
-    assert len(list(tmp_path.iterdir())) == 7
-    assert (tmp_path / "notes.json").read_text() == "mine"
+        picture = save_picture(tmp_path, descriptor(sequence), layout, noise(layout), 3 * one)
+        os.utime(picture, ns=(sequence, sequence))
+    assert [int(path.name.split("_")[3]) for path in sorted(tmp_path.glob("1*.pgm"))] == [3, 4, 5]
+    assert (tmp_path / "notes.pgm").read_text() == "mine"
 
 
 def test_strange_camera_name_cannot_leave_the_folder(tmp_path: Path) -> None:
     layout = PictureLayout("gray", 8, 8)
-    dead_letter = save_dead_letter(tmp_path / "letters", descriptor(camera="../../x"), layout, noise(layout), "why")
-    assert dead_letter.parent == tmp_path / "letters"
-    assert dead_letter.is_file()
+    picture = save_picture(tmp_path / "letters", descriptor(camera="../../x"), layout, noise(layout), MANY)
+    assert picture.parent == tmp_path / "letters" and picture.is_file()
 
 
 def test_slot_shorter_than_its_picture_is_saved_as_it_is(tmp_path: Path) -> None:
-    dead_letter = save_dead_letter(tmp_path, descriptor(), PictureLayout("bgr24", 8, 8), b"abc", "why")
-    assert dead_letter.with_suffix(".raw").read_bytes() == b"abc"
-
-
-def test_letters_of_events_are_few_and_the_newest_and_push_out_no_frame_s(state_dir: Path) -> None:
-    saved = [Path(save_event("demo", "motion.1", {"data": {"count": count}}, "disk full")) for count in range(150)]
-    frame = saved[0].with_name("1753608701224_cam_cam_7_0123abcd.json")
-    frame.touch()
-    saved.append(Path(save_event("demo", "motion.1", {"data": {Path("x"): b"y"}.items()}, "no key of JSON's")))
-    assert sorted(saved[0].parent.iterdir()) == sorted([frame, *saved[-DEAD_LETTERS_KEPT_MAX:]])
-    assert json.loads(saved[-2].read_text()) == {"event": {"data": {"count": 149}}, "why": "disk full"}
-    assert stat.S_IMODE(saved[-1].stat().st_mode) == 0o600
+    picture = save_picture(tmp_path, descriptor(), PictureLayout("bgr24", 8, 8), b"abc", MANY)
+    assert picture.suffix == ".raw" and picture.read_bytes() == b"abc"

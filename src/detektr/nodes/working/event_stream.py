@@ -8,15 +8,17 @@ from collections.abc import Mapping
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgpack
 
 from detektr.descriptor import stream_key
 from detektr.errors import ResultError
-from detektr.frame import Frame
 from detektr.process.fault_text import fault_text
+
+if TYPE_CHECKING:
+    from detektr.frame import Frame
 
 _PLAIN = (str, int, float, bytes, list, tuple, dict, type(None))
 
@@ -88,6 +90,14 @@ class EventStream:
                 ) from fault
             packed.append(payload)
         return packed
+
+
+def is_event(payload: bytes) -> bool:
+    """Whether bytes that came from another process are a packed event."""
+    try:
+        return isinstance(msgpack.unpackb(payload, strict_map_key=False), dict)
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError):
+        return False
 
 
 def unpack_event(payload: bytes) -> dict[str, Any]:

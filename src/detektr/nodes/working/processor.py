@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from dataclasses import replace
 from typing import ClassVar
 
-from detektr.descriptor import unpack_descriptor
+from detektr.descriptor import stream_key, unpack_descriptor
+from detektr.edge.edge_options import FrameOutcome
 from detektr.edge.ephemeral import Producer
 from detektr.edge.subscriber import EdgeSubscriber
-from detektr.errors import OverwrittenError
+from detektr.errors import OverwrittenError, WireError
 from detektr.memory.announcement import Announcement, Lease
 from detektr.nodes.control import ControlLine
-from detektr.nodes.dead_letter import save_event
 from detektr.nodes.node import TICK_NS
 from detektr.nodes.spec import NodeSpec
-from detektr.nodes.working.event_stream import EventStream, identify_event, unpack_event
+from detektr.nodes.working.event_stream import EventStream, identify_event, is_event
 from detektr.nodes.working.frame_reader import FrameReader
 from detektr.nodes.working.worker import WorkerNode
 from detektr.options import ProcessorOptions
+from detektr.process.fault_text import fault_text
+from detektr.wire.message import Resend
 
 ALIVE_EVERY_NS = 10_000_000  # signs of life are sent at most this often, however short the time-out of a frame
+RESENT_MAX = 4096  # remembered, should one be asked for again because its mark was late
 EPHEMERAL_EVENTS = 1024  # for ephemeral consumers: a few MiB, taken when one attaches
+_log = logging.getLogger(__name__)
 
 
 class ProcessorNode(WorkerNode[ProcessorOptions]):
@@ -38,6 +43,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         self._emitting: tuple[Lease, EdgeSubscriber] | None = None  # the last frame, held until its events are out
         self._alive_every_ns = max(ALIVE_EVERY_NS, min(TICK_NS, spec.options.timeout_ns // 4))
         self._alive_ns = 0
+        self._resent: deque[str] = deque(maxlen=RESENT_MAX)  # dead letters that were offered in this life
 
     def producer(self) -> Producer:
         """Return how ephemeral consumers may read our events."""
@@ -141,9 +147,35 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         """Return the id of the frame that an event is about."""
         return identify_event(payload)
 
-    def save_dead_letter(self, payload: bytes, why: str) -> str:
+    def save_dead_letter(self, consumer: str, outcome: FrameOutcome) -> str:
         """Save an event that its sink could not take."""
-        return save_event(self.spec.pipeline, self.status_block.path.stem, unpack_event(payload), why)
+        return self.dead_letters.save_event(consumer, outcome, identify_event(outcome.payload))
+
+    def resend(self, message: Resend, now_ns: int) -> None:
+        """Offer the event of a dead letter to its sink alone, behind what waits there, and mark the letter as resent.
+
+        Without room nothing happens: whoever resends waits for the mark, and asks again.
+
+        Raises:
+            WireError: there is no such sink, or it is given up, or that is no event, or too long for its edge.
+        """
+        edge = self.publisher.fanout.edges.get(message.consumer)
+        if edge is None or edge.options.is_ephemeral or edge.is_given_up:
+            raise WireError(f"{self.spec.node} has no sink {message.consumer} that could take a Resend")
+        if not is_event(message.event):
+            raise WireError(f"Resend.event of {len(message.event)} bytes is not a packed event")
+        if message.letter not in self._resent:
+            if edge.backlog.is_full(0) or not edge.has_room(0):
+                return
+            stream = f"{self.status_block.path.stem}~resent"
+            key = stream_key(stream, self.status_block.take_run())
+            event = Announcement(key, edge.journal.seen(key), now_ns, message.event)
+            self.publisher.fanout.offer_to(edge, event, now_ns)
+            self._resent.append(message.letter)
+        try:
+            self.dead_letters.spool.mark_resent(message.letter)
+        except OSError as fault:
+            _log.error("dead letter %s was resent, and cannot be marked so: %s", message.letter, fault_text(fault))
 
     def died(self, why: str) -> None:
         """Count the attempt also at a frame whose events were not all out."""

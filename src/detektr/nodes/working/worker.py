@@ -78,7 +78,7 @@ class WorkerNode(Node[Worker]):
         while idle < count and now_ns < end_ns and self.may_work():
             subscriber = subscribers[self._turn]
             self._turn = (self._turn + 1) % count
-            lease = subscriber.take(now_ns) if subscriber.leases else None
+            lease = self.next_lease(subscriber, now_ns)
             if lease is None:
                 idle += 1
                 continue
@@ -86,6 +86,10 @@ class WorkerNode(Node[Worker]):
             idle, has_worked, now_ns = 0, True, time.monotonic_ns()
         self.worked_ns = now_ns - begun_ns
         return has_worked
+
+    def next_lease(self, subscriber: EdgeSubscriber, now_ns: int) -> Lease | None:
+        """Return the next lease of an input that is to be worked on; None: there is none now."""
+        return subscriber.take(now_ns) if subscriber.leases else None
 
     def has_work(self) -> bool:
         """Whether leases wait to be worked on."""
@@ -141,19 +145,23 @@ class WorkerNode(Node[Worker]):
             subscriber.fail(name, "overwritten", FailureKind.OVERWRITTEN)
         except BaseException as fault:  # sys.exit() too: one frame's failure, not this process's end
             status_block.count_failure()
-            why = fault_traceback(fault)[-WHY_CHARS_MAX:]
-            kind = FailureKind.PERMANENT if isinstance(fault, ResultError) else FailureKind.RETRYABLE
-            what, place = fault_line(fault), f"{type(fault).__name__}:{fault_place(fault)}"
-            times = self._faults[place] = self._faults.get(place, 0) + 1
-            if times.bit_count() == 1:  # 1, 2, 4, 8, ... of a kind: a fault on every frame must not drown the others
-                again = f"; {times} of this kind so far" if times > 1 else ""
-                _log.error("%s, attempt %d: %s%s", self.describe(lease), lease.delivery, what, again)
-            subscriber.fail(name, why, kind)
-            subscriber.flush()
+            self.failed(subscriber, lease, fault)
         else:
             self.hand_on(lease, subscriber)
         self._working = None
         status_block.note_work(0)
+
+    def failed(self, subscriber: EdgeSubscriber, lease: Lease, fault: BaseException) -> None:
+        """Fail a lease whose work has raised: it is leased again, or given up where another attempt cannot help."""
+        why = fault_traceback(fault)[-WHY_CHARS_MAX:]
+        kind = FailureKind.PERMANENT if isinstance(fault, ResultError) else FailureKind.RETRYABLE
+        what, place = fault_line(fault), f"{type(fault).__name__}:{fault_place(fault)}"
+        times = self._faults[place] = self._faults.get(place, 0) + 1
+        if times.bit_count() == 1:  # 1, 2, 4, 8, ... of a kind: a fault on every frame must not drown the others
+            again = f"; {times} of this kind so far" if times > 1 else ""
+            _log.error("%s, attempt %d: %s%s", self.describe(lease), lease.delivery, what, again)
+        subscriber.fail((lease.key, lease.sequence), why, kind)
+        subscriber.flush()
 
     def _hook(self, name: str) -> None:
         hook = getattr(self._user, name, None)

@@ -1,0 +1,87 @@
+"""How long an outage of a sink with `retry` its edges can bridge, and in how many bytes, in words. Pure.
+
+The rate of a stream is known where its capture says `fps`. An edge on the way may lower it (`fps`, `cameras`), and a
+processor is taken to emit one event for each frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from detektr.config.topology import Graph, GraphEdge
+from detektr.memory.layout import cell_words
+from detektr.options import CaptureOptions, NodeOptions, ProcessorOptions, SinkOptions
+
+_MIB = 1 << 20
+_WORD_BYTES = 8
+_PAST = {
+    "block": "{producer} waits",
+    "drop-oldest": "the oldest are dropped",
+    "drop-newest": "the newest are dropped",
+}
+
+
+def describe_outages(graph: Graph, nodes: Mapping[str, NodeOptions]) -> list[str]:
+    """Return a line for each edge to a sink with `retry`.
+
+    Args:
+        graph: sized.
+        nodes: options by name.
+    """
+    rates = camera_rates(graph, nodes)
+    lines = []
+    for edge in graph.edges:
+        sink, processor = nodes[edge.consumer], nodes[edge.producer]
+        if not isinstance(sink, SinkOptions) or sink.retry is None or not isinstance(processor, ProcessorOptions):
+            continue
+        mark, nbytes = edge.mark * edge.parts, edge.mark * edge.parts * cell_words(processor.event_bytes) * _WORD_BYTES
+        rate = edge_rate(edge, rates[edge.producer])
+        span = (
+            "for how long is not known, as no `fps` of a capture says the rate"
+            if rate is None
+            else f"{mark / rate:.0f} s at {rate:g} frames/s with one event each"
+        )
+        past = _PAST[edge.when_full].format(producer=edge.producer)
+        lines.append(
+            f"  {edge.consumer} can be down while {mark} events of {edge.producer} wait ({span}), in"
+            f" {nbytes / _MIB:.1f} MiB; then {past} ({edge.when_full})"
+        )
+    return lines
+
+
+def camera_rates(graph: Graph, nodes: Mapping[str, NodeOptions]) -> dict[str, dict[str, float | None]]:
+    """Return, by node, how many frames a second of each camera it takes or makes; None: not known."""
+    rates: dict[str, dict[str, float | None]] = {}
+    for name in graph.nodes:  # producers before consumers
+        options = nodes[name]
+        if isinstance(options, CaptureOptions):
+            rates[name] = {options.camera or name: options.fps}
+            continue
+        rates[name] = {}
+        for edge in graph.edges_to(name):
+            rates[name].update(_passing(edge, rates[edge.producer]))
+    return rates
+
+
+def edge_rate(edge: GraphEdge, rates: Mapping[str, float | None]) -> float | None:
+    """Return how many frames a second an edge takes of all cameras together; None: not known, or none.
+
+    Args:
+        edge: which.
+        rates: of its producer, by camera.
+    """
+    total = 0.0
+    for rate in _passing(edge, rates).values():
+        if rate is None:
+            return None
+        total += rate
+    return total or None
+
+
+def _passing(edge: GraphEdge, rates: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return the rates of the cameras that an edge takes, thinned as it says."""
+    passing: dict[str, float | None] = {}
+    for camera, rate in rates.items():
+        if not edge.cameras or camera in edge.cameras:
+            passing[camera] = rate if edge.fps is None else edge.fps if rate is None else min(rate, edge.fps)
+    return passing

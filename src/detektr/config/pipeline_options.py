@@ -1,0 +1,64 @@
+"""The keys at the top of a pipeline file, beside the nodes: name, audit trail, metrics, lane, dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Ge, Le
+
+from detektr.options import (
+    DEAD_LETTER_BYTES,
+    DEAD_LETTER_BYTES_MAX,
+    DEAD_LETTER_BYTES_MIN,
+    STRICT,
+    Lane,
+    Name,
+    NodeOptions,
+    Text,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """Where the audit trail goes."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    to: Annotated[
+        str, Text(r"^(none|sqlite:\S.*|rediss?://\S+)$", "sqlite:PATH, redis://..., rediss://... or none")
+    ] = "none"
+    """sqlite:PATH (beside the pipeline file unless absolute), redis://..., rediss://... or none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsOptions:
+    """Where Prometheus finds the metrics; nowhere without a port."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    port: Annotated[int, Ge(0), Le(65535)] | None = None
+    """Port; 0 takes a free one and says which."""
+    host: Annotated[str, Text(r"^[A-Za-z0-9._:-]+$", "a host name or address such as 127.0.0.1")] = "127.0.0.1"
+    """Address to listen on; loopback unless told otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineOptions:
+    """A pipeline: its nodes by name, where its audit trail goes, and where its metrics are."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    name: Name
+    """The pipeline's name, by which `status`, `logs`, `down` and `attach` find it."""
+    nodes: Mapping[Name, NodeOptions]
+    """The nodes by name; each says what it is (`kind`) and what it reads from (`input`)."""
+    audit: AuditOptions = field(default_factory=AuditOptions)
+    """Where the audit trail goes: sqlite:PATH, redis://..., rediss://... or none; or a mapping with more to say."""
+    metrics: MetricsOptions = field(default_factory=MetricsOptions)
+    """Where Prometheus finds the metrics; leave out for none."""
+    announce: Lane = "zmq"
+    """The lane on which frames are announced: zmq (ZeroMQ messages) or shm (shared memory: lower latency, less CPU)."""
+    dead_letter_bytes: Annotated[int, Ge(DEAD_LETTER_BYTES_MIN), Le(DEAD_LETTER_BYTES_MAX)] = DEAD_LETTER_BYTES
+    """Most bytes on disk of what was given up (`detektr dead-letters`), half of them pictures; the oldest make room."""
