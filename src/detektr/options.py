@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
@@ -11,14 +10,12 @@ from annotated_types import Ge, Le
 
 from detektr.picture import ALIASES, FORMATS
 from detektr.plugins import REFERENCE, SHORT_NAME
+from detektr.quantity import DURATION_PATTERN, SIZE_PATTERN
+from detektr.quantity import SECOND_NS as SECOND_NS
+from detektr.quantity import duration_ns as duration_ns
 
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
-SECOND_NS = 1_000_000_000
-DURATION_NS_MAX = 366 * 24 * 3600 * SECOND_NS  # far below what a 64-bit word and the kernel's timers can hold
 STRICT: dict[str, Any] = {"extra": "forbid", "use_attribute_docstrings": True}
-_UNIT_NS = {"ms": 1_000_000, "s": SECOND_NS, "m": 60 * SECOND_NS, "h": 3600 * SECOND_NS}
-_DURATION_PATTERN = r"[0-9]{1,9}(?:\.[0-9]{1,9})? ?(?:ms|s|m|h)"
-_DURATION = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h)\s*")
 
 
 @dataclass(frozen=True)
@@ -38,11 +35,12 @@ class Text:
 WhenFull = Literal["drop-oldest", "drop-newest", "block"]
 Lane = Literal["zmq", "shm"]
 Name = Annotated[str, Text(NAME_PATTERN, "a name (a letter, then at most 31 letters, digits, _ or -)")]
-Duration = Annotated[str, Text(rf"^{_DURATION_PATTERN}$", "a time such as 500ms, 10s, 2m or 1h")]
+Duration = Annotated[str, Text(rf"^{DURATION_PATTERN}$", "a time such as 500ms, 10s, 2m or 1h")]
+Size = Annotated[str, Text(rf"^{SIZE_PATTERN}$", "a size such as 64MiB or 1GiB")]
 Pauses = Annotated[
-    str, Text(rf"^{_DURATION_PATTERN}\.\.{_DURATION_PATTERN}$", "a first and a longest pause such as 1s..60s")
+    str, Text(rf"^{DURATION_PATTERN}\.\.{DURATION_PATTERN}$", "a first and a longest pause such as 1s..60s")
 ]
-Rate = Annotated[str, Text(rf"^[0-9]{{1,4}} in {_DURATION_PATTERN}$", "a count and a time such as 5 in 10m")]
+Rate = Annotated[str, Text(rf"^[0-9]{{1,4}} in {DURATION_PATTERN}$", "a count and a time such as 5 in 10m")]
 _FORMATS = (*FORMATS, *ALIASES)
 PixelFormatName = Annotated[
     str,
@@ -54,6 +52,7 @@ VideoStreamChoice = Annotated[
 EnvName = Annotated[
     str, Text(r"^[A-Za-z_][A-Za-z0-9_]{0,254}$", "a name of A-Z, a-z, 0-9 and _ that begins with no digit")
 ]
+WINDOW = 4  # leases of a replica unless told otherwise: fast work never waits for the next one
 CPU_MAX = 8191  # the most that Linux can be built for
 Reference = Annotated[
     str,
@@ -71,25 +70,6 @@ class OptionError(ValueError):
         """Say which option it is, its value, what is expected, and an example of that."""
         super().__init__(f"{name} {value!r} must be {expected}; e.g. {example}")
         self.name, self.expected = name, expected
-
-
-def duration_ns(text: str) -> int:
-    """Read a duration such as `500ms`, `10s`, `2m` or `1h`.
-
-    Args:
-        text: a number with a unit out of ms, s, m, h.
-    Returns:
-        Nanoseconds, 0 or more.
-    Raises:
-        ValueError: the text is not a number with a unit, or is longer than a year.
-    """
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a duration; write a number with a unit out of ms, s, m, h, e.g. 500ms")
-    span_ns = round(float(match.group(1)) * _UNIT_NS[match.group(2)])
-    if span_ns > DURATION_NS_MAX:
-        raise ValueError(f"{text!r} is longer than a year; leave the key out, or write a shorter time, e.g. 24h")
-    return span_ns
 
 
 def _option_ns(name: str, text: str) -> int:
@@ -219,14 +199,18 @@ class CaptureOptions(_NodeOptions):
     """Width in pixels, scaled while captured; the source's own unless told otherwise."""
     height: Annotated[int, Ge(2), Le(16384)] | None = None
     """Height in pixels."""
+    memory: Size | None = None
+    """Shared memory for this camera's frames, ring and journals together, from which follow the marks and `guests` that
+    nobody wrote; else as `memory` of the pipeline."""
     slots: Annotated[int, Ge(2), Le(65536)] | None = None
     """Slots in the ring; follows from the graph unless told otherwise, and may not be fewer than it needs."""
-    high_water_mark: Annotated[int, Ge(1), Le(65536)] = 8
-    """Most frames queued for one consumer of this capture."""
+    high_water_mark: Annotated[int, Ge(1), Le(65536)] | None = None
+    """Most frames queued for one consumer of this capture; follows from `memory` unless told otherwise."""
     when_full: WhenFull | None = None
     """Policy at the mark; a file, served or not, blocks and a live source drops the oldest unless told otherwise."""
-    guests: Annotated[int, Ge(0), Le(1024)] = 8
-    """Slots kept for consumers that are not in the file (`detektr.attach`)."""
+    guests: Annotated[int, Ge(0), Le(1024)] | None = None
+    """Slots kept for consumers that are not in the file (`detektr.attach`), beyond the frames that are queued for those
+    of the file; follows from `memory` unless told otherwise."""
 
     @property
     def open_timeout_ns(self) -> int:
@@ -251,6 +235,8 @@ class EdgeInput:
     """What happens at the mark of this edge: drop-oldest, drop-newest or block."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] | None = None
     """Most frames, or events, queued on this edge for one input of its producer."""
+    fresh: bool = False
+    """True: nothing is kept here but the newest frame of each input, and each replica holds one frame at a time."""
     max_age: Duration | None = None
     """Frames older than this, counted from their capture, are dropped as `too_old`: when their turn comes, and once
     more when the work on them is about to begin."""
@@ -293,8 +279,8 @@ class BufferOptions(_NodeOptions):
     list of them; `cameras` is all cameras."""
     per_camera: bool = False
     """One of these for each of the file's `cameras` (NAME-CAMERA), reading what there is of that camera alone."""
-    high_water_mark: Annotated[int, Ge(1), Le(65536)] = 64
-    """Most frames queued for one consumer and one input."""
+    high_water_mark: Annotated[int, Ge(1), Le(65536)] | None = None
+    """Most frames queued for one consumer and one input; follows from `memory` of the cameras unless told otherwise."""
     low_water_mark: Annotated[int, Ge(0), Le(65535)] | None = None
     """After the mark was reached, frames are taken again below this; one under the mark unless told otherwise."""
     when_full: WhenFull = "drop-oldest"
@@ -303,13 +289,14 @@ class BufferOptions(_NodeOptions):
     """Frames older than this, counted from their capture, are dropped as `too_old` instead of worked on."""
     announce: Lane | None = None
     """How this node is told of frames: zmq (messages) or shm (shared memory); else as `announce` of the pipeline."""
-    guests: Annotated[int, Ge(0), Le(1024)] = 8
-    """Frames that consumers outside the file (`detektr.attach`) may hold together."""
+    guests: Annotated[int, Ge(0), Le(1024)] | None = None
+    """Frames that consumers outside the file (`detektr.attach`) may hold together, beyond those that are queued for
+    consumers of the file; follows from `memory` of the cameras unless told otherwise."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.low_water_mark is not None and self.low_water_mark >= self.high_water_mark:
-            mark = self.high_water_mark
+        mark = self.high_water_mark
+        if mark is not None and self.low_water_mark is not None and self.low_water_mark >= mark:
             raise OptionError("low_water_mark", self.low_water_mark, f"below high_water_mark {mark}", str(mark - 1))
 
     @property
@@ -331,8 +318,8 @@ class WorkerOptions(_NodeOptions):
     """Class, object or function: module:Name, found on PYTHONPATH and beside the pipeline file, or a short name."""
     with_: Mapping[str, Any] = field(default_factory=dict)
     """Arguments for it (written `with` in the file)."""
-    window: Annotated[int, Ge(1), Le(1024)] = 4
-    """Most leases one replica holds at once; with several inputs: of each."""
+    window: Annotated[int, Ge(1), Le(1024)] | None = None
+    """Most leases one replica holds at once, 4 unless told otherwise; with several inputs: of each."""
     max_deliveries: Annotated[int, Ge(1), Le(100)] = 3
     """Attempts at one frame before it is dead-lettered."""
     announce: Lane | None = None
@@ -351,6 +338,9 @@ class ProcessorOptions(WorkerOptions):
     """Your code, on every frame."""
 
     kind: Literal["processor"] = "processor"
+    fresh: bool = False
+    """True: the newest frame of each camera first, and none waits longer than the work on one frame takes. A camera's
+    older frames are dropped; a file at full speed waits instead. As `fresh` at each `input`."""
     replicas: Annotated[int, Ge(1), Le(64)] = 1
     """Processes that share the work: each frame goes to exactly one of them."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] = 256
@@ -369,6 +359,11 @@ class SinkOptions(WorkerOptions):
 
 
 NodeOptions = CaptureOptions | BufferOptions | ProcessorOptions | SinkOptions
+
+
+def worker_window(options: WorkerOptions) -> int:
+    """Return the most leases that one replica holds at once on one input."""
+    return WINDOW if options.window is None else options.window
 
 
 def inputs_of(options: NodeOptions) -> tuple[Name, ...]:

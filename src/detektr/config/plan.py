@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from detektr.config.topology import Graph, GraphEdge
-from detektr.descriptor import DESCRIPTOR_BYTES_MAX
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.subscriber import Upstream
 from detektr.nodes.spec import NodeSpec
-from detektr.options import BufferOptions, CaptureOptions, Lane, NodeOptions, ProcessorOptions, WorkerOptions
+from detektr.options import BufferOptions, CaptureOptions, Lane, NodeOptions, WorkerOptions
 
 
 def plan_processes(
@@ -53,6 +52,10 @@ def plan_processes(
                     upstreams=upstreams,
                     edges=edges,
                     slots=node.slots or 0,
+                    ring_bytes=0 if node.memory is None else node.memory.ring_bytes,
+                    mark=node.mark,
+                    guests=node.guests,
+                    is_on_demand=node.is_on_demand,
                     folder=str(folder),
                     secrets=secrets,
                     sharers=sharers if isinstance(options[name], WorkerOptions) else 1,
@@ -74,7 +77,7 @@ def _lane(consumer: NodeOptions, announce: Lane) -> Lane:
 
 
 def _edge_options(edge: GraphEdge, options: Mapping[str, NodeOptions], announce: Lane) -> EdgeOptions:
-    producer, consumer = options[edge.producer], options[edge.consumer]
+    consumer = options[edge.consumer]
     worker = consumer if isinstance(consumer, WorkerOptions) else None
     return EdgeOptions(
         mark=edge.mark,
@@ -82,7 +85,7 @@ def _edge_options(edge: GraphEdge, options: Mapping[str, NodeOptions], announce:
         when_full=edge.when_full,
         inputs=edge.inputs,
         window_total=edge.window_total,
-        payload_bytes=producer.event_bytes if isinstance(producer, ProcessorOptions) else DESCRIPTOR_BYTES_MAX,
+        payload_bytes=edge.payload_bytes,
         max_deliveries=worker.max_deliveries if worker else 1,
         timeout_ns=worker.timeout_ns if worker else None,
         is_optional=edge.is_optional,

@@ -16,7 +16,17 @@ from detektr import plugins
 from detektr.config.cameras import CAMERAS, DEFAULTS, NODES_MAX
 from detektr.config.document import Document, Fault, Path, read_scalar
 from detektr.config.node_env import read_env
-from detektr.config.suggestions import item_type, key_of, listed, literals, nearest, plain_types, words_of
+from detektr.config.suggestions import (
+    default_of,
+    item_type,
+    key_of,
+    keys_of,
+    listed,
+    literals,
+    nearest,
+    plain_types,
+    words_of,
+)
 from detektr.errors import RefusedError
 from detektr.options import (
     NAME_PATTERN,
@@ -27,6 +37,7 @@ from detektr.options import (
     Name,
     NodeOptions,
     OptionError,
+    Size,
     Text,
     WorkerOptions,
 )
@@ -78,12 +89,23 @@ class PipelineOptions:
     """The pipeline's name, by which `status`, `logs`, `down` and `attach` find it."""
     nodes: Mapping[Name, NodeOptions]
     """The nodes by name; each says what it is (`kind`) and what it reads from (`input`)."""
+    memory: Size | None = None
+    """Shared memory for each camera's frames, ring and journals together, 64MiB unless told otherwise: marks and
+    `guests` that nobody wrote follow from it, and those that are written must fit where it is written too."""
     audit: AuditOptions = field(default_factory=AuditOptions)
     """Where the audit trail goes: sqlite:PATH, redis://..., rediss://... or none; or a mapping with more to say."""
     metrics: MetricsOptions = field(default_factory=MetricsOptions)
     """Where Prometheus finds the metrics; leave out for none."""
     announce: Lane = "zmq"
     """The lane on which frames are announced: zmq (ZeroMQ messages) or shm (shared memory: lower latency, less CPU)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Words:
+    """Those keys of a pipeline that are one word each."""
+
+    announce: Lane = "zmq"
+    memory: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -116,19 +138,19 @@ class _Reader:
 
     def read(self) -> OptionsReading:
         values = dict(self.document.values or {})
-        name_key, nodes_key, *other_keys = _keys(PipelineOptions)
+        name_key, nodes_key, *other_keys = keys_of(PipelineOptions)
         known = (name_key, CAMERAS, DEFAULTS, nodes_key, *other_keys)  # cameras are nodes by now
         self._refuse_unknown(values, known, (), "the pipeline")
         name = self._name(values)
         audit = values.get("audit", _NOT_GIVEN)
         audit_values = {} if audit is _NOT_GIVEN else {"to": audit} if isinstance(audit, str) else audit
-        metrics = values.get("metrics", {})
+        words = {key: values[key] for key in keys_of(_Words) if key in values}
         options = PipelineOptions(
             name=name,
             nodes=self._nodes(values),
             audit=self._section(AuditOptions, audit_values, ("audit",), "`audit`", _AUDIT_WORDS),
-            metrics=self._section(MetricsOptions, metrics, ("metrics",), "`metrics`"),
-            announce=self._announce(values),
+            metrics=self._section(MetricsOptions, values.get("metrics", {}), ("metrics",), "`metrics`"),
+            **vars(self._section(_Words, words, (), "the pipeline")),
         )
         return OptionsReading(options, tuple(self.faults), frozenset(self.broken), frozenset(self.unsure))
 
@@ -155,15 +177,6 @@ class _Reader:
             return "a list" if value else "an empty list"
         text = str(value)
         return repr(text if len(text) <= 60 else f"{text[:57]}...") if isinstance(value, str) else text[:60]
-
-    def _announce(self, values: Mapping[str, object]) -> Lane:
-        value = values.get("announce", "zmq")
-        if value == "zmq" or value == "shm":
-            return value
-        near = nearest(str(value), ("zmq", "shm"))
-        hint = f"write `announce: {near}`" if near else "leave it out (zmq)"
-        self._fault(("announce",), f"`announce` is {value!r:.60}", "zmq or shm", hint)
-        return "zmq"
 
     def _name(self, values: Mapping[str, Any]) -> str:
         words = words_of(typing.get_type_hints(PipelineOptions, include_extras=True)["name"])
@@ -274,7 +287,7 @@ class _Reader:
         unknown = [key for key in values if key not in keys]
         for key in unknown:
             near = nearest(key, (other for other in keys if other not in values)) or nearest(key, keys)
-            others = [kind for kind, options in KINDS.items() if path[:1] == ("nodes",) and key in _keys(options)]
+            others = [kind for kind, options in KINDS.items() if path[:1] == ("nodes",) and key in keys_of(options)]
             hint = f"write `{near}`" if near else "remove it"
             if others:
                 hint = f"remove it (it is a key of a {listed(others)})"
@@ -292,7 +305,7 @@ class _Reader:
         """Read one mapping into its dataclass; what is wrong is faulted and left out, so that the rest is seen too."""
         clean: dict[str, Any] = {}
         if isinstance(values, dict):
-            unknown = self._refuse_unknown(values, _keys(cls), path, where)
+            unknown = self._refuse_unknown(values, keys_of(cls), path, where)
             given = {key: value for key, value in values.items() if key not in unknown}
             clean = {f"{key}_" if keyword.iskeyword(key) else key: value for key, value in given.items()}
         else:
@@ -322,7 +335,7 @@ class _Reader:
                     self._key_fault(cls, hints[name], name, clean.get(name, _NOT_GIVEN), expected, path, where)
                 left_out.add(name)
                 clean.pop(name, None)
-                if name in _STAND_IN and _default(cls, name) is MISSING:
+                if name in _STAND_IN and default_of(cls, name) is MISSING:
                     clean[name] = _STAND_IN[name]
 
     def _inputs(self, value: object, annotation: Any, path: Path, where: str) -> object:
@@ -344,7 +357,7 @@ class _Reader:
         if value is _NOT_GIVEN:
             self._fault(path, f"{label} is missing", words_of(annotation), f"write `{key_of(name)}: ...`")
             return
-        default, choices = _default(cls, name), literals(annotation)
+        default, choices = default_of(cls, name), literals(annotation)
         near = nearest(value, choices) if isinstance(value, str) and choices else None
         hint = "correct it"
         if near is not None:
@@ -382,18 +395,6 @@ def _validated(cls: type[T], values: Mapping[str, Any]) -> tuple[T | None, dict[
                 assert isinstance(refusal, OptionError)
                 wrong.setdefault(refusal.name, refusal.expected)
         return None, wrong
-
-
-def _keys(cls: type) -> tuple[str, ...]:
-    """Return the file's keys of a section: its kind and what must be given first."""
-    names = [other.name for other in fields(cls)]
-    names.sort(key=lambda name: (name != "kind", _default(cls, name) is not MISSING))
-    return tuple(map(key_of, names))
-
-
-def _default(cls: type, name: str) -> object:
-    found = next(other for other in fields(cls) if other.name == name)
-    return None if found.default_factory is not MISSING else found.default
 
 
 _AUDIT_WORDS = "sqlite:PATH, redis://..., rediss://..., none or a mapping with `to`"
