@@ -41,7 +41,9 @@ def _memory_in_words(memory: CameraMemory, slots: int, fps: float) -> str:
         words[-1] += f" if it is {picture.width}x{picture.height} {picture.format} (known when it is opened)"
     if memory.is_over:
         why = (
-            "the least with which frames flow" if memory.is_limit_written else "what its readers and written marks need"
+            "the least with which frames flow"
+            if memory.is_limit_written
+            else "the sum of written marks, windows and one slot each for what flows"
         )
         said = "`memory` says" if memory.is_limit_written else "the default of `memory` is"
         words.append(f"although {said} {memory.limit_bytes / _MIB:.1f} MiB: this is {why}")

@@ -17,5 +17,5 @@ def test_an_edge_with_terms_of_its_own_is_told_and_others_are_not(tmp_path: Path
     path = tmp_path / "pipeline.yaml"
     path.write_text(FILE)
     told = describe_plan(load_pipeline(path, {})).splitlines()
-    assert told[-1] == "  few from cam: block at 8, at most 0.5 s old, 3 fps"
+    assert told[-1] == "  few from cam: block at 3, at most 0.5 s old, 3 fps"
     assert not any("all from" in line for line in told)

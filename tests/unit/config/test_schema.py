@@ -59,8 +59,11 @@ def test_audit_is_a_text_or_a_mapping_and_metrics_has_a_host() -> None:
         (
             GOOD + "metrcs: {port: 1}\n",
             5,
-            ["'metrcs'", "name, cameras, camera_defaults, nodes, audit, metrics or announce", "write `metrics`"],
+            ["'metrcs'", "camera_defaults, nodes, memory, audit, metrics or announce", "write `metrics`"],
         ),
+        (GOOD + "memory: 64\n", 5, ["`memory` is 64", "64MiB or 1GiB"]),
+        (GOOD + "memory: 0MiB\n", 5, ["`memory` is '0MiB'", "64MiB or 1GiB"]),
+        (GOOD + "announce: smh\n", 5, ["`announce` is 'smh'", "write `shm`"]),
         (GOOD + "metrics: 9464\n", 5, ["`metrics` is 9464", "a mapping"]),
         (GOOD + "metrics:\n", 5, ["`metrics` is empty"]),
         (GOOD + "metrics: {port: 70000}\n", 5, ["`port` is 70000", "0 to 65535"]),
@@ -128,7 +131,7 @@ def test_a_fault_has_its_line_what_was_expected_and_what_to_do(text: str, line: 
         ("{kind: buffer, input: {fps: 3}}", ["`input`: `from` is missing", "write `from: ...`"]),
         (
             "{kind: buffer, input: {from: a, a: b}}",
-            ["'a'", "from, when_full, high_water_mark, max_age, fps or cameras"],
+            ["'a'", "from, when_full, high_water_mark, fresh, max_age, fps or cameras"],
         ),
         ("{kind: buffer, input: [{from: a, fps: 0}]}", ["`input`: `fps` is 0", "from 0.001 to 1000"]),
         ("{kind: buffer, input: [{from: a, fps: fast}]}", ["`fps` is 'fast'", "a number"]),
@@ -142,8 +145,12 @@ def test_a_fault_has_its_line_what_was_expected_and_what_to_do(text: str, line: 
         ("{kind: buffer, input: {from: a, window: 2}}", ["'window'", "a key of a processor or sink"]),
         ("{kind: buffer, input: a, high_water_mark: true}", ["`high_water_mark` is true"]),
         ("{kind: buffer, input: a, high_water_mark: '64'}", ["`high_water_mark` is '64'"]),
-        ("{kind: buffer, input: a, high_water_mark: 0}", ["from 1 to 65536", "(64)"]),
-        ("{kind: buffer, input: a, low_water_mark: 64}", ["`low_water_mark` is 64", "below high_water_mark 64"]),
+        ("{kind: buffer, input: a, high_water_mark: 0}", ["from 1 to 65536", "leave it out"]),
+        (
+            "{kind: buffer, input: a, high_water_mark: 64, low_water_mark: 64}",
+            ["`low_water_mark` is 64", "below high_water_mark 64"],
+        ),
+        ("{kind: capture, source: x, memory: lots}", ["`memory` is 'lots'", "64MiB or 1GiB"]),
         ("{kind: buffer, input: a, when_full: drop_oldest}", ["'drop_oldest'", "write `drop-oldest`"]),
         ("{kind: buffer, input: a, max_age: 9999999999h}", ["`max_age`", "500ms"]),
         ("{kind: buffer, input: a, replicas: 2}", ["'replicas'", "a key of a processor"]),
@@ -189,7 +196,7 @@ def test_a_misspelt_kind_does_not_hide_the_other_faults_of_its_node(node: str, p
 def test_all_faults_of_all_nodes_are_told_at_once() -> None:
     reading = read(
         "nam: demo\nnodes:\n  a: {kind: capture, sourc: x, fps: -1}\n"
-        "  b:\n    kind: buffer\n    input: a\n    max_age: 0s\n    low_water_mark: 99\n    mark: 3\n"
+        "  b:\n    kind: buffer\n    input: a\n    max_age: 0s\n    low_water_mark: -1\n    mark: 3\n"
     )
     assert sorted(fault.line for fault in reading.faults) == [1, 1, 3, 3, 3, 7, 8, 9]
     assert reading.broken == {"a", "b"} and reading.unsure == frozenset()
@@ -292,7 +299,9 @@ def test_a_fault_of_an_edge_stands_on_its_own_line() -> None:
 def test_the_schema_has_the_keys_of_an_edge() -> None:
     schema = json_schema()
     edge = schema["$defs"]["EdgeInput"]
-    assert list(edge["properties"]) == ["from", "when_full", "high_water_mark", "max_age", "fps", "cameras"]
+    assert list(edge["properties"]) == [
+        "from", "when_full", "high_water_mark", "fresh", "max_age", "fps", "cameras",
+    ]  # fmt: skip
     assert edge["required"] == ["from"] and edge["additionalProperties"] is False
     assert all("description" in key for key in edge["properties"].values())
     assert "EdgeInput" in json.dumps(schema["$defs"]["SinkOptions"]["properties"]["input"])
