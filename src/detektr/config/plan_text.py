@@ -40,11 +40,10 @@ def _memory_in_words(memory: CameraMemory, slots: int, fps: float) -> str:
     if memory.is_assumed:
         words[-1] += f" if it is {picture.width}x{picture.height} {picture.format} (known when it is opened)"
     if memory.is_over:
-        why = (
-            "the least with which frames flow"
+        limit = f"{memory.limit_bytes / _MIB:.1f} MiB"
+        words.append(
+            f"although `memory` says {limit}: with less, frames would not flow"
             if memory.is_limit_written
-            else "the sum of written marks, windows and one slot each for what flows"
+            else f"more than the {limit} of a file without `memory`: its readers and written numbers need them"
         )
-        said = "`memory` says" if memory.is_limit_written else "the default of `memory` is"
-        words.append(f"although {said} {memory.limit_bytes / _MIB:.1f} MiB: this is {why}")
     return ", ".join(words)

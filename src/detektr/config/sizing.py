@@ -120,8 +120,7 @@ def frames_held(node: NodeOptions, edges: list[GraphEdge], *, guests: int, is_on
     own = sum(edge.mark for edge in edges if edge.has_own_frames)
     shared = max((edge.mark for edge in edges if not edge.has_own_frames), default=0)
     spare = SPARE_FRAMES if isinstance(node, CaptureOptions) else RELAY_SPARE
-    if is_on_demand:
-        spare = 1 if isinstance(node, CaptureOptions) else 0
+    spare = 0 if is_on_demand else spare
     return own + shared + sum(edge.window_total for edge in edges) + guests + spare
 
 
