@@ -239,7 +239,7 @@ def test_mermaid_shows_kinds_policies_and_marks_and_survives_its_own_keywords() 
         '    n0(["end<br/>capture, 20 slots"])',
         '    n1["class<br/>processor x2"]',
         '    n2[/"graph<br/>sink"/]',
-        '    n0 -->|"block at 6"| n1',
+        '    n0 -->|"block at 4"| n1',
         '    n1 -->|"block at 256"| n2',
     ]
 
