@@ -253,9 +253,9 @@ class Flow:
                 is_moving |= buffer.release()
             for stage in self.stages.values():
                 stage.lease()
-        for name, capture in self.captures.items():
+        for camera, capture in self.captures.items():
             assert not capture.slots_used and not capture.pending, (
-                f"{name} is stuck with {len(capture.slots_used)} frames"
+                f"{camera} is stuck with {len(capture.slots_used)} frames"
             )
-            assert capture.write(), f"{name} cannot go on"
+            assert capture.write(), f"{camera} cannot go on"
             capture.step()

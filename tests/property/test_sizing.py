@@ -16,13 +16,14 @@ from detektr.options import (
     EdgeInput,
     NodeOptions,
     ProcessorOptions,
+    WhenFull,
     edge_inputs,
 )
 from tests.property.frame_flow import Flow
 
 marks = st.one_of(st.none(), st.integers(1, 12))
 guests = st.one_of(st.none(), st.integers(0, 6))
-policies = st.sampled_from((None, None, "drop-oldest", "drop-newest", "block"))
+policies: st.SearchStrategy[WhenFull | None] = st.sampled_from((None, None, "drop-oldest", "drop-newest", "block"))
 memories = st.sampled_from((None, None, "1MiB", "30MiB", "64MiB", "200MiB", "2GiB"))
 
 
@@ -30,7 +31,7 @@ memories = st.sampled_from((None, None, "1MiB", "30MiB", "64MiB", "200MiB", "2Gi
 def pipelines(draw: st.DrawFn) -> dict[str, NodeOptions]:
     """Captures, buffers that read what is before them, and processors that read all that nobody else does."""
     nodes: dict[str, NodeOptions] = {}
-    sizes = ({}, {"width": 640, "height": 360}, {"width": 3840, "height": 2160})
+    sizes: tuple[dict[str, Any], ...] = ({}, {"width": 640, "height": 360}, {"width": 3840, "height": 2160})
     for number in range(draw(st.integers(1, 3))):
         capture: dict[str, Any] = draw(st.sampled_from(({"source": "rtsp://h/x"}, {"source": "clip.mp4"},
                                                         {"source": "clip.mp4", "realtime": True})))  # fmt: skip
@@ -39,9 +40,10 @@ def pipelines(draw: st.DrawFn) -> dict[str, NodeOptions]:
             when_full=draw(policies), memory=draw(memories),
         )  # fmt: skip
     for number in range(draw(st.integers(0, 3))):
+        when_full = draw(policies)
         nodes[f"b{number}"] = BufferOptions(
             input=draw_inputs(draw, list(nodes), may_be_fresh=False), high_water_mark=draw(marks), guests=draw(guests),
-            when_full=draw(policies) or "drop-oldest",
+            when_full=when_full or "drop-oldest",
         )  # fmt: skip
     producers = list(nodes)
     read = {edge.from_ for node in nodes.values() for edge in edge_inputs(node)}

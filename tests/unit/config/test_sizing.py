@@ -97,7 +97,7 @@ def test_without_memory_in_the_file_written_marks_are_kept_and_there_is_room_for
 
 
 def test_written_marks_that_do_not_fit_in_written_memory_are_refused_with_what_is_needed() -> None:
-    nodes: dict[str, NodeOptions] = {
+    nodes: dict[str, Any] = {
         "cam": camera(), "buf": buffer("cam", high_water_mark=64), "look": processor("buf"),
     }  # fmt: skip
     (fault,) = refused("64MiB", **nodes)
@@ -139,8 +139,8 @@ def test_a_buffer_of_several_cameras_has_the_mark_that_the_poorest_of_them_allow
 
 
 def test_journals_are_shared_among_the_cameras_whose_frames_they_hold() -> None:
-    cameras: dict[str, NodeOptions] = {f"c{number}": camera() for number in range(4)}
-    more = {"look": processor("buf"), "log": SinkOptions(input="look", use="m:C")}
+    cameras: dict[str, Any] = {f"c{number}": camera() for number in range(4)}
+    more: dict[str, Any] = {"look": processor("buf"), "log": SinkOptions(input="look", use="m:C")}
     graph = built(**cameras, buf=buffer(list(cameras)), **more)
     journals = sum(edge.journal_bytes for edge in graph.edges)
     assert abs(sum(memory_of(graph, name).journal_bytes for name in cameras) - journals) < 8
@@ -187,7 +187,7 @@ def test_a_file_at_full_speed_waits_for_its_fresh_readers_and_reads_no_further_t
          "buf": buffer(["cam", "live"])},
     ],
 )  # fmt: skip
-def test_nothing_else_waits_for_a_fresh_reader(nodes: dict[str, NodeOptions]) -> None:
+def test_nothing_else_waits_for_a_fresh_reader(nodes: dict[str, Any]) -> None:
     graph = built(**nodes)
     assert graph.edges_to("look")[0].when_full == "drop-oldest" and not graph.nodes["cam"].is_on_demand
 

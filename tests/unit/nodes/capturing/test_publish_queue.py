@@ -127,12 +127,15 @@ def test_frames_that_keep_coming_fast_go_together_unless_their_source_keeps_a_pa
 def test_on_demand_there_is_room_for_one_frame_and_only_while_the_edges_have_room() -> None:
     queue = PublishQueue(is_on_demand=True)
     queue.begin(is_batch=True, is_paced=False)
-    assert not queue.has_room, "nobody has asked for a frame yet"
+    rooms = [queue.has_room]  # nobody has asked for a frame yet
     queue.demand(is_demanded=True)
-    assert queue.has_room
-    assert queue.put(written(0), 1), "it is not kept back for a batch"
-    assert not queue.has_room
+    rooms.append(queue.has_room)
+    is_due = queue.put(written(0), 1)
+    rooms.append(queue.has_room)
     queue.demand(is_demanded=False)
-    assert take_all(queue) == [(0, 1)] and not queue.has_room
+    assert take_all(queue) == [(0, 1)]
+    rooms.append(queue.has_room)
     queue.demand(is_demanded=True)
-    assert queue.has_room
+    rooms.append(queue.has_room)
+    assert rooms == [False, True, False, False, True]
+    assert is_due, "it is not kept back for a batch"
