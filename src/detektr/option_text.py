@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from detektr.picture import ALIASES, FORMATS
 from detektr.plugins import REFERENCE, SHORT_NAME
+from detektr.quantity import DURATION_PATTERN, SIZE_PATTERN, duration_ns, size_bytes
 
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
-SECOND_NS = 1_000_000_000
-DURATION_NS_MAX = 366 * 24 * 3600 * SECOND_NS  # far below what a 64-bit word and the kernel's timers can hold
 STRICT: dict[str, Any] = {"extra": "forbid", "use_attribute_docstrings": True}
-_UNIT_NS = {"ms": 1_000_000, "s": SECOND_NS, "m": 60 * SECOND_NS, "h": 3600 * SECOND_NS}
-_DURATION_PATTERN = r"[0-9]{1,9}(?:\.[0-9]{1,9})? ?(?:ms|s|m|h)"
-_DURATION = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h)\s*")
 
 
 @dataclass(frozen=True)
@@ -36,11 +31,12 @@ class Text:
 WhenFull = Literal["drop-oldest", "drop-newest", "block"]
 Lane = Literal["zmq", "shm"]
 Name = Annotated[str, Text(NAME_PATTERN, "a name (a letter, then at most 31 letters, digits, _ or -)")]
-Duration = Annotated[str, Text(rf"^{_DURATION_PATTERN}$", "a time such as 500ms, 10s, 2m or 1h")]
+Duration = Annotated[str, Text(rf"^{DURATION_PATTERN}$", "a time such as 500ms, 10s, 2m or 1h")]
+Size = Annotated[str, Text(rf"^{SIZE_PATTERN}$", "a size such as 64MiB or 1GiB")]
 Pauses = Annotated[
-    str, Text(rf"^{_DURATION_PATTERN}\.\.{_DURATION_PATTERN}$", "a first and a longest pause such as 1s..60s")
+    str, Text(rf"^{DURATION_PATTERN}\.\.{DURATION_PATTERN}$", "a first and a longest pause such as 1s..60s")
 ]
-Rate = Annotated[str, Text(rf"^[0-9]{{1,4}} in {_DURATION_PATTERN}$", "a count and a time such as 5 in 10m")]
+Rate = Annotated[str, Text(rf"^[0-9]{{1,4}} in {DURATION_PATTERN}$", "a count and a time such as 5 in 10m")]
 _FORMATS = (*FORMATS, *ALIASES)
 PixelFormatName = Annotated[
     str,
@@ -71,25 +67,6 @@ class OptionError(ValueError):
         self.name, self.expected = name, expected
 
 
-def duration_ns(text: str) -> int:
-    """Read a duration such as `500ms`, `10s`, `2m` or `1h`.
-
-    Args:
-        text: a number with a unit out of ms, s, m, h.
-    Returns:
-        Nanoseconds, 0 or more.
-    Raises:
-        ValueError: the text is not a number with a unit, or is longer than a year.
-    """
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a duration; write a number with a unit out of ms, s, m, h, e.g. 500ms")
-    span_ns = round(float(match.group(1)) * _UNIT_NS[match.group(2)])
-    if span_ns > DURATION_NS_MAX:
-        raise ValueError(f"{text!r} is longer than a year; leave the key out, or write a shorter time, e.g. 24h")
-    return span_ns
-
-
 def option_ns(name: str, text: str) -> int:
     """Read the duration that an option has, in nanoseconds.
 
@@ -115,3 +92,18 @@ def pauses_ns(name: str, text: str) -> tuple[int, int]:
     if not 0 < pauses[0] <= pauses[1]:
         raise OptionError(name, text, "a growing range above nothing", "1s..60s")
     return pauses
+
+
+def size_of(name: str, text: str, least: str, most: str) -> int:
+    """Read a size that an option has, in bytes.
+
+    Raises:
+        OptionError: it is none, or is not between the sizes `least` and `most`.
+    """
+    try:
+        nbytes = size_bytes(text)
+    except ValueError:
+        nbytes = 0
+    if not size_bytes(least) <= nbytes <= size_bytes(most):
+        raise OptionError(name, text, f"a size from {least} to {most}", "256MiB")
+    return nbytes

@@ -9,9 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Le
 
 from detektr.option_text import CPU_MAX as CPU_MAX
-from detektr.option_text import DURATION_NS_MAX as DURATION_NS_MAX
 from detektr.option_text import NAME_PATTERN as NAME_PATTERN
-from detektr.option_text import SECOND_NS as SECOND_NS
 from detektr.option_text import STRICT as STRICT
 from detektr.option_text import Duration as Duration
 from detektr.option_text import EnvName as EnvName
@@ -22,15 +20,19 @@ from detektr.option_text import Pauses as Pauses
 from detektr.option_text import PixelFormatName as PixelFormatName
 from detektr.option_text import Rate as Rate
 from detektr.option_text import Reference as Reference
+from detektr.option_text import Size as Size
 from detektr.option_text import Text as Text
 from detektr.option_text import VideoStreamChoice as VideoStreamChoice
 from detektr.option_text import WhenFull as WhenFull
-from detektr.option_text import duration_ns as duration_ns
 from detektr.option_text import option_ns as option_ns
 from detektr.option_text import pauses_ns as pauses_ns
+from detektr.option_text import size_of as size_of
+from detektr.quantity import DURATION_NS_MAX as DURATION_NS_MAX
+from detektr.quantity import SECOND_NS as SECOND_NS
+from detektr.quantity import duration_ns as duration_ns
 
 DEAD_LETTER_BYTES = 256 << 20
-DEAD_LETTER_BYTES_MIN, DEAD_LETTER_BYTES_MAX = 16 << 20, 1 << 40
+WINDOW = 4  # leases of a replica unless told otherwise: fast work never waits for the next one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,14 +171,18 @@ class CaptureOptions(_NodeOptions):
     """Width in pixels, scaled while captured; the source's own unless told otherwise."""
     height: Annotated[int, Ge(2), Le(16384)] | None = None
     """Height in pixels."""
+    memory: Size | None = None
+    """Shared memory for this camera's frames, ring and journals together, from which follow the marks and `guests` that
+    nobody wrote; else as `memory` of the pipeline."""
     slots: Annotated[int, Ge(2), Le(65536)] | None = None
     """Slots in the ring; follows from the graph unless told otherwise, and may not be fewer than it needs."""
-    high_water_mark: Annotated[int, Ge(1), Le(65536)] = 8
-    """Most frames queued for one consumer of this capture."""
+    high_water_mark: Annotated[int, Ge(1), Le(65536)] | None = None
+    """Most frames queued for one consumer of this capture; follows from `memory` unless told otherwise."""
     when_full: WhenFull | None = None
     """Policy at the mark; a file, served or not, blocks and a live source drops the oldest unless told otherwise."""
-    guests: Annotated[int, Ge(0), Le(1024)] = 8
-    """Slots kept for consumers that are not in the file (`detektr.attach`)."""
+    guests: Annotated[int, Ge(0), Le(1024)] | None = None
+    """Slots kept for consumers that are not in the file (`detektr.attach`), beyond the frames that are queued for those
+    of the file; follows from `memory` unless told otherwise."""
 
     @property
     def open_timeout_ns(self) -> int:
@@ -201,6 +207,8 @@ class EdgeInput:
     """What happens at the mark of this edge: drop-oldest, drop-newest or block."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] | None = None
     """Most frames, or events, queued on this edge for one input of its producer."""
+    fresh: bool = False
+    """True: nothing is kept here but the newest frame of each input, and each replica holds one frame at a time."""
     max_age: Duration | None = None
     """Frames older than this, counted from their capture, are dropped as `too_old`: when their turn comes, and once
     more when the work on them is about to begin."""
@@ -243,8 +251,8 @@ class BufferOptions(_NodeOptions):
     list of them; `cameras` is all cameras."""
     per_camera: bool = False
     """One of these for each of the file's `cameras` (NAME-CAMERA), reading what there is of that camera alone."""
-    high_water_mark: Annotated[int, Ge(1), Le(65536)] = 64
-    """Most frames queued for one consumer and one input."""
+    high_water_mark: Annotated[int, Ge(1), Le(65536)] | None = None
+    """Most frames queued for one consumer and one input; follows from `memory` of the cameras unless told otherwise."""
     low_water_mark: Annotated[int, Ge(0), Le(65535)] | None = None
     """After the mark was reached, frames are taken again below this; one under the mark unless told otherwise."""
     when_full: WhenFull = "drop-oldest"
@@ -253,13 +261,14 @@ class BufferOptions(_NodeOptions):
     """Frames older than this, counted from their capture, are dropped as `too_old` instead of worked on."""
     announce: Lane | None = None
     """How this node is told of frames: zmq (messages) or shm (shared memory); else as `announce` of the pipeline."""
-    guests: Annotated[int, Ge(0), Le(1024)] = 8
-    """Frames that consumers outside the file (`detektr.attach`) may hold together."""
+    guests: Annotated[int, Ge(0), Le(1024)] | None = None
+    """Frames that consumers outside the file (`detektr.attach`) may hold together, beyond those that are queued for
+    consumers of the file; follows from `memory` of the cameras unless told otherwise."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.low_water_mark is not None and self.low_water_mark >= self.high_water_mark:
-            mark = self.high_water_mark
+        mark = self.high_water_mark
+        if mark is not None and self.low_water_mark is not None and self.low_water_mark >= mark:
             raise OptionError("low_water_mark", self.low_water_mark, f"below high_water_mark {mark}", str(mark - 1))
 
     @property
@@ -281,8 +290,8 @@ class WorkerOptions(_NodeOptions):
     """Class, object or function: module:Name, found on PYTHONPATH and beside the pipeline file, or a short name."""
     with_: Mapping[str, Any] = field(default_factory=dict)
     """Arguments for it (written `with` in the file)."""
-    window: Annotated[int, Ge(1), Le(1024)] = 4
-    """Most leases one replica holds at once; with several inputs: of each."""
+    window: Annotated[int, Ge(1), Le(1024)] | None = None
+    """Most leases one replica holds at once, 4 unless told otherwise; with several inputs: of each."""
     max_deliveries: Annotated[int, Ge(1), Le(100)] = 3
     """Attempts at one frame before it is dead-lettered."""
     announce: Lane | None = None
@@ -301,6 +310,9 @@ class ProcessorOptions(WorkerOptions):
     """Your code, on every frame."""
 
     kind: Literal["processor"] = "processor"
+    fresh: bool = False
+    """True: the newest frame of each camera first, and none waits longer than the work on one frame takes. A camera's
+    older frames are dropped; a file at full speed waits instead. As `fresh` at each `input`."""
     replicas: Annotated[int, Ge(1), Le(64)] = 1
     """Processes that share the work: each frame goes to exactly one of them."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] = 256
@@ -322,6 +334,11 @@ class SinkOptions(WorkerOptions):
 
 
 NodeOptions = CaptureOptions | BufferOptions | ProcessorOptions | SinkOptions
+
+
+def worker_window(options: WorkerOptions) -> int:
+    """Return the most leases that one replica holds at once on one input."""
+    return WINDOW if options.window is None else options.window
 
 
 def inputs_of(options: NodeOptions) -> tuple[Name, ...]:

@@ -100,6 +100,33 @@ def test_ring_that_fits_runs(tmp_path: Path, small_shm: Path) -> None:
     assert sorted(note.sequence for note in read_notes(tmp_path / "notes")) == list(range(200))
 
 
+def test_a_1080p_camera_behind_a_buffer_runs_at_the_defaults_in_the_shared_memory_of_a_container(
+    tmp_path: Path, small_shm: Path
+) -> None:
+    source = "lavfi:testsrc2=size=1920x1080:rate=100:duration=1"
+    nodes: dict[str, Any] = {
+        "camera": {"kind": "capture", "source": source},
+        "buffer": {"kind": "buffer", "input": "camera", "when_full": "block"},
+        "motion": {"kind": "processor", "input": "buffer", "use": "motion"},
+        "events": {"kind": "sink", "input": "motion", "use": "jsonl", "with": {"path": "events.jsonl"}},
+    }
+    with RunningPipeline(tmp_path, "default", nodes) as run:
+        report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    assert report["unaccounted"] == 0 and all(not edge["dropped"] for edge in report["edges"])
+
+
+def test_pictures_larger_than_was_assumed_are_told_with_their_bytes_and_flow(tmp_path: Path) -> None:
+    nodes: dict[str, Any] = {
+        "camera": {"kind": "capture", "source": "lavfi:testsrc2=size=2560x1440:rate=10:duration=1"},
+        "motion": {"kind": "processor", "input": "camera", "use": "motion"},
+    }
+    with RunningPipeline(tmp_path, "larger", nodes) as run:
+        report = run.end(None)
+    assert run.exit_code == 0 and report["edges"][0]["delivered"] == 10, run.tail()
+    assert "as the pictures are yuv420p 2560x1440; 62.4 MiB were planned" in run.log.read_text()
+
+
 def test_size_change_that_fits_begins_an_epoch_and_old_frames_stay_right(tmp_path: Path, small_shm: Path) -> None:
     source = sizes(tmp_path, (100, 320, 240), (100, 640, 480), (100, 320, 240))
     with RunningPipeline(tmp_path, "changing", graph(tmp_path, source)) as run:

@@ -1,38 +1,27 @@
-"""The graph of a pipeline, and the sizes of its edges and rings; refuses graphs in which frames pile up.
-
-How much a node holds follows from what is below it. An edge queues at most `mark` frames for each input of its
-producer, and leases at most `window_total` more. What a buffer holds it has leased from its own producer, so its window
-there is the most frames of one input that its edges hold together: with drop-oldest and block the queues of all edges
-hold the same newest frames (the longest counts), with drop-newest, and where an edge takes only some of the frames
-(`fps`, `cameras`), each may hold others (they add up); leases add up always. A capture's slots follow by the same sum.
-A worker's window counts for each of its inputs, since their producers lease without knowing of each other. A
-processor's replicas each have an edge of their own to every sink, with one queue (`parts` edges, one lane each): mark
-and window hold for each part.
-"""
+"""The graph of a pipeline: who reads whom, sized by `sizing`; refuses graphs in which frames pile up or do not fit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
 from detektr.config.document import Fault
+from detektr.config.sizing import SLOTS_MAX, least_bytes, size_graph
 from detektr.config.suggestions import listed, nearest
-from detektr.config.topology import Graph, GraphEdge, GraphNode
+from detektr.config.topology import Graph
 from detektr.memory.layout import EDGE_SEEN_MAX, STATUS_INPUTS_MAX
 from detektr.options import (
     BufferOptions,
     CaptureOptions,
+    EdgeInput,
     NodeOptions,
     ProcessorOptions,
-    SinkOptions,
-    WhenFull,
+    WorkerOptions,
     edge_inputs,
     inputs_of,
 )
 from detektr.registry.node_kinds import NODE_KINDS
-from detektr.source_uri import is_live
 
-SPARE_FRAMES = 4  # being written, published and not yet offered, on their way back, released and not yet seen
-SLOTS_MAX = 65536
+MIB = 1 << 20
 INPUTS_MAX = STATUS_INPUTS_MAX  # of one process; a processor's replicas count each
 CAMERAS_MAX = EDGE_SEEN_MAX  # of which one edge knows how far it has read each
 REPLICAS_MAX = 128  # of one producer: each is a peer to poll and a process to watch
@@ -44,6 +33,7 @@ def build_graph(
     *,
     broken: Iterable[str] = (),
     unsure: Iterable[str] = (),
+    memory: str | None = None,
 ) -> tuple[Graph | None, list[Fault]]:
     """Order the nodes, size the edges and rings, and find every fault of the graph.
 
@@ -52,6 +42,7 @@ def build_graph(
         line_of: the line of a key, given its path (`"nodes", "camera", "input"`).
         broken: nodes with faults of their own; nothing is said of sizes that follow from them.
         unsure: names of the file whose kind or input is not known; what they read may be what others miss.
+        memory: of each camera that says nothing of its own; None: nobody wrote one.
     Returns:
         The graph, None where it has faults; and the faults.
     """
@@ -59,8 +50,8 @@ def build_graph(
     order = shape.check()
     if order is None:
         return None, shape.faults
-    graph = _sized(nodes, order, shape.reads)
-    _check_sizes(graph, nodes, line_of, shape.faults, frozenset(broken) | shape.refused)
+    graph = size_graph(nodes, order, shape.reads, memory)
+    _check_sizes(graph, nodes, line_of, shape.faults, frozenset(broken) | shape.refused, memory)
     return (None if shape.faults or broken or unsure else graph), shape.faults
 
 
@@ -187,85 +178,15 @@ class _Shape:
         return None
 
 
-def _sized(nodes: Mapping[str, NodeOptions], order: list[str], reads: Mapping[str, list[str]]) -> Graph:
-    """Size every node and edge, from the last consumer up."""
-    outputs: dict[str, list[str]] = {name: [] for name in order}
-    for name in order:
-        for source in reads[name]:
-            outputs[source].append(name)
-    held: dict[str, int] = {}
-    edges: dict[str, list[GraphEdge]] = {}
-    for name in reversed(order):
-        node = nodes[name]
-        edges[name] = [_edge(name, node, consumer, nodes[consumer], held) for consumer in outputs[name]]
-        if isinstance(node, CaptureOptions | BufferOptions):
-            held[name] = _held(edges[name]) + node.guests + SPARE_FRAMES
-    facts = {}
-    for name in order:
-        node = nodes[name]
-        is_producer = isinstance(node, CaptureOptions | BufferOptions)
-        facts[name] = GraphNode(
-            name=name,
-            kind=node.kind,
-            inputs=tuple(reads[name]),
-            outputs=tuple(outputs[name]),
-            replicas=node.replicas if isinstance(node, ProcessorOptions) else 1,
-            is_live=isinstance(node, CaptureOptions) and is_live(node.source),
-            when_full=None if isinstance(node, SinkOptions) else _when_full(node),
-            guests=node.guests if isinstance(node, CaptureOptions | BufferOptions) else 0,
-            held=held[name] if is_producer else 0,
-            slots=(node.slots or held[name]) if isinstance(node, CaptureOptions) else None,
-        )
-    return Graph(facts, tuple(edge for name in order for edge in edges[name]))
-
-
-def _edge(name: str, node: NodeOptions, consumer: str, reader: NodeOptions, held: Mapping[str, int]) -> GraphEdge:
-    assert not isinstance(node, SinkOptions) and not isinstance(reader, CaptureOptions)
-    own = next(edge for edge in edge_inputs(reader) if edge.from_ == name)
-    mark = node.high_water_mark if own.high_water_mark is None else own.high_water_mark
-    low = node.low_water_mark if isinstance(node, BufferOptions) else None
-    max_age_ns = node.max_age_ns if isinstance(node, BufferOptions) else None
-    when_full = own.when_full or _when_full(node)
-    # Nobody waits for an optional consumer: the newest frames are kept for it, and all others go on.
-    is_refused = reader.optional and when_full == "block"
-    return GraphEdge(
-        producer=name,
-        consumer=consumer,
-        when_full="drop-oldest" if is_refused else when_full,
-        is_optional=reader.optional,
-        mark=mark,
-        low=mark - 1 if low is None else min(low, mark - 1),
-        max_age_ns=own.max_age_ns or max_age_ns,
-        fps=own.fps,
-        cameras=own.camera_names,
-        is_policy_open=own.when_full is None and node.when_full is None and not reader.optional,
-        window=held[consumer] if isinstance(reader, BufferOptions) else reader.window,
-        replicas=reader.replicas if isinstance(reader, ProcessorOptions) else 1,
-        inputs=max(1, len(inputs_of(node))) if isinstance(node, BufferOptions) else 1,
-        parts=node.replicas if isinstance(node, ProcessorOptions) else 1,
-    )
-
-
-def _when_full(node: CaptureOptions | BufferOptions | ProcessorOptions) -> WhenFull:
-    if node.when_full is not None:
-        return node.when_full
-    return "drop-oldest" if isinstance(node, CaptureOptions) and is_live(node.source) else "block"
-
-
-def _held(edges: list[GraphEdge]) -> int:
-    """Return the most frames of one input that these edges of one producer hold together."""
-    own = sum(edge.mark for edge in edges if edge.has_own_frames)
-    shared = max((edge.mark for edge in edges if not edge.has_own_frames), default=0)
-    return own + shared + sum(edge.window_total for edge in edges)
-
-
 def _check_sizes(
     graph: Graph,
     nodes: Mapping[str, NodeOptions],
     line_of: Callable[..., int],
     faults: list[Fault],
     broken: frozenset[str],
+    memory: str | None,
 ) -> None:
+    told: set[tuple[str | int, ...]] = set()
     for name, node in graph.nodes.items():
         readers = sum(graph.nodes[consumer].replicas for consumer in node.outputs)
         if readers > REPLICAS_MAX:
@@ -296,6 +217,63 @@ def _check_sizes(
             expected = f"at least {node.held} (marks, windows and `guests` below it)"
             hint = f"write `slots: {node.held}`, leave it out, or lower marks and windows below it"
             faults.append(Fault(line_of("nodes", name, "slots"), what, expected, hint))
+        else:
+            _check_memory(graph, nodes, name, line_of, faults, memory, told)
+
+
+def _check_memory(
+    graph: Graph,
+    nodes: Mapping[str, NodeOptions],
+    camera: str,
+    line_of: Callable[..., int],
+    faults: list[Fault],
+    memory: str | None,
+    told: set[tuple[str | int, ...]],
+) -> None:
+    """Refuse written numbers that need more than the memory that somebody wrote; the largest of them is told."""
+    found, options = graph.nodes[camera].memory, nodes[camera]
+    if found is None or not isinstance(options, CaptureOptions) or not found.is_limit_written or not found.is_over:
+        return
+    written = max(_written(graph, nodes, camera), key=lambda one: one[0], default=None)
+    if written is None or least_bytes(graph, nodes, camera, memory) > found.limit_bytes:
+        return  # frames cannot flow with less, which the plan says
+    number, name, key, path = written
+    picture = f"{found.picture.width}x{found.picture.height} {found.picture.format}"
+    assumed = ", which is assumed" if found.is_assumed else ""
+    needed = -(-found.total_bytes // MIB)
+    what = (
+        f"node {name!r}: with `{key}: {number}` camera {camera!r} needs {needed} MiB"
+        f" ({graph.nodes[camera].slots} slots of {picture}{assumed})"
+    )
+    hint = f"write `memory: {needed}MiB`, or a lower `{key}`, or leave it out: it follows from `memory`"
+    hint += "; or write `width`, `height` and `format` of the pictures at the capture" if assumed else ""
+    if path not in told:  # each number once, of however many cameras
+        told.add(path)
+        faults.append(Fault(line_of(*path), what, f"at most `memory: {options.memory or memory}`", hint))
+
+
+def _written(
+    graph: Graph, nodes: Mapping[str, NodeOptions], camera: str
+) -> Iterable[tuple[int, str, str, tuple[str | int, ...]]]:
+    """Yield the numbers that somebody wrote and a camera's memory follows from: number, node, key, path."""
+    for name in graph.nodes:
+        if name not in graph.below(camera):
+            continue
+        options = nodes[name]
+        is_list = not isinstance(options, CaptureOptions) and isinstance(options.input, list)
+        path: tuple[str | int, ...]
+        keys: tuple[str, ...] = (
+            ("slots", "high_water_mark", "guests") if isinstance(options, CaptureOptions | BufferOptions) else ()
+        )
+        keys = ("window",) if isinstance(options, ProcessorOptions) else keys
+        for key in keys:
+            number = getattr(options, key, None)
+            if number is not None:
+                yield number, name, key, ("nodes", name, key)
+        for index, own in enumerate(edge_inputs(options)):
+            if own.high_water_mark is not None and isinstance(nodes.get(own.from_), CaptureOptions | BufferOptions):
+                path = ("nodes", name, "input", index) if is_list else ("nodes", name, "input")
+                yield own.high_water_mark, name, "high_water_mark", (*path, "high_water_mark")
 
 
 def _check_edges(
@@ -309,6 +287,7 @@ def _check_edges(
         if producer is None or own.from_ not in graph.nodes[name].inputs:
             continue  # that was told
         path = ("nodes", name, "input", index) if is_list else ("nodes", name, "input")
+        _check_fresh(options, own, name, path, line_of, faults)
         if options.optional and own.when_full == "block":
             what = f"node {name!r} is `optional`, and its edge from {own.from_!r} says `when_full: block`"
             hint = "write drop-oldest or drop-newest, or remove `optional`"
@@ -328,3 +307,31 @@ def _check_edges(
                 what = f"node {name!r} asks for camera {camera!r}, of which no frames come through {own.from_!r}"
                 hint = f"write `{near}`" if near else "correct the name, or leave `cameras` out"
                 faults.append(Fault(line_of(*path, "cameras"), what, listed(cameras), hint))
+
+
+def _check_fresh(
+    options: NodeOptions,
+    own: EdgeInput,
+    name: str,
+    path: tuple[str | int, ...],
+    line_of: Callable[..., int],
+    faults: list[Fault],
+) -> None:
+    """Find what contradicts `fresh`, which says mark, policy and window by itself."""
+    if isinstance(options, BufferOptions) and own.fresh:
+        what = f"buffer {name!r} asks for `fresh: true` of {own.from_!r}"
+        hint = f"write it at the processors that read {name!r}, and leave it out here"
+        faults.append(Fault(line_of(*path, "fresh"), what, "a reader that works on frames", hint))
+    if not own.fresh and not (isinstance(options, ProcessorOptions) and options.fresh):
+        return
+    said: list[tuple[str, object, tuple[str | int, ...]]] = [
+        (key, value, (*path, key))
+        for key, value in (("high_water_mark", own.high_water_mark), ("when_full", own.when_full))
+        if value is not None
+    ]
+    if isinstance(options, WorkerOptions) and options.window not in (None, 1):
+        said.append(("window", options.window, ("nodes", name, "window")))
+    for key, value, where in said:
+        what = f"node {name!r} has `{key}: {value}` beside `fresh: true`"
+        hint = f"remove `{key}`, or `fresh`"
+        faults.append(Fault(line_of(*where), what, "one frame that waits, the newest, and one in work", hint))

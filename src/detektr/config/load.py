@@ -78,7 +78,13 @@ def load_pipeline(path: Path, environment: Mapping[str, str] | None = None) -> P
     reading = read_options(document)
     if expansion.faults:  # what the graph lacks may be what these cameras meant
         raise PipelineFileError(path, [*expansion.faults, *expansion.in_words(reading.faults)], secrets)
-    graph, faults = build_graph(reading.options.nodes, document.line, broken=reading.broken, unsure=reading.unsure)
+    graph, faults = build_graph(
+        reading.options.nodes,
+        document.line,
+        broken=reading.broken,
+        unsure=reading.unsure,
+        memory=reading.options.memory,
+    )
     if reading.faults or faults or graph is None:
         raise PipelineFileError(path, expansion.in_words([*reading.faults, *faults]), secrets)
     secrets = dict.fromkeys(env_secrets(reading.options.nodes), MASK) | secrets

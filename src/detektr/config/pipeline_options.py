@@ -8,16 +8,9 @@ from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Le
 
-from detektr.options import (
-    DEAD_LETTER_BYTES,
-    DEAD_LETTER_BYTES_MAX,
-    DEAD_LETTER_BYTES_MIN,
-    STRICT,
-    Lane,
-    Name,
-    NodeOptions,
-    Text,
-)
+from detektr.options import STRICT, Lane, Name, NodeOptions, Size, Text, size_of
+
+_DEAD_LETTERS = "256MiB", "16MiB", "1024GiB"  # unless told otherwise, at least, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +38,31 @@ class MetricsOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PipelineOptions:
-    """A pipeline: its nodes by name, where its audit trail goes, and where its metrics are."""
+class PipelineWords:
+    """Those keys of a pipeline that are one word each."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    memory: Size | None = None
+    """Shared memory for each camera's frames, ring and journals together, 64MiB unless told otherwise: marks and
+    `guests` that nobody wrote follow from it, and those that are written must fit where it is written too."""
+    announce: Lane = "zmq"
+    """The lane on which frames are announced: zmq (ZeroMQ messages) or shm (shared memory: lower latency, less CPU)."""
+    dead_letters: Size = _DEAD_LETTERS[0]
+    """Most that is kept on disk of what was given up (`detektr dead-letters`), half of it pictures; the oldest go."""
+
+    def __post_init__(self) -> None:
+        _ = self.dead_letter_bytes
+
+    @property
+    def dead_letter_bytes(self) -> int:
+        """Most bytes on disk of what was given up."""
+        return size_of("dead_letters", self.dead_letters, *_DEAD_LETTERS[1:])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineOptions(PipelineWords):
+    """A pipeline: its nodes by name, where its audit trail goes, and where its metrics are."""
 
     name: Name
     """The pipeline's name, by which `status`, `logs`, `down` and `attach` find it."""
@@ -58,7 +72,3 @@ class PipelineOptions:
     """Where the audit trail goes: sqlite:PATH, redis://..., rediss://... or none; or a mapping with more to say."""
     metrics: MetricsOptions = field(default_factory=MetricsOptions)
     """Where Prometheus finds the metrics; leave out for none."""
-    announce: Lane = "zmq"
-    """The lane on which frames are announced: zmq (ZeroMQ messages) or shm (shared memory: lower latency, less CPU)."""
-    dead_letter_bytes: Annotated[int, Ge(DEAD_LETTER_BYTES_MIN), Le(DEAD_LETTER_BYTES_MAX)] = DEAD_LETTER_BYTES
-    """Most bytes on disk of what was given up (`detektr dead-letters`), half of them pictures; the oldest make room."""

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from detektr.config.topology import Graph, GraphEdge
-from detektr.descriptor import DESCRIPTOR_BYTES_MAX
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.subscriber import Upstream
 from detektr.nodes.spec import NodeSpec
@@ -17,7 +16,6 @@ from detektr.options import (
     CaptureOptions,
     Lane,
     NodeOptions,
-    ProcessorOptions,
     SinkOptions,
     WorkerOptions,
 )
@@ -63,6 +61,10 @@ def plan_processes(
                     upstreams=upstreams,
                     edges=edges,
                     slots=node.slots or 0,
+                    ring_bytes=0 if node.memory is None else node.memory.ring_bytes,
+                    mark=node.mark,
+                    guests=node.guests,
+                    is_on_demand=node.is_on_demand,
                     folder=str(folder),
                     secrets=secrets,
                     sharers=sharers if isinstance(options[name], WorkerOptions) else 1,
@@ -85,7 +87,7 @@ def _lane(consumer: NodeOptions, announce: Lane) -> Lane:
 
 
 def _edge_options(edge: GraphEdge, options: Mapping[str, NodeOptions], announce: Lane) -> EdgeOptions:
-    producer, consumer = options[edge.producer], options[edge.consumer]
+    consumer = options[edge.consumer]
     worker = consumer if isinstance(consumer, WorkerOptions) else None
     is_retried = isinstance(consumer, SinkOptions) and consumer.retry is not None
     return EdgeOptions(
@@ -94,7 +96,7 @@ def _edge_options(edge: GraphEdge, options: Mapping[str, NodeOptions], announce:
         when_full=edge.when_full,
         inputs=edge.inputs,
         window_total=edge.window_total,
-        payload_bytes=producer.event_bytes if isinstance(producer, ProcessorOptions) else DESCRIPTOR_BYTES_MAX,
+        payload_bytes=edge.payload_bytes,
         max_deliveries=worker.max_deliveries if worker else 1,
         timeout_ns=worker.timeout_ns if worker and not is_retried else None,
         is_retried=is_retried,
@@ -103,7 +105,7 @@ def _edge_options(edge: GraphEdge, options: Mapping[str, NodeOptions], announce:
         max_age_ns=edge.max_age_ns,
         fps=edge.fps,
         cameras=edge.cameras,
-        has_one_camera=isinstance(producer, CaptureOptions),
+        has_one_camera=isinstance(options[edge.producer], CaptureOptions),
         is_policy_open=edge.is_policy_open,
         lane=_lane(consumer, announce),
     )

@@ -1,39 +1,128 @@
-"""The plan of a valid pipeline file, in a few lines of plain text."""
+"""The plan of a valid pipeline file, in a few lines of plain text.
+
+The rate of a stream is known where its capture says `fps`. An edge on the way may lower it (`fps`, `cameras`), and a
+processor is taken to emit one event for each frame.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from detektr.config.load import Pipeline
-from detektr.config.outage import describe_outages
 from detektr.config.plan import plan_processes
-from detektr.memory.layout import journal_bytes, ring_bytes
-from detektr.options import CaptureOptions, EdgeInput, edge_inputs
-from detektr.picture import PictureLayout
+from detektr.config.topology import CameraMemory, Graph, GraphEdge
+from detektr.memory.layout import cell_words
+from detektr.options import CaptureOptions, EdgeInput, NodeOptions, ProcessorOptions, SinkOptions, edge_inputs
 
 _MIB = 1 << 20
-_GUESS = (1920, 1080)  # what most cameras send; the real size is known when the source is opened
+_WORD_BYTES = 8
+_PAST = {
+    "block": "{producer} waits",
+    "drop-oldest": "the oldest are dropped",
+    "drop-newest": "the newest are dropped",
+}
+_GUESSED_FPS = 30.0
 
 
 def describe_plan(pipeline: Pipeline) -> str:
-    """Say what a good file asks for: processes, edges, the memory of rings and journals, edges with own terms."""
+    """Say what a good file asks for: processes, edges, the memory of each camera, edges with own terms."""
     graph, nodes = pipeline.graph, pipeline.options.nodes
     specs = plan_processes(pipeline.options.name, graph, nodes, pipeline.folder, announce=pipeline.options.announce)
-    journals = sum(journal_bytes(edge.cells, edge.payload_bytes) for spec in specs for edge in spec.edges.values())
+    journals = sum(edge.journal_bytes for edge in graph.edges)
     lines = [
         f"{pipeline.path}: good: {len(graph.nodes)} nodes in {len(specs)} processes, {len(graph.edges)} edges,"
         f" {journals / _MIB:.1f} MiB for their queues"
     ]
     for name, options in nodes.items():
-        if isinstance(options, CaptureOptions):
-            slots = graph.nodes[name].slots or 0
-            known = (options.width, options.height) if options.width and options.height else None
-            picture = PictureLayout(options.format or "yuv420p", *(known or _GUESS))
-            where = (
-                ""
-                if known and options.format
-                else f" if it is {picture.width}x{picture.height} {picture.format} (known when it is opened)"
-            )
-            lines.append(f"  {name}: {slots} slots, {ring_bytes(slots, picture.nbytes) / _MIB:.1f} MiB{where}")
+        found = graph.nodes.get(name)
+        if isinstance(options, CaptureOptions) and found is not None and found.memory is not None:
+            lines.append(f"  {name}: {_memory_in_words(found.memory, found.slots or 0, options.fps or _GUESSED_FPS)}")
     for edge in graph.edges:
         if EdgeInput(from_=edge.producer) not in edge_inputs(nodes[edge.consumer]):  # it says more than the name
             lines.append(f"  {edge.consumer} from {edge.producer}: {edge.terms}")
     return "\n".join([*lines, *describe_outages(graph, nodes)])
+
+
+def _memory_in_words(memory: CameraMemory, slots: int, fps: float) -> str:
+    """Say how many slots a camera has, what they take of its memory, and how many seconds of frames that is."""
+    picture = memory.picture
+    words = [
+        f"{slots} slots ({slots / fps:.1f} s at {fps:g} frames/s)",
+        f"{memory.total_bytes / _MIB:.1f} MiB with its journals",
+    ]
+    if memory.is_assumed:
+        words[-1] += f" if it is {picture.width}x{picture.height} {picture.format} (known when it is opened)"
+    if memory.is_over:
+        limit = f"{memory.limit_bytes / _MIB:.1f} MiB"
+        words.append(
+            f"although `memory` says {limit}: with less, frames would not flow"
+            if memory.is_limit_written
+            else f"more than the {limit} of a file without `memory`: its readers and written numbers need them"
+        )
+    return ", ".join(words)
+
+
+def describe_outages(graph: Graph, nodes: Mapping[str, NodeOptions]) -> list[str]:
+    """Return a line for each edge to a sink with `retry`.
+
+    Args:
+        graph: sized.
+        nodes: options by name.
+    """
+    rates = camera_rates(graph, nodes)
+    lines = []
+    for edge in graph.edges:
+        sink, processor = nodes[edge.consumer], nodes[edge.producer]
+        if not isinstance(sink, SinkOptions) or sink.retry is None or not isinstance(processor, ProcessorOptions):
+            continue
+        mark, nbytes = edge.mark * edge.parts, edge.mark * edge.parts * cell_words(processor.event_bytes) * _WORD_BYTES
+        rate = edge_rate(edge, rates[edge.producer])
+        span = (
+            "for how long is not known, as no `fps` of a capture says the rate"
+            if rate is None
+            else f"{mark / rate:.0f} s at {rate:g} frames/s with one event each"
+        )
+        past = _PAST[edge.when_full].format(producer=edge.producer)
+        lines.append(
+            f"  {edge.consumer} can be down while {mark} events of {edge.producer} wait ({span}), in"
+            f" {nbytes / _MIB:.1f} MiB; then {past} ({edge.when_full})"
+        )
+    return lines
+
+
+def camera_rates(graph: Graph, nodes: Mapping[str, NodeOptions]) -> dict[str, dict[str, float | None]]:
+    """Return, by node, how many frames a second of each camera it takes or makes; None: not known."""
+    rates: dict[str, dict[str, float | None]] = {}
+    for name in graph.nodes:  # producers before consumers
+        options = nodes[name]
+        if isinstance(options, CaptureOptions):
+            rates[name] = {options.camera or name: options.fps}
+            continue
+        rates[name] = {}
+        for edge in graph.edges_to(name):
+            rates[name].update(_passing(edge, rates[edge.producer]))
+    return rates
+
+
+def edge_rate(edge: GraphEdge, rates: Mapping[str, float | None]) -> float | None:
+    """Return how many frames a second an edge takes of all cameras together; None: not known, or none.
+
+    Args:
+        edge: which.
+        rates: of its producer, by camera.
+    """
+    total = 0.0
+    for rate in _passing(edge, rates).values():
+        if rate is None:
+            return None
+        total += rate
+    return total or None
+
+
+def _passing(edge: GraphEdge, rates: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return the rates of the cameras that an edge takes, thinned as it says."""
+    passing: dict[str, float | None] = {}
+    for camera, rate in rates.items():
+        if not edge.cameras or camera in edge.cameras:
+            passing[camera] = rate if edge.fps is None else edge.fps if rate is None else min(rate, edge.fps)
+    return passing

@@ -17,16 +17,24 @@ from detektr.config.node_env import read_env
 from detektr.config.pipeline_options import AuditOptions as AuditOptions
 from detektr.config.pipeline_options import MetricsOptions as MetricsOptions
 from detektr.config.pipeline_options import PipelineOptions as PipelineOptions
-from detektr.config.suggestions import item_type, key_of, listed, literals, nearest, plain_types, section_of, words_of
+from detektr.config.pipeline_options import PipelineWords
+from detektr.config.suggestions import (
+    default_of,
+    item_type,
+    key_of,
+    keys_of,
+    listed,
+    literals,
+    nearest,
+    plain_types,
+    section_of,
+    words_of,
+)
 from detektr.errors import RefusedError
 from detektr.options import (
-    DEAD_LETTER_BYTES,
-    DEAD_LETTER_BYTES_MAX,
-    DEAD_LETTER_BYTES_MIN,
     NAME_PATTERN,
     CaptureOptions,
     EdgeInput,
-    Lane,
     NodeOptions,
     OptionError,
     WorkerOptions,
@@ -75,20 +83,19 @@ class _Reader:
 
     def read(self) -> OptionsReading:
         values = dict(self.document.values or {})
-        name_key, nodes_key, *other_keys = _keys(PipelineOptions)
-        known = (name_key, CAMERAS, DEFAULTS, nodes_key, *other_keys)  # cameras are nodes by now
+        others = [key for key in keys_of(PipelineOptions) if key not in ("name", "nodes")]
+        known = ("name", CAMERAS, DEFAULTS, "nodes", *others)  # cameras are nodes by now
         self._refuse_unknown(values, known, (), "the pipeline")
         name = self._name(values)
         audit = values.get("audit", _NOT_GIVEN)
         audit_values = {} if audit is _NOT_GIVEN else {"to": audit} if isinstance(audit, str) else audit
-        metrics = values.get("metrics", {})
+        words = {key: values[key] for key in keys_of(PipelineWords) if key in values}
         options = PipelineOptions(
             name=name,
             nodes=self._nodes(values),
             audit=self._section(AuditOptions, audit_values, ("audit",), "`audit`", _AUDIT_WORDS),
-            metrics=self._section(MetricsOptions, metrics, ("metrics",), "`metrics`"),
-            announce=self._announce(values),
-            dead_letter_bytes=self._dead_letter_bytes(values),
+            metrics=self._section(MetricsOptions, values.get("metrics", {}), ("metrics",), "`metrics`"),
+            **vars(self._section(PipelineWords, words, (), "the pipeline")),
         )
         return OptionsReading(options, tuple(self.faults), frozenset(self.broken), frozenset(self.unsure))
 
@@ -115,26 +122,6 @@ class _Reader:
             return "a list" if value else "an empty list"
         text = str(value)
         return repr(text if len(text) <= 60 else f"{text[:57]}...") if isinstance(value, str) else text[:60]
-
-    def _announce(self, values: Mapping[str, object]) -> Lane:
-        value = values.get("announce", "zmq")
-        if value == "zmq" or value == "shm":
-            return value
-        near = nearest(str(value), ("zmq", "shm"))
-        hint = f"write `announce: {near}`" if near else "leave it out (zmq)"
-        self._fault(("announce",), f"`announce` is {value!r:.60}", "zmq or shm", hint)
-        return "zmq"
-
-    def _dead_letter_bytes(self, values: Mapping[str, object]) -> int:
-        key = "dead_letter_bytes"
-        path: Path = (key,)
-        value = self._coerced(values.get(key, DEAD_LETTER_BYTES), int, path)
-        if type(value) is int and DEAD_LETTER_BYTES_MIN <= value <= DEAD_LETTER_BYTES_MAX:
-            return value
-        words = f"a whole number from {DEAD_LETTER_BYTES_MIN} to {DEAD_LETTER_BYTES_MAX}"
-        hint = f"correct it, or leave it out ({DEAD_LETTER_BYTES})"
-        self._fault(path, f"`{key}` is {self._shown(value, path)}", words, hint)
-        return DEAD_LETTER_BYTES
 
     def _name(self, values: Mapping[str, Any]) -> str:
         words = words_of(typing.get_type_hints(PipelineOptions, include_extras=True)["name"])
@@ -245,7 +232,7 @@ class _Reader:
         unknown = [key for key in values if key not in keys]
         for key in unknown:
             near = nearest(key, (other for other in keys if other not in values)) or nearest(key, keys)
-            others = [kind for kind, options in KINDS.items() if path[:1] == ("nodes",) and key in _keys(options)]
+            others = [kind for kind, options in KINDS.items() if path[:1] == ("nodes",) and key in keys_of(options)]
             hint = f"write `{near}`" if near else "remove it"
             if others:
                 hint = f"remove it (it is a key of a {listed(others)})"
@@ -263,7 +250,7 @@ class _Reader:
         """Read one mapping into its dataclass; what is wrong is faulted and left out, so that the rest is seen too."""
         clean: dict[str, Any] = {}
         if isinstance(values, dict):
-            unknown = self._refuse_unknown(values, _keys(cls), path, where)
+            unknown = self._refuse_unknown(values, keys_of(cls), path, where)
             given = {key: value for key, value in values.items() if key not in unknown}
             clean = {f"{key}_" if keyword.iskeyword(key) else key: value for key, value in given.items()}
         else:
@@ -293,7 +280,7 @@ class _Reader:
                     self._key_fault(cls, hints[name], name, clean.get(name, _NOT_GIVEN), expected, path, where)
                 left_out.add(name)
                 clean.pop(name, None)
-                if name in _STAND_IN and _default(cls, name) is MISSING:
+                if name in _STAND_IN and default_of(cls, name) is MISSING:
                     clean[name] = _STAND_IN[name]
 
     def _inputs(self, value: object, annotation: Any, path: Path, where: str) -> object:
@@ -315,7 +302,7 @@ class _Reader:
         if value is _NOT_GIVEN:
             self._fault(path, f"{label} is missing", words_of(annotation), f"write `{key_of(name)}: ...`")
             return
-        default, choices = _default(cls, name), literals(annotation)
+        default, choices = default_of(cls, name), literals(annotation)
         near = nearest(value, choices) if isinstance(value, str) and choices else None
         hint = "correct it"
         if near is not None:
@@ -353,18 +340,6 @@ def _validated(cls: type[T], values: Mapping[str, Any]) -> tuple[T | None, dict[
                 assert isinstance(refusal, OptionError)
                 wrong.setdefault(refusal.name, refusal.expected)
         return None, wrong
-
-
-def _keys(cls: type) -> tuple[str, ...]:
-    """Return the file's keys of a section: its kind and what must be given first."""
-    names = [other.name for other in fields(cls)]
-    names.sort(key=lambda name: (name != "kind", _default(cls, name) is not MISSING))
-    return tuple(map(key_of, names))
-
-
-def _default(cls: type, name: str) -> object:
-    found = next(other for other in fields(cls) if other.name == name)
-    return None if found.default_factory is not MISSING else found.default
 
 
 _AUDIT_WORDS = "sqlite:PATH, redis://..., rediss://..., none or a mapping with `to`"

@@ -7,6 +7,7 @@ import difflib
 import types
 import typing
 from collections.abc import Iterable
+from dataclasses import MISSING, fields
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
@@ -99,3 +100,16 @@ def _part_words(annotation: Any) -> str:
 def key_of(name: str) -> str:
     """Return how a file writes a field's name."""
     return name.rstrip("_")
+
+
+def keys_of(cls: type) -> tuple[str, ...]:
+    """Return the file's keys of a section: its kind and what must be given first."""
+    names = [other.name for other in fields(cls)]
+    names.sort(key=lambda name: (name != "kind", default_of(cls, name) is not MISSING))
+    return tuple(map(key_of, names))
+
+
+def default_of(cls: type, name: str) -> object:
+    """Return the default of a section's field; None where it is made anew each time, MISSING where there is none."""
+    found = next(other for other in fields(cls) if other.name == name)
+    return None if found.default_factory is not MISSING else found.default

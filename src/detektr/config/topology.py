@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from detektr.descriptor import DESCRIPTOR_BYTES_MAX
+from detektr.memory.layout import journal_bytes
 from detektr.options import WhenFull
+from detektr.picture import PictureLayout
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,10 @@ class GraphEdge:
     """Cameras whose frames it takes; empty: all."""
     is_policy_open: bool = False
     """Whether its policy follows from its producer's source, which only shows what it is when it is opened."""
+    is_fresh: bool = False
+    """Whether its consumer wants the newest frame only."""
+    payload_bytes: int = DESCRIPTOR_BYTES_MAX
+    """Most bytes of what is announced: a frame's descriptor, or an event."""
 
     @property
     def has_own_frames(self) -> bool:
@@ -46,7 +53,8 @@ class GraphEdge:
     @property
     def terms(self) -> str:
         """What was agreed for it, in words."""
-        words = [f"{self.when_full} at {self.mark}"]
+        words = ["fresh"] if self.is_fresh else []
+        words += [f"{self.when_full} at {self.mark}"]
         words += [] if self.max_age_ns is None else [f"at most {self.max_age_ns / 1e9:g} s old"]
         words += [] if self.fps is None else [f"{self.fps:g} fps"]
         words += [] if not self.cameras else [f"only {', '.join(self.cameras)}"]
@@ -62,6 +70,38 @@ class GraphEdge:
         """Most frames that one part ever holds, queued and leased."""
         return self.inputs * self.mark + self.window_total
 
+    @property
+    def journal_bytes(self) -> int:
+        """Shared memory of the journals of all its parts, in bytes."""
+        return self.parts * journal_bytes(self.cells, self.payload_bytes)
+
+
+@dataclass(frozen=True)
+class CameraMemory:
+    """The shared memory that one camera's frames take, and what it may be."""
+
+    picture: PictureLayout
+    """As the file declares it; what it does not declare is assumed."""
+    is_assumed: bool
+    """Whether some of it is assumed."""
+    ring_bytes: int
+    journal_bytes: int
+    """Its share of the journals of all edges below it."""
+    limit_bytes: int
+    """What the marks that nobody wrote follow from."""
+    is_limit_written: bool
+    """Whether the file says `memory`."""
+
+    @property
+    def total_bytes(self) -> int:
+        """Ring and journals together."""
+        return self.ring_bytes + self.journal_bytes
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is more than the limit: written numbers, or the least with which frames flow, need it."""
+        return self.total_bytes > self.limit_bytes
+
 
 @dataclass(frozen=True)
 class GraphNode:
@@ -74,11 +114,18 @@ class GraphNode:
     replicas: int
     is_live: bool = False
     when_full: WhenFull | None = None
+    mark: int = 0
+    """Most frames that an ephemeral consumer of it queues."""
     guests: int = 0
+    """Frames that ephemeral consumers may hold beyond those that its own consumers queue."""
+    is_on_demand: bool = False
+    """Whether all that read it want the newest frame only and make it wait: no frame is made before they have room."""
     held: int = 0
     """Most frames of one input that its consumers hold together, ephemeral ones and spare included; 0 for workers."""
     slots: int | None = None
     """Slots in a capture's ring; None for the other kinds."""
+    memory: CameraMemory | None = None
+    """The memory of a capture's frames; None for the other kinds."""
 
 
 @dataclass(frozen=True)

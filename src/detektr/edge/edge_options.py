@@ -47,6 +47,11 @@ class EdgeOptions:
     """How long the end of the run waits for an optional consumer."""
 
     @property
+    def has_own_frames(self) -> bool:
+        """Whether its queue may hold other frames than the newest ones, which the queues beside it hold too."""
+        return self.when_full == "drop-newest" or self.fps is not None or bool(self.cameras)
+
+    @property
     def cells(self) -> int:
         """Most frames that the edge ever holds."""
         return self.inputs * self.mark + self.window_total

@@ -86,8 +86,10 @@ class Producer:
             lane="shm" if terms.lane == "shm" else "zmq",
         )
 
-    def admit_ephemeral(self, message: Attach, guests: list[EdgeOptions]) -> EdgeOptions | str:
-        """Return the edge options of a new ephemeral consumer beside those that are attached, or why it is refused."""
+    def admit_ephemeral(self, message: Attach, edges: list[EdgeOptions]) -> EdgeOptions | str:
+        """Return the edge options of a new ephemeral consumer beside the edges that there are, or why it is refused."""
+        guests = [edge for edge in edges if edge.is_ephemeral]
+        queued = max((edge.mark for edge in edges if not edge.is_ephemeral and not edge.has_own_frames), default=0)
         node, room = self.node, self.ephemeral_frames
         if message.when_full == "block" and self.ephemeral_policy != "block":
             return f"{node} drops when it is full, so an ephemeral consumer cannot make it wait: leave when_full out"
@@ -101,9 +103,9 @@ class Producer:
             lane="shm" if message.lane == "shm" else "zmq",
             is_policy_open=not message.when_full,
         )
-        while frames_held([*guests, options]) > room and options.mark > EPHEMERAL_MARK:
+        while frames_held([*guests, options], queued) > room and options.mark > 1:
             options = replace(options, mark=options.mark - 1, low=options.mark - 2)
-        needed, taken = frames_held([*guests, options]), frames_held(guests)
+        needed, taken = frames_held([*guests, options], queued), frames_held(guests, queued)
         if needed > room:
             return (
                 f"{node} keeps {room} frames for ephemeral consumers and {taken} are taken; with this one it would"
@@ -112,15 +114,19 @@ class Producer:
         return options
 
 
-def frames_held(guests: list[EdgeOptions]) -> int:
-    """Return the most frames that these edges hold together.
+def frames_held(guests: list[EdgeOptions], queued: int = 0) -> int:
+    """Return the most frames that these edges hold together, beyond those that other edges queue too.
 
     Queues of drop-oldest and block hold the same newest frames, so the longest counts; those of drop-newest add up, as
     all leases do.
+
+    Args:
+        guests: the edges of ephemeral consumers.
+        queued: how many of the newest frames the longest queue of the other edges may hold.
     """
-    same = max((ephemeral.mark for ephemeral in guests if ephemeral.when_full != "drop-newest"), default=0)
-    own = sum(ephemeral.mark for ephemeral in guests if ephemeral.when_full == "drop-newest")
-    return same + own + sum(ephemeral.window_total for ephemeral in guests)
+    same = max((ephemeral.mark for ephemeral in guests if not ephemeral.has_own_frames), default=0)
+    own = sum(ephemeral.mark for ephemeral in guests if ephemeral.has_own_frames)
+    return max(0, same - queued) + own + sum(ephemeral.window_total for ephemeral in guests)
 
 
 def rival(edge: Edge, message: Attach) -> str | None:

@@ -348,8 +348,8 @@ class EdgePublisher:
         if not message.is_ephemeral:
             names = ", ".join(self.fanout.edges) or "none"
             return f"{node} has no edge to {message.consumer}; its edges: {names}"
-        guests = [other.options for other in self.fanout.edges.values() if other.options.is_ephemeral]
-        options = self.producer.admit_ephemeral(message, guests)
+        edges = [other.options for other in self.fanout.edges.values()]
+        options = self.producer.admit_ephemeral(message, edges)
         if isinstance(options, str):
             return options
         try:

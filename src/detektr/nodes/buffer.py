@@ -28,8 +28,8 @@ class BufferNode(Node[BufferOptions]):
         options = self.spec.options
         return replace(
             super().producer(),
-            ephemeral_frames=options.guests,
-            ephemeral_mark=options.high_water_mark,
+            ephemeral_frames=self.spec.guests,
+            ephemeral_mark=self.spec.mark,
             ephemeral_policy=options.when_full,
             max_age_ns=options.max_age_ns,
             inputs=max(1, len(self.spec.upstreams)),

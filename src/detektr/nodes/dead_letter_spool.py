@@ -142,7 +142,7 @@ class DeadLetterSpool:
             count += gone + sum(int(record.get("let_go", 0)) for record in records)
             _log.warning(
                 "the spool of dead letters is full (%d bytes): the oldest %d had to go; resend them earlier, or raise"
-                " dead_letter_bytes",
+                " dead_letters",
                 self._bytes_max,
                 gone,
             )

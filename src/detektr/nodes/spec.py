@@ -33,6 +33,14 @@ class NodeSpec(Generic[Options]):
     """By consumer."""
     slots: int = 0
     """Slots of a capture's ring."""
+    ring_bytes: int = 0
+    """Bytes that its ring was planned with, its pictures being as the file says or else assumed; 0: nothing was."""
+    mark: int = 1
+    """Most frames that an ephemeral consumer of a capture or buffer queues."""
+    guests: int = 0
+    """Frames that ephemeral consumers may hold beyond those that its own consumers queue."""
+    is_on_demand: bool = False
+    """Whether a capture makes no frame before its edges have room, as its consumers want the newest one only."""
     folder: str = "."
     """Where relative paths and modules are looked for: the pipeline file's folder."""
     secrets: tuple[str, ...] = ()

@@ -68,7 +68,7 @@ def describe_dead_letters(pipeline: str, content: SpoolContent, rows: list[dict[
     if hidden:
         lines.append(f"{hidden} that were resent are left out; --all lists them too")
     if content.let_go:
-        lines.append(f"{content.let_go} older ones had to go, as the spool was full; `dead_letter_bytes` bounds it")
+        lines.append(f"{content.let_go} older ones had to go, as the spool was full; `dead_letters` bounds it")
     return "\n".join(lines)
 
 

@@ -70,8 +70,8 @@ _ALL = (
         node="detektr.nodes.capturing.capture:CaptureNode",
         shape=("([", "])"),
         needs=_decoder_of,
-        file_only=_SUPERVISED | {"guests"},
-        defaults_alone={"slots": 40},
+        file_only=_SUPERVISED | {"guests", "memory"},
+        defaults_alone={"slots": 40, "high_water_mark": 8},
     ),
     NodeKind(
         name="buffer",
@@ -91,7 +91,8 @@ _ALL = (
         plugins="processors",
         may_read=("capture", "buffer"),
         shape=("[", "]"),
-        file_only=_SUPERVISED | {"replicas", "high_water_mark", "when_full"},  # alone it has ephemeral consumers only
+        file_only=_SUPERVISED
+        | {"replicas", "high_water_mark", "when_full", "fresh"},  # alone it has ephemeral consumers only
     ),
     NodeKind(
         name="sink",

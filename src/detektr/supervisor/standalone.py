@@ -21,11 +21,11 @@ from types import FrameType
 from typing import Any
 
 from detektr.config.document import Document, read_document, read_scalar
-from detektr.config.graph import SPARE_FRAMES
 from detektr.config.load import Pipeline, PipelineFileError, check_machine, load_pipeline
 from detektr.config.node_env import env_secrets
 from detektr.config.plan import plan_processes
 from detektr.config.schema import AuditOptions, MetricsOptions, PipelineOptions, read_options
+from detektr.config.sizing import SPARE_FRAMES
 from detektr.config.topology import Graph
 from detektr.edge.subscriber import Upstream
 from detektr.errors import RefusedError
@@ -45,6 +45,7 @@ from detektr.options import (
     NodeOptions,
     WorkerOptions,
     inputs_of,
+    worker_window,
 )
 from detektr.process.open_files import raise_open_files
 from detektr.process.seen_time import SeenClock
@@ -185,6 +186,8 @@ def spec_by_hand(pipeline: str, node: str | None, given: Mapping[str, Any]) -> N
         options=options,
         upstreams=tuple(_upstreams(pipeline, node, options)),
         slots=slots,
+        mark=0 if isinstance(options, WorkerOptions) else options.high_water_mark or 1,
+        guests=0 if isinstance(options, WorkerOptions) else options.guests or 0,
         folder=str(Path.cwd()),
         secrets=secrets,
     )
@@ -350,7 +353,7 @@ def _refuse_machine(pipeline: Pipeline, node: str) -> None:
 def _upstreams(pipeline: str, node: str, options: NodeOptions) -> list[Upstream]:
     buffer = options if isinstance(options, BufferOptions) else None
     worker = options if isinstance(options, WorkerOptions) else None
-    window = buffer.guests if buffer else worker.window if worker else 0
+    window = (buffer.guests or 0) if buffer else worker_window(worker) if worker else 0
     return [
         Upstream(
             producer=producer,

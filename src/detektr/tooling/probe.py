@@ -15,6 +15,7 @@ from detektr.config.cameras import expand_cameras
 from detektr.config.document import Document, read_document
 from detektr.config.graph import build_graph
 from detektr.config.schema import read_options
+from detektr.config.sizing import ASSUMED_FORMAT, ASSUMED_SIZE
 from detektr.errors import RefusedError, SourceError
 from detektr.memory.layout import ring_bytes
 from detektr.memory.run_folder import shm_root
@@ -94,16 +95,19 @@ def probe(source: str, seconds: float, transport: str | None = None) -> ProbeRep
         shown = mask_with(text, secrets)
         raise RefusedError(f"probe: {shown} is code of your own, which FFmpeg cannot read; run a capture instead")
     survey = _survey(options, seconds)
+    try:
+        picture = PictureLayout(survey.ring_format, survey.width, survey.height)
+    except ValueError as error:
+        raise SourceError(f"source {mask_with(text, secrets)}: {error}; {SMALLER}") from None
+    slot_bytes = picture.nbytes
+    if slot_bytes > PictureLayout(ASSUMED_FORMAT, *ASSUMED_SIZE).nbytes:  # else its ring is planned too small
+        more |= {"width": str(picture.width), "height": str(picture.height), "format": picture.format}
     typed, environment = without_secrets(source if given.variables else text, has_variables=bool(given.variables))
     yaml = _proposal(typed, environment, more, is_live=survey.is_live)
     document = expand_cameras(read_document(yaml, {**os.environ, **environment})).document
     graph, _ = build_graph(read_options(document).options.nodes)
     assert graph is not None, "the file that probe proposes loads"
     slots = graph.nodes["camera"].slots or 0
-    try:
-        slot_bytes = PictureLayout(survey.ring_format, survey.width, survey.height).nbytes
-    except ValueError as error:
-        raise SourceError(f"source {mask_with(text, secrets)}: {error}; {SMALLER}") from None
     warnings = tuple(warnings_of(survey, seconds, ring_bytes(slots, slot_bytes)))
     return ProbeReport(mask_with(text, secrets), survey, slot_bytes, slots, warnings, yaml)
 
@@ -235,7 +239,7 @@ def _proposal(source: str, environment: Iterable[str], more: dict[str, str], *, 
     head = "".join(f"# export {name}=...\n" for name in environment)
     return (
         f"{head}name: demo\ncameras:\n  camera: {camera}\nnodes:\n"
-        "  buffer: {kind: buffer, input: cameras, high_water_mark: 16}\n"
+        "  buffer: {kind: buffer, input: cameras}\n"
         "  motion: {kind: processor, input: buffer, use: motion}\n"
     )
 

@@ -132,7 +132,7 @@ def test_nothing_is_said_of_dead_ends_while_a_reader_may_be_misspelt() -> None:
 
 
 def test_a_direct_reader_gives_the_capture_its_mark_window_guests_and_spare() -> None:
-    graph = built(camera=capture(), motion=processor("camera", window=3, replicas=2))
+    graph = built(camera=capture(high_water_mark=8, guests=8), motion=processor("camera", window=3, replicas=2))
     edge = graph.edges[0]
     assert (edge.mark, edge.low, edge.window, edge.window_total, edge.cells) == (8, 7, 3, 6, 14)
     assert graph.nodes["camera"].slots == 8 + 6 + 8 + 4
@@ -149,23 +149,27 @@ def test_what_a_buffer_holds_for_one_input_is_its_window_upstream(policy: Any, h
     upstream, first, second = graph.edges
     assert (first.mark, first.low, first.when_full, first.cells) == (10, 4, policy, 14)
     assert second.window_total == 3
-    assert upstream.window == held + 2 + 4
+    assert upstream.window == held + 2 + 2
     assert graph.nodes["camera"].slots == 5 + upstream.window + 1 + 4
 
 
 def test_a_capture_that_drops_the_newest_needs_the_marks_of_all_its_readers() -> None:
     nodes = {"a": processor("camera", window=1), "b": processor("camera", window=1)}
-    assert built(camera=capture(when_full="drop-newest"), **nodes).nodes["camera"].slots == 16 + 2 + 8 + 4
-    assert built(camera=capture(when_full="block"), **nodes).nodes["camera"].slots == 8 + 2 + 8 + 4
+    written: dict[str, Any] = {"high_water_mark": 8, "guests": 8}
+    assert built(camera=capture(when_full="drop-newest", **written), **nodes).nodes["camera"].slots == 16 + 2 + 8 + 4
+    assert built(camera=capture(when_full="block", **written), **nodes).nodes["camera"].slots == 8 + 2 + 8 + 4
 
 
 def test_a_buffer_of_two_inputs_has_two_lanes_and_a_window_on_each() -> None:
     graph = built(
-        a=capture(), b=capture("rtsp://h/x"), buffer=buffer(["a", "b"], high_water_mark=10), it=processor("buffer")
+        a=capture(),
+        b=capture("rtsp://h/x"),
+        buffer=buffer(["a", "b"], high_water_mark=10, guests=8),
+        it=processor("buffer"),
     )
     edge = graph.edges_to("it")[0]
     assert edge.inputs == 2 and edge.cells == 2 * 10 + 4
-    assert [upstream.window for upstream in graph.edges_to("buffer")] == [10 + 4 + 8 + 4] * 2
+    assert [upstream.window for upstream in graph.edges_to("buffer")] == [10 + 4 + 8 + 2] * 2
     assert [upstream.inputs for upstream in graph.edges_to("buffer")] == [1, 1]
 
 
@@ -194,13 +198,13 @@ def test_a_file_blocks_and_a_live_source_drops_the_oldest(source: str, policy: s
 
 
 def test_fewer_slots_than_needed_are_refused_with_both_numbers() -> None:
-    fault = only(refused(camera=capture(slots=10), motion=processor("camera")))
-    assert "10 slots" in fault.what and "24" in fault.expected and "slots: 24" in fault.hint
+    fault = only(refused(camera=capture(slots=8), motion=processor("camera")))
+    assert "8 slots" in fault.what and "9" in fault.expected and "slots: 9" in fault.hint
     assert built(camera=capture(slots=24), motion=processor("camera")).nodes["camera"].slots == 24
 
 
 def test_nothing_is_said_of_slots_below_which_a_number_is_wrong() -> None:
-    assert refused(camera=capture(slots=10), motion=processor("camera"), broken=["motion"]) == []
+    assert refused(camera=capture(slots=8), motion=processor("camera"), broken=["motion"]) == []
 
 
 def test_a_ring_and_a_crowd_have_limits() -> None:
@@ -232,10 +236,10 @@ def test_mermaid_shows_kinds_policies_and_marks_and_survives_its_own_keywords() 
     drawn = mermaid(built(**nodes))
     assert drawn.splitlines() == [
         "flowchart LR",
-        '    n0(["end<br/>capture, 28 slots"])',
+        '    n0(["end<br/>capture, 20 slots"])',
         '    n1["class<br/>processor x2"]',
         '    n2[/"graph<br/>sink"/]',
-        '    n0 -->|"block at 8"| n1',
+        '    n0 -->|"block at 4"| n1',
         '    n1 -->|"block at 256"| n2',
     ]
 
@@ -279,12 +283,16 @@ def test_an_edge_has_what_its_input_says_and_else_what_its_producer_says() -> No
 def test_an_edge_whose_queue_may_hold_other_frames_than_those_beside_it_adds_its_own_mark(terms: Any) -> None:
     readers = {name: processor("camera", window=1) for name in ("a", "b")}
     mine = processor(own("camera", high_water_mark=20, **terms), window=1)
-    assert built(camera=capture(), **readers, own=mine).nodes["camera"].slots == 8 + 20 + 3 + 8 + 4
+    assert (
+        built(camera=capture(high_water_mark=8, guests=8), **readers, own=mine).nodes["camera"].slots
+        == 8 + 20 + 3 + 8 + 4
+    )
 
 
 def test_the_longest_of_the_marks_counts_where_all_edges_hold_the_same_frames() -> None:
     mine = processor(own("camera", high_water_mark=20, when_full="drop-oldest", max_age="1s"), window=1)
-    slots = built(camera=capture(), as_all=processor("camera", window=1), own=mine).nodes["camera"].slots
+    camera = capture(guests=8)
+    slots = built(camera=camera, as_all=processor("camera", window=1), own=mine).nodes["camera"].slots
     assert slots == 20 + 2 + 8 + 4
 
 

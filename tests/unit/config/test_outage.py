@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from detektr.config.load import load_pipeline
-from detektr.config.outage import describe_outages
+from detektr.config.plan_text import describe_outages
 
 FILE = """name: demo
 nodes:

@@ -48,6 +48,12 @@ def test_the_longest_queue_counts_unless_it_keeps_the_oldest_and_leases_add_up(
     assert frames_held(guests) == frames
 
 
+@pytest.mark.parametrize(("queued", "frames"), [(0, 3 + 1), (2, 1 + 1), (3, 1), (50, 1)])
+def test_what_the_queues_of_other_edges_hold_too_takes_no_further_slot(queued: int, frames: int) -> None:
+    assert frames_held([ephemeral("drop-oldest", 3, 1)], queued) == frames
+    assert frames_held([ephemeral("drop-newest", 3, 1)], queued) == 4
+
+
 def make_publisher(folder: RunFolder, link: Any = None) -> EdgePublisher:
     producer = Producer(
         node="camera", replica=0, ephemeral_frames=16, ephemeral_policy="block", ephemeral_mark=8, payload_bytes=64

@@ -42,7 +42,7 @@ def test_a_full_spool_lets_the_oldest_go_and_says_how_many(tmp_path: Path, caplo
     numbers = [record["n"] for record in content.letters.values()]
     assert numbers == list(range(numbers[0], 1000)), "the newest stay, all of them"
     assert content.let_go == numbers[0] > 0
-    assert "the oldest" in caplog.text and "dead_letter_bytes" in caplog.text
+    assert "the oldest" in caplog.text and "dead_letters" in caplog.text
 
 
 def test_half_a_line_of_a_killed_process_spoils_no_other(tmp_path: Path) -> None:

@@ -37,6 +37,10 @@ def test_a_spec_comes_back_as_it_was_handed_over(options: NodeOptions) -> None:
             )
         },
         slots=20,
+        ring_bytes=1 << 20,
+        mark=5,
+        guests=2,
+        is_on_demand=True,
         secrets=("hunter2", "pässword"),
         is_audited=True,
     )

@@ -43,8 +43,10 @@ class CaptureNode(Node[CaptureOptions]):
         self._is_policy_open = spec.options.when_full is None and is_live(spec.options.source)
         self._reader = SourceReader(spec.options, Path(spec.folder), self.status_block)
         camera = spec.options.camera or spec.node
-        self._writer = FrameWriter(spec.node, camera, run, spec.slots, self.folder, self.status_block)
-        self._queue = PublishQueue()
+        self._writer = FrameWriter(
+            spec.node, camera, run, spec.slots, self.folder, self.status_block, planned_bytes=spec.ring_bytes
+        )
+        self._queue = PublishQueue(is_on_demand=spec.is_on_demand)
         self._capture_thread = CaptureThread(self._reader, self._writer, self._queue, self)
 
     def producer(self) -> Producer:
@@ -53,9 +55,9 @@ class CaptureNode(Node[CaptureOptions]):
         policy: WhenFull = "drop-oldest" if is_live(options.source) else "block"
         return replace(
             super().producer(),
-            ephemeral_frames=options.guests,
+            ephemeral_frames=self.spec.guests,
             ephemeral_policy=options.when_full or policy,
-            ephemeral_mark=options.high_water_mark,
+            ephemeral_mark=self.spec.mark,
             has_one_camera=True,
         )
 
@@ -90,6 +92,8 @@ class CaptureNode(Node[CaptureOptions]):
             self._is_policy_open = False
             self.publisher.settle_policy("block")
         moved = 0
+        if queue.is_on_demand:
+            queue.demand(is_demanded=False)  # until what is in the queue has been offered
         while (frame := queue.take()) is not None:
             if not frame.payload:
                 fanout.count_dropped(self._key, frame.sequence, frame.frames, "ring_full")
@@ -103,6 +107,9 @@ class CaptureNode(Node[CaptureOptions]):
             else:  # live, and the last reader has just left
                 rings.release_slot(frame.epoch, frame.slot)
         self._moved = moved
+        if queue.is_on_demand and fanout.has_room(0):
+            queue.demand(is_demanded=True)
+            queue.note_room()
         return moved > 0
 
     def has_work(self) -> bool:

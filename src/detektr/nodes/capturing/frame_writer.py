@@ -43,7 +43,15 @@ class FrameWriter:
     """Numbers the frames of one node, and writes them into slots; it goes on where a dead predecessor stopped."""
 
     def __init__(
-        self, node: str, camera: str, run_id: int, slots: int, folder: RunFolder, status_block: StatusBlock
+        self,
+        node: str,
+        camera: str,
+        run_id: int,
+        slots: int,
+        folder: RunFolder,
+        status_block: StatusBlock,
+        *,
+        planned_bytes: int = 0,
     ) -> None:
         """Prepare to write; the first picture will begin an epoch.
 
@@ -54,7 +62,9 @@ class FrameWriter:
             slots: how many each ring has.
             folder: where the rings lie.
             status_block: keeps the epoch and the next sequence over restarts.
+            planned_bytes: of a ring, as the file was planned; a larger one is told. 0: nothing was planned.
         """
+        self._planned_bytes = planned_bytes
         self.rings = RingTable(node, folder)
         self._node, self._camera, self._run_id = node, camera, run_id
         self._slots = slots
@@ -112,6 +122,12 @@ class FrameWriter:
         _log.info(
             "epoch %d: %s %dx%d, %d slots, %.1f MiB", epoch, size.format, size.width, size.height, ring.slots, nbytes
         )
+        if 0 < self._planned_bytes < ring.nbytes:
+            _log.warning(
+                "the ring of %d slots needs %.1f MiB, as the pictures are %s %dx%d; %.1f MiB were planned: write their"
+                " width, height and format at this capture, and its marks follow from `memory`",
+                ring.slots, nbytes, size.format, size.width, size.height, self._planned_bytes / (1 << 20),
+            )  # fmt: skip
         return True
 
     def try_claim(self) -> int | None:

@@ -24,8 +24,12 @@ ROOM_CHECK_S = 0.2
 class PublishQueue:
     """Bounded and ordered. Each method says which side calls it."""
 
-    def __init__(self) -> None:
-        """Begin empty, without batches and without readers."""
+    def __init__(self, *, is_on_demand: bool = False) -> None:
+        """Begin empty, without batches and without readers.
+
+        Args:
+            is_on_demand: True: there is room for a frame only while the edges have room for it, see `demand`.
+        """
         self.is_wanted = False
         """For the writing side: whether anybody reads the frames."""
         self.is_waiting = False
@@ -35,6 +39,7 @@ class PublishQueue:
         self._put_back: WrittenFrame | None = None
         self._room = threading.Event()
         self._pending_max, self._is_batch, self._is_paced = PENDING_MAX, False, True
+        self._is_on_demand, self._is_demanded = is_on_demand, False
         self._served_ns = self._put_ns = 0
         self._streak = 0  # frames in a row that came fast
 
@@ -42,12 +47,14 @@ class PublishQueue:
 
     def begin(self, *, is_batch: bool, is_paced: bool) -> None:
         """Take frames of a newly opened source; with `is_batch`, several are offered at a time."""
-        self._is_batch, self._is_paced = is_batch, is_paced
-        self._pending_max = TOGETHER if is_batch else PENDING_MAX
+        self._is_batch, self._is_paced = is_batch and not self._is_on_demand, is_paced
+        self._pending_max = TOGETHER if self._is_batch else PENDING_MAX
 
     @property
     def has_room(self) -> bool:
         """Whether one more frame with a slot may be put in."""
+        if self._is_on_demand:
+            return self._is_demanded and not self._frames
         return len(self._frames) < self._pending_max
 
     def put(self, frame: WrittenFrame, now_ns: int) -> bool:
@@ -56,7 +63,8 @@ class PublishQueue:
             self._frames.append(frame)
         else:
             self._put_without_slot(frame)
-        self._streak = self._streak + 1 if now_ns - self._put_ns < FAST_NS and not self._is_paced else 0
+        is_fast = now_ns - self._put_ns < FAST_NS and not self._is_paced and not self._is_on_demand
+        self._streak = self._streak + 1 if is_fast else 0
         self._put_ns = now_ns
         may_wait = self._is_batch or self._streak >= FAST_STREAK
         self._pending_max = TOGETHER if may_wait else PENDING_MAX
@@ -86,6 +94,15 @@ class PublishQueue:
     def want(self, *, is_wanted: bool) -> None:
         """Say whether anybody reads; if not, a live source's pictures are not even written."""
         self.is_wanted = is_wanted
+
+    def demand(self, *, is_demanded: bool) -> None:
+        """Say whether the edges have room for one more frame, before one is taken and after it was offered."""
+        self._is_demanded = is_demanded
+
+    @property
+    def is_on_demand(self) -> bool:
+        """Whether frames are put in only while the edges have room."""
+        return self._is_on_demand
 
     @property
     def has_frames(self) -> bool:

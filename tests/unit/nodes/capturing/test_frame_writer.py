@@ -175,3 +175,19 @@ def test_a_predecessors_ring_goes_with_the_last_frame_that_is_held_in_it(
     rings.release(4)
     rings.release(4)
     assert not rings.has_files
+
+
+@pytest.mark.parametrize(("planned_bytes", "is_told"), [(0, False), (1 << 20, False), (4096, True)])
+def test_a_ring_that_is_larger_than_it_was_planned_is_told_with_its_bytes(
+    folder: RunFolder,
+    status_block: StatusBlock,
+    caplog: pytest.LogCaptureFixture,
+    planned_bytes: int,
+    is_told: bool,
+) -> None:
+    writer = FrameWriter("cam", "door", 5, SLOTS, folder, status_block, planned_bytes=planned_bytes)
+    assert writer.try_begin_epoch(Sized(1024))
+    told = [record.getMessage() for record in caplog.records if "were planned" in record.getMessage()]
+    assert len(told) == is_told
+    assert not told or f"the ring of {SLOTS} slots needs 0.0 MiB, as the pictures are gray 1024x8" in told[0]
+    writer.rings.close(unlink=True)

@@ -122,3 +122,20 @@ def test_frames_that_keep_coming_fast_go_together_unless_their_source_keeps_a_pa
     together = [False] * (TOGETHER - 1) + [True]
     assert due[FAST_STREAK:] == [True] * (3 * TOGETHER) if is_paced else together * 3
     assert queue.put(written(99), now_ns + FAST_NS), "a pause ends that"
+
+
+def test_on_demand_there_is_room_for_one_frame_and_only_while_the_edges_have_room() -> None:
+    queue = PublishQueue(is_on_demand=True)
+    queue.begin(is_batch=True, is_paced=False)
+    rooms = [queue.has_room]  # nobody has asked for a frame yet
+    queue.demand(is_demanded=True)
+    rooms.append(queue.has_room)
+    is_due = queue.put(written(0), 1)
+    rooms.append(queue.has_room)
+    queue.demand(is_demanded=False)
+    assert take_all(queue) == [(0, 1)]
+    rooms.append(queue.has_room)
+    queue.demand(is_demanded=True)
+    rooms.append(queue.has_room)
+    assert rooms == [False, True, False, False, True]
+    assert is_due, "it is not kept back for a batch"
