@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detektr.config.graph import build_graph
-from detektr.config.sizing import WITH_GUESTS, least_bytes, rung
+from detektr.config.sizing import RELAY_MARK, WITH_GUESTS, least_bytes, rung
 from detektr.options import (
     BufferOptions,
     CaptureOptions,
@@ -120,4 +120,10 @@ def test_memory_is_kept_or_the_excess_is_what_frames_need_to_flow_or_was_written
             options = nodes[below]
             if isinstance(options, CaptureOptions | BufferOptions):
                 assert options.guests is not None or graph.nodes[below].guests <= room
-                assert options.high_water_mark is not None or graph.nodes[below].mark == floor
+        for edge in graph.edges:
+            producer = nodes[edge.producer]
+            if edge.producer in graph.below(name) and isinstance(producer, CaptureOptions | BufferOptions):
+                said = next(own for own in edge_inputs(nodes[edge.consumer]) if own.from_ == edge.producer)
+                is_relay = isinstance(nodes[edge.consumer], BufferOptions)
+                most = said.high_water_mark or producer.high_water_mark or (RELAY_MARK if is_relay else floor)
+                assert edge.mark <= most

@@ -197,12 +197,16 @@ class _Walk:
             shared = sum(edge.journal_bytes for edge in edges[name]) / max(1, len(self.cameras[name]))
             for camera in self.cameras[name]:
                 journals[camera] += shared
-        facts = {name: self._node(name, levels[name], held[name], journals) for name in self.order}
+        facts = {name: self._node(name, levels[name], held[name], edges[name], journals) for name in self.order}
         return Graph(facts, tuple(edge for name in self.order for edge in edges[name]))
 
-    def _node(self, name: str, level: int, held: int, journals: Mapping[str, float]) -> GraphNode:
+    def _node(
+        self, name: str, level: int, held: int, edges: list[GraphEdge], journals: Mapping[str, float]
+    ) -> GraphNode:
         options = self.nodes[name]
         is_producer = isinstance(options, CaptureOptions | BufferOptions)
+        written = options.high_water_mark if isinstance(options, CaptureOptions | BufferOptions) else None
+        queued = written or max((edge.mark for edge in edges), default=1)
         slots = (options.slots or held) if isinstance(options, CaptureOptions) else None
         return GraphNode(
             name=name,
@@ -212,7 +216,7 @@ class _Walk:
             replicas=options.replicas if isinstance(options, ProcessorOptions) else 1,
             is_live=isinstance(options, CaptureOptions) and is_live(options.source),
             when_full=None if isinstance(options, SinkOptions) else default_policy(options),
-            mark=0 if isinstance(options, SinkOptions) else _mark(options, level),
+            mark=queued if is_producer else 0,
             guests=self._guests(name, level),
             is_on_demand=name in self.on_demand,
             held=held if is_producer else 0,

@@ -25,7 +25,7 @@ nodes:
     ("kind", "name", "mark", "policy", "frames", "inputs"),
     [
         ("capture", "live", 5, "drop-oldest", 11, 1),
-        ("capture", "clip", 1, "drop-newest", 2, 1),
+        ("capture", "clip", 2, "drop-newest", 2, 1),
         ("buffer", "held", 6, "block", 12, 2),
         ("processor", "look", 7, "block", 1024, 1),
     ],
