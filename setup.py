@@ -25,9 +25,10 @@ COMPILED = {
     "process/": ["seen_time"],
     "memory/": ["announcement", "layout", "journal_header", "journal", "journal_reader", "completion_queue", "ring"],
     "edge/": [
-        "lease", "backlog", "consumer_group", "edge_options", "edge", "fanout", "connections", "publisher",
-        "subscriber",
+        "lease", "backlog", "consumer_group", "edge_options", "edge", "fanout", "connections", "partitioned_edges",
+        "publisher", "subscriber",
     ],
+    "edge/partition/": ["camera_map", "camera_backlog", "edge_partition"],
     "edge/lanes/": ["lane", "wakeup", "shm_lane", "zmq_lane", "zmq_receiver"],
     "nodes/": ["node", "buffer"],
     "nodes/capturing/": ["frame_writer", "publish_queue", "source_reader", "capture_thread", "capture"],

@@ -5,6 +5,7 @@ producer, and leases at most `window_total` more. What a buffer holds it has lea
 there is the most frames of one input that its edges hold together: with drop-oldest and block the queues of all edges
 hold the same newest frames (the longest counts), with drop-newest, and where an edge takes only some of the frames
 (`fps`, `cameras`), each may hold others (they add up); leases add up always. A capture's slots follow by the same sum.
+Where an edge is partitioned by camera, the mark holds for each camera, which matters where several come by one input.
 A worker's window counts for each of its inputs, since their producers lease without knowing of each other. A
 processor's replicas each have an edge of their own to every sink, with one queue (`parts` edges, one lane each): mark
 and window hold for each part.
@@ -28,6 +29,7 @@ from detektr.options import (
     edge_inputs,
     inputs_of,
 )
+from detektr.plugins import is_known_stateful
 from detektr.registry.node_kinds import NODE_KINDS
 from detektr.source_uri import is_live
 
@@ -193,11 +195,17 @@ def _sized(nodes: Mapping[str, NodeOptions], order: list[str], reads: Mapping[st
     for name in order:
         for source in reads[name]:
             outputs[source].append(name)
+    captures: dict[str, set[str]] = {}  # that a node's frames come from
+    for name in order:
+        captures[name] = {name}.union(*[captures[source] for source in reads[name]]) if reads[name] else {name}
+        captures[name] = {one for one in captures[name] if isinstance(nodes[one], CaptureOptions)}
     held: dict[str, int] = {}
     edges: dict[str, list[GraphEdge]] = {}
     for name in reversed(order):
         node = nodes[name]
-        edges[name] = [_edge(name, node, consumer, nodes[consumer], held) for consumer in outputs[name]]
+        by_input = [len(captures[source]) for source in reads[name]] or [1]
+        streams = len(captures[name]), max(by_input)
+        edges[name] = [_edge(name, node, consumer, nodes[consumer], held, streams) for consumer in outputs[name]]
         if isinstance(node, CaptureOptions | BufferOptions):
             held[name] = _held(edges[name]) + node.guests + SPARE_FRAMES
     facts = {}
@@ -219,7 +227,15 @@ def _sized(nodes: Mapping[str, NodeOptions], order: list[str], reads: Mapping[st
     return Graph(facts, tuple(edge for name in order for edge in edges[name]))
 
 
-def _edge(name: str, node: NodeOptions, consumer: str, reader: NodeOptions, held: Mapping[str, int]) -> GraphEdge:
+def _edge(
+    name: str,
+    node: NodeOptions,
+    consumer: str,
+    reader: NodeOptions,
+    held: Mapping[str, int],
+    streams: tuple[int, int],
+) -> GraphEdge:
+    """Size one edge; `streams` are the captures whose frames come through its producer, and by one input at most."""
     assert not isinstance(node, SinkOptions) and not isinstance(reader, CaptureOptions)
     own = next(edge for edge in edge_inputs(reader) if edge.from_ == name)
     mark = node.high_water_mark if own.high_water_mark is None else own.high_water_mark
@@ -238,12 +254,20 @@ def _edge(name: str, node: NodeOptions, consumer: str, reader: NodeOptions, held
         max_age_ns=own.max_age_ns or max_age_ns,
         fps=own.fps,
         cameras=own.camera_names,
+        is_partitioned=isinstance(reader, ProcessorOptions) and is_partitioned(reader),
+        streams=streams[0] if isinstance(reader, ProcessorOptions) else 0,
+        streams_of_input=streams[1],
         is_policy_open=own.when_full is None and node.when_full is None and not reader.optional,
         window=held[consumer] if isinstance(reader, BufferOptions) else reader.window,
         replicas=reader.replicas if isinstance(reader, ProcessorOptions) else 1,
         inputs=max(1, len(inputs_of(node))) if isinstance(node, BufferOptions) else 1,
         parts=node.replicas if isinstance(node, ProcessorOptions) else 1,
     )
+
+
+def is_partitioned(options: ProcessorOptions) -> bool:
+    """Whether each camera's frames go to one replica, as far as can be said without importing the user's code."""
+    return options.partition_by == "camera" or is_known_stateful("processors", options.use)
 
 
 def _when_full(node: CaptureOptions | BufferOptions | ProcessorOptions) -> WhenFull:
@@ -254,8 +278,8 @@ def _when_full(node: CaptureOptions | BufferOptions | ProcessorOptions) -> WhenF
 
 def _held(edges: list[GraphEdge]) -> int:
     """Return the most frames of one input that these edges of one producer hold together."""
-    own = sum(edge.mark for edge in edges if edge.has_own_frames)
-    shared = max((edge.mark for edge in edges if not edge.has_own_frames), default=0)
+    own = sum(edge.mark_of_input for edge in edges if edge.has_own_frames)
+    shared = max((edge.mark_of_input for edge in edges if not edge.has_own_frames), default=0)
     return own + shared + sum(edge.window_total for edge in edges)
 
 

@@ -1,4 +1,4 @@
-"""The map of all words in shared memory: rings, journals, status blocks and completion queues.
+"""The map of all words in shared memory: rings, journals, status blocks, completion queues, partitions.
 
 All words are unsigned 64-bit integers in the machine's own order, stored one at a time, so that a reader (or a
 successor, after a SIGKILL) sees each word either before or after its change. Offsets count words unless a name
@@ -8,6 +8,7 @@ ends in BYTES. A file is written in full under another name and renamed, so nobo
     journal           | header | redo record | counters | seen streams | replicas | leases | cells      |
     status block      | header | counters | one entry per input | age histogram | reason in words       |
     completion queue  | header | completed leases, oldest overwritten                                  |
+    partition         | header | camera, owner, since, one entry per camera                            |
 
 Each word has exactly one writer: the process that holds the file open for writing. `Final`: numbers in compiled code.
 """
@@ -52,6 +53,7 @@ EDGE_REDO_PAIRS_MAX: Final = 24
 EDGE_WORD_LANE: Final = 56  # place in LANES
 EDGE_WORD_FULL_SINCE_NS: Final = 57  # since when the producer waits for room, as it last looked; 0: it does not
 EDGE_WORD_MAX_AGE_NS: Final = 58  # older frames are given back undone; 0: whatever their age
+EDGE_WORD_MAP_EPOCH: Final = 59  # of the map of cameras and replicas that all its leases keep to; 0: not partitioned
 LANES: Final = ("zmq", "shm")
 EDGE_WORD_OFFERED: Final = 64
 EDGE_WORD_DELIVERED: Final = 65
@@ -165,6 +167,20 @@ COMPLETION_WORD_COUNT: Final = 3  # entries written since it was made
 COMPLETION_WORD_SLEEPS: Final = 4  # odd while its writer sleeps and must be woken for new leases
 COMPLETION_WORD_ENTRIES: Final = 8  # (stream key, sequence, delivery tag) triples
 
+# partition: which replica of one consumer gets the frames of which camera ------------------------------------------
+PARTITION_MAGIC: Final = 0x747261702E6B7464  # "dtk.part"
+PARTITION_WORD_MAGIC: Final = 0
+PARTITION_WORD_VERSION: Final = 1
+PARTITION_WORD_CHANGE: Final = 2  # twice the epoch; odd while the map is being changed
+PARTITION_WORD_REPLICAS: Final = 3
+PARTITION_WORD_COUNT: Final = 4  # cameras
+PARTITION_WORD_ENTRIES: Final = 8
+PARTITION_ENTRY_WORDS: Final = 8
+PARTITION_OWNER: Final = 0  # number of the replica, plus one; 0: nobody
+PARTITION_SINCE: Final = 1  # epoch
+PARTITION_CAMERA: Final = 2  # 5 words of UTF-8, NUL padded
+PARTITION_CAMERA_BYTES: Final = 40
+
 
 def whole_pages(nbytes: int) -> int:
     """Round up to whole memory pages, in bytes."""
@@ -184,6 +200,11 @@ def journal_bytes(cells: int, payload_bytes: int) -> int:
 def completion_queue_bytes(room: int) -> int:
     """Size of a completion queue with room for `room` leases."""
     return whole_pages((COMPLETION_WORD_ENTRIES + 3 * room) * WORD_BYTES)
+
+
+def partition_bytes(cameras: int) -> int:
+    """Size of the map of so many cameras."""
+    return whole_pages((PARTITION_WORD_ENTRIES + PARTITION_ENTRY_WORDS * cameras) * WORD_BYTES)
 
 
 def first_slot_byte(slots: int) -> int:

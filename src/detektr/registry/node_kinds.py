@@ -91,7 +91,8 @@ _ALL = (
         plugins="processors",
         may_read=("capture", "buffer"),
         shape=("[", "]"),
-        file_only=_SUPERVISED | {"replicas", "high_water_mark", "when_full"},  # alone it has ephemeral consumers only
+        file_only=_SUPERVISED
+        | {"replicas", "partition_by", "high_water_mark", "when_full"},  # alone it has ephemeral consumers only
     ),
     NodeKind(
         name="sink",

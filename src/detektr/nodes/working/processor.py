@@ -19,6 +19,7 @@ from detektr.nodes.working.event_stream import EventStream, identify_event, unpa
 from detektr.nodes.working.frame_reader import FrameReader
 from detektr.nodes.working.worker import WorkerNode
 from detektr.options import ProcessorOptions
+from detektr.registry.user_code import is_stateful
 
 ALIVE_EVERY_NS = 10_000_000  # signs of life are sent at most this often, however short the time-out of a frame
 EPHEMERAL_EVENTS = 1024  # for ephemeral consumers: a few MiB, taken when one attaches
@@ -53,6 +54,9 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
     def prepare(self) -> None:
         """Import the user's code, and number events on from where a predecessor stopped."""
         super().prepare()
+        self.is_stateful = self.spec.options.partition_by == "camera" or is_stateful(self._user, self.spec.options.use)
+        for subscriber in self.subscribers:
+            subscriber.is_stateful = self.is_stateful
         run = self.status_block.take_run()
         edges = self.publisher.fanout.edges.values()
         # An edge that was adopted has the room of its predecessor's `event_bytes`.
