@@ -69,18 +69,20 @@ class Assignment:
                 due_ns.append(facts[first].since_ns + BACK_NS)
         return min(due_ns, default=None)
 
-    def look(self, facts: Sequence[ReplicaFact], acknowledged: int, now_ns: int) -> bool:
+    def look(self, facts: Sequence[ReplicaFact], acknowledged: int | None, now_ns: int) -> bool:
         """Decide; True: `map` is another one.
 
         Args:
             facts: of each replica.
-            acknowledged: every edge keeps to the map of this epoch, with all the leases that are out.
+            acknowledged: every edge keeps to the map of this epoch, with all the leases that are out; None: there is
+                no edge.
             now_ns: now.
         """
         epoch = self.map.epoch + 1
         homes = dict(self.map.homes)
         for camera, move in list(self._moves.items()):
-            is_free = acknowledged >= move.epoch or not facts[move.owner].is_up
+            is_kept = acknowledged is None or acknowledged >= move.epoch
+            is_free = is_kept or not facts[move.owner].is_up
             if is_free and facts[move.target].is_up:
                 homes[camera] = Home(move.target, epoch)
             elif not facts[move.target].is_up or now_ns - move.begun_ns > MOVE_NS:

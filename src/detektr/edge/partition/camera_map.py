@@ -38,6 +38,11 @@ class CameraMap:
         known = self.homes.get(camera)
         return Home(zlib.crc32(camera.encode()) % self.replicas, FIRST_EPOCH) if known is None else known
 
+    def since(self, camera: str) -> int:
+        """Return the epoch since which a camera's last owner has it."""
+        known = self.homes.get(camera)
+        return FIRST_EPOCH if known is None else known.since
+
     def rows(self) -> list[tuple[str, int, int]]:
         """Return camera, owner and epoch of each home, as `memory.partition_file` writes them."""
         return [(camera, home.owner, home.since) for camera, home in self.homes.items()]

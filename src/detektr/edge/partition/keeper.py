@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from detektr.edge.partition.assignment import Assignment, ReplicaFact
-from detektr.edge.partition.camera_map import NOBODY, CameraMap
+from detektr.edge.partition.camera_map import NOBODY
 from detektr.memory.partition_file import PartitionWriter
 from detektr.memory.run_folder import RunFolder
 
@@ -44,11 +44,12 @@ class PartitionKeeper:
         """Return when to look again; see `Assignment.due_ns`."""
         return self._assignment.due_ns(facts, now_ns)
 
-    def look(self, facts: Sequence[ReplicaFact], acknowledged: int, now_ns: int) -> list[str]:
+    def look(self, facts: Sequence[ReplicaFact], acknowledged: int | None, now_ns: int) -> list[tuple[str, int | None]]:
         """Look whether cameras have to move; see `Assignment.look`.
 
         Returns:
-            The cameras whose owner is another one, or nobody; not empty: the producers are to be told of the map.
+            Each camera whose owner is another one, and its number (None: nobody); not empty: the map is another one,
+            and producers are to be told so.
         """
         before = self._assignment.map
         if not self._assignment.look(facts, acknowledged, now_ns):
@@ -56,14 +57,12 @@ class PartitionKeeper:
         after = self._assignment.map
         self._file.write(after.epoch, after.rows())
         changed = [camera for camera, home in after.homes.items() if home.owner != before.homes[camera].owner]
-        for owner in {after.homes[camera].owner for camera in changed} - {NOBODY}:
-            self._tell(owner, [camera for camera in changed if after.homes[camera].owner == owner], after)
-        return changed
+        owners = [after.homes[camera].owner for camera in changed]
+        for owner in sorted(set(owners) - {NOBODY}):
+            names = ", ".join(camera for camera in changed if after.homes[camera].owner == owner)
+            _log.info("%s.%d gets the frames of %s from now on (map %d)", self.consumer, owner, names, after.epoch)
+        return [(camera, None if owner == NOBODY else owner) for camera, owner in zip(changed, owners, strict=True)]
 
     def close(self) -> None:
         """Unmap the map; its file goes with the run."""
         self._file.close()
-
-    def _tell(self, owner: int, cameras: list[str], after: CameraMap) -> None:
-        names = ", ".join(cameras)
-        _log.info("%s.%d gets the frames of %s from now on (map %d)", self.consumer, owner, names, after.epoch)

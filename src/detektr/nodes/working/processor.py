@@ -34,7 +34,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
     def __init__(self, spec: NodeSpec[ProcessorOptions], control: ControlLine | None = None) -> None:
         """See `Node`."""
         super().__init__(spec, control)
-        self._frames = FrameReader(self.folder)
+        self._frames = FrameReader(self.folder, spec.node)
         self._unsent: deque[bytes] = deque()  # events of the last frame that wait for room
         self._emitting: tuple[Lease, EdgeSubscriber] | None = None  # the last frame, held until its events are out
         self._alive_every_ns = max(ALIVE_EVERY_NS, min(TICK_NS, spec.options.timeout_ns // 4))
@@ -105,6 +105,8 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         frame, is_intact = self._frames.open(lease)
         try:
             result = self._call(frame)
+            if frame.is_first_here:
+                self._frames.note_begun(lease, frame)
             packed = self._events_out.pack(frame, result) if result is not None else ()
         finally:
             frame.close()
