@@ -101,7 +101,7 @@ def test_a_frame_that_fails_is_tried_again_before_the_next_one_of_its_camera(tmp
     seen = read_seen(tmp_path / "seen")
     for camera in ("cam0", "cam1"):
         assert_in_order(seen, camera, 120)
-        assert [one.count for one in of_camera(seen, camera)] == list(range(1, 121)), "state has each frame once"
+        assert [one.known for one in of_camera(seen, camera)] == list(range(1, 121)), "state has each frame once"
     again = {one.sequence for one in seen if one.delivery > 1}
     assert again >= {0, 7, 8, 50, 119}
 

@@ -20,7 +20,7 @@ class Seen(NamedTuple):
     sequence: int
     delivery: int
     is_first_here: bool
-    count: int
+    known: int
     """Frames of the camera that its state has seen, this one included."""
     time: float
     pid: int

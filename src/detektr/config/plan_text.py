@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from detektr.config.load import Pipeline
-from detektr.config.plan import plan_processes
+from detektr.config.plan import cameras_of, plan_processes
 from detektr.memory.layout import journal_bytes, ring_bytes
 from detektr.options import CaptureOptions, EdgeInput, edge_inputs
 from detektr.picture import PictureLayout
@@ -32,7 +32,19 @@ def describe_plan(pipeline: Pipeline) -> str:
                 else f" if it is {picture.width}x{picture.height} {picture.format} (known when it is opened)"
             )
             lines.append(f"  {name}: {slots} slots, {ring_bytes(slots, picture.nbytes) / _MIB:.1f} MiB{where}")
+    for name in dict.fromkeys(edge.consumer for edge in graph.edges if edge.is_partitioned and edge.replicas > 1):
+        lines.append(f"  {name}: {_shares(len(cameras_of(name, graph, nodes)), graph.nodes[name].replicas)}")
     for edge in graph.edges:
         if EdgeInput(from_=edge.producer) not in edge_inputs(nodes[edge.consumer]):  # it says more than the name
             lines.append(f"  {edge.consumer} from {edge.producer}: {edge.terms}")
     return "\n".join(lines)
+
+
+def _shares(cameras: int, replicas: int) -> str:
+    """Say how replicas that keep state share the cameras."""
+    told = f"each camera's frames go to one of its {replicas} replicas"
+    idle = replicas - cameras
+    if idle <= 0:
+        return told
+    count = "1 camera" if cameras == 1 else f"{cameras} cameras"
+    return f"{told}; it has {count}, so {idle} of them {'waits' if idle == 1 else 'wait'} in reserve"

@@ -321,6 +321,12 @@ class Edge:
             partition.is_settled = True
             self.journal.set_map_epoch(partition.map.epoch)
 
+    def absent_owners(self) -> list[int]:
+        """Return the numbers of replicas whose cameras' frames wait, and that are not there or take none."""
+        if self.partition is None:
+            return []
+        return self.partition.absent(self._cameras.first_of_each(), self.replicas.values())
+
     def _lease_by_camera(self, partition: EdgePartition, now_ns: int) -> None:
         """Lease the oldest frame of each camera whose owner has credit, again and again, as long as there are some."""
         has_leased, limit_ns = True, self.options.max_age_ns
@@ -361,10 +367,7 @@ class Edge:
 
     def note_stall(self, now_ns: int) -> bool | None:
         """Return True: the edge has stalled (frames wait, nobody takes them); False: it resumed; None: no change."""
-        is_served, partition = self.group.is_served, self.partition
-        if is_served and partition is not None:
-            is_served = partition.is_served(self._cameras.first_of_each(), self.replicas.values())
-        if is_served:
+        if self.group.is_served and not self.absent_owners():
             self._unserved_since_ns = 0
         else:
             self._unserved_since_ns = self._unserved_since_ns or now_ns

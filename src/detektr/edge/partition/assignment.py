@@ -50,6 +50,7 @@ class Assignment:
         self.map = first_map(cameras, replicas)
         self._first = {camera: home.owner for camera, home in self.map.homes.items()}
         self._moves: dict[str, _Move] = {}
+        self._stayed_ns: dict[str, int] = {}  # when a move was given up: it is tried again as much later
 
     @property
     def is_moving(self) -> bool:
@@ -66,7 +67,7 @@ class Assignment:
             if not facts[home.owner].is_up and any(fact.is_up for fact in facts):
                 due_ns.append(facts[home.owner].since_ns + ABSENT_NS)
             elif home.owner != first and facts[first].is_up:
-                due_ns.append(facts[first].since_ns + BACK_NS)
+                due_ns.append(self._back_ns(camera, facts))
         return min(due_ns, default=None)
 
     def look(self, facts: Sequence[ReplicaFact], acknowledged: int | None, now_ns: int) -> bool:
@@ -87,6 +88,7 @@ class Assignment:
                 homes[camera] = Home(move.target, epoch)
             elif not facts[move.target].is_up or now_ns - move.begun_ns > MOVE_NS:
                 homes[camera] = Home(move.owner, homes[camera].since)
+                self._stayed_ns[camera] = now_ns
             else:
                 continue
             del self._moves[camera]
@@ -98,13 +100,17 @@ class Assignment:
                 if fact.is_over or now_ns - fact.since_ns >= ABSENT_NS:
                     heir = _least_busy(homes, facts)
                     homes[camera] = home if heir == NOBODY else Home(heir, epoch)
-            elif home.owner != first and facts[first].is_up and now_ns - facts[first].since_ns >= BACK_NS:
+            elif home.owner != first and facts[first].is_up and now_ns >= self._back_ns(camera, facts):
                 homes[camera] = Home(NOBODY, home.since)
                 self._moves[camera] = _Move(home.owner, first, now_ns, epoch)
         if homes == self.map.homes:
             return False
         self.map = CameraMap(epoch, self.map.replicas, homes)
         return True
+
+    def _back_ns(self, camera: str, facts: Sequence[ReplicaFact]) -> int:
+        """Return when a camera may go back to its first owner."""
+        return max(facts[self._first[camera]].since_ns, self._stayed_ns.get(camera, 0)) + BACK_NS
 
 
 def _least_busy(homes: dict[str, Home], facts: Sequence[ReplicaFact]) -> int:

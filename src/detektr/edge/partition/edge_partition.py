@@ -64,10 +64,10 @@ class EdgePartition:
                     return False
         return True
 
-    def is_served(self, waiting: Iterable[Announcement], replicas: Iterable[Replica]) -> bool:
-        """Whether the owner of each waiting frame is there and takes frames."""
+    def absent(self, waiting: Iterable[Announcement], replicas: Iterable[Replica]) -> list[int]:
+        """Return the numbers of the owners of waiting frames that are not there, or take none; `NOBODY` among them."""
         there = {replica.number for replica in replicas if replica.is_present and not replica.is_suspended}
-        return all([self.owner(frame) in there for frame in waiting])
+        return sorted({self.owner(frame) for frame in waiting} - there)
 
 
 def holds_stream(replica: Replica, key: int) -> bool:
