@@ -118,7 +118,8 @@ class Edge:
             if reason:
                 self.count_dropped(announcement.key, sequence, 1, reason, announcement.payload)
                 return "dropped"
-        replica, partition = None, self.partition
+        replica: Replica | None = None
+        partition = self.partition
         if now_ns and not self.is_given_up and self.options.max_age_ns is None:
             if partition is None:
                 replica = None if backlog.count else self.group.ready()

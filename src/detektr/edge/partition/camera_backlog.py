@@ -31,6 +31,15 @@ class CameraBacklog(Backlog):
         number = self._numbers.get((input_index, key))
         return number is not None and len(self._queues[number]) > 0
 
+    def take_oldest(self, queue: int) -> Cell | None:
+        """Take the oldest frame of one queue, or of the longest where that is empty, to make room; None: all are.
+
+        The second is for an edge that was made for fewer queues: it did not know that it would be partitioned.
+        """
+        if not self._queues[queue]:
+            queue = max(range(len(self._queues)), key=lambda number: len(self._queues[number]))
+        return super().take_oldest(queue)
+
     def first_of_each(self) -> list[Cell]:
         """Return the oldest frame of each queue, the queues in turn."""
         self._turn += 1

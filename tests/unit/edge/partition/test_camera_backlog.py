@@ -46,3 +46,11 @@ def test_the_queue_of_a_stream_that_is_over_is_used_again() -> None:
         backlog.append(one)
         backlog.take_first(one)
     assert len(backlog._queues) == 1
+
+
+def test_where_a_stream_has_nothing_queued_the_longest_queue_makes_room() -> None:
+    backlog = CameraBacklog(mark=4, low=3)
+    for ordinal, key in enumerate((7, 8, 8)):
+        backlog.append(cell(ordinal, key))
+    oldest = backlog.take_oldest(backlog.queue_of(0, 9))
+    assert oldest is not None and (oldest.key, oldest.ordinal) == (8, 1)
