@@ -53,9 +53,12 @@ class FrameReader:
         """Note that this process has begun with a frame's camera: its later frames are not the first here."""
         self._first.note_begun(lease.key, frame.camera)
 
+    def look(self) -> None:
+        """Look whether a supervisor keeps a map of cameras; once a second or so."""
+        self._first.look()
+
     def drop_gone(self) -> None:
         """Unmap rings that their owner has removed: only that frees their memory. No frame may be open."""
-        self._first.look()
         for key, (ring, slots) in list(self._rings.items()):
             if ring.is_unlinked:
                 slots.clear()  # each holds the mapping

@@ -69,6 +69,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
     def state(self) -> tuple[str, str]:
         """Return the node's state, and why. Asked at each tick, so rings that are gone are unmapped here too."""
         self._frames.drop_gone()
+        self._frames.look()
         return super().state()
 
     def step(self, now_ns: int) -> bool:
