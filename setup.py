@@ -26,12 +26,14 @@ COMPILED = {
     "memory/": ["announcement", "layout", "journal_header", "journal", "journal_reader", "completion_queue", "ring"],
     "edge/": [
         "lease", "backlog", "consumer_group", "edge_options", "dropped_cameras", "edge", "fanout", "connections",
+        "partitioned_edges",
         "publisher", "subscriber",
     ],
+    "edge/partition/": ["camera_map", "camera_backlog", "edge_partition"],
     "edge/lanes/": ["lane", "wakeup", "shm_lane", "zmq_lane", "zmq_receiver"],
     "nodes/": ["node", "buffer"],
-    "nodes/capturing/": ["frame_writer", "publish_queue", "source_reader", "capture_thread", "capture"],
-    "nodes/working/": ["worker", "frame_reader", "processor", "sink"],
+    "nodes/capturing/": ["media_clock", "frame_writer", "publish_queue", "source_reader", "capture_thread", "capture"],
+    "nodes/working/": ["first_frames", "worker", "frame_reader", "processor", "sink"],
     "sources/": ["generator", "pacing", "timeline", "video"],
     "sources/decoding/": ["decoded_picture", "picture_decoder", "auto_rotate"],
 }  # fmt: skip

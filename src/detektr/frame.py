@@ -45,14 +45,22 @@ class Frame:
         slot: 1-D uint8 view of the slot, at least `layout.nbytes` long; never written to.
         delivery: which attempt at this frame it is: 1, 2, ...
         time_base: seconds of one unit of `pts`; None where the stream has none.
+        is_first_here: the code that gets it begins with its camera.
     Raises:
         ValueError: the slot is smaller than the picture.
     """
 
-    __slots__ = ("_bgr", "_descriptor", "_gray", "_rgb", "_slot", "delivery", "layout", "time_base")
+    __slots__ = ("_bgr", "_descriptor", "_gray", "_rgb", "_slot", "delivery", "is_first_here", "layout", "time_base")
 
     def __init__(
-        self, descriptor: Descriptor, layout: PictureLayout, slot: UInt8Array, delivery: int, time_base: Fraction | None
+        self,
+        descriptor: Descriptor,
+        layout: PictureLayout,
+        slot: UInt8Array,
+        delivery: int,
+        time_base: Fraction | None,
+        *,
+        is_first_here: bool = False,
     ) -> None:
         if slot.size < layout.nbytes:
             raise ValueError(
@@ -69,6 +77,8 @@ class Frame:
         self.layout = layout
         self.delivery = delivery
         self.time_base = time_base
+        self.is_first_here = is_first_here
+        """Whether this process begins with the camera: it has finished no frame of it, or others had it meanwhile."""
 
     @property
     def id(self) -> str:
@@ -104,6 +114,15 @@ class Frame:
     def timestamp(self) -> datetime.datetime:
         """Wall-clock time of the capture, in UTC."""
         return self._descriptor.timestamp
+
+    @property
+    def time(self) -> float:
+        """Seconds on the media's clock since the camera's first frame of the run, for timers in your code.
+
+        The same whether a file is read at its own pace or at full speed. It never goes back within a camera: not when
+        the picture's size changes, the capture is restarted, a file is looped or the stream's own clock breaks.
+        """
+        return self._descriptor.time_ns / 1e9
 
     @property
     def pts(self) -> int | None:

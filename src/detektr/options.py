@@ -315,6 +315,9 @@ class ProcessorOptions(WorkerOptions):
     older frames are dropped; a file at full speed waits instead. As `fresh` at each `input`."""
     replicas: Annotated[int, Ge(1), Le(64)] = 1
     """Processes that share the work: each frame goes to exactly one of them."""
+    partition_by: Literal["camera"] | None = None
+    """camera: each camera's frames go to one replica, in order, as they do without asking where the class says
+    `stateful = True`; else each frame goes to the replica with the least work."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] = 256
     """Most events queued for one sink."""
     when_full: WhenFull = "block"

@@ -58,7 +58,8 @@ def frame(
             `frame.pixels` has it, e.g. (H * 3 // 2, W) with `format="yuv420p"`; or the path of a picture or a video,
             of which the first picture is taken. An array is copied.
         camera: name of the camera, and of the capture.
-        sequence: count of the camera's frames; `pts` is the same, in tenths of a second.
+        sequence: count of the camera's frames; `pts` is the same, in tenths of a second, and so is `time`. Frame 0 says
+            `is_first_here`.
         timestamp: when it was taken, with its time zone; None: `FIRST` and a tenth of a second for each sequence.
         format: FFmpeg's name of the pixel format: what an array holds, or what a file is converted to.
         width: in pixels, of an array whose shape does not tell; a file is scaled to it.
@@ -124,6 +125,8 @@ def run_processor(
 ) -> list[Event]:
     """Run a processor over frames: `open`, `process` on each, `close`; a frame is good until `process` returns.
 
+    The first frame of each camera says `is_first_here`, as in a pipeline.
+
     Args:
         processor: an object with `process`, or a function of a frame.
         frames: from `frame` or `frames`; they can be used again afterwards.
@@ -139,9 +142,12 @@ def run_processor(
     call = _callable(processor, "process")
     stream = _stream(node, event_bytes)
     events: list[Event] = []
+    begun: set[str] = set()
     with _Opened(processor):
         for one in frames:
             lent = copy.copy(one)
+            lent.is_first_here = one.camera not in begun
+            begun.add(one.camera)
             try:
                 result = call(lent)
                 packed = () if result is None else stream.pack(lent, result)
@@ -226,8 +232,10 @@ def _frame(
         raise ValueError(f"frame: the timestamp {moment} has no time zone; write it with tzinfo=datetime.UTC")
     utc_ns = (moment - _EPOCH) // datetime.timedelta(microseconds=1) * 1000
     captured_ns = _BEGUN_NS + (moment - FIRST) // datetime.timedelta(microseconds=1) * 1000
-    descriptor = Descriptor(camera, camera, 1, 1, 0, 1, sequence, captured_ns, utc_ns, pts)
-    return Frame(descriptor, layout, flat, delivery, time_base)
+    own_ns = sequence * _STEP if pts is None or time_base is None else pts * time_base
+    time_ns = max(0, round(own_ns * 1_000_000_000))
+    descriptor = Descriptor(camera, camera, 1, 1, 0, 1, sequence, captured_ns, utc_ns, pts, time_ns)
+    return Frame(descriptor, layout, flat, delivery, time_base, is_first_here=sequence == 0)
 
 
 def _layout_of(array: npt.NDArray[Any], format: str | None, width: int | None, height: int | None) -> PictureLayout:

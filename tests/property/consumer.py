@@ -69,6 +69,9 @@ class Consumer:
     failed_lately: list[FailedAttempt] = field(default_factory=list)
     has_skipped: bool = False
     unheard: list[Lease] = field(default_factory=list)
+    is_stateful: bool = False
+    retried: list[Lease] = field(default_factory=list)  # failed, and to be tried again before what is behind them
+    aside: list[Lease] = field(default_factory=list)
 
     def begin(self) -> None:
         """Write the session on the page, as the first attach does."""
@@ -135,8 +138,15 @@ class Consumer:
 
     def take(self, still_holds: Callable[[Lease], bool], oldest_ns: int = 0) -> Lease | None:
         """Take up the next frame captured at `oldest_ns` or later; older ones are given back, ended leases skipped."""
+        self.retried = [failed for failed in self.retried if still_holds(failed)]
+        if not self.retried:
+            self.leases.extendleft(reversed(self.aside))
+            self.aside.clear()
         while self.leases and self.working is None:
             lease = self.leases.popleft()
+            if any(failed.key == lease.key for failed in self.retried):
+                self.aside.append(lease)
+                continue
             if self.held.get(name_of(lease)) is not lease:
                 continue
             if not self.is_durable and not still_holds(lease):
@@ -173,6 +183,8 @@ class Consumer:
         self.held.pop(name_of(lease))
         self.failed.append((*name_of(lease), FailureKind.RETRYABLE, "raised"))
         self.unheard.append(lease)
+        if self.is_stateful:
+            self.retried.append(lease)
         return name_of(lease)
 
     def flush(self) -> Told:

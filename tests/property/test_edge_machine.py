@@ -38,14 +38,11 @@ FPS = 1e9 / 30  # a frame for each 30 ns of the time in which histories are play
 names = st.sampled_from(("motion.0", "motion.1"))
 
 
-def payload_of(key: int, sequence: int) -> bytes:
-    """Return what is announced: each stream is of a camera of its own."""
-    payload: bytes = msgpack.packb({"camera": f"c{key}", "n": sequence})
-    return payload
-
-
 class EdgeMachine(RuleBasedStateMachine):
     """One edge, up to two replicas (or one durable consumer), and the way between them."""
+
+    streams = 0  # that have a queue each; 0: all share one, for each input
+    is_stateful = False
 
     @initialize(
         when_full=st.sampled_from(("drop-oldest", "drop-newest", "block")),
@@ -85,6 +82,7 @@ class EdgeMachine(RuleBasedStateMachine):
             is_retried=is_retried,
             max_age_ns=MAX_AGE_NS if is_aging else None,
             fps=FPS if is_thinned else None,
+            streams=self.streams,
         )
         self.window, self.is_durable = window, is_durable
         self.memory = DyingMemory(bytearray(layout.journal_bytes(self.options.cells, 24)))
@@ -144,10 +142,15 @@ class EdgeMachine(RuleBasedStateMachine):
                 assert self.options.when_full == "block"
                 return
             sequence = self.edge.journal.seen(key)
-            frame = input_index, Announcement(key, sequence, self.now_ns, payload_of(key, sequence)), now_ns
+            frame = input_index, Announcement(key, sequence, self.now_ns, self.payload(key, sequence)), now_ns
             answer = self.lease(lambda edge: edge.offer(*frame))  # noqa: B023
             if self.options.when_full == "block" and self.options.fps is None:
                 assert answer in ("taken", None)
+
+    def payload(self, key: int, sequence: int) -> bytes:
+        """Return what is announced: each stream is of a camera of its own."""
+        packed: bytes = msgpack.packb({"camera": f"c{key}", "n": sequence})
+        return packed
 
     @rule()
     def offer_again_what_is_known(self) -> None:
@@ -231,6 +234,7 @@ class EdgeMachine(RuleBasedStateMachine):
         self.sessions += 1
         previous = status_block.session, status_block.working, status_block.finished
         consumer = Consumer(name, self.window, status_block, self.sessions, previous, self.reader, self.is_durable)
+        consumer.is_stateful = self.is_stateful
         if self.is_durable and old is not None:
             consumer.held, consumer.seen = dict(old.held), dict(old.seen)
         consumer.leases.extend(consumer.held.values())
@@ -268,7 +272,7 @@ class EdgeMachine(RuleBasedStateMachine):
         if consumer is None:
             return
         for lease in consumer.receive(count):
-            assert lease.payload == payload_of(lease.key, lease.sequence)
+            assert lease.payload == self.payload(lease.key, lease.sequence)
             if lease.delivery == 1:
                 stream = consumer.session, lease.key
                 assert lease.sequence > self.newest.get(stream, -1), "out of order, and not marked as redelivered"
@@ -293,6 +297,8 @@ class EdgeMachine(RuleBasedStateMachine):
             oldest_ns = 0 if max_age_ns is None else self.now_ns - max_age_ns
             begun = consumer.take(lambda lease: self.still_holds(consumer, lease), oldest_ns)
             assert begun is None or begun.captured_ns >= oldest_ns, "work began on an old frame"
+            if begun is not None:
+                self.note_begun(consumer, begun)
             return
         if not is_good and self.options.is_retried:
             consumer.hold()
@@ -303,6 +309,9 @@ class EdgeMachine(RuleBasedStateMachine):
         else:
             self.attempts[consumer.fail()] += 1
             self.flush(name, arrives)
+
+    def note_begun(self, consumer: Consumer, lease: Lease) -> None:
+        """Look at what a consumer begins to work on."""
 
     def still_holds(self, consumer: Consumer, lease: Lease) -> bool:
         return self.reader.is_leased(lease.cell, consumer.session, lease.delivery_tag)
@@ -407,6 +416,10 @@ class EdgeMachine(RuleBasedStateMachine):
         """Whether a frame that left a blocking edge was worked on, or has failed as often as it may."""
         return self.finished[frame] > 0 or self.attempts[frame] >= self.options.max_deliveries
 
+    def acts(self, chance: random.Random) -> list[tuple[int, Callable[[], object]]]:
+        """Return what else a random history has in it, with weights."""
+        return []
+
     def teardown(self) -> None:
         """Everybody alive does the work that is left; then nothing may be."""
         if not hasattr(self, "edge"):
@@ -450,7 +463,7 @@ def test_long_histories_keep_every_frame_accounted_for(seed: int, room: int, mon
     assert len(announced_words(layout.ANNOUNCED_ROOM + 1)) == room, "compiled code took no notice"
     for number in range(2 * settings().max_examples):
         chance = random.Random(1000 * seed + number)
-        run_history(chance, steps=250)
+        run_history(chance, 250, EdgeMachine())
 
 
 def announced_words(last_tag: int) -> set[int]:
@@ -464,9 +477,8 @@ def announced_words(last_tag: int) -> set[int]:
     return found
 
 
-def run_history(chance: random.Random, steps: int) -> None:
+def run_history(chance: random.Random, steps: int, machine: EdgeMachine, *, may_be_durable: bool = True) -> None:
     """Do `steps` random things with one edge, likelier ones more often, then drain it."""
-    machine = EdgeMachine()
     machine.begin(
         when_full=chance.choice(("drop-oldest", "drop-newest", "block", "block")),
         inputs=chance.randint(1, 2),
@@ -474,7 +486,7 @@ def run_history(chance: random.Random, steps: int) -> None:
         window=chance.randint(1, 3),
         max_deliveries=chance.randint(1, 3),
         is_timed=chance.random() < 0.3,
-        is_durable=chance.random() < 0.3,
+        is_durable=may_be_durable and chance.random() < 0.3,
         is_aging=chance.random() < 0.3,
         is_thinned=chance.random() < 0.3,
         is_retried=chance.random() < 0.3,
@@ -500,6 +512,7 @@ def run_history(chance: random.Random, steps: int) -> None:
         (10, lambda: machine.flush(name(), arrives=chance.random() < 0.5)),
         (3, lambda: machine.kill(name(), is_noticed=chance.random() < 0.5)),
         (1, lambda: machine.is_durable or machine.leave(name())),
+        *machine.acts(chance),
     ]
     for act in chance.choices([act for _, act in acts], [weight for weight, _ in acts], k=steps):
         act()

@@ -206,6 +206,7 @@ class Frames:
         if attachment is None:
             return
         subscriber = attachment.subscriber
+        attachment.reader.note_begun(lease, frame)
         if is_intact() and subscriber.still_holds(lease):
             self.delivered += 1
             subscriber.finish((lease.key, lease.sequence), lease.delivery_tag)
@@ -316,7 +317,7 @@ class _Attachment:
             self.status_block.close(unlink=True)
             raise
         self.status_block.set_state("running")
-        self.reader = FrameReader(folder)
+        self.reader = FrameReader(folder, own)
         self._folder = folder
         self._refusals = 0
 

@@ -38,6 +38,7 @@ from detektr.options import (
     worker_window,
 )
 from detektr.picture import PictureLayout
+from detektr.plugins import is_known_stateful
 from detektr.quantity import size_bytes
 from detektr.source_uri import is_live
 
@@ -117,11 +118,16 @@ def frames_held(node: NodeOptions, edges: list[GraphEdge], *, guests: int, is_on
     """
     if isinstance(node, WorkerOptions):
         return worker_window(node)  # of each replica; its events are no frames
-    own = sum(edge.mark for edge in edges if edge.has_own_frames)
-    shared = max((edge.mark for edge in edges if not edge.has_own_frames), default=0)
+    own = sum(edge.mark_of_input for edge in edges if edge.has_own_frames)
+    shared = max((edge.mark_of_input for edge in edges if not edge.has_own_frames), default=0)
     spare = SPARE_FRAMES if isinstance(node, CaptureOptions) else RELAY_SPARE
     spare = 0 if is_on_demand else spare
     return own + shared + sum(edge.window_total for edge in edges) + guests + spare
+
+
+def is_partitioned(options: ProcessorOptions) -> bool:
+    """Whether each camera's frames go to one replica, as far as can be said without importing the user's code."""
+    return options.partition_by == "camera" or is_known_stateful("processors", options.use)
 
 
 def default_policy(node: NodeOptions) -> WhenFull:
@@ -262,6 +268,9 @@ class _Walk:
             max_age_ns=own.max_age_ns or (node.max_age_ns if isinstance(node, BufferOptions) else None),
             fps=own.fps,
             cameras=own.camera_names,
+            is_partitioned=isinstance(reader, ProcessorOptions) and is_partitioned(reader),
+            streams=len(self.cameras[name]) if isinstance(reader, ProcessorOptions) else 0,
+            streams_of_input=max((len(self.cameras[source]) for source in self.reads[name]), default=1),
             is_policy_open=own.when_full is None and node.when_full is None and not reader.optional,
             is_fresh=is_fresh,
             window=1 if is_fresh else held[consumer],

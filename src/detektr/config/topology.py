@@ -38,6 +38,12 @@ class GraphEdge:
     """Frames a second of each camera that it takes; None: all."""
     cameras: tuple[str, ...] = ()
     """Cameras whose frames it takes; empty: all."""
+    is_partitioned: bool = False
+    """Whether each camera's frames go to one replica of the consumer, as far as the file tells."""
+    streams: int = 0
+    """Captures whose frames may come on it; 0 where they are no frames."""
+    streams_of_input: int = 1
+    """Captures whose frames may come by one input of the producer, at most."""
     is_policy_open: bool = False
     """Whether its policy follows from its producer's source, which only shows what it is when it is opened."""
     is_fresh: bool = False
@@ -58,7 +64,13 @@ class GraphEdge:
         words += [] if self.max_age_ns is None else [f"at most {self.max_age_ns / 1e9:g} s old"]
         words += [] if self.fps is None else [f"{self.fps:g} fps"]
         words += [] if not self.cameras else [f"only {', '.join(self.cameras)}"]
+        words += ["by camera"] if self.is_partitioned and self.replicas > 1 else []
         return ", ".join(words)
+
+    @property
+    def mark_of_input(self) -> int:
+        """Most frames queued for one input of the producer."""
+        return self.mark * self.streams_of_input if self.is_partitioned else self.mark
 
     @property
     def window_total(self) -> int:
@@ -68,7 +80,7 @@ class GraphEdge:
     @property
     def cells(self) -> int:
         """Most frames that one part ever holds, queued and leased."""
-        return self.inputs * self.mark + self.window_total
+        return max(self.inputs, self.streams) * self.mark + self.window_total
 
     @property
     def journal_bytes(self) -> int:

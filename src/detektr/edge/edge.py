@@ -14,6 +14,9 @@ from detektr.edge.consumer_group import ConsumerGroup
 from detektr.edge.dropped_cameras import DroppedCameras
 from detektr.edge.edge_options import EdgeOptions, FrameOutcome, OutcomeKind
 from detektr.edge.lease import Cell, Replica, SessionState
+from detektr.edge.partition.camera_backlog import CameraBacklog
+from detektr.edge.partition.camera_map import CameraMap
+from detektr.edge.partition.edge_partition import EdgePartition
 from detektr.memory.announcement import Announcement, FrameName
 from detektr.memory.completion_queue import Completion
 from detektr.memory.journal import DEAD_LETTERED, DELIVERED, DROPPED, SETTLED_MAX, CellRecord, Journal
@@ -53,9 +56,12 @@ class Edge:
         self.group = ConsumerGroup(journal, options.window_total)
         self.replicas = self.group.replicas
         self.backlog = Backlog(options.inputs, options.mark, options.low)
+        self.partition: EdgePartition | None = None
+        """Which replica gets the frames of which camera; None: any gets any."""
+        self._cameras = CameraBacklog(options.mark, options.low)  # the backlog of an edge that is partitioned
         has_selection = options.fps is not None or bool(options.cameras)
         self._selection = FrameSelection(options.fps, options.cameras) if has_selection else None
-        self._cameras = None if options.has_one_camera else DroppedCameras(journal)
+        self._dropped_cameras = None if options.has_one_camera else DroppedCameras(journal)
         self._outcomes: list[FrameOutcome] = []
         self._announced_to: set[int] = set()  # sessions, until somebody takes them
         self._unserved_since_ns = 0
@@ -101,7 +107,7 @@ class Edge:
         if self.options.when_full != "block" or self.is_given_up:
             return True
         backlog = self.backlog
-        return bool(self._free) and (not backlog.count or not backlog.is_full(backlog.queue_of(input_index)))
+        return bool(self._free) and (not backlog.count or backlog.has_room(input_index))
 
     def holds(self) -> list[Cell]:
         """Return every frame that is queued or leased, in no order."""
@@ -128,10 +134,17 @@ class Edge:
             if reason:
                 self.count_dropped(announcement.key, sequence, 1, reason, announcement.payload)
                 return "dropped"
-        is_prompt = now_ns and not backlog.count and not self.is_given_up and self.options.max_age_ns is None
-        replica = self.group.ready() if is_prompt else None
+        replica: Replica | None = None
+        partition = self.partition
+        if now_ns and not self.is_given_up and self.options.max_age_ns is None:
+            if partition is None:
+                replica = None if backlog.count else self.group.ready()
+            elif not self._cameras.is_waiting(input_index, announcement.key):
+                replica = self._owner_of(announcement, partition)
         if replica is None or not self._free:
-            queue = backlog.queue_of(input_index)  # fewer queues than inputs: the journal keeps the frame's own input
+            queue = backlog.queue_of(
+                input_index, announcement.key
+            )  # fewer queues than inputs: the journal keeps the frame's own input
             if not self._make_room(queue, announcement, is_owed=is_owed):
                 return "dropped"
         ordinal, self._next_ordinal = self._next_ordinal, self._next_ordinal + 1
@@ -149,7 +162,7 @@ class Edge:
         """Count frames that never came to this edge's queue; `last_sequence` is the last one's."""
         self._outcomes.append(FrameOutcome(OutcomeKind.DROPPED, last_sequence, reason, 0, payload, count))
         self._offered += count
-        camera = None if self._cameras is None else self._cameras.entry_of(key, payload)
+        camera = None if self._dropped_cameras is None else self._dropped_cameras.entry_of(key, payload)
         self.journal.count_dropped(key, last_sequence, count, reason, self._offered, camera)
 
     def take_outcomes(self) -> list[FrameOutcome]:
@@ -211,6 +224,12 @@ class Edge:
         suspects = [cell for cell in leases if cell.delivery_tag > finished and cell.delivery_tag == working]
         failed = [cell for cell in leases if finished < cell.delivery_tag < working]  # the message was lost
         untouched = [cell for cell in leases if cell.delivery_tag > max(finished, working)]
+        if self.partition is not None:  # what came behind a failure was not begun
+            first: dict[int, Cell] = {}
+            for cell in failed:
+                first.setdefault(cell.key, cell)
+            untouched += [cell for cell in failed if cell is not first[cell.key]]
+            failed = list(first.values())
         self._requeue(untouched, "died", is_attempt=False)
         self._requeue(failed, "failed, and its replica died", is_attempt=True)
         self._requeue(suspects, "its replica died", is_attempt=True)
@@ -220,15 +239,14 @@ class Edge:
 
     def lease_queued(self, now_ns: int) -> None:
         """Lease queued frames to the least busy replicas with credit, inputs in turn; the caller announces them."""
-        journal = self.journal
+        if self.partition is not None:
+            self._lease_by_camera(self.partition, now_ns)
+            return
         while self.backlog.count and (replica := self.group.ready()) is not None:
             cell = self._next_cell(now_ns)
             if cell is None:
                 break
-            journal.lease_cell(cell.index, *self.group.lease(cell, replica, now_ns))
-            if cell.deliveries > 1:
-                journal.count_redelivered()
-            self._announce(cell, replica)
+            self._lease(cell, replica, now_ns)
 
     def take_announced(self) -> set[int]:
         """Return the sessions that got leases since the last call; the caller announces the leases."""
@@ -279,6 +297,13 @@ class Edge:
         elif kind == FailureKind.PERMANENT:
             self._dead_letter(cell, reason)
         else:
+            if (
+                self.partition is not None
+            ):  # first: its holder begins none of them until it sees that this lease is over
+                later = [one for one in self.replicas[session].leases.values() if one.key == key and one is not cell]
+                self._requeue(
+                    [one for one in later if one.ordinal > cell.ordinal], "behind a failure", is_attempt=False
+                )
             self._requeue([cell], reason, is_attempt=True)
 
     def expire(self, now_ns: int) -> None:
@@ -293,6 +318,57 @@ class Edge:
                 head, *others = sorted(replica.leases.values(), key=lambda cell: cell.delivery_tag)
                 self._requeue(others, "behind a lease that timed out", is_attempt=False)
                 self._requeue([head], f"took longer than {limit_ns / 1e9:g} s", is_attempt=True)
+
+    # -- partition by camera ----------------------------------------------------------------------------------------
+
+    def partition_by_camera(self, camera_map: CameraMap) -> None:
+        """Lease each camera's frames to one replica, in order, as this state of the map says from now on."""
+        if self.partition is not None:
+            self.partition.take(camera_map)
+        else:
+            self.partition = EdgePartition(camera_map)
+            while (cell := self.backlog.take()) is not None:
+                self._cameras.append(cell)
+            self.backlog = self._cameras
+        self.acknowledge_map()
+
+    def acknowledge_map(self) -> None:
+        """Say in the journal to which epoch of the map the edge keeps, as soon as every lease is with its owner."""
+        partition = self.partition
+        if partition is not None and not partition.is_settled and partition.is_kept(self.replicas.values()):
+            partition.is_settled = True
+            self.journal.set_map_epoch(partition.map.epoch)
+
+    def absent_owners(self) -> list[int]:
+        """Return the numbers of replicas whose cameras' frames wait, and that are not there or take none."""
+        if self.partition is None:
+            return []
+        return self.partition.absent(self._cameras.first_of_each(), self.replicas.values())
+
+    def _lease_by_camera(self, partition: EdgePartition, now_ns: int) -> None:
+        """Lease the oldest frame of each camera whose owner has credit, again and again, as long as there are some."""
+        has_leased, limit_ns = True, self.options.max_age_ns
+        while has_leased and self._cameras.count:
+            has_leased = False
+            for cell in self._cameras.first_of_each():
+                replica = self._owner_of(cell, partition)
+                if replica is None:
+                    continue
+                self._cameras.take_first(cell)
+                has_leased = True
+                if limit_ns is not None and now_ns - cell.captured_ns > limit_ns:
+                    self._drop(cell, "too_old")
+                else:
+                    self._lease(cell, replica, now_ns)
+        if not partition.is_settled:
+            self.acknowledge_map()
+
+    def _owner_of(self, frame: Announcement, partition: EdgePartition) -> Replica | None:
+        """Return the replica that takes this camera's next frame now, if it can take one."""
+        is_room = self.group.in_flight < self.options.window_total
+        return partition.replica_for(frame, self.replicas.values()) if is_room else None
+
+    # -- time and stalls --------------------------------------------------------------------------------------------
 
     def forgive(self, unseen_ns: int) -> None:
         """Do not count the time in which our own process did not run against any replica."""
@@ -309,7 +385,7 @@ class Edge:
 
     def note_stall(self, now_ns: int) -> bool | None:
         """Return True: the edge has stalled (frames wait, nobody takes them); False: it resumed; None: no change."""
-        if self.group.is_served:
+        if self.group.is_served and not self.absent_owners():
             self._unserved_since_ns = 0
         else:
             self._unserved_since_ns = self._unserved_since_ns or now_ns
@@ -349,6 +425,12 @@ class Edge:
             self._give_up(waiting, reason)
 
     # -- within -----------------------------------------------------------------------------------------------------
+
+    def _lease(self, cell: Cell, replica: Replica, now_ns: int) -> None:
+        self.journal.lease_cell(cell.index, *self.group.lease(cell, replica, now_ns))
+        if cell.deliveries > 1:
+            self.journal.count_redelivered()
+        self._announce(cell, replica)
 
     def _announce(self, cell: Cell, replica: Replica) -> None:
         self.journal.announce(replica.entry, cell.delivery_tag, cell.index)
@@ -422,7 +504,7 @@ class Edge:
         return None
 
     def _drop(self, cell: Cell, reason: str) -> None:
-        camera = None if self._cameras is None else self._cameras.entry_of(cell.key, cell.payload)
+        camera = None if self._dropped_cameras is None else self._dropped_cameras.entry_of(cell.key, cell.payload)
         self._settle([cell], DROPPED[reason], camera)
         self._outcomes.append(FrameOutcome(OutcomeKind.DROPPED, cell.sequence, reason, cell.attempts, cell.payload))
 

@@ -45,6 +45,14 @@ class EdgeOptions:
     """The consumer tries what fails again for as long as it is told: what the edge gives up, it dead-letters."""
     drain_ns: int = 0
     """How long the end of the run waits for an optional consumer."""
+    is_partitioned: bool = False
+    """The file says that each camera's frames go to one replica; else the first replica that attaches may say so."""
+    replicas: int = 1
+    """Replicas of the consumer."""
+    all_cameras: tuple[str, ...] = ()
+    """Cameras whose frames come to the consumer, on whatever edge, in the file's order."""
+    streams: int = 0
+    """Captures whose frames may come on this edge: where it is partitioned each has a queue and a mark of its own."""
 
     @property
     def has_own_frames(self) -> bool:
@@ -54,7 +62,7 @@ class EdgeOptions:
     @property
     def cells(self) -> int:
         """Most frames that the edge ever holds."""
-        return self.inputs * self.mark + self.window_total
+        return max(self.inputs, self.streams) * self.mark + self.window_total
 
 
 class OutcomeKind(Enum):

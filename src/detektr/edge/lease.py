@@ -56,16 +56,25 @@ class Replica:
         "last_tag",
         "leases",
         "name",
+        "number",
         "session",
         "window",
     )
 
     def __init__(self, entry: int, session: int, name: str, window: int, *, is_durable: bool) -> None:
         self.entry, self.session, self.name, self.window, self.is_durable = entry, session, name, window, is_durable
+        number = name.rpartition(".")[2]
+        self.number = int(number) if number.isdecimal() else 0
+        """Which replica of its node it is."""
         self.leases: dict[FrameName, Cell] = {}
         self.last_tag = self.last_ordinal = 0
         self.head_since_ns = 0
         self.is_present = self.is_suspended = False
+
+    @property
+    def has_credit(self) -> bool:
+        """Whether it can take a frame now."""
+        return len(self.leases) < self.window and self.is_present and not self.is_suspended
 
     @property
     def busyness(self) -> tuple[int, int]:

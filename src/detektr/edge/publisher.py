@@ -17,6 +17,7 @@ from detektr.edge.lanes.lane import Announcer
 from detektr.edge.lanes.shm_lane import ShmAnnouncer
 from detektr.edge.lanes.zmq_lane import ZmqAnnouncer, ZmqConnection
 from detektr.edge.outcomes import OutcomeReporter, stall_words
+from detektr.edge.partitioned_edges import PartitionedEdges
 from detektr.errors import NoRoomError, WireError
 from detektr.events import ConsumerAttached, ConsumerLeft, EdgeResumed, EdgeStalled, RunEvent
 from detektr.memory.announcement import FrameName
@@ -65,6 +66,7 @@ class EdgePublisher:
         self._status_blocks = StatusBlockTable(folder)
         self._zmq = ZmqAnnouncer(self._connections, self._status_blocks)
         self._shm = ShmAnnouncer(producer.name, folder, self._connections)
+        self._partitioned = PartitionedEdges(folder)
         self.fanout = Fanout(self._announce_at_once)
         self._first = 0
         self.is_blocked = False
@@ -83,6 +85,7 @@ class EdgePublisher:
         edge = Edge(consumer, options, journal, self._outcome_reporter.keeper(consumer))
         self._announcer(edge).edges.append(edge)
         self.fanout.add(edge)
+        self._partitioned.add(edge)
 
     def settle_policy(self, when_full: WhenFull) -> None:
         """Set the policy, known from the opened source, of edges without one of their own, guests to come included."""
@@ -129,8 +132,7 @@ class EdgePublisher:
         elif isinstance(message, Detach):
             edge = self._edge(message.consumer)
             self._reclaim(edge, now_ns)
-            replica = edge.replicas.get(message.session)
-            if replica is not None:
+            if (replica := edge.replicas.get(message.session)) is not None:
                 edge.detach(message.session)
                 self._forget(message.session, replica.name, message.consumer, "left")
 
@@ -151,6 +153,7 @@ class EdgePublisher:
     def wake_up(self) -> None:
         """Note that we are awake, and look for completions ourselves."""
         self._shm.wake_up()
+        self._partitioned.look()
 
     def fall_asleep(self) -> bool:
         """Tell consumers which completions we wait for; whether some came before they could see that."""
@@ -202,6 +205,7 @@ class EdgePublisher:
 
     def tick(self, now_ns: int) -> None:
         """Evict dead consumers, end leases that took too long, and report edges that have stalled."""
+        self._partitioned.look(is_thorough=True)
         for edge in list(self.fanout.edges.values()):
             self._reclaim(edge, now_ns)
             edge.expire(now_ns)
@@ -273,6 +277,7 @@ class EdgePublisher:
             segment.close()
         for session in tuple(self._connections):
             self._connections.close(session)
+        self._partitioned.close()
         self._status_blocks.close()
 
     def _evict_dead(self, edge: Edge) -> None:
@@ -324,6 +329,7 @@ class EdgePublisher:
         except WireError:
             outbox.close()
             raise
+        self._partitioned.add(edge, is_asked=message.is_stateful)
         is_new = message.session not in edge.replicas
         session, replica, state = message.session, message.replica, session_state(message)
         if not edge.attach(session, replica, message.window, state, is_durable=message.is_durable, now_ns=now_ns):
@@ -361,6 +367,7 @@ class EdgePublisher:
     def _remove_ephemeral(self, consumer: str) -> None:
         edge = self.fanout.edges[consumer]
         self.fanout.remove(consumer)
+        self._partitioned.forget(consumer)
         self._announcer(edge).edges.remove(edge)
         edge.journal.leave()
         edge.journal.close()

@@ -76,6 +76,8 @@ class EdgeSubscriber:
         self.leases: deque[Lease] = deque()
         self.held: dict[FrameName, Lease | None] = {}
         self.why = ""
+        self.is_stateful = False
+        """Whether the user's code keeps state for each camera, which then comes to one replica in order."""
         self.is_outlived = False
         """Whether the producer that we are attached to had a successor at our last look; it waits for our attach."""
         self._folder, self._link, self._status_block, self._seen = folder, link, status_block, seen
@@ -97,6 +99,8 @@ class EdgeSubscriber:
         self._failed: list[FailedAttempt] = []
         self._failed_lately: deque[FailedAttempt] = deque(maxlen=FAILED_MAX + upstream.window)
         self._unheard: list[Lease] = []  # failed, and their leases still stand
+        self._retried: list[Lease] = []  # those of them that are to be tried again, of stateful code
+        self._aside: list[Lease] = []  # behind a failed frame of their stream, whose lease still stands
         self._is_sign_due = False
 
     @property
@@ -175,6 +179,7 @@ class EdgeSubscriber:
         """Attach, or attach again, if that is due."""
         journal, receiver = self._journal, self._receiver
         self._look()
+        self._take_up()
         if journal is not None and (journal.is_unlinked or journal.is_left) and not self.is_ended:
             self._leave(f"{self.upstream.producer} has left")
         elif self.is_outlived:
@@ -204,9 +209,13 @@ class EdgeSubscriber:
 
         Leases that were ended meanwhile are skipped; frames that grew too old while they waited here are given back.
         """
+        self._take_up()
         while self.leases:
             lease = self.leases.popleft()
             name = lease.key, lease.sequence
+            if self._retried and self._is_behind_failure(lease):
+                self._aside.append(lease)
+                continue
             if self.held.get(name) is not lease:
                 continue  # leased to us once more since, or released
             if not self.still_holds(lease):
@@ -216,6 +225,24 @@ class EdgeSubscriber:
                 self._status_block.note_working(self._entry_of_input, lease.delivery_tag)
                 return lease
         return None
+
+    def _is_behind_failure(self, lease: Lease) -> bool:
+        """Whether an attempt at an earlier frame of this stream has failed, and our producer has not heard of it.
+
+        When it hears, it takes the later frames of the stream back too, before the failed one: so they come again in
+        order, and none is begun here before the one that failed.
+        """
+        self._retried = [failed for failed in self._retried if self.still_holds(failed)]
+        return any([failed.key == lease.key for failed in self._retried])
+
+    def _take_up(self) -> None:
+        """Take leases up again that were put aside, once our producer has heard of all failures."""
+        if not self._aside:
+            return
+        self._retried = [failed for failed in self._retried if self.still_holds(failed)]
+        if not self._retried:
+            self.leases.extendleft(reversed(self._aside))
+            self._aside.clear()
 
     def give_back_too_old(self, lease: Lease, now_ns: int) -> bool:
         """Give a frame back undone if it is older than the edge's `max_age`; whether it is."""
@@ -246,6 +273,8 @@ class EdgeSubscriber:
         lease = self.held.pop(name, None)
         if lease is not None:
             self._unheard.append(lease)
+            if self.is_stateful and kind == FailureKind.RETRYABLE:
+                self._retried.append(lease)
         self._failed.append((*name, kind, why))
 
     def hold(self) -> None:
@@ -332,6 +361,7 @@ class EdgeSubscriber:
                 timeout_ns=upstream.timeout_ns,
                 completed=self._receiver.restate(),
                 lane=upstream.lane,
+                is_stateful=self.is_stateful,
             )
         )
 
@@ -341,6 +371,8 @@ class EdgeSubscriber:
         self._receiver.left()
         self._previous = self._status_block.progress(self._entry_of_input)
         self._session, self._sent_ns = 0, 0
+        self.leases.extend(self._aside)
+        self._aside.clear()
         for lease in self.leases:  # never begun, and not ours any more
             self.held.pop((lease.key, lease.sequence), None)
         self.leases.clear()
@@ -348,6 +380,7 @@ class EdgeSubscriber:
             self.held.clear()
         self._failed_lately.clear()
         self._unheard.clear()
+        self._retried.clear()
         if self._journal is not None:
             self._journal.close()
             self._journal = None

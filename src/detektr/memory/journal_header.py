@@ -111,6 +111,15 @@ class JournalHeader:
         """Say since when the edge is stalled; 0: it flows."""
         self._words[layout.EDGE_WORD_STALLED_SINCE_NS] = since_ns
 
+    @property
+    def map_epoch(self) -> int:
+        """Epoch of the map of cameras to which every lease of this edge keeps; 0: it is not partitioned by camera."""
+        return self._words[layout.EDGE_WORD_MAP_EPOCH]
+
+    def set_map_epoch(self, epoch: int) -> None:
+        """Say that every lease keeps to the map of this epoch."""
+        self._words[layout.EDGE_WORD_MAP_EPOCH] = epoch
+
     # -- counting -----------------------------------------------------------------------------------------------------
 
     @property

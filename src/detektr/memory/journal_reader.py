@@ -79,6 +79,11 @@ class JournalReader:
         return self._words[layout.EDGE_WORD_NOTIFY]
 
     @property
+    def map_epoch(self) -> int:
+        """Epoch of the map of cameras to which every lease of this edge keeps; 0: it is not partitioned by camera."""
+        return self._words[layout.EDGE_WORD_MAP_EPOCH]
+
+    @property
     def is_producer_awake(self) -> bool:
         """Whether the producer looks at completions itself."""
         return self._words[layout.EDGE_WORD_IS_AWAKE] != 0

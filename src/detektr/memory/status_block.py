@@ -23,6 +23,7 @@ STATES = (
 )
 SWEEP_NS = 500_000_000  # so long we wait for a sweep, which locks a dead process's status block for a moment
 POLL_MS = 5
+_SIGN = 1 << 63  # what a signed number is stored with
 AGE_BUCKETS_NS = tuple(round(100_000 * 2 ** (step / 2)) for step in range(40))  # 0.1 ms to 74 s, by half octaves
 
 
@@ -215,6 +216,21 @@ class StatusBlock:
         if self.words[layout.STATUS_WORD_ROUND_SOURCE] != source_number:
             return 0
         return self.next_sequence - self.words[layout.STATUS_WORD_ROUND_SEQUENCE]
+
+    @property
+    def media_clock(self) -> tuple[int, int | None, int]:
+        """Where the media's clock stands: time of the last frame, latest time of the stream, moment of the capture."""
+        words = self.words
+        stream = words[layout.STATUS_WORD_MEDIA_STREAM_NS]
+        times = words[layout.STATUS_WORD_MEDIA_TIME_NS], words[layout.STATUS_WORD_MEDIA_CAPTURED_NS]
+        return times[0], stream - _SIGN if stream else None, times[1]
+
+    def set_media_clock(self, time_ns: int, stream_ns: int | None, captured_ns: int) -> None:
+        """Say where the media's clock stands, before the frame of that time is published."""
+        words = self.words
+        words[layout.STATUS_WORD_MEDIA_TIME_NS] = time_ns  # first: half of it written, the clock never goes back
+        words[layout.STATUS_WORD_MEDIA_STREAM_NS] = 0 if stream_ns is None else stream_ns + _SIGN
+        words[layout.STATUS_WORD_MEDIA_CAPTURED_NS] = captured_ns
 
     def set_rings(self, slots: int, free: int, nbytes: int) -> None:
         """Record how full the rings are."""

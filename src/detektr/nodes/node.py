@@ -44,6 +44,8 @@ class Node(ABC, Generic[Options]):
     """One process of a node. `prepare` may refuse, `run` works until the end, `close` leaves nothing behind."""
 
     kind: ClassVar[str]
+    is_stateful = False
+    """Whether the user's code keeps state for each camera; known once it is prepared."""
 
     def __init__(self, spec: NodeSpec[Options], control: ControlLine | None = None) -> None:
         """Take the node's name: lock its status block and bind its socket.

@@ -15,6 +15,11 @@ class Processor:
     Deriving from it is not needed: any class with `process` will do, and so will a plain function of a frame.
     """
 
+    stateful: bool = False
+    """True: it remembers something of each camera's frames (a tracker, a background). Then each camera's frames come to
+    one replica, in order: a frame that failed is tried again before the next one of its camera. `frame.is_first_here`
+    says where a camera begins in this replica."""
+
     def open(self) -> None:
         """Get ready (load a model, say): called once in the replica's process, before the first frame.
 

@@ -92,7 +92,7 @@ _ALL = (
         may_read=("capture", "buffer"),
         shape=("[", "]"),
         file_only=_SUPERVISED
-        | {"replicas", "high_water_mark", "when_full", "fresh"},  # alone it has ephemeral consumers only
+        | {"replicas", "partition_by", "high_water_mark", "when_full", "fresh"},  # alone: ephemeral consumers only
     ),
     NodeKind(
         name="sink",

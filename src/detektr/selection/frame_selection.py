@@ -72,6 +72,11 @@ class FrameSelection:
         return rate.limiter.takes(Fraction(captured_ns, _SECOND_NS))
 
 
+def camera_of(payload: bytes) -> str:
+    """Return the camera that a frame or event says it is of; empty: it names none."""
+    return str(_fields(payload).get("camera", ""))
+
+
 def _fields(payload: bytes) -> dict[str, Any]:
     """Return what a frame or event says of itself; nothing where it is no map."""
     try:

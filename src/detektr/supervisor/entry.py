@@ -78,7 +78,7 @@ def run_node(
         node.prepare()
         order = None
         if control is not None:
-            control.try_tell({"ready": True})
+            control.try_tell({"ready": True, "is_stateful": node.is_stateful})
             order = control.wait_order()
         if control is None or order is not None:
             if order is not None and order.get("order") == "stop":  # the run drains: serve what is there, begin nothing

@@ -64,6 +64,8 @@ class Attach(NamedTuple):
     """How leases are to be announced: `zmq` or `shm`."""
     completed: int = 0
     """How many leases it has completed so far; this message accounts for all of them."""
+    is_stateful: bool = False
+    """It keeps state for each camera: each camera's frames are to go to one replica, in order."""
 
 
 class Welcome(NamedTuple):

@@ -323,3 +323,23 @@ def test_what_cannot_be_on_one_edge_is_refused_with_its_value() -> None:
     assert "'p' is `optional`, and its edge from 'c' says `when_full: block`" in fault.what
     fault = only(refused(c=capture(), p=processor([own("c", fps=3), "c"])))
     assert fault.what == "node 'p' reads twice from 'c'"
+
+
+def test_the_mark_holds_for_each_camera_that_comes_by_one_input_where_cameras_have_replicas_of_their_own() -> None:
+    nodes: dict[str, NodeOptions] = {
+        "a": capture(guests=0), "b": capture(guests=0),
+        "first": buffer(["a", "b"], guests=0),
+        "second": buffer("first", high_water_mark=10, guests=0),
+    }  # fmt: skip
+    shared = built(**nodes, look=processor("second", replicas=2))
+    by_camera = built(**nodes, look=processor("second", replicas=2, partition_by="camera"))
+    assert by_camera.edges_to("look")[0].cells == shared.edges_to("look")[0].cells == 2 * 10 + 2 * 4
+    assert by_camera.nodes["second"].held - shared.nodes["second"].held == 10
+    assert by_camera.edges_to("look")[0].terms == "drop-oldest at 10, by camera"
+
+
+def test_cameras_of_inputs_of_their_own_need_no_more_room_than_before() -> None:
+    nodes: dict[str, NodeOptions] = {"a": capture(), "b": capture(), "all": buffer(["a", "b"])}
+    shared = built(**nodes, look=processor("all", replicas=2))
+    by_camera = built(**nodes, look=processor("all", replicas=2, partition_by="camera"))
+    assert by_camera.nodes == shared.nodes

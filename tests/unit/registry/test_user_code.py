@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import queue
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from detektr.errors import RefusedError, SourceError
-from detektr.registry.user_code import PictureCode, UserCodeError, build_worker, find, make_worker, told
+from detektr.registry.user_code import PictureCode, UserCodeError, build_worker, find, is_stateful, make_worker, told
 from detektr.sinks import Sink
 
 CODE = """
@@ -252,3 +253,19 @@ def test_a_fault_whose_text_raises_is_told_all_the_same() -> None:
             raise RuntimeError("no words")
 
     assert told(Mute()) == "Mute: <its text cannot be had: __str__ raised RuntimeError>"
+
+
+def test_code_says_itself_whether_it_keeps_state_and_nothing_but_yes_or_no() -> None:
+    class Tracker:
+        stateful = True
+
+    def count(frame: object, step: int) -> None: ...
+
+    assert is_stateful(Tracker(), "m:Tracker")
+    assert not is_stateful(object(), "m:Other")
+    assert not is_stateful(functools.partial(count, step=2), "m:count")
+    count.stateful = True  # type: ignore[attr-defined]
+    assert is_stateful(functools.partial(count, step=2), "m:count")
+    Tracker.stateful = "yes"  # type: ignore[assignment]
+    with pytest.raises(RefusedError, match="use: m:Tracker: its `stateful` is str 'yes'; write `stateful = True`"):
+        is_stateful(Tracker(), "m:Tracker")

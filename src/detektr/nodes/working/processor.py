@@ -21,6 +21,7 @@ from detektr.nodes.working.frame_reader import FrameReader
 from detektr.nodes.working.worker import WorkerNode
 from detektr.options import ProcessorOptions
 from detektr.process.fault_text import fault_text
+from detektr.registry.user_code import is_stateful
 from detektr.wire.message import Resend
 
 ALIVE_EVERY_NS = 10_000_000  # signs of life are sent at most this often, however short the time-out of a frame
@@ -38,7 +39,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
     def __init__(self, spec: NodeSpec[ProcessorOptions], control: ControlLine | None = None) -> None:
         """See `Node`."""
         super().__init__(spec, control)
-        self._frames = FrameReader(self.folder)
+        self._frames = FrameReader(self.folder, spec.node)
         self._unsent: deque[bytes] = deque()  # events of the last frame that wait for room
         self._emitting: tuple[Lease, EdgeSubscriber] | None = None  # the last frame, held until its events are out
         self._alive_every_ns = max(ALIVE_EVERY_NS, min(TICK_NS, spec.options.timeout_ns // 4))
@@ -59,6 +60,9 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
     def prepare(self) -> None:
         """Import the user's code, and number events on from where a predecessor stopped."""
         super().prepare()
+        self.is_stateful = self.spec.options.partition_by == "camera" or is_stateful(self._user, self.spec.options.use)
+        for subscriber in self.subscribers:
+            subscriber.is_stateful = self.is_stateful
         run = self.status_block.take_run()
         edges = self.publisher.fanout.edges.values()
         # An edge that was adopted has the room of its predecessor's `event_bytes`.
@@ -71,6 +75,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
     def state(self) -> tuple[str, str]:
         """Return the node's state, and why. Asked at each tick, so rings that are gone are unmapped here too."""
         self._frames.drop_gone()
+        self._frames.look()
         return super().state()
 
     def step(self, now_ns: int) -> bool:
@@ -107,6 +112,8 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         frame, is_intact = self._frames.open(lease)
         try:
             result = self._call(frame)
+            if frame.is_first_here:
+                self._frames.note_begun(lease, frame)
             packed = self._events_out.pack(frame, result) if result is not None else ()
         finally:
             frame.close()
