@@ -14,6 +14,7 @@ from detektr.plugins import REFERENCE, SHORT_NAME
 
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
 SECOND_NS = 1_000_000_000
+WINDOW = 4  # leases of a worker that nobody gave another window
 DURATION_NS_MAX = 366 * 24 * 3600 * SECOND_NS  # far below what a 64-bit word and the kernel's timers can hold
 STRICT: dict[str, Any] = {"extra": "forbid", "use_attribute_docstrings": True}
 _UNIT_NS = {"ms": 1_000_000, "s": SECOND_NS, "m": 60 * SECOND_NS, "h": 3600 * SECOND_NS}
@@ -138,6 +139,27 @@ class RestartOptions:
         if not word or not count.isdecimal() or _option_ns("limit", within) == 0:
             raise OptionError("limit", self.limit, "a count and a time longer than nothing", "5 in 10m")
         return int(count), _option_ns("limit", within)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """How frames come together for one call of `process_batch`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    size: Annotated[int, Ge(1), Le(256)]
+    """Most frames of one call, of all inputs and cameras; a batch that is full begins at once."""
+    wait: Duration = "20ms"
+    """How long a frame waits for others at most; 0ms: whatever is there is a batch. Nobody waits for frames that cannot
+    come, as when the run ends."""
+
+    def __post_init__(self) -> None:
+        _ = self.wait_ns
+
+    @property
+    def wait_ns(self) -> int:
+        """How long a frame waits for others at most, in nanoseconds."""
+        return _option_ns("wait", self.wait)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,14 +353,16 @@ class WorkerOptions(_NodeOptions):
     """Class, object or function: module:Name, found on PYTHONPATH and beside the pipeline file, or a short name."""
     with_: Mapping[str, Any] = field(default_factory=dict)
     """Arguments for it (written `with` in the file)."""
-    window: Annotated[int, Ge(1), Le(1024)] = 4
-    """Most leases one replica holds at once; with several inputs: of each."""
+    window: Annotated[int, Ge(1), Le(1024)] | None = None
+    """Most leases one replica holds at once, 4 unless told otherwise; with several inputs: of each. With `batch`: what
+    two batches need, if that is more."""
     max_deliveries: Annotated[int, Ge(1), Le(100)] = 3
     """Attempts at one frame before it is dead-lettered."""
     announce: Lane | None = None
     """How this node is told of its work: zmq (messages) or shm (shared memory); else as `announce` of the pipeline."""
     timeout: Duration = "30s"
-    """How long one frame may take before its lease ends and it goes elsewhere; after thrice that, the kill."""
+    """How long one frame, or one batch, may take before its leases end and it goes elsewhere; after thrice that, the
+    kill."""
 
     @property
     def timeout_ns(self) -> int:
@@ -359,6 +383,15 @@ class ProcessorOptions(WorkerOptions):
     """What happens to events at the mark."""
     event_bytes: Annotated[int, Ge(256), Le(1 << 20)] = 8192
     """Largest event, packed; a larger one fails its frame."""
+    batch: BatchOptions | None = None
+    """Frames of all inputs in lists: `process_batch(frames)` is called with up to `size` of them, in place of `process`
+    with one, and returns a list with a result for each."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch is not None and self.batch.wait_ns >= self.timeout_ns:
+            expected = f"longer than `wait` of its `batch` ({self.batch.wait}), which is part of it"
+            raise OptionError("timeout", self.timeout, expected, "30s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -369,6 +402,15 @@ class SinkOptions(WorkerOptions):
 
 
 NodeOptions = CaptureOptions | BufferOptions | ProcessorOptions | SinkOptions
+
+
+def worker_window(options: WorkerOptions) -> int:
+    """Return the most leases that one replica holds at once on one input; with `batch`, all inputs fill two batches."""
+    if options.window is not None:
+        return options.window
+    batch = options.batch if isinstance(options, ProcessorOptions) else None
+    inputs = len(options.input) if isinstance(options.input, list) else 1
+    return WINDOW if batch is None else max(WINDOW, -(-2 * batch.size // max(1, inputs)))
 
 
 def inputs_of(options: NodeOptions) -> tuple[Name, ...]:

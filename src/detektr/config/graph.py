@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from detektr import plugins
 from detektr.config.document import Fault
 from detektr.config.suggestions import listed, nearest
 from detektr.config.topology import Graph, GraphEdge, GraphNode
@@ -27,6 +28,7 @@ from detektr.options import (
     WhenFull,
     edge_inputs,
     inputs_of,
+    worker_window,
 )
 from detektr.registry.node_kinds import NODE_KINDS
 from detektr.source_uri import is_live
@@ -239,7 +241,7 @@ def _edge(name: str, node: NodeOptions, consumer: str, reader: NodeOptions, held
         fps=own.fps,
         cameras=own.camera_names,
         is_policy_open=own.when_full is None and node.when_full is None and not reader.optional,
-        window=held[consumer] if isinstance(reader, BufferOptions) else reader.window,
+        window=held[consumer] if isinstance(reader, BufferOptions) else worker_window(reader),
         replicas=reader.replicas if isinstance(reader, ProcessorOptions) else 1,
         inputs=max(1, len(inputs_of(node))) if isinstance(node, BufferOptions) else 1,
         parts=node.replicas if isinstance(node, ProcessorOptions) else 1,
@@ -284,6 +286,7 @@ def _check_sizes(
             hint = "give some of them a buffer, and consumers, of their own"
             faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {CAMERAS_MAX}", hint))
         options = nodes[name]
+        _check_batch(graph, options, name, line_of, faults)
         _check_edges(graph, nodes, name, line_of, faults)
         if not isinstance(options, CaptureOptions) or graph.below(name) & broken:
             continue
@@ -296,6 +299,24 @@ def _check_sizes(
             expected = f"at least {node.held} (marks, windows and `guests` below it)"
             hint = f"write `slots: {node.held}`, leave it out, or lower marks and windows below it"
             faults.append(Fault(line_of("nodes", name, "slots"), what, expected, hint))
+
+
+def _check_batch(
+    graph: Graph, options: NodeOptions, name: str, line_of: Callable[..., int], faults: list[Fault]
+) -> None:
+    """Find a batch that the windows of its node can never fill, or that its code does not take."""
+    if not isinstance(options, ProcessorOptions) or options.batch is None:
+        return
+    if plugins.takes_single_frames(options.use):
+        what = f"node {name!r} has a `batch`, and {options.use!r} takes single frames"
+        expected = "a class with process_batch(self, frames)"
+        faults.append(Fault(line_of("nodes", name, "batch"), what, expected, "remove `batch`, or name such a class"))
+    edges = graph.edges_to(name)
+    held, size = sum(edge.window * edge.parts for edge in edges), options.batch.size
+    if options.window is not None and edges and held < size:
+        what = f"node {name!r} holds at most {held} frames at once (`window: {options.window}`), fewer than its batch"
+        hint = f"write `window: {-(-size // sum(edge.parts for edge in edges))}`, or leave it out"
+        faults.append(Fault(line_of("nodes", name, "window"), what, f"at least {size} frames over all inputs", hint))
 
 
 def _check_edges(

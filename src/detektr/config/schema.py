@@ -7,7 +7,7 @@ import keyword
 import re
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from annotated_types import Ge, Le
@@ -16,7 +16,7 @@ from detektr import plugins
 from detektr.config.cameras import CAMERAS, DEFAULTS, NODES_MAX
 from detektr.config.document import Document, Fault, Path, read_scalar
 from detektr.config.node_env import read_env
-from detektr.config.suggestions import item_type, key_of, listed, literals, nearest, plain_types, words_of
+from detektr.config.suggestions import item_type, key_of, listed, literals, nearest, plain_types, section_of, words_of
 from detektr.errors import RefusedError
 from detektr.options import (
     NAME_PATTERN,
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 KINDS: dict[str, type[NodeOptions]] = {name: kind.options for name, kind in NODE_KINDS.items()}
 # What stands in for a missing key while the rest of its section is looked at; never leaves this module unfaulted.
-_STAND_IN = {"source": "lavfi:nullsrc", "input": "unknown", "use": "unknown:unknown", "to": "none", "from_": "unknown"}
+_STAND_IN: dict[str, object] = {"source": "lavfi:nullsrc", "input": "unknown", "use": "unknown:unknown", "to": "none"}
+_STAND_IN |= {"from_": "unknown", "size": 1}
 _NOT_GIVEN = object()
 T = TypeVar("T")
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {}  # building one takes milliseconds
@@ -301,9 +302,9 @@ class _Reader:
         for name, value in clean.items():
             if name == "input":
                 clean[name] = self._inputs(value, hints[name], (*path, name), where)
-            elif is_dataclass(hints[name]):
+            elif (section := section_of(hints[name])) is not None:
                 key_path = (*path, name)
-                inner = self._section(hints[name], value, key_path, f"{where}: `{name}`")
+                inner: Any = self._section(section, value, key_path, f"{where}: `{name}`")
                 clean[name] = {other.name: getattr(inner, other.name) for other in fields(inner)}
             elif name == "env":
                 clean[name] = read_env(value, self.document, (*path, name), where, self._fault)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import types
 import typing
@@ -40,6 +41,13 @@ def plain_types(annotation: Any) -> set[Any]:
     """Return what a key takes, as str, int, float, bool or a container; a choice of words is a str."""
     plain = {typing.get_args(part)[0] if typing.get_origin(part) is Annotated else part for part in _parts(annotation)}
     return {str if typing.get_origin(part) is Literal else part for part in plain}
+
+
+def section_of(annotation: Any) -> type | None:
+    """Return the dataclass that a key takes as a mapping, whether it may be left empty or not; None: it takes none."""
+    parts = _parts(annotation)
+    is_section = len(parts) == 1 and isinstance(parts[0], type) and dataclasses.is_dataclass(parts[0])
+    return parts[0] if is_section else None
 
 
 def literals(annotation: Any) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Final
 
 WORD_BYTES: Final = 8
 PAGE_BYTES: Final = 4096
-VERSION: Final = 9  # of all layouts here; a reader refuses another version
+VERSION: Final = 10  # of all layouts here; a reader refuses another version
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC: Final = 0x676E69722E6B7464  # "dtk.ring"
@@ -142,11 +142,13 @@ STATUS_WORD_MODE_LENGTH: Final = 25
 STATUS_WORD_STACKS_FD: Final = 26  # the file that the process writes its stacks into when it is asked to; 0: none yet
 STATUS_WORD_ROUND_SOURCE: Final = 27  # number of the file that a capture reads; 0: none to be gone on with
 STATUS_WORD_ROUND_SEQUENCE: Final = 28  # of the first picture of this round through it
-STATUS_WORD_INPUTS: Final = 32  # (session, working, finished) per input
+STATUS_WORD_INPUTS: Final = 32  # (session, working, finished, suspect) per input
 STATUS_INPUT_WORDS: Final = 4
 STATUS_INPUT_SESSION: Final = 0
 STATUS_INPUT_WORKING: Final = 1
 STATUS_INPUT_FINISHED: Final = 2
+STATUS_INPUT_SUSPECT: Final = 3  # who alone is to blame for a death or a time-out; 0: as the two words before it say
+SUSPECT_NOBODY: Final = 1 << 62  # no delivery tag gets there
 STATUS_INPUTS_MAX: Final = 64
 STATUS_WORD_AGES: Final = STATUS_WORD_INPUTS + STATUS_INPUT_WORDS * STATUS_INPUTS_MAX
 STATUS_AGES: Final = 41

@@ -130,6 +130,10 @@ class Node(ABC, Generic[Options]):
             return ATTACH_TICK_NS
         return UNSERVED_TICK_NS if self.publisher.is_unserved else TICK_NS
 
+    def due_ns(self) -> int:
+        """Return the monotonic time at which to look next: a producer or a consumer must be told something then."""
+        return min([self.publisher.due_ns(), *[subscriber.due_ns() for subscriber in self.subscribers]])
+
     @abstractmethod
     def is_done(self) -> bool:
         """Whether everything is finished, so that the process may end."""
@@ -232,7 +236,7 @@ class Node(ABC, Generic[Options]):
                 return False  # changes by the tick are for another turn
             self.is_asleep = True
             has_news = self._fall_asleep()
-            self._wake_at_ns = min(self._next_tick_ns, self._due_ns())
+            self._wake_at_ns = min(self._next_tick_ns, self.due_ns())
             if self.is_ending() and not is_ending:
                 has_news, self._next_tick_ns = True, 0
             self._clock.expect(now_ns, max(now_ns, self._next_tick_ns))
@@ -357,10 +361,6 @@ class Node(ABC, Generic[Options]):
     def save_dead_letter(self, payload: bytes, why: str) -> str:
         """Save a dead-lettered frame's picture and the reason; returns where."""
         return save_frame(self.folder, payload, why)
-
-    def _due_ns(self) -> int:
-        """Return the monotonic time at which a producer or a consumer must be told something."""
-        return min([self.publisher.due_ns(), *[subscriber.due_ns() for subscriber in self.subscribers]])
 
     def _receive(self, now_ns: int) -> bool:
         """Take messages; whether leases or completions were among them."""

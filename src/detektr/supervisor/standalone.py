@@ -44,6 +44,7 @@ from detektr.options import (
     NodeOptions,
     WorkerOptions,
     inputs_of,
+    worker_window,
 )
 from detektr.process.open_files import raise_open_files
 from detektr.process.seen_time import SeenClock
@@ -334,7 +335,7 @@ def _refuse_machine(pipeline: Pipeline, node: str) -> None:
 def _upstreams(pipeline: str, node: str, options: NodeOptions) -> list[Upstream]:
     buffer = options if isinstance(options, BufferOptions) else None
     worker = options if isinstance(options, WorkerOptions) else None
-    window = buffer.guests if buffer else worker.window if worker else 0
+    window = buffer.guests if buffer else worker_window(worker) if worker else 0
     return [
         Upstream(
             producer=producer,

@@ -341,7 +341,7 @@ def test_what_a_dead_replica_finished_is_delivered_what_it_worked_on_failed_once
     bench.attach()
     bench.offer(0, 1, 2)
     bench.lease_queued()
-    bench.edge.evict(7, (2, 1))
+    bench.edge.evict(7, (2, 1, 0))
     ledger = bench.reader.ledger()
     assert (ledger.delivered, ledger.queued, ledger.in_flight) == (1, 2, 0)
     assert bench.outcomes() == [("redelivered", 1, "its replica died")]
@@ -355,7 +355,7 @@ def test_a_failure_that_died_with_its_replica_is_a_failed_attempt_and_leaves_no_
     bench.attach()
     bench.offer(0, 1, 2)
     bench.lease_queued()
-    bench.edge.evict(7, (3, 1))  # worked on the third, finished the first: the second one's failure was never heard
+    bench.edge.evict(7, (3, 1, 0))  # worked on the third, finished the first: the second one's failure was never heard
     assert (bench.edge.queued, bench.edge.in_flight) == (2, 0)
     assert ("redelivered", 1, "failed, and its replica died") in bench.outcomes()
 
@@ -475,7 +475,7 @@ def test_leases_of_a_predecessor_are_settled_though_the_producer_died_while_its_
     bench.lease_queued()
     bench.edge.journal.write_replica(1, 8, "motion.0", 4, is_durable=False)  # and then it was killed
     bench.adopt()
-    bench.attach(8, previous=(7, 2, 1))
+    bench.attach(8, previous=(7, 2, 1, 0))
     ledger = bench.reader.ledger()
     assert (ledger.delivered, ledger.queued, ledger.in_flight) == (1, 1, 0)
     assert list(bench.edge.replicas) == [8]

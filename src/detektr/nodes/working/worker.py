@@ -141,19 +141,23 @@ class WorkerNode(Node[Worker]):
             subscriber.fail(name, "overwritten", FailureKind.OVERWRITTEN)
         except BaseException as fault:  # sys.exit() too: one frame's failure, not this process's end
             status_block.count_failure()
-            why = fault_traceback(fault)[-WHY_CHARS_MAX:]
-            kind = FailureKind.PERMANENT if isinstance(fault, ResultError) else FailureKind.RETRYABLE
-            what, place = fault_line(fault), f"{type(fault).__name__}:{fault_place(fault)}"
-            times = self._faults[place] = self._faults.get(place, 0) + 1
-            if times.bit_count() == 1:  # 1, 2, 4, 8, ... of a kind: a fault on every frame must not drown the others
-                again = f"; {times} of this kind so far" if times > 1 else ""
-                _log.error("%s, attempt %d: %s%s", self.describe(lease), lease.delivery, what, again)
-            subscriber.fail(name, why, kind)
-            subscriber.flush()
+            self.failed(subscriber, lease, fault)
         else:
             self.hand_on(lease, subscriber)
         self._working = None
         status_block.note_work(0)
+
+    def failed(self, subscriber: EdgeSubscriber, lease: Lease, fault: BaseException) -> None:
+        """Fail a lease whose work has raised: it is leased again, or given up where another attempt cannot help."""
+        why = fault_traceback(fault)[-WHY_CHARS_MAX:]
+        kind = FailureKind.PERMANENT if isinstance(fault, ResultError) else FailureKind.RETRYABLE
+        what, place = fault_line(fault), f"{type(fault).__name__}:{fault_place(fault)}"
+        times = self._faults[place] = self._faults.get(place, 0) + 1
+        if times.bit_count() == 1:  # 1, 2, 4, 8, ... of a kind: a fault on every frame must not drown the others
+            again = f"; {times} of this kind so far" if times > 1 else ""
+            _log.error("%s, attempt %d: %s%s", self.describe(lease), lease.delivery, what, again)
+        subscriber.fail((lease.key, lease.sequence), why, kind)
+        subscriber.flush()
 
     def _hook(self, name: str) -> None:
         hook = getattr(self._user, name, None)
