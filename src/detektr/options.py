@@ -390,8 +390,8 @@ class ProcessorOptions(WorkerOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.batch is not None and self.batch.wait_ns >= self.timeout_ns:
-            expected = f"longer than `wait` of its `batch` ({self.batch.wait}), which is part of it"
-            raise OptionError("timeout", self.timeout, expected, "30s")
+            expected = f"one whose `wait` ({self.batch.wait}) is shorter than `timeout` ({self.timeout})"
+            raise OptionError("batch", {"wait": self.batch.wait}, expected, "{size: 8, wait: 20ms}")
 
 
 @dataclass(frozen=True, kw_only=True)

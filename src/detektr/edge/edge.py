@@ -182,8 +182,7 @@ class Edge:
 
         Args:
             session: the dead replica's.
-            progress: delivery tags that it began last and finished last, and the suspect's, from its status block. A
-                suspect alone is to blame: of a batch in work nobody is.
+            progress: what its status block says; a suspect there alone is to blame (of a batch in work nobody is).
         """
         replica = self.replicas.get(session)
         if replica is None:
