@@ -319,7 +319,9 @@ class _Reader:
             if options is not None:
                 return options
             for name, expected in wrong.items():
-                if isinstance(values, dict) and not any(other in expected for other in left_out):  # else told, or a default
+                if isinstance(values, dict) and not any(
+                    other in expected for other in left_out
+                ):  # else told, or a default
                     self._key_fault(cls, hints[name], name, clean.get(name, _NOT_GIVEN), expected, path, where)
                 left_out.add(name)
                 clean.pop(name, None)
