@@ -23,7 +23,7 @@ from detektr.wire.message import (
     Welcome,
 )
 
-VERSION = 3  # of what attaches and leaves: a list of fields
+VERSION = 4  # of what attaches and leaves: a list of fields
 LANE_VERSION = 1  # of announcements and releases: maps, for readers in other languages too; docs/internals/lane.md
 MESSAGE_BYTES_MAX = 16 << 20
 LEASES_MAX = 1 << 17  # what a buffer of the longest queues holds, and says when it attaches

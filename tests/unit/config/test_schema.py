@@ -8,7 +8,7 @@ from detektr.config.document import read_document
 from detektr.config.json_schema import json_schema
 from detektr.config.schema import KINDS, OptionsReading, read_options
 from detektr.config.suggestions import listed, nearest
-from detektr.options import BufferOptions, CaptureOptions, EdgeInput, ProcessorOptions
+from detektr.options import BatchOptions, BufferOptions, CaptureOptions, EdgeInput, ProcessorOptions
 
 GOOD = """name: demo
 nodes:
@@ -296,3 +296,27 @@ def test_the_schema_has_the_keys_of_an_edge() -> None:
     assert edge["required"] == ["from"] and edge["additionalProperties"] is False
     assert all("description" in key for key in edge["properties"].values())
     assert "EdgeInput" in json.dumps(schema["$defs"]["SinkOptions"]["properties"]["input"])
+
+
+@pytest.mark.parametrize(
+    ("batch", "says"),
+    [
+        ("8", "`batch` is 8, expected a mapping, write it so, or leave it out"),
+        ("", "`batch` is empty, expected a mapping, write it so, or leave it out"),
+        ("{}", "`batch`: `size` is missing, expected a whole number from 1 to 256, write `size: ...`"),
+        ("{size: 0}", "`batch`: `size` is 0, expected a whole number from 1 to 256, correct it"),
+        ("{size: 8, wait: 20}", "`batch`: `wait` is 20, expected a time such as 500ms, 10s, 2m or 1h"),
+        ("{size: 8, wait: 1m}", "expected one whose `wait` (1m) is shorter than `timeout` (30s)"),
+    ],
+)
+def test_a_wrong_batch_is_one_fault(batch: str, says: str) -> None:
+    [fault] = node_faults(f"{{kind: processor, input: it, use: 'm:C', batch: {batch}}}")
+    assert says in fault
+
+
+def test_a_batch_is_read_with_its_default_wait_and_is_no_key_of_a_sink() -> None:
+    reading = read(GOOD.replace("replicas: 2", "batch: {size: 8}"))
+    motion = reading.options.nodes["motion"]
+    assert isinstance(motion, ProcessorOptions) and motion.batch == BatchOptions(size=8, wait="20ms")
+    [fault] = node_faults("{kind: sink, input: it, use: jsonl, batch: {size: 8}}")
+    assert "unknown key 'batch'" in fault and "it is a key of a processor" in fault

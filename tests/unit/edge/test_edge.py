@@ -12,6 +12,7 @@ from detektr.memory.announcement import Announcement, FrameName, Lease
 from detektr.memory.completion_queue import Completion
 from detektr.memory.journal import Journal
 from detektr.memory.journal_reader import JournalReader
+from detektr.memory.layout import SUSPECT_NOBODY
 from detektr.wire.message import FailureKind
 from tests.property.journal_bytes import fields, new_memory, read_journal
 
@@ -358,6 +359,27 @@ def test_a_failure_that_died_with_its_replica_is_a_failed_attempt_and_leaves_no_
     bench.edge.evict(7, (3, 1, 0))  # worked on the third, finished the first: the second one's failure was never heard
     assert (bench.edge.queued, bench.edge.in_flight) == (2, 0)
     assert ("redelivered", 1, "failed, and its replica died") in bench.outcomes()
+
+
+@pytest.mark.parametrize(("suspect", "blamed"), [(SUSPECT_NOBODY, []), (3, [2]), (1, [])])
+def test_a_suspect_alone_is_to_blame_for_a_death(suspect: int, blamed: list[int]) -> None:
+    bench = Bench(max_deliveries=2)
+    bench.attach()
+    bench.offer(0, 1, 2)
+    bench.lease_queued()
+    bench.edge.evict(7, (0, 1, suspect))
+    assert bench.reader.ledger().delivered == 1
+    assert bench.outcomes() == [("redelivered", sequence, "its replica died") for sequence in blamed]
+    assert bench.edge.queued == 2
+
+
+def test_a_successor_says_whom_its_predecessor_suspected() -> None:
+    bench = Bench(max_deliveries=1)
+    bench.attach()
+    bench.offer(0, 1, 2)
+    bench.lease_queued()
+    bench.attach(8, previous=(7, 0, 0, 2))
+    assert bench.outcomes() == [("dead_lettered", 1, "its replica died")]
 
 
 def test_a_frame_given_to_another_replica_is_marked_as_redelivered() -> None:

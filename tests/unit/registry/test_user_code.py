@@ -252,3 +252,33 @@ def test_a_fault_whose_text_raises_is_told_all_the_same() -> None:
             raise RuntimeError("no words")
 
     assert told(Mute()) == "Mute: <its text cannot be had: __str__ raised RuntimeError>"
+
+
+BATCHES = """
+from detektr import Processor
+class Single(Processor):
+    def process(self, frame): return None
+class Batch(Processor):
+    def process_batch(self, frames): return [len(frames)]
+class Both(Batch):
+    def process(self, frame): return None
+class NoFrames:
+    def process_batch(self): return []
+def function(frames): return frames
+"""
+
+
+def test_a_batch_asks_for_process_batch_and_a_class_may_have_both(tmp_path: Path, folder: Path) -> None:
+    (folder / "batches.py").write_text(BATCHES)
+    for name in ("Batch", "Both"):
+        _, call = build_worker(f"batches:{name}", {}, "process_batch", "processors", folder)
+        assert call([1, 2]) == [2]
+    hint = "has no method process_batch(); define process_batch(self, frames), or remove `batch`"
+    assert hint in refused(folder, "batches:Single", "process_batch")
+    assert "it is process_batch(self); expected process_batch(self, frames)" in refused(
+        folder, "batches:NoFrames", "process_batch"
+    )
+    assert "name a class with process_batch(self, frames), or remove `batch`" in refused(
+        folder, "batches:function", "process_batch"
+    )
+    assert "write `batch: {size: 8}` for its process_batch()" in refused(folder, "batches:Batch")

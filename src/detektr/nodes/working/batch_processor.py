@@ -151,41 +151,48 @@ class BatchProcessorNode(ProcessorNode):
         return self._gather(now_ns) if self._begins_ns(now_ns) <= now_ns else []
 
     def _gather(self, now_ns: int) -> list[Begun]:
-        """Take a batch, inputs in turn; a frame that was delivered before is taken alone, when its turn comes."""
+        """Take a batch; a frame that was delivered before is taken alone, and first."""
+        part = self._take_repeated(now_ns) or self._take_in_turn(now_ns)
+        self._gate.begin(sum([len(subscriber.leases) for subscriber in self.subscribers]), now_ns)
+        return part
+
+    def _take_repeated(self, now_ns: int) -> list[Begun]:
+        for subscriber in self.subscribers:
+            if subscriber.leases and subscriber.leases[0].delivery > 1:
+                lease = subscriber.take_unnoted(now_ns)
+                if lease is not None:
+                    return [(subscriber, lease)]
+        return []
+
+    def _take_in_turn(self, now_ns: int) -> list[Begun]:
         part: list[Begun] = []
         subscribers, count, idle = self.subscribers, len(self.subscribers), 0
         while idle < count and len(part) < self._gate.size:
             subscriber = subscribers[self._turn]
             self._turn = (self._turn + 1) % count
-            leases = subscriber.leases
-            if not leases or (part and leases[0].delivery > 1):
-                idle += 1
-                continue
-            lease = subscriber.take_unnoted(now_ns)
+            is_next = subscriber.leases and subscriber.leases[0].delivery == 1
+            lease = subscriber.take_unnoted(now_ns) if is_next else None
             if lease is None:
                 idle += 1
                 continue
             idle = 0
-            if lease.delivery > 1 and part:  # behind leases that were ended
+            if lease.delivery > 1:  # it stood behind leases that were ended: alone, and next
                 self._parts.add([(subscriber, lease)])
                 break
             part.append((subscriber, lease))
-            if lease.delivery > 1:
-                break
-        self._gate.begin(sum([len(subscriber.leases) for subscriber in subscribers]), now_ns)
-        return part
+        return part or self._parts.take()
 
     def _work_on_part(self, part: list[Begun], now_ns: int) -> None:
         """Run the user's code on one frame alone, or on a batch, which is no attempt at its frames."""
-        if len(part) == 1:
-            [(subscriber, lease)] = part
-            self._is_alone = True
+        self._is_alone = len(part) == 1
+        for subscriber in self.subscribers:  # those of other inputs wait here, and are not to blame either
+            if not self._is_alone or subscriber is not part[0][0]:
+                subscriber.begin_batch()
+        if self._is_alone:
+            subscriber, lease = part[0]
             subscriber.begin_alone(lease)
             self._work_on(subscriber, lease, now_ns)
             return
-        self._is_alone = False
-        for subscriber, _ in part:
-            subscriber.begin_batch()
         self.status_block.note_work(now_ns)
         frames = [Opened(subscriber, lease) for subscriber, lease in part]
         try:
@@ -193,7 +200,7 @@ class BatchProcessorNode(ProcessorNode):
         except BaseException as fault:  # sys.exit() too, and a lack of memory that half as many frames may not have
             self._tell_split(len(part), fault)
             self._parts.split(part)
-            for subscriber, _ in part:  # the time-out is for one call
+            for subscriber in self.subscribers:  # the time-out is for one call
                 subscriber.note_alive()
                 subscriber.flush()
         else:
