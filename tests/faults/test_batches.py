@@ -72,6 +72,28 @@ def test_a_frame_that_kills_its_process_is_found_and_no_other_of_its_batch_is_gi
     assert_sound(report, read_notes(tmp_path / "notes"), lost=3)
 
 
+def test_a_segfault_in_the_code_for_a_batch_gives_up_its_own_frame_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import ctypes\n"
+        "class Segfault:\n"
+        "    def process_batch(self, frames):\n"
+        "        if any(frame.sequence == 33 for frame in frames):\n"
+        "            ctypes.string_at(0)\n"
+        "        return [{'sequence': frame.sequence} for frame in frames]\n"
+    )
+    nodes = graph(tmp_path, cameras=2, count=60)
+    nodes["check"] |= {"use": "mine:Segfault", "with": {}, "input": ["camera0", "camera1"], "max_deliveries": 1}
+    del nodes["buffer"]
+    nodes["events"] = {"kind": "sink", "input": "check", "use": "jsonl", "with": {"path": "events.jsonl"}}
+    with RunningPipeline(tmp_path, "real", nodes) as run:
+        report = run.end(None)
+    assert dead_letters("real") == {("camera0", 33), ("camera1", 33)}, run.tail()
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    every = {(camera, number) for camera in ("camera0", "camera1") for number in range(60) if number != 33}
+    assert {(event["camera"], event["sequence"]) for event in events} == every
+    assert report["unaccounted"] == 0
+
+
 def test_replicas_killed_in_their_batches_lose_nothing(tmp_path: Path) -> None:
     nodes = graph(tmp_path, cameras=3, count=600, busy_s=0.001, replicas=2)
     with RunningPipeline(tmp_path, "killed", nodes) as run:
