@@ -33,7 +33,7 @@ COMPILED = {
     "edge/lanes/": ["lane", "wakeup", "shm_lane", "zmq_lane", "zmq_receiver"],
     "nodes/": ["node", "buffer"],
     "nodes/capturing/": ["media_clock", "frame_writer", "publish_queue", "source_reader", "capture_thread", "capture"],
-    "nodes/working/": ["first_frames", "worker", "frame_reader", "processor", "sink"],
+    "nodes/working/": ["first_frames", "worker", "frame_reader", "processor", "sink", "batch", "batch_processor"],
     "sources/": ["generator", "pacing", "timeline", "video"],
     "sources/decoding/": ["decoded_picture", "picture_decoder", "auto_rotate"],
 }  # fmt: skip

@@ -93,6 +93,27 @@ class RetryOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """How frames come together for one call of `process_batch`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    size: Annotated[int, Ge(1), Le(256)]
+    """Most frames of one call, of all inputs and cameras; a batch that is full begins at once."""
+    wait: Duration = "20ms"
+    """How long a frame waits for others at most; 0ms: whatever is there is a batch. Nobody waits for frames that cannot
+    come, as when the run ends."""
+
+    def __post_init__(self) -> None:
+        _ = self.wait_ns
+
+    @property
+    def wait_ns(self) -> int:
+        """How long a frame waits for others at most, in nanoseconds."""
+        return option_ns("wait", self.wait)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _NodeOptions:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
@@ -291,13 +312,15 @@ class WorkerOptions(_NodeOptions):
     with_: Mapping[str, Any] = field(default_factory=dict)
     """Arguments for it (written `with` in the file)."""
     window: Annotated[int, Ge(1), Le(1024)] | None = None
-    """Most leases one replica holds at once, 4 unless told otherwise; with several inputs: of each."""
+    """Most leases one replica holds at once, 4 unless told otherwise; with several inputs: of each. With `batch`: what
+    two batches need, if that is more."""
     max_deliveries: Annotated[int, Ge(1), Le(100)] = 3
     """Attempts at one frame before it is dead-lettered."""
     announce: Lane | None = None
     """How this node is told of its work: zmq (messages) or shm (shared memory); else as `announce` of the pipeline."""
     timeout: Duration = "30s"
-    """How long one frame may take before its lease ends and it goes elsewhere; after thrice that, the kill."""
+    """How long one frame, or one batch, may take before its leases end and it goes elsewhere; after thrice that, the
+    kill."""
 
     @property
     def timeout_ns(self) -> int:
@@ -324,6 +347,15 @@ class ProcessorOptions(WorkerOptions):
     """What happens to events at the mark."""
     event_bytes: Annotated[int, Ge(256), Le(1 << 20)] = 8192
     """Largest event, packed; a larger one fails its frame."""
+    batch: BatchOptions | None = None
+    """Frames of all inputs in lists: `process_batch(frames)` is called with up to `size` of them, in place of `process`
+    with one, and returns a list with a result for each."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch is not None and self.batch.wait_ns >= self.timeout_ns:
+            expected = f"one whose `wait` ({self.batch.wait}) is shorter than `timeout` ({self.timeout})"
+            raise OptionError("batch", {"wait": self.batch.wait}, expected, "{size: 8, wait: 20ms}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -340,8 +372,12 @@ NodeOptions = CaptureOptions | BufferOptions | ProcessorOptions | SinkOptions
 
 
 def worker_window(options: WorkerOptions) -> int:
-    """Return the most leases that one replica holds at once on one input."""
-    return WINDOW if options.window is None else options.window
+    """Return the most leases that one replica holds at once on one input; with `batch`, all inputs fill two batches."""
+    if options.window is not None:
+        return options.window
+    batch = options.batch if isinstance(options, ProcessorOptions) else None
+    inputs = len(options.input) if isinstance(options.input, list) else 1
+    return WINDOW if batch is None else max(WINDOW, -(-2 * batch.size // max(1, inputs)))
 
 
 def inputs_of(options: NodeOptions) -> tuple[Name, ...]:

@@ -35,6 +35,10 @@ STATEFUL = frozenset({"detektr.processors.motion:Motion"})
 """Those of detektr's own that keep state for each camera (`stateful = True`): known without importing them."""
 
 
+BATCHING: frozenset[str] = frozenset()
+"""Those of detektr's own processors that have `process_batch`."""
+
+
 @dataclass(frozen=True)
 class Plugin:
     """What one short name stands for, as one package says."""
@@ -88,6 +92,11 @@ def resolve(group: str, name: str) -> str:
 def is_known_stateful(group: str, use: str) -> bool:
     """Whether `use` is one of detektr's own that keeps state for each camera; of others only their class can tell."""
     return GROUPS[group].get(use, use) in STATEFUL
+
+
+def takes_single_frames(name: str) -> bool:
+    """Whether a short name is that of a processor of detektr's own without `process_batch`."""
+    return name in GROUPS["processors"] and name not in BATCHING
 
 
 def names(group: str) -> list[str]:

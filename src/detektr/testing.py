@@ -24,7 +24,7 @@ from detektr.descriptor import Descriptor
 from detektr.errors import RefusedError
 from detektr.frame import Frame
 from detektr.metrics.registry import process_metrics
-from detektr.nodes.working.event_stream import EventStream, unpack_event
+from detektr.nodes.working.event_stream import EventStream, results_of, unpack_event
 from detektr.options import CaptureOptions, ProcessorOptions
 from detektr.picture import PictureLayout, format_name
 from detektr.registry.user_code import UserCodeError, make_worker
@@ -112,7 +112,7 @@ def event(data: Mapping[str, Any], about: Frame | None = None, *, node: str = "p
         ResultError: `data` is no event; in the words of a pipeline.
     """
     subject = frame(np.zeros((2, 2), np.uint8)) if about is None else about
-    [packed] = _stream(node, ProcessorOptions.event_bytes).pack(subject, data)
+    [packed] = EventStream(node, 0, 1, ProcessorOptions.event_bytes).pack(subject, data)
     return cast(Event, unpack_event(packed))
 
 
@@ -122,38 +122,49 @@ def run_processor(
     *,
     node: str = "processor",
     event_bytes: int = ProcessorOptions.event_bytes,
+    batch: int | None = None,
 ) -> list[Event]:
     """Run a processor over frames: `open`, `process` on each, `close`; a frame is good until `process` returns.
 
     The first frame of each camera says `is_first_here`, as in a pipeline.
 
     Args:
-        processor: an object with `process`, or a function of a frame.
+        processor: an object with `process`, or a function of a frame; with `batch`, an object with `process_batch`.
         frames: from `frame` or `frames`; they can be used again afterwards.
         node: name of the processor in its events.
         event_bytes: most bytes of one event, packed; as the key of the file.
+        batch: most frames of one call of `process_batch`, as `size` of the key `batch`; the last call gets what is
+            left. None: `process` is called. A batch that raises is not split: what it raised is raised here.
     Returns:
         The events in order, as the sinks would get them.
     Raises:
-        RefusedError: a pipeline would refuse it at its start: it has no `process`, or one that takes no frame.
-        ResultError: `process` returned what is no event; in the words of a pipeline.
+        RefusedError: a pipeline would refuse it at its start: it has no such method, or one that takes no frames.
+        ResultError: what was returned is no event, or not one for each frame; in the words of a pipeline.
+        ValueError: `batch` is less than 1.
         Exception: whatever `open`, `process` or `close` raised.
     """
-    call = _callable(processor, "process")
-    stream = _stream(node, event_bytes)
+    if batch is not None and batch < 1:
+        raise ValueError(f"run_processor: batch={batch}; expected the size of a batch, 1 frame or more")
+    method = "process" if batch is None else "process_batch"
+    call = _callable(processor, method)
+    stream = EventStream(node, 0, 1, event_bytes, method)
     events: list[Event] = []
     begun: set[str] = set()
     with _Opened(processor):
-        for one in frames:
-            lent = copy.copy(one)
-            lent.is_first_here = one.camera not in begun
-            begun.add(one.camera)
+        coming = iter(frames)
+        while some := list(islice(coming, batch or 1)):
+            lent = [copy.copy(one) for one in some]
+            for one in lent:
+                one.is_first_here = one.camera not in begun
+                begun.add(one.camera)
             try:
-                result = call(lent)
-                packed = () if result is None else stream.pack(lent, result)
+                results = [call(lent[0])] if batch is None else results_of(call(list(lent)), len(lent))
+                for one, result in zip(lent, results, strict=True):
+                    packed = () if result is None else stream.pack(one, result)
+                    events += [cast(Event, unpack_event(payload)) for payload in packed]
             finally:
-                lent.close()
-            events += [cast(Event, unpack_event(payload)) for payload in packed]
+                for one in lent:
+                    one.close()
     return events
 
 
@@ -211,10 +222,6 @@ def _callable(user: object, method: str) -> Callable[[Any], Any]:
         return make_worker(user, {}, method)[1]
     except UserCodeError as fault:
         raise RefusedError(f"{type(user).__name__}: {fault}") from None
-
-
-def _stream(node: str, event_bytes: int) -> EventStream:
-    return EventStream(node, 0, 1, event_bytes)
 
 
 def _frame(

@@ -96,7 +96,7 @@ def run(folder: Path, seconds: float, seed: int, announce: Lane, only: list[str]
 
 
 def graph(notes_a: Path, notes_b: Path) -> dict[str, Any]:
-    """One camera, a buffer that blocks, two processors (one in two replicas) and a sink."""
+    """One camera, a buffer that blocks, two processors (one in two replicas, one on batches) and a sink."""
     every = {"restart": RESTART, "drain": "30s"}
 
     def check(notes: Path, **more: Any) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def graph(notes_a: Path, notes_b: Path) -> dict[str, Any]:
         "camera": {"kind": "capture", "source": source, "with": {"rate": 600}, **every},
         "buffer": {"kind": "buffer", "input": "camera", "high_water_mark": 32, "when_full": "block", **every},
         "a": check(notes_a, replicas=2),
-        "b": check(notes_b),
+        "b": check(notes_b, batch={"size": 4, "wait": "5ms"}),
         "events": {
             "kind": "sink", "input": "a", "use": "detektr.sinks.jsonl:JsonLines", "max_deliveries": 50,
             "with": {"path": str(notes_a) + ".jsonl"}, **every,

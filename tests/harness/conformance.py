@@ -45,6 +45,8 @@ class Situation:
     """Time that the consumer under test needs for one frame."""
     may_drop: bool = False
     """The camera does not wait: what the consumer has no time for is dropped (and must be counted)."""
+    batch: int = 0
+    """Frames that the consumer is given at once; 0: one."""
     has_fast_neighbour: bool = False
     """A second consumer of the same buffer that needs no time."""
     is_by_camera: bool = False
@@ -104,6 +106,8 @@ SITUATIONS = (
         busy_s=0.001,
     ),
     Situation(name="writer killed", kills="writer"),
+    Situation(name="batches of three cameras", batch=8, held=16, cameras=3, frames=700),
+    Situation(name="batches, reader killed", batch=8, held=16, kills="reader", replicas=2, busy_s=0.001),
     Situation(name="ring wrapped many times", frames=6000, held=1),
 )
 
@@ -170,6 +174,8 @@ def run_detektr(announce: Lane, situation: Situation, folder: Path) -> Outcome:
     nodes["tested"] = {**worker, "with": check, "window": situation.held, "replicas": situation.replicas}
     if situation.is_by_camera:
         nodes["tested"]["partition_by"] = "camera"
+    if situation.batch:
+        nodes["tested"]["batch"] = {"size": situation.batch}
     if situation.has_fast_neighbour:
         nodes["fast"] = {**worker, "with": {"path": str(folder / "fast")}}
     name = f"conform{os.getpid()}"

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
+from detektr.edge.lease import Replica
 from detektr.memory import journal as journals
 from detektr.memory import journal_reader, layout
 from detektr.memory.announcement import Announcement, FrameName, Lease
@@ -55,6 +56,7 @@ class EdgeMachine(RuleBasedStateMachine):
         is_aging=st.booleans(),
         is_thinned=st.booleans(),
         is_retried=st.booleans(),
+        batch=st.sampled_from((1, 3)),
     )
     def begin(
         self,
@@ -68,6 +70,7 @@ class EdgeMachine(RuleBasedStateMachine):
         is_aging: bool = False,
         is_thinned: bool = False,
         is_retried: bool = False,
+        batch: int = 1,
     ) -> None:
         replicas = 1 if is_durable else 2
         self.options = EdgeOptions(
@@ -85,6 +88,7 @@ class EdgeMachine(RuleBasedStateMachine):
             streams=self.streams,
         )
         self.window, self.is_durable = window, is_durable
+        self.batch = 1 if is_durable else batch
         self.memory = DyingMemory(bytearray(layout.journal_bytes(self.options.cells, 24)))
         Journal.format(memoryview(self.memory.memory), self.options.cells, 24, mark)
         self.reader: JournalReader = read_journal(self.memory.memory)
@@ -204,9 +208,7 @@ class EdgeMachine(RuleBasedStateMachine):
     def notice_deaths(self) -> None:
         for name, consumer in list(self.dead.items()):
             status_block = self.status_blocks[name]
-            progress = (
-                (status_block.working, status_block.finished) if status_block.session == consumer.session else None
-            )
+            progress = status_block.progress if status_block.session == consumer.session else None
             self.do(lambda edge: edge.evict(consumer.session, progress))  # noqa: B023
             if consumer.session not in self.edge.replicas or not self.edge.replicas[consumer.session].is_present:
                 del self.dead[name]
@@ -218,9 +220,15 @@ class EdgeMachine(RuleBasedStateMachine):
             limit_ns, since_ns = self.options.timeout_ns, replica.head_since_ns
             if limit_ns is not None and replica.leases and since_ns and self.now_ns - since_ns > limit_ns:
                 self.at_risk |= set(replica.leases)
-                head = min(replica.leases.values(), key=lambda cell: cell.delivery_tag)
-                self.attempts[head.key, head.sequence] += 1
-        self.do(lambda edge: edge.expire(self.now_ns))
+                head = min(cell.delivery_tag for cell in replica.leases.values())
+                late = (self.progress_of(replica) or (0, 0, 0))[2] or head
+                for cell in replica.leases.values():
+                    self.attempts[cell.key, cell.sequence] += cell.delivery_tag == late
+        self.do(lambda edge: edge.expire(self.now_ns, self.progress_of))
+
+    def progress_of(self, replica: Replica) -> tuple[int, int, int] | None:
+        status_block = self.status_blocks[replica.name]
+        return status_block.progress if status_block.session == replica.session else None
 
     # -- consumers --------------------------------------------------------------------------------------------------
 
@@ -232,7 +240,7 @@ class EdgeMachine(RuleBasedStateMachine):
         self.dead.pop(name, None)
         status_block = self.status_blocks.setdefault(name, Page())
         self.sessions += 1
-        previous = status_block.session, status_block.working, status_block.finished
+        previous = status_block.session, *status_block.progress
         consumer = Consumer(name, self.window, status_block, self.sessions, previous, self.reader, self.is_durable)
         consumer.is_stateful = self.is_stateful
         if self.is_durable and old is not None:
@@ -292,6 +300,9 @@ class EdgeMachine(RuleBasedStateMachine):
         consumer = self.consumers.get(name)
         if consumer is None:
             return
+        if consumer.working is None and self.batch > 1:
+            self.work_on_batch(consumer, is_good)
+            return
         if consumer.working is None:
             max_age_ns = self.options.max_age_ns
             oldest_ns = 0 if max_age_ns is None else self.now_ns - max_age_ns
@@ -312,6 +323,20 @@ class EdgeMachine(RuleBasedStateMachine):
 
     def note_begun(self, consumer: Consumer, lease: Lease) -> None:
         """Look at what a consumer begins to work on."""
+
+    def work_on_batch(self, consumer: Consumer, is_good: bool) -> None:
+        """Begin a batch, hand on the next frame of it, or, as it has failed, begin with that frame alone."""
+
+        def still_holds(lease: Lease) -> bool:
+            return self.still_holds(consumer, lease)
+
+        if not consumer.batch:
+            consumer.take_batch(still_holds, self.batch)
+        elif not is_good:
+            consumer.begin_alone(still_holds)
+        elif (frame := consumer.hand_on(still_holds)) is not None:
+            self.finished[frame] += 1
+            assert self.finished[frame] == 1 or frame in self.at_risk, "finished twice for no reason"
 
     def still_holds(self, consumer: Consumer, lease: Lease) -> bool:
         return self.reader.is_leased(lease.cell, consumer.session, lease.delivery_tag)
@@ -490,6 +515,7 @@ def run_history(chance: random.Random, steps: int, machine: EdgeMachine, *, may_
         is_aging=chance.random() < 0.3,
         is_thinned=chance.random() < 0.3,
         is_retried=chance.random() < 0.3,
+        batch=chance.choice((1, 1, 2, 3)),
     )
 
     def name() -> str:

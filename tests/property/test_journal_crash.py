@@ -93,10 +93,10 @@ ACTS: dict[str, Callable[[Edge], object]] = {
     "last failure": lambda edge: edge.fail(7, (1, 1, FailureKind.RETRYABLE, "raised")),
     "overwritten": lambda edge: edge.fail(7, (1, 0, FailureKind.OVERWRITTEN, "overwritten")),
     "time over": lambda edge: edge.expire(100),
-    "burial": lambda edge: edge.evict(7, (2, 1)),
+    "burial": lambda edge: edge.evict(7, (2, 1, 0)),
     "leaving": lambda edge: edge.detach(7),
     "attaching again": lambda edge: attach(edge, 7, SessionState(received=1, held=frozenset({(1, 1)}))),
-    "a successor": lambda edge: attach(edge, 8, SessionState(previous=(7, 2, 1))),
+    "a successor": lambda edge: attach(edge, 8, SessionState(previous=(7, 2, 1, 0))),
     "the end of a drain": lambda edge: edge.drop_all("stopped"),
 }
 

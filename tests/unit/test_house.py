@@ -16,6 +16,7 @@ MODULES_MAX = 15
 LONG_FILES = {
     "src/detektr/edge/edge.py": "each decision about a frame between a producer and a consumer group, in one place",
     "src/detektr/nodes/node.py": "the loop that all nodes share; a part of it read alone would be a riddle",
+    "src/detektr/options.py": "every key of a node with what it means: the single source of help, schema and checks",
     "src/detektr/supervisor/supervisor.py": "all phases of a run, from its first process to its last",
     "tests/property/test_edge_machine.py": "one state machine: its rules need each other",
     "tests/unit/edge/test_edge.py": "the tests of edge.py, which is long itself",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from detektr import plugins
 from detektr.config.document import Fault
 from detektr.config.sizing import SLOTS_MAX, least_bytes, size_graph
 from detektr.config.suggestions import listed, nearest
@@ -205,6 +206,7 @@ def _check_sizes(
             hint = "give some of them a buffer, and consumers, of their own"
             faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {CAMERAS_MAX}", hint))
         options = nodes[name]
+        _check_batch(graph, options, name, line_of, faults)
         _check_edges(graph, nodes, name, line_of, faults)
         if not isinstance(options, CaptureOptions) or graph.below(name) & broken:
             continue
@@ -274,6 +276,24 @@ def _written(
             if own.high_water_mark is not None and isinstance(nodes.get(own.from_), CaptureOptions | BufferOptions):
                 path = ("nodes", name, "input", index) if is_list else ("nodes", name, "input")
                 yield own.high_water_mark, name, "high_water_mark", (*path, "high_water_mark")
+
+
+def _check_batch(
+    graph: Graph, options: NodeOptions, name: str, line_of: Callable[..., int], faults: list[Fault]
+) -> None:
+    """Find a batch that the windows of its node can never fill, or that its code does not take."""
+    if not isinstance(options, ProcessorOptions) or options.batch is None:
+        return
+    if plugins.takes_single_frames(options.use):
+        what = f"node {name!r} has a `batch`, and {options.use!r} takes single frames"
+        expected = "a class with process_batch(self, frames)"
+        faults.append(Fault(line_of("nodes", name, "batch"), what, expected, "remove `batch`, or name such a class"))
+    edges = graph.edges_to(name)
+    held, size = sum(edge.window * edge.parts for edge in edges), options.batch.size
+    if options.window is not None and edges and held < size:
+        what = f"node {name!r} holds at most {held} frames at once (`window: {options.window}`), fewer than its batch"
+        hint = f"write `window: {-(-size // sum(edge.parts for edge in edges))}`, or leave it out"
+        faults.append(Fault(line_of("nodes", name, "window"), what, f"at least {size} frames over all inputs", hint))
 
 
 def _check_edges(

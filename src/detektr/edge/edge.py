@@ -26,6 +26,8 @@ from detektr.wire.message import FailedAttempt, FailureKind
 STALL_NS = 300_000_000  # with the tick's own period, a stall is reported within a second
 
 Offer = Literal["taken", "dropped", "known"]
+Progress = tuple[int, int, int]
+"""What a status block says of a session: delivery tags begun last and finished last, and the suspect's (0: unsaid)."""
 
 
 class Edge:
@@ -205,12 +207,12 @@ class Edge:
             self._requeue(list(replica.leases.values()), "detached", is_attempt=False)
             self.group.remove(replica)
 
-    def evict(self, session: int, progress: tuple[int, int] | None) -> None:
+    def evict(self, session: int, progress: Progress | None) -> None:
         """Evict a dead replica: finished frames are delivered, the one in work failed once, others are queued again.
 
         Args:
             session: the dead replica's.
-            progress: delivery tags that it began last and finished last, from its status block.
+            progress: what its status block says; a suspect there alone is to blame (of a batch in work nobody is).
         """
         replica = self.replicas.get(session)
         if replica is None:
@@ -218,12 +220,14 @@ class Edge:
         self.group.note_absent(replica)
         if replica.is_durable:
             return  # its successor says what it holds
-        working, finished = progress or (0, 0)
+        working, finished, suspect = progress or (0, 0, 0)
         leases = list(replica.leases.values())
         self._settle([cell for cell in leases if cell.delivery_tag <= finished], DELIVERED)
-        suspects = [cell for cell in leases if cell.delivery_tag > finished and cell.delivery_tag == working]
-        failed = [cell for cell in leases if finished < cell.delivery_tag < working]  # the message was lost
-        untouched = [cell for cell in leases if cell.delivery_tag > max(finished, working)]
+        leases = [cell for cell in leases if cell.delivery_tag > finished]
+        suspects = [cell for cell in leases if cell.delivery_tag == (suspect or working)]
+        begun_before = 0 if suspect else working  # whether each of them failed is known of single calls only
+        failed = [cell for cell in leases if cell.delivery_tag < begun_before]  # the message was lost
+        untouched = [cell for cell in leases if cell not in suspects and cell.delivery_tag >= begun_before]
         if self.partition is not None:  # what came behind a failure was not begun
             first: dict[int, Cell] = {}
             for cell in failed:
@@ -306,8 +310,14 @@ class Edge:
                 )
             self._requeue([cell], reason, is_attempt=True)
 
-    def expire(self, now_ns: int) -> None:
-        """End the leases of replicas that made no progress for too long; they get no more until they send something."""
+    def expire(self, now_ns: int, progress_of: Callable[[Replica], Progress | None] | None = None) -> None:
+        """End the leases of replicas that made no progress for too long; they get no more until they send something.
+
+        Args:
+            now_ns: the monotonic time.
+            progress_of: reads the progress of a replica that is too late; where that names a suspect, the lease is the
+                one whose attempt has failed. Otherwise that is the oldest lease.
+        """
         limit_ns = self.options.timeout_ns
         if limit_ns is None:
             return
@@ -315,9 +325,12 @@ class Edge:
             replica.head_since_ns = replica.head_since_ns or now_ns
             if replica.leases and now_ns - replica.head_since_ns > limit_ns:
                 replica.is_suspended = True
-                head, *others = sorted(replica.leases.values(), key=lambda cell: cell.delivery_tag)
-                self._requeue(others, "behind a lease that timed out", is_attempt=False)
-                self._requeue([head], f"took longer than {limit_ns / 1e9:g} s", is_attempt=True)
+                _, _, suspect = (None if progress_of is None else progress_of(replica)) or (0, 0, 0)
+                leases = sorted(replica.leases.values(), key=lambda cell: cell.delivery_tag)
+                late = [cell for cell in leases if cell.delivery_tag == (suspect or leases[0].delivery_tag)]
+                others = [cell for cell in leases if cell not in late]
+                self._requeue(others, "beside a lease that timed out", is_attempt=False)
+                self._requeue(late, f"took longer than {limit_ns / 1e9:g} s", is_attempt=True)
 
     # -- partition by camera ----------------------------------------------------------------------------------------
 
@@ -475,8 +488,8 @@ class Edge:
     def _succeed(self, old: Replica, new: Replica, state: SessionState) -> None:
         """Settle the leases of an earlier session of the same name."""
         if not old.is_durable:
-            past, working, finished = state.previous
-            self.evict(old.session, (working, finished) if past == old.session else None)
+            past, working, finished, suspect = state.previous
+            self.evict(old.session, (working, finished, suspect) if past == old.session else None)
             return
         taken = {cell.delivery_tag for cell in old.leases.values() if cell.sequence < state.seen.get(cell.key, 0)}
         self._reconcile(old, taken, state)

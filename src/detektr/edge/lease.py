@@ -113,5 +113,5 @@ class SessionState:
     seen: Mapping[int, int] = field(default_factory=dict)
     """Of a durable replica: the next sequence that it expects, per stream."""
     failed: Sequence[FailedAttempt] = ()
-    previous: tuple[int, int, int] = (0, 0, 0)
-    """The predecessor's session, and the delivery tags of the leases that it began last and finished last."""
+    previous: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """The predecessor's session, the delivery tags that it began last and finished last, and the suspect's."""

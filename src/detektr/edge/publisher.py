@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from detektr.edge.connections import ConnectionTable, session_state
-from detektr.edge.edge import Edge
+from detektr.edge.edge import Edge, Progress
 from detektr.edge.edge_options import EdgeOptions, FrameOutcome
 from detektr.edge.ephemeral import POLICIES, Producer, change_lane, rival, write_terms
 from detektr.edge.fanout import Fanout
 from detektr.edge.lanes.lane import Announcer
 from detektr.edge.lanes.shm_lane import ShmAnnouncer
 from detektr.edge.lanes.zmq_lane import ZmqAnnouncer, ZmqConnection
+from detektr.edge.lease import Replica
 from detektr.edge.outcomes import OutcomeReporter, stall_words
 from detektr.edge.partitioned_edges import PartitionedEdges
 from detektr.errors import NoRoomError, WireError
@@ -208,7 +209,7 @@ class EdgePublisher:
         self._partitioned.look(is_thorough=True)
         for edge in list(self.fanout.edges.values()):
             self._reclaim(edge, now_ns)
-            edge.expire(now_ns)
+            edge.expire(now_ns, self._progress_of)
             self._evict_dead(edge)
             if edge.consumer not in self.fanout.edges:
                 continue  # an ephemeral consumer's edge, which went with it
@@ -289,8 +290,12 @@ class EdgePublisher:
                 is_alive = False  # its successor has the status block already, and may take long to get ready
             if not is_alive and (replica.is_present or not replica.is_durable):
                 self._reclaim(edge, time.monotonic_ns())  # messages that it sent before it died
-                edge.evict(replica.session, None if status_block is None else status_block.progress(replica.session))
+                edge.evict(replica.session, self._progress_of(replica))
                 self._forget(replica.session, replica.name, edge.consumer, "died")
+
+    def _progress_of(self, replica: Replica) -> Progress | None:
+        status_block = self._status_blocks.get(replica.name)
+        return None if status_block is None else status_block.progress(replica.session)
 
     def _identify(self, message: Attach) -> tuple[str, int]:
         """Return the node and replica that asks to attach: alive, of this session, and not of an epoch that is over."""

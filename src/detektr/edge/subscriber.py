@@ -15,6 +15,7 @@ from detektr.ledger import EdgeLedger
 from detektr.memory.announcement import FrameName, Lease
 from detektr.memory.completion_queue import CompletionQueueWriter
 from detektr.memory.journal_reader import JournalReader, open_journal
+from detektr.memory.layout import SUSPECT_NOBODY
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import StatusBlock
 from detektr.options import Lane
@@ -83,7 +84,7 @@ class EdgeSubscriber:
         self._folder, self._link, self._status_block, self._seen = folder, link, status_block, seen
         self._entry_of_input = entry
         self._previous = status_block.progress(entry)
-        self._session = self._attach_epoch = self._producer_epoch = self._entry = 0
+        self._session = self._attach_epoch = self._producer_epoch = self._entry = self._suspect = 0
         self._sent_ns = 0
         self._is_attached = False
         self._max_age_ns = 0
@@ -118,6 +119,16 @@ class EdgeSubscriber:
     def is_awaited(self) -> bool:
         """Whether the producer asked for completions at our last look."""
         return self._receiver.is_awaited
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the producer said, at our last look, that it can do nothing until leases are completed."""
+        return self._receiver.is_needed
+
+    @property
+    def has_credit(self) -> bool:
+        """Whether the producer may lease us more than we hold."""
+        return self._is_attached and len(self.held) < self.upstream.window
 
     def ledger(self) -> EdgeLedger | None:
         """Return the edge's ledger as it is now; None: there is no edge yet."""
@@ -209,6 +220,13 @@ class EdgeSubscriber:
 
         Leases that were ended meanwhile are skipped; frames that grew too old while they waited here are given back.
         """
+        lease = self.take_unnoted(now_ns)
+        if lease is not None:
+            self._status_block.note_working(self._entry_of_input, lease.delivery_tag)
+        return lease
+
+    def take_unnoted(self, now_ns: int) -> Lease | None:
+        """Return the next lease as `take` does; the caller notes when work on it begins, see `begin_batch`."""
         self._take_up()
         while self.leases:
             lease = self.leases.popleft()
@@ -222,7 +240,6 @@ class EdgeSubscriber:
                 del self.held[name]
                 self._is_sign_due = True
             elif not self.give_back_too_old(lease, now_ns):
-                self._status_block.note_working(self._entry_of_input, lease.delivery_tag)
                 return lease
         return None
 
@@ -243,6 +260,19 @@ class EdgeSubscriber:
         if not self._retried:
             self.leases.extendleft(reversed(self._aside))
             self._aside.clear()
+
+    def begin_batch(self) -> None:
+        """Note that leases are worked on together: nobody is to blame if we die, or take too long."""
+        self._note_suspect(SUSPECT_NOBODY)
+
+    def begin_alone(self, lease: Lease) -> None:
+        """Note that, among batches, a lease is worked on alone: it is to blame, and nobody else is."""
+        self._note_suspect(lease.delivery_tag)
+
+    def _note_suspect(self, suspect: int) -> None:
+        if suspect != self._suspect:
+            self._suspect = suspect
+            self._status_block.note_suspect(self._entry_of_input, suspect)
 
     def give_back_too_old(self, lease: Lease, now_ns: int) -> bool:
         """Give a frame back undone if it is older than the edge's `max_age`; whether it is."""
@@ -265,6 +295,8 @@ class EdgeSubscriber:
             self._unheard = [lease for lease in self._unheard if self.still_holds(lease)]
         if delivery_tag and not self._unheard:  # else our status block would call those finished, should we die
             self._status_block.note_finished(self._entry_of_input, delivery_tag)
+        elif delivery_tag and delivery_tag == self._suspect:
+            self.begin_batch()  # nobody is in work; that this one is finished, a message says that may be lost
         # A durable consumer's leases get new tags when its successor attaches, and are never ended early.
         self._receiver.complete(name, 0 if lease is None or self.upstream.is_durable else lease.delivery_tag)
 
@@ -337,6 +369,7 @@ class EdgeSubscriber:
         if not self._session:
             self._session = secrets.randbits(63) | 1
             self._receiver.begin_session()
+            self._suspect = 0
             self._status_block.begin_session(self._entry_of_input, self._session)
         self._attach_epoch += 1
         self._sent_ns = now_ns

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 class Processor:
     """Your code on every frame; one object in each replica's process, built with the keys of `with`.
 
-    Deriving from it is not needed: any class with `process` will do, and so will a plain function of a frame.
+    Deriving from it is not needed: any class with `process` will do, and so will a plain function of a frame. With the
+    key `batch`, `process_batch(self, frames: list[Frame])` is called in place of `process`; it returns a list with one
+    result for each frame, and all of them are good until then.
     """
 
     stateful: bool = False

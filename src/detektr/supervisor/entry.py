@@ -39,7 +39,8 @@ def make_node(spec: NodeSpec, control: ControlLine | None = None) -> Node:
     Raises:
         RefusedError: a process of this name runs already, or the folder cannot be used.
     """
-    module, _, name = NODE_KINDS[spec.options.kind].node.partition(":")
+    kind = NODE_KINDS[spec.options.kind]
+    module, _, name = (kind.variant(spec.options) or kind.node).partition(":")
     node: type[Node] = getattr(importlib.import_module(module), name)
     return node(spec, control)
 

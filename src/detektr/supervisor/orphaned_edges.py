@@ -79,7 +79,7 @@ def _settle_finished(folder: RunFolder, edge: Edge) -> None:
         node, _, number = replica.name.rpartition(".")
         status_block = open_status_block(folder.status_block(node, int(number)), node, int(number))
         if status_block is not None:
-            _, finished = status_block.progress(replica.session) or (0, 0)
+            _, finished, _ = status_block.progress(replica.session) or (0, 0, 0)
             status_block.close()
             edge.finish_until(replica.session, finished, time.monotonic_ns())
 

@@ -230,7 +230,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "held": _are(_is_count, _is_count),
     "seen": _are(_is_count, _is_count),
     "failed": _are(_is_count, _is_count, _is_failure_kind, _is_text),
-    "previous": lambda value: isinstance(value, tuple) and len(value) == 3 and all(map(_is_count, value)),
+    "previous": lambda value: isinstance(value, tuple) and len(value) == 4 and all(map(_is_count, value)),
     "max_deliveries": lambda value: _is_count(value) and 0 < value <= 100,
     "timeout_ns": _is_count,
     "lane": lambda value: value in ("zmq", "shm"),

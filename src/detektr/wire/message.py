@@ -54,8 +54,9 @@ class Attach(NamedTuple):
     """Per stream, the next sequence that a durable consumer expects."""
     failed: tuple[FailedAttempt, ...]
     """Attempts that failed and of which the producer may not have heard."""
-    previous: tuple[int, int, int]
-    """Session of the predecessor, and the leases that it worked on last and finished last; zeros: none."""
+    previous: tuple[int, int, int, int]
+    """Session of the predecessor, the leases that it worked on last and finished last, and the one that alone is to
+    blame for its death (0: the one that it worked on); zeros: none."""
     max_deliveries: int = 1
     """Of an ephemeral consumer: attempts at one frame before it is dead-lettered."""
     timeout_ns: int = 0

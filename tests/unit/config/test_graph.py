@@ -8,7 +8,15 @@ import pytest
 from detektr.config.document import Fault
 from detektr.config.graph import build_graph, mermaid
 from detektr.config.topology import Graph
-from detektr.options import BufferOptions, CaptureOptions, EdgeInput, NodeOptions, ProcessorOptions, SinkOptions
+from detektr.options import (
+    BatchOptions,
+    BufferOptions,
+    CaptureOptions,
+    EdgeInput,
+    NodeOptions,
+    ProcessorOptions,
+    SinkOptions,
+)
 
 Inputs = str | EdgeInput | list[str | EdgeInput]
 
@@ -343,3 +351,32 @@ def test_cameras_of_inputs_of_their_own_need_no_more_room_than_before() -> None:
     shared = built(**nodes, look=processor("all", replicas=2))
     by_camera = built(**nodes, look=processor("all", replicas=2, partition_by="camera"))
     assert by_camera.nodes == shared.nodes
+
+
+@pytest.mark.parametrize(
+    ("inputs", "size", "window"), [(["a"], 8, 16), (["a", "b"], 8, 8), (["a", "b", "c"], 8, 6), (["a", "b"], 2, 4)]
+)
+def test_the_windows_of_all_inputs_together_hold_two_batches_unless_they_are_written(
+    inputs: list[str | EdgeInput], size: int, window: int
+) -> None:
+    cameras = {str(name): capture() for name in inputs}
+    graph = built(**cameras, model=processor(inputs, batch=BatchOptions(size=size)))
+    assert {edge.window for edge in graph.edges_to("model")} == {window}
+    assert window * len(inputs) >= 2 * size
+    own = built(**cameras, model=processor(inputs, batch=BatchOptions(size=size), window=30))
+    assert {edge.window for edge in own.edges_to("model")} == {30}
+
+
+def test_a_window_that_no_batch_can_fill_is_refused() -> None:
+    fault = only(refused(a=capture(), b=capture(), it=processor(["a", "b"], window=3, batch=BatchOptions(size=8))))
+    assert (fault.line, fault.what) == (
+        3,
+        "node 'it' holds at most 6 frames at once (`window: 3`), fewer than its batch",
+    )
+    assert fault.hint == "write `window: 4`, or leave it out"
+
+
+def test_a_batch_for_a_shipped_processor_that_takes_single_frames_is_refused() -> None:
+    motion = ProcessorOptions(input="a", use="motion", batch=BatchOptions(size=8))
+    fault = only(refused(a=capture(), it=motion))
+    assert fault.what == "node 'it' has a `batch`, and 'motion' takes single frames"

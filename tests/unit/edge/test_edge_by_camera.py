@@ -113,7 +113,7 @@ def test_a_frame_behind_an_untold_failure_is_no_attempt_when_its_replica_dies() 
     bench.lease_queued()
     bench.offer(0, key=B)
     bench.lease_queued()
-    bench.edge.evict(7, (3, 0))
+    bench.edge.evict(7, (3, 0, 0))
     assert [(kind, number) for kind, number, _ in bench.outcomes()] == [("dead_lettered", 0)] * 2
     assert [cell.sequence for cell in bench.edge.backlog] == [1]
 

@@ -269,3 +269,33 @@ def test_code_says_itself_whether_it_keeps_state_and_nothing_but_yes_or_no() -> 
     Tracker.stateful = "yes"  # type: ignore[assignment]
     with pytest.raises(RefusedError, match="use: m:Tracker: its `stateful` is str 'yes'; write `stateful = True`"):
         is_stateful(Tracker(), "m:Tracker")
+
+
+BATCHES = """
+from detektr import Processor
+class Single(Processor):
+    def process(self, frame): return None
+class Batch(Processor):
+    def process_batch(self, frames): return [len(frames)]
+class Both(Batch):
+    def process(self, frame): return None
+class NoFrames:
+    def process_batch(self): return []
+def function(frames): return frames
+"""
+
+
+def test_a_batch_asks_for_process_batch_and_a_class_may_have_both(tmp_path: Path, folder: Path) -> None:
+    (folder / "batches.py").write_text(BATCHES)
+    for name in ("Batch", "Both"):
+        _, call = build_worker(f"batches:{name}", {}, "process_batch", "processors", folder)
+        assert call([1, 2]) == [2]
+    hint = "has no method process_batch(); define process_batch(self, frames), or remove `batch`"
+    assert hint in refused(folder, "batches:Single", "process_batch")
+    assert "it is process_batch(self); expected process_batch(self, frames)" in refused(
+        folder, "batches:NoFrames", "process_batch"
+    )
+    assert "name a class with process_batch(self, frames), or remove `batch`" in refused(
+        folder, "batches:function", "process_batch"
+    )
+    assert "write `batch: {size: 8}` for its process_batch()" in refused(folder, "batches:Batch")

@@ -22,7 +22,7 @@ ATTACH = Attach(
     held=(),
     seen=(),
     failed=(),
-    previous=(0, 0, 0),
+    previous=(0, 0, 0, 0),
 )
 DETACH = 4
 
@@ -89,8 +89,8 @@ def test_a_message_that_is_not_ours_is_refused_in_words(fields: Any, why: str) -
         {"held": {1: 2}},
         {"failed": ((1, 2, b"bytes"),)},
         {"failed": ((1, 2, "x" * (TEXT_CHARS_MAX + 1)),)},
-        {"previous": (0, 0)},
-        {"previous": (0, 0, None)},
+        {"previous": (0, 0, 0)},
+        {"previous": (0, 0, 0, None)},
     ],
 )
 def test_a_field_out_of_range_is_refused_by_its_name(change: dict[str, Any]) -> None:

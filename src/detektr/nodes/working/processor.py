@@ -67,7 +67,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         edges = self.publisher.fanout.edges.values()
         # An edge that was adopted has the room of its predecessor's `event_bytes`.
         room = min((edge.journal.payload_bytes_max for edge in edges), default=self.publisher.producer.payload_bytes)
-        self._events_out = EventStream(self.spec.node, self.spec.replica, run, room)
+        self._events_out = EventStream(self.spec.node, self.spec.replica, run, room, self.method)
         # The furthest: the frame on which a predecessor died is worked on again, so an edge that it had not reached
         # misses nothing. Below the furthest, another frame's events would be taken for known ones.
         self._events_out.sequence = max((edge.journal.seen(self._events_out.key) for edge in edges), default=0)
@@ -81,10 +81,8 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
     def step(self, now_ns: int) -> bool:
         """Offer events that wait for room, then work on leases."""
         has_emitted = bool(self._unsent) and self._emit()
-        if not self.may_work() and now_ns - self._alive_ns > self._alive_every_ns:
-            self._alive_ns = now_ns
-            for subscriber in self.subscribers:  # a lack of room, not of progress, keeps our leases
-                subscriber.note_alive()
+        if not self.may_work():
+            self._note_alive(now_ns)
         return super().step(now_ns) or has_emitted
 
     def tick_ns(self) -> int:
@@ -118,15 +116,24 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         finally:
             frame.close()
         if not is_intact():
-            raise OverwrittenError(f"the slot of {self.describe(lease)} was written again while process() read it")
+            raise OverwrittenError(
+                f"the slot of {self.describe(lease)} was written again while {self.method}() read it"
+            )
         if not subscriber.still_holds(lease):
-            raise OverwrittenError(f"the lease of {self.describe(lease)} was over before process() returned")
+            raise OverwrittenError(f"the lease of {self.describe(lease)} was over before {self.method}() returned")
         self._unsent.extend(packed)
 
     def hand_on(self, lease: Lease, subscriber: EdgeSubscriber) -> None:
         """Offer the frame's events, and release the frame when all are out."""
         self._emitting = lease, subscriber
         self._emit()
+
+    def _note_alive(self, now_ns: int) -> None:
+        """Send a sign of life, not too often: a lack of room, not of progress, keeps our leases."""
+        if now_ns - self._alive_ns > self._alive_every_ns:
+            self._alive_ns = now_ns
+            for subscriber in self.subscribers:
+                subscriber.note_alive()
 
     def _has_room(self) -> bool:
         fanout = self.publisher.fanout
