@@ -61,7 +61,7 @@ class Classify:
     def __init__(self, model: str, notes: str, threads: int = 1) -> None:
         """Take the model's file, the folder for the notes, and the threads of one call."""
         self.model, self.folder, self.threads = model, Path(notes), threads
-        self.notes: list[tuple[int, int, int]] = []
+        self.notes: list[tuple[int, int, int, int]] = []
 
     def open(self) -> None:
         """Load the model, and warm it up."""
@@ -80,12 +80,14 @@ class Classify:
 
     def process_batch(self, frames: list[Frame]) -> list[dict[str, Any]]:
         """Classify several frames in one call."""
+        begun_ns = time.monotonic_ns()
         batch = np.empty((len(frames), 1, HEIGHT, WIDTH), np.float32)
         for place, frame in enumerate(frames):
             np.multiply(frame.gray, 1 / 255, out=batch[place, 0])
         best = self.session.run(None, {"picture": batch})[0].argmax(axis=1)
         done_ns = time.monotonic_ns()
-        self.notes += [(frame.captured_ns, done_ns, len(frames)) for frame in frames]
+        spent_ns = (done_ns - begun_ns) // len(frames)
+        self.notes += [(frame.captured_ns, done_ns, len(frames), spent_ns) for frame in frames]
         return [{"class": int(each)} for each in best]
 
     def close(self) -> None:
