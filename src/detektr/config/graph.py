@@ -6,13 +6,18 @@ there is the most frames of one input that its edges hold together: with drop-ol
 hold the same newest frames (the longest counts), with drop-newest, and where an edge takes only some of the frames
 (`fps`, `cameras`), each may hold others (they add up); leases add up always. A capture's slots follow by the same sum.
 A worker's window counts for each of its inputs, since their producers lease without knowing of each other. A
-processor's replicas each have an edge of their own to every sink, with one queue (`parts` edges, one lane each): mark
+processor's replicas each have an edge of their own to every reader, with one queue (`parts` edges, one lane each): mark
 and window hold for each part.
+
+A processor that others read frames from is a relay. What it has passed on, its edges of frames hold, so its producer
+leases it that many frames beside its window. Edges below a relay keep a tombstone for each frame that their producer
+still holds: at most as many as it is ever leased.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from detektr.config.document import Fault
 from detektr.config.suggestions import listed, nearest
@@ -31,6 +36,7 @@ from detektr.options import (
 from detektr.registry.node_kinds import NODE_KINDS
 from detektr.source_uri import is_live
 
+RELAY_MARK = 2  # frames of a processor that wait for a reader: each holds a slot, and a capture queues for all below it
 SPARE_FRAMES = 4  # being written, published and not yet offered, on their way back, released and not yet seen
 SLOTS_MAX = 65536
 INPUTS_MAX = STATUS_INPUTS_MAX  # of one process; a processor's replicas count each
@@ -102,7 +108,24 @@ class _Shape:
         for name, node in self.nodes.items():
             if isinstance(node, CaptureOptions | BufferOptions) and name not in read:
                 self._dead_end(name, node.kind)
+        self._find_branches(order or [])
         return order
+
+    def _find_branches(self, order: list[str]) -> None:
+        """Fault nodes that would pass the same frame on twice, as it comes to them over two branches."""
+        captures: dict[str, set[str]] = {}
+        relays = {source for name in order if self.nodes[name].kind != "sink" for source in self.reads[name]}
+        for name in order:
+            node, found = self.nodes[name], set[str]()
+            for index, source in enumerate(self.reads[name]):
+                twice = sorted(found & captures[source])
+                if twice and (isinstance(node, BufferOptions) or name in relays):
+                    what = f"{node.kind} {name!r} gets the frames of {listed(twice)} twice: by {source!r} too"
+                    hint = "read one of them, or let a node that nobody reads frames from read both"
+                    self._fault(("nodes", name, "input", index), what, "one way for each frame that is passed on", hint)
+                    self.refused |= {name}
+                found |= captures[source]
+            captures[name] = {name} if isinstance(node, CaptureOptions) else found
 
     def _inputs(self, name: str, node: NodeOptions) -> list[str]:
         """Return the inputs that exist and may be read."""
@@ -134,13 +157,11 @@ class _Shape:
         return good
 
     def _hint(self, reader: str, kind: str, source: str) -> str:
-        above, allowed = self.nodes[source], NODE_KINDS[reader].may_read
+        allowed = NODE_KINDS[reader].may_read
         if allowed == ("processor",):
             feeders = [name for name, node in self.nodes.items() if node.kind in allowed]
             return f"read a processor ({listed(feeders)})" if feeders else "put a processor between them"
-        if kind == "processor":
-            return f"read what {source!r} reads ({listed(inputs_of(above))}), or make this node a sink"
-        return "a sink ends its branch: read a capture or buffer"
+        return "a sink ends its branch: read a capture, buffer or processor"
 
     def _missing(self, path: tuple[str | int, ...], name: str, source: str) -> None:
         near = nearest(source, (other for other in self.nodes if other != name))
@@ -200,10 +221,11 @@ def _sized(nodes: Mapping[str, NodeOptions], order: list[str], reads: Mapping[st
         edges[name] = [_edge(name, node, consumer, nodes[consumer], held) for consumer in outputs[name]]
         if isinstance(node, CaptureOptions | BufferOptions):
             held[name] = _held(edges[name]) + node.guests + SPARE_FRAMES
+        elif isinstance(node, ProcessorOptions):
+            held[name] = _held([edge for edge in edges[name] if nodes[edge.consumer].kind != "sink"])
     facts = {}
     for name in order:
         node = nodes[name]
-        is_producer = isinstance(node, CaptureOptions | BufferOptions)
         facts[name] = GraphNode(
             name=name,
             kind=node.kind,
@@ -213,16 +235,27 @@ def _sized(nodes: Mapping[str, NodeOptions], order: list[str], reads: Mapping[st
             is_live=isinstance(node, CaptureOptions) and is_live(node.source),
             when_full=None if isinstance(node, SinkOptions) else _when_full(node),
             guests=node.guests if isinstance(node, CaptureOptions | BufferOptions) else 0,
-            held=held[name] if is_producer else 0,
+            held=held.get(name, 0),
             slots=(node.slots or held[name]) if isinstance(node, CaptureOptions) else None,
         )
-    return Graph(facts, tuple(edge for name in order for edge in edges[name]))
+    graph = Graph(facts, tuple(edge for name in order for edge in edges[name]))
+    return replace(graph, edges=tuple(replace(edge, tombstones=_tombstones(graph, edge)) for edge in graph.edges))
+
+
+def _tombstones(graph: Graph, edge: GraphEdge) -> int:
+    """Return the most frames that an edge's producer is leased, where these come in any order; else 0."""
+    is_of_frames = graph.nodes[edge.consumer].kind != "sink"
+    if not is_of_frames or not any(graph.nodes[name].kind == "processor" for name in graph.above(edge.producer)):
+        return 0
+    return sum(above.parts * above.limit for above in graph.edges_to(edge.producer))
 
 
 def _edge(name: str, node: NodeOptions, consumer: str, reader: NodeOptions, held: Mapping[str, int]) -> GraphEdge:
     assert not isinstance(node, SinkOptions) and not isinstance(reader, CaptureOptions)
     own = next(edge for edge in edge_inputs(reader) if edge.from_ == name)
-    mark = node.high_water_mark if own.high_water_mark is None else own.high_water_mark
+    is_relay = isinstance(node, ProcessorOptions) and not isinstance(reader, SinkOptions)
+    usual = RELAY_MARK if is_relay else node.high_water_mark
+    mark = usual if own.high_water_mark is None else own.high_water_mark
     low = node.low_water_mark if isinstance(node, BufferOptions) else None
     max_age_ns = node.max_age_ns if isinstance(node, BufferOptions) else None
     when_full = own.when_full or _when_full(node)
@@ -243,6 +276,8 @@ def _edge(name: str, node: NodeOptions, consumer: str, reader: NodeOptions, held
         replicas=reader.replicas if isinstance(reader, ProcessorOptions) else 1,
         inputs=max(1, len(inputs_of(node))) if isinstance(node, BufferOptions) else 1,
         parts=node.replicas if isinstance(node, ProcessorOptions) else 1,
+        passed_max=held[consumer] if isinstance(reader, ProcessorOptions) else 0,
+        only_results=own.only == "results",
     )
 
 
@@ -313,6 +348,10 @@ def _check_edges(
             what = f"node {name!r} is `optional`, and its edge from {own.from_!r} says `when_full: block`"
             hint = "write drop-oldest or drop-newest, or remove `optional`"
             faults.append(Fault(line_of(*path, "when_full"), what, "an edge that nobody waits for", hint))
+        if own.only is not None and (producer.kind != "processor" or isinstance(options, SinkOptions)):
+            what = f"node {name!r} asks for `only: {own.only}` of the {producer.kind} {own.from_!r}"
+            hint = "write it where a processor's frames are read, or leave it out"
+            faults.append(Fault(line_of(*path, "only"), what, "frames of a processor, which returns results", hint))
         if own.fps is not None and producer.replicas > 1:
             what = f"node {name!r} asks for `fps: {own.fps:g}` of {own.from_!r}, which has {producer.replicas} replicas"
             hint = f"write `fps` on the input of {own.from_!r}, or one replica there"

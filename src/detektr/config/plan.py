@@ -11,7 +11,16 @@ from detektr.descriptor import DESCRIPTOR_BYTES_MAX
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.subscriber import Upstream
 from detektr.nodes.spec import NodeSpec
-from detektr.options import BufferOptions, CaptureOptions, Lane, NodeOptions, ProcessorOptions, WorkerOptions
+from detektr.options import (
+    BufferOptions,
+    CaptureOptions,
+    Lane,
+    NodeOptions,
+    ProcessorOptions,
+    SinkOptions,
+    WorkerOptions,
+)
+from detektr.results import NODE_BYTES, TAIL_BYTES
 
 
 def plan_processes(
@@ -37,11 +46,12 @@ def plan_processes(
                 window=edge.window,
                 is_durable=isinstance(options[name], BufferOptions),
                 lane=_lane(options[name], announce),
+                passed_max=edge.passed_max,
             )
             for edge in graph.edges_to(name)
             for part in range(edge.parts)
         )
-        edges = {edge.consumer: _edge_options(edge, options, announce) for edge in graph.edges_from(name)}
+        edges = {edge.consumer: _edge_options(graph, edge, options, announce) for edge in graph.edges_from(name)}
         sharers = sum(graph.nodes[other].replicas for other, work in works.items() if work == works[name])
         for replica in range(node.replicas):
             specs.append(
@@ -73,8 +83,18 @@ def _lane(consumer: NodeOptions, announce: Lane) -> Lane:
     return announce if isinstance(consumer, CaptureOptions) else consumer.announce or announce
 
 
-def _edge_options(edge: GraphEdge, options: Mapping[str, NodeOptions], announce: Lane) -> EdgeOptions:
-    producer, consumer = options[edge.producer], options[edge.consumer]
+def payload_bytes(graph: Graph, edge: GraphEdge, options: Mapping[str, NodeOptions]) -> int:
+    """Return the room for what an edge announces: an event, or a frame with the results of the nodes on its way."""
+    producer = options[edge.producer]
+    if isinstance(options[edge.consumer], SinkOptions) and isinstance(producer, ProcessorOptions):
+        return producer.event_bytes
+    on_the_way = [found for name in graph.above(edge.producer) if isinstance(found := options[name], ProcessorOptions)]
+    room = sum(node.event_bytes + NODE_BYTES for node in on_the_way)
+    return DESCRIPTOR_BYTES_MAX + (room + TAIL_BYTES if on_the_way else 0)
+
+
+def _edge_options(graph: Graph, edge: GraphEdge, options: Mapping[str, NodeOptions], announce: Lane) -> EdgeOptions:
+    consumer = options[edge.consumer]
     worker = consumer if isinstance(consumer, WorkerOptions) else None
     return EdgeOptions(
         mark=edge.mark,
@@ -82,7 +102,7 @@ def _edge_options(edge: GraphEdge, options: Mapping[str, NodeOptions], announce:
         when_full=edge.when_full,
         inputs=edge.inputs,
         window_total=edge.window_total,
-        payload_bytes=producer.event_bytes if isinstance(producer, ProcessorOptions) else DESCRIPTOR_BYTES_MAX,
+        payload_bytes=payload_bytes(graph, edge, options),
         max_deliveries=worker.max_deliveries if worker else 1,
         timeout_ns=worker.timeout_ns if worker else None,
         is_optional=edge.is_optional,
@@ -92,4 +112,8 @@ def _edge_options(edge: GraphEdge, options: Mapping[str, NodeOptions], announce:
         cameras=edge.cameras,
         is_policy_open=edge.is_policy_open,
         lane=_lane(consumer, announce),
+        passed_max=edge.passed_max,
+        relays_to=graph.readers(edge.consumer) if isinstance(consumer, ProcessorOptions) else (),
+        tombstones=edge.tombstones,
+        only_results=edge.only_results,
     )

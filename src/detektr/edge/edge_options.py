@@ -41,11 +41,19 @@ class EdgeOptions:
     """The consumer is optional: nobody waits for it; frames beyond its speed are dropped as `consumer_slow`."""
     drain_ns: int = 0
     """How long the end of the run waits for an optional consumer."""
+    passed_max: int = 0
+    """Of a consumer that is a relay: most frames that a replica has passed on and still holds; beside its window."""
+    relays_to: tuple[str, ...] = ()
+    """Of a consumer that is a relay: the consumers of its edges of frames, whose journals say what was passed on."""
+    tombstones: int = 0
+    """Most frames that are settled here and stand above; 0: frames come in order, and the edge keeps no tombstones."""
+    only_results: bool = False
+    """Only frames for which the producer returned something."""
 
     @property
     def cells(self) -> int:
-        """Most frames that the edge ever holds."""
-        return self.inputs * self.mark + self.window_total
+        """Most frames, and tombstones, that the edge ever holds."""
+        return self.inputs * self.mark + self.window_total + self.tombstones
 
 
 class OutcomeKind(Enum):

@@ -40,6 +40,8 @@ class Producer:
     ephemeral_mark: int
     max_age_ns: int | None = None
     inputs: int = 1
+    tombstones: int = 0
+    """See `EdgeOptions.tombstones`."""
 
     @property
     def name(self) -> str:
@@ -71,6 +73,7 @@ class Producer:
             is_ephemeral=True,
             lane=lane,
             is_policy_open=is_policy_open,
+            tombstones=self.tombstones,
         )
 
     def adopted_edge(self, terms: EdgeTerms) -> EdgeOptions:

@@ -73,7 +73,8 @@ class NodeSpec(Generic[Options]):
         fields["options"] = options_from(fields["options"])
         fields["upstreams"] = tuple(Upstream(**one) for one in fields["upstreams"])
         fields["edges"] = {
-            name: EdgeOptions(**{**one, "cameras": tuple(one["cameras"])}) for name, one in fields["edges"].items()
+            name: EdgeOptions(**{**one, "cameras": tuple(one["cameras"]), "relays_to": tuple(one["relays_to"])})
+            for name, one in fields["edges"].items()
         }
         fields["secrets"] = tuple(fields["secrets"])
         return NodeSpec(**fields)

@@ -78,7 +78,7 @@ _ALL = (
         summary="Queue frames for their readers.",
         options_name="BufferOptions",
         node="detektr.nodes.buffer:BufferNode",
-        may_read=("capture", "buffer"),
+        may_read=("capture", "buffer", "processor"),
         shape=("[(", ")]"),
         file_only=_SUPERVISED | {"guests"},
         defaults_alone={"high_water_mark": 16},
@@ -89,7 +89,7 @@ _ALL = (
         options_name="ProcessorOptions",
         node="detektr.nodes.working.processor:ProcessorNode",
         plugins="processors",
-        may_read=("capture", "buffer"),
+        may_read=("capture", "buffer", "processor"),
         shape=("[", "]"),
         file_only=_SUPERVISED | {"replicas", "high_water_mark", "when_full"},  # alone it has ephemeral consumers only
     ),

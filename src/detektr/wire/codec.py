@@ -23,7 +23,7 @@ from detektr.wire.message import (
     Welcome,
 )
 
-VERSION = 3  # of what attaches and leaves: a list of fields
+VERSION = 4  # of what attaches and leaves: a list of fields
 LANE_VERSION = 1  # of announcements and releases: maps, for readers in other languages too; docs/internals/lane.md
 MESSAGE_BYTES_MAX = 16 << 20
 LEASES_MAX = 1 << 17  # what a buffer of the longest queues holds, and says when it attaches
@@ -232,6 +232,8 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "timeout_ns": _is_count,
     "lane": lambda value: value in ("zmq", "shm"),
     "completed": _is_count,
+    "passed": _are(_is_count, _is_count),
+    "done": _are(_is_count, _is_count),
     "producer_epoch": _is_count,
     "why": _is_text,
 }

@@ -57,7 +57,7 @@ def test_a_name_that_could_not_be_part_of_a_files_name_is_refused(name: str) -> 
     [
         (7, "must be a map, or a list of fields; got 7"),
         ([VERSION], rf"must be a map, or a list of fields; got \({VERSION},\)"),
-        ([VERSION + 1, DETACH, "motion", 1], "message of version 4; this process speaks 3"),
+        ([VERSION + 1, DETACH, "motion", 1], "message of version 5; this process speaks 4"),
         ([True, DETACH, "motion", 1], "message of version True"),
         ([1.0, DETACH, "motion", 1], "message of version 1.0"),
         ([VERSION, 99, "motion", 1], "message kind 99 is unknown"),
