@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from detektr.memory.announcement import FrameName
 from detektr.memory.journal_reader import open_journal
 from detektr.memory.run_folder import RunFolder
@@ -20,12 +22,23 @@ def passed_on(folder: RunFolder, relay: str, consumers: tuple[str, ...]) -> tupl
         Names in one of the two sets at most; none of a relay that has made no journal yet.
     """
     node, _, number = relay.rpartition(".")
-    known, done = set[FrameName](), set[FrameName]()
-    for place, consumer in enumerate(consumers):
+    looks = []
+    for consumer in consumers:
         journal = open_journal(folder.journal(node, int(number), consumer), node, consumer)
-        live, settled = (set[FrameName](), set[FrameName]()) if journal is None else journal.names()
+        looks.append((set[FrameName](), set[FrameName]()) if journal is None else journal.names())
         if journal is not None:
             journal.close()
+    return merged(looks)
+
+
+def merged(looks: Sequence[tuple[set[FrameName], set[FrameName]]]) -> tuple[set[FrameName], set[FrameName]]:
+    """Return what `passed_on` does, of the names in each of the journals: the live ones, and the tombstones.
+
+    A frame that one edge has settled and another has never been offered is not done: only the relay's successor can
+    offer it to the other, with the same results.
+    """
+    known, done = set[FrameName](), set[FrameName]()
+    for place, (live, settled) in enumerate(looks):
         known |= live | settled
-        done = settled if place == 0 else done & settled
+        done = set(settled) if place == 0 else done & settled
     return known - done, done
