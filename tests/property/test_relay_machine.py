@@ -238,7 +238,8 @@ class Machine:
 
         def act(edge: Edge) -> None:
             for overdue in edge.overdue(self.now_ns):
-                edge.note_passed(overdue.session, places[overdue.name].look()[0])
+                for known in places[overdue.name].look():
+                    edge.note_passed(overdue.session, known)
             edge.expire(self.now_ns)
 
         self.do(act)
@@ -477,7 +478,9 @@ class Machine:
             missing = wanted - set(frames)
             ledgers = [read_journal(place.memories[reader].memory).ledger() for place in self.replicas]
             dropped = sum(count for one in ledgers for reason, count in one.dropped.items() if reason != "filtered")
-            explained = dropped + self.reader.ledger().dead_lettered
+            upstream = self.reader.ledger()
+            explained = dropped + upstream.dead_lettered
+            assert sum(one.offered for one in ledgers) == upstream.delivered, "a frame was passed on twice, or never"
             assert len(missing) <= explained, f"{reader} never saw {sorted(missing)}; {explained} are explained"
             assert not set(frames) - wanted, f"{reader} saw what was filtered"
 

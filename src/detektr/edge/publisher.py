@@ -44,7 +44,6 @@ class EdgePublisher:
         folder: RunFolder,
         link: Link,
         report: Callable[[RunEvent], None],
-        *,
         outcomes: OutcomeReporter,
         relayed_outcomes: OutcomeReporter,
     ) -> None:
@@ -209,10 +208,9 @@ class EdgePublisher:
         for edge in list(self.edges.values()):
             self._reclaim(edge, now_ns)
             if edge.options.relays_to:
-                for replica in edge.overdue(
-                    now_ns
-                ):  # what it has passed on is not late, even if it has not said so yet
-                    edge.note_passed(replica.session, passed_on(self._folder, replica.name, edge.options.relays_to)[0])
+                for replica in edge.overdue(now_ns):  # what these have passed on is not late
+                    for names in passed_on(self._folder, replica.name, edge.options.relays_to):
+                        edge.note_passed(replica.session, names)
             edge.expire(now_ns)
             self._evict_dead(edge)
             if edge.consumer not in self.edges:
