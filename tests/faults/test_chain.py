@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import sqlite3
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -95,3 +97,97 @@ def test_killing_one_of_a_chain_loses_no_frame_and_marks_what_comes_twice(tmp_pa
     assert len(seen) >= 1200 - lost
     assert_complete(notes, seen, node="track")
     assert_complete(notes, seen, node="last")
+
+
+@pytest.mark.usefixtures("lane")
+def test_only_results_gates_the_reader_and_counts_the_rest_as_filtered(tmp_path: Path) -> None:
+    nodes = chain(tmp_path, 300, replicas=2, detect={"silent": 3})
+    nodes["track"]["input"] = {"from": "detect", "only": "results"}
+    with RunningPipeline(tmp_path, "gate", nodes, audit="sqlite:audit.db") as run:
+        report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    notes = read_passed(tmp_path / "notes")
+    assert sorted(note.number for note in of(notes, "track")) == [number for number in range(300) if number % 3]
+    edge = next(edge for edge in report["edges"] if edge["to"] == "track")
+    assert edge["offered"] == 300 and edge["dropped"] == {"filtered": 100} and report["unaccounted"] == 0
+    with sqlite3.connect(tmp_path / "audit.db") as trail:
+        [count] = trail.execute("select count(*) from records where event = 'FrameDropped'").fetchone()
+    assert count == 0
+
+
+@pytest.mark.usefixtures("lane")
+@pytest.mark.parametrize("victim", ["detect", "queue", "track"])
+def test_a_buffer_below_a_processor_holds_its_frames_through_the_death_of_its_neighbours(
+    tmp_path: Path, victim: str
+) -> None:
+    nodes = chain(tmp_path, 1000, replicas=2, detect={"busy_s": 0.001, "silent": 4})
+    nodes["queue"] = {"kind": "buffer", "input": "detect", "high_water_mark": 8, "when_full": "block", **QUICK}
+    nodes["track"]["input"] = "queue"
+    with RunningPipeline(tmp_path, "queue", nodes) as run:
+        for target in (100, 300, 500, 700):
+            run.wait_delivered("queue", "track", target)
+            run.kill(victim)
+        report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    assert report["unaccounted"] == 0
+    notes = read_passed(tmp_path / "notes")
+    assert_complete(notes, set(range(1000)), node="track")
+    assert_complete(notes, set(range(1000)), node="last")
+
+
+@pytest.mark.usefixtures("lane")
+def test_what_track_sees_of_killed_faulty_and_silent_detectors_is_complete(tmp_path: Path) -> None:
+    detect = {"busy_s": 0.004, "silent": 7, "faulty": 50}
+    nodes = chain(tmp_path, 3000, replicas=4, detect=detect)
+    nodes["detect"]["max_deliveries"] = 2
+    chance = random.Random(5)
+    with RunningPipeline(tmp_path, "torn", nodes) as run:
+        for target in range(150, 2500, 150):
+            run.wait_delivered("detect", "track", target)
+            run.kill("detect", place=chance.randrange(4))
+        report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    assert report["unaccounted"] == 0
+    notes = read_passed(tmp_path / "notes")
+    given_up = next(edge for edge in report["edges"] if edge["to"] == "detect")["dead_lettered"]
+    seen = {note.sequence for note in of(notes, "track")}
+    faulty = {number for number in range(3000) if number % 50 == 49}
+    assert not seen & faulty
+    missing = set(range(3000)) - seen
+    assert faulty <= missing and len(missing) == given_up, sorted(missing - faulty)
+    assert_complete(notes, seen, node="track")
+    assert_complete(notes, seen, node="last")
+
+
+@pytest.mark.usefixtures("lane")
+def test_frames_of_a_dead_relay_go_to_its_sibling_before_it_is_started_again(tmp_path: Path) -> None:
+    nodes = chain(tmp_path, 0, replicas=2, detect={"busy_s": 0.01})
+    nodes["detect"]["restart"] = {"backoff": "30s..60s", "limit": "1000 in 1m"}
+    for node in nodes.values():
+        node["drain"] = "3s"
+    with RunningPipeline(tmp_path, "sibling", nodes) as run:
+        run.wait_delivered("detect", "track", 50)
+        run.kill("detect", place=0)
+        killed = run.edge("buffer", "detect")["delivered"]
+        run.wait_delivered("buffer", "detect", killed + 200, within_s=25)
+        ledger = run.edge("buffer", "detect")
+        assert ledger["in_flight"] <= 20, ledger
+        report = run.end()
+    assert report["unaccounted"] == 0
+
+
+@pytest.mark.usefixtures("lane")
+def test_a_relay_that_fails_for_good_lets_go_of_what_it_had_passed_on(tmp_path: Path) -> None:
+    nodes = chain(tmp_path, 400, replicas=2, detect={"busy_s": 0.002})
+    nodes["detect"]["restart"] = {"when": "never"}
+    nodes["track"]["with"]["busy_s"] = 0.01
+    for name in ("detect", "track", "last", "log"):
+        nodes[name]["optional"] = True
+    nodes["look"] = {"kind": "processor", "input": "buffer", "use": "tests.harness.chain:Detect", **QUICK}
+    with RunningPipeline(tmp_path, "good", nodes) as run:
+        run.wait_delivered("detect", "track", 20)
+        run.kill("detect", place=0)
+        report = run.end(None)
+    assert report["unaccounted"] == 0
+    for edge in report["edges"]:
+        assert (edge["queued"], edge["in_flight"]) == (0, 0), edge
