@@ -53,7 +53,7 @@ def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def measure(folder: Path, model: Path, size: int, count: int, rate: float, announce: Any) -> dict[str, float]:
-    """Run one pipeline to its end; returns frames a second, ages at the end of the work, frames a call, and the model's time for one.
+    """Run one pipeline to its end; returns frames a second, ages after the work, frames a call, the model's time.
 
     Raises:
         AssertionError: a frame was lost, dropped or given up.

@@ -151,9 +151,22 @@ def unpack_descriptor(payload: bytes) -> Descriptor:
     Raises:
         WireError: the bytes are not a descriptor; says what is wrong with them.
     """
+    return unpack_passed_on(payload)[0]
+
+
+def unpack_passed_on(payload: bytes) -> tuple[Descriptor, int, bytes]:
+    """Read a descriptor, and what the nodes that have passed the frame on have added to it (see `detektr.results`).
+
+    Returns:
+        The descriptor; the count of deliveries so far, 1 where nobody has passed the frame on; and the field `results`,
+        empty likewise.
+    Raises:
+        WireError: the bytes are not a descriptor; says what is wrong with them.
+    """
     try:
         fields: Any = msgpack.unpackb(payload, strict_map_key=False)
         node, camera, pts = fields["node"], fields["camera"], fields.get("pts")
+        delivery, results = fields.get("delivery", 1), fields.get("results", b"")
         numbers = (
             fields["run"],
             fields["epoch"],
@@ -176,4 +189,6 @@ def unpack_descriptor(payload: bytes) -> Descriptor:
     for name in (node, camera):
         if type(name) is not str or not 0 < len(name) <= _NAME_BYTES_MAX:
             raise WireError(f"descriptor has {name!r:.60} as a name; expected a text of 1 to {_NAME_BYTES_MAX} bytes")
-    return _new(Descriptor, (node, camera, *numbers[:-1], pts, numbers[-1]))
+    if type(delivery) is not int or delivery < 1 or type(results) is not bytes:
+        raise WireError(f"descriptor has {delivery!r:.40} as delivery and {results!r:.40} as results")
+    return _new(Descriptor, (node, camera, *numbers[:-1], pts, numbers[-1])), delivery, results

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from detektr.descriptor import Descriptor
 from detektr.errors import LeaseOverError
 from detektr.picture import MATRICES, PictureLayout
+from detektr.results import Results, unpack_results
 from detektr.scaling.resampling import interpolation_name, scale_pixels, scale_yuv, yuv_matrix
 
 if TYPE_CHECKING:
@@ -46,11 +47,15 @@ class Frame:
         delivery: which attempt at this frame it is: 1, 2, ...
         time_base: seconds of one unit of `pts`; None where the stream has none.
         is_first_here: the code that gets it begins with its camera.
+        results: what the nodes before have returned for it, packed (`detektr.results`); empty: it was not passed on.
     Raises:
         ValueError: the slot is smaller than the picture.
     """
 
-    __slots__ = ("_bgr", "_descriptor", "_gray", "_rgb", "_slot", "delivery", "is_first_here", "layout", "time_base")
+    __slots__ = (
+        *("_bgr", "_descriptor", "_gray", "_results", "_rgb", "_slot", "_unpacked", "delivery", "is_first_here"),
+        *("layout", "time_base"),
+    )
 
     def __init__(
         self,
@@ -61,6 +66,7 @@ class Frame:
         time_base: Fraction | None,
         *,
         is_first_here: bool = False,
+        results: bytes = b"",
     ) -> None:
         if slot.size < layout.nbytes:
             raise ValueError(
@@ -79,6 +85,24 @@ class Frame:
         self.time_base = time_base
         self.is_first_here = is_first_here
         """Whether this process begins with the camera: it has finished no frame of it, or others had it meanwhile."""
+        self._results = results
+        self._unpacked: Results | None = None
+
+    @property
+    def results(self) -> Results:
+        """What each node on the way has returned for this frame: a tuple of dicts by its name, in the order of the way.
+
+        Empty for a frame that comes from a capture, perhaps through buffers. A node that returned nothing has an empty
+        tuple. Read when it is first asked for; it stays readable for ever.
+        """
+        if self._unpacked is None:
+            self._unpacked = unpack_results(self._results)
+        return self._unpacked
+
+    @property
+    def packed_results(self) -> bytes:
+        """What `results` is read from, for whoever passes the frame on."""
+        return self._results
 
     @property
     def id(self) -> str:

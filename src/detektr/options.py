@@ -227,7 +227,8 @@ class EdgeInput:
     when_full: WhenFull | None = None
     """What happens at the mark of this edge: drop-oldest, drop-newest or block."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] | None = None
-    """Most frames, or events, queued on this edge for one input of its producer."""
+    """Most frames, or events, queued on this edge for one input of its producer; frames of a processor: 2 unless told
+    otherwise."""
     fresh: bool = False
     """True: nothing is kept here but the newest frame of each input, and each replica holds one frame at a time."""
     max_age: Duration | None = None
@@ -238,6 +239,8 @@ class EdgeInput:
     `thinned`."""
     cameras: Name | list[Name] | None = None
     """Only frames of these cameras; the others count as `filtered`."""
+    only: Literal["results"] | None = None
+    """results: only frames for which the processor that is read returned something; the others count as `filtered`."""
 
     def __post_init__(self) -> None:
         if self.max_age is not None and option_ns("max_age", self.max_age) == 0:
@@ -268,8 +271,8 @@ class BufferOptions(_NodeOptions):
 
     kind: Literal["buffer"] = "buffer"
     input: Input | list[Input]
-    """The capture or buffer to read from (a name, or a mapping with `from` and what this edge has of its own), or a
-    list of them; `cameras` is all cameras."""
+    """The capture, buffer or processor to read from (a name, or a mapping with `from` and what this edge has of its
+    own), or a list of them; `cameras` is all cameras."""
     per_camera: bool = False
     """One of these for each of the file's `cameras` (NAME-CAMERA), reading what there is of that camera alone."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] | None = None
@@ -342,11 +345,12 @@ class ProcessorOptions(WorkerOptions):
     """camera: each camera's frames go to one replica, in order, as they do without asking where the class says
     `stateful = True`; else each frame goes to the replica with the least work."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] = 256
-    """Most events queued for one sink."""
+    """Most events queued for one sink; frames for a reader have a mark of their own, on its input."""
     when_full: WhenFull = "block"
-    """What happens to events at the mark."""
+    """What happens to events, and to frames for a reader, at the mark."""
     event_bytes: Annotated[int, Ge(256), Le(1 << 20)] = 8192
-    """Largest event, packed; a larger one fails its frame."""
+    """Largest event, packed, and most of one frame's results together, where others read the frames; more fails the
+    frame."""
     batch: BatchOptions | None = None
     """Frames of all inputs in lists: `process_batch(frames)` is called with up to `size` of them, in place of `process`
     with one, and returns a list with a result for each."""

@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+import msgpack
 import numpy as np
 import numpy.typing as npt
 
@@ -50,6 +51,7 @@ def frame(
     width: int | None = None,
     height: int | None = None,
     delivery: int = 1,
+    results: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
 ) -> Frame:
     """Make a frame as a processor gets it.
 
@@ -65,6 +67,7 @@ def frame(
         width: in pixels, of an array whose shape does not tell; a file is scaled to it.
         height: in pixels, likewise.
         delivery: which attempt at the frame it is.
+        results: what the nodes before returned for it, by their names.
     Returns:
         A frame whose pixels are read-only, as a processor's are.
     Raises:
@@ -79,7 +82,8 @@ def frame(
     else:
         layout = _layout_of(picture, format, width, height)
         flat = np.ascontiguousarray(picture).reshape(-1).view(np.uint8).copy()
-    return _frame(layout, flat, camera, sequence, timestamp, sequence, _STEP, delivery)
+    packed = b"" if results is None else msgpack.packb({node: list(given) for node, given in results.items()})
+    return _frame(layout, flat, camera, sequence, timestamp, sequence, _STEP, delivery, packed)
 
 
 def frames(
@@ -233,6 +237,7 @@ def _frame(
     pts: int | None,
     time_base: Fraction | None,
     delivery: int,
+    results: bytes = b"",
 ) -> Frame:
     moment = FIRST + sequence * datetime.timedelta(seconds=float(_STEP)) if timestamp is None else timestamp
     if moment.tzinfo is None:
@@ -242,7 +247,7 @@ def _frame(
     own_ns = sequence * _STEP if pts is None or time_base is None else pts * time_base
     time_ns = max(0, round(own_ns * 1_000_000_000))
     descriptor = Descriptor(camera, camera, 1, 1, 0, 1, sequence, captured_ns, utc_ns, pts, time_ns)
-    return Frame(descriptor, layout, flat, delivery, time_base, is_first_here=sequence == 0)
+    return Frame(descriptor, layout, flat, delivery, time_base, is_first_here=sequence == 0, results=results)
 
 
 def _layout_of(array: npt.NDArray[Any], format: str | None, width: int | None, height: int | None) -> PictureLayout:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detektr.config.graph import build_graph
-from detektr.config.sizing import RELAY_MARK, WITH_GUESTS, least_bytes, rung
+from detektr.config.sizing import BUFFER_MARK, WITH_GUESTS, least_bytes, rung
 from detektr.options import (
     BufferOptions,
     CaptureOptions,
@@ -125,5 +125,5 @@ def test_memory_is_kept_or_the_excess_is_what_frames_need_to_flow_or_was_written
             if edge.producer in graph.below(name) and isinstance(producer, CaptureOptions | BufferOptions):
                 said = next(own for own in edge_inputs(nodes[edge.consumer]) if own.from_ == edge.producer)
                 is_relay = isinstance(nodes[edge.consumer], BufferOptions)
-                most = said.high_water_mark or producer.high_water_mark or (RELAY_MARK if is_relay else floor)
+                most = said.high_water_mark or producer.high_water_mark or (BUFFER_MARK if is_relay else floor)
                 assert edge.mark <= most

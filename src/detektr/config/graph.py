@@ -16,6 +16,7 @@ from detektr.options import (
     EdgeInput,
     NodeOptions,
     ProcessorOptions,
+    SinkOptions,
     WorkerOptions,
     edge_inputs,
     inputs_of,
@@ -94,7 +95,24 @@ class _Shape:
         for name, node in self.nodes.items():
             if isinstance(node, CaptureOptions | BufferOptions) and name not in read:
                 self._dead_end(name, node.kind)
+        self._find_branches(order or [])
         return order
+
+    def _find_branches(self, order: list[str]) -> None:
+        """Fault nodes that would pass the same frame on twice, as it comes to them over two branches."""
+        captures: dict[str, set[str]] = {}
+        relays = {source for name in order if self.nodes[name].kind != "sink" for source in self.reads[name]}
+        for name in order:
+            node, found = self.nodes[name], set[str]()
+            for index, source in enumerate(self.reads[name]):
+                twice = sorted(found & captures[source])
+                if twice and (isinstance(node, BufferOptions) or name in relays):
+                    what = f"{node.kind} {name!r} gets the frames of {listed(twice)} twice: by {source!r} too"
+                    hint = "read one of them, or let a node that nobody reads frames from read both"
+                    self._fault(("nodes", name, "input", index), what, "one way for each frame that is passed on", hint)
+                    self.refused |= {name}
+                found |= captures[source]
+            captures[name] = {name} if isinstance(node, CaptureOptions) else found
 
     def _inputs(self, name: str, node: NodeOptions) -> list[str]:
         """Return the inputs that exist and may be read."""
@@ -126,13 +144,11 @@ class _Shape:
         return good
 
     def _hint(self, reader: str, kind: str, source: str) -> str:
-        above, allowed = self.nodes[source], NODE_KINDS[reader].may_read
+        allowed = NODE_KINDS[reader].may_read
         if allowed == ("processor",):
             feeders = [name for name, node in self.nodes.items() if node.kind in allowed]
             return f"read a processor ({listed(feeders)})" if feeders else "put a processor between them"
-        if kind == "processor":
-            return f"read what {source!r} reads ({listed(inputs_of(above))}), or make this node a sink"
-        return "a sink ends its branch: read a capture or buffer"
+        return "a sink ends its branch: read a capture, buffer or processor"
 
     def _missing(self, path: tuple[str | int, ...], name: str, source: str) -> None:
         near = nearest(source, (other for other in self.nodes if other != name))
@@ -312,6 +328,10 @@ def _check_edges(
             what = f"node {name!r} is `optional`, and its edge from {own.from_!r} says `when_full: block`"
             hint = "write drop-oldest or drop-newest, or remove `optional`"
             faults.append(Fault(line_of(*path, "when_full"), what, "an edge that nobody waits for", hint))
+        if own.only is not None and (producer.kind != "processor" or isinstance(options, SinkOptions)):
+            what = f"node {name!r} asks for `only: {own.only}` of the {producer.kind} {own.from_!r}"
+            hint = "write it where a processor's frames are read, or leave it out"
+            faults.append(Fault(line_of(*path, "only"), what, "frames of a processor, which returns results", hint))
         if own.fps is not None and producer.replicas > 1:
             what = f"node {name!r} asks for `fps: {own.fps:g}` of {own.from_!r}, which has {producer.replicas} replicas"
             hint = f"write `fps` on the input of {own.from_!r}, or one replica there"

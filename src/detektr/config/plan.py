@@ -16,6 +16,7 @@ from detektr.options import (
     CaptureOptions,
     Lane,
     NodeOptions,
+    ProcessorOptions,
     SinkOptions,
     WorkerOptions,
 )
@@ -45,12 +46,13 @@ def plan_processes(
                 window=edge.window,
                 is_durable=isinstance(options[name], BufferOptions),
                 lane=_lane(options[name], announce),
+                passed_max=edge.passed_max,
             )
             for edge in graph.edges_to(name)
             for part in range(edge.parts)
         )
         edges = {
-            edge.consumer: _edge_options(edge, options, announce, cameras_of(edge.consumer, graph, options))
+            edge.consumer: _edge_options(graph, edge, options, announce, cameras_of(edge.consumer, graph, options))
             for edge in graph.edges_from(name)
         }
         sharers = sum(graph.nodes[other].replicas for other, work in works.items() if work == works[name])
@@ -90,7 +92,7 @@ def _lane(consumer: NodeOptions, announce: Lane) -> Lane:
 
 
 def _edge_options(
-    edge: GraphEdge, options: Mapping[str, NodeOptions], announce: Lane, all_cameras: tuple[str, ...]
+    graph: Graph, edge: GraphEdge, options: Mapping[str, NodeOptions], announce: Lane, all_cameras: tuple[str, ...]
 ) -> EdgeOptions:
     consumer = options[edge.consumer]
     worker = consumer if isinstance(consumer, WorkerOptions) else None
@@ -117,6 +119,10 @@ def _edge_options(
         replicas=edge.replicas,
         all_cameras=all_cameras,
         streams=edge.streams,
+        passed_max=edge.passed_max,
+        relays_to=graph.readers(edge.consumer) if isinstance(consumer, ProcessorOptions) else (),
+        tombstones=edge.tombstones,
+        only_results=edge.only_results,
     )
 
 

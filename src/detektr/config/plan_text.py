@@ -136,5 +136,6 @@ def _passing(edge: GraphEdge, rates: Mapping[str, float | None]) -> dict[str, fl
     passing: dict[str, float | None] = {}
     for camera, rate in rates.items():
         if not edge.cameras or camera in edge.cameras:
+            rate = None if edge.only_results else rate
             passing[camera] = rate if edge.fps is None else edge.fps if rate is None else min(rate, edge.fps)
     return passing

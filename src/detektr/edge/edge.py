@@ -18,7 +18,7 @@ from detektr.edge.partition.camera_backlog import CameraBacklog
 from detektr.edge.partition.camera_map import CameraMap
 from detektr.edge.partition.edge_partition import EdgePartition
 from detektr.memory.announcement import Announcement, FrameName
-from detektr.memory.completion_queue import Completion
+from detektr.memory.completion_queue import PASSED_ON, Completion
 from detektr.memory.journal import DEAD_LETTERED, DELIVERED, DROPPED, SETTLED_MAX, CellRecord, Journal
 from detektr.selection.frame_selection import FrameSelection
 from detektr.wire.message import FailedAttempt, FailureKind
@@ -55,14 +55,15 @@ class Edge:
         self.is_given_up = False
         self._full_reason = "consumer_slow" if options.is_optional else "queue_full"
         self.settled: list[FrameName] = []
-        self.group = ConsumerGroup(journal, options.window_total)
+        self.group = ConsumerGroup(journal, options.window_total, options.passed_max)
         self.replicas = self.group.replicas
         self.backlog = Backlog(options.inputs, options.mark, options.low)
         self.partition: EdgePartition | None = None
         """Which replica gets the frames of which camera; None: any gets any."""
         self._cameras = CameraBacklog(options.mark, options.low)  # the backlog of an edge that is partitioned
-        has_selection = options.fps is not None or bool(options.cameras)
-        self._selection = FrameSelection(options.fps, options.cameras) if has_selection else None
+        has_selection = options.fps is not None or bool(options.cameras) or options.only_results
+        selection = FrameSelection(options.fps, options.cameras, only_results=options.only_results)
+        self._selection = selection if has_selection else None
         self._dropped_cameras = None if options.has_one_camera else DroppedCameras(journal)
         self._outcomes: list[FrameOutcome] = []
         self._announced_to: set[int] = set()  # sessions, until somebody takes them
@@ -146,7 +147,7 @@ class Edge:
         if replica is None or not self._free:
             queue = backlog.queue_of(
                 input_index, announcement.key
-            )  # fewer queues than inputs: the journal keeps the frame's own input
+            )  # perhaps fewer: the journal keeps the frame's input
             if not self._make_room(queue, announcement, is_owed=is_owed):
                 return "dropped"
         ordinal, self._next_ordinal = self._next_ordinal, self._next_ordinal + 1
@@ -193,6 +194,7 @@ class Edge:
                     self.fail(session, failed)
             received = {cell.delivery_tag for cell in replica.leases.values() if cell.delivery_tag <= state.received}
             self._reconcile(replica, received, state)
+            self.note_passed(session, state.passed)
         for other in list(self.replicas.values()):
             if other.name == name and other is not replica:
                 self._succeed(other, replica, state)
@@ -200,19 +202,28 @@ class Edge:
         self.group.welcome(replica, now_ns)
         return True
 
-    def detach(self, session: int) -> None:
-        """Detach a replica; the frames that it still held are queued again."""
+    def detach(self, session: int, passed: Collection[FrameName] = (), done: Collection[FrameName] = ()) -> None:
+        """Detach a replica; the frames that it still held are queued again; of a relay, see `evict`."""
         replica = self.replicas.get(session)
         if replica is not None:
-            self._requeue(list(replica.leases.values()), "detached", is_attempt=False)
-            self.group.remove(replica)
+            leases = self._left_over(replica, passed, done)
+            self._requeue(leases, "detached", is_attempt=False)
+            self._remove(replica)
 
-    def evict(self, session: int, progress: Progress | None) -> None:
+    def evict(
+        self,
+        session: int,
+        progress: Progress | None,
+        passed: Collection[FrameName] = (),
+        done: Collection[FrameName] = (),
+    ) -> None:
         """Evict a dead replica: finished frames are delivered, the one in work failed once, others are queued again.
 
         Args:
             session: the dead replica's.
             progress: what its status block says; a suspect there alone is to blame (of a batch in work nobody is).
+            passed: of a relay, frames that some of its edges know; their leases wait for its successor.
+            done: of a relay, frames that all its edges know and are done with; they are delivered.
         """
         replica = self.replicas.get(session)
         if replica is None:
@@ -221,7 +232,7 @@ class Edge:
         if replica.is_durable:
             return  # its successor says what it holds
         working, finished, suspect = progress or (0, 0, 0)
-        leases = list(replica.leases.values())
+        leases = self._left_over(replica, passed, done)
         self._settle([cell for cell in leases if cell.delivery_tag <= finished], DELIVERED)
         leases = [cell for cell in leases if cell.delivery_tag > finished]
         suspects = [cell for cell in leases if cell.delivery_tag == (suspect or working)]
@@ -237,7 +248,14 @@ class Edge:
         self._requeue(untouched, "died", is_attempt=False)
         self._requeue(failed, "failed, and its replica died", is_attempt=True)
         self._requeue(suspects, "its replica died", is_attempt=True)
-        self.group.remove(replica)
+        self._remove(replica)
+
+    def let_go(self, name: str) -> None:
+        """Deliver what a dead relay had passed on: it will have no successor, and its own edges have ended."""
+        for replica in list(self.replicas.values()):
+            if replica.name == name and replica.is_waiting:
+                self._settle(list(replica.leases.values()), DELIVERED)
+                self.group.remove(replica)
 
     # -- leases -----------------------------------------------------------------------------------------------------
 
@@ -270,7 +288,10 @@ class Edge:
         for key, sequence, delivery_tag in completed:
             cell = replica.leases.get((key, sequence)) if replica is not None else None
             if cell is None or delivery_tag not in (0, cell.delivery_tag) or (key, sequence) in done:
-                self._refuse(sequence)
+                if delivery_tag & PASSED_ON == 0:
+                    self._refuse(sequence)
+                elif cell is not None and delivery_tag & ~PASSED_ON in (0, cell.delivery_tag):
+                    self.group.note_passed(cell)
             else:
                 done[key, sequence] = cell
         if replica is not None:
@@ -303,12 +324,35 @@ class Edge:
         else:
             if (
                 self.partition is not None
-            ):  # first: its holder begins none of them until it sees that this lease is over
-                later = [one for one in self.replicas[session].leases.values() if one.key == key and one is not cell]
-                self._requeue(
-                    [one for one in later if one.ordinal > cell.ordinal], "behind a failure", is_attempt=False
-                )
+            ):  # first: its holder begins none of these until it sees that this lease is over
+                leases = self.replicas[session].leases.values()
+                later = [one for one in leases if one.key == key and one.ordinal > cell.ordinal and not one.is_passed]
+                self._requeue(later, "behind a failure", is_attempt=False)
             self._requeue([cell], reason, is_attempt=True)
+
+    def note_passed(self, session: int, names: Collection[FrameName]) -> None:
+        """Note which of its leases a relay has passed on: their work is done, so they leave its window, and never end.
+
+        Args:
+            session: the relay's.
+            names: of the frames; others than those leased to it mean nothing here.
+        """
+        replica = self.replicas.get(session)
+        if replica is not None:
+            for name in names:
+                cell = replica.leases.get(name)
+                if cell is not None:
+                    self.group.note_passed(cell)
+
+    def overdue(self, now_ns: int) -> list[Replica]:
+        """Return the replicas that have made no progress for so long that their leases are to end."""
+        limit_ns, found = self.options.timeout_ns, list[Replica]()
+        if limit_ns is not None:
+            for replica in self.replicas.values():
+                replica.head_since_ns = replica.head_since_ns or now_ns
+                if len(replica.leases) > replica.passed and now_ns - replica.head_since_ns > limit_ns:
+                    found.append(replica)
+        return found
 
     def expire(self, now_ns: int, progress_of: Callable[[Replica], Progress | None] | None = None) -> None:
         """End the leases of replicas that made no progress for too long; they get no more until they send something.
@@ -319,14 +363,12 @@ class Edge:
                 one whose attempt has failed. Otherwise that is the oldest lease.
         """
         limit_ns = self.options.timeout_ns
-        if limit_ns is None:
-            return
-        for replica in list(self.replicas.values()):
-            replica.head_since_ns = replica.head_since_ns or now_ns
-            if replica.leases and now_ns - replica.head_since_ns > limit_ns:
+        if limit_ns is not None:
+            for replica in self.overdue(now_ns):
                 replica.is_suspended = True
                 _, _, suspect = (None if progress_of is None else progress_of(replica)) or (0, 0, 0)
-                leases = sorted(replica.leases.values(), key=lambda cell: cell.delivery_tag)
+                working = [cell for cell in replica.leases.values() if not cell.is_passed]
+                leases = sorted(working, key=lambda cell: cell.delivery_tag)
                 late = [cell for cell in leases if cell.delivery_tag == (suspect or leases[0].delivery_tag)]
                 others = [cell for cell in leases if cell not in late]
                 self._requeue(others, "beside a lease that timed out", is_attempt=False)
@@ -428,6 +470,7 @@ class Edge:
     def give_up(self) -> None:
         """Drop all frames, and all that are offered from now on, as `gone`: the consumer has failed for good."""
         self.is_given_up = True
+        self._settle([cell for cell in self.group.leased() if cell.is_passed], DELIVERED)
         self.drop_all("gone")
 
     def drop_all(self, reason: str) -> None:
@@ -489,11 +532,33 @@ class Edge:
         """Settle the leases of an earlier session of the same name."""
         if not old.is_durable:
             past, working, finished, suspect = state.previous
-            self.evict(old.session, (working, finished, suspect) if past == old.session else None)
-            return
-        taken = {cell.delivery_tag for cell in old.leases.values() if cell.sequence < state.seen.get(cell.key, 0)}
-        self._reconcile(old, taken, state)
-        self.group.hand_over(old, new)
+            progress = (working, finished, suspect) if past == old.session else None
+            self.evict(old.session, progress, state.held, state.done)
+        else:
+            taken = {
+                cell.delivery_tag
+                for name, cell in old.leases.items()
+                if cell.sequence < state.seen.get(cell.key, 0) or name in state.done
+            }
+            self._reconcile(old, taken, state)
+        if old.session in self.replicas:
+            self.group.hand_over(old, new)
+
+    def _left_over(self, replica: Replica, passed: Collection[FrameName], done: Collection[FrameName]) -> list[Cell]:
+        """Deliver what a relay and its edges are done with; return the leases that it has not passed on either."""
+        if not self.options.relays_to:
+            return list(replica.leases.values())
+        self._settle([cell for name, cell in replica.leases.items() if name in done], DELIVERED)
+        self.note_passed(replica.session, passed)
+        return [cell for name, cell in replica.leases.items() if name not in passed]
+
+    def _remove(self, replica: Replica) -> None:
+        """Strike a replica out, unless it has passed on frames, which wait for its successor."""
+        if replica.leases:
+            self.group.note_absent(replica)
+            replica.is_waiting = True
+        else:
+            self.group.remove(replica)
 
     def _reconcile(self, replica: Replica, taken: Collection[int], state: SessionState) -> None:
         """Keep the leases that are held; others that were received are delivered, those never received queued again.

@@ -41,6 +41,8 @@ class Producer:
     max_age_ns: int | None = None
     inputs: int = 1
     has_one_camera: bool = False
+    tombstones: int = 0
+    """See `EdgeOptions.tombstones`."""
 
     @property
     def name(self) -> str:
@@ -73,6 +75,7 @@ class Producer:
             has_one_camera=self.has_one_camera,
             lane=lane,
             is_policy_open=is_policy_open,
+            tombstones=self.tombstones,
         )
 
     def adopted_edge(self, terms: EdgeTerms) -> EdgeOptions:

@@ -13,7 +13,7 @@ from detektr.edge.lanes.shm_lane import ShmReceiver
 from detektr.edge.lanes.zmq_receiver import ZmqReceiver
 from detektr.ledger import EdgeLedger
 from detektr.memory.announcement import FrameName, Lease
-from detektr.memory.completion_queue import CompletionQueueWriter
+from detektr.memory.completion_queue import PASSED_ON, CompletionQueueWriter
 from detektr.memory.journal_reader import JournalReader, open_journal
 from detektr.memory.layout import SUSPECT_NOBODY
 from detektr.memory.run_folder import RunFolder
@@ -26,6 +26,11 @@ ANSWER_NS = 1_000_000_000  # an attach that nobody answers within this time is s
 FAILED_MAX = 64
 COMPLETIONS_SPARE = 64
 _log = logging.getLogger(__name__)
+
+
+def _nothing(entry: int) -> tuple[FrameName, ...]:
+    """Stand for edges that know frames by their place in the stream."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,14 @@ class Upstream:
     """How long we may work on one frame; 0: without a limit."""
     lane: Lane = "zmq"
     """How leases are announced."""
+    passed_max: int = 0
+    """Of a relay: most frames that we have passed on and still hold, beside the window."""
+
+    @property
+    def notes_max(self) -> int:
+        """Most that we tell of leases before the producer must have looked; of those passed on we tell twice."""
+        leases = self.window + self.passed_max
+        return (2 * leases if self.passed_max else leases) + COMPLETIONS_SPARE
 
 
 class EdgeSubscriber:
@@ -60,6 +73,7 @@ class EdgeSubscriber:
         status_block: StatusBlock,
         *,
         seen: Callable[[], Iterable[FrameName]] = tuple,
+        done: Callable[[int], Iterable[FrameName]] = _nothing,
     ) -> None:
         """Nothing is sent before the first `tick`.
 
@@ -70,10 +84,13 @@ class EdgeSubscriber:
             link: our sockets.
             status_block: ours; if we die, the producer reads our progress in it.
             seen: for a durable consumer, the next sequence that it expects, per stream.
+            done: frames of an input that all our edges know and are done with, where those know frames by name.
         Raises:
             NoRoomError: shared memory has no room for the completion queue.
         """
         self.upstream = upstream
+        self.entry = entry
+        """Number of this input."""
         self.leases: deque[Lease] = deque()
         self.held: dict[FrameName, Lease | None] = {}
         self.why = ""
@@ -81,10 +98,10 @@ class EdgeSubscriber:
         """Whether the user's code keeps state for each camera, which then comes to one replica in order."""
         self.is_outlived = False
         """Whether the producer that we are attached to had a successor at our last look; it waits for our attach."""
-        self._folder, self._link, self._status_block, self._seen = folder, link, status_block, seen
-        self._entry_of_input = entry
+        self._folder, self._link, self._status_block, self._seen, self._done = folder, link, status_block, seen, done
+        self._passed: set[FrameName] = set()  # what we hold because our own edges do, as the producer knows
         self._previous = status_block.progress(entry)
-        self._session = self._attach_epoch = self._producer_epoch = self._entry = self._suspect = 0
+        self._session = self._attach_epoch = self._producer_epoch = self._place = self._suspect = 0
         self._sent_ns = 0
         self._is_attached = False
         self._max_age_ns = 0
@@ -93,7 +110,7 @@ class EdgeSubscriber:
         self._receiver: Receiver
         if upstream.lane == "shm":
             path = folder.completions(status_block.path.stem, f"{upstream.producer}.{upstream.producer_replica}")
-            queue = CompletionQueueWriter(path, upstream.window + COMPLETIONS_SPARE)
+            queue = CompletionQueueWriter(path, upstream.notes_max)
             self._receiver = ShmReceiver(queue, upstream.window)
         else:
             self._receiver = ZmqReceiver(upstream.consumer, upstream.window)
@@ -128,7 +145,9 @@ class EdgeSubscriber:
     @property
     def has_credit(self) -> bool:
         """Whether the producer may lease us more than we hold."""
-        return self._is_attached and len(self.held) < self.upstream.window
+        held, upstream = len(self.held), self.upstream
+        is_short = held - len(self._passed) >= upstream.window or held >= upstream.window + upstream.passed_max
+        return self._is_attached and not is_short
 
     def ledger(self) -> EdgeLedger | None:
         """Return the edge's ledger as it is now; None: there is no edge yet."""
@@ -151,7 +170,7 @@ class EdgeSubscriber:
             journal = self._journal
             entry = None if journal is None else journal.entry_of(self._session)
             if journal is not None and entry is not None:
-                self._entry, self._max_age_ns = entry, journal.max_age_ns
+                self._place, self._max_age_ns = entry, journal.max_age_ns
                 self._receiver.attached(journal, entry, self._session, message.producer_epoch)
                 self._is_attached, self._producer_epoch, self.why = True, message.producer_epoch, ""
                 _log.info("attached to %s", self.upstream.producer)
@@ -198,7 +217,7 @@ class EdgeSubscriber:
             self._is_attached = False
             self._receiver.left()
             self._sent_ns = 0
-        elif self._is_attached and journal is not None and journal.entry_of(self._session) != self._entry:
+        elif self._is_attached and journal is not None and journal.entry_of(self._session) != self._place:
             _log.warning("%s has removed this replica from its edge: attaching again", self.upstream.producer)
             self._leave("let go")
         elif self._is_attached and now_ns - self._sent_ns >= ANSWER_NS and (receiver.is_out_of_step or self._misses()):
@@ -222,7 +241,7 @@ class EdgeSubscriber:
         """
         lease = self.take_unnoted(now_ns)
         if lease is not None:
-            self._status_block.note_working(self._entry_of_input, lease.delivery_tag)
+            self._status_block.note_working(self.entry, lease.delivery_tag)
         return lease
 
     def take_unnoted(self, now_ns: int) -> Lease | None:
@@ -272,7 +291,7 @@ class EdgeSubscriber:
     def _note_suspect(self, suspect: int) -> None:
         if suspect != self._suspect:
             self._suspect = suspect
-            self._status_block.note_suspect(self._entry_of_input, suspect)
+            self._status_block.note_suspect(self.entry, suspect)
 
     def give_back_too_old(self, lease: Lease, now_ns: int) -> bool:
         """Give a frame back undone if it is older than the edge's `max_age`; whether it is."""
@@ -291,14 +310,38 @@ class EdgeSubscriber:
     def finish(self, name: FrameName, delivery_tag: int = 0) -> None:
         """Release a lease whose work is done; a producer that waits for it is told at the next `flush`."""
         lease = self.held.pop(name, None)
-        if self._unheard:
-            self._unheard = [lease for lease in self._unheard if self.still_holds(lease)]
+        self._take_note_of_heard()
         if delivery_tag and not self._unheard:  # else our status block would call those finished, should we die
-            self._status_block.note_finished(self._entry_of_input, delivery_tag)
+            self._status_block.note_finished(self.entry, delivery_tag)
         elif delivery_tag and delivery_tag == self._suspect:
             self.begin_batch()  # nobody is in work; that this one is finished, a message says that may be lost
         # A durable consumer's leases get new tags when its successor attaches, and are never ended early.
         self._receiver.complete(name, 0 if lease is None or self.upstream.is_durable else lease.delivery_tag)
+
+    def adopt(self, name: FrameName, *, is_passed: bool) -> None:
+        """Hold a frame that a predecessor had passed on: the next attach says so."""
+        self.held[name] = None
+        if is_passed:
+            self._passed.add(name)
+
+    def pass_on(self, name: FrameName) -> None:
+        """Say that a frame's work is done and our own edges hold it: it leaves the window, and its lease stands."""
+        lease = self.held.get(name)
+        self._passed.add(name)
+        self._take_note_of_heard()
+        self._receiver.complete(name, PASSED_ON | (0 if lease is None else lease.delivery_tag))
+
+    def settle(self, name: FrameName) -> None:
+        """Release a lease that our own edges are done with; not in the status block, since they are so in any order."""
+        lease = self.held.pop(name, None)
+        self._passed.discard(name)
+        self._take_note_of_heard()
+        self._receiver.complete(name, 0 if lease is None or self.upstream.is_durable else lease.delivery_tag)
+
+    def standing(self) -> set[FrameName] | None:
+        """Return the frames that the producer has leased to us, as its journal says; None: we are not attached."""
+        journal = self._journal
+        return journal.names_of(self._session) if self._is_attached and journal is not None else None
 
     def fail(self, name: FrameName, why: str, kind: FailureKind = FailureKind.RETRYABLE) -> None:
         """Note a failed attempt at a frame; the producer is told at the next `flush`."""
@@ -311,7 +354,7 @@ class EdgeSubscriber:
 
     def hold(self) -> None:
         """Keep the lease whose work has just failed, and count no attempt at it should we die before the next."""
-        self._status_block.note_working(self._entry_of_input, 0)
+        self._status_block.note_working(self.entry, 0)
 
     def let_go(self, lease: Lease) -> None:
         """Forget a lease that was ended before its work began; the frame may have been leased to us again."""
@@ -337,6 +380,10 @@ class EdgeSubscriber:
                 self._is_sign_due = False
                 self._take_note_of_failed()
         self._receiver.flush(outbox, len(self.leases))
+
+    def _take_note_of_heard(self) -> None:
+        if self._unheard:
+            self._unheard = [lease for lease in self._unheard if self.still_holds(lease)]
 
     def _take_note_of_failed(self) -> None:
         self._failed_lately.extend(self._failed)
@@ -370,7 +417,7 @@ class EdgeSubscriber:
             self._session = secrets.randbits(63) | 1
             self._receiver.begin_session()
             self._suspect = 0
-            self._status_block.begin_session(self._entry_of_input, self._session)
+            self._status_block.begin_session(self.entry, self._session)
         self._attach_epoch += 1
         self._sent_ns = now_ns
         self._take_note_of_failed()  # the attach tells of them too: what is neither held nor failed counts as delivered
@@ -395,6 +442,8 @@ class EdgeSubscriber:
                 completed=self._receiver.restate(),
                 lane=upstream.lane,
                 is_stateful=self.is_stateful,
+                passed=tuple(self._passed),
+                done=tuple(self._done(self.entry)),
             )
         )
 
@@ -402,7 +451,7 @@ class EdgeSubscriber:
         """Begin another session that holds nothing; the result of a frame in work will be refused."""
         self.why, self._is_attached = why, False
         self._receiver.left()
-        self._previous = self._status_block.progress(self._entry_of_input)
+        self._previous = self._status_block.progress(self.entry)
         self._session, self._sent_ns = 0, 0
         self.leases.extend(self._aside)
         self._aside.clear()
@@ -410,7 +459,7 @@ class EdgeSubscriber:
             self.held.pop((lease.key, lease.sequence), None)
         self.leases.clear()
         if not self.upstream.is_durable:
-            self.held.clear()
+            self.held = dict.fromkeys(self._passed)  # those are our edges' own, whatever becomes of the leases
         self._failed_lately.clear()
         self._unheard.clear()
         self._retried.clear()

@@ -20,7 +20,7 @@ from typing import Final
 
 WORD_BYTES: Final = 8
 PAGE_BYTES: Final = 4096
-VERSION: Final = 10  # of all layouts here; a reader refuses another version
+VERSION: Final = 11  # of all layouts here; a reader refuses another version
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC: Final = 0x676E69722E6B7464  # "dtk.ring"
@@ -113,6 +113,7 @@ CELL_PAYLOAD: Final = 12
 CELL_FREE: Final = 0
 CELL_QUEUED: Final = 1
 CELL_LEASED: Final = 2
+CELL_SETTLED: Final = 3  # a tombstone: counted already, and kept for its name; only where frames come in any order
 EDGE_OPEN: Final = 0
 EDGE_ENDED: Final = 1
 EDGE_CLOSED: Final = 2

@@ -83,7 +83,7 @@ class NodeSpec(Generic[Options]):
         fields["options"] = options_from(fields["options"])
         fields["upstreams"] = tuple(Upstream(**one) for one in fields["upstreams"])
         fields["edges"] = {
-            name: EdgeOptions(**one | {key: tuple(one[key]) for key in ("cameras", "all_cameras")})
+            name: EdgeOptions(**one | {key: tuple(one[key]) for key in ("cameras", "all_cameras", "relays_to")})
             for name, one in fields["edges"].items()
         }
         fields["secrets"] = tuple(fields["secrets"])

@@ -92,7 +92,7 @@ _ALL = (
         summary="Queue frames for their readers.",
         options_name="BufferOptions",
         node="detektr.nodes.buffer:BufferNode",
-        may_read=("capture", "buffer"),
+        may_read=("capture", "buffer", "processor"),
         shape=("[(", ")]"),
         file_only=_SUPERVISED | {"guests"},
         defaults_alone={"high_water_mark": 16},
@@ -105,7 +105,7 @@ _ALL = (
         variant=_batching,
         needs=_batching_module,
         plugins="processors",
-        may_read=("capture", "buffer"),
+        may_read=("capture", "buffer", "processor"),
         shape=("[", "]"),
         file_only=_SUPERVISED
         | {

@@ -114,6 +114,15 @@ def consumers_given_up(managed: ManagedProcess, processes: Iterable[ManagedProce
     return [node for node in managed.spec.edges if failed.get(node)]
 
 
+def relays_given_up(managed: ManagedProcess, processes: Iterable[ManagedProcess]) -> list[str]:
+    """Return the processes that read a node's frames, pass them on, and have failed for good while others go on."""
+    return [
+        other.name
+        for other in processes
+        if other.state == "failed" and (edge := managed.spec.edges.get(other.spec.node)) and edge.relays_to
+    ]
+
+
 def optional_rest(processes: Iterable[ManagedProcess]) -> list[ManagedProcess]:
     """Return the optional processes, if a run waits only for them; empty: it waits for others too.
 

@@ -24,7 +24,13 @@ from detektr.redaction import mask
 from detektr.supervisor.child_process import ChildProcess, ProcessGroups, modules_of
 from detektr.supervisor.fork_client import ForkServer
 from detektr.supervisor.hang_watch import HangWatch
-from detektr.supervisor.managed_process import ManagedProcess, consumers_given_up, describe, optional_rest
+from detektr.supervisor.managed_process import (
+    ManagedProcess,
+    consumers_given_up,
+    describe,
+    optional_rest,
+    relays_given_up,
+)
 from detektr.supervisor.orphaned_edges import end_edges
 from detektr.supervisor.restart import describe_exit
 from detektr.supervisor.signals import SignalPipe
@@ -338,6 +344,8 @@ class Supervisor:
         if managed.child is not None and managed.ready_ns is not None:
             for node in consumers_given_up(managed, self.processes):
                 managed.child.try_order({"order": "give_up", "consumer": node})
+            for relay in relays_given_up(managed, self.processes):
+                managed.child.try_order({"order": "let_go", "replica": relay})
 
     def _keep_cameras(self, node: str) -> None:
         """Keep a map for a node that keeps state for each camera; its producers find it before frames flow."""

@@ -24,7 +24,7 @@ from detektr.wire.message import (
     Welcome,
 )
 
-VERSION = 4  # of what attaches and leaves: a list of fields
+VERSION = 5  # of what attaches and leaves: a list of fields
 LANE_VERSION = 1  # of announcements and releases: maps, for readers in other languages too; docs/internals/lane.md
 MESSAGE_BYTES_MAX = 16 << 20
 EVENT_BYTES_MAX = 2 << 20  # above the largest `event_bytes`, with what marks it as resent
@@ -236,6 +236,8 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "lane": lambda value: value in ("zmq", "shm"),
     "completed": _is_count,
     "is_stateful": _is_flag,
+    "passed": _are(_is_count, _is_count),
+    "done": _are(_is_count, _is_count),
     "producer_epoch": _is_count,
     "why": _is_text,
     "letter": lambda value: isinstance(value, str) and _LETTER.fullmatch(value) is not None,

@@ -145,7 +145,7 @@ def test_a_fault_has_its_line_what_was_expected_and_what_to_do(text: str, line: 
         ("{kind: buffer, input: {fps: 3}}", ["`input`: `from` is missing", "write `from: ...`"]),
         (
             "{kind: buffer, input: {from: a, a: b}}",
-            ["'a'", "from, when_full, high_water_mark, fresh, max_age, fps or cameras"],
+            ["'a'", "from, when_full, high_water_mark, fresh, max_age, fps, cameras or only"],
         ),
         ("{kind: buffer, input: [{from: a, fps: 0}]}", ["`input`: `fps` is 0", "from 0.001 to 1000"]),
         ("{kind: buffer, input: [{from: a, fps: fast}]}", ["`fps` is 'fast'", "a number"]),
@@ -314,7 +314,7 @@ def test_the_schema_has_the_keys_of_an_edge() -> None:
     schema = json_schema()
     edge = schema["$defs"]["EdgeInput"]
     assert list(edge["properties"]) == [
-        "from", "when_full", "high_water_mark", "fresh", "max_age", "fps", "cameras",
+        "from", "when_full", "high_water_mark", "fresh", "max_age", "fps", "cameras", "only",
     ]  # fmt: skip
     assert edge["required"] == ["from"] and edge["additionalProperties"] is False
     assert all("description" in key for key in edge["properties"].values())

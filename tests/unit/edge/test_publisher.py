@@ -14,6 +14,7 @@ from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.ephemeral import Producer, frames_held
 from detektr.edge.lanes.shm_lane import ShmConnection
 from detektr.edge.lease import SessionState
+from detektr.edge.outcomes import OutcomeReporter
 from detektr.edge.publisher import EdgePublisher
 from detektr.errors import WireError
 from detektr.memory import layout
@@ -63,8 +64,8 @@ def make_publisher(folder: RunFolder, link: Any = None) -> EdgePublisher:
         folder,
         link,
         lambda event: None,
-        identify=lambda payload: "",
-        save_dead_letter=lambda payload, why: "",
+        outcomes=(quiet := OutcomeReporter("", lambda event: None, lambda payload: "", lambda payload, why: "")),
+        relayed_outcomes=quiet,
     )
 
 

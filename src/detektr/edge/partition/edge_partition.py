@@ -40,7 +40,7 @@ class EdgePartition:
     def replica_for(self, frame: Announcement, replicas: Iterable[Replica]) -> Replica | None:
         """Return the replica that takes a frame now.
 
-        None: its owner is not there or has no credit, or another session still holds frames of this stream.
+        None: its owner is not there or has no credit, or another session still works on frames of this stream.
         """
         number = self.owner(frame)
         owner = None
@@ -57,10 +57,10 @@ class EdgePartition:
         return owner
 
     def is_kept(self, replicas: Iterable[Replica]) -> bool:
-        """Whether every lease that is out is with the replica that the map names."""
+        """Whether every lease that is out is with the replica that the map names; what was passed on is done with."""
         for replica in replicas:
             for cell in replica.leases.values():
-                if self.owner(cell) != replica.number:
+                if not cell.is_passed and self.owner(cell) != replica.number:
                     return False
         return True
 
@@ -71,5 +71,5 @@ class EdgePartition:
 
 
 def holds_stream(replica: Replica, key: int) -> bool:
-    """Whether a replica holds frames of a stream."""
-    return any([cell.key == key for cell in replica.leases.values()])
+    """Whether a replica holds frames of a stream that it has not passed on."""
+    return any([cell.key == key and not cell.is_passed for cell in replica.leases.values()])

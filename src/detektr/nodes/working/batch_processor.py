@@ -42,6 +42,8 @@ class Opened:
         self.frame: Frame | None = None
         self.is_intact: Callable[[], bool] | None = None
         self.events: list[bytes] = []
+        self.passing: bytes | None = None
+        """The announcement of the frame with its results, where others read our frames."""
         self.fault: BaseException | None = None
         """Why this frame alone has failed; None: its events are to be offered."""
 
@@ -70,7 +72,9 @@ class BatchProcessorNode(ProcessorNode):
     def step(self, now_ns: int) -> bool:
         """Offer events that wait for room, then work on batches, for a millisecond or one batch, as it takes longer."""
         self.worked_ns = 0
-        has_moved = bool(self._unsent) and self._emit()
+        if self._relay is not None:
+            self._relay.sweep(is_due=False)
+        has_moved = self._is_emitting and self._emit()
         if self._settle_outcomes():
             has_moved = True
         if self.is_stopping and not self.is_final:
@@ -90,15 +94,15 @@ class BatchProcessorNode(ProcessorNode):
 
     def has_work(self) -> bool:
         """Whether a part, or a batch that has waited long enough, is to be worked on, or there is room for events."""
-        if self._unsent:
-            return self._has_room()
+        if self._is_emitting:
+            return self._may_emit()
         if (self.is_stopping and not self.is_final) or not self.may_work():
             return False
         now_ns = time.monotonic_ns()
         return len(self._parts) > 0 or self._begins_ns(now_ns) <= now_ns
 
     def may_work(self) -> bool:
-        """Whether all events of the last batch are out, and the first of the next one's would find room."""
+        """Whether the last batch is out, and the first frame of the next one would find room."""
         return not self._outcomes and super().may_work()
 
     def is_done(self) -> bool:
@@ -145,7 +149,7 @@ class BatchProcessorNode(ProcessorNode):
     def _next_part(self, now_ns: int) -> list[Begun]:
         """Return the leases to be worked on together now; empty: none yet."""
         while self._parts:
-            part = [(subscriber, lease) for subscriber, lease in self._parts.take() if _is_held(subscriber, lease)]
+            part = [begun for begun in self._parts.take() if _is_held(*begun) and not self._keeps(*begun)]
             if part:
                 return part
         return self._gather(now_ns) if self._begins_ns(now_ns) <= now_ns else []
@@ -158,9 +162,9 @@ class BatchProcessorNode(ProcessorNode):
 
     def _take_repeated(self, now_ns: int) -> list[Begun]:
         for subscriber in self.subscribers:
-            if subscriber.leases and subscriber.leases[0].delivery > 1:
+            while subscriber.leases and subscriber.leases[0].delivery > 1:
                 lease = subscriber.take_unnoted(now_ns)
-                if lease is not None:
+                if lease is not None and not self._keeps(subscriber, lease):
                     return [(subscriber, lease)]
         return []
 
@@ -176,6 +180,8 @@ class BatchProcessorNode(ProcessorNode):
                 idle += 1
                 continue
             idle = 0
+            if self._keeps(subscriber, lease):
+                continue
             if lease.delivery > 1:  # it stood behind leases that were ended: alone, and next
                 self._parts.add([(subscriber, lease)])
                 break
@@ -260,16 +266,20 @@ class BatchProcessorNode(ProcessorNode):
         assert one.frame is not None
         try:
             one.events = self._events_out.pack(one.frame, result) if result is not None else []
+            one.passing = None if self._relay is None else self._announcement(one.lease, one.frame, result)
         except BaseException as fault:  # of objects in the result too
             one.fault = fault
 
     def _settle_outcomes(self) -> bool:
         """Hand on the frames of the last batch in their order, while there is room; whether there were some."""
         has_moved = False
-        while self._outcomes and not self._unsent:
+        while self._outcomes and not self._is_emitting:
             one, has_moved = self._outcomes.popleft(), True
+            if self._keeps(one.subscriber, one.lease):  # it came by two inputs at once
+                continue
             if one.fault is None:
                 self._unsent.extend(one.events)
+                self._passing = one.passing
                 self.hand_on(one.lease, one.subscriber)
             elif isinstance(one.fault, OverwrittenError):
                 self.status_block.count_refused()

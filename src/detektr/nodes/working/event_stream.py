@@ -100,6 +100,25 @@ class EventStream:
             packed.append(payload)
         return packed
 
+    def pack_results(self, result: Any) -> bytes:
+        """Return a result, which `pack` has taken, as the results that travel with the frame: a packed list of dicts.
+
+        Args:
+            result: see `pack`; None: an empty list.
+        Raises:
+            ResultError: together they are larger than `event_bytes`.
+        """
+        if result is None:
+            return b"\x90"
+        events = result if isinstance(result, list | tuple) else [result]
+        packed: bytes = msgpack.packb([dict(event) for event in events], default=self._plain)
+        if len(packed) > self.event_bytes:
+            raise ResultError(
+                f"{self._method}() returned {len(events)} results of {len(packed)} bytes together for a frame that is"
+                f" passed on; {self.node} takes {self.event_bytes}: raise its event_bytes"
+            )
+        return packed
+
 
 def is_event(payload: bytes) -> bool:
     """Whether bytes that came from another process are a packed event."""

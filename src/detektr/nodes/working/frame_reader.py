@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from detektr.descriptor import unpack_descriptor
+from detektr.descriptor import unpack_passed_on
 from detektr.errors import OverwrittenError
 from detektr.frame import Frame, UInt8Array
 from detektr.memory.announcement import Lease
@@ -36,7 +36,7 @@ class FrameReader:
             OverwrittenError: the slot holds something else.
             WireError: the announcement is not one of ours.
         """
-        descriptor = unpack_descriptor(lease.payload)
+        descriptor, delivery, results = unpack_passed_on(lease.payload)
         where = descriptor.node, descriptor.run, descriptor.epoch
         ring, slots = self._rings.get(where) or self._open_ring(*where)
         slot, generation = descriptor.slot, descriptor.generation
@@ -45,8 +45,11 @@ class FrameReader:
         pixels = slots.get(slot)
         if pixels is None:
             pixels = slots[slot] = np.frombuffer(ring.memory(slot), np.uint8)
+        delivery += lease.delivery - 1  # attempts of nodes before ours count as well
         facts, is_first = ring.facts, self._first.is_first(lease.key, descriptor.camera)
-        frame = Frame(descriptor, facts.picture, pixels, lease.delivery, facts.time_base, is_first_here=is_first)
+        frame = Frame(
+            descriptor, facts.picture, pixels, delivery, facts.time_base, is_first_here=is_first, results=results
+        )
         return frame, functools.partial(ring.holds, slot, generation)
 
     def note_begun(self, lease: Lease, frame: Frame) -> None:
