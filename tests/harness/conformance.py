@@ -52,7 +52,9 @@ class Situation:
     is_by_camera: bool = False
     """Each camera's frames go to one replica, in order."""
     kills: str = ""
-    """Whom to kill on the way: reader, writer, or nobody."""
+    """Whom to kill on the way: reader, writer, relay, or nobody."""
+    is_chained: bool = False
+    """The consumer under test reads another processor, in four replicas, which passes its frames on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,9 @@ SITUATIONS = (
     Situation(name="batches of three cameras", batch=8, held=16, cameras=3, frames=700),
     Situation(name="batches, reader killed", batch=8, held=16, kills="reader", replicas=2, busy_s=0.001),
     Situation(name="ring wrapped many times", frames=6000, held=1),
+    Situation(name="chain", is_chained=True),
+    Situation(name="chain, relay killed", is_chained=True, kills="relay", busy_s=0.001),
+    Situation(name="chain, reader killed", is_chained=True, kills="reader", busy_s=0.001),
 )
 
 
@@ -176,13 +181,16 @@ def run_detektr(announce: Lane, situation: Situation, folder: Path) -> Outcome:
         nodes["tested"]["partition_by"] = "camera"
     if situation.batch:
         nodes["tested"]["batch"] = {"size": situation.batch}
+    if situation.is_chained:
+        nodes["relay"] = {**worker, "with": {"path": str(folder / "relay")}, "replicas": 4}
+        nodes["tested"]["input"] = "relay"
     if situation.has_fast_neighbour:
         nodes["fast"] = {**worker, "with": {"path": str(folder / "fast")}}
     name = f"conform{os.getpid()}"
     with RunningPipeline(folder, name, nodes, announce=announce) as running:
         if situation.kills:
-            running.wait_delivered("buffer", "tested", 200)
-            running.kill("tested" if situation.kills == "reader" else "camera0")
+            running.wait_delivered("relay" if situation.is_chained else "buffer", "tested", 200)
+            running.kill({"reader": "tested", "writer": "camera0", "relay": "relay"}[situation.kills])
         report = running.end(None, within_s=120)
     left = shm_root() / name
     leaked = sum(path.stat().st_size for path in left.iterdir()) if left.exists() else 0

@@ -8,9 +8,8 @@ repeat; every ledger adds up; nothing is kept in the end.
 from __future__ import annotations
 
 import random
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
@@ -22,100 +21,25 @@ from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.lease import SessionState
 from detektr.edge.relay.any_order import AnyOrderEdge
 from detektr.edge.relay.fanout import RelayFanout
-from detektr.edge.relay.look import merged
 from detektr.memory import layout
-from detektr.memory.announcement import Announcement, FrameName, Lease
-from detektr.memory.completion_queue import PASSED_ON, Completion
+from detektr.memory.announcement import Announcement, FrameName
 from detektr.memory.journal import Journal
 from detektr.memory.named_journal import NamedJournal
 from detektr.results import pass_on
-from detektr.wire.message import FailedAttempt, FailureKind
+from detektr.wire.message import FailureKind
 from tests.harness.dying_memory import Died, DyingMemory
 from tests.harness.interpreted import interpreted
-from tests.property.consumer import Page
 from tests.property.journal_bytes import read_journal
+from tests.property.relay_parts import READERS, Reader, Replica, Subscriber
 
 Relay: Any = interpreted("detektr.nodes.relay")[0].Relay
-KEY, BASE, TIMEOUT_NS = 11, b"\xde\x00\x00", 100
-READERS = ("count", "track")  # the first takes only frames with results
-PAYLOAD = 120
+KEY, BASE, TIMEOUT_NS, PAYLOAD = 11, b"\xde\x00\x00", 100, 120
 
 
 def returned(sequence: int) -> bytes:
     """What the relay's code returns for a frame: nothing for every third."""
     found: bytes = msgpack.packb([{"number": sequence}] if sequence % 3 else [])
     return found
-
-
-class Subscriber:
-    """A relay's input as `EdgeSubscriber` is one, on the producer's journal."""
-
-    def __init__(self, machine: Machine, replica: Replica) -> None:
-        self.machine, self.replica = machine, replica
-        self.held: dict[FrameName, Lease | None] = {}
-        self.passed: set[FrameName] = set()
-        self.leases: deque[Lease] = deque()
-        self.session = self.received = self.entry = self.producer_epoch = 0
-        self.is_attached = False
-        self.failed: list[FailedAttempt] = []
-        self.failed_lately: list[FailedAttempt] = []
-        self.previous = (0, 0, 0, 0)
-
-    def adopt(self, name: FrameName, *, is_passed: bool) -> None:
-        self.held[name] = None
-        if is_passed:
-            self.passed.add(name)
-
-    def pass_on(self, name: FrameName) -> None:
-        lease = self.held.get(name)
-        self.passed.add(name)
-        self.replica.completions.append((*name, PASSED_ON | (0 if lease is None else lease.delivery_tag)))
-
-    def settle(self, name: FrameName) -> None:
-        lease = self.held.pop(name, None)
-        self.passed.discard(name)
-        self.replica.completions.append((*name, 0 if lease is None else lease.delivery_tag))
-
-    def standing(self) -> set[FrameName] | None:
-        return self.machine.reader.names_of(self.session) if self.is_attached else None
-
-    def still_holds(self, lease: Lease) -> bool:
-        return self.machine.reader.is_leased(lease.cell, self.session, lease.delivery_tag)
-
-
-@dataclass
-class Reader:
-    """One consumer of one edge of the relay's: it outlives the relay, dies itself, and sees what it is leased."""
-
-    name: str
-    page: Page = field(default_factory=Page)
-    session: int = 0
-
-
-@dataclass
-class Replica:
-    """One place of the relay: its journals and its page stay when its process dies."""
-
-    name: str
-    memories: dict[str, DyingMemory]
-    options: dict[str, EdgeOptions]
-    page: Page = field(default_factory=Page)
-    completions: deque[Completion] = field(default_factory=deque)
-    readers: dict[str, Reader] = field(default_factory=dict)
-    is_alive: bool = False
-    is_noticed: bool = True
-    is_over: bool = False
-    edges: dict[str, AnyOrderEdge] = field(default_factory=dict)
-    fanout: RelayFanout | None = None
-    relay: Any = None
-    subscriber: Subscriber | None = None
-    emitting: tuple[Lease, bytes] | None = None
-
-    def look(self) -> tuple[set[FrameName], set[FrameName]]:
-        return merged([read_journal(self.memories[reader].memory).names() for reader in READERS])
-
-    def set_stores_left(self, stores: int | None) -> None:
-        self.memories[READERS[0]].stores_left = stores
 
 
 class Machine:
@@ -252,7 +176,7 @@ class Machine:
         if replica.is_alive or replica.is_over:
             return
         replica.set_stores_left(None)
-        replica.subscriber = Subscriber(self, replica)
+        replica.subscriber = Subscriber(self.reader, replica)
         replica.emitting = None
         if self.chance.random() < 0.3:  # it dies while it adopts, and another does
             replica.set_stores_left(self.chance.randrange(30))
@@ -284,9 +208,8 @@ class Machine:
         if not subscriber.session:
             self.sessions += 1
             subscriber.session = self.sessions
-            previous = replica.page.session, replica.page.working, 0, 0
+            subscriber.previous = replica.page.session, replica.page.working, 0, 0
             replica.page.session, replica.page.working = subscriber.session, 0
-            subscriber.previous = previous
         replica.completions.clear()  # the attach tells of them
         subscriber.failed_lately += subscriber.failed
         subscriber.failed = []

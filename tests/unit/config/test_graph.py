@@ -7,6 +7,7 @@ import pytest
 
 from detektr.config.document import Fault
 from detektr.config.graph import build_graph, mermaid
+from detektr.config.sizing import FRAMES_MARK, SPARE_FRAMES
 from detektr.config.topology import Graph
 from detektr.options import (
     BatchOptions,
@@ -379,3 +380,73 @@ def test_a_batch_for_a_shipped_processor_that_takes_single_frames_is_refused() -
     motion = ProcessorOptions(input="a", use="motion", batch=BatchOptions(size=8))
     fault = only(refused(a=capture(), it=motion))
     assert fault.what == "node 'it' has a `batch`, and 'motion' takes single frames"
+
+
+def chained(**detect: Any) -> Graph:
+    return built(
+        camera=capture(guests=0, high_water_mark=8, memory="1GiB"),
+        detect=processor("camera", replicas=2, window=3, **detect),
+        track=processor("detect", window=4),
+        last=processor("track", window=1),
+        events=sink("detect"),
+    )
+
+
+def test_what_a_relay_has_passed_on_follows_from_what_is_below_it() -> None:
+    graph = chained()
+    edges = {(edge.producer, edge.consumer): edge for edge in graph.edges}
+    assert graph.nodes["last"].held == 0
+    assert graph.nodes["track"].held == FRAMES_MARK + 1
+    assert (edges["detect", "track"].mark, edges["detect", "track"].passed_max) == (FRAMES_MARK, FRAMES_MARK + 1)
+    assert graph.nodes["detect"].held == FRAMES_MARK + 4 + FRAMES_MARK + 1
+    assert edges["camera", "detect"].limit == 3 + graph.nodes["detect"].held
+    assert graph.nodes["camera"].slots == 8 + 2 * edges["camera", "detect"].limit + SPARE_FRAMES
+
+
+def test_edges_below_a_relay_keep_as_many_tombstones_as_their_producer_is_leased() -> None:
+    edges = {(edge.producer, edge.consumer): edge for edge in chained().edges}
+    assert edges["camera", "detect"].tombstones == edges["detect", "events"].tombstones == 0
+    assert edges["detect", "track"].tombstones == edges["camera", "detect"].limit
+    assert edges["track", "last"].tombstones == 2 * edges["detect", "track"].limit
+    assert edges["detect", "events"].mark == 256
+    assert edges["detect", "track"].cells == FRAMES_MARK + edges["detect", "track"].window_total + (
+        edges["camera", "detect"].limit
+    )
+
+
+def test_a_reader_may_say_the_mark_of_a_processor_s_frames_and_take_only_those_with_results() -> None:
+    wanted = EdgeInput(from_="detect", high_water_mark=9, only="results")
+    graph = built(camera=capture(), detect=processor("camera"), queue=buffer(wanted), track=processor("queue"))
+    edge = next(edge for edge in graph.edges if edge.consumer == "queue")
+    assert (edge.mark, edge.only_results, edge.has_own_frames) == (9, True, True)
+    assert edge.terms == "block at 9, only with results"
+    assert next(edge for edge in graph.edges if edge.consumer == "track").tombstones == graph.nodes["queue"].held
+
+
+def test_a_frame_that_would_be_passed_on_twice_is_refused() -> None:
+    fault = only(
+        refused(
+            camera=capture(),
+            detect=processor("camera"),
+            pose=processor("camera"),
+            both=processor(["detect", "pose"]),
+            last=processor("both"),
+        )
+    )
+    assert fault.line == 4
+    assert fault.what == "processor 'both' gets the frames of camera twice: by 'pose' too"
+    faults = refused(
+        camera=capture(), a=buffer("camera"), b=buffer("camera"), c=buffer(["a", "b"]), last=processor("c")
+    )
+    assert "buffer 'c' gets the frames of camera twice" in only(faults).what
+    built(camera=capture(), detect=processor("camera"), pose=processor("camera"), both=processor(["detect", "pose"]))
+
+
+@pytest.mark.parametrize("reader", [processor, sink])
+def test_only_results_is_for_readers_of_a_processor_s_frames(reader: Any) -> None:
+    source = "camera" if reader is processor else "detect"
+    wanted = EdgeInput(from_=source, only="results")
+    fault = only(refused(camera=capture(), detect=processor("camera"), it=reader(wanted)))
+    assert (
+        f"node 'it' asks for `only: results` of the {'capture' if reader is processor else 'processor'}" in fault.what
+    )
