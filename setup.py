@@ -29,6 +29,7 @@ COMPILED = {
     ],
     "edge/": [
         "lease", "backlog", "consumer_group", "edge_options", "dropped_cameras", "edge", "fanout", "connections",
+        "upstream", "failures",
         "partitioned_edges",
         "publisher", "subscriber",
     ],

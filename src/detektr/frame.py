@@ -53,8 +53,8 @@ class Frame:
     """
 
     __slots__ = (
-        *("_bgr", "_descriptor", "_gray", "_results", "_rgb", "_slot", "_unpacked", "delivery", "is_first_here"),
-        *("layout", "time_base"),
+        *("_bgr", "_descriptor", "_gray", "_rgb", "_slot", "_unpacked", "delivery", "is_first_here", "layout"),
+        *("packed_results", "time_base"),
     )
 
     def __init__(
@@ -80,29 +80,21 @@ class Frame:
         self._gray: UInt8Array | None = None
         self._bgr: UInt8Array | None = None
         self._rgb: UInt8Array | None = None
-        self.layout = layout
-        self.delivery = delivery
-        self.time_base = time_base
+        self.layout, self.delivery, self.time_base = layout, delivery, time_base
         self.is_first_here = is_first_here
         """Whether this process begins with the camera: it has finished no frame of it, or others had it meanwhile."""
-        self._results = results
+        self.packed_results = results
         self._unpacked: Results | None = None
 
     @property
     def results(self) -> Results:
         """What each node on the way has returned for this frame: a tuple of dicts by its name, in the order of the way.
 
-        Empty for a frame that comes from a capture, perhaps through buffers. A node that returned nothing has an empty
-        tuple. Read when it is first asked for; it stays readable for ever.
+        Empty for a frame of a capture. A node that returned nothing has an empty tuple. It stays readable for ever.
         """
         if self._unpacked is None:
-            self._unpacked = unpack_results(self._results)
+            self._unpacked = unpack_results(self.packed_results)
         return self._unpacked
-
-    @property
-    def packed_results(self) -> bytes:
-        """What `results` is read from, for whoever passes the frame on."""
-        return self._results
 
     @property
     def id(self) -> str:

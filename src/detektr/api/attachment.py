@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from detektr.edge.subscriber import EdgeSubscriber, Upstream
+from detektr.edge.subscriber import EdgeSubscriber
+from detektr.edge.upstream import Upstream
 from detektr.errors import NoRoomError, OverwrittenError, RefusedError, WireError
 from detektr.frame import Frame
 from detektr.memory.announcement import Lease

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from detektr.config.topology import Graph, GraphEdge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.subscriber import Upstream
+from detektr.edge.upstream import Upstream
 from detektr.nodes.spec import NodeSpec
 from detektr.options import (
     DEAD_LETTER_BYTES,

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from detektr.edge.lease import SessionState
 from detektr.errors import WireError
 from detektr.memory.completion_queue import Completion
+from detektr.memory.status_block import StatusBlockReader
 from detektr.memory.status_block_table import StatusBlockTable
 from detektr.wire.link import Link, Outbox
 from detektr.wire.message import Attach
@@ -123,3 +124,10 @@ def identify(message: Attach, status_blocks: StatusBlockTable, known: ConsumerCo
             f"Attach: epoch {message.attach_epoch} of {message.replica} is over; it is at {known.attach_epoch}"
         )
     return parts[1], int(parts[2])
+
+
+def is_there(status_block: StatusBlockReader | None, connection: ConsumerConnection | None) -> bool:
+    """Whether the process of a replica that attached is alive; a successor has its status block before it is ready."""
+    if status_block is None or not status_block.is_alive:
+        return False
+    return connection is None or status_block.pid == connection.pid

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from detektr.edge.connections import ConnectionTable, identify, session_state
+from detektr.edge.connections import ConnectionTable, identify, is_there, session_state
 from detektr.edge.edge import Edge, Progress
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.ephemeral import POLICIES, Producer, change_lane, rival, write_terms
+from detektr.edge.ephemeral import POLICIES, Producer, change_lane, left_terms, rival, write_terms
 from detektr.edge.fanout import Fanout
 from detektr.edge.lanes.lane import Announcer
 from detektr.edge.lanes.shm_lane import ShmAnnouncer
@@ -24,7 +24,6 @@ from detektr.edge.relay.look import passed_on
 from detektr.errors import NoRoomError, WireError
 from detektr.events import ConsumerAttached, ConsumerLeft, EdgeResumed, EdgeStalled, RunEvent
 from detektr.memory.announcement import FrameName
-from detektr.memory.journal import adopt_journal
 from detektr.memory.layout import EDGE_REPLICAS_MAX
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import Segment
@@ -56,8 +55,7 @@ class EdgePublisher:
             folder: where the journals live.
             link: our sockets.
             report: takes events.
-            outcomes: reports the outcomes of what `fanout` offers.
-            relayed_outcomes: likewise of `relayed`.
+            outcomes: reports the outcomes of what `fanout` offers; `relayed_outcomes` of what `relayed` does.
         """
         self.producer = producer
         self._folder, self._link, self._report = folder, link, report
@@ -70,7 +68,7 @@ class EdgePublisher:
         self._shm = ShmAnnouncer(producer.name, folder, self._connections)
         self._partitioned = PartitionedEdges(folder)
         self.fanout = Fanout(self._announce_at_once)
-        """Offers what comes in order: the frames of a capture or buffer, the events of a processor."""
+        """Offers what comes in order: a capture's or a buffer's frames, a processor's events."""
         self.relayed = RelayFanout(self._announce_at_once)
         """Offers frames that come in any order: those that a processor passes on, also through a buffer below it."""
         self._first = 0
@@ -104,20 +102,16 @@ class EdgePublisher:
         """Adopt the edges that a dead predecessor had made for ephemeral consumers."""
         for _, _, consumer, path in list(self._folder.journals(self.producer.node, self.producer.replica)):
             if consumer not in self._segments:
-                segment, journal = adopt_journal(path, 1, self.producer.payload_bytes, 1)
-                terms = journal.terms()
-                journal.close()
-                segment.close()
-                if terms is None:  # killed while it made the edge; no frame was offered to it
-                    path.unlink()
-                    continue
-                self.add_edge(consumer, self.producer.adopted_edge(terms))
+                terms = left_terms(path, self.producer.payload_bytes)
+                if terms is not None:
+                    self.add_edge(consumer, self.producer.adopted_edge(terms))
+                else:
+                    path.unlink()  # killed while it made the edge; no frame was offered to it
 
     def call_back(self) -> None:
         """Wake the replicas of a predecessor, so that they attach to us."""
-        for edge in self.edges.values():
-            for replica in edge.replicas.values():
-                ring_once(self._folder.doorbell_of(replica.name))
+        for replica in [replica for edge in self.edges.values() for replica in edge.replicas.values()]:
+            ring_once(self._folder.doorbell_of(replica.name))
 
     def handle(self, message: Message, now_ns: int) -> None:
         """Take one message of a consumer.
@@ -253,9 +247,8 @@ class EdgePublisher:
 
     def leave_optional(self, now_ns: int) -> bool:
         """At the end: drop optional consumers' frames, once their `drain` is over and all other edges are empty."""
-        left = [*self.fanout.leave_optional(now_ns), *self.relayed.leave_optional(now_ns)]
-        for consumer, count in left:
-            _log.warning("%s is optional and too slow: %d frames dropped at the end", consumer, count)
+        for told in (left := [*self.fanout.leave_optional(now_ns), *self.relayed.leave_optional(now_ns)]):
+            _log.warning("%s is optional and too slow: %d frames dropped at the end", *told)
         return bool(left)
 
     def give_up(self, consumer: str) -> None:
@@ -266,10 +259,10 @@ class EdgePublisher:
             self._evict_dead(edge)  # first: frames that it had finished are delivered
             edge.give_up()
 
-    def let_go(self, replica: str) -> None:
+    def let_go(self, relay: str) -> None:
         """Let go of what a relay had passed on that has failed for good: its own edges have ended."""
-        self._evict_dead(edge := self._edge(replica.rpartition(".")[0]))
-        edge.let_go(replica)
+        self._evict_dead(edge := self._edge(relay.rpartition(".")[0]))
+        edge.let_go(relay)
 
     @property
     def is_empty(self) -> bool:
@@ -296,11 +289,7 @@ class EdgePublisher:
 
     def _evict_dead(self, edge: Edge) -> None:
         for replica in list(edge.replicas.values()):
-            status_block = self._status_blocks.get(replica.name)
-            is_alive = status_block is not None and status_block.is_alive
-            connection = self._connections.get(replica.session)
-            if status_block is not None and connection is not None and status_block.pid != connection.pid:
-                is_alive = False  # its successor has the status block already, and may take long to get ready
+            is_alive = is_there(self._status_blocks.get(replica.name), self._connections.get(replica.session))
             if not is_alive and (replica.is_present or not (replica.is_durable or replica.is_waiting)):
                 self._reclaim(edge, time.monotonic_ns())  # messages that it sent before it died
                 edge.evict(replica.session, self._progress_of(replica), *self._passed_on(edge, replica.name))
@@ -397,8 +386,7 @@ class EdgePublisher:
         edge.finish(message.session, connection.take(), now_ns)
 
     def _edge(self, consumer: str) -> Edge:
-        edge = self.edges.get(consumer)
-        if edge is None:
+        if (edge := self.edges.get(consumer)) is None:
             raise WireError(f"{self.producer.node} has no edge to {consumer}")
         return edge
 
@@ -408,6 +396,5 @@ class EdgePublisher:
         why = "" if reason == "left" else f": it {reason}"
         _log.info("%s left the edge to %s%s", replica, consumer, why)
         self._report(ConsumerLeft(self.producer.name, consumer, replica, reason))
-        edge = self.edges.get(consumer)
-        if edge is not None and edge.options.is_ephemeral and not edge.replicas:
+        if (edge := self.edges.get(consumer)) is not None and edge.options.is_ephemeral and not edge.replicas:
             self._remove_ephemeral(consumer)

@@ -6,11 +6,12 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from detektr.edge.failures import Failures
 from detektr.edge.lanes.lane import Receiver
 from detektr.edge.lanes.shm_lane import ShmReceiver
 from detektr.edge.lanes.zmq_receiver import ZmqReceiver
+from detektr.edge.upstream import Upstream
 from detektr.ledger import EdgeLedger
 from detektr.memory.announcement import FrameName, Lease
 from detektr.memory.completion_queue import PASSED_ON, CompletionQueueWriter
@@ -18,47 +19,16 @@ from detektr.memory.journal_reader import JournalReader, open_journal
 from detektr.memory.layout import SUSPECT_NOBODY
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import StatusBlock
-from detektr.options import Lane
 from detektr.wire.link import Link, Outbox
-from detektr.wire.message import Announce, Attach, Detach, FailedAttempt, Failure, FailureKind, Refusal, Welcome
+from detektr.wire.message import Announce, Attach, Detach, Failure, FailureKind, Refusal, Welcome
 
 ANSWER_NS = 1_000_000_000  # an attach that nobody answers within this time is sent again
-FAILED_MAX = 64
-COMPLETIONS_SPARE = 64
 _log = logging.getLogger(__name__)
 
 
 def _nothing(entry: int) -> tuple[FrameName, ...]:
     """Stand for edges that know frames by their place in the stream."""
     return ()
-
-
-@dataclass(frozen=True)
-class Upstream:
-    """The edge to read, and the replica that reads it."""
-
-    producer: str
-    producer_replica: int
-    consumer: str
-    window: int
-    is_durable: bool = False
-    is_ephemeral: bool = False
-    """We are an ephemeral consumer: the edge is made when we attach, with the next three values, and goes with us."""
-    when_full: str = ""
-    """Policy; empty: the producer's own."""
-    max_deliveries: int = 1
-    timeout_ns: int = 0
-    """How long we may work on one frame; 0: without a limit."""
-    lane: Lane = "zmq"
-    """How leases are announced."""
-    passed_max: int = 0
-    """Of a relay: most frames that we have passed on and still hold, beside the window."""
-
-    @property
-    def notes_max(self) -> int:
-        """Most that we tell of leases before the producer must have looked; of those passed on we tell twice."""
-        leases = self.window + self.passed_max
-        return (2 * leases if self.passed_max else leases) + COMPLETIONS_SPARE
 
 
 class EdgeSubscriber:
@@ -102,9 +72,8 @@ class EdgeSubscriber:
         self._passed: set[FrameName] = set()  # what we hold because our own edges do, as the producer knows
         self._previous = status_block.progress(entry)
         self._session = self._attach_epoch = self._producer_epoch = self._place = self._suspect = 0
-        self._sent_ns = 0
-        self._is_attached = False
-        self._max_age_ns = 0
+        self._sent_ns = self._max_age_ns = 0
+        self._is_attached = self._is_sign_due = False
         self._journal: JournalReader | None = None
         self._outbox: Outbox | None = None
         self._receiver: Receiver
@@ -114,12 +83,7 @@ class EdgeSubscriber:
             self._receiver = ShmReceiver(queue, upstream.window)
         else:
             self._receiver = ZmqReceiver(upstream.consumer, upstream.window)
-        self._failed: list[FailedAttempt] = []
-        self._failed_lately: deque[FailedAttempt] = deque(maxlen=FAILED_MAX + upstream.window)
-        self._unheard: list[Lease] = []  # failed, and their leases still stand
-        self._retried: list[Lease] = []  # those of them that are to be tried again, of stateful code
-        self._aside: list[Lease] = []  # behind a failed frame of their stream, whose lease still stands
-        self._is_sign_due = False
+        self._failures = Failures(upstream.window, self.still_holds)
 
     @property
     def is_attached(self) -> bool:
@@ -167,8 +131,7 @@ class EdgeSubscriber:
             self._sent_ns = now_ns
         elif message.attach_epoch == self._attach_epoch and not self._is_attached:
             self._open_journal()
-            journal = self._journal
-            entry = None if journal is None else journal.entry_of(self._session)
+            entry = None if (journal := self._journal) is None else journal.entry_of(self._session)
             if journal is not None and entry is not None:
                 self._place, self._max_age_ns = entry, journal.max_age_ns
                 self._receiver.attached(journal, entry, self._session, message.producer_epoch)
@@ -185,9 +148,8 @@ class EdgeSubscriber:
             name = lease.key, lease.sequence
             self.held[name] = lease
             self.leases.append(lease)
-            if lease.delivery > 1:  # the producer knows the failures of this frame
-                lately = [failed for failed in self._failed_lately if failed[:2] != name]
-                self._failed_lately = deque(lately, maxlen=self._failed_lately.maxlen)
+            if lease.delivery > 1:
+                self._failures.forget(name)
         return bool(leases)
 
     def fall_asleep(self) -> bool:
@@ -209,7 +171,7 @@ class EdgeSubscriber:
         """Attach, or attach again, if that is due."""
         journal, receiver = self._journal, self._receiver
         self._look()
-        self._take_up()
+        self.leases.extendleft(self._failures.take_up())
         if journal is not None and (journal.is_unlinked or journal.is_left) and not self.is_ended:
             self._leave(f"{self.upstream.producer} has left")
         elif self.is_outlived:
@@ -230,7 +192,7 @@ class EdgeSubscriber:
     def _misses(self) -> bool:
         """Whether leases stand that we have completed, as the producer has confirmed; an attach settles them."""
         journal, receiver = self._journal, self._receiver
-        if journal is None or not receiver.is_settled or self.held or self._unheard or self._failed:
+        if journal is None or not receiver.is_settled or self.held or not self._failures.are_heard:
             return False
         return bool(journal.all_leases(self._session, 0, receiver.received))
 
@@ -239,19 +201,18 @@ class EdgeSubscriber:
 
         Leases that were ended meanwhile are skipped; frames that grew too old while they waited here are given back.
         """
-        lease = self.take_unnoted(now_ns)
-        if lease is not None:
+        if (lease := self.take_unnoted(now_ns)) is not None:
             self._status_block.note_working(self.entry, lease.delivery_tag)
         return lease
 
     def take_unnoted(self, now_ns: int) -> Lease | None:
         """Return the next lease as `take` does; the caller notes when work on it begins, see `begin_batch`."""
-        self._take_up()
+        failures = self._failures
+        self.leases.extendleft(failures.take_up())
         while self.leases:
             lease = self.leases.popleft()
             name = lease.key, lease.sequence
-            if self._retried and self._is_behind_failure(lease):
-                self._aside.append(lease)
+            if failures.puts_aside(lease):
                 continue
             if self.held.get(name) is not lease:
                 continue  # leased to us once more since, or released
@@ -262,24 +223,6 @@ class EdgeSubscriber:
                 return lease
         return None
 
-    def _is_behind_failure(self, lease: Lease) -> bool:
-        """Whether an attempt at an earlier frame of this stream has failed, and our producer has not heard of it.
-
-        When it hears, it takes the later frames of the stream back too, before the failed one: so they come again in
-        order, and none is begun here before the one that failed.
-        """
-        self._retried = [failed for failed in self._retried if self.still_holds(failed)]
-        return any([failed.key == lease.key for failed in self._retried])
-
-    def _take_up(self) -> None:
-        """Take leases up again that were put aside, once our producer has heard of all failures."""
-        if not self._aside:
-            return
-        self._retried = [failed for failed in self._retried if self.still_holds(failed)]
-        if not self._retried:
-            self.leases.extendleft(reversed(self._aside))
-            self._aside.clear()
-
     def begin_batch(self) -> None:
         """Note that leases are worked on together: nobody is to blame if we die, or take too long."""
         self._note_suspect(SUSPECT_NOBODY)
@@ -289,7 +232,7 @@ class EdgeSubscriber:
         self._note_suspect(lease.delivery_tag)
 
     def _note_suspect(self, suspect: int) -> None:
-        if suspect != self._suspect:
+        if self._suspect != suspect:
             self._suspect = suspect
             self._status_block.note_suspect(self.entry, suspect)
 
@@ -297,9 +240,7 @@ class EdgeSubscriber:
         """Give a frame back undone if it is older than the edge's `max_age`; whether it is."""
         if not self._max_age_ns or now_ns - lease.captured_ns <= self._max_age_ns:
             return False
-        self.fail(
-            (lease.key, lease.sequence), "older than max_age when its work was about to begin", FailureKind.TOO_OLD
-        )
+        self.fail(lease.name, "older than max_age when its work was about to begin", FailureKind.TOO_OLD)
         return True
 
     def still_holds(self, lease: Lease) -> bool:
@@ -310,8 +251,8 @@ class EdgeSubscriber:
     def finish(self, name: FrameName, delivery_tag: int = 0) -> None:
         """Release a lease whose work is done; a producer that waits for it is told at the next `flush`."""
         lease = self.held.pop(name, None)
-        self._take_note_of_heard()
-        if delivery_tag and not self._unheard:  # else our status block would call those finished, should we die
+        self._failures.look()
+        if delivery_tag and not self._failures.unheard:  # else those would count as finished, should we die
             self._status_block.note_finished(self.entry, delivery_tag)
         elif delivery_tag and delivery_tag == self._suspect:
             self.begin_batch()  # nobody is in work; that this one is finished, a message says that may be lost
@@ -328,14 +269,14 @@ class EdgeSubscriber:
         """Say that a frame's work is done and our own edges hold it: it leaves the window, and its lease stands."""
         lease = self.held.get(name)
         self._passed.add(name)
-        self._take_note_of_heard()
+        self._failures.look()
         self._receiver.complete(name, PASSED_ON | (0 if lease is None else lease.delivery_tag))
 
     def settle(self, name: FrameName) -> None:
         """Release a lease that our own edges are done with; not in the status block, since they are so in any order."""
         lease = self.held.pop(name, None)
         self._passed.discard(name)
-        self._take_note_of_heard()
+        self._failures.look()
         self._receiver.complete(name, 0 if lease is None or self.upstream.is_durable else lease.delivery_tag)
 
     def standing(self) -> set[FrameName] | None:
@@ -345,12 +286,8 @@ class EdgeSubscriber:
 
     def fail(self, name: FrameName, why: str, kind: FailureKind = FailureKind.RETRYABLE) -> None:
         """Note a failed attempt at a frame; the producer is told at the next `flush`."""
-        lease = self.held.pop(name, None)
-        if lease is not None:
-            self._unheard.append(lease)
-            if self.is_stateful and kind == FailureKind.RETRYABLE:
-                self._retried.append(lease)
-        self._failed.append((*name, kind, why))
+        is_retried = self.is_stateful and kind == FailureKind.RETRYABLE
+        self._failures.add((*name, kind, why), self.held.pop(name, None), is_retried=is_retried)
 
     def hold(self) -> None:
         """Keep the lease whose work has just failed, and count no attempt at it should we die before the next."""
@@ -358,8 +295,8 @@ class EdgeSubscriber:
 
     def let_go(self, lease: Lease) -> None:
         """Forget a lease that was ended before its work began; the frame may have been leased to us again."""
-        if self.held.get((lease.key, lease.sequence)) is lease:
-            del self.held[lease.key, lease.sequence]
+        if self.held.get(lease.name) is lease:
+            del self.held[lease.name]
         self._is_sign_due = True
 
     def note_alive(self) -> None:
@@ -371,23 +308,14 @@ class EdgeSubscriber:
 
         It is also told, as a sign of life, when we skipped leases that were ended.
         """
-        outbox = self._outbox
-        if self._failed or self._is_sign_due:
-            is_told = True  # or the next attach tells it
-            if outbox is not None and self._session:
-                is_told = outbox.try_send(Failure(self.upstream.consumer, self._session, tuple(self._failed)))
-            if is_told:  # else again at the next flush
+        outbox, failures = self._outbox, self._failures
+        if failures.untold or self._is_sign_due:
+            failure = Failure(self.upstream.consumer, self._session, tuple(failures.untold))
+            # Without an outbox or a session the next attach tells it; what cannot be sent waits for the next flush.
+            if outbox is None or not self._session or outbox.try_send(failure):
                 self._is_sign_due = False
-                self._take_note_of_failed()
+                failures.note_told()
         self._receiver.flush(outbox, len(self.leases))
-
-    def _take_note_of_heard(self) -> None:
-        if self._unheard:
-            self._unheard = [lease for lease in self._unheard if self.still_holds(lease)]
-
-    def _take_note_of_failed(self) -> None:
-        self._failed_lately.extend(self._failed)
-        self._failed.clear()
 
     def close(self) -> None:
         """Tell the producer of all completed leases, detach and close."""
@@ -420,7 +348,7 @@ class EdgeSubscriber:
             self._status_block.begin_session(self.entry, self._session)
         self._attach_epoch += 1
         self._sent_ns = now_ns
-        self._take_note_of_failed()  # the attach tells of them too: what is neither held nor failed counts as delivered
+        self._failures.note_told()  # the attach tells of them too: what is neither held nor failed counts as delivered
         self.why = f"waiting for {upstream.producer} to answer"
         self._outbox.try_send(
             Attach(
@@ -435,7 +363,7 @@ class EdgeSubscriber:
                 received=self._receiver.received,
                 held=tuple(self.held),
                 seen=tuple(self._seen()),
-                failed=tuple(self._failed_lately),
+                failed=tuple(self._failures.lately),
                 previous=self._previous,
                 max_deliveries=upstream.max_deliveries,
                 timeout_ns=upstream.timeout_ns,
@@ -453,16 +381,12 @@ class EdgeSubscriber:
         self._receiver.left()
         self._previous = self._status_block.progress(self.entry)
         self._session, self._sent_ns = 0, 0
-        self.leases.extend(self._aside)
-        self._aside.clear()
+        self.leases.extend(self._failures.clear())
         for lease in self.leases:  # never begun, and not ours any more
             self.held.pop((lease.key, lease.sequence), None)
         self.leases.clear()
         if not self.upstream.is_durable:
             self.held = dict.fromkeys(self._passed)  # those are our edges' own, whatever becomes of the leases
-        self._failed_lately.clear()
-        self._unheard.clear()
-        self._retried.clear()
         if self._journal is not None:
             self._journal.close()
             self._journal = None

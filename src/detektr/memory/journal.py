@@ -16,7 +16,7 @@ from detektr.errors import WireError
 from detektr.ledger import DROP_REASONS
 from detektr.memory import layout
 from detektr.memory.announcement import Announcement
-from detektr.memory.journal_header import JournalHeader
+from detektr.memory.journal_header import JournalHeader, apply_redo, read_cameras
 from detektr.memory.layout import (
     ANNOUNCED_BASE_TAG,
     ANNOUNCED_CELLS,
@@ -391,20 +391,6 @@ def adopt_journal(path: Path, cells: int, payload_bytes: int, mark: int) -> tupl
     journal = Journal(segment.bytes)
     journal.open()
     return segment, journal
-
-
-def read_cameras(memory: memoryview, count: int) -> list[str]:
-    """Return the names in the first entries for cameras of a journal."""
-    begins = [(EDGE_WORD_CAMERAS + entry * CAMERA_WORDS) * WORD_BYTES for entry in range(count)]
-    names = [bytes(memory[begin : begin + layout.CAMERA_NAME_BYTES]) for begin in begins]
-    return [name.rstrip(b"\0").decode(errors="replace") for name in names]
-
-
-def apply_redo(words: memoryview | list[int]) -> None:
-    """Finish a declared change, in a journal or in a copy of one."""
-    for pair in range(words[EDGE_WORD_REDO_COUNT]):
-        at = EDGE_WORD_REDO + 2 * pair
-        words[words[at]] = words[at + 1]
 
 
 assert EDGE_WORD_REDO + 2 * EDGE_REDO_PAIRS_MAX <= EDGE_WORD_OFFERED

@@ -10,7 +10,7 @@ from detektr.errors import WireError
 from detektr.ledger import DROP_REASONS, EdgeLedger
 from detektr.memory import layout
 from detektr.memory.announcement import FrameName, Lease
-from detektr.memory.journal import apply_redo, read_cameras
+from detektr.memory.journal_header import apply_redo, read_cameras
 from detektr.memory.layout import (
     ANNOUNCED_BASE_TAG,
     ANNOUNCED_CELLS,

@@ -10,7 +10,7 @@ from typing import Any, Generic
 from typing_extensions import TypeVar
 
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.subscriber import Upstream
+from detektr.edge.upstream import Upstream
 from detektr.options import DEAD_LETTER_BYTES, BufferOptions, CaptureOptions, NodeOptions
 from detektr.process.placement import Placement
 from detektr.registry.node_kinds import options_from

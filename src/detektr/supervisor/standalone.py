@@ -27,7 +27,7 @@ from detektr.config.plan import plan_processes
 from detektr.config.schema import AuditOptions, MetricsOptions, PipelineOptions, read_options
 from detektr.config.sizing import SPARE_FRAMES
 from detektr.config.topology import Graph
-from detektr.edge.subscriber import Upstream
+from detektr.edge.upstream import Upstream
 from detektr.errors import RefusedError
 from detektr.ledger import EdgeLedger
 from detektr.memory.journal_reader import open_journal
