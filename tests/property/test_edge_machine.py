@@ -88,7 +88,7 @@ class EdgeMachine(RuleBasedStateMachine):
             streams=self.streams,
         )
         self.window, self.is_durable = window, is_durable
-        self.batch = 1 if is_durable else batch
+        self.batch = 1 if is_durable or is_retried else batch  # sinks retry, processors take batches
         self.memory = DyingMemory(bytearray(layout.journal_bytes(self.options.cells, 24)))
         Journal.format(memoryview(self.memory.memory), self.options.cells, 24, mark)
         self.reader: JournalReader = read_journal(self.memory.memory)

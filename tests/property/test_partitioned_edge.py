@@ -56,7 +56,10 @@ class PartitionedEdgeMachine(EdgeMachine):
         is_durable: bool,
         is_aging: bool = False,
         is_thinned: bool = False,
+        is_retried: bool = False,
+        batch: int = 1,
     ) -> None:
+        """Begin; a sink, which retries, has no cameras of its own, and the model's batches know no order."""
         self.map = first_map(tuple(CAMERAS.values()), REPLICAS)
         self.moves: dict[str, tuple[int, int, int]] = {}  # owner, target, epoch
         self.known: dict[int, dict[int, int]] = {}  # by session and stream: since when, as the map said it
