@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.harness.chain import Passed, read_passed
+from tests.harness.following import of_camera, read_seen
 from tests.harness.running import RunningPipeline
 
 QUICK = {"restart": {"backoff": "50ms..200ms", "limit": "1000 in 1m"}, "drain": "20s"}
@@ -191,3 +192,63 @@ def test_a_relay_that_fails_for_good_lets_go_of_what_it_had_passed_on(tmp_path: 
     assert report["unaccounted"] == 0
     for edge in report["edges"]:
         assert (edge["queued"], edge["in_flight"]) == (0, 0), edge
+
+
+@pytest.mark.usefixtures("lane")
+def test_killed_batches_pass_each_frame_on_once_or_marked_and_state_stays_with_its_camera(tmp_path: Path) -> None:
+    cameras, count = ("cam0", "cam1", "cam2"), 500
+    nodes: dict[str, Any] = {
+        name: {
+            "kind": "capture", "source": "python:tests.harness.checked:numbered", "with": {"count": count}, **QUICK,
+        }
+        for name in cameras
+    }  # fmt: skip
+    nodes["buffer"] = {
+        "kind": "buffer", "input": list(cameras), "high_water_mark": 8, "when_full": "block", **QUICK,
+    }  # fmt: skip
+    nodes["detect"] = {
+        "kind": "processor", "input": "buffer", "use": "tests.harness.chain:Detect", "batch": {"size": 4},
+        "replicas": 2, "with": {"silent": 3}, **QUICK,
+    }  # fmt: skip
+    nodes["track"] = {
+        "kind": "processor", "input": "detect", "use": "tests.harness.following:Follow", "replicas": 2,
+        "with": {"path": str(tmp_path / "seen")}, **QUICK,
+    }  # fmt: skip
+    nodes["log"] = {"kind": "sink", "input": "track", "use": "jsonl", "with": {"path": str(tmp_path / "log")}, **QUICK}
+    with RunningPipeline(tmp_path, "meeting", nodes) as run:
+        for target in range(150, 1200, 150):
+            run.wait_delivered("detect", "track", target)
+            run.kill("detect", place=target % 2)
+        report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    assert report["unaccounted"] == 0
+    seen = read_seen(tmp_path / "seen")
+    for camera in cameras:
+        own = of_camera(seen, camera)
+        assert {one.sequence for one in own} == set(range(count)), camera
+        unmarked = Counter(one.sequence for one in own if one.delivery == 1)
+        assert [sequence for sequence, times in unmarked.items() if times > 1] == [], f"{camera}: unmarked repeats"
+        assert len({one.pid for one in own}) == 1, f"{camera} was worked on by several replicas"
+        assert [one.is_first_here for one in own] == [True] + [False] * (len(own) - 1)
+    assert len({one.pid for one in seen}) == 2
+
+
+@pytest.mark.usefixtures("lane")
+def test_each_frame_of_a_batch_has_results_of_its_own_for_readers_that_want_only_those(tmp_path: Path) -> None:
+    nodes = chain(tmp_path, 300, replicas=2, detect={"silent": 3, "faulty": 50, "busy_s": 0.0})
+    nodes["detect"]["batch"] = {"size": 4}
+    nodes["detect"]["max_deliveries"] = 1
+    nodes["track"]["input"] = {"from": "detect", "only": "results"}
+    with RunningPipeline(tmp_path, "batched", nodes) as run:
+        report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    notes = read_passed(tmp_path / "notes")
+    faulty = {number for number in range(300) if number % 50 == 49}
+    wanted = {number for number in range(300) if number % 3} - faulty
+    assert sorted(note.number for note in of(notes, "track")) == sorted(wanted)
+    assert_complete(notes, wanted, node="track")
+    assert_complete(notes, wanted, node="last")
+    edges = {(edge["from"], edge["to"]): edge for edge in report["edges"]}
+    assert edges["buffer", "detect"]["dead_lettered"] == len(faulty)
+    assert edges["detect", "track"]["dropped"] == {"filtered": 300 - len(faulty) - len(wanted)}
+    assert report["unaccounted"] == 0

@@ -46,6 +46,10 @@ class Detect:
             return None
         return [{"number": number, "pid": os.getpid()}, {"before": list(frame.results)}]
 
+    def process_batch(self, frames: list[Frame]) -> list[list[dict[str, Any]] | None]:
+        """Do the same for each frame of a batch."""
+        return [self.process(frame) for frame in frames]
+
 
 class Note:
     """Notes each frame with its results, one JSON list a line.
