@@ -20,18 +20,25 @@ COMPILER = ["mypy[mypyc]==2.4.1", "numpy>=1.26"] if TO_COMPILE else []
 """What the build needs beside setuptools: not in pyproject.toml, as who does not compile needs not fetch it."""
 GROUP = "detektr_compiled"  # one library holds them all, so that they call each other directly
 COMPILED = {
-    "": ["descriptor"],
+    "": ["descriptor", "results"],
     "selection/": ["rate_limiter", "frame_selection"],
     "process/": ["seen_time"],
-    "memory/": ["announcement", "layout", "journal_header", "journal", "journal_reader", "completion_queue", "ring"],
+    "memory/": [
+        "announcement", "layout", "journal_header", "journal", "journal_reader", "named_journal",
+        "completion_queue", "ring",
+    ],
     "edge/": [
         "lease", "backlog", "consumer_group", "edge_options", "dropped_cameras", "edge", "fanout", "connections",
+        "upstream", "failures",
+        "partitioned_edges",
         "publisher", "subscriber",
     ],
+    "edge/partition/": ["camera_map", "camera_backlog", "edge_partition"],
+    "edge/relay/": ["any_order", "fanout"],
     "edge/lanes/": ["lane", "wakeup", "shm_lane", "zmq_lane", "zmq_receiver"],
-    "nodes/": ["node", "buffer"],
-    "nodes/capturing/": ["frame_writer", "publish_queue", "source_reader", "capture_thread", "capture"],
-    "nodes/working/": ["worker", "frame_reader", "processor", "sink"],
+    "nodes/": ["node", "relay", "buffer"],
+    "nodes/capturing/": ["media_clock", "frame_writer", "publish_queue", "source_reader", "capture_thread", "capture"],
+    "nodes/working/": ["first_frames", "worker", "frame_reader", "processor", "sink", "batch", "batch_processor"],
     "sources/": ["generator", "pacing", "timeline", "video"],
     "sources/decoding/": ["decoded_picture", "picture_decoder", "auto_rotate"],
 }  # fmt: skip

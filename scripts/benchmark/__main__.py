@@ -15,6 +15,7 @@ import scale
 import start
 import steady
 import transport
+import user_graphs
 import video
 from bar import show_bars
 from machine import describe_machine
@@ -32,6 +33,7 @@ COMMANDS = {
     "journey": journey,
     "copies": copies,
     "audit": audit,
+    "graph": user_graphs,
 }
 
 

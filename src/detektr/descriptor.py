@@ -18,7 +18,7 @@ from detektr.errors import WireError
 DESCRIPTOR_BYTES_MAX = 384  # of the longest names and the largest numbers, with some to spare
 _NAME_BYTES_MAX = 32
 _U64_MAX = (1 << 64) - 1
-_OWN_FIELDS = 7  # of one frame; the others are the same for all frames of a ring
+_OWN_FIELDS = 8  # of one frame; the others are the same for all frames of a ring
 _new = tuple.__new__  # of a named tuple, without the function in between: on every frame's way
 
 
@@ -48,6 +48,8 @@ class Descriptor(NamedTuple):
     captured_ns: int
     utc_ns: int
     pts: int | None
+    time_ns: int = 0
+    """On the media's clock, which never goes back within a run: see `nodes.capturing.media_clock`."""
 
     @property
     def key(self) -> int:
@@ -117,7 +119,16 @@ class DescriptorPacker:
         header = b"\xde" + (len(shared) + _OWN_FIELDS).to_bytes(2, "big")
         self._shared = header + packed[1:]  # with the header of the whole map in place of its own
 
-    def pack(self, slot: int, generation: int, sequence: int, captured_ns: int, utc_ns: int, pts: int | None) -> bytes:
+    def pack(
+        self,
+        slot: int,
+        generation: int,
+        sequence: int,
+        captured_ns: int,
+        utc_ns: int,
+        pts: int | None,
+        time_ns: int = 0,
+    ) -> bytes:
         """Return a frame's descriptor as bytes, at most `DESCRIPTOR_BYTES_MAX` of them; see `Descriptor`."""
         own: bytes = msgpack.packb(
             {
@@ -128,6 +139,7 @@ class DescriptorPacker:
                 "captured_ns": captured_ns,
                 "utc_ns": utc_ns,
                 "pts": pts,
+                "time_ns": time_ns,
             }
         )
         return self._shared + own[1:]
@@ -139,9 +151,22 @@ def unpack_descriptor(payload: bytes) -> Descriptor:
     Raises:
         WireError: the bytes are not a descriptor; says what is wrong with them.
     """
+    return unpack_passed_on(payload)[0]
+
+
+def unpack_passed_on(payload: bytes) -> tuple[Descriptor, int, bytes]:
+    """Read a descriptor, and what the nodes that have passed the frame on have added to it (see `detektr.results`).
+
+    Returns:
+        The descriptor; the count of deliveries so far, 1 where nobody has passed the frame on; and the field `results`,
+        empty likewise.
+    Raises:
+        WireError: the bytes are not a descriptor; says what is wrong with them.
+    """
     try:
         fields: Any = msgpack.unpackb(payload, strict_map_key=False)
         node, camera, pts = fields["node"], fields["camera"], fields.get("pts")
+        delivery, results = fields.get("delivery", 1), fields.get("results", b"")
         numbers = (
             fields["run"],
             fields["epoch"],
@@ -150,6 +175,7 @@ def unpack_descriptor(payload: bytes) -> Descriptor:
             fields["sequence"],
             fields["captured_ns"],
             fields["utc_ns"],
+            fields.get("time_ns", 0),
         )
     except KeyError as fault:
         raise WireError(f"descriptor of {len(payload)} bytes has no {fault}") from None
@@ -163,4 +189,6 @@ def unpack_descriptor(payload: bytes) -> Descriptor:
     for name in (node, camera):
         if type(name) is not str or not 0 < len(name) <= _NAME_BYTES_MAX:
             raise WireError(f"descriptor has {name!r:.60} as a name; expected a text of 1 to {_NAME_BYTES_MAX} bytes")
-    return _new(Descriptor, (node, camera, *numbers, pts))
+    if type(delivery) is not int or delivery < 1 or type(results) is not bytes:
+        raise WireError(f"descriptor has {delivery!r:.40} as delivery and {results!r:.40} as results")
+    return _new(Descriptor, (node, camera, *numbers[:-1], pts, numbers[-1])), delivery, results

@@ -110,6 +110,13 @@ class NodeExited(RunEvent):
 
 
 @dataclass(frozen=True)
+class CameraMoved(RunEvent):
+    """A camera's frames go to this replica from now on: another one has died, or this one is back. It begins anew."""
+
+    camera: str
+
+
+@dataclass(frozen=True)
 class MessageRefused(RunEvent):
     """A message from another process was not one of ours, or asked for what it may not have."""
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from detektr.descriptor import Descriptor
 from detektr.errors import LeaseOverError
 from detektr.picture import MATRICES, PictureLayout
+from detektr.results import Results, unpack_results
 from detektr.scaling.resampling import interpolation_name, scale_pixels, scale_yuv, yuv_matrix
 
 if TYPE_CHECKING:
@@ -45,14 +46,27 @@ class Frame:
         slot: 1-D uint8 view of the slot, at least `layout.nbytes` long; never written to.
         delivery: which attempt at this frame it is: 1, 2, ...
         time_base: seconds of one unit of `pts`; None where the stream has none.
+        is_first_here: the code that gets it begins with its camera.
+        results: what the nodes before have returned for it, packed (`detektr.results`); empty: it was not passed on.
     Raises:
         ValueError: the slot is smaller than the picture.
     """
 
-    __slots__ = ("_bgr", "_descriptor", "_gray", "_rgb", "_slot", "delivery", "layout", "time_base")
+    __slots__ = (
+        *("_bgr", "_descriptor", "_gray", "_rgb", "_slot", "_unpacked", "delivery", "is_first_here", "layout"),
+        *("packed_results", "time_base"),
+    )
 
     def __init__(
-        self, descriptor: Descriptor, layout: PictureLayout, slot: UInt8Array, delivery: int, time_base: Fraction | None
+        self,
+        descriptor: Descriptor,
+        layout: PictureLayout,
+        slot: UInt8Array,
+        delivery: int,
+        time_base: Fraction | None,
+        *,
+        is_first_here: bool = False,
+        results: bytes = b"",
     ) -> None:
         if slot.size < layout.nbytes:
             raise ValueError(
@@ -66,9 +80,21 @@ class Frame:
         self._gray: UInt8Array | None = None
         self._bgr: UInt8Array | None = None
         self._rgb: UInt8Array | None = None
-        self.layout = layout
-        self.delivery = delivery
-        self.time_base = time_base
+        self.layout, self.delivery, self.time_base = layout, delivery, time_base
+        self.is_first_here = is_first_here
+        """Whether this process begins with the camera: it has finished no frame of it, or others had it meanwhile."""
+        self.packed_results = results
+        self._unpacked: Results | None = None
+
+    @property
+    def results(self) -> Results:
+        """What each node on the way has returned for this frame: a tuple of dicts by its name, in the order of the way.
+
+        Empty for a frame of a capture. A node that returned nothing has an empty tuple. It stays readable for ever.
+        """
+        if self._unpacked is None:
+            self._unpacked = unpack_results(self.packed_results)
+        return self._unpacked
 
     @property
     def id(self) -> str:
@@ -104,6 +130,15 @@ class Frame:
     def timestamp(self) -> datetime.datetime:
         """Wall-clock time of the capture, in UTC."""
         return self._descriptor.timestamp
+
+    @property
+    def time(self) -> float:
+        """Seconds on the media's clock since the camera's first frame of the run, for timers in your code.
+
+        The same whether a file is read at its own pace or at full speed. It never goes back within a camera: not when
+        the picture's size changes, the capture is restarted, a file is looped or the stream's own clock breaks.
+        """
+        return self._descriptor.time_ns / 1e9
 
     @property
     def pts(self) -> int | None:

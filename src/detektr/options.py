@@ -93,6 +93,27 @@ class RetryOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """How frames come together for one call of `process_batch`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    size: Annotated[int, Ge(1), Le(256)]
+    """Most frames of one call, of all inputs and cameras; a batch that is full begins at once."""
+    wait: Duration = "20ms"
+    """How long a frame waits for others at most; 0ms: whatever is there is a batch. Nobody waits for frames that cannot
+    come, as when the run ends."""
+
+    def __post_init__(self) -> None:
+        _ = self.wait_ns
+
+    @property
+    def wait_ns(self) -> int:
+        """How long a frame waits for others at most, in nanoseconds."""
+        return option_ns("wait", self.wait)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _NodeOptions:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
@@ -206,7 +227,8 @@ class EdgeInput:
     when_full: WhenFull | None = None
     """What happens at the mark of this edge: drop-oldest, drop-newest or block."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] | None = None
-    """Most frames, or events, queued on this edge for one input of its producer."""
+    """Most frames, or events, queued on this edge for one input of its producer; frames of a processor: 2 unless told
+    otherwise."""
     fresh: bool = False
     """True: nothing is kept here but the newest frame of each input, and each replica holds one frame at a time."""
     max_age: Duration | None = None
@@ -217,6 +239,8 @@ class EdgeInput:
     `thinned`."""
     cameras: Name | list[Name] | None = None
     """Only frames of these cameras; the others count as `filtered`."""
+    only: Literal["results"] | None = None
+    """results: only frames for which the processor that is read returned something; the others count as `filtered`."""
 
     def __post_init__(self) -> None:
         if self.max_age is not None and option_ns("max_age", self.max_age) == 0:
@@ -247,8 +271,8 @@ class BufferOptions(_NodeOptions):
 
     kind: Literal["buffer"] = "buffer"
     input: Input | list[Input]
-    """The capture or buffer to read from (a name, or a mapping with `from` and what this edge has of its own), or a
-    list of them; `cameras` is all cameras."""
+    """The capture, buffer or processor to read from (a name, or a mapping with `from` and what this edge has of its
+    own), or a list of them; `cameras` is all cameras."""
     per_camera: bool = False
     """One of these for each of the file's `cameras` (NAME-CAMERA), reading what there is of that camera alone."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] | None = None
@@ -291,13 +315,15 @@ class WorkerOptions(_NodeOptions):
     with_: Mapping[str, Any] = field(default_factory=dict)
     """Arguments for it (written `with` in the file)."""
     window: Annotated[int, Ge(1), Le(1024)] | None = None
-    """Most leases one replica holds at once, 4 unless told otherwise; with several inputs: of each."""
+    """Most leases one replica holds at once, 4 unless told otherwise; with several inputs: of each. With `batch`: what
+    two batches need, if that is more."""
     max_deliveries: Annotated[int, Ge(1), Le(100)] = 3
     """Attempts at one frame before it is dead-lettered."""
     announce: Lane | None = None
     """How this node is told of its work: zmq (messages) or shm (shared memory); else as `announce` of the pipeline."""
     timeout: Duration = "30s"
-    """How long one frame may take before its lease ends and it goes elsewhere; after thrice that, the kill."""
+    """How long one frame, or one batch, may take before its leases end and it goes elsewhere; after thrice that, the
+    kill."""
 
     @property
     def timeout_ns(self) -> int:
@@ -315,12 +341,25 @@ class ProcessorOptions(WorkerOptions):
     older frames are dropped; a file at full speed waits instead. As `fresh` at each `input`."""
     replicas: Annotated[int, Ge(1), Le(64)] = 1
     """Processes that share the work: each frame goes to exactly one of them."""
+    partition_by: Literal["camera"] | None = None
+    """camera: each camera's frames go to one replica, in order, as they do without asking where the class says
+    `stateful = True`; else each frame goes to the replica with the least work."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] = 256
-    """Most events queued for one sink."""
+    """Most events queued for one sink; frames for a reader have a mark of their own, on its input."""
     when_full: WhenFull = "block"
-    """What happens to events at the mark."""
+    """What happens to events, and to frames for a reader, at the mark."""
     event_bytes: Annotated[int, Ge(256), Le(1 << 20)] = 8192
-    """Largest event, packed; a larger one fails its frame."""
+    """Largest event, packed, and most of one frame's results together, where others read the frames; more fails the
+    frame."""
+    batch: BatchOptions | None = None
+    """Frames of all inputs in lists: `process_batch(frames)` is called with up to `size` of them, in place of `process`
+    with one, and returns a list with a result for each."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch is not None and self.batch.wait_ns >= self.timeout_ns:
+            expected = f"one whose `wait` ({self.batch.wait}) is shorter than `timeout` ({self.timeout})"
+            raise OptionError("batch", {"wait": self.batch.wait}, expected, "{size: 8, wait: 20ms}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,8 +376,12 @@ NodeOptions = CaptureOptions | BufferOptions | ProcessorOptions | SinkOptions
 
 
 def worker_window(options: WorkerOptions) -> int:
-    """Return the most leases that one replica holds at once on one input."""
-    return WINDOW if options.window is None else options.window
+    """Return the most leases that one replica holds at once on one input; with `batch`, all inputs fill two batches."""
+    if options.window is not None:
+        return options.window
+    batch = options.batch if isinstance(options, ProcessorOptions) else None
+    inputs = len(options.input) if isinstance(options.input, list) else 1
+    return WINDOW if batch is None else max(WINDOW, -(-2 * batch.size // max(1, inputs)))
 
 
 def inputs_of(options: NodeOptions) -> tuple[Name, ...]:

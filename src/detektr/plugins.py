@@ -31,6 +31,13 @@ GROUPS: Mapping[str, Mapping[str, str]] = MappingProxyType(
 )
 """Each group with detektr's own: a table, so that a source tree needs no metadata, and no package replaces one."""
 
+STATEFUL = frozenset({"detektr.processors.motion:Motion"})
+"""Those of detektr's own that keep state for each camera (`stateful = True`): known without importing them."""
+
+
+BATCHING: frozenset[str] = frozenset()
+"""Those of detektr's own processors that have `process_batch`."""
+
 
 @dataclass(frozen=True)
 class Plugin:
@@ -80,6 +87,16 @@ def resolve(group: str, name: str) -> str:
         raise RefusedError(f"{name!r} of the package {found[0].package} is broken: {found[0].fault}; mend that package")
     known = ", ".join(names(group)) or "none"
     raise RefusedError(f"no installed package offers {name!r}; known: {known}; install one, or write module:Class")
+
+
+def is_known_stateful(group: str, use: str) -> bool:
+    """Whether `use` is one of detektr's own that keeps state for each camera; of others only their class can tell."""
+    return GROUPS[group].get(use, use) in STATEFUL
+
+
+def takes_single_frames(name: str) -> bool:
+    """Whether a short name is that of a processor of detektr's own without `process_batch`."""
+    return name in GROUPS["processors"] and name not in BATCHING
 
 
 def names(group: str) -> list[str]:

@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+import msgpack
 import numpy as np
 import numpy.typing as npt
 
@@ -24,7 +25,7 @@ from detektr.descriptor import Descriptor
 from detektr.errors import RefusedError
 from detektr.frame import Frame
 from detektr.metrics.registry import process_metrics
-from detektr.nodes.working.event_stream import EventStream, unpack_event
+from detektr.nodes.working.event_stream import EventStream, results_of, unpack_event
 from detektr.options import CaptureOptions, ProcessorOptions
 from detektr.picture import PictureLayout, format_name
 from detektr.registry.user_code import UserCodeError, make_worker
@@ -50,6 +51,7 @@ def frame(
     width: int | None = None,
     height: int | None = None,
     delivery: int = 1,
+    results: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
 ) -> Frame:
     """Make a frame as a processor gets it.
 
@@ -58,12 +60,14 @@ def frame(
             `frame.pixels` has it, e.g. (H * 3 // 2, W) with `format="yuv420p"`; or the path of a picture or a video,
             of which the first picture is taken. An array is copied.
         camera: name of the camera, and of the capture.
-        sequence: count of the camera's frames; `pts` is the same, in tenths of a second.
+        sequence: count of the camera's frames; `pts` is the same, in tenths of a second, and so is `time`. Frame 0 says
+            `is_first_here`.
         timestamp: when it was taken, with its time zone; None: `FIRST` and a tenth of a second for each sequence.
         format: FFmpeg's name of the pixel format: what an array holds, or what a file is converted to.
         width: in pixels, of an array whose shape does not tell; a file is scaled to it.
         height: in pixels, likewise.
         delivery: which attempt at the frame it is.
+        results: what the nodes before returned for it, by their names.
     Returns:
         A frame whose pixels are read-only, as a processor's are.
     Raises:
@@ -78,7 +82,8 @@ def frame(
     else:
         layout = _layout_of(picture, format, width, height)
         flat = np.ascontiguousarray(picture).reshape(-1).view(np.uint8).copy()
-    return _frame(layout, flat, camera, sequence, timestamp, sequence, _STEP, delivery)
+    packed = b"" if results is None else msgpack.packb({node: list(given) for node, given in results.items()})
+    return _frame(layout, flat, camera, sequence, timestamp, sequence, _STEP, delivery, packed)
 
 
 def frames(
@@ -111,7 +116,7 @@ def event(data: Mapping[str, Any], about: Frame | None = None, *, node: str = "p
         ResultError: `data` is no event; in the words of a pipeline.
     """
     subject = frame(np.zeros((2, 2), np.uint8)) if about is None else about
-    [packed] = _stream(node, ProcessorOptions.event_bytes).pack(subject, data)
+    [packed] = EventStream(node, 0, 1, ProcessorOptions.event_bytes).pack(subject, data)
     return cast(Event, unpack_event(packed))
 
 
@@ -121,33 +126,49 @@ def run_processor(
     *,
     node: str = "processor",
     event_bytes: int = ProcessorOptions.event_bytes,
+    batch: int | None = None,
 ) -> list[Event]:
     """Run a processor over frames: `open`, `process` on each, `close`; a frame is good until `process` returns.
 
+    The first frame of each camera says `is_first_here`, as in a pipeline.
+
     Args:
-        processor: an object with `process`, or a function of a frame.
+        processor: an object with `process`, or a function of a frame; with `batch`, an object with `process_batch`.
         frames: from `frame` or `frames`; they can be used again afterwards.
         node: name of the processor in its events.
         event_bytes: most bytes of one event, packed; as the key of the file.
+        batch: most frames of one call of `process_batch`, as `size` of the key `batch`; the last call gets what is
+            left. None: `process` is called. A batch that raises is not split: what it raised is raised here.
     Returns:
         The events in order, as the sinks would get them.
     Raises:
-        RefusedError: a pipeline would refuse it at its start: it has no `process`, or one that takes no frame.
-        ResultError: `process` returned what is no event; in the words of a pipeline.
+        RefusedError: a pipeline would refuse it at its start: it has no such method, or one that takes no frames.
+        ResultError: what was returned is no event, or not one for each frame; in the words of a pipeline.
+        ValueError: `batch` is less than 1.
         Exception: whatever `open`, `process` or `close` raised.
     """
-    call = _callable(processor, "process")
-    stream = _stream(node, event_bytes)
+    if batch is not None and batch < 1:
+        raise ValueError(f"run_processor: batch={batch}; expected the size of a batch, 1 frame or more")
+    method = "process" if batch is None else "process_batch"
+    call = _callable(processor, method)
+    stream = EventStream(node, 0, 1, event_bytes, method)
     events: list[Event] = []
+    begun: set[str] = set()
     with _Opened(processor):
-        for one in frames:
-            lent = copy.copy(one)
+        coming = iter(frames)
+        while some := list(islice(coming, batch or 1)):
+            lent = [copy.copy(one) for one in some]
+            for one in lent:
+                one.is_first_here = one.camera not in begun
+                begun.add(one.camera)
             try:
-                result = call(lent)
-                packed = () if result is None else stream.pack(lent, result)
+                results = [call(lent[0])] if batch is None else results_of(call(list(lent)), len(lent))
+                for one, result in zip(lent, results, strict=True):
+                    packed = () if result is None else stream.pack(one, result)
+                    events += [cast(Event, unpack_event(payload)) for payload in packed]
             finally:
-                lent.close()
-            events += [cast(Event, unpack_event(payload)) for payload in packed]
+                for one in lent:
+                    one.close()
     return events
 
 
@@ -207,10 +228,6 @@ def _callable(user: object, method: str) -> Callable[[Any], Any]:
         raise RefusedError(f"{type(user).__name__}: {fault}") from None
 
 
-def _stream(node: str, event_bytes: int) -> EventStream:
-    return EventStream(node, 0, 1, event_bytes)
-
-
 def _frame(
     layout: PictureLayout,
     flat: npt.NDArray[np.uint8],
@@ -220,14 +237,17 @@ def _frame(
     pts: int | None,
     time_base: Fraction | None,
     delivery: int,
+    results: bytes = b"",
 ) -> Frame:
     moment = FIRST + sequence * datetime.timedelta(seconds=float(_STEP)) if timestamp is None else timestamp
     if moment.tzinfo is None:
         raise ValueError(f"frame: the timestamp {moment} has no time zone; write it with tzinfo=datetime.UTC")
     utc_ns = (moment - _EPOCH) // datetime.timedelta(microseconds=1) * 1000
     captured_ns = _BEGUN_NS + (moment - FIRST) // datetime.timedelta(microseconds=1) * 1000
-    descriptor = Descriptor(camera, camera, 1, 1, 0, 1, sequence, captured_ns, utc_ns, pts)
-    return Frame(descriptor, layout, flat, delivery, time_base)
+    own_ns = sequence * _STEP if pts is None or time_base is None else pts * time_base
+    time_ns = max(0, round(own_ns * 1_000_000_000))
+    descriptor = Descriptor(camera, camera, 1, 1, 0, 1, sequence, captured_ns, utc_ns, pts, time_ns)
+    return Frame(descriptor, layout, flat, delivery, time_base, is_first_here=sequence == 0, results=results)
 
 
 def _layout_of(array: npt.NDArray[Any], format: str | None, width: int | None, height: int | None) -> PictureLayout:

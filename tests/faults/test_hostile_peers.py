@@ -78,7 +78,7 @@ def running(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Ru
 
 def attach(consumer: str, replica: str, **changed: Any) -> Attach:
     """Build an Attach as a newcomer would."""
-    newcomer = Attach(consumer, replica, secrets.randbits(60) | 1, 1, 4, False, False, "", 0, (), (), (), (0, 0, 0))
+    newcomer = Attach(consumer, replica, secrets.randbits(60) | 1, 1, 4, False, False, "", 0, (), (), (), (0, 0, 0, 0))
     return newcomer._replace(**changed)
 
 

@@ -45,10 +45,16 @@ class Situation:
     """Time that the consumer under test needs for one frame."""
     may_drop: bool = False
     """The camera does not wait: what the consumer has no time for is dropped (and must be counted)."""
+    batch: int = 0
+    """Frames that the consumer is given at once; 0: one."""
     has_fast_neighbour: bool = False
     """A second consumer of the same buffer that needs no time."""
+    is_by_camera: bool = False
+    """Each camera's frames go to one replica, in order."""
     kills: str = ""
-    """Whom to kill on the way: reader, writer, or nobody."""
+    """Whom to kill on the way: reader, writer, relay, or nobody."""
+    is_chained: bool = False
+    """The consumer under test reads another processor, in four replicas, which passes its frames on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +71,8 @@ class Outcome:
     doubled: int
     """Frames worked on twice that were not marked as such."""
     leaked_bytes: int
+    disordered: int = 0
+    """Frames worked on before an earlier one of their camera, where order was promised."""
 
     @property
     def lost(self) -> int:
@@ -90,8 +98,22 @@ SITUATIONS = (
     Situation(name="three cameras, one buffer", cameras=3, frames=700),
     Situation(name="four replicas", replicas=4, busy_s=0.001),
     Situation(name="reader killed", kills="reader", replicas=2, busy_s=0.001),
+    Situation(
+        name="by camera, reader killed",
+        cameras=3,
+        frames=700,
+        replicas=2,
+        is_by_camera=True,
+        kills="reader",
+        busy_s=0.001,
+    ),
     Situation(name="writer killed", kills="writer"),
+    Situation(name="batches of three cameras", batch=8, held=16, cameras=3, frames=700),
+    Situation(name="batches, reader killed", batch=8, held=16, kills="reader", replicas=2, busy_s=0.001),
     Situation(name="ring wrapped many times", frames=6000, held=1),
+    Situation(name="chain", is_chained=True),
+    Situation(name="chain, relay killed", is_chained=True, kills="relay", busy_s=0.001),
+    Situation(name="chain, reader killed", is_chained=True, kills="reader", busy_s=0.001),
 )
 
 
@@ -117,18 +139,20 @@ def table(system: str, run: Callable[[Situation, Path], Outcome], folder: Path) 
         Whether there was no wrong pixel, no silent loss, no unmarked double and no leak.
     """
     print(
-        f"{system:34} {'offered':>8} {'seen':>7} {'dropped':>8} {'wrong':>6} {'lost':>5} {'doubled':>8} {'leaked':>7}"
+        f"{system:34} {'offered':>8} {'seen':>7} {'dropped':>8} {'wrong':>6} {'lost':>5} {'doubled':>8}"
+        f" {'disorder':>8} {'leaked':>7}"
     )
     is_kept = True
     for number, situation in enumerate(SITUATIONS):
         place = folder / f"s{number}"
         place.mkdir()
         out = run(situation, place)
-        breaches = out.wrong or out.lost or out.doubled or out.leaked_bytes or (out.dropped and not may_drop(situation))
+        breaches = out.wrong or out.lost or out.doubled or out.disordered or out.leaked_bytes
+        breaches = breaches or (out.dropped and not may_drop(situation))
         is_kept = is_kept and not breaches
         print(
             f"{situation.name:34} {out.offered:8} {out.seen:7} {out.dropped:8} {out.wrong:6} {out.lost:5}"
-            f" {out.doubled:8} {out.leaked_bytes:7}{'  BREACH' if breaches else ''}",
+            f" {out.doubled:8} {out.disordered:8} {out.leaked_bytes:7}{'  BREACH' if breaches else ''}",
             flush=True,
         )
     return is_kept
@@ -153,20 +177,29 @@ def run_detektr(announce: Lane, situation: Situation, folder: Path) -> Outcome:
     use, check = "tests.harness.checked:Check", {"path": str(notes), "busy_s": situation.busy_s}
     worker = {"kind": "processor", "input": "buffer", "use": use, "max_deliveries": 20, **QUICK}
     nodes["tested"] = {**worker, "with": check, "window": situation.held, "replicas": situation.replicas}
+    if situation.is_by_camera:
+        nodes["tested"]["partition_by"] = "camera"
+    if situation.batch:
+        nodes["tested"]["batch"] = {"size": situation.batch}
+    if situation.is_chained:
+        nodes["relay"] = {**worker, "with": {"path": str(folder / "relay")}, "replicas": 4}
+        nodes["tested"]["input"] = "relay"
     if situation.has_fast_neighbour:
         nodes["fast"] = {**worker, "with": {"path": str(folder / "fast")}}
     name = f"conform{os.getpid()}"
     with RunningPipeline(folder, name, nodes, announce=announce) as running:
         if situation.kills:
-            running.wait_delivered("buffer", "tested", 200)
-            running.kill("tested" if situation.kills == "reader" else "camera0")
+            running.wait_delivered("relay" if situation.is_chained else "buffer", "tested", 200)
+            running.kill({"reader": "tested", "writer": "camera0", "relay": "relay"}[situation.kills])
         report = running.end(None, within_s=120)
     left = shm_root() / name
     leaked = sum(path.stat().st_size for path in left.iterdir()) if left.exists() else 0
-    return judge(report, read_notes(notes), leaked, cameras)
+    return judge(report, read_notes(notes), leaked, cameras, has_order=situation.is_by_camera)
 
 
-def judge(report: dict[str, Any], notes: list[Note], leaked: int, cameras: list[str]) -> Outcome:
+def judge(
+    report: dict[str, Any], notes: list[Note], leaked: int, cameras: list[str], *, has_order: bool = False
+) -> Outcome:
     """Hold what the consumer noted against what the ledger says of the frames' whole way."""
     offered = sum(edge["offered"] for edge in report["edges"] if edge["from"] in cameras)
     connections = [edge for edge in report["edges"] if edge["from"] in cameras or edge["to"] == "tested"]
@@ -180,7 +213,18 @@ def judge(report: dict[str, Any], notes: list[Note], leaked: int, cameras: list[
         wrong=len(wrong_pixels(notes)),
         doubled=sum(count > 1 and frame not in marked for frame, count in seen.items()),
         leaked_bytes=leaked,
+        disordered=disordered(notes) if has_order else 0,
     )
+
+
+def disordered(notes: list[Note]) -> int:
+    """Count the notes of frames that come behind one of a later frame of their camera."""
+    newest: dict[str, int] = {}
+    count = 0
+    for note in notes:
+        count += note.sequence < newest.get(note.camera, 0)
+        newest[note.camera] = max(note.sequence, newest.get(note.camera, 0))
+    return count
 
 
 if __name__ == "__main__":

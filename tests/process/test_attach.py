@@ -19,6 +19,7 @@ import pytest
 
 import detektr
 from detektr.edge.ephemeral import Producer
+from detektr.edge.outcomes import OutcomeReporter
 from detektr.edge.publisher import EdgePublisher
 from detektr.errors import LeaseOverError, OverwrittenError, RefusedError
 from detektr.memory.announcement import Announcement
@@ -329,7 +330,8 @@ class QuietProducer:
         )
         self.publisher = EdgePublisher(
             guests, self.folder, self.link, lambda event: None,
-            identify=lambda payload: "", save_dead_letter=lambda payload, why: "",
+            outcomes=(quiet := OutcomeReporter("", lambda event: None, lambda payload: "", lambda payload, why: "")),
+            relayed_outcomes=quiet,
         )  # fmt: skip
 
     def hear(self) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.harness.following import assert_in_order, assert_told_where_it_begins, read_seen
 from tests.process.terminal import Terminals, open_terminals
 
 if TYPE_CHECKING:
@@ -228,3 +229,32 @@ def test_a_source_that_is_not_there_is_refused_with_its_cure(terminal: Terminals
     assert capture.end() == 2
     assert "nowhere.mp4" in capture.err
     assert "Traceback" not in capture.err
+
+
+def test_started_one_by_one_each_cameras_frames_wait_for_its_own_replica(
+    terminal: Terminals, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    """Nobody supervises them: cameras are dealt out as in a run, and a dead replica's wait for its successor."""
+    file, count = tmp_path / "pipeline.yaml", 60
+    numbered = f'"python:tests.harness.checked:numbered", with: {{count: {count}, width: 64, height: 48}}'
+    file.write_text(f"""
+name: alone
+nodes:
+  one: {{kind: capture, source: {numbered}}}
+  two: {{kind: capture, source: {numbered}}}
+  all: {{kind: buffer, input: [one, two], when_full: block}}
+  look: {{kind: processor, input: all, use: "tests.harness.following:Follow", with: {{path: seen}}, replicas: 2}}
+""")
+    first = terminal("processor", "--pipeline", file, "--node", "look", "--replica", "0")
+    others = [terminal("capture", "--pipeline", file, "--node", name) for name in ("one", "two")]
+    others.append(terminal("buffer", "--pipeline", file, "--node", "all"))
+    wait_until(lambda: len(read_seen(tmp_path / "seen")) == count)
+    assert {one.camera for one in read_seen(tmp_path / "seen")} == {"one"}
+    assert first.process.poll() is None, "it waits for more, as frames of the other camera may come"
+    second = terminal("processor", "--pipeline", file, "--node", "look", "--replica", "1")
+    assert [process.end() for process in (*others, first, second)] == [0] * 5
+    seen = read_seen(tmp_path / "seen")
+    for camera in ("one", "two"):
+        assert_in_order(seen, camera, count)
+    assert_told_where_it_begins(seen)
+    assert len({one.pid for one in seen}) == 2

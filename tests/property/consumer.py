@@ -10,6 +10,7 @@ from typing import NamedTuple
 from detektr.edge.lease import SessionState
 from detektr.memory.announcement import FrameName, Lease
 from detektr.memory.journal_reader import JournalReader
+from detektr.memory.layout import SUSPECT_NOBODY
 from detektr.wire.message import FailedAttempt, FailureKind
 
 
@@ -36,6 +37,12 @@ class Page:
     session: int = 0
     working: int = 0
     finished: int = 0
+    suspect: int = 0
+
+    @property
+    def progress(self) -> tuple[int, int, int]:
+        """Return what the producer reads there."""
+        return self.working, self.finished, self.suspect
 
 
 @dataclass
@@ -46,7 +53,7 @@ class Consumer:
     window: int
     status_block: Page
     session: int
-    previous: tuple[int, int, int]
+    previous: tuple[int, int, int, int]
     journal: JournalReader
     is_durable: bool = False
     held: dict[FrameName, Lease] = field(default_factory=dict)
@@ -64,15 +71,20 @@ class Consumer:
     welcome: Welcome | None = None
     leases: deque[Lease] = field(default_factory=deque)
     working: Lease | None = None
+    batch: deque[Lease] = field(default_factory=deque)  # begun together, in order; `working` is none of them
     finished: list[tuple[int, int, int]] = field(default_factory=list)
     failed: list[FailedAttempt] = field(default_factory=list)
     failed_lately: list[FailedAttempt] = field(default_factory=list)
     has_skipped: bool = False
     unheard: list[Lease] = field(default_factory=list)
+    is_stateful: bool = False
+    retried: list[Lease] = field(default_factory=list)  # failed, and to be tried again before what is behind them
+    aside: list[Lease] = field(default_factory=list)
 
     def begin(self) -> None:
         """Write the session on the page, as the first attach does."""
         self.status_block.session, self.status_block.working, self.status_block.finished = self.session, 0, 0
+        self.status_block.suspect = 0
 
     @property
     def is_let_in(self) -> bool:
@@ -135,8 +147,15 @@ class Consumer:
 
     def take(self, still_holds: Callable[[Lease], bool], oldest_ns: int = 0) -> Lease | None:
         """Take up the next frame captured at `oldest_ns` or later; older ones are given back, ended leases skipped."""
+        self.retried = [failed for failed in self.retried if still_holds(failed)]
+        if not self.retried:
+            self.leases.extendleft(reversed(self.aside))
+            self.aside.clear()
         while self.leases and self.working is None:
             lease = self.leases.popleft()
+            if any(failed.key == lease.key for failed in self.retried):
+                self.aside.append(lease)
+                continue
             if self.held.get(name_of(lease)) is not lease:
                 continue
             if not self.is_durable and not still_holds(lease):
@@ -151,6 +170,43 @@ class Consumer:
                 self.status_block.working = lease.delivery_tag
         return self.working
 
+    def take_batch(self, still_holds: Callable[[Lease], bool], size: int) -> None:
+        """Begin work on up to `size` frames at once; one that was delivered before is begun alone."""
+        while self.leases and len(self.batch) < size:
+            lease = self.leases[0]
+            if self.held.get(name_of(lease)) is not lease:
+                self.leases.popleft()
+            elif not still_holds(lease):
+                self.leases.popleft()
+                del self.held[name_of(lease)]
+                self.has_skipped = True
+            elif lease.delivery > 1 and self.batch:
+                break
+            else:
+                self.batch.append(self.leases.popleft())
+                if lease.delivery > 1:
+                    break
+        if len(self.batch) > 1:
+            self.status_block.suspect = SUSPECT_NOBODY
+        elif self.batch:
+            self.begin_alone(still_holds)
+
+    def begin_alone(self, still_holds: Callable[[Lease], bool]) -> None:
+        """Begin with the first frame of the batch alone, as after a batch that failed."""
+        lease = self.batch.popleft()
+        if self.held.get(name_of(lease)) is lease and still_holds(lease):
+            self.working = lease
+            self.status_block.suspect = lease.delivery_tag
+        elif self.held.get(name_of(lease)) is lease:
+            del self.held[name_of(lease)]
+            self.has_skipped = True
+
+    def hand_on(self, still_holds: Callable[[Lease], bool]) -> FrameName | None:
+        """End the work on the first frame of a batch that went well; None: its lease was ended meanwhile."""
+        self.begin_alone(still_holds)
+        self.status_block.suspect = SUSPECT_NOBODY
+        return None if self.working is None else self.finish(still_holds)
+
     def finish(self, still_holds: Callable[[Lease], bool]) -> FrameName:
         """End the work on a frame; its lease is given back with the next message."""
         assert self.working is not None
@@ -159,6 +215,8 @@ class Consumer:
         self.unheard = [failed for failed in self.unheard if still_holds(failed)]
         if not self.unheard:
             self.status_block.finished = lease.delivery_tag
+        elif self.status_block.suspect == lease.delivery_tag:
+            self.status_block.suspect = SUSPECT_NOBODY
         self.finished.append((*name_of(lease), 0 if self.is_durable else lease.delivery_tag))
         return name_of(lease)
 
@@ -173,6 +231,8 @@ class Consumer:
         self.held.pop(name_of(lease))
         self.failed.append((*name_of(lease), FailureKind.RETRYABLE, "raised"))
         self.unheard.append(lease)
+        if self.is_stateful:
+            self.retried.append(lease)
         return name_of(lease)
 
     def flush(self) -> Told:

@@ -68,7 +68,7 @@ class Stage:
             ephemeral_policy=default_policy(options), ephemeral_mark=self.spec.mark,
         )  # fmt: skip
         name = f"other-{self.flow.next_session()}"
-        asked = Attach(name, f"{name}.0", 1, 1, window, False, True, str(when_full), 0, (), (), (), (0, 0, 0))
+        asked = Attach(name, f"{name}.0", 1, 1, window, False, True, str(when_full), 0, (), (), (), (0, 0, 0, 0))
         answer = producer.admit_ephemeral(asked, [edge.options for edge in self.fanout.edges.values()])
         if isinstance(answer, str):
             return False

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
+from detektr.edge.lease import Replica
 from detektr.memory import journal as journals
 from detektr.memory import journal_reader, layout
 from detektr.memory.announcement import Announcement, FrameName, Lease
@@ -38,14 +39,11 @@ FPS = 1e9 / 30  # a frame for each 30 ns of the time in which histories are play
 names = st.sampled_from(("motion.0", "motion.1"))
 
 
-def payload_of(key: int, sequence: int) -> bytes:
-    """Return what is announced: each stream is of a camera of its own."""
-    payload: bytes = msgpack.packb({"camera": f"c{key}", "n": sequence})
-    return payload
-
-
 class EdgeMachine(RuleBasedStateMachine):
     """One edge, up to two replicas (or one durable consumer), and the way between them."""
+
+    streams = 0  # that have a queue each; 0: all share one, for each input
+    is_stateful = False
 
     @initialize(
         when_full=st.sampled_from(("drop-oldest", "drop-newest", "block")),
@@ -58,6 +56,7 @@ class EdgeMachine(RuleBasedStateMachine):
         is_aging=st.booleans(),
         is_thinned=st.booleans(),
         is_retried=st.booleans(),
+        batch=st.sampled_from((1, 3)),
     )
     def begin(
         self,
@@ -71,6 +70,7 @@ class EdgeMachine(RuleBasedStateMachine):
         is_aging: bool = False,
         is_thinned: bool = False,
         is_retried: bool = False,
+        batch: int = 1,
     ) -> None:
         replicas = 1 if is_durable else 2
         self.options = EdgeOptions(
@@ -85,8 +85,10 @@ class EdgeMachine(RuleBasedStateMachine):
             is_retried=is_retried,
             max_age_ns=MAX_AGE_NS if is_aging else None,
             fps=FPS if is_thinned else None,
+            streams=self.streams,
         )
         self.window, self.is_durable = window, is_durable
+        self.batch = 1 if is_durable or is_retried else batch  # sinks retry, processors take batches
         self.memory = DyingMemory(bytearray(layout.journal_bytes(self.options.cells, 24)))
         Journal.format(memoryview(self.memory.memory), self.options.cells, 24, mark)
         self.reader: JournalReader = read_journal(self.memory.memory)
@@ -144,10 +146,15 @@ class EdgeMachine(RuleBasedStateMachine):
                 assert self.options.when_full == "block"
                 return
             sequence = self.edge.journal.seen(key)
-            frame = input_index, Announcement(key, sequence, self.now_ns, payload_of(key, sequence)), now_ns
+            frame = input_index, Announcement(key, sequence, self.now_ns, self.payload(key, sequence)), now_ns
             answer = self.lease(lambda edge: edge.offer(*frame))  # noqa: B023
             if self.options.when_full == "block" and self.options.fps is None:
                 assert answer in ("taken", None)
+
+    def payload(self, key: int, sequence: int) -> bytes:
+        """Return what is announced: each stream is of a camera of its own."""
+        packed: bytes = msgpack.packb({"camera": f"c{key}", "n": sequence})
+        return packed
 
     @rule()
     def offer_again_what_is_known(self) -> None:
@@ -201,9 +208,7 @@ class EdgeMachine(RuleBasedStateMachine):
     def notice_deaths(self) -> None:
         for name, consumer in list(self.dead.items()):
             status_block = self.status_blocks[name]
-            progress = (
-                (status_block.working, status_block.finished) if status_block.session == consumer.session else None
-            )
+            progress = status_block.progress if status_block.session == consumer.session else None
             self.do(lambda edge: edge.evict(consumer.session, progress))  # noqa: B023
             if consumer.session not in self.edge.replicas or not self.edge.replicas[consumer.session].is_present:
                 del self.dead[name]
@@ -215,9 +220,15 @@ class EdgeMachine(RuleBasedStateMachine):
             limit_ns, since_ns = self.options.timeout_ns, replica.head_since_ns
             if limit_ns is not None and replica.leases and since_ns and self.now_ns - since_ns > limit_ns:
                 self.at_risk |= set(replica.leases)
-                head = min(replica.leases.values(), key=lambda cell: cell.delivery_tag)
-                self.attempts[head.key, head.sequence] += 1
-        self.do(lambda edge: edge.expire(self.now_ns))
+                head = min(cell.delivery_tag for cell in replica.leases.values())
+                late = (self.progress_of(replica) or (0, 0, 0))[2] or head
+                for cell in replica.leases.values():
+                    self.attempts[cell.key, cell.sequence] += cell.delivery_tag == late
+        self.do(lambda edge: edge.expire(self.now_ns, self.progress_of))
+
+    def progress_of(self, replica: Replica) -> tuple[int, int, int] | None:
+        status_block = self.status_blocks[replica.name]
+        return status_block.progress if status_block.session == replica.session else None
 
     # -- consumers --------------------------------------------------------------------------------------------------
 
@@ -229,8 +240,9 @@ class EdgeMachine(RuleBasedStateMachine):
         self.dead.pop(name, None)
         status_block = self.status_blocks.setdefault(name, Page())
         self.sessions += 1
-        previous = status_block.session, status_block.working, status_block.finished
+        previous = status_block.session, *status_block.progress
         consumer = Consumer(name, self.window, status_block, self.sessions, previous, self.reader, self.is_durable)
+        consumer.is_stateful = self.is_stateful
         if self.is_durable and old is not None:
             consumer.held, consumer.seen = dict(old.held), dict(old.seen)
         consumer.leases.extend(consumer.held.values())
@@ -268,7 +280,7 @@ class EdgeMachine(RuleBasedStateMachine):
         if consumer is None:
             return
         for lease in consumer.receive(count):
-            assert lease.payload == payload_of(lease.key, lease.sequence)
+            assert lease.payload == self.payload(lease.key, lease.sequence)
             if lease.delivery == 1:
                 stream = consumer.session, lease.key
                 assert lease.sequence > self.newest.get(stream, -1), "out of order, and not marked as redelivered"
@@ -288,11 +300,16 @@ class EdgeMachine(RuleBasedStateMachine):
         consumer = self.consumers.get(name)
         if consumer is None:
             return
+        if consumer.working is None and self.batch > 1:
+            self.work_on_batch(consumer, is_good)
+            return
         if consumer.working is None:
             max_age_ns = self.options.max_age_ns
             oldest_ns = 0 if max_age_ns is None else self.now_ns - max_age_ns
             begun = consumer.take(lambda lease: self.still_holds(consumer, lease), oldest_ns)
             assert begun is None or begun.captured_ns >= oldest_ns, "work began on an old frame"
+            if begun is not None:
+                self.note_begun(consumer, begun)
             return
         if not is_good and self.options.is_retried:
             consumer.hold()
@@ -303,6 +320,23 @@ class EdgeMachine(RuleBasedStateMachine):
         else:
             self.attempts[consumer.fail()] += 1
             self.flush(name, arrives)
+
+    def note_begun(self, consumer: Consumer, lease: Lease) -> None:
+        """Look at what a consumer begins to work on."""
+
+    def work_on_batch(self, consumer: Consumer, is_good: bool) -> None:
+        """Begin a batch, hand on the next frame of it, or, as it has failed, begin with that frame alone."""
+
+        def still_holds(lease: Lease) -> bool:
+            return self.still_holds(consumer, lease)
+
+        if not consumer.batch:
+            consumer.take_batch(still_holds, self.batch)
+        elif not is_good:
+            consumer.begin_alone(still_holds)
+        elif (frame := consumer.hand_on(still_holds)) is not None:
+            self.finished[frame] += 1
+            assert self.finished[frame] == 1 or frame in self.at_risk, "finished twice for no reason"
 
     def still_holds(self, consumer: Consumer, lease: Lease) -> bool:
         return self.reader.is_leased(lease.cell, consumer.session, lease.delivery_tag)
@@ -407,6 +441,10 @@ class EdgeMachine(RuleBasedStateMachine):
         """Whether a frame that left a blocking edge was worked on, or has failed as often as it may."""
         return self.finished[frame] > 0 or self.attempts[frame] >= self.options.max_deliveries
 
+    def acts(self, chance: random.Random) -> list[tuple[int, Callable[[], object]]]:
+        """Return what else a random history has in it, with weights."""
+        return []
+
     def teardown(self) -> None:
         """Everybody alive does the work that is left; then nothing may be."""
         if not hasattr(self, "edge"):
@@ -450,7 +488,7 @@ def test_long_histories_keep_every_frame_accounted_for(seed: int, room: int, mon
     assert len(announced_words(layout.ANNOUNCED_ROOM + 1)) == room, "compiled code took no notice"
     for number in range(2 * settings().max_examples):
         chance = random.Random(1000 * seed + number)
-        run_history(chance, steps=250)
+        run_history(chance, 250, EdgeMachine())
 
 
 def announced_words(last_tag: int) -> set[int]:
@@ -464,9 +502,8 @@ def announced_words(last_tag: int) -> set[int]:
     return found
 
 
-def run_history(chance: random.Random, steps: int) -> None:
+def run_history(chance: random.Random, steps: int, machine: EdgeMachine, *, may_be_durable: bool = True) -> None:
     """Do `steps` random things with one edge, likelier ones more often, then drain it."""
-    machine = EdgeMachine()
     machine.begin(
         when_full=chance.choice(("drop-oldest", "drop-newest", "block", "block")),
         inputs=chance.randint(1, 2),
@@ -474,10 +511,11 @@ def run_history(chance: random.Random, steps: int) -> None:
         window=chance.randint(1, 3),
         max_deliveries=chance.randint(1, 3),
         is_timed=chance.random() < 0.3,
-        is_durable=chance.random() < 0.3,
+        is_durable=may_be_durable and chance.random() < 0.3,
         is_aging=chance.random() < 0.3,
         is_thinned=chance.random() < 0.3,
         is_retried=chance.random() < 0.3,
+        batch=chance.choice((1, 1, 2, 3)),
     )
 
     def name() -> str:
@@ -500,6 +538,7 @@ def run_history(chance: random.Random, steps: int) -> None:
         (10, lambda: machine.flush(name(), arrives=chance.random() < 0.5)),
         (3, lambda: machine.kill(name(), is_noticed=chance.random() < 0.5)),
         (1, lambda: machine.is_durable or machine.leave(name())),
+        *machine.acts(chance),
     ]
     for act in chance.choices([act for _, act in acts], [weight for weight, _ in acts], k=steps):
         act()

@@ -12,11 +12,15 @@ from hypothesis import strategies as st
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.lease import SessionState
+from detektr.edge.relay.any_order import AnyOrderEdge
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.announcement import Announcement, Lease
+from detektr.memory.completion_queue import PASSED_ON
 from detektr.memory.journal import Journal
 from detektr.memory.journal_reader import JournalReader
+from detektr.memory.named_journal import NamedJournal
+from detektr.results import pass_on
 from detektr.wire.message import FailureKind
 from tests.harness.dying_memory import Died, DyingMemory
 from tests.property.journal_bytes import new_memory, read_journal
@@ -93,10 +97,10 @@ ACTS: dict[str, Callable[[Edge], object]] = {
     "last failure": lambda edge: edge.fail(7, (1, 1, FailureKind.RETRYABLE, "raised")),
     "overwritten": lambda edge: edge.fail(7, (1, 0, FailureKind.OVERWRITTEN, "overwritten")),
     "time over": lambda edge: edge.expire(100),
-    "burial": lambda edge: edge.evict(7, (2, 1)),
+    "burial": lambda edge: edge.evict(7, (2, 1, 0)),
     "leaving": lambda edge: edge.detach(7),
     "attaching again": lambda edge: attach(edge, 7, SessionState(received=1, held=frozenset({(1, 1)}))),
-    "a successor": lambda edge: attach(edge, 8, SessionState(previous=(7, 2, 1))),
+    "a successor": lambda edge: attach(edge, 8, SessionState(previous=(7, 2, 1, 0))),
     "the end of a drain": lambda edge: edge.drop_all("stopped"),
 }
 
@@ -300,3 +304,96 @@ def test_a_stream_that_took_another_ones_place_when_its_writer_died_does_not_tak
     word = successor.seen_word(2000)
     successor.apply((word, 5, layout.EDGE_WORD_OFFERED, 1))
     assert successor.seen_all() == {2000: 5, **{key: key for key in range(2, layout.EDGE_SEEN_MAX + 1)}}
+
+
+NAMED = EdgeOptions(
+    mark=3,
+    low=2,
+    when_full="drop-oldest",
+    window_total=3,
+    payload_bytes=96,
+    max_deliveries=2,
+    passed_max=1,
+    relays_to=("track",),
+    tombstones=6,
+    only_results=True,
+)
+BASE = b"\xde\x00\x01" + msgpack.packb("camera") + msgpack.packb("door")
+FULL = pass_on(BASE, b"", "detect", b"\x91\x81\xa1a\x01", 1)
+EMPTY = pass_on(BASE, b"", "detect", b"\x90", 1)
+
+
+def offer_by_name(edge: AnyOrderEdge, sequence: int, payload: bytes = FULL, now_ns: int = 0) -> object:
+    return edge.offer(0, Announcement(1, sequence, 1, payload), now_ns)
+
+
+def each(*acts: Callable[[], object]) -> None:
+    for act in acts:
+        act()
+
+
+NAMED_ACTS: dict[str, Callable[[AnyOrderEdge], object]] = {
+    "offer out of order": lambda edge: offer_by_name(edge, 3),
+    "offer at the mark": lambda edge: (offer_by_name(edge, 3), offer_by_name(edge, 2), offer_by_name(edge, 1)),
+    "offer of a known one": lambda edge: offer_by_name(edge, 20),
+    "offer of a settled one": lambda edge: offer_by_name(edge, 10),
+    "offer leased at once": lambda edge: each(
+        lambda: edge.drop_all("stopped"), lambda: offer_by_name(edge, 4, FULL, 5)
+    ),
+    "offer without results": lambda edge: offer_by_name(edge, 5, EMPTY),
+    "finish": lambda edge: edge.finish(7, [(1, 8, 0)], 5),
+    "passed on, then finished": lambda edge: edge.finish(7, [(1, 8, PASSED_ON), (1, 8, 0)], 5),
+    "last failure": lambda edge: edge.fail(7, (1, 8, FailureKind.PERMANENT, "raised")),
+    "forgetting": lambda edge: each(lambda: edge.forget((1, 10)), lambda: edge.forget((1, 11))),
+    "burial of a relay": lambda edge: edge.evict(7, (3, 0, 0), {(1, 8)}, {(1, 9)}),
+    "letting go": lambda edge: each(
+        lambda: edge.evict(7, (3, 0, 0), {(1, 8)}, {(1, 9)}), lambda: edge.let_go("motion.0")
+    ),
+    "a successor": lambda edge: attach(
+        edge, 8, SessionState(previous=(7, 2, 0, 0), held=frozenset({(1, 8)}), done=frozenset({(1, 9)}))
+    ),
+    "giving up": lambda edge: each(edge.give_up, lambda: offer_by_name(edge, 6)),
+}
+
+
+def new_named_edge() -> tuple[DyingMemory, AnyOrderEdge]:
+    """Return an edge with two tombstones, two leases and a queued frame, offered from the last to the first."""
+    memory = DyingMemory(new_memory(NAMED.cells, NAMED.payload_bytes))
+    edge = AnyOrderEdge("motion", NAMED, NamedJournal(memory.view))
+    attach(edge, 7, SessionState())
+    for sequence in (11, 10):
+        offer_by_name(edge, sequence)
+    edge.lease_queued(1)
+    edge.finish(7, [(1, 11, 0), (1, 10, 0)], 1)
+    for sequence in (9, 8):
+        offer_by_name(edge, sequence)
+    edge.lease_queued(1)
+    offer_by_name(edge, 20)
+    return memory, edge
+
+
+@pytest.mark.parametrize("name", NAMED_ACTS)
+def test_at_every_store_each_frame_known_by_name_stands_in_one_term(name: str) -> None:
+    act = NAMED_ACTS[name]
+    memory, edge = new_named_edge()
+    begun, known = memory.stores, set(edge._known)
+    act(edge)
+    stores = memory.stores - begun
+    for left in range(stores + 1):
+        memory, edge = new_named_edge()
+        memory.stores_left = left
+        assert dies(lambda: act(edge)) is (left < stores)  # noqa: B023
+        reader = read_journal(memory.memory)
+        stopped, names = reader.ledger(), reader.names()
+        assert stopped.unaccounted == 0, f"{left} of {stores} stores: {stopped}"
+        assert not any(unknown(stopped).values()), "a drop is counted, and not for its camera"
+        assert not names[0] & names[1], "a frame is held and settled"
+        memory.stores_left = None
+        adopted = AnyOrderEdge("motion", NAMED, NamedJournal(memory.view))
+        assert terms(reader.ledger()) == terms(stopped), "a reader and the successor count differently"
+        assert reader.names() == names, "a producer that looks and the successor see different names"
+        assert set(adopted.tombstones) == names[1] and {cell.name for cell in adopted.holds()} == names[0]
+        assert adopted._known == names[0] | names[1]
+        assert known <= adopted._known or name == "forgetting"
+        places = [*adopted._free, *(cell.index for cell in (*adopted.holds(), *adopted.tombstones.values()))]
+        assert sorted(places) == list(range(NAMED.cells)), "a cell leaked or is used twice"

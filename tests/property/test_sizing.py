@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detektr.config.graph import build_graph
-from detektr.config.sizing import RELAY_MARK, WITH_GUESTS, least_bytes, rung
+from detektr.config.sizing import BUFFER_MARK, WITH_GUESTS, least_bytes, rung
 from detektr.options import (
     BufferOptions,
     CaptureOptions,
@@ -42,8 +42,8 @@ def pipelines(draw: st.DrawFn) -> dict[str, NodeOptions]:
     for number in range(draw(st.integers(0, 3))):
         when_full = draw(policies)
         nodes[f"b{number}"] = BufferOptions(
-            input=draw_inputs(draw, list(nodes), may_be_fresh=False), high_water_mark=draw(marks), guests=draw(guests),
-            when_full=when_full or "drop-oldest",
+            input=one_way_each(nodes, draw_inputs(draw, list(nodes), may_be_fresh=False)),
+            high_water_mark=draw(marks), guests=draw(guests), when_full=when_full or "drop-oldest",
         )  # fmt: skip
     producers = list(nodes)
     read = {edge.from_ for node in nodes.values() for edge in edge_inputs(node)}
@@ -74,6 +74,23 @@ def draw_inputs(
         else:
             inputs.append(name)
     return inputs
+
+
+def cameras_of(nodes: dict[str, NodeOptions], name: str) -> set[str]:
+    """Return the captures above a node, itself included."""
+    above = [cameras_of(nodes, edge.from_) for edge in edge_inputs(nodes[name])]
+    return {name} if not above else set[str]().union(*above)
+
+
+def one_way_each(nodes: dict[str, NodeOptions], inputs: list[str | EdgeInput]) -> list[str | EdgeInput]:
+    """Leave out inputs by which a camera's frames would come a second time, as a buffer may not read them."""
+    found, kept = set[str](), list[str | EdgeInput]()
+    for one in inputs:
+        cameras = cameras_of(nodes, one if isinstance(one, str) else one.from_)
+        if not found & cameras:
+            found |= cameras
+            kept.append(one)
+    return kept
 
 
 def is_well_formed(nodes: dict[str, NodeOptions]) -> bool:
@@ -125,5 +142,5 @@ def test_memory_is_kept_or_the_excess_is_what_frames_need_to_flow_or_was_written
             if edge.producer in graph.below(name) and isinstance(producer, CaptureOptions | BufferOptions):
                 said = next(own for own in edge_inputs(nodes[edge.consumer]) if own.from_ == edge.producer)
                 is_relay = isinstance(nodes[edge.consumer], BufferOptions)
-                most = said.high_water_mark or producer.high_water_mark or (RELAY_MARK if is_relay else floor)
+                most = said.high_water_mark or producer.high_water_mark or (BUFFER_MARK if is_relay else floor)
                 assert edge.mark <= most

@@ -105,9 +105,9 @@ class World:
         self.receiver.begin_session()
         self.held: dict[FrameName, Lease] = {}
         self.begun = self.finished = 0
-        self.attach((0, 0, 0))
+        self.attach((0, 0, 0, 0))
 
-    def attach(self, previous: tuple[int, int, int]) -> None:
+    def attach(self, previous: tuple[int, int, int, int]) -> None:
         self.attach_epoch += 1
         state = SessionState(received=self.receiver.received, held=frozenset(self.held), previous=previous)
         message = Attach(
@@ -125,9 +125,9 @@ class World:
             if not self.reader.is_leased(lease.cell, self.session, lease.delivery_tag):
                 del self.held[name]
 
-    def progress(self, session: int) -> tuple[int, int] | None:
+    def progress(self, session: int) -> tuple[int, int, int] | None:
         """Return what the consumer's status block says."""
-        return (self.begun, self.finished) if session == self.session else None
+        return (self.begun, self.finished, 0) if session == self.session else None
 
     # -- what can happen ----------------------------------------------------------------------------------------------
 
@@ -179,7 +179,7 @@ class World:
 
     def consumer_dies(self) -> None:
         self.deaths += 1
-        self.edge.evict(self.session, (self.begun, self.finished))
+        self.edge.evict(self.session, (self.begun, self.finished, 0))
         self.connections.close(self.session)
         self.begin_consumer()
 
@@ -189,7 +189,7 @@ class World:
             self.down.queue.clear()  # what lay in its pipes
         self.receiver.left()
         self.begin_producer()
-        self.attach((0, 0, 0))
+        self.attach((0, 0, 0, 0))
 
     def run(self, loss: float, deaths: float) -> None:
         self.down.loss = self.up.loss = loss

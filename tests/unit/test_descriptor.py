@@ -51,7 +51,7 @@ def test_a_reader_in_another_language_finds_the_picture_by_the_message_alone(tmp
 
 
 def test_fields_that_are_not_known_are_passed_over() -> None:
-    fields = {**msgpack.unpackb(packer().pack(3, 8, 7, 10, 20, None)), "results": {"detect": []}}
+    fields = {**msgpack.unpackb(packer().pack(3, 8, 7, 10, 20, None)), "host": {"name": "a"}}
     assert unpack_descriptor(msgpack.packb(fields)).sequence == 7
 
 

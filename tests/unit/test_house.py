@@ -16,13 +16,17 @@ MODULES_MAX = 15
 LONG_FILES = {
     "src/detektr/edge/edge.py": "each decision about a frame between a producer and a consumer group, in one place",
     "src/detektr/nodes/node.py": "the loop that all nodes share; a part of it read alone would be a riddle",
+    "src/detektr/options.py": "every key of a node with what it means: the single source of help, schema and checks",
     "src/detektr/supervisor/supervisor.py": "all phases of a run, from its first process to its last",
     "tests/property/test_edge_machine.py": "one state machine: its rules need each other",
+    "tests/property/test_relay_machine.py": "one machine: its acts need each other",
+    "tests/unit/config/test_graph.py": "one graph after another, all built by the same few lines",
     "tests/unit/edge/test_edge.py": "the tests of edge.py, which is long itself",
     "tests/unit/edge/test_subscriber.py": "the tests of a consumer's end of an edge, all on one bench",
     "tests/unit/sources/test_sources.py": "what every kind of source has to keep, with the same sources",
 }
 FULL_FOLDERS = {
+    "src/detektr": "the words that all rooms share, each on its floor, and the rooms themselves",
     "scripts/benchmark": "one module a benchmark, and what they share: nothing imports from it",
 }
 

@@ -99,3 +99,11 @@ def test_old_metadata_of_detektr_itself_is_not_looked_at(make_package: MakePacka
 def test_an_unknown_group_is_refused_with_the_known_ones() -> None:
     with pytest.raises(RefusedError, match="'proccessors'; write processors, sinks or sources"):
         describe_plugins("proccessors")
+
+
+def test_what_is_known_of_our_own_without_importing_it_is_what_their_classes_say() -> None:
+    for group, own in plugins.GROUPS.items():
+        for name, reference in own.items():
+            module, _, cls = reference.partition(":")
+            says = getattr(getattr(importlib.import_module(module), cls), "stateful", False)
+            assert plugins.is_known_stateful(group, name) is says is plugins.is_known_stateful(group, reference)

@@ -252,3 +252,31 @@ def test_the_motion_detector_can_be_tested_in_three_lines() -> None:
 
 def test_all_of_it_is_public() -> None:
     assert {"Event", "Frame", "Frames", "Processor", "Sink", "Source", "attach", "run"} <= set(detektr.__all__)
+
+
+class Sizes:
+    def __init__(self, short: int = 0) -> None:
+        self.short, self.seen = short, list[int]()
+
+    def process_batch(self, frames: list[Frame]) -> list[dict[str, int] | None]:
+        self.seen.append(len(frames))
+        results: list[dict[str, int] | None] = [{"of": len(frames)} if one.sequence else None for one in frames]
+        return results[self.short :]
+
+
+def test_batches_are_run_as_lists_the_last_one_of_what_is_left() -> None:
+    sizes = Sizes()
+    events = run_processor(sizes, [frame(GRAY, sequence=number) for number in range(7)], batch=3)
+    assert sizes.seen == [3, 3, 1]
+    assert [(one["sequence"], one["data"]["of"]) for one in events] == [(1, 3), (2, 3), (3, 3), (4, 3), (5, 3), (6, 1)]
+
+
+def test_a_batch_is_refused_in_the_words_of_a_pipeline() -> None:
+    with pytest.raises(ResultError, match=r"process_batch\(\) returned 1 results for 2 frames; return a list with one"):
+        run_processor(Sizes(short=1), [frame(GRAY), frame(GRAY)], batch=2)
+    with pytest.raises(RefusedError, match=r"process_batch\(self, frames\), or remove `batch`"):
+        run_processor(Mean(), [frame(GRAY)], batch=2)
+    with pytest.raises(RefusedError, match=r"has no process"):
+        run_processor(Sizes(), [frame(GRAY)])
+    with pytest.raises(ValueError, match="batch=0; expected the size of a batch"):
+        run_processor(Sizes(), [frame(GRAY)], batch=0)

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from detektr.edge.subscriber import EdgeSubscriber, Upstream
+from detektr.edge.subscriber import EdgeSubscriber
+from detektr.edge.upstream import Upstream
 from detektr.errors import NoRoomError, OverwrittenError, RefusedError, WireError
 from detektr.frame import Frame
 from detektr.memory.announcement import Lease
@@ -206,6 +207,7 @@ class Frames:
         if attachment is None:
             return
         subscriber = attachment.subscriber
+        attachment.reader.note_begun(lease, frame)
         if is_intact() and subscriber.still_holds(lease):
             self.delivered += 1
             subscriber.finish((lease.key, lease.sequence), lease.delivery_tag)
@@ -316,7 +318,7 @@ class _Attachment:
             self.status_block.close(unlink=True)
             raise
         self.status_block.set_state("running")
-        self.reader = FrameReader(folder)
+        self.reader = FrameReader(folder, own)
         self._folder = folder
         self._refusals = 0
 

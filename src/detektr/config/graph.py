@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from detektr import plugins
 from detektr.config.document import Fault
 from detektr.config.sizing import SLOTS_MAX, least_bytes, size_graph
 from detektr.config.suggestions import listed, nearest
@@ -15,6 +16,7 @@ from detektr.options import (
     EdgeInput,
     NodeOptions,
     ProcessorOptions,
+    SinkOptions,
     WorkerOptions,
     edge_inputs,
     inputs_of,
@@ -93,7 +95,24 @@ class _Shape:
         for name, node in self.nodes.items():
             if isinstance(node, CaptureOptions | BufferOptions) and name not in read:
                 self._dead_end(name, node.kind)
+        self._find_branches(order or [])
         return order
+
+    def _find_branches(self, order: list[str]) -> None:
+        """Fault nodes that would pass the same frame on twice, as it comes to them over two branches."""
+        captures: dict[str, set[str]] = {}
+        relays = {source for name in order if self.nodes[name].kind != "sink" for source in self.reads[name]}
+        for name in order:
+            node, found = self.nodes[name], set[str]()
+            for index, source in enumerate(self.reads[name]):
+                twice = sorted(found & captures[source])
+                if twice and (isinstance(node, BufferOptions) or name in relays):
+                    what = f"{node.kind} {name!r} gets the frames of {listed(twice)} twice: by {source!r} too"
+                    hint = "read one of them, or let a node that nobody reads frames from read both"
+                    self._fault(("nodes", name, "input", index), what, "one way for each frame that is passed on", hint)
+                    self.refused |= {name}
+                found |= captures[source]
+            captures[name] = {name} if isinstance(node, CaptureOptions) else found
 
     def _inputs(self, name: str, node: NodeOptions) -> list[str]:
         """Return the inputs that exist and may be read."""
@@ -125,13 +144,11 @@ class _Shape:
         return good
 
     def _hint(self, reader: str, kind: str, source: str) -> str:
-        above, allowed = self.nodes[source], NODE_KINDS[reader].may_read
+        allowed = NODE_KINDS[reader].may_read
         if allowed == ("processor",):
             feeders = [name for name, node in self.nodes.items() if node.kind in allowed]
             return f"read a processor ({listed(feeders)})" if feeders else "put a processor between them"
-        if kind == "processor":
-            return f"read what {source!r} reads ({listed(inputs_of(above))}), or make this node a sink"
-        return "a sink ends its branch: read a capture or buffer"
+        return "a sink ends its branch: read a capture, buffer or processor"
 
     def _missing(self, path: tuple[str | int, ...], name: str, source: str) -> None:
         near = nearest(source, (other for other in self.nodes if other != name))
@@ -205,6 +222,7 @@ def _check_sizes(
             hint = "give some of them a buffer, and consumers, of their own"
             faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {CAMERAS_MAX}", hint))
         options = nodes[name]
+        _check_batch(graph, options, name, line_of, faults)
         _check_edges(graph, nodes, name, line_of, faults)
         if not isinstance(options, CaptureOptions) or graph.below(name) & broken:
             continue
@@ -276,6 +294,24 @@ def _written(
                 yield own.high_water_mark, name, "high_water_mark", (*path, "high_water_mark")
 
 
+def _check_batch(
+    graph: Graph, options: NodeOptions, name: str, line_of: Callable[..., int], faults: list[Fault]
+) -> None:
+    """Find a batch that the windows of its node can never fill, or that its code does not take."""
+    if not isinstance(options, ProcessorOptions) or options.batch is None:
+        return
+    if plugins.takes_single_frames(options.use):
+        what = f"node {name!r} has a `batch`, and {options.use!r} takes single frames"
+        expected = "a class with process_batch(self, frames)"
+        faults.append(Fault(line_of("nodes", name, "batch"), what, expected, "remove `batch`, or name such a class"))
+    edges = graph.edges_to(name)
+    held, size = sum(edge.window * edge.parts for edge in edges), options.batch.size
+    if options.window is not None and edges and held < size:
+        what = f"node {name!r} holds at most {held} frames at once (`window: {options.window}`), fewer than its batch"
+        hint = f"write `window: {-(-size // sum(edge.parts for edge in edges))}`, or leave it out"
+        faults.append(Fault(line_of("nodes", name, "window"), what, f"at least {size} frames over all inputs", hint))
+
+
 def _check_edges(
     graph: Graph, nodes: Mapping[str, NodeOptions], name: str, line_of: Callable[..., int], faults: list[Fault]
 ) -> None:
@@ -292,6 +328,10 @@ def _check_edges(
             what = f"node {name!r} is `optional`, and its edge from {own.from_!r} says `when_full: block`"
             hint = "write drop-oldest or drop-newest, or remove `optional`"
             faults.append(Fault(line_of(*path, "when_full"), what, "an edge that nobody waits for", hint))
+        if own.only is not None and (producer.kind != "processor" or isinstance(options, SinkOptions)):
+            what = f"node {name!r} asks for `only: {own.only}` of the {producer.kind} {own.from_!r}"
+            hint = "write it where a processor's frames are read, or leave it out"
+            faults.append(Fault(line_of(*path, "only"), what, "frames of a processor, which returns results", hint))
         if own.fps is not None and producer.replicas > 1:
             what = f"node {name!r} asks for `fps: {own.fps:g}` of {own.from_!r}, which has {producer.replicas} replicas"
             hint = f"write `fps` on the input of {own.from_!r}, or one replica there"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from detektr.config.topology import Graph, GraphEdge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.subscriber import Upstream
+from detektr.edge.upstream import Upstream
 from detektr.nodes.spec import NodeSpec
 from detektr.options import (
     DEAD_LETTER_BYTES,
@@ -16,6 +16,7 @@ from detektr.options import (
     CaptureOptions,
     Lane,
     NodeOptions,
+    ProcessorOptions,
     SinkOptions,
     WorkerOptions,
 )
@@ -45,11 +46,15 @@ def plan_processes(
                 window=edge.window,
                 is_durable=isinstance(options[name], BufferOptions),
                 lane=_lane(options[name], announce),
+                passed_max=edge.passed_max,
             )
             for edge in graph.edges_to(name)
             for part in range(edge.parts)
         )
-        edges = {edge.consumer: _edge_options(edge, options, announce) for edge in graph.edges_from(name)}
+        edges = {
+            edge.consumer: _edge_options(graph, edge, options, announce, cameras_of(edge.consumer, graph, options))
+            for edge in graph.edges_from(name)
+        }
         sharers = sum(graph.nodes[other].replicas for other, work in works.items() if work == works[name])
         for replica in range(node.replicas):
             specs.append(
@@ -86,7 +91,9 @@ def _lane(consumer: NodeOptions, announce: Lane) -> Lane:
     return announce if isinstance(consumer, CaptureOptions) else consumer.announce or announce
 
 
-def _edge_options(edge: GraphEdge, options: Mapping[str, NodeOptions], announce: Lane) -> EdgeOptions:
+def _edge_options(
+    graph: Graph, edge: GraphEdge, options: Mapping[str, NodeOptions], announce: Lane, all_cameras: tuple[str, ...]
+) -> EdgeOptions:
     consumer = options[edge.consumer]
     worker = consumer if isinstance(consumer, WorkerOptions) else None
     is_retried = isinstance(consumer, SinkOptions) and consumer.retry is not None
@@ -108,4 +115,24 @@ def _edge_options(edge: GraphEdge, options: Mapping[str, NodeOptions], announce:
         has_one_camera=isinstance(options[edge.producer], CaptureOptions),
         is_policy_open=edge.is_policy_open,
         lane=_lane(consumer, announce),
+        is_partitioned=edge.is_partitioned,
+        replicas=edge.replicas,
+        all_cameras=all_cameras,
+        streams=edge.streams,
+        passed_max=edge.passed_max,
+        relays_to=graph.readers(edge.consumer) if isinstance(consumer, ProcessorOptions) else (),
+        tombstones=edge.tombstones,
+        only_results=edge.only_results,
     )
+
+
+def cameras_of(consumer: str, graph: Graph, options: Mapping[str, NodeOptions]) -> tuple[str, ...]:
+    """Return the cameras whose frames come to a node, in the file's order."""
+    edges = [(edge, graph.above(edge.producer)) for edge in graph.edges_to(consumer)]
+    found = []
+    for name, node in options.items():
+        if isinstance(node, CaptureOptions):
+            camera = node.camera or name
+            if any(name in above and (not edge.cameras or camera in edge.cameras) for edge, above in edges):
+                found.append(camera)
+    return tuple(dict.fromkeys(found))

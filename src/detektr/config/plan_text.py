@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from detektr.config.load import Pipeline
-from detektr.config.plan import plan_processes
+from detektr.config.plan import cameras_of, plan_processes
 from detektr.config.topology import CameraMemory, Graph, GraphEdge
 from detektr.memory.layout import cell_words
 from detektr.options import CaptureOptions, EdgeInput, NodeOptions, ProcessorOptions, SinkOptions, edge_inputs
@@ -37,6 +37,8 @@ def describe_plan(pipeline: Pipeline) -> str:
         found = graph.nodes.get(name)
         if isinstance(options, CaptureOptions) and found is not None and found.memory is not None:
             lines.append(f"  {name}: {_memory_in_words(found.memory, found.slots or 0, options.fps or _GUESSED_FPS)}")
+    for name in dict.fromkeys(edge.consumer for edge in graph.edges if edge.is_partitioned and edge.replicas > 1):
+        lines.append(f"  {name}: {_shares(len(cameras_of(name, graph, nodes)), graph.nodes[name].replicas)}")
     for edge in graph.edges:
         if EdgeInput(from_=edge.producer) not in edge_inputs(nodes[edge.consumer]):  # it says more than the name
             lines.append(f"  {edge.consumer} from {edge.producer}: {edge.terms}")
@@ -60,6 +62,16 @@ def _memory_in_words(memory: CameraMemory, slots: int, fps: float) -> str:
             else f"more than the {limit} of a file without `memory`: its readers and written numbers need them"
         )
     return ", ".join(words)
+
+
+def _shares(cameras: int, replicas: int) -> str:
+    """Say how replicas that keep state share the cameras."""
+    told = f"each camera's frames go to one of its {replicas} replicas"
+    idle = replicas - cameras
+    if idle <= 0:
+        return told
+    count = "1 camera" if cameras == 1 else f"{cameras} cameras"
+    return f"{told}; it has {count}, so {idle} of them {'waits' if idle == 1 else 'wait'} in reserve"
 
 
 def describe_outages(graph: Graph, nodes: Mapping[str, NodeOptions]) -> list[str]:
@@ -124,5 +136,6 @@ def _passing(edge: GraphEdge, rates: Mapping[str, float | None]) -> dict[str, fl
     passing: dict[str, float | None] = {}
     for camera, rate in rates.items():
         if not edge.cameras or camera in edge.cameras:
+            rate = None if edge.only_results else rate
             passing[camera] = rate if edge.fps is None else edge.fps if rate is None else min(rate, edge.fps)
     return passing

@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 
 KINDS: dict[str, type[NodeOptions]] = {name: kind.options for name, kind in NODE_KINDS.items()}
 # What stands in for a missing key while the rest of its section is looked at; never leaves this module unfaulted.
-_STAND_IN = {"source": "lavfi:nullsrc", "input": "unknown", "use": "unknown:unknown", "to": "none", "from_": "unknown"}
+_STAND_IN = {"source": "lavfi:nullsrc", "use": "unknown:unknown", "to": "none", "size": 1}
+_STAND_IN |= {"input": "unknown", "from_": "unknown"}
 _NOT_GIVEN = object()
 T = TypeVar("T")
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {}  # building one takes milliseconds
@@ -260,8 +261,7 @@ class _Reader:
             if name == "input":
                 clean[name] = self._inputs(value, hints[name], (*path, name), where)
             elif (section := section_of(hints[name])) is not None:
-                key_path = (*path, name)
-                inner: Any = self._section(section, value, key_path, f"{where}: `{name}`")
+                inner: Any = self._section(section, value, (*path, name), f"{where}: `{name}`")
                 clean[name] = {other.name: getattr(inner, other.name) for other in fields(inner)}
             elif name == "env":
                 clean[name] = read_env(value, self.document, (*path, name), where, self._fault)
@@ -276,7 +276,8 @@ class _Reader:
             if options is not None:
                 return options
             for name, expected in wrong.items():
-                if not any(other in expected for other in left_out):  # else it is told against a default
+                is_told = not isinstance(values, dict) or any(other in expected for other in left_out)
+                if not is_told:  # or it would be told against a default
                     self._key_fault(cls, hints[name], name, clean.get(name, _NOT_GIVEN), expected, path, where)
                 left_out.add(name)
                 clean.pop(name, None)

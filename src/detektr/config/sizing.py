@@ -11,8 +11,12 @@ With drop-oldest and block the queues of all edges of one producer hold the same
 with drop-newest, and where an edge takes only some of the frames (`fps`, `cameras`), each may hold others (they add
 up); leases add up always. The queues of ephemeral consumers hold the newest frames too, so `guests` counts what they
 hold beyond the longest queue. A worker's window counts for each of its inputs, since their producers lease without
-knowing of each other. A processor's replicas each have an edge of their own to every sink, with one queue (`parts`
+knowing of each other. A processor's replicas each have an edge of their own to every reader, with one queue (`parts`
 edges): mark and window hold for each part.
+
+A processor that others read frames from is a relay: what it has passed on its edges of frames hold, so its producer
+leases it that many frames (`passed_max`) beside its window. Edges below a relay keep a tombstone for each frame that
+their producer still holds: at most as many as it is ever leased.
 """
 
 from __future__ import annotations
@@ -38,7 +42,9 @@ from detektr.options import (
     worker_window,
 )
 from detektr.picture import PictureLayout
+from detektr.plugins import is_known_stateful
 from detektr.quantity import size_bytes
+from detektr.results import NODE_BYTES, TAIL_BYTES
 from detektr.source_uri import is_live
 
 MEMORY_BYTES = 64 << 20  # of a camera, unless the file says `memory`
@@ -46,8 +52,9 @@ ASSUMED_SIZE = (1920, 1080)  # what most cameras send; the real size is known wh
 ASSUMED_FORMAT = "yuv420p"
 SLOTS_MAX = 65536
 SPARE_FRAMES = 4  # of a capture: being written, published and not yet offered
-RELAY_SPARE = 2  # of a buffer: taken and not yet offered, settled and not yet reclaimed by its producer
-RELAY_MARK = 2  # for a buffer, which takes frames as they come; they wait behind it
+BUFFER_SPARE = 2  # of a buffer: taken and not yet offered, settled and not yet reclaimed by its producer
+BUFFER_MARK = 2  # for a buffer, which takes frames as they come; they wait behind it
+FRAMES_MARK = 2  # for frames of a processor: each holds a slot, and a capture queues for all below it
 MARK_ENOUGH = 4  # a longer queue only makes pictures older (1 s at 10 a second), unless somebody gave memory for it
 GUEST_FRAMES = 2  # for one `detektr.attach`, and one frame that is on its way
 GUESTS_ENOUGH = 8
@@ -107,21 +114,24 @@ def least_bytes(graph: Graph, nodes: Mapping[str, NodeOptions], camera: str, mem
 
 
 def frames_held(node: NodeOptions, edges: list[GraphEdge], *, guests: int, is_on_demand: bool) -> int:
-    """Return the most frames of one input that a node may hold, its own edges being sized.
+    """Return the most frames of one input that a node holds because of its own edges, which are sized.
 
     Args:
         node: its options.
-        edges: those that it produces for.
+        edges: of frames, those that it produces for.
         guests: frames that ephemeral consumers may hold beyond what its own consumers queue.
         is_on_demand: whether it makes no frame before all its edges have room.
     """
-    if isinstance(node, WorkerOptions):
-        return worker_window(node)  # of each replica; its events are no frames
-    own = sum(edge.mark for edge in edges if edge.has_own_frames)
-    shared = max((edge.mark for edge in edges if not edge.has_own_frames), default=0)
-    spare = SPARE_FRAMES if isinstance(node, CaptureOptions) else RELAY_SPARE
-    spare = 0 if is_on_demand else spare
+    own = sum(edge.mark_of_input for edge in edges if edge.has_own_frames)
+    shared = max((edge.mark_of_input for edge in edges if not edge.has_own_frames), default=0)
+    spare = SPARE_FRAMES if isinstance(node, CaptureOptions) else BUFFER_SPARE
+    spare = 0 if is_on_demand or isinstance(node, WorkerOptions) else spare
     return own + shared + sum(edge.window_total for edge in edges) + guests + spare
+
+
+def is_partitioned(options: ProcessorOptions) -> bool:
+    """Whether each camera's frames go to one replica, as far as can be said without importing the user's code."""
+    return options.partition_by == "camera" or is_known_stateful("processors", options.use)
 
 
 def default_policy(node: NodeOptions) -> WhenFull:
@@ -166,6 +176,10 @@ class _Walk:
         for name in order:
             above = dict.fromkeys(camera for source in reads[name] for camera in self.cameras[source])
             self.cameras[name] = (name,) if isinstance(nodes[name], CaptureOptions) else tuple(above)
+        self.relays: dict[str, set[str]] = {}  # processors among each node and those above it
+        for name in order:
+            own = {name} if isinstance(nodes[name], ProcessorOptions) else set()
+            self.relays[name] = own.union(*(self.relays[source] for source in reads[name]))
         self.limits = {
             name: _limit(options, memory) for name, options in nodes.items() if isinstance(options, CaptureOptions)
         }
@@ -188,10 +202,16 @@ class _Walk:
             edges[name] = [self._edge(name, consumer, levels[name], held) for consumer in self.outputs[name]]
             held[name] = frames_held(
                 self.nodes[name],
-                edges[name],
+                [edge for edge in edges[name] if self._is_of_frames(edge.consumer)],
                 guests=self._guests(name, levels[name]),
                 is_on_demand=name in self.on_demand,
             )
+        limits = dict.fromkeys(self.order, 0)  # most frames that each node is ever leased
+        for edge in (edge for name in self.order for edge in edges[name]):
+            limits[edge.consumer] += edge.parts * edge.limit
+        for name in self.order:
+            if self.relays[name]:
+                edges[name] = [self._with_tombstones(edge, limits[name]) for edge in edges[name]]
         journals = dict.fromkeys(self.limits, 0.0)
         for name in self.order:
             shared = sum(edge.journal_bytes for edge in edges[name]) / max(1, len(self.cameras[name]))
@@ -219,7 +239,7 @@ class _Walk:
             mark=queued if is_producer else 0,
             guests=self._guests(name, level),
             is_on_demand=name in self.on_demand,
-            held=held if is_producer else 0,
+            held=held,
             slots=slots,
             memory=None if slots is None else self._memory(name, slots, journals[name]),
         )
@@ -262,14 +282,34 @@ class _Walk:
             max_age_ns=own.max_age_ns or (node.max_age_ns if isinstance(node, BufferOptions) else None),
             fps=own.fps,
             cameras=own.camera_names,
+            is_partitioned=isinstance(reader, ProcessorOptions) and is_partitioned(reader),
+            streams=len(self.cameras[name]) if isinstance(reader, ProcessorOptions) else 0,
+            streams_of_input=max((len(self.cameras[source]) for source in self.reads[name]), default=1),
             is_policy_open=own.when_full is None and node.when_full is None and not reader.optional,
             is_fresh=is_fresh,
-            window=1 if is_fresh else held[consumer],
+            window=1 if is_fresh else held[consumer] if isinstance(reader, BufferOptions) else worker_window(reader),
             replicas=reader.replicas if isinstance(reader, ProcessorOptions) else 1,
             inputs=max(1, len(inputs_of(node))) if isinstance(node, BufferOptions) else 1,
             parts=node.replicas if isinstance(node, ProcessorOptions) else 1,
-            payload_bytes=node.event_bytes if isinstance(node, ProcessorOptions) else DESCRIPTOR_BYTES_MAX,
+            payload_bytes=self._payload_bytes(name, consumer),
+            passed_max=0 if isinstance(reader, BufferOptions) else held[consumer],
+            only_results=own.only == "results",
         )
+
+    def _is_of_frames(self, consumer: str) -> bool:
+        return not isinstance(self.nodes[consumer], SinkOptions)
+
+    def _payload_bytes(self, name: str, consumer: str) -> int:
+        """Return the room for what an edge announces: an event, or a frame with the results of nodes on its way."""
+        node = self.nodes[name]
+        if isinstance(node, ProcessorOptions) and not self._is_of_frames(consumer):
+            return node.event_bytes
+        found = [relay for other in self.relays[name] if isinstance(relay := self.nodes[other], ProcessorOptions)]
+        room = sum(relay.event_bytes + NODE_BYTES for relay in found)
+        return DESCRIPTOR_BYTES_MAX + (room + TAIL_BYTES if found else 0)
+
+    def _with_tombstones(self, edge: GraphEdge, limit: int) -> GraphEdge:
+        return replace(edge, tombstones=limit) if self._is_of_frames(edge.consumer) else edge
 
     def _edge_mark(self, name: str, consumer: str, own: EdgeInput, level: int) -> int:
         node, reader = self.nodes[name], self.nodes[consumer]
@@ -278,15 +318,17 @@ class _Walk:
             return own.high_water_mark
         if _is_fresh(own, reader):
             return 1
+        if isinstance(node, ProcessorOptions) and self._is_of_frames(consumer):
+            return min(FRAMES_MARK, rung(level)[0])
         if isinstance(reader, BufferOptions) and node.high_water_mark is None:
-            return 1 if consumer in self.on_demand else RELAY_MARK
+            return 1 if consumer in self.on_demand else BUFFER_MARK
         return _mark(node, level)
 
     def _policy(self, name: str, consumer: str) -> WhenFull:
         node, reader, own = self.nodes[name], self.nodes[consumer], self._own(name, consumer)
         found = own.when_full or default_policy(node)
         if own.when_full is None and _is_fresh(own, reader):
-            found = "block" if self._may_wait(name) else "drop-oldest"
+            found = "block" if self._is_of_frames(consumer) and self._may_wait(name) else "drop-oldest"
         # Nobody waits for an optional consumer: the newest frames are kept for it, and all others go on.
         return "drop-oldest" if reader.optional and found == "block" else found
 
@@ -300,8 +342,6 @@ class _Walk:
 
     def _may_wait(self, name: str) -> bool:
         """Whether a node's frames come from files at full speed only, which wait where others go on."""
-        if not isinstance(self.nodes[name], CaptureOptions | BufferOptions):
-            return False  # events: a processor is not held up for the sake of a fresh one
         captures = [self.nodes[camera] for camera in self.cameras[name]]
         return all(
             isinstance(one, CaptureOptions) and default_policy(one) == "block" and not one.realtime for one in captures

@@ -38,17 +38,29 @@ class GraphEdge:
     """Frames a second of each camera that it takes; None: all."""
     cameras: tuple[str, ...] = ()
     """Cameras whose frames it takes; empty: all."""
+    is_partitioned: bool = False
+    """Whether each camera's frames go to one replica of the consumer, as far as the file tells."""
+    streams: int = 0
+    """Captures whose frames may come on it; 0 where they are no frames."""
+    streams_of_input: int = 1
+    """Captures whose frames may come by one input of the producer, at most."""
     is_policy_open: bool = False
     """Whether its policy follows from its producer's source, which only shows what it is when it is opened."""
     is_fresh: bool = False
     """Whether its consumer wants the newest frame only."""
     payload_bytes: int = DESCRIPTOR_BYTES_MAX
-    """Most bytes of what is announced: a frame's descriptor, or an event."""
+    """Most bytes of what is announced: a frame's descriptor and results, or an event."""
+    passed_max: int = 0
+    """Of a consumer that is a relay: most frames that one replica has passed on and still holds, beside its window."""
+    tombstones: int = 0
+    """Most frames that are settled here and that its producer still holds; 0: its frames come in order."""
+    only_results: bool = False
+    """Whether it takes only frames for which its producer returned something."""
 
     @property
     def has_own_frames(self) -> bool:
         """Whether its queue may hold other frames than the newest ones, which the queues beside it hold too."""
-        return self.when_full == "drop-newest" or self.fps is not None or bool(self.cameras)
+        return self.when_full == "drop-newest" or self.fps is not None or bool(self.cameras) or self.only_results
 
     @property
     def terms(self) -> str:
@@ -58,17 +70,29 @@ class GraphEdge:
         words += [] if self.max_age_ns is None else [f"at most {self.max_age_ns / 1e9:g} s old"]
         words += [] if self.fps is None else [f"{self.fps:g} fps"]
         words += [] if not self.cameras else [f"only {', '.join(self.cameras)}"]
+        words += ["only with results"] if self.only_results else []
+        words += ["by camera"] if self.is_partitioned and self.replicas > 1 else []
         return ", ".join(words)
+
+    @property
+    def mark_of_input(self) -> int:
+        """Most frames queued for one input of the producer."""
+        return self.mark * self.streams_of_input if self.is_partitioned else self.mark
 
     @property
     def window_total(self) -> int:
         """Most leases on one part that all replicas hold together."""
-        return self.window * self.replicas
+        return self.limit * self.replicas
+
+    @property
+    def limit(self) -> int:
+        """Most leases that one replica of the consumer holds, for one lane, those that it has passed on included."""
+        return self.window + self.passed_max
 
     @property
     def cells(self) -> int:
-        """Most frames that one part ever holds, queued and leased."""
-        return self.inputs * self.mark + self.window_total
+        """Most frames that one part ever holds, queued and leased, and tombstones."""
+        return max(self.inputs, self.streams) * self.mark + self.window_total + self.tombstones
 
     @property
     def journal_bytes(self) -> int:
@@ -121,7 +145,8 @@ class GraphNode:
     is_on_demand: bool = False
     """Whether all that read it want the newest frame only and make it wait: no frame is made before they have room."""
     held: int = 0
-    """Most frames of one input that its consumers hold together, ephemeral ones and spare included; 0 for workers."""
+    """Most frames of one input that its consumers hold together, ephemeral ones and spare included; of a relay: those
+    that it has passed on; 0 for other workers."""
     slots: int | None = None
     """Slots in a capture's ring; None for the other kinds."""
     memory: CameraMemory | None = None
@@ -142,6 +167,10 @@ class Graph:
     def edges_to(self, name: str) -> tuple[GraphEdge, ...]:
         """Return the edges that a node reads from, in the order of its inputs."""
         return tuple(edge for edge in self.edges if edge.consumer == name)
+
+    def readers(self, name: str) -> tuple[str, ...]:
+        """Return the nodes that read frames from a processor: all that read from it but sinks."""
+        return tuple(other for other in self.nodes[name].outputs if self.nodes[other].kind != "sink")
 
     def above(self, name: str) -> set[str]:
         """Return a node and all that it reads from, directly or not."""

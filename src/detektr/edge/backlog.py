@@ -31,9 +31,13 @@ class Backlog:
         """Return every frame that waits, queue by queue."""
         return chain.from_iterable(self._queues)
 
-    def queue_of(self, input_index: int) -> int:
-        """Return the number of an input's queue; where there is one queue, all inputs share it."""
+    def queue_of(self, input_index: int, key: int) -> int:
+        """Return the number of an input's queue, whatever the stream; where there is one queue, all inputs share it."""
         return input_index if input_index < self._last else self._last
+
+    def has_room(self, input_index: int) -> bool:
+        """Whether the queue of this input is not full."""
+        return not self._is_full[input_index if input_index < self._last else self._last]
 
     def is_full(self, queue: int) -> bool:
         """Whether the queue has reached its mark and has not fallen to `low` since."""
@@ -50,7 +54,7 @@ class Backlog:
 
     def append(self, cell: Cell) -> None:
         """Queue a frame behind the others of its input."""
-        number = self.queue_of(cell.input_index)
+        number = self.queue_of(cell.input_index, cell.key)
         queue = self._queues[number]
         queue.append(cell)
         self.count += 1
@@ -59,7 +63,7 @@ class Backlog:
 
     def put_back(self, cell: Cell) -> None:
         """Queue a frame where it was, by its place in the order of offers."""
-        queue, place = self._queues[self.queue_of(cell.input_index)], 0
+        queue, place = self._queues[self.queue_of(cell.input_index, cell.key)], 0
         while place < len(queue) and queue[place].ordinal < cell.ordinal:
             place += 1
         queue.insert(place, cell)
@@ -77,13 +81,17 @@ class Backlog:
         """Take the next frame, queues in turn; None: nothing waits."""
         queues = len(self._queues)
         for _ in range(queues):
-            number = self._turn
+            number = self._turn % queues
             self._turn = (number + 1) % queues
-            queue = self._queues[number]
-            if queue:
-                cell = queue.popleft()
-                self.count -= 1
-                if self._is_full[number] and len(queue) <= self._low:
-                    self._is_full[number] = False
-                return cell
+            if self._queues[number]:
+                return self._take_from(number)
         return None
+
+    def _take_from(self, number: int) -> Cell:
+        """Take the oldest frame of a queue that is not empty; a full one that has fallen to `low` is full no more."""
+        queue = self._queues[number]
+        cell = queue.popleft()
+        self.count -= 1
+        if self._is_full[number] and len(queue) <= self._low:
+            self._is_full[number] = False
+        return cell

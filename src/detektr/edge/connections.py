@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from detektr.edge.lease import SessionState
+from detektr.errors import WireError
 from detektr.memory.completion_queue import Completion
+from detektr.memory.status_block import StatusBlockReader
+from detektr.memory.status_block_table import StatusBlockTable
 from detektr.wire.link import Link, Outbox
 from detektr.wire.message import Attach
+
+_REPLICA = re.compile(r"^([A-Za-z][A-Za-z0-9_-]{0,31})\.([0-9]{1,3})\Z")
 
 
 class ConsumerConnection(ABC):
@@ -89,7 +95,39 @@ def session_state(message: Attach) -> SessionState:
     return SessionState(
         received=message.received,
         held=frozenset(message.held),
+        passed=frozenset(message.passed),
+        done=frozenset(message.done),
         seen=dict(message.seen),
         failed=message.failed,
         previous=message.previous,
     )
+
+
+def identify(message: Attach, status_blocks: StatusBlockTable, known: ConsumerConnection | None) -> tuple[str, int]:
+    """Return the node and replica that asks to attach: alive, of this session, and not of an epoch that is over.
+
+    Args:
+        message: its attach.
+        status_blocks: those of all processes.
+        known: the connection that its session has already.
+    Raises:
+        WireError: it is not who it says; the text says why.
+    """
+    parts = _REPLICA.match(message.replica)
+    if parts is None:
+        raise WireError(f"Attach.replica {message.replica!r} is not a node and a number, as in motion.0")
+    status_block = status_blocks.get(message.replica)
+    if status_block is None or not status_block.is_alive or status_block.progress(message.session) is None:
+        raise WireError(f"Attach: no living {message.replica} has session {message.session} in its status block")
+    if known is not None and message.attach_epoch <= known.attach_epoch:
+        raise WireError(
+            f"Attach: epoch {message.attach_epoch} of {message.replica} is over; it is at {known.attach_epoch}"
+        )
+    return parts[1], int(parts[2])
+
+
+def is_there(status_block: StatusBlockReader | None, connection: ConsumerConnection | None) -> bool:
+    """Whether the process of a replica that attached is alive; a successor has its status block before it is ready."""
+    if status_block is None or not status_block.is_alive:
+        return False
+    return connection is None or status_block.pid == connection.pid

@@ -12,13 +12,20 @@ LEASES_MANY = 4  # from this many leases on, the producer wants to hear of compl
 class ConsumerGroup:
     """Replicas by session. The edge decides about frames; the group knows who can take one."""
 
-    def __init__(self, journal: Journal, window_total: int) -> None:
-        """Adopt the replicas that the journal names; each counts as absent until it attaches again."""
-        self._journal, self._window_total = journal, window_total
+    def __init__(self, journal: Journal, window_total: int, passed_max: int = 0) -> None:
+        """Adopt the replicas that the journal names; each counts as absent until it attaches again.
+
+        Args:
+            journal: the edge's.
+            window_total: most leases that all replicas hold together.
+            passed_max: how many frames a replica may have passed on, beside its window.
+        """
+        self._journal, self._window_total, self._passed_max = journal, window_total, passed_max
         self.replicas: dict[int, Replica] = {}
         for record in journal.replicas():
-            replica = Replica(record.entry, record.session, record.name, record.window, is_durable=record.is_durable)
-            self.replicas[record.session] = replica
+            self.replicas[record.session] = self._replica(
+                record.entry, record.session, record.name, record.window, is_durable=record.is_durable
+            )
         journal.set_attached(0)
 
     @property
@@ -34,7 +41,7 @@ class ConsumerGroup:
     @property
     def needs_completions(self) -> bool:
         """Whether the producer should look for completions: many leases are out, or several replicas share them."""
-        if len(self.replicas) != 1:
+        if len(self.replicas) != 1 or self._passed_max:
             return True
         for replica in self.replicas.values():
             leases = len(replica.leases)
@@ -56,7 +63,8 @@ class ConsumerGroup:
             leases = len(replica.leases)
             room -= leases
             if (
-                leases < replica.window
+                leases - replica.passed < replica.window
+                and leases < replica.limit
                 and replica.is_present
                 and not replica.is_suspended
                 and (ready is None or replica.busyness < ready.busyness)
@@ -70,7 +78,7 @@ class ConsumerGroup:
         entry = next((entry for entry in range(EDGE_REPLICAS_MAX) if entry not in taken), None)
         if entry is None:
             return None
-        replica = Replica(entry, session, name, min(window, self._window_total), is_durable=is_durable)
+        replica = self._replica(entry, session, name, min(window, self._window_total), is_durable=is_durable)
         self._journal.write_replica(entry, session, name, replica.window, is_durable=is_durable)
         self.replicas[session] = replica
         return replica
@@ -94,7 +102,7 @@ class ConsumerGroup:
 
     def lease(self, cell: Cell, replica: Replica, now_ns: int) -> tuple[int, int, int, int]:
         """Give a replica a lease; returns owner, delivery tag, time and deliveries, as the journal must say them."""
-        if not replica.leases:
+        if len(replica.leases) == replica.passed:  # what it has passed on is no work of its own
             replica.head_since_ns = now_ns
         replica.last_tag += 1
         replica.last_ordinal = cell.ordinal
@@ -108,7 +116,16 @@ class ConsumerGroup:
         replica = self.replicas.get(cell.owner)
         if replica is not None:
             replica.leases.pop((cell.key, cell.sequence), None)
-        cell.owner = 0
+            if cell.is_passed:
+                replica.passed -= 1
+        cell.owner, cell.is_passed = 0, False
+
+    def note_passed(self, cell: Cell) -> None:
+        """Note that the holder of a lease has done its work and passed the frame on."""
+        replica = self.replicas.get(cell.owner)
+        if replica is not None and not cell.is_passed:
+            cell.is_passed = True
+            replica.passed += 1
 
     def hand_over(self, old: Replica, new: Replica) -> None:
         """Give a successor the leases of its predecessor, in the same order, and strike the predecessor out."""
@@ -117,8 +134,12 @@ class ConsumerGroup:
             cell.owner, cell.delivery_tag = new.session, new.last_tag
             self._journal.lease_cell(cell.index, cell.owner, cell.delivery_tag, cell.leased_ns, cell.deliveries)
             new.leases[name] = cell
-        old.leases = {}
+        new.passed += old.passed
+        old.leases, old.passed = {}, 0
         self.remove(old)
+
+    def _replica(self, entry: int, session: int, name: str, window: int, *, is_durable: bool) -> Replica:
+        return Replica(entry, session, name, window, is_durable=is_durable, passed_max=self._passed_max)
 
     def _count_present(self) -> None:
         self._journal.set_attached(sum([replica.is_present for replica in self.replicas.values()]))

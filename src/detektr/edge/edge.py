@@ -14,8 +14,11 @@ from detektr.edge.consumer_group import ConsumerGroup
 from detektr.edge.dropped_cameras import DroppedCameras
 from detektr.edge.edge_options import EdgeOptions, FrameOutcome, OutcomeKind
 from detektr.edge.lease import Cell, Replica, SessionState
+from detektr.edge.partition.camera_backlog import CameraBacklog
+from detektr.edge.partition.camera_map import CameraMap
+from detektr.edge.partition.edge_partition import EdgePartition
 from detektr.memory.announcement import Announcement, FrameName
-from detektr.memory.completion_queue import Completion
+from detektr.memory.completion_queue import PASSED_ON, Completion
 from detektr.memory.journal import DEAD_LETTERED, DELIVERED, DROPPED, SETTLED_MAX, CellRecord, Journal
 from detektr.selection.frame_selection import FrameSelection
 from detektr.wire.message import FailedAttempt, FailureKind
@@ -23,6 +26,8 @@ from detektr.wire.message import FailedAttempt, FailureKind
 STALL_NS = 300_000_000  # with the tick's own period, a stall is reported within a second
 
 Offer = Literal["taken", "dropped", "known"]
+Progress = tuple[int, int, int]
+"""What a status block says of a session: delivery tags begun last and finished last, and the suspect's (0: unsaid)."""
 
 
 class Edge:
@@ -50,12 +55,16 @@ class Edge:
         self.is_given_up = False
         self._full_reason = "consumer_slow" if options.is_optional else "queue_full"
         self.settled: list[FrameName] = []
-        self.group = ConsumerGroup(journal, options.window_total)
+        self.group = ConsumerGroup(journal, options.window_total, options.passed_max)
         self.replicas = self.group.replicas
         self.backlog = Backlog(options.inputs, options.mark, options.low)
-        has_selection = options.fps is not None or bool(options.cameras)
-        self._selection = FrameSelection(options.fps, options.cameras) if has_selection else None
-        self._cameras = None if options.has_one_camera else DroppedCameras(journal)
+        self.partition: EdgePartition | None = None
+        """Which replica gets the frames of which camera; None: any gets any."""
+        self._cameras = CameraBacklog(options.mark, options.low)  # the backlog of an edge that is partitioned
+        has_selection = options.fps is not None or bool(options.cameras) or options.only_results
+        selection = FrameSelection(options.fps, options.cameras, only_results=options.only_results)
+        self._selection = selection if has_selection else None
+        self._dropped_cameras = None if options.has_one_camera else DroppedCameras(journal)
         self._outcomes: list[FrameOutcome] = []
         self._announced_to: set[int] = set()  # sessions, until somebody takes them
         self._unserved_since_ns = 0
@@ -101,7 +110,7 @@ class Edge:
         if self.options.when_full != "block" or self.is_given_up:
             return True
         backlog = self.backlog
-        return bool(self._free) and (not backlog.count or not backlog.is_full(backlog.queue_of(input_index)))
+        return bool(self._free) and (not backlog.count or backlog.has_room(input_index))
 
     def holds(self) -> list[Cell]:
         """Return every frame that is queued or leased, in no order."""
@@ -128,10 +137,17 @@ class Edge:
             if reason:
                 self.count_dropped(announcement.key, sequence, 1, reason, announcement.payload)
                 return "dropped"
-        is_prompt = now_ns and not backlog.count and not self.is_given_up and self.options.max_age_ns is None
-        replica = self.group.ready() if is_prompt else None
+        replica: Replica | None = None
+        partition = self.partition
+        if now_ns and not self.is_given_up and self.options.max_age_ns is None:
+            if partition is None:
+                replica = None if backlog.count else self.group.ready()
+            elif not self._cameras.is_waiting(input_index, announcement.key):
+                replica = self._owner_of(announcement, partition)
         if replica is None or not self._free:
-            queue = backlog.queue_of(input_index)  # fewer queues than inputs: the journal keeps the frame's own input
+            queue = backlog.queue_of(
+                input_index, announcement.key
+            )  # perhaps fewer: the journal keeps the frame's input
             if not self._make_room(queue, announcement, is_owed=is_owed):
                 return "dropped"
         ordinal, self._next_ordinal = self._next_ordinal, self._next_ordinal + 1
@@ -149,7 +165,7 @@ class Edge:
         """Count frames that never came to this edge's queue; `last_sequence` is the last one's."""
         self._outcomes.append(FrameOutcome(OutcomeKind.DROPPED, last_sequence, reason, 0, payload, count))
         self._offered += count
-        camera = None if self._cameras is None else self._cameras.entry_of(key, payload)
+        camera = None if self._dropped_cameras is None else self._dropped_cameras.entry_of(key, payload)
         self.journal.count_dropped(key, last_sequence, count, reason, self._offered, camera)
 
     def take_outcomes(self) -> list[FrameOutcome]:
@@ -178,6 +194,7 @@ class Edge:
                     self.fail(session, failed)
             received = {cell.delivery_tag for cell in replica.leases.values() if cell.delivery_tag <= state.received}
             self._reconcile(replica, received, state)
+            self.note_passed(session, state.passed)
         for other in list(self.replicas.values()):
             if other.name == name and other is not replica:
                 self._succeed(other, replica, state)
@@ -185,19 +202,28 @@ class Edge:
         self.group.welcome(replica, now_ns)
         return True
 
-    def detach(self, session: int) -> None:
-        """Detach a replica; the frames that it still held are queued again."""
+    def detach(self, session: int, passed: Collection[FrameName] = (), done: Collection[FrameName] = ()) -> None:
+        """Detach a replica; the frames that it still held are queued again; of a relay, see `evict`."""
         replica = self.replicas.get(session)
         if replica is not None:
-            self._requeue(list(replica.leases.values()), "detached", is_attempt=False)
-            self.group.remove(replica)
+            leases = self._left_over(replica, passed, done)
+            self._requeue(leases, "detached", is_attempt=False)
+            self._remove(replica)
 
-    def evict(self, session: int, progress: tuple[int, int] | None) -> None:
+    def evict(
+        self,
+        session: int,
+        progress: Progress | None,
+        passed: Collection[FrameName] = (),
+        done: Collection[FrameName] = (),
+    ) -> None:
         """Evict a dead replica: finished frames are delivered, the one in work failed once, others are queued again.
 
         Args:
             session: the dead replica's.
-            progress: delivery tags that it began last and finished last, from its status block.
+            progress: what its status block says; a suspect there alone is to blame (of a batch in work nobody is).
+            passed: of a relay, frames that some of its edges know; their leases wait for its successor.
+            done: of a relay, frames that all its edges know and are done with; they are delivered.
         """
         replica = self.replicas.get(session)
         if replica is None:
@@ -205,30 +231,44 @@ class Edge:
         self.group.note_absent(replica)
         if replica.is_durable:
             return  # its successor says what it holds
-        working, finished = progress or (0, 0)
-        leases = list(replica.leases.values())
+        working, finished, suspect = progress or (0, 0, 0)
+        leases = self._left_over(replica, passed, done)
         self._settle([cell for cell in leases if cell.delivery_tag <= finished], DELIVERED)
-        suspects = [cell for cell in leases if cell.delivery_tag > finished and cell.delivery_tag == working]
-        failed = [cell for cell in leases if finished < cell.delivery_tag < working]  # the message was lost
-        untouched = [cell for cell in leases if cell.delivery_tag > max(finished, working)]
+        leases = [cell for cell in leases if cell.delivery_tag > finished]
+        suspects = [cell for cell in leases if cell.delivery_tag == (suspect or working)]
+        begun_before = 0 if suspect else working  # whether each of them failed is known of single calls only
+        failed = [cell for cell in leases if cell.delivery_tag < begun_before]  # the message was lost
+        untouched = [cell for cell in leases if cell not in suspects and cell.delivery_tag >= begun_before]
+        if self.partition is not None:  # what came behind a failure was not begun
+            first: dict[int, Cell] = {}
+            for cell in failed:
+                first.setdefault(cell.key, cell)
+            untouched += [cell for cell in failed if cell is not first[cell.key]]
+            failed = list(first.values())
         self._requeue(untouched, "died", is_attempt=False)
         self._requeue(failed, "failed, and its replica died", is_attempt=True)
         self._requeue(suspects, "its replica died", is_attempt=True)
-        self.group.remove(replica)
+        self._remove(replica)
+
+    def let_go(self, name: str) -> None:
+        """Deliver what a dead relay had passed on: it will have no successor, and its own edges have ended."""
+        for replica in list(self.replicas.values()):
+            if replica.name == name and replica.is_waiting:
+                self._settle(list(replica.leases.values()), DELIVERED)
+                self.group.remove(replica)
 
     # -- leases -----------------------------------------------------------------------------------------------------
 
     def lease_queued(self, now_ns: int) -> None:
         """Lease queued frames to the least busy replicas with credit, inputs in turn; the caller announces them."""
-        journal = self.journal
+        if self.partition is not None:
+            self._lease_by_camera(self.partition, now_ns)
+            return
         while self.backlog.count and (replica := self.group.ready()) is not None:
             cell = self._next_cell(now_ns)
             if cell is None:
                 break
-            journal.lease_cell(cell.index, *self.group.lease(cell, replica, now_ns))
-            if cell.deliveries > 1:
-                journal.count_redelivered()
-            self._announce(cell, replica)
+            self._lease(cell, replica, now_ns)
 
     def take_announced(self) -> set[int]:
         """Return the sessions that got leases since the last call; the caller announces the leases."""
@@ -248,7 +288,10 @@ class Edge:
         for key, sequence, delivery_tag in completed:
             cell = replica.leases.get((key, sequence)) if replica is not None else None
             if cell is None or delivery_tag not in (0, cell.delivery_tag) or (key, sequence) in done:
-                self._refuse(sequence)
+                if delivery_tag & PASSED_ON == 0:
+                    self._refuse(sequence)
+                elif cell is not None and delivery_tag & ~PASSED_ON in (0, cell.delivery_tag):
+                    self.group.note_passed(cell)
             else:
                 done[key, sequence] = cell
         if replica is not None:
@@ -279,20 +322,108 @@ class Edge:
         elif kind == FailureKind.PERMANENT:
             self._dead_letter(cell, reason)
         else:
+            if (
+                self.partition is not None
+            ):  # first: its holder begins none of these until it sees that this lease is over
+                leases = self.replicas[session].leases.values()
+                later = [one for one in leases if one.key == key and one.ordinal > cell.ordinal and not one.is_passed]
+                self._requeue(later, "behind a failure", is_attempt=False)
             self._requeue([cell], reason, is_attempt=True)
 
-    def expire(self, now_ns: int) -> None:
-        """End the leases of replicas that made no progress for too long; they get no more until they send something."""
+    def note_passed(self, session: int, names: Collection[FrameName]) -> None:
+        """Note which of its leases a relay has passed on: their work is done, so they leave its window, and never end.
+
+        Args:
+            session: the relay's.
+            names: of the frames; others than those leased to it mean nothing here.
+        """
+        replica = self.replicas.get(session)
+        if replica is not None:
+            for name in names:
+                cell = replica.leases.get(name)
+                if cell is not None:
+                    self.group.note_passed(cell)
+
+    def overdue(self, now_ns: int) -> list[Replica]:
+        """Return the replicas that have made no progress for so long that their leases are to end."""
+        limit_ns, found = self.options.timeout_ns, list[Replica]()
+        if limit_ns is not None:
+            for replica in self.replicas.values():
+                replica.head_since_ns = replica.head_since_ns or now_ns
+                if len(replica.leases) > replica.passed and now_ns - replica.head_since_ns > limit_ns:
+                    found.append(replica)
+        return found
+
+    def expire(self, now_ns: int, progress_of: Callable[[Replica], Progress | None] | None = None) -> None:
+        """End the leases of replicas that made no progress for too long; they get no more until they send something.
+
+        Args:
+            now_ns: the monotonic time.
+            progress_of: reads the progress of a replica that is too late; where that names a suspect, the lease is the
+                one whose attempt has failed. Otherwise that is the oldest lease.
+        """
         limit_ns = self.options.timeout_ns
-        if limit_ns is None:
-            return
-        for replica in list(self.replicas.values()):
-            replica.head_since_ns = replica.head_since_ns or now_ns
-            if replica.leases and now_ns - replica.head_since_ns > limit_ns:
+        if limit_ns is not None:
+            for replica in self.overdue(now_ns):
                 replica.is_suspended = True
-                head, *others = sorted(replica.leases.values(), key=lambda cell: cell.delivery_tag)
-                self._requeue(others, "behind a lease that timed out", is_attempt=False)
-                self._requeue([head], f"took longer than {limit_ns / 1e9:g} s", is_attempt=True)
+                _, _, suspect = (None if progress_of is None else progress_of(replica)) or (0, 0, 0)
+                working = [cell for cell in replica.leases.values() if not cell.is_passed]
+                leases = sorted(working, key=lambda cell: cell.delivery_tag)
+                late = [cell for cell in leases if cell.delivery_tag == (suspect or leases[0].delivery_tag)]
+                others = [cell for cell in leases if cell not in late]
+                self._requeue(others, "beside a lease that timed out", is_attempt=False)
+                self._requeue(late, f"took longer than {limit_ns / 1e9:g} s", is_attempt=True)
+
+    # -- partition by camera ----------------------------------------------------------------------------------------
+
+    def partition_by_camera(self, camera_map: CameraMap) -> None:
+        """Lease each camera's frames to one replica, in order, as this state of the map says from now on."""
+        if self.partition is not None:
+            self.partition.take(camera_map)
+        else:
+            self.partition = EdgePartition(camera_map)
+            while (cell := self.backlog.take()) is not None:
+                self._cameras.append(cell)
+            self.backlog = self._cameras
+        self.acknowledge_map()
+
+    def acknowledge_map(self) -> None:
+        """Say in the journal to which epoch of the map the edge keeps, as soon as every lease is with its owner."""
+        partition = self.partition
+        if partition is not None and not partition.is_settled and partition.is_kept(self.replicas.values()):
+            partition.is_settled = True
+            self.journal.set_map_epoch(partition.map.epoch)
+
+    def absent_owners(self) -> list[int]:
+        """Return the numbers of replicas whose cameras' frames wait, and that are not there or take none."""
+        if self.partition is None:
+            return []
+        return self.partition.absent(self._cameras.first_of_each(), self.replicas.values())
+
+    def _lease_by_camera(self, partition: EdgePartition, now_ns: int) -> None:
+        """Lease the oldest frame of each camera whose owner has credit, again and again, as long as there are some."""
+        has_leased, limit_ns = True, self.options.max_age_ns
+        while has_leased and self._cameras.count:
+            has_leased = False
+            for cell in self._cameras.first_of_each():
+                replica = self._owner_of(cell, partition)
+                if replica is None:
+                    continue
+                self._cameras.take_first(cell)
+                has_leased = True
+                if limit_ns is not None and now_ns - cell.captured_ns > limit_ns:
+                    self._drop(cell, "too_old")
+                else:
+                    self._lease(cell, replica, now_ns)
+        if not partition.is_settled:
+            self.acknowledge_map()
+
+    def _owner_of(self, frame: Announcement, partition: EdgePartition) -> Replica | None:
+        """Return the replica that takes this camera's next frame now, if it can take one."""
+        is_room = self.group.in_flight < self.options.window_total
+        return partition.replica_for(frame, self.replicas.values()) if is_room else None
+
+    # -- time and stalls --------------------------------------------------------------------------------------------
 
     def forgive(self, unseen_ns: int) -> None:
         """Do not count the time in which our own process did not run against any replica."""
@@ -309,7 +440,7 @@ class Edge:
 
     def note_stall(self, now_ns: int) -> bool | None:
         """Return True: the edge has stalled (frames wait, nobody takes them); False: it resumed; None: no change."""
-        if self.group.is_served:
+        if self.group.is_served and not self.absent_owners():
             self._unserved_since_ns = 0
         else:
             self._unserved_since_ns = self._unserved_since_ns or now_ns
@@ -339,6 +470,7 @@ class Edge:
     def give_up(self) -> None:
         """Drop all frames, and all that are offered from now on, as `gone`: the consumer has failed for good."""
         self.is_given_up = True
+        self._settle([cell for cell in self.group.leased() if cell.is_passed], DELIVERED)
         self.drop_all("gone")
 
     def drop_all(self, reason: str) -> None:
@@ -349,6 +481,12 @@ class Edge:
             self._give_up(waiting, reason)
 
     # -- within -----------------------------------------------------------------------------------------------------
+
+    def _lease(self, cell: Cell, replica: Replica, now_ns: int) -> None:
+        self.journal.lease_cell(cell.index, *self.group.lease(cell, replica, now_ns))
+        if cell.deliveries > 1:
+            self.journal.count_redelivered()
+        self._announce(cell, replica)
 
     def _announce(self, cell: Cell, replica: Replica) -> None:
         self.journal.announce(replica.entry, cell.delivery_tag, cell.index)
@@ -393,12 +531,34 @@ class Edge:
     def _succeed(self, old: Replica, new: Replica, state: SessionState) -> None:
         """Settle the leases of an earlier session of the same name."""
         if not old.is_durable:
-            past, working, finished = state.previous
-            self.evict(old.session, (working, finished) if past == old.session else None)
-            return
-        taken = {cell.delivery_tag for cell in old.leases.values() if cell.sequence < state.seen.get(cell.key, 0)}
-        self._reconcile(old, taken, state)
-        self.group.hand_over(old, new)
+            past, working, finished, suspect = state.previous
+            progress = (working, finished, suspect) if past == old.session else None
+            self.evict(old.session, progress, state.held, state.done)
+        else:
+            taken = {
+                cell.delivery_tag
+                for name, cell in old.leases.items()
+                if cell.sequence < state.seen.get(cell.key, 0) or name in state.done
+            }
+            self._reconcile(old, taken, state)
+        if old.session in self.replicas:
+            self.group.hand_over(old, new)
+
+    def _left_over(self, replica: Replica, passed: Collection[FrameName], done: Collection[FrameName]) -> list[Cell]:
+        """Deliver what a relay and its edges are done with; return the leases that it has not passed on either."""
+        if not self.options.relays_to:
+            return list(replica.leases.values())
+        self._settle([cell for name, cell in replica.leases.items() if name in done], DELIVERED)
+        self.note_passed(replica.session, passed)
+        return [cell for name, cell in replica.leases.items() if name not in passed]
+
+    def _remove(self, replica: Replica) -> None:
+        """Strike a replica out, unless it has passed on frames, which wait for its successor."""
+        if replica.leases:
+            self.group.note_absent(replica)
+            replica.is_waiting = True
+        else:
+            self.group.remove(replica)
 
     def _reconcile(self, replica: Replica, taken: Collection[int], state: SessionState) -> None:
         """Keep the leases that are held; others that were received are delivered, those never received queued again.
@@ -422,7 +582,7 @@ class Edge:
         return None
 
     def _drop(self, cell: Cell, reason: str) -> None:
-        camera = None if self._cameras is None else self._cameras.entry_of(cell.key, cell.payload)
+        camera = None if self._dropped_cameras is None else self._dropped_cameras.entry_of(cell.key, cell.payload)
         self._settle([cell], DROPPED[reason], camera)
         self._outcomes.append(FrameOutcome(OutcomeKind.DROPPED, cell.sequence, reason, cell.attempts, cell.payload))
 

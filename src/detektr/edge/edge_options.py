@@ -45,16 +45,32 @@ class EdgeOptions:
     """The consumer tries what fails again for as long as it is told: what the edge gives up, it dead-letters."""
     drain_ns: int = 0
     """How long the end of the run waits for an optional consumer."""
+    is_partitioned: bool = False
+    """The file says that each camera's frames go to one replica; else the first replica that attaches may say so."""
+    replicas: int = 1
+    """Replicas of the consumer."""
+    all_cameras: tuple[str, ...] = ()
+    """Cameras whose frames come to the consumer, on whatever edge, in the file's order."""
+    streams: int = 0
+    """Captures whose frames may come on this edge: where it is partitioned each has a queue and a mark of its own."""
+    passed_max: int = 0
+    """Of a consumer that is a relay: most frames that a replica has passed on and still holds; beside its window."""
+    relays_to: tuple[str, ...] = ()
+    """Of a consumer that is a relay: the consumers of its edges of frames, whose journals say what was passed on."""
+    tombstones: int = 0
+    """Most frames that are settled here and stand above; 0: frames come in order, and the edge keeps no tombstones."""
+    only_results: bool = False
+    """Only frames for which the producer returned something."""
 
     @property
     def has_own_frames(self) -> bool:
         """Whether its queue may hold other frames than the newest ones, which the queues beside it hold too."""
-        return self.when_full == "drop-newest" or self.fps is not None or bool(self.cameras)
+        return self.when_full == "drop-newest" or self.fps is not None or bool(self.cameras) or self.only_results
 
     @property
     def cells(self) -> int:
-        """Most frames that the edge ever holds."""
-        return self.inputs * self.mark + self.window_total
+        """Most frames, and tombstones, that the edge ever holds."""
+        return max(self.inputs, self.streams) * self.mark + self.window_total + self.tombstones
 
 
 class OutcomeKind(Enum):

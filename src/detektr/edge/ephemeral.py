@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import get_args
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
+from detektr.memory.journal import adopt_journal
 from detektr.memory.journal_header import EdgeTerms, JournalHeader
 from detektr.options import Lane, WhenFull
 from detektr.wire.message import Attach
@@ -41,6 +43,8 @@ class Producer:
     max_age_ns: int | None = None
     inputs: int = 1
     has_one_camera: bool = False
+    tombstones: int = 0
+    """See `EdgeOptions.tombstones`."""
 
     @property
     def name(self) -> str:
@@ -73,6 +77,7 @@ class Producer:
             has_one_camera=self.has_one_camera,
             lane=lane,
             is_policy_open=is_policy_open,
+            tombstones=self.tombstones,
         )
 
     def adopted_edge(self, terms: EdgeTerms) -> EdgeOptions:
@@ -142,6 +147,15 @@ def rival(edge: Edge, message: Attach) -> str | None:
             f" by {message.lane}: start both with the same `announce`"
         )
     return None
+
+
+def left_terms(path: Path, payload_bytes: int) -> EdgeTerms | None:
+    """Return the terms of an ephemeral consumer's edge that a dead predecessor left; None: it was killed on the way."""
+    segment, journal = adopt_journal(path, 1, payload_bytes, 1)
+    terms = journal.terms()
+    journal.close()
+    segment.close()
+    return terms
 
 
 def change_lane(edge: Edge, message: Attach) -> None:

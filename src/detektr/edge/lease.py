@@ -20,6 +20,7 @@ class Cell(Announcement):
         "delivery_tag",
         "index",
         "input_index",
+        "is_passed",
         "leased_ns",
         "ordinal",
         "owner",
@@ -29,6 +30,7 @@ class Cell(Announcement):
         super().__init__(announcement.key, announcement.sequence, announcement.captured_ns, announcement.payload)
         self.index, self.ordinal, self.input_index = index, ordinal, input_index
         self.attempts = self.deliveries = self.owner = self.delivery_tag = self.leased_ns = 0
+        self.is_passed = False  # its holder, a relay, has done its work and passed the frame on
 
     def announced(self) -> AnnouncedLease:
         """Return what a message says of its lease."""
@@ -52,25 +54,44 @@ class Replica:
         "is_durable",
         "is_present",
         "is_suspended",
+        "is_waiting",
         "last_ordinal",
         "last_tag",
         "leases",
+        "limit",
         "name",
+        "number",
+        "passed",
         "session",
         "window",
     )
 
-    def __init__(self, entry: int, session: int, name: str, window: int, *, is_durable: bool) -> None:
+    def __init__(
+        self, entry: int, session: int, name: str, window: int, *, is_durable: bool, passed_max: int = 0
+    ) -> None:
         self.entry, self.session, self.name, self.window, self.is_durable = entry, session, name, window, is_durable
+        number = name.rpartition(".")[2]
+        self.number = int(number) if number.isdecimal() else 0
+        """Which replica of its node it is."""
+        self.limit = window + passed_max  # of its leases, those that it has passed on included
+        self.passed = 0  # leases that it has passed on
+        self.is_waiting = False  # it is dead, and its successor will settle what it had passed on
         self.leases: dict[FrameName, Cell] = {}
         self.last_tag = self.last_ordinal = 0
         self.head_since_ns = 0
         self.is_present = self.is_suspended = False
 
     @property
+    def has_credit(self) -> bool:
+        """Whether it can take a frame now."""
+        leases = len(self.leases)
+        is_short = leases - self.passed >= self.window or leases >= self.limit
+        return self.is_present and not self.is_suspended and not is_short
+
+    @property
     def busyness(self) -> tuple[int, int]:
-        """Sort key for the next frame: the replica with the fewest leases first, then the one that waited longest."""
-        return len(self.leases), self.last_ordinal
+        """Sort key for the next frame: the replica with the least work first, then the one that waited longest."""
+        return len(self.leases) - self.passed, self.last_ordinal
 
     def announcements(self, after: int, bytes_max: int) -> Iterator[tuple[int, tuple[AnnouncedLease, ...]]]:
         """Return what it was leased beyond a delivery tag and still holds, in order, in parts of about `bytes_max`.
@@ -101,8 +122,12 @@ class SessionState:
     received: int = 0
     """Delivery tag of the last lease that it received in this session."""
     held: Collection[FrameName] = ()
+    passed: Collection[FrameName] = ()
+    """Of a relay: what of `held` it has passed on."""
+    done: Collection[FrameName] = ()
+    """Frames that all its edges know and are done with, where those know frames by name."""
     seen: Mapping[int, int] = field(default_factory=dict)
     """Of a durable replica: the next sequence that it expects, per stream."""
     failed: Sequence[FailedAttempt] = ()
-    previous: tuple[int, int, int] = (0, 0, 0)
-    """The predecessor's session, and the delivery tags of the leases that it began last and finished last."""
+    previous: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """The predecessor's session, the delivery tags that it began last and finished last, and the suspect's."""

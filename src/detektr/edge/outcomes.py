@@ -79,6 +79,9 @@ def stall_words(edge: Edge, now_ns: int) -> str:
     hanging = ", ".join(
         f"{name} (no progress for {(now_ns - since_ns) / 1e9:.1f} s)" for name, since_ns in edge.hanging
     )
+    absent = ", ".join(f"{edge.consumer}.{number}" for number in edge.absent_owners() if number >= 0)
+    if absent and not hanging:
+        return f"{edge.queued} frames are queued, some for cameras of {absent}, which takes none"
     if not hanging:
         return f"{edge.queued} frames are queued, and no consumer takes them"
     return f"{edge.queued} frames wait for consumers that hang: {hanging}; `detektr pipeline stacks` says where"

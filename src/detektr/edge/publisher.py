@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from detektr.edge.connections import ConnectionTable, session_state
-from detektr.edge.edge import Edge
-from detektr.edge.edge_options import EdgeOptions, FrameOutcome
-from detektr.edge.ephemeral import POLICIES, Producer, change_lane, rival, write_terms
+from detektr.edge.connections import ConnectionTable, identify, is_there, session_state
+from detektr.edge.edge import Edge, Progress
+from detektr.edge.edge_options import EdgeOptions
+from detektr.edge.ephemeral import POLICIES, Producer, change_lane, left_terms, rival, write_terms
 from detektr.edge.fanout import Fanout
 from detektr.edge.lanes.lane import Announcer
 from detektr.edge.lanes.shm_lane import ShmAnnouncer
 from detektr.edge.lanes.zmq_lane import ZmqAnnouncer, ZmqConnection
+from detektr.edge.lease import Replica
 from detektr.edge.outcomes import OutcomeReporter, stall_words
+from detektr.edge.partitioned_edges import PartitionedEdges
+from detektr.edge.relay.edge_file import open_edge
+from detektr.edge.relay.fanout import RelayFanout
+from detektr.edge.relay.look import passed_on
 from detektr.errors import NoRoomError, WireError
 from detektr.events import ConsumerAttached, ConsumerLeft, EdgeResumed, EdgeStalled, RunEvent
 from detektr.memory.announcement import FrameName
-from detektr.memory.journal import adopt_journal
 from detektr.memory.layout import EDGE_REPLICAS_MAX
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import Segment
@@ -30,7 +33,6 @@ from detektr.wire.doorbell import ring_once
 from detektr.wire.link import Link
 from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Release, Welcome
 
-_REPLICA = re.compile(r"^([A-Za-z][A-Za-z0-9_-]{0,31})\.([0-9]{1,3})\Z")
 _log = logging.getLogger(__name__)
 
 
@@ -43,9 +45,8 @@ class EdgePublisher:
         folder: RunFolder,
         link: Link,
         report: Callable[[RunEvent], None],
-        *,
-        identify: Callable[[bytes], str],
-        save_dead_letter: Callable[[str, FrameOutcome], str],
+        outcomes: OutcomeReporter,
+        relayed_outcomes: OutcomeReporter,
     ) -> None:
         """Begin without edges.
 
@@ -54,18 +55,22 @@ class EdgePublisher:
             folder: where the journals live.
             link: our sockets.
             report: takes events.
-            identify: reads the frame's id from a payload.
-            save_dead_letter: saves the frame that a consumer could not do, and the reason; returns where.
+            outcomes: reports the outcomes of what `fanout` offers; `relayed_outcomes` of what `relayed` does.
         """
         self.producer = producer
         self._folder, self._link, self._report = folder, link, report
-        self._outcome_reporter = OutcomeReporter(producer.name, report, identify, save_dead_letter)
+        self._outcomes, self._relayed_outcomes = outcomes, relayed_outcomes
+        self.edges: dict[str, Edge] = {}  # all of them, by consumer
         self._segments: dict[str, Segment] = {}
         self._connections = ConnectionTable(link)
         self._status_blocks = StatusBlockTable(folder)
         self._zmq = ZmqAnnouncer(self._connections, self._status_blocks)
         self._shm = ShmAnnouncer(producer.name, folder, self._connections)
+        self._partitioned = PartitionedEdges(folder)
         self.fanout = Fanout(self._announce_at_once)
+        """Offers what comes in order: a capture's or a buffer's frames, a processor's events."""
+        self.relayed = RelayFanout(self._announce_at_once)
+        """Offers frames that come in any order: those that a processor passes on, also through a buffer below it."""
         self._first = 0
         self.is_blocked = False
         """Whether this process, or the producer before it, can do nothing until leases are completed."""
@@ -77,17 +82,18 @@ class EdgePublisher:
             NoRoomError: shared memory has no room for its journal.
         """
         path = self._folder.journal(self.producer.node, self.producer.replica, consumer)
-        segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.inputs)
-        write_terms(journal, options)
-        self._segments[consumer] = segment
-        edge = Edge(consumer, options, journal, self._outcome_reporter.keeper(consumer))
+        keep = (self._relayed_outcomes if options.tombstones else self._outcomes).keeper(consumer)
+        self._segments[consumer], edge = open_edge(path, consumer, options, keep)
+        self.edges[consumer] = edge
+        write_terms(edge.journal, options)
         self._announcer(edge).edges.append(edge)
-        self.fanout.add(edge)
+        (self.relayed if options.tombstones else self.fanout).add(edge)
+        self._partitioned.add(edge)
 
     def settle_policy(self, when_full: WhenFull) -> None:
         """Set the policy, known from the opened source, of edges without one of their own, guests to come included."""
         self.producer = replace(self.producer, ephemeral_policy=when_full)
-        for edge in self.fanout.edges.values():
+        for edge in self.edges.values():
             if edge.options.is_policy_open:
                 edge.options = replace(edge.options, when_full=when_full)
                 edge.journal.set_policy(POLICIES.index(when_full))
@@ -96,20 +102,16 @@ class EdgePublisher:
         """Adopt the edges that a dead predecessor had made for ephemeral consumers."""
         for _, _, consumer, path in list(self._folder.journals(self.producer.node, self.producer.replica)):
             if consumer not in self._segments:
-                segment, journal = adopt_journal(path, 1, self.producer.payload_bytes, 1)
-                terms = journal.terms()
-                journal.close()
-                segment.close()
-                if terms is None:  # killed while it made the edge; no frame was offered to it
-                    path.unlink()
-                    continue
-                self.add_edge(consumer, self.producer.adopted_edge(terms))
+                terms = left_terms(path, self.producer.payload_bytes)
+                if terms is not None:
+                    self.add_edge(consumer, self.producer.adopted_edge(terms))
+                else:
+                    path.unlink()  # killed while it made the edge; no frame was offered to it
 
     def call_back(self) -> None:
         """Wake the replicas of a predecessor, so that they attach to us."""
-        for edge in self.fanout.edges.values():
-            for replica in edge.replicas.values():
-                ring_once(self._folder.doorbell_of(replica.name))
+        for replica in [replica for edge in self.edges.values() for replica in edge.replicas.values()]:
+            ring_once(self._folder.doorbell_of(replica.name))
 
     def handle(self, message: Message, now_ns: int) -> None:
         """Take one message of a consumer.
@@ -129,15 +131,14 @@ class EdgePublisher:
         elif isinstance(message, Detach):
             edge = self._edge(message.consumer)
             self._reclaim(edge, now_ns)
-            replica = edge.replicas.get(message.session)
-            if replica is not None:
-                edge.detach(message.session)
+            if (replica := edge.replicas.get(message.session)) is not None:
+                edge.detach(message.session, *self._passed_on(edge, replica.name))
                 self._forget(message.session, replica.name, message.consumer, "left")
 
     def pump(self, now_ns: int) -> bool:
         """Lease queued frames, announce the leases, and reclaim completed ones; whether some were completed."""
         has_some = False
-        edges = list(self.fanout.edges.values())
+        edges = list(self.edges.values())
         self._first = (self._first + 1) % max(len(edges), 1)  # in turn: the last to be told waits for a core
         for edge in edges[self._first :] + edges[: self._first]:
             if edge.has_announced or edge.backlog.count:  # first, since a consumer waits for it; reclaiming can wait
@@ -151,6 +152,7 @@ class EdgePublisher:
     def wake_up(self) -> None:
         """Note that we are awake, and look for completions ourselves."""
         self._shm.wake_up()
+        self._partitioned.look()
 
     def fall_asleep(self) -> bool:
         """Tell consumers which completions we wait for; whether some came before they could see that."""
@@ -187,26 +189,31 @@ class EdgePublisher:
                 completed = connection.take()
             except WireError as fault:
                 _log.error("%s", fault)
-                edge.detach(session)
+                edge.detach(session, *self._passed_on(edge, connection.replica))
                 self._forget(session, connection.replica, edge.consumer, "broke its completion queue")
                 continue
             edge.finish(session, completed, now_ns)
         return has_some
 
     def collect(self) -> list[FrameName]:
-        """Report outcomes, then return the frames that no edge needs any more; their slots may be reused now."""
-        for edge in self.fanout.edges.values():
+        """Report outcomes, then return what `fanout` offered and no edge needs any more; slots may be reused now."""
+        for edge in self.edges.values():
             if edge.has_outcomes:
-                self._outcome_reporter.report(edge)
+                self._reporter(edge).report(edge)
         return self.fanout.collect()
 
     def tick(self, now_ns: int) -> None:
         """Evict dead consumers, end leases that took too long, and report edges that have stalled."""
-        for edge in list(self.fanout.edges.values()):
+        self._partitioned.look(is_thorough=True)
+        for edge in list(self.edges.values()):
             self._reclaim(edge, now_ns)
-            edge.expire(now_ns)
+            if edge.options.relays_to:
+                for replica in edge.overdue(now_ns):  # what these have passed on is not late
+                    for names in self._passed_on(edge, replica.name):
+                        edge.note_passed(replica.session, names)
+            edge.expire(now_ns, self._progress_of)
             self._evict_dead(edge)
-            if edge.consumer not in self.fanout.edges:
+            if edge.consumer not in self.edges:
                 continue  # an ephemeral consumer's edge, which went with it
             edge.note_full(now_ns)
             stalled = edge.note_stall(now_ns)
@@ -221,28 +228,27 @@ class EdgePublisher:
 
     def forgive(self, unseen_ns: int) -> None:
         """Do not count the time in which our own process did not run against any consumer."""
-        for edge in self.fanout.edges.values():
+        for edge in self.edges.values():
             edge.forgive(unseen_ns)
 
     @property
     def is_unserved(self) -> bool:
         """Whether an edge holds frames and, at the last tick, nobody could take them."""
-        return any(edge.is_unserved and not edge.is_empty for edge in self.fanout.edges.values())
+        return any(edge.is_unserved and not edge.is_empty for edge in self.edges.values())
 
     def try_end(self) -> bool:
         """Tell consumers that no more frames will come, once every edge is empty; False: not yet."""
-        if not self.fanout.is_empty:
+        if not self.is_empty:
             return False
-        for edge in self.fanout.edges.values():
+        for edge in self.edges.values():
             edge.journal.end()
             self._announcer(edge).end(edge, time.monotonic_ns())
         return True
 
     def leave_optional(self, now_ns: int) -> bool:
         """At the end: drop optional consumers' frames, once their `drain` is over and all other edges are empty."""
-        left = self.fanout.leave_optional(now_ns)
-        for consumer, count in left:
-            _log.warning("%s is optional and too slow: %d frames dropped at the end", consumer, count)
+        for told in (left := [*self.fanout.leave_optional(now_ns), *self.relayed.leave_optional(now_ns)]):
+            _log.warning("%s is optional and too slow: %d frames dropped at the end", *told)
         return bool(left)
 
     def give_up(self, consumer: str) -> None:
@@ -253,64 +259,58 @@ class EdgePublisher:
             self._evict_dead(edge)  # first: frames that it had finished are delivered
             edge.give_up()
 
+    def let_go(self, relay: str) -> None:
+        """Let go of what a relay had passed on that has failed for good: its own edges have ended."""
+        self._evict_dead(edge := self._edge(relay.rpartition(".")[0]))
+        edge.let_go(relay)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no edge holds anything."""
+        return self.fanout.is_empty and self.relayed.is_empty
+
     def drop_rest(self, reason: str) -> int:
         """Drop all frames that are queued or in flight; returns how many."""
         count = 0
-        for edge in self.fanout.edges.values():
+        for edge in self.edges.values():
             count += edge.queued + edge.in_flight
             edge.drop_all(reason)
-            self._outcome_reporter.report(edge)
+            self._reporter(edge).report(edge)
         return count
 
     def close(self, *, unlink: bool) -> None:
         """Close every edge; with `unlink` the journals go too."""
-        for consumer, edge in self.fanout.edges.items():
-            journal, segment = edge.journal, self._segments[consumer]
-            journal.leave()
-            journal.close()
-            if unlink:
-                segment.path.unlink(missing_ok=True)
-            segment.close()
+        for edge in self.edges.values():
+            self._close_edge(edge, unlink=unlink)
         for session in tuple(self._connections):
             self._connections.close(session)
+        self._partitioned.close()
         self._status_blocks.close()
 
     def _evict_dead(self, edge: Edge) -> None:
         for replica in list(edge.replicas.values()):
-            status_block = self._status_blocks.get(replica.name)
-            is_alive = status_block is not None and status_block.is_alive
-            connection = self._connections.get(replica.session)
-            if status_block is not None and connection is not None and status_block.pid != connection.pid:
-                is_alive = False  # its successor has the status block already, and may take long to get ready
-            if not is_alive and (replica.is_present or not replica.is_durable):
+            is_alive = is_there(self._status_blocks.get(replica.name), self._connections.get(replica.session))
+            if not is_alive and (replica.is_present or not (replica.is_durable or replica.is_waiting)):
                 self._reclaim(edge, time.monotonic_ns())  # messages that it sent before it died
-                edge.evict(replica.session, None if status_block is None else status_block.progress(replica.session))
+                edge.evict(replica.session, self._progress_of(replica), *self._passed_on(edge, replica.name))
                 self._forget(replica.session, replica.name, edge.consumer, "died")
 
-    def _identify(self, message: Attach) -> tuple[str, int]:
-        """Return the node and replica that asks to attach: alive, of this session, and not of an epoch that is over."""
-        parts = _REPLICA.match(message.replica)
-        if parts is None:
-            raise WireError(f"Attach.replica {message.replica!r} is not a node and a number, as in motion.0")
-        status_block = self._status_blocks.get(message.replica)
-        if status_block is None or not status_block.is_alive or status_block.progress(message.session) is None:
-            raise WireError(f"Attach: no living {message.replica} has session {message.session} in its status block")
-        known = self._connections.get(message.session)
-        if known is not None and message.attach_epoch <= known.attach_epoch:
-            raise WireError(
-                f"Attach: epoch {message.attach_epoch} of {message.replica} is over; it is at {known.attach_epoch}"
-            )
-        return parts[1], int(parts[2])
+    def _progress_of(self, replica: Replica) -> Progress | None:
+        status_block = self._status_blocks.get(replica.name)
+        return None if status_block is None else status_block.progress(replica.session)
+
+    def _passed_on(self, edge: Edge, replica: str) -> tuple[set[FrameName], set[FrameName]]:
+        return passed_on(self._folder, replica, edge.options.relays_to)
 
     def _attach(self, message: Attach, now_ns: int) -> None:
-        peer = self._identify(message)
+        peer = identify(message, self._status_blocks, self._connections.get(message.session))
         outbox = self._link.open_outbox(self._folder.inbox(*peer), self._folder.doorbell(*peer))
         why = self._refusal(message)
         if why is not None:
             outbox.try_send(Refusal(message.session, why))
             outbox.close(linger_ms=100)
             raise WireError(f"{message.replica} cannot attach: {why}")
-        edge = self.fanout.edges[message.consumer]
+        edge = self.edges[message.consumer]
         self._reclaim(edge, now_ns)
         if message.lane != edge.options.lane:
             self._announcer(edge).edges.remove(edge)
@@ -318,38 +318,42 @@ class EdgePublisher:
             self._announcer(edge).edges.append(edge)
         status_block = self._status_blocks.get(message.replica)
         try:
-            if status_block is None or message.consumer not in self.fanout.edges:
+            if status_block is None or message.consumer not in self.edges:
                 raise WireError(f"{message.replica} cannot attach: its completion queue is broken")
             connection = self._announcer(edge).connect(message, status_block.pid, outbox)
         except WireError:
             outbox.close()
             raise
-        is_new = message.session not in edge.replicas
+        self._partitioned.add(edge, is_asked=message.is_stateful)
         session, replica, state = message.session, message.replica, session_state(message)
+        is_new = session not in edge.replicas
         if not edge.attach(session, replica, message.window, state, is_durable=message.is_durable, now_ns=now_ns):
             connection.close()
             raise WireError(f"{replica} cannot attach: {EDGE_REPLICAS_MAX} replicas are already attached, the maximum")
         for known, other in list(self._connections.items()):
             if known == session or (other.consumer == message.consumer and known not in edge.replicas):
                 self._connections.close(known)
-        self._connections.add(message.session, connection)
-        outbox.try_send(Welcome(message.session, message.attach_epoch, edge.journal.producer_epoch))
+        self._connections.add(session, connection)
+        outbox.try_send(Welcome(session, message.attach_epoch, edge.journal.producer_epoch))
         if is_new:
-            _log.info("%s attached to the edge to %s", message.replica, message.consumer)
-            self._report(ConsumerAttached(self.producer.name, message.consumer, message.replica))
+            _log.info("%s attached to the edge to %s", replica, message.consumer)
+            self._report(ConsumerAttached(self.producer.name, message.consumer, replica))
+
+    def _reporter(self, edge: Edge) -> OutcomeReporter:
+        return self._relayed_outcomes if edge.options.tombstones else self._outcomes
 
     def _refusal(self, message: Attach) -> str | None:
-        edge = self.fanout.edges.get(message.consumer)
+        edge = self.edges.get(message.consumer)
         if not message.is_ephemeral and message.replica.rpartition(".")[0] != message.consumer:
             return f"{message.replica} is no replica of {message.consumer}"
         if edge is not None:
             return rival(edge, message)
         node = self.producer.node
         if not message.is_ephemeral:
-            names = ", ".join(self.fanout.edges) or "none"
+            names = ", ".join(self.edges) or "none"
             return f"{node} has no edge to {message.consumer}; its edges: {names}"
-        edges = [other.options for other in self.fanout.edges.values()]
-        options = self.producer.admit_ephemeral(message, edges)
+        beside = self.relayed if self.producer.tombstones else self.fanout
+        options = self.producer.admit_ephemeral(message, [other.options for other in beside.edges.values()])
         if isinstance(options, str):
             return options
         try:
@@ -359,13 +363,18 @@ class EdgePublisher:
         return None
 
     def _remove_ephemeral(self, consumer: str) -> None:
-        edge = self.fanout.edges[consumer]
-        self.fanout.remove(consumer)
+        self._partitioned.forget(consumer)
+        edge = self.edges.pop(consumer)
+        (self.relayed if edge.options.tombstones else self.fanout).remove(consumer)
         self._announcer(edge).edges.remove(edge)
+        self._close_edge(edge, unlink=True)
+
+    def _close_edge(self, edge: Edge, *, unlink: bool) -> None:
         edge.journal.leave()
         edge.journal.close()
-        segment = self._segments.pop(consumer)
-        segment.path.unlink(missing_ok=True)
+        segment = self._segments.pop(edge.consumer)
+        if unlink:
+            segment.path.unlink(missing_ok=True)
         segment.close()
 
     def _hear(self, message: Release, now_ns: int) -> None:
@@ -377,8 +386,7 @@ class EdgePublisher:
         edge.finish(message.session, connection.take(), now_ns)
 
     def _edge(self, consumer: str) -> Edge:
-        edge = self.fanout.edges.get(consumer)
-        if edge is None:
+        if (edge := self.edges.get(consumer)) is None:
             raise WireError(f"{self.producer.node} has no edge to {consumer}")
         return edge
 
@@ -388,6 +396,5 @@ class EdgePublisher:
         why = "" if reason == "left" else f": it {reason}"
         _log.info("%s left the edge to %s%s", replica, consumer, why)
         self._report(ConsumerLeft(self.producer.name, consumer, replica, reason))
-        edge = self.fanout.edges.get(consumer)
-        if edge is not None and edge.options.is_ephemeral and not edge.replicas:
+        if (edge := self.edges.get(consumer)) is not None and edge.options.is_ephemeral and not edge.replicas:
             self._remove_ephemeral(consumer)

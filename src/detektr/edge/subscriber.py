@@ -6,45 +6,29 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from detektr.edge.failures import Failures
 from detektr.edge.lanes.lane import Receiver
 from detektr.edge.lanes.shm_lane import ShmReceiver
 from detektr.edge.lanes.zmq_receiver import ZmqReceiver
+from detektr.edge.upstream import Upstream
 from detektr.ledger import EdgeLedger
 from detektr.memory.announcement import FrameName, Lease
-from detektr.memory.completion_queue import CompletionQueueWriter
+from detektr.memory.completion_queue import PASSED_ON, CompletionQueueWriter
 from detektr.memory.journal_reader import JournalReader, open_journal
+from detektr.memory.layout import SUSPECT_NOBODY
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import StatusBlock
-from detektr.options import Lane
 from detektr.wire.link import Link, Outbox
-from detektr.wire.message import Announce, Attach, Detach, FailedAttempt, Failure, FailureKind, Refusal, Welcome
+from detektr.wire.message import Announce, Attach, Detach, Failure, FailureKind, Refusal, Welcome
 
 ANSWER_NS = 1_000_000_000  # an attach that nobody answers within this time is sent again
-FAILED_MAX = 64
-COMPLETIONS_SPARE = 64
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Upstream:
-    """The edge to read, and the replica that reads it."""
-
-    producer: str
-    producer_replica: int
-    consumer: str
-    window: int
-    is_durable: bool = False
-    is_ephemeral: bool = False
-    """We are an ephemeral consumer: the edge is made when we attach, with the next three values, and goes with us."""
-    when_full: str = ""
-    """Policy; empty: the producer's own."""
-    max_deliveries: int = 1
-    timeout_ns: int = 0
-    """How long we may work on one frame; 0: without a limit."""
-    lane: Lane = "zmq"
-    """How leases are announced."""
+def _nothing(entry: int) -> tuple[FrameName, ...]:
+    """Stand for edges that know frames by their place in the stream."""
+    return ()
 
 
 class EdgeSubscriber:
@@ -59,6 +43,7 @@ class EdgeSubscriber:
         status_block: StatusBlock,
         *,
         seen: Callable[[], Iterable[FrameName]] = tuple,
+        done: Callable[[int], Iterable[FrameName]] = _nothing,
     ) -> None:
         """Nothing is sent before the first `tick`.
 
@@ -69,35 +54,36 @@ class EdgeSubscriber:
             link: our sockets.
             status_block: ours; if we die, the producer reads our progress in it.
             seen: for a durable consumer, the next sequence that it expects, per stream.
+            done: frames of an input that all our edges know and are done with, where those know frames by name.
         Raises:
             NoRoomError: shared memory has no room for the completion queue.
         """
         self.upstream = upstream
+        self.entry = entry
+        """Number of this input."""
         self.leases: deque[Lease] = deque()
         self.held: dict[FrameName, Lease | None] = {}
         self.why = ""
+        self.is_stateful = False
+        """Whether the user's code keeps state for each camera, which then comes to one replica in order."""
         self.is_outlived = False
         """Whether the producer that we are attached to had a successor at our last look; it waits for our attach."""
-        self._folder, self._link, self._status_block, self._seen = folder, link, status_block, seen
-        self._entry_of_input = entry
+        self._folder, self._link, self._status_block, self._seen, self._done = folder, link, status_block, seen, done
+        self._passed: set[FrameName] = set()  # what we hold because our own edges do, as the producer knows
         self._previous = status_block.progress(entry)
-        self._session = self._attach_epoch = self._producer_epoch = self._entry = 0
-        self._sent_ns = 0
-        self._is_attached = False
-        self._max_age_ns = 0
+        self._session = self._attach_epoch = self._producer_epoch = self._place = self._suspect = 0
+        self._sent_ns = self._max_age_ns = 0
+        self._is_attached = self._is_sign_due = False
         self._journal: JournalReader | None = None
         self._outbox: Outbox | None = None
         self._receiver: Receiver
         if upstream.lane == "shm":
             path = folder.completions(status_block.path.stem, f"{upstream.producer}.{upstream.producer_replica}")
-            queue = CompletionQueueWriter(path, upstream.window + COMPLETIONS_SPARE)
+            queue = CompletionQueueWriter(path, upstream.notes_max)
             self._receiver = ShmReceiver(queue, upstream.window)
         else:
             self._receiver = ZmqReceiver(upstream.consumer, upstream.window)
-        self._failed: list[FailedAttempt] = []
-        self._failed_lately: deque[FailedAttempt] = deque(maxlen=FAILED_MAX + upstream.window)
-        self._unheard: list[Lease] = []  # failed, and their leases still stand
-        self._is_sign_due = False
+        self._failures = Failures(upstream.window, self.still_holds)
 
     @property
     def is_attached(self) -> bool:
@@ -114,6 +100,18 @@ class EdgeSubscriber:
     def is_awaited(self) -> bool:
         """Whether the producer asked for completions at our last look."""
         return self._receiver.is_awaited
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the producer said, at our last look, that it can do nothing until leases are completed."""
+        return self._receiver.is_needed
+
+    @property
+    def has_credit(self) -> bool:
+        """Whether the producer may lease us more than we hold."""
+        held, upstream = len(self.held), self.upstream
+        is_short = held - len(self._passed) >= upstream.window or held >= upstream.window + upstream.passed_max
+        return self._is_attached and not is_short
 
     def ledger(self) -> EdgeLedger | None:
         """Return the edge's ledger as it is now; None: there is no edge yet."""
@@ -133,10 +131,9 @@ class EdgeSubscriber:
             self._sent_ns = now_ns
         elif message.attach_epoch == self._attach_epoch and not self._is_attached:
             self._open_journal()
-            journal = self._journal
-            entry = None if journal is None else journal.entry_of(self._session)
+            entry = None if (journal := self._journal) is None else journal.entry_of(self._session)
             if journal is not None and entry is not None:
-                self._entry, self._max_age_ns = entry, journal.max_age_ns
+                self._place, self._max_age_ns = entry, journal.max_age_ns
                 self._receiver.attached(journal, entry, self._session, message.producer_epoch)
                 self._is_attached, self._producer_epoch, self.why = True, message.producer_epoch, ""
                 _log.info("attached to %s", self.upstream.producer)
@@ -151,9 +148,8 @@ class EdgeSubscriber:
             name = lease.key, lease.sequence
             self.held[name] = lease
             self.leases.append(lease)
-            if lease.delivery > 1:  # the producer knows the failures of this frame
-                lately = [failed for failed in self._failed_lately if failed[:2] != name]
-                self._failed_lately = deque(lately, maxlen=self._failed_lately.maxlen)
+            if lease.delivery > 1:
+                self._failures.forget(name)
         return bool(leases)
 
     def fall_asleep(self) -> bool:
@@ -175,6 +171,7 @@ class EdgeSubscriber:
         """Attach, or attach again, if that is due."""
         journal, receiver = self._journal, self._receiver
         self._look()
+        self.leases.extendleft(self._failures.take_up())
         if journal is not None and (journal.is_unlinked or journal.is_left) and not self.is_ended:
             self._leave(f"{self.upstream.producer} has left")
         elif self.is_outlived:
@@ -182,7 +179,7 @@ class EdgeSubscriber:
             self._is_attached = False
             self._receiver.left()
             self._sent_ns = 0
-        elif self._is_attached and journal is not None and journal.entry_of(self._session) != self._entry:
+        elif self._is_attached and journal is not None and journal.entry_of(self._session) != self._place:
             _log.warning("%s has removed this replica from its edge: attaching again", self.upstream.producer)
             self._leave("let go")
         elif self._is_attached and now_ns - self._sent_ns >= ANSWER_NS and (receiver.is_out_of_step or self._misses()):
@@ -195,7 +192,7 @@ class EdgeSubscriber:
     def _misses(self) -> bool:
         """Whether leases stand that we have completed, as the producer has confirmed; an attach settles them."""
         journal, receiver = self._journal, self._receiver
-        if journal is None or not receiver.is_settled or self.held or self._unheard or self._failed:
+        if journal is None or not receiver.is_settled or self.held or not self._failures.are_heard:
             return False
         return bool(journal.all_leases(self._session, 0, receiver.received))
 
@@ -204,26 +201,46 @@ class EdgeSubscriber:
 
         Leases that were ended meanwhile are skipped; frames that grew too old while they waited here are given back.
         """
+        if (lease := self.take_unnoted(now_ns)) is not None:
+            self._status_block.note_working(self.entry, lease.delivery_tag)
+        return lease
+
+    def take_unnoted(self, now_ns: int) -> Lease | None:
+        """Return the next lease as `take` does; the caller notes when work on it begins, see `begin_batch`."""
+        failures = self._failures
+        self.leases.extendleft(failures.take_up())
         while self.leases:
             lease = self.leases.popleft()
             name = lease.key, lease.sequence
+            if failures.puts_aside(lease):
+                continue
             if self.held.get(name) is not lease:
                 continue  # leased to us once more since, or released
             if not self.still_holds(lease):
                 del self.held[name]
                 self._is_sign_due = True
             elif not self.give_back_too_old(lease, now_ns):
-                self._status_block.note_working(self._entry_of_input, lease.delivery_tag)
                 return lease
         return None
+
+    def begin_batch(self) -> None:
+        """Note that leases are worked on together: nobody is to blame if we die, or take too long."""
+        self._note_suspect(SUSPECT_NOBODY)
+
+    def begin_alone(self, lease: Lease) -> None:
+        """Note that, among batches, a lease is worked on alone: it is to blame, and nobody else is."""
+        self._note_suspect(lease.delivery_tag)
+
+    def _note_suspect(self, suspect: int) -> None:
+        if self._suspect != suspect:
+            self._suspect = suspect
+            self._status_block.note_suspect(self.entry, suspect)
 
     def give_back_too_old(self, lease: Lease, now_ns: int) -> bool:
         """Give a frame back undone if it is older than the edge's `max_age`; whether it is."""
         if not self._max_age_ns or now_ns - lease.captured_ns <= self._max_age_ns:
             return False
-        self.fail(
-            (lease.key, lease.sequence), "older than max_age when its work was about to begin", FailureKind.TOO_OLD
-        )
+        self.fail(lease.name, "older than max_age when its work was about to begin", FailureKind.TOO_OLD)
         return True
 
     def still_holds(self, lease: Lease) -> bool:
@@ -234,28 +251,52 @@ class EdgeSubscriber:
     def finish(self, name: FrameName, delivery_tag: int = 0) -> None:
         """Release a lease whose work is done; a producer that waits for it is told at the next `flush`."""
         lease = self.held.pop(name, None)
-        if self._unheard:
-            self._unheard = [lease for lease in self._unheard if self.still_holds(lease)]
-        if delivery_tag and not self._unheard:  # else our status block would call those finished, should we die
-            self._status_block.note_finished(self._entry_of_input, delivery_tag)
+        self._failures.look()
+        if delivery_tag and not self._failures.unheard:  # else those would count as finished, should we die
+            self._status_block.note_finished(self.entry, delivery_tag)
+        elif delivery_tag and delivery_tag == self._suspect:
+            self.begin_batch()  # nobody is in work; that this one is finished, a message says that may be lost
         # A durable consumer's leases get new tags when its successor attaches, and are never ended early.
         self._receiver.complete(name, 0 if lease is None or self.upstream.is_durable else lease.delivery_tag)
 
+    def adopt(self, name: FrameName, *, is_passed: bool) -> None:
+        """Hold a frame that a predecessor had passed on: the next attach says so."""
+        self.held[name] = None
+        if is_passed:
+            self._passed.add(name)
+
+    def pass_on(self, name: FrameName) -> None:
+        """Say that a frame's work is done and our own edges hold it: it leaves the window, and its lease stands."""
+        lease = self.held.get(name)
+        self._passed.add(name)
+        self._failures.look()
+        self._receiver.complete(name, PASSED_ON | (0 if lease is None else lease.delivery_tag))
+
+    def settle(self, name: FrameName) -> None:
+        """Release a lease that our own edges are done with; not in the status block, since they are so in any order."""
+        lease = self.held.pop(name, None)
+        self._passed.discard(name)
+        self._failures.look()
+        self._receiver.complete(name, 0 if lease is None or self.upstream.is_durable else lease.delivery_tag)
+
+    def standing(self) -> set[FrameName] | None:
+        """Return the frames that the producer has leased to us, as its journal says; None: we are not attached."""
+        journal = self._journal
+        return journal.names_of(self._session) if self._is_attached and journal is not None else None
+
     def fail(self, name: FrameName, why: str, kind: FailureKind = FailureKind.RETRYABLE) -> None:
         """Note a failed attempt at a frame; the producer is told at the next `flush`."""
-        lease = self.held.pop(name, None)
-        if lease is not None:
-            self._unheard.append(lease)
-        self._failed.append((*name, kind, why))
+        is_retried = self.is_stateful and kind == FailureKind.RETRYABLE
+        self._failures.add((*name, kind, why), self.held.pop(name, None), is_retried=is_retried)
 
     def hold(self) -> None:
         """Keep the lease whose work has just failed, and count no attempt at it should we die before the next."""
-        self._status_block.note_working(self._entry_of_input, 0)
+        self._status_block.note_working(self.entry, 0)
 
     def let_go(self, lease: Lease) -> None:
         """Forget a lease that was ended before its work began; the frame may have been leased to us again."""
-        if self.held.get((lease.key, lease.sequence)) is lease:
-            del self.held[lease.key, lease.sequence]
+        if self.held.get(lease.name) is lease:
+            del self.held[lease.name]
         self._is_sign_due = True
 
     def note_alive(self) -> None:
@@ -267,19 +308,14 @@ class EdgeSubscriber:
 
         It is also told, as a sign of life, when we skipped leases that were ended.
         """
-        outbox = self._outbox
-        if self._failed or self._is_sign_due:
-            is_told = True  # or the next attach tells it
-            if outbox is not None and self._session:
-                is_told = outbox.try_send(Failure(self.upstream.consumer, self._session, tuple(self._failed)))
-            if is_told:  # else again at the next flush
+        outbox, failures = self._outbox, self._failures
+        if failures.untold or self._is_sign_due:
+            failure = Failure(self.upstream.consumer, self._session, tuple(failures.untold))
+            # Without an outbox or a session the next attach tells it; what cannot be sent waits for the next flush.
+            if outbox is None or not self._session or outbox.try_send(failure):
                 self._is_sign_due = False
-                self._take_note_of_failed()
+                failures.note_told()
         self._receiver.flush(outbox, len(self.leases))
-
-    def _take_note_of_failed(self) -> None:
-        self._failed_lately.extend(self._failed)
-        self._failed.clear()
 
     def close(self) -> None:
         """Tell the producer of all completed leases, detach and close."""
@@ -308,10 +344,11 @@ class EdgeSubscriber:
         if not self._session:
             self._session = secrets.randbits(63) | 1
             self._receiver.begin_session()
-            self._status_block.begin_session(self._entry_of_input, self._session)
+            self._suspect = 0
+            self._status_block.begin_session(self.entry, self._session)
         self._attach_epoch += 1
         self._sent_ns = now_ns
-        self._take_note_of_failed()  # the attach tells of them too: what is neither held nor failed counts as delivered
+        self._failures.note_told()  # the attach tells of them too: what is neither held nor failed counts as delivered
         self.why = f"waiting for {upstream.producer} to answer"
         self._outbox.try_send(
             Attach(
@@ -326,12 +363,15 @@ class EdgeSubscriber:
                 received=self._receiver.received,
                 held=tuple(self.held),
                 seen=tuple(self._seen()),
-                failed=tuple(self._failed_lately),
+                failed=tuple(self._failures.lately),
                 previous=self._previous,
                 max_deliveries=upstream.max_deliveries,
                 timeout_ns=upstream.timeout_ns,
                 completed=self._receiver.restate(),
                 lane=upstream.lane,
+                is_stateful=self.is_stateful,
+                passed=tuple(self._passed),
+                done=tuple(self._done(self.entry)),
             )
         )
 
@@ -339,15 +379,14 @@ class EdgeSubscriber:
         """Begin another session that holds nothing; the result of a frame in work will be refused."""
         self.why, self._is_attached = why, False
         self._receiver.left()
-        self._previous = self._status_block.progress(self._entry_of_input)
+        self._previous = self._status_block.progress(self.entry)
         self._session, self._sent_ns = 0, 0
+        self.leases.extend(self._failures.clear())
         for lease in self.leases:  # never begun, and not ours any more
             self.held.pop((lease.key, lease.sequence), None)
         self.leases.clear()
         if not self.upstream.is_durable:
-            self.held.clear()
-        self._failed_lately.clear()
-        self._unheard.clear()
+            self.held = dict.fromkeys(self._passed)  # those are our edges' own, whatever becomes of the leases
         if self._journal is not None:
             self._journal.close()
             self._journal = None

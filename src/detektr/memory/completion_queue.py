@@ -6,12 +6,14 @@ It also says whether the consumer sleeps; then the producer rings its doorbell f
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from detektr.errors import WireError
 from detektr.memory import layout
 from detektr.memory.segment import Segment, create_segment, open_segment
 
-Completion = tuple[int, int, int]  # stream key, sequence, delivery tag (0: not known)
+Completion = tuple[int, int, int]  # stream key, sequence, delivery tag (0: not known), perhaps with `PASSED_ON`
+PASSED_ON: Final = 1 << 63  # in a delivery tag: the work is done and the frame passed on; its lease stands until later
 _ENTRY_WORDS = 3
 
 

@@ -16,7 +16,7 @@ from detektr.errors import WireError
 from detektr.ledger import DROP_REASONS
 from detektr.memory import layout
 from detektr.memory.announcement import Announcement
-from detektr.memory.journal_header import JournalHeader
+from detektr.memory.journal_header import JournalHeader, apply_redo, read_cameras
 from detektr.memory.layout import (
     ANNOUNCED_BASE_TAG,
     ANNOUNCED_CELLS,
@@ -33,6 +33,7 @@ from detektr.memory.layout import (
     CELL_OWNER,
     CELL_PAYLOAD,
     CELL_QUEUED,
+    CELL_SETTLED,
     CELL_STATE,
     EDGE_REDO_PAIRS_MAX,
     EDGE_REPLICAS_MAX,
@@ -69,7 +70,7 @@ _OFFER_END = _REDO_BYTE + _OFFER.size
 
 
 class CellRecord(NamedTuple):
-    """One queued or leased frame in a journal; the fields are in the order of the cell's words."""
+    """One frame in a journal; the fields are in the order of the cell's words."""
 
     cell: int
     state: int
@@ -87,8 +88,13 @@ class CellRecord(NamedTuple):
 
     @property
     def is_leased(self) -> bool:
-        """Whether the frame is leased; it is queued otherwise."""
+        """Whether the frame is leased."""
         return self.state == CELL_LEASED
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the cell is a tombstone: its frame is counted already. It is queued if it is neither."""
+        return self.state == CELL_SETTLED
 
 
 class ReplicaRecord(NamedTuple):
@@ -319,7 +325,7 @@ class Journal(JournalHeader):
         return self._words[EDGE_WORD_ANNOUNCED + entry * ANNOUNCED_WORDS + ANNOUNCED_BASE_TAG]
 
     def records(self) -> Iterator[CellRecord]:
-        """Return every frame that is queued or leased, oldest first."""
+        """Return every frame that is queued or leased, and every tombstone, oldest first."""
         words, found = self._words, []
         for cell in range(self.cells):
             at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
@@ -362,33 +368,29 @@ class Journal(JournalHeader):
         self._bytes.release()
 
 
-def adopt_journal(path: Path, cells: int, payload_bytes: int, mark: int) -> tuple[Segment, Journal]:
+def map_journal(path: Path, cells: int, payload_bytes: int, mark: int) -> Segment:
     """Map an edge's journal for its (only) writer: the one that a predecessor left, or a fresh one.
 
     Raises:
         NoRoomError: shared memory has no room for a fresh one.
     """
     segment = open_segment(path, is_writable=True)
-    if segment is None:
-        nbytes = layout.journal_bytes(cells, payload_bytes)
-        segment = create_segment(path, nbytes, lambda new: Journal.format(new.bytes, cells, payload_bytes, mark))
+    if segment is not None:
+        return segment
+    nbytes = layout.journal_bytes(cells, payload_bytes)
+    return create_segment(path, nbytes, lambda new: Journal.format(new.bytes, cells, payload_bytes, mark))
+
+
+def adopt_journal(path: Path, cells: int, payload_bytes: int, mark: int) -> tuple[Segment, Journal]:
+    """Map an edge's journal, see `map_journal`, and begin another life of its producer.
+
+    Raises:
+        NoRoomError: shared memory has no room for a fresh one.
+    """
+    segment = map_journal(path, cells, payload_bytes, mark)
     journal = Journal(segment.bytes)
     journal.open()
     return segment, journal
-
-
-def read_cameras(memory: memoryview, count: int) -> list[str]:
-    """Return the names in the first entries for cameras of a journal."""
-    begins = [(EDGE_WORD_CAMERAS + entry * CAMERA_WORDS) * WORD_BYTES for entry in range(count)]
-    names = [bytes(memory[begin : begin + layout.CAMERA_NAME_BYTES]) for begin in begins]
-    return [name.rstrip(b"\0").decode(errors="replace") for name in names]
-
-
-def apply_redo(words: memoryview | list[int]) -> None:
-    """Finish a declared change, in a journal or in a copy of one."""
-    for pair in range(words[EDGE_WORD_REDO_COUNT]):
-        at = EDGE_WORD_REDO + 2 * pair
-        words[words[at]] = words[at + 1]
 
 
 assert EDGE_WORD_REDO + 2 * EDGE_REDO_PAIRS_MAX <= EDGE_WORD_OFFERED

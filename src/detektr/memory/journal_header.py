@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from detektr.memory import layout
+from detektr.memory.layout import CAMERA_WORDS, EDGE_WORD_CAMERAS, EDGE_WORD_REDO, EDGE_WORD_REDO_COUNT, WORD_BYTES
 
 
 class EdgeTerms(NamedTuple):
@@ -111,6 +112,15 @@ class JournalHeader:
         """Say since when the edge is stalled; 0: it flows."""
         self._words[layout.EDGE_WORD_STALLED_SINCE_NS] = since_ns
 
+    @property
+    def map_epoch(self) -> int:
+        """Epoch of the map of cameras to which every lease of this edge keeps; 0: it is not partitioned by camera."""
+        return self._words[layout.EDGE_WORD_MAP_EPOCH]
+
+    def set_map_epoch(self, epoch: int) -> None:
+        """Say that every lease keeps to the map of this epoch."""
+        self._words[layout.EDGE_WORD_MAP_EPOCH] = epoch
+
     # -- counting -----------------------------------------------------------------------------------------------------
 
     @property
@@ -134,3 +144,17 @@ class JournalHeader:
     def count_refused(self) -> None:
         """Count a result whose lease was over."""
         self._words[layout.EDGE_WORD_REFUSED] += 1
+
+
+def read_cameras(memory: memoryview, count: int) -> list[str]:
+    """Return the names in the first entries for cameras of a journal."""
+    begins = [(EDGE_WORD_CAMERAS + entry * CAMERA_WORDS) * WORD_BYTES for entry in range(count)]
+    names = [bytes(memory[begin : begin + layout.CAMERA_NAME_BYTES]) for begin in begins]
+    return [name.rstrip(b"\0").decode(errors="replace") for name in names]
+
+
+def apply_redo(words: memoryview | list[int]) -> None:
+    """Finish a declared change, in a journal or in a copy of one."""
+    for pair in range(words[EDGE_WORD_REDO_COUNT]):
+        at = EDGE_WORD_REDO + 2 * pair
+        words[words[at]] = words[at + 1]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 from detektr.errors import WireError
 from detektr.ledger import DROP_REASONS, EdgeLedger
 from detektr.memory import layout
-from detektr.memory.announcement import Lease
-from detektr.memory.journal import apply_redo, read_cameras
+from detektr.memory.announcement import FrameName, Lease
+from detektr.memory.journal_header import apply_redo, read_cameras
 from detektr.memory.layout import (
     ANNOUNCED_BASE_TAG,
     ANNOUNCED_CELLS,
@@ -20,10 +21,14 @@ from detektr.memory.layout import (
     CAMERA_WORDS,
     CELL_DELIVERIES,
     CELL_DELIVERY_TAG,
+    CELL_FREE,
+    CELL_KEY,
     CELL_LEASED,
     CELL_OWNER,
     CELL_PAYLOAD,
     CELL_QUEUED,
+    CELL_SEQUENCE,
+    CELL_SETTLED,
     CELL_STATE,
     EDGE_WORD_ANNOUNCED,
     EDGE_WORD_CAMERAS,
@@ -39,6 +44,7 @@ from detektr.memory.layout import (
 from detektr.memory.segment import Segment, open_segment
 
 _SNAPSHOT_TRIES = 1000
+_Words = memoryview | list[int]
 _FRAME = struct.Struct(f"={CELL_PAYLOAD - CELL_DELIVERIES}Q")
 
 
@@ -77,6 +83,11 @@ class JournalReader:
     def notify(self) -> int:
         """Which consumers are to wake the producer while it sleeps: a `NOTIFY_` word of `layout`."""
         return self._words[layout.EDGE_WORD_NOTIFY]
+
+    @property
+    def map_epoch(self) -> int:
+        """Epoch of the map of cameras to which every lease of this edge keeps; 0: it is not partitioned by camera."""
+        return self._words[layout.EDGE_WORD_MAP_EPOCH]
 
     @property
     def is_producer_awake(self) -> bool:
@@ -169,26 +180,7 @@ class JournalReader:
 
     def ledger(self) -> EdgeLedger:
         """Return the counts of one moment; their sum holds whether the edge's writer is alive, stopped or dead."""
-        words = self._words
-        for tried in range(_SNAPSHOT_TRIES):
-            change = words[EDGE_WORD_CHANGE]
-            if change & 1 == 0:
-                header = words[:EDGE_WORD_SEEN].tolist()
-                cameras = words[EDGE_WORD_CAMERAS : _cameras_end(header)].tolist()
-                states = words[EDGE_WORD_FIRST_CELL : self._end : self._cell_words].tolist()
-            elif tried < _SNAPSHOT_TRIES // 2:
-                continue  # the writer is in the middle of a change; it takes a microsecond
-            else:  # the writer was stopped, or died, in mid-change: finish it on a copy
-                image = words[: self._end].tolist()
-                if words[EDGE_WORD_REDO_COUNT] != image[EDGE_WORD_REDO_COUNT]:
-                    continue  # declared while we copied
-                apply_redo(image)
-                header, states = image[:EDGE_WORD_SEEN], image[EDGE_WORD_FIRST_CELL :: self._cell_words]
-                cameras = image[EDGE_WORD_CAMERAS : _cameras_end(header)]
-            if words[EDGE_WORD_CHANGE] == change:
-                break
-        else:
-            raise WireError(f"journal {self._segment.path.name} changed under each of {_SNAPSHOT_TRIES} looks")
+        header, states, cameras = self._look(self._counts)
         dropped = dict(zip(DROP_REASONS, header[layout.EDGE_WORD_DROPPED :], strict=False))
         by_camera: dict[str, dict[str, int]] = {}
         for entry, camera in enumerate(read_cameras(self._bytes, len(cameras) // CAMERA_WORDS)):
@@ -214,9 +206,55 @@ class JournalReader:
             full_since_ns=header[layout.EDGE_WORD_FULL_SINCE_NS],
         )
 
+    def names(self) -> tuple[set[FrameName], set[FrameName]]:
+        """Return the names of the frames that are queued or leased, and of the tombstones, at one moment."""
+        states, keys, sequences = self._look(self._cells)
+        live, settled = set[FrameName](), set[FrameName]()
+        for state, key, sequence in zip(states, keys, sequences, strict=True):
+            if state != CELL_FREE:
+                (settled if state == CELL_SETTLED else live).add((key, sequence))
+        return live, settled
+
+    def names_of(self, session: int) -> set[FrameName]:
+        """Return the names of the frames that are leased to a session that is attached."""
+        states, keys, sequences = self._cells(self._words)
+        owners = list(self._words[EDGE_WORD_FIRST_CELL + CELL_OWNER : self._end : self._cell_words])
+        cells = zip(states, owners, keys, sequences, strict=True)
+        return {(key, number) for state, owner, key, number in cells if owner == session and state == CELL_LEASED}
+
     def close(self) -> None:
         """Unmap the journal."""
         self._segment.close()
+
+    def _look(self, read: Callable[[_Words], tuple[list[int], ...]]) -> tuple[list[int], ...]:
+        """Return what `read` finds at one moment, whether the edge's writer is alive, stopped or dead."""
+        words = self._words
+        for tried in range(_SNAPSHOT_TRIES):
+            change = words[EDGE_WORD_CHANGE]
+            if change & 1 == 0:
+                found = read(words)
+            elif tried < _SNAPSHOT_TRIES // 2:
+                continue  # the writer is in the middle of a change; it takes a microsecond
+            else:  # the writer was stopped, or died, in mid-change: finish it on a copy
+                image = words[: self._end].tolist()
+                if words[EDGE_WORD_REDO_COUNT] != image[EDGE_WORD_REDO_COUNT]:
+                    continue  # declared while we copied
+                apply_redo(image)
+                found = read(image)
+            if words[EDGE_WORD_CHANGE] == change:
+                return found
+        raise WireError(f"journal {self._segment.path.name} changed under each of {_SNAPSHOT_TRIES} looks")
+
+    def _counts(self, words: _Words) -> tuple[list[int], ...]:
+        """Return the header, the state of each cell, and the entries of cameras that lost something."""
+        header = list(words[:EDGE_WORD_SEEN])
+        states = list(words[EDGE_WORD_FIRST_CELL : self._end : self._cell_words])
+        return header, states, list(words[EDGE_WORD_CAMERAS : _cameras_end(header)])
+
+    def _cells(self, words: _Words) -> tuple[list[int], ...]:
+        """Return state, stream key and sequence of each cell."""
+        fields = (CELL_STATE, CELL_KEY, CELL_SEQUENCE)
+        return tuple([list(words[EDGE_WORD_FIRST_CELL + field : self._end : self._cell_words]) for field in fields])
 
 
 def _cameras_end(header: list[int]) -> int:

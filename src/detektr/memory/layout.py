@@ -1,4 +1,4 @@
-"""The map of all words in shared memory: rings, journals, status blocks, completion queues and user metrics.
+"""The map of all words in shared memory: rings, journals, status blocks, completion queues, partitions, user metrics.
 
 All words are unsigned 64-bit integers in the machine's own order, stored one at a time, so that a reader (or a
 successor, after a SIGKILL) sees each word either before or after its change. Offsets count words unless a name
@@ -9,6 +9,7 @@ ends in BYTES. A file is written in full under another name and renamed, so nobo
     status block      | header | counters | one entry per input | age histogram | reason in words       |
     completion queue  | header | completed leases, oldest overwritten                                  |
     user metrics      | header | records: a metric, or one series of one with its numbers; it grows    |
+    partition         | header | camera, owner, since, one entry per camera                            |
 
 Each word has exactly one writer: the process that holds the file open for writing. `Final`: numbers in compiled code.
 """
@@ -19,7 +20,7 @@ from typing import Final
 
 WORD_BYTES: Final = 8
 PAGE_BYTES: Final = 4096
-VERSION: Final = 10  # of all layouts here; a reader refuses another version
+VERSION: Final = 11  # of all layouts here; a reader refuses another version
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC: Final = 0x676E69722E6B7464  # "dtk.ring"
@@ -54,6 +55,7 @@ EDGE_WORD_LANE: Final = 56  # place in LANES
 EDGE_WORD_FULL_SINCE_NS: Final = 57  # since when the producer waits for room, as it last looked; 0: it does not
 EDGE_WORD_MAX_AGE_NS: Final = 58  # older frames are given back undone; 0: whatever their age
 EDGE_WORD_CAMERAS_COUNT: Final = 59  # cameras whose drops are counted each by itself
+EDGE_WORD_MAP_EPOCH: Final = 60  # of the map of cameras and replicas that all its leases keep to; 0: not partitioned
 LANES: Final = ("zmq", "shm")
 EDGE_WORD_OFFERED: Final = 64
 EDGE_WORD_DELIVERED: Final = 65
@@ -111,6 +113,7 @@ CELL_PAYLOAD: Final = 12
 CELL_FREE: Final = 0
 CELL_QUEUED: Final = 1
 CELL_LEASED: Final = 2
+CELL_SETTLED: Final = 3  # a tombstone: counted already, and kept for its name; only where frames come in any order
 EDGE_OPEN: Final = 0
 EDGE_ENDED: Final = 1
 EDGE_CLOSED: Final = 2
@@ -149,11 +152,16 @@ STATUS_WORD_MODE_LENGTH: Final = 25
 STATUS_WORD_STACKS_FD: Final = 26  # the file that the process writes its stacks into when it is asked to; 0: none yet
 STATUS_WORD_ROUND_SOURCE: Final = 27  # number of the file that a capture reads; 0: none to be gone on with
 STATUS_WORD_ROUND_SEQUENCE: Final = 28  # of the first picture of this round through it
-STATUS_WORD_INPUTS: Final = 32  # (session, working, finished) per input
+STATUS_WORD_MEDIA_TIME_NS: Final = 29  # of a capture's last frame on the media's clock
+STATUS_WORD_MEDIA_STREAM_NS: Final = 30  # the latest of the stream's own times, as a signed number plus 2^63; 0: none
+STATUS_WORD_MEDIA_CAPTURED_NS: Final = 31  # monotonic moment of the last frame's capture; 0: there was none
+STATUS_WORD_INPUTS: Final = 32  # (session, working, finished, suspect) per input
 STATUS_INPUT_WORDS: Final = 4
 STATUS_INPUT_SESSION: Final = 0
 STATUS_INPUT_WORKING: Final = 1
 STATUS_INPUT_FINISHED: Final = 2
+STATUS_INPUT_SUSPECT: Final = 3  # who alone is to blame for a death or a time-out; 0: as the two words before it say
+SUSPECT_NOBODY: Final = 1 << 62  # no delivery tag gets there
 STATUS_INPUTS_MAX: Final = 64
 STATUS_WORD_AGES: Final = STATUS_WORD_INPUTS + STATUS_INPUT_WORDS * STATUS_INPUTS_MAX
 STATUS_AGES: Final = 41
@@ -190,6 +198,20 @@ METRIC_DECLARED: Final = 1
 METRIC_SERIES: Final = 2  # its numbers, 64-bit floats, are the last words of the record
 METRIC_STRUCK: Final = 3  # a metric that another one of the same name has replaced, with its series
 
+# partition: which replica of one consumer gets the frames of which camera ------------------------------------------
+PARTITION_MAGIC: Final = 0x747261702E6B7464  # "dtk.part"
+PARTITION_WORD_MAGIC: Final = 0
+PARTITION_WORD_VERSION: Final = 1
+PARTITION_WORD_CHANGE: Final = 2  # twice the epoch; odd while the map is being changed
+PARTITION_WORD_REPLICAS: Final = 3
+PARTITION_WORD_COUNT: Final = 4  # cameras
+PARTITION_WORD_ENTRIES: Final = 8
+PARTITION_ENTRY_WORDS: Final = 8
+PARTITION_OWNER: Final = 0  # number of the replica, plus one; 0: nobody
+PARTITION_SINCE: Final = 1  # epoch
+PARTITION_CAMERA: Final = 2  # 5 words of UTF-8, NUL padded
+PARTITION_CAMERA_BYTES: Final = 40
+
 
 def whole_pages(nbytes: int) -> int:
     """Round up to whole memory pages, in bytes."""
@@ -209,6 +231,11 @@ def journal_bytes(cells: int, payload_bytes: int) -> int:
 def completion_queue_bytes(room: int) -> int:
     """Size of a completion queue with room for `room` leases."""
     return whole_pages((COMPLETION_WORD_ENTRIES + 3 * room) * WORD_BYTES)
+
+
+def partition_bytes(cameras: int) -> int:
+    """Size of the map of so many cameras."""
+    return whole_pages((PARTITION_WORD_ENTRIES + PARTITION_ENTRY_WORDS * cameras) * WORD_BYTES)
 
 
 def first_slot_byte(slots: int) -> int:

@@ -117,6 +117,16 @@ class RunFolder:
         """Path of the file in which one process of the sink `node` notes which events it could not write yet."""
         return self.path / f"{node}.{replica}.retry"
 
+    def partition(self, consumer: str) -> Path:
+        """Path of the map that says which replica of `consumer` gets the frames of which camera."""
+        return self.path / f"{consumer}.partition"
+
+    def partitions(self) -> Iterator[tuple[str, Path]]:
+        """Maps of cameras and replicas that exist: consumer, path."""
+        for path in self._found("*.partition"):
+            if not path.name.startswith("."):
+                yield path.name.removesuffix(".partition"), path
+
     def _found(self, pattern: str) -> list[Path]:
         """Return the files that a pattern fits, sorted; none where there is no folder, or none any more."""
         try:

@@ -23,6 +23,7 @@ STATES = (
 )
 SWEEP_NS = 500_000_000  # so long we wait for a sweep, which locks a dead process's status block for a moment
 POLL_MS = 5
+_SIGN = 1 << 63  # what a signed number is stored with
 AGE_BUCKETS_NS = tuple(round(100_000 * 2 ** (step / 2)) for step in range(40))  # 0.1 ms to 74 s, by half octaves
 
 
@@ -103,7 +104,7 @@ class StatusBlock:
         self.words[layout.STATUS_WORD_MODE_LENGTH] = 0
         let_go_in_child(segment.close_descriptor)
 
-    # -- inputs: the leases that were begun and finished last; the producer reads them -----------------------------
+    # -- inputs: the leases that were begun and finished last, and who is to blame; the producer reads them ---------
 
     def begin_session(self, entry: int, session: int) -> None:
         """Say that an input begins another session, without any work begun."""
@@ -111,6 +112,7 @@ class StatusBlock:
         self.words[at + layout.STATUS_INPUT_SESSION] = 0
         self.words[at + layout.STATUS_INPUT_WORKING] = 0
         self.words[at + layout.STATUS_INPUT_FINISHED] = 0
+        self.words[at + layout.STATUS_INPUT_SUSPECT] = 0
         self.words[at + layout.STATUS_INPUT_SESSION] = session
 
     def note_working(self, entry: int, delivery_tag: int) -> None:
@@ -123,13 +125,19 @@ class StatusBlock:
         at = layout.STATUS_WORD_INPUTS + entry * layout.STATUS_INPUT_WORDS
         self.words[at + layout.STATUS_INPUT_FINISHED] = delivery_tag
 
-    def progress(self, entry: int) -> tuple[int, int, int]:
-        """Return an input's session, and the delivery tags that were begun last and finished last."""
+    def note_suspect(self, entry: int, delivery_tag: int) -> None:
+        """Say which lease of an input alone is to blame if we die or take too long; `SUSPECT_NOBODY`: none is."""
+        at = layout.STATUS_WORD_INPUTS + entry * layout.STATUS_INPUT_WORDS
+        self.words[at + layout.STATUS_INPUT_SUSPECT] = delivery_tag
+
+    def progress(self, entry: int) -> tuple[int, int, int, int]:
+        """Return an input's session, the delivery tags that were begun last and finished last, and the suspect's."""
         at, words = layout.STATUS_WORD_INPUTS + entry * layout.STATUS_INPUT_WORDS, self.words
         return (
             words[at + layout.STATUS_INPUT_SESSION],
             words[at + layout.STATUS_INPUT_WORKING],
             words[at + layout.STATUS_INPUT_FINISHED],
+            words[at + layout.STATUS_INPUT_SUSPECT],
         )
 
     def note_work(self, since_ns: int) -> None:
@@ -215,6 +223,21 @@ class StatusBlock:
         if self.words[layout.STATUS_WORD_ROUND_SOURCE] != source_number:
             return 0
         return self.next_sequence - self.words[layout.STATUS_WORD_ROUND_SEQUENCE]
+
+    @property
+    def media_clock(self) -> tuple[int, int | None, int]:
+        """Where the media's clock stands: time of the last frame, latest time of the stream, moment of the capture."""
+        words = self.words
+        stream = words[layout.STATUS_WORD_MEDIA_STREAM_NS]
+        times = words[layout.STATUS_WORD_MEDIA_TIME_NS], words[layout.STATUS_WORD_MEDIA_CAPTURED_NS]
+        return times[0], stream - _SIGN if stream else None, times[1]
+
+    def set_media_clock(self, time_ns: int, stream_ns: int | None, captured_ns: int) -> None:
+        """Say where the media's clock stands, before the frame of that time is published."""
+        words = self.words
+        words[layout.STATUS_WORD_MEDIA_TIME_NS] = time_ns  # first: half of it written, the clock never goes back
+        words[layout.STATUS_WORD_MEDIA_STREAM_NS] = 0 if stream_ns is None else stream_ns + _SIGN
+        words[layout.STATUS_WORD_MEDIA_CAPTURED_NS] = captured_ns
 
     def set_rings(self, slots: int, free: int, nbytes: int) -> None:
         """Record how full the rings are."""
@@ -319,13 +342,17 @@ class StatusBlockReader:
         words = self.segment.words
         return words[layout.STATUS_WORD_RUN], words[layout.STATUS_WORD_NEXT_SEQUENCE]
 
-    def progress(self, session: int) -> tuple[int, int] | None:
-        """Return the delivery tags that `session` began last and finished last; None: it is not here."""
+    def progress(self, session: int) -> tuple[int, int, int] | None:
+        """Return the delivery tags that `session` began last and finished last, and the suspect's; None: not here."""
         words = self.segment.words
         for entry in range(layout.STATUS_INPUTS_MAX):
             at = layout.STATUS_WORD_INPUTS + entry * layout.STATUS_INPUT_WORDS
             if words[at + layout.STATUS_INPUT_SESSION] == session:
-                return words[at + layout.STATUS_INPUT_WORKING], words[at + layout.STATUS_INPUT_FINISHED]
+                return (
+                    words[at + layout.STATUS_INPUT_WORKING],
+                    words[at + layout.STATUS_INPUT_FINISHED],
+                    words[at + layout.STATUS_INPUT_SUSPECT],
+                )
         return None
 
     def snapshot(self) -> NodeSnapshot:

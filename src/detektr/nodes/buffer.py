@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
+from detektr.descriptor import DESCRIPTOR_BYTES_MAX
 from detektr.edge.ephemeral import Producer
+from detektr.edge.fanout import Fanout
 from detektr.nodes.control import ControlLine
 from detektr.nodes.node import Node
+from detektr.nodes.relay import Relay
 from detektr.nodes.spec import NodeSpec
 from detektr.options import BufferOptions
 
@@ -21,6 +24,8 @@ class BufferNode(Node[BufferOptions]):
         """See `Node`."""
         super().__init__(spec, control)
         self._input_of: dict[tuple[int, int], int] = {}
+        self._relay: Relay | None = None  # below a processor: frames come in any order, and are known by name
+        self._tombstones = max((edge.tombstones for edge in spec.edges.values()), default=0)
         self._first_input = self._moved = 0
 
     def producer(self) -> Producer:
@@ -33,11 +38,16 @@ class BufferNode(Node[BufferOptions]):
             ephemeral_policy=options.when_full,
             max_age_ns=options.max_age_ns,
             inputs=max(1, len(self.spec.upstreams)),
+            payload_bytes=max((edge.payload_bytes for edge in self.spec.edges.values()), default=DESCRIPTOR_BYTES_MAX),
+            tombstones=max((edge.tombstones for edge in self.spec.edges.values()), default=0),
         )
 
     def prepare(self) -> None:
         """Make or adopt the edges; frames in their journals are still leased from upstream."""
         super().prepare()
+        if self._tombstones:
+            self._relay = Relay(self.publisher.relayed, self.subscribers, has_work=False)
+            return
         self.publisher.fanout.catch_up()
         for edge in self.publisher.fanout.edges.values():
             for cell in edge.holds():
@@ -49,7 +59,9 @@ class BufferNode(Node[BufferOptions]):
         """Offer the frames that have arrived, inputs in turn, as long as the edges have room."""
         if self.is_stopping and not self.is_final:
             return False  # frames that are not taken yet go back upstream when we leave
-        fanout, inputs = self.publisher.fanout, len(self.subscribers)
+        if self._relay is not None:
+            self._relay.sweep(is_due=False)
+        fanout, inputs = self._frames, len(self.subscribers)
         moved = 0
         for turn in range(inputs):
             input_index = (self._first_input + turn) % inputs
@@ -58,7 +70,12 @@ class BufferNode(Node[BufferOptions]):
             while leases and fanout.has_room(input_index):
                 lease = leases.popleft()
                 name = lease.key, lease.sequence
-                if name not in self._input_of:  # else: leased once more, and still held from before
+                if self._relay is not None:
+                    if self._relay.knows(name):
+                        self._relay.keep(input_index, name)
+                    elif not subscriber.give_back_too_old(lease, now_ns):
+                        self._relay.pass_on(input_index, lease, now_ns)
+                elif name not in self._input_of:  # else: leased once more, and still held from before
                     if subscriber.give_back_too_old(lease, now_ns):
                         continue
                     self._input_of[name] = input_index
@@ -72,7 +89,7 @@ class BufferNode(Node[BufferOptions]):
         """Whether frames have arrived that the edges now have room for."""
         if self.is_stopping and not self.is_final:
             return False
-        fanout = self.publisher.fanout
+        fanout = self._frames
         return any(
             [
                 subscriber.leases and fanout.has_room(input_index)
@@ -85,6 +102,8 @@ class BufferNode(Node[BufferOptions]):
         if self._moved:
             self.status_block.add_frames(self._moved)
             self._moved = 0
+        if self._relay is not None:
+            self._relay.settle()
         for name in names:
             input_index = self._input_of.pop(name, None)
             if input_index is not None:
@@ -92,7 +111,21 @@ class BufferNode(Node[BufferOptions]):
 
     def seen_streams(self) -> list[tuple[int, int]]:
         """Return per stream the first sequence that some edge was not offered."""
-        return list(self.publisher.fanout.seen_all().items())
+        return [] if self._relay is not None else list(self.publisher.fanout.seen_all().items())
+
+    def done_frames(self, entry: int) -> list[tuple[int, int]]:
+        """Return the frames of an input that our edges know by name and are done with."""
+        return [] if self._relay is None else self._relay.done(entry)
+
+    def state(self) -> tuple[str, str]:
+        """Return the node's state, and why. Asked at each tick, so names are forgotten here too."""
+        if self._relay is not None:
+            self._relay.sweep(is_due=True)
+        return super().state()
+
+    @property
+    def _frames(self) -> Fanout:
+        return self.publisher.fanout if self._relay is None else self.publisher.relayed
 
     def is_done(self) -> bool:
         """Done when every input has ended (or only we stop) and the edges are empty."""

@@ -13,6 +13,7 @@ from typing import ClassVar, Generic
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX, unpack_descriptor
 from detektr.edge.edge_options import FrameOutcome
 from detektr.edge.ephemeral import Producer
+from detektr.edge.outcomes import OutcomeReporter
 from detektr.edge.publisher import EdgePublisher
 from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import RefusedError, WireError
@@ -44,6 +45,8 @@ class Node(ABC, Generic[Options]):
     """One process of a node. `prepare` may refuse, `run` works until the end, `close` leaves nothing behind."""
 
     kind: ClassVar[str]
+    is_stateful = False
+    """Whether the user's code keeps state for each camera; known once it is prepared."""
 
     def __init__(self, spec: NodeSpec[Options], control: ControlLine | None = None) -> None:
         """Take the node's name: lock its status block and bind its socket.
@@ -64,11 +67,19 @@ class Node(ABC, Generic[Options]):
             self.folder,
             self.link,
             self.report,
-            identify=self.identify,
-            save_dead_letter=self.save_dead_letter,
+            outcomes=OutcomeReporter(self.producer().name, self.report, self.identify, self.save_dead_letter),
+            relayed_outcomes=OutcomeReporter(self.producer().name, self.report, _frame_id, self._save_frame),
         )
         self.subscribers = [
-            EdgeSubscriber(upstream, entry, self.folder, self.link, self.status_block, seen=self.seen_streams)
+            EdgeSubscriber(
+                upstream,
+                entry,
+                self.folder,
+                self.link,
+                self.status_block,
+                seen=self.seen_streams,
+                done=self.done_frames,
+            )
             for entry, upstream in enumerate(spec.upstreams)
         ]
         self._owner = os.getpid()  # the process that all of this belongs to
@@ -181,7 +192,7 @@ class Node(ABC, Generic[Options]):
     def try_end(self) -> bool:
         """End our edges when they are empty; consumers are told so unless only this process stops."""
         if self.is_stopping and not self.is_final:
-            return self.publisher.fanout.is_empty
+            return self.publisher.is_empty
         return self.publisher.try_end()
 
     def resend(self, message: Resend, now_ns: int) -> None:
@@ -194,6 +205,10 @@ class Node(ABC, Generic[Options]):
 
     def seen_streams(self) -> list[tuple[int, int]]:
         """Return, for a durable consumer, the next sequence that it expects of each stream."""
+        return []
+
+    def done_frames(self, entry: int) -> list[tuple[int, int]]:
+        """Return the frames of an input that our edges know by name and are done with."""
         return []
 
     def settle(self, names: list[tuple[int, int]]) -> None:
@@ -268,7 +283,7 @@ class Node(ABC, Generic[Options]):
         """Tell producers and consumers that we sleep; whether news came before they could see that."""
         has_news = False
         publisher = self.publisher
-        has_edges = bool(publisher.fanout.edges)  # most processors have no edge of their own
+        has_edges = bool(publisher.edges)  # most processors have no edge of their own
         if has_edges:
             has_news = publisher.fall_asleep()
         for subscriber in self.subscribers:
@@ -298,7 +313,7 @@ class Node(ABC, Generic[Options]):
     def _serve(self, now_ns: int, *, is_ending: bool) -> bool:
         """Work, and move leases; whether there was something to do."""
         has_moved, publisher = self.step(now_ns), self.publisher
-        if publisher.fanout.edges:
+        if publisher.edges:
             publisher.is_blocked = is_ending or self.is_blocked()
             has_moved |= publisher.pump(now_ns)
             if now_ns >= publisher.due_ns():
@@ -374,10 +389,13 @@ class Node(ABC, Generic[Options]):
 
     def identify(self, payload: bytes) -> str:
         """Return the id of the frame that an announcement is about."""
-        return unpack_descriptor(payload).id
+        return _frame_id(payload)
 
     def save_dead_letter(self, consumer: str, outcome: FrameOutcome) -> str:
         """Save a frame that a consumer could not do, with its picture and the reason; returns where."""
+        return self._save_frame(consumer, outcome)
+
+    def _save_frame(self, consumer: str, outcome: FrameOutcome) -> str:
         return self.dead_letters.save_frame(consumer, outcome)
 
     def _receive(self, now_ns: int) -> bool:
@@ -465,6 +483,9 @@ class Node(ABC, Generic[Options]):
             elif order is not None and order.get("order") == "give_up":
                 with self.lock:
                     self.publisher.give_up(order["consumer"])
+            elif order is not None and order.get("order") == "let_go":
+                with self.lock:
+                    self.publisher.let_go(order["replica"])
             if self.control.is_cut:
                 self.link.unwatch(self.control.fileno())
                 _log.warning("the supervisor is gone: stopping")
@@ -477,3 +498,7 @@ class Node(ABC, Generic[Options]):
             is_impatient = self.stopped_by and number != signal.SIGHUP
             self.stop(is_final=False, within_ns=0 if is_impatient else None)
             self.stopped_by = self.stopped_by or number
+
+
+def _frame_id(payload: bytes) -> str:
+    return unpack_descriptor(payload).id

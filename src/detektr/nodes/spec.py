@@ -10,7 +10,7 @@ from typing import Any, Generic
 from typing_extensions import TypeVar
 
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.subscriber import Upstream
+from detektr.edge.upstream import Upstream
 from detektr.options import DEAD_LETTER_BYTES, BufferOptions, CaptureOptions, NodeOptions
 from detektr.process.placement import Placement
 from detektr.registry.node_kinds import options_from
@@ -83,7 +83,8 @@ class NodeSpec(Generic[Options]):
         fields["options"] = options_from(fields["options"])
         fields["upstreams"] = tuple(Upstream(**one) for one in fields["upstreams"])
         fields["edges"] = {
-            name: EdgeOptions(**{**one, "cameras": tuple(one["cameras"])}) for name, one in fields["edges"].items()
+            name: EdgeOptions(**one | {key: tuple(one[key]) for key in ("cameras", "all_cameras", "relays_to")})
+            for name, one in fields["edges"].items()
         }
         fields["secrets"] = tuple(fields["secrets"])
         return NodeSpec(**fields)

@@ -50,6 +50,18 @@ class RunReader:
         found = [journals.get(name) for name in names]
         return all(journal is not None and journal.is_ended for journal in found)
 
+    def map_epoch(self, consumer: str) -> int | None:
+        """Return the epoch of the map to which all edges to a consumer keep that is partitioned; None: it has no edge.
+
+        An edge that has ended keeps to any.
+        """
+        epochs = [
+            journal.map_epoch
+            for journal in self._look()[0].values()
+            if journal.consumer == consumer and not journal.is_ended
+        ]
+        return min(epochs, default=None)
+
     def close(self) -> None:
         """Unmap everything."""
         for journal in self._journals.values():

@@ -10,6 +10,7 @@ from typing import Any
 
 from detektr.errors import DetektrError
 from detektr.ledger import EdgeLedger, merge
+from detektr.memory.partition_file import open_partition
 from detektr.memory.run_folder import NAME, RunFolder, shm_root
 from detektr.memory.status_block import NodeSnapshot
 from detektr.observe.culprit import held_up
@@ -76,8 +77,8 @@ def read_status(name: str) -> dict[str, Any]:
     """Return the status of a running pipeline, with the nodes that were started alone.
 
     Returns:
-        `pipeline`, `state`, `file`, `supervisor` (process or None), `seconds`, `metrics` (URL or None), `nodes` and
-        `edges`.
+        `pipeline`, `state`, `file`, `supervisor` (process or None), `seconds`, `metrics` (URL or None), `nodes`,
+        `edges`, and `cameras`: of each node that keeps state, camera -> the replica that has it (None: it moves).
 
     Raises:
         DetektrError: no pipeline of this name runs.
@@ -97,6 +98,7 @@ def read_status(name: str) -> dict[str, Any]:
         "metrics": run_state.get("metrics"),
         "nodes": describe_nodes(run_state.get("nodes", {}), ledgers, snapshots),
         "edges": [edge.as_record() for edge in merge(ledgers)],
+        "cameras": _cameras(folder),
     }
 
 
@@ -109,6 +111,18 @@ def list_pipelines() -> list[dict[str, Any]]:
         if run_state or live:
             facts = {"file": run_state.get("file"), "supervisor": run_state.get("pid"), "processes": len(live)}
             found.append({"pipeline": folder.pipeline, **facts})
+    return found
+
+
+def _cameras(folder: RunFolder) -> dict[str, dict[str, str | None]]:
+    found = {}
+    for consumer, path in folder.partitions():
+        reader = open_partition(path)
+        state = None if reader is None else reader.read()
+        if reader is not None:
+            reader.close()
+        if state is not None:
+            found[consumer] = {camera: f"{consumer}.{owner}" if owner >= 0 else None for camera, owner, _ in state[1]}
     return found
 
 

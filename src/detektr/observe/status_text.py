@@ -32,7 +32,18 @@ def describe_status(status: Mapping[str, Any]) -> str:
         whys += [f"STALLED: {_who_stalls(edge['to'], status['nodes'])}"] if edge["stalled"] else []
         counts = edge["offered"], edge["delivered"], dropped, edge["dead_lettered"], edge["queued"], edge["in_flight"]
         edges.append((f"{edge['from']} -> {edge['to']}", *map(str, counts), ", ".join(whys)))
-    return "\n".join([", ".join(about), *_aligned(nodes), *_aligned(edges)])
+    homes = [_homes(name, cameras) for name, cameras in status.get("cameras", {}).items()]
+    return "\n".join([", ".join(about), *_aligned(nodes), *_aligned(edges), *homes])
+
+
+def _homes(node: str, cameras: Mapping[str, str | None]) -> str:
+    """Say which replica has which cameras."""
+    owners = dict.fromkeys(cameras.values())
+    words = [
+        f"{owner or 'on the move'}: {', '.join(camera for camera, other in cameras.items() if other == owner)}"
+        for owner in sorted(owners, key=lambda owner: owner or "~")
+    ]
+    return f"cameras of {node}: {'; '.join(words)}"
 
 
 def _who_stalls(consumer: str, nodes: Mapping[str, Any]) -> str:

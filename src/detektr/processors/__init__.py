@@ -12,8 +12,15 @@ if TYPE_CHECKING:
 class Processor:
     """Your code on every frame; one object in each replica's process, built with the keys of `with`.
 
-    Deriving from it is not needed: any class with `process` will do, and so will a plain function of a frame.
+    Deriving from it is not needed: any class with `process` will do, and so will a plain function of a frame. With the
+    key `batch`, `process_batch(self, frames: list[Frame])` is called in place of `process`; it returns a list with one
+    result for each frame, and all of them are good until then.
     """
+
+    stateful: bool = False
+    """True: it remembers something of each camera's frames (a tracker, a background). Then each camera's frames come to
+    one replica, in order: a frame that failed is tried again before the next one of its camera. `frame.is_first_here`
+    says where a camera begins in this replica."""
 
     def open(self) -> None:
         """Get ready (load a model, say): called once in the replica's process, before the first frame.

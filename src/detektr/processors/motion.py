@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,9 @@ class Motion(Processor):
     "timestamp", "fraction", "box": [x, y, width, height] in pixels of the frame, "seconds", "peak"}`; of `ended`
     the frame and box are those of the last motion.
 
+    Each camera's frames have to come to one of these, in order (`stateful`). Where a camera begins here, the comparison
+    begins anew.
+
     Args:
         threshold: fraction of the picture that must differ, above 0 to 1.
         level: by how many grey levels (of 255) a point must differ, 1 to 254.
@@ -33,6 +35,8 @@ class Motion(Processor):
     Raises:
         ValueError: an argument is out of its range.
     """
+
+    stateful = True
 
     def __init__(
         self,
@@ -54,18 +58,17 @@ class Motion(Processor):
         self._threshold = threshold
         self._level = np.float32(level)
         self._adapt = np.float32(adapt)
-        self._quiet = quiet
-        self._every = every
+        self._quiet_ns, self._every_ns = round(quiet * 1e9), round(every * 1e9)
         self._views: dict[tuple[str, str], _View] = {}
 
     def process(self, frame: Frame) -> list[dict[str, Any]] | None:
         """Return the events of this frame, or None."""
         step = max(1, frame.width // COLUMNS)
         points = frame.gray[step // 2 :: step, step // 2 :: step].astype(np.float32)
-        moment = _moment(frame)
+        moment = round(frame.time * 1e9)
         events = []
         name = frame.node, frame.camera
-        view = self._views.get(name)
+        view = None if frame.is_first_here else self._views.get(name)
         if view is not None and (view.epoch != frame.epoch or view.average.shape != points.shape):
             events += _ended(view)  # another life of the camera: nothing can be compared
             view = None
@@ -81,13 +84,11 @@ class Motion(Processor):
         fraction = float(np.count_nonzero(changed)) / changed.size
         if fraction >= self._threshold:
             events += self._moved(view, frame, moment, fraction, _box(changed, step, frame.width, frame.height))
-        elif view.motion is not None and not 0 <= moment - view.motion.last < self._quiet:
+        elif view.motion is not None and moment - view.motion.last >= self._quiet_ns:
             events += _ended(view)
         return events or None
 
-    def _moved(
-        self, view: _View, frame: Frame, moment: Fraction, fraction: float, box: list[int]
-    ) -> list[dict[str, Any]]:
+    def _moved(self, view: _View, frame: Frame, moment: int, fraction: float, box: list[int]) -> list[dict[str, Any]]:
         motion = view.motion
         is_new = motion is None
         if motion is None:
@@ -103,10 +104,10 @@ class Motion(Processor):
             "timestamp": frame.timestamp.isoformat(),
             "fraction": round(fraction, 5),
             "box": box,
-            "seconds": round(float(moment - motion.began), 3),
+            "seconds": round((moment - motion.began) / 1e9, 3),
             "peak": round(motion.peak, 5),
         }
-        if not is_new and moment - motion.told < self._every:
+        if not is_new and moment - motion.told < self._every_ns:
             return []
         motion.told = moment
         return [motion.event]
@@ -114,9 +115,9 @@ class Motion(Processor):
 
 @dataclass
 class _Motion:
-    began: Fraction
-    last: Fraction
-    told: Fraction
+    began: int  # on the media's clock, in nanoseconds
+    last: int
+    told: int
     event: dict[str, Any]
     peak: float
 
@@ -129,13 +130,6 @@ class _View:
     sequence: int
     average: npt.NDArray[np.float32]
     motion: _Motion | None = None
-
-
-def _moment(frame: Frame) -> Fraction:
-    """Return seconds on the stream's own clock: a file may run faster than time does."""
-    if frame.pts is None or frame.time_base is None:
-        return Fraction(frame.captured_ns, 1_000_000_000)
-    return frame.pts * frame.time_base
 
 
 def _box(changed: npt.NDArray[np.bool_], step: int, width: int, height: int) -> list[int]:

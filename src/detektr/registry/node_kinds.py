@@ -15,6 +15,18 @@ def _needs_nothing(options: NodeOptions) -> frozenset[str]:
     return frozenset()
 
 
+def _no_variant(options: NodeOptions) -> str:
+    return ""
+
+
+def _batching(options: NodeOptions) -> str:
+    return "" if getattr(options, "batch", None) is None else "detektr.nodes.working.batch_processor:BatchProcessorNode"
+
+
+def _batching_module(options: NodeOptions) -> frozenset[str]:
+    return frozenset(filter(None, [_batching(options).partition(":")[0]]))
+
+
 def _decoder_of(options: NodeOptions) -> frozenset[str]:
     """Return FFmpeg's module, unless the source is Python code: 20 MB that it does without."""
     from detektr.source_uri import source_kind
@@ -34,6 +46,8 @@ class NodeKind:
     """Name of its options' class in `detektr.options`; imported when first asked for: `detektr --help` is quick."""
     node: str
     """Its class as module:Name; only a process that is one imports it, and the process that nodes are forked from."""
+    variant: Callable[[NodeOptions], str] = _no_variant
+    """Its class for a node with these options, where that is another one (as module:Name); empty: it is not."""
     may_read: tuple[str, ...] = ()
     """Kinds that it may have as inputs."""
     shape: tuple[str, str]
@@ -78,7 +92,7 @@ _ALL = (
         summary="Queue frames for their readers.",
         options_name="BufferOptions",
         node="detektr.nodes.buffer:BufferNode",
-        may_read=("capture", "buffer"),
+        may_read=("capture", "buffer", "processor"),
         shape=("[(", ")]"),
         file_only=_SUPERVISED | {"guests"},
         defaults_alone={"high_water_mark": 16},
@@ -88,11 +102,20 @@ _ALL = (
         summary="Run your code on every frame.",
         options_name="ProcessorOptions",
         node="detektr.nodes.working.processor:ProcessorNode",
+        variant=_batching,
+        needs=_batching_module,
         plugins="processors",
-        may_read=("capture", "buffer"),
+        may_read=("capture", "buffer", "processor"),
         shape=("[", "]"),
         file_only=_SUPERVISED
-        | {"replicas", "high_water_mark", "when_full", "fresh"},  # alone it has ephemeral consumers only
+        | {
+            "replicas",
+            "partition_by",
+            "high_water_mark",
+            "when_full",
+            "fresh",
+            "batch",
+        },
     ),
     NodeKind(
         name="sink",
@@ -111,11 +134,13 @@ NODE_KINDS: Mapping[str, NodeKind] = MappingProxyType({kind.name: kind for kind 
 
 def options_from(values: Mapping[str, Any]) -> NodeOptions:
     """Return a node's options from what `dataclasses.asdict` made of them."""
-    from detektr.options import EdgeInput, RestartOptions, RetryOptions
+    from detektr.options import BatchOptions, EdgeInput, RestartOptions, RetryOptions
 
     fields = {**values, "restart": RestartOptions(**values["restart"])}
     if fields.get("retry") is not None:
         fields["retry"] = RetryOptions(**fields["retry"])
+    if fields.get("batch") is not None:
+        fields["batch"] = BatchOptions(**fields["batch"])
     inputs = fields.get("input")
     if isinstance(inputs, list):
         fields["input"] = [EdgeInput(**one) if isinstance(one, dict) else one for one in inputs]

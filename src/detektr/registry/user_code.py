@@ -26,7 +26,7 @@ from detektr.process.fault_text import shown as safely_shown
 from detektr.process.user_boundary import call_user
 
 _NAMES_MAX = 9
-_GIVEN = {"process": "frame", "write": "event"}
+_GIVEN = {"process": "frame", "process_batch": "frames", "write": "event"}
 _OURS = (
     "detektr.registry.user_code",
     "detektr.process.",
@@ -123,19 +123,38 @@ def make_worker(target: Any, arguments: Mapping[str, Any], method: str) -> tuple
             hint = "name its class, or leave `with` out"
             raise UserCodeError(f"is an object that is built already, so `with` ({', '.join(arguments)}) is late", hint)
         thing = target
-    elif callable(target):
+    elif callable(target) and method != "process_batch":  # a function of one frame looks like one of several
         _check_runs(target)
         _check_arguments(target, arguments, given)
         thing = functools.partial(target, **arguments) if arguments else target
         return thing, thing
     else:
         hint = f"name a class with {method}(self, {given}), an object that has it, or a function of one {given}"
+        if method == "process_batch":
+            hint = f"name a class with {method}(self, {given}), or remove `batch`"
         raise UserCodeError(f"is {shown(target)}, which has no {method}()", hint)
     call = getattr(thing, method, None)
     if not callable(call):
         raise UserCodeError(f"once built it has no {method}()", f"define {method}(self, {given})")
     _check_call(call, given)
     return thing, call
+
+
+def is_stateful(user: Any, use: str) -> bool:
+    """Whether a processor says that it keeps state for each camera: `stateful = True` in its class.
+
+    Args:
+        user: what `build_worker` built.
+        use: what the file has.
+    Raises:
+        RefusedError: it says something else than True or False.
+    """
+    while isinstance(user, functools.partial):
+        user = user.func
+    said = getattr(user, "stateful", False)
+    if not isinstance(said, bool):
+        raise RefusedError(f"use: {use}: its `stateful` is {shown(said)}; write `stateful = True`, or leave it out")
+    return said
 
 
 class PictureCode:
@@ -296,6 +315,10 @@ def _check_class(target: type, method: str, given: str) -> None:
     if not callable(getattr(target, method, None)) or getattr(raw, "__isabstractmethod__", False):
         near = difflib.get_close_matches(method, vars(target), n=1)
         hint = f"rename {near[0]}() to {method}()" if near else f"define {method}(self, {given})"
+        if callable(getattr(target, "process_batch", None)) and method == "process":
+            hint = "write `batch: {size: 8}` for its process_batch(), or define process(self, frame)"
+        elif method == "process_batch":
+            hint = f"define {method}(self, {given}), or remove `batch`"
         raise UserCodeError(f"the class {target.__name__} has no method {method}()", hint)
     if isinstance(raw, staticmethod):
         _check_call(raw.__func__, given)

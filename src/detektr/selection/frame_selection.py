@@ -30,14 +30,15 @@ class FrameSelection:
     none.
     """
 
-    def __init__(self, fps: float | None, cameras: tuple[str, ...]) -> None:
+    def __init__(self, fps: float | None, cameras: tuple[str, ...], *, only_results: bool = False) -> None:
         """Begin anew: the first frame of each camera passes.
 
         Args:
             fps: frames a second of each camera; None: all of them.
             cameras: whose frames pass; empty: those of all.
+            only_results: only frames for which the node that passed them on last has returned something.
         """
-        self._fps, self._cameras = fps, cameras
+        self._fps, self._cameras, self._only_results = fps, cameras, only_results
         self._rates: dict[str, _CameraRate] = {}
 
     def reason_against(self, payload: bytes, captured_ns: int) -> str:
@@ -50,6 +51,8 @@ class FrameSelection:
         fields = _fields(payload)
         camera = str(fields.get("camera", ""))
         if self._cameras and camera not in self._cameras:
+            return "filtered"
+        if self._only_results and not _has_results(fields):
             return "filtered"
         if self._fps is None:
             return ""
@@ -72,6 +75,11 @@ class FrameSelection:
         return rate.limiter.takes(Fraction(captured_ns, _SECOND_NS))
 
 
+def camera_of(payload: bytes) -> str:
+    """Return the camera that a frame or event says it is of; empty: it names none."""
+    return str(_fields(payload).get("camera", ""))
+
+
 def _fields(payload: bytes) -> dict[str, Any]:
     """Return what a frame or event says of itself; nothing where it is no map."""
     try:
@@ -79,3 +87,12 @@ def _fields(payload: bytes) -> dict[str, Any]:
     except (ValueError, msgpack.UnpackException):
         return {}
     return fields if isinstance(fields, dict) else {}
+
+
+def _has_results(fields: dict[str, Any]) -> bool:
+    """Whether the node that passed a frame on last, whose results come last, has returned something for it."""
+    try:
+        results = list(msgpack.unpackb(fields["results"], strict_map_key=False).values())
+    except (KeyError, ValueError, TypeError, AttributeError, msgpack.UnpackException):
+        return False
+    return bool(results and results[-1])

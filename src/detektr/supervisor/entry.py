@@ -39,7 +39,8 @@ def make_node(spec: NodeSpec, control: ControlLine | None = None) -> Node:
     Raises:
         RefusedError: a process of this name runs already, or the folder cannot be used.
     """
-    module, _, name = NODE_KINDS[spec.options.kind].node.partition(":")
+    kind = NODE_KINDS[spec.options.kind]
+    module, _, name = (kind.variant(spec.options) or kind.node).partition(":")
     node: type[Node] = getattr(importlib.import_module(module), name)
     return node(spec, control)
 
@@ -78,7 +79,7 @@ def run_node(
         node.prepare()
         order = None
         if control is not None:
-            control.try_tell({"ready": True})
+            control.try_tell({"ready": True, "is_stateful": node.is_stateful})
             order = control.wait_order()
         if control is None or order is not None:
             if order is not None and order.get("order") == "stop":  # the run drains: serve what is there, begin nothing

@@ -53,7 +53,7 @@ class HangWatch:
         stopping_ns = now_ns - stopping_since_ns if stopping_since_ns else 0
         options = managed.spec.options
         if isinstance(options, ProcessorOptions | SinkOptions) and worked_ns > HUNG_TIMEOUTS * options.timeout_ns:
-            return "killed", f"killed: one frame took longer than {HUNG_TIMEOUTS} x {options.timeout}"
+            return "killed", f"killed: {_work_of(options)} took longer than {HUNG_TIMEOUTS} x {options.timeout}"
         if name in self._told and self._told[name] != since_ns:
             del self._told[name]
             return "running", ""
@@ -102,11 +102,16 @@ class HangWatch:
         return f"; it was at {stacks.place}" if stacks.text else ""
 
 
+def _work_of(options: ProcessorOptions | SinkOptions) -> str:
+    is_batching = isinstance(options, ProcessorOptions) and options.batch is not None
+    return "one batch" if is_batching else "one frame"
+
+
 def _limit_of(managed: ManagedProcess) -> tuple[int, str, str]:
     """Return how long a frame may take before it is reported, the same in words, and the kind of work."""
     options = managed.spec.options
     if isinstance(options, ProcessorOptions | SinkOptions):
-        return options.timeout_ns, f"timeout {options.timeout}", "on one frame"
+        return options.timeout_ns, f"timeout {options.timeout}", f"on {_work_of(options)}"
     if isinstance(options, CaptureOptions) and source_kind(options.source) == "python":
         return options.stall_timeout_ns, f"stall_timeout {options.stall_timeout}", "on its next picture"
     return 0, "", ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from detektr.edge.partition.assignment import ReplicaFact
 from detektr.memory.run_folder import RunFolder
 from detektr.nodes.spec import NodeSpec
 from detektr.observe.logbook import Logbook
@@ -29,6 +30,8 @@ class ManagedProcess:
         self.restarts = 0
         self.started_ns = 0
         self.ready_ns: int | None = None
+        self.ended_ns = 0
+        """When its last process ended, as seen."""
         self.restart_at_ns: int | None = None
         self.refusal: str | None = None
         """The child's message when it refused to begin."""
@@ -59,6 +62,13 @@ class ManagedProcess:
             return self.restart_at_ns
         is_awaited = self.child is not None and self.ready_ns is None and self.verdict is None
         return self.ready_by_ns if is_awaited else None
+
+    @property
+    def as_replica(self) -> ReplicaFact:
+        """What is known of it as an owner of cameras; one that has ended with its inputs gives none away."""
+        if self.child is not None and self.ready_ns is not None:
+            return ReplicaFact(True, self.ready_ns)
+        return ReplicaFact(self.state == "ended", self.ended_ns, self.is_over)
 
     @property
     def is_over(self) -> bool:
@@ -102,6 +112,15 @@ def consumers_given_up(managed: ManagedProcess, processes: Iterable[ManagedProce
     for other in processes:
         failed[other.spec.node] = failed.get(other.spec.node, True) and other.state == "failed"
     return [node for node in managed.spec.edges if failed.get(node)]
+
+
+def relays_given_up(managed: ManagedProcess, processes: Iterable[ManagedProcess]) -> list[str]:
+    """Return the processes that read a node's frames, pass them on, and have failed for good while others go on."""
+    return [
+        other.name
+        for other in processes
+        if other.state == "failed" and (edge := managed.spec.edges.get(other.spec.node)) and edge.relays_to
+    ]
 
 
 def optional_rest(processes: Iterable[ManagedProcess]) -> list[ManagedProcess]:

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from detektr.descriptor import stream_key
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import FrameOutcome
+from detektr.edge.relay.edge_file import open_edge
+from detektr.edge.relay.fanout import RelayFanout
+from detektr.edge.relay.look import passed_on
 from detektr.errors import DetektrError
-from detektr.memory.journal import adopt_journal
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import open_status_block
 from detektr.nodes.dead_letter import DeadLetters
@@ -35,19 +37,26 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
         How many frames are gone.
     """
     count = 0
+    found = []
+    relayed = RelayFanout(lambda edge: None)
     for consumer, options in spec.edges.items():
         path = folder.journal(spec.node, spec.replica, consumer)
-        if not path.exists():
-            continue
-        segment, journal = adopt_journal(path, options.cells, options.payload_bytes, options.mark * options.inputs)
-        edge = Edge(consumer, options, journal, _keeper(folder, spec, consumer))
-        _settle_finished(folder, edge)
-        count += edge.queued + edge.in_flight
-        edge.drop_all("gone")
-        count += _count_unannounced(folder, spec, edge)
-        journal.set_stalled_since(0)
-        journal.end()
-        journal.close()
+        if path.exists():
+            segment, edge = open_edge(path, consumer, options, _keeper(folder, spec, consumer))
+            _settle_finished(folder, edge)
+            for replica in edge.replicas.values():
+                edge.note_passed(replica.session, set().union(*passed_on(folder, replica.name, options.relays_to)))
+            count += edge.queued + edge.in_flight - sum(replica.passed for replica in edge.replicas.values())
+            edge.give_up()
+            count += _count_unannounced(folder, spec, edge)
+            found.append((segment, edge))
+            if options.tombstones:
+                relayed.add(edge)
+    relayed.catch_up()  # a frame that some edge was not offered yet is gone there too
+    for segment, edge in found:
+        edge.journal.set_stalled_since(0)
+        edge.journal.end()
+        edge.journal.close()
         segment.close()
     if count:
         kept = "; those for sinks with `retry` are dead letters" if _has_retried(spec) else ""
@@ -79,7 +88,7 @@ def _settle_finished(folder: RunFolder, edge: Edge) -> None:
         node, _, number = replica.name.rpartition(".")
         status_block = open_status_block(folder.status_block(node, int(number)), node, int(number))
         if status_block is not None:
-            _, finished = status_block.progress(replica.session) or (0, 0)
+            _, finished, _ = status_block.progress(replica.session) or (0, 0, 0)
             status_block.close()
             edge.finish_until(replica.session, finished, time.monotonic_ns())
 

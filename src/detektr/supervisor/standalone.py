@@ -27,7 +27,7 @@ from detektr.config.plan import plan_processes
 from detektr.config.schema import AuditOptions, MetricsOptions, PipelineOptions, read_options
 from detektr.config.sizing import SPARE_FRAMES
 from detektr.config.topology import Graph
-from detektr.edge.subscriber import Upstream
+from detektr.edge.upstream import Upstream
 from detektr.errors import RefusedError
 from detektr.ledger import EdgeLedger
 from detektr.memory.journal_reader import open_journal
@@ -372,8 +372,8 @@ def _upstreams(pipeline: str, node: str, options: NodeOptions) -> list[Upstream]
 
 
 def _parts(pipeline: str, producer: str, options: NodeOptions) -> list[int]:
-    """Return the replicas of a producer: those that run now; only a processor has more than one."""
-    if "processor" not in NODE_KINDS[options.kind].may_read:
+    """Return the replicas of a producer: those that run now; only a processor, as sinks read it, has several."""
+    if "capture" in NODE_KINDS[options.kind].may_read:
         return [0]
     found = [replica for name, replica, _ in RunFolder(pipeline).live_processes() if name == producer]
     return found or [0]

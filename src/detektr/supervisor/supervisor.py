@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from detektr.edge.partition.assignment import ReplicaFact
+from detektr.edge.partition.keeper import PartitionKeeper
 from detektr.errors import RefusedError
-from detektr.events import NodeExited, NodeStateChanged, RunEvent
+from detektr.events import CameraMoved, NodeExited, NodeStateChanged, RunEvent
 from detektr.ledger import EdgeLedger, merge
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import NodeSnapshot
@@ -22,7 +24,13 @@ from detektr.redaction import mask
 from detektr.supervisor.child_process import ChildProcess, ProcessGroups, modules_of
 from detektr.supervisor.fork_client import ForkServer
 from detektr.supervisor.hang_watch import HangWatch
-from detektr.supervisor.managed_process import ManagedProcess, consumers_given_up, describe, optional_rest
+from detektr.supervisor.managed_process import (
+    ManagedProcess,
+    consumers_given_up,
+    describe,
+    optional_rest,
+    relays_given_up,
+)
 from detektr.supervisor.orphaned_edges import end_edges
 from detektr.supervisor.restart import describe_exit
 from detektr.supervisor.signals import SignalPipe
@@ -81,6 +89,7 @@ class Supervisor:
         self._watch = Watch(signals.fd)
         self._next_look_ns = self._next_record_ns = 0
         self._hangs = HangWatch(folder, logbook.take, self._watch.seen_ns)
+        self._keepers: dict[str, PartitionKeeper] = {}  # by consumer
         self._culprits: dict[str, str] = {}  # who waited for whom when that was last so
         self._stopping_ns = 0  # since when the run is being stopped
         self._end_ns: int | None = None  # when the phase's time is over
@@ -194,6 +203,8 @@ class Supervisor:
         for managed in self.processes:  # a process that died in a drain, or before a planned restart, left its edges
             if managed.child is None and self.started_ns:
                 end_edges(self._folder, managed.spec)
+        for keeper in self._keepers.values():
+            keeper.close()
         self._groups.close()
         self._forks.close()
         self._reader.close()
@@ -222,6 +233,10 @@ class Supervisor:
 
     def _next_ns(self) -> int:
         times = [self._next_look_ns, *(at_ns for at_ns in (self._end_ns, self._for_ns) if at_ns is not None)]
+        if self.phase in ("running", "draining"):
+            now_ns = self._watch.now_ns()
+            due = [keeper.due_ns(self._replicas(node), now_ns) for node, keeper in self._keepers.items()]
+            times += [at_ns for at_ns in due if at_ns is not None]
         return min([*times, *(at_ns for managed in self.processes if (at_ns := managed.due_ns) is not None)])
 
     def _do_due(self, now_ns: int) -> None:
@@ -236,6 +251,8 @@ class Supervisor:
                 self._try_restart(managed)
             if managed.child is not None and managed.ready_ns is None and now_ns >= managed.ready_by_ns:
                 self._condemn(managed, f"killed: not ready within {managed.spec.options.start_timeout}")
+        if self.phase in ("running", "draining"):
+            self._move_cameras(now_ns)
         if now_ns >= self._next_look_ns:
             self._next_look_ns = now_ns + self._look_ns
             self._look_around(now_ns)
@@ -327,6 +344,30 @@ class Supervisor:
         if managed.child is not None and managed.ready_ns is not None:
             for node in consumers_given_up(managed, self.processes):
                 managed.child.try_order({"order": "give_up", "consumer": node})
+            for relay in relays_given_up(managed, self.processes):
+                managed.child.try_order({"order": "let_go", "replica": relay})
+
+    def _keep_cameras(self, node: str) -> None:
+        """Keep a map for a node that keeps state for each camera; its producers find it before frames flow."""
+        replicas = len(self._replicas(node))
+        if replicas > 1 and node not in self._keepers:
+            edges = [managed.spec.edges[node] for managed in self.processes if node in managed.spec.edges]
+            self._keepers[node] = PartitionKeeper(self._folder, node, edges[0].all_cameras, replicas)
+
+    def _replicas(self, node: str) -> list[ReplicaFact]:
+        return [managed.as_replica for managed in self.processes if managed.spec.node == node]
+
+    def _move_cameras(self, now_ns: int) -> None:
+        """Move the cameras of dead replicas to others, and back; producers look at the map when they are told to."""
+        for node, keeper in self._keepers.items():
+            acknowledged = self._reader.map_epoch(node) if keeper.is_moving else None
+            moved = keeper.look(self._replicas(node), acknowledged, now_ns)
+            for camera, replica in moved:
+                if replica is not None:
+                    self.record(CameraMoved(f"{node}.{replica}", camera))
+            for managed in self.processes if moved else ():
+                if node in managed.spec.edges and managed.child is not None and managed.ready_ns is not None:
+                    managed.child.try_order({"order": "look"})
 
     def _take_log(self, managed: ManagedProcess) -> bool:
         """Take some output of a process; False: there is no more now."""
@@ -347,6 +388,8 @@ class Supervisor:
         for message in messages or ():
             for event in message.get("events", ()):
                 self.record(event)
+            if message.get("is_stateful"):
+                self._keep_cameras(managed.spec.node)
             if message.get("ready"):
                 managed.ready_ns = self._watch.now_ns()
                 if self.phase in ("running", "draining"):
@@ -370,7 +413,7 @@ class Supervisor:
         self._logbook.end(managed.name)
         self._watch.remove(child.control_fd, child.log_fd, child.end_fd)
         child.close()
-        managed.child = None
+        managed.child, managed.ended_ns = None, self._watch.now_ns()
         self._hangs.forget(managed.name)
         how = mask(managed.verdict or managed.refusal or describe_exit(status))
         if managed.farewell is not None and managed.farewell != status:  # its work was done: the user's code fell since

@@ -24,7 +24,7 @@ from detektr.wire.message import (
     Welcome,
 )
 
-VERSION = 3  # of what attaches and leaves: a list of fields
+VERSION = 5  # of what attaches and leaves: a list of fields
 LANE_VERSION = 1  # of announcements and releases: maps, for readers in other languages too; docs/internals/lane.md
 MESSAGE_BYTES_MAX = 16 << 20
 EVENT_BYTES_MAX = 2 << 20  # above the largest `event_bytes`, with what marks it as resent
@@ -230,11 +230,14 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "held": _are(_is_count, _is_count),
     "seen": _are(_is_count, _is_count),
     "failed": _are(_is_count, _is_count, _is_failure_kind, _is_text),
-    "previous": lambda value: isinstance(value, tuple) and len(value) == 3 and all(map(_is_count, value)),
+    "previous": lambda value: isinstance(value, tuple) and len(value) == 4 and all(map(_is_count, value)),
     "max_deliveries": lambda value: _is_count(value) and 0 < value <= 100,
     "timeout_ns": _is_count,
     "lane": lambda value: value in ("zmq", "shm"),
     "completed": _is_count,
+    "is_stateful": _is_flag,
+    "passed": _are(_is_count, _is_count),
+    "done": _are(_is_count, _is_count),
     "producer_epoch": _is_count,
     "why": _is_text,
     "letter": lambda value: isinstance(value, str) and _LETTER.fullmatch(value) is not None,

@@ -54,8 +54,9 @@ class Attach(NamedTuple):
     """Per stream, the next sequence that a durable consumer expects."""
     failed: tuple[FailedAttempt, ...]
     """Attempts that failed and of which the producer may not have heard."""
-    previous: tuple[int, int, int]
-    """Session of the predecessor, and the leases that it worked on last and finished last; zeros: none."""
+    previous: tuple[int, int, int, int]
+    """Session of the predecessor, the leases that it worked on last and finished last, and the one that alone is to
+    blame for its death (0: the one that it worked on); zeros: none."""
     max_deliveries: int = 1
     """Of an ephemeral consumer: attempts at one frame before it is dead-lettered."""
     timeout_ns: int = 0
@@ -63,7 +64,13 @@ class Attach(NamedTuple):
     lane: str = "zmq"
     """How leases are to be announced: `zmq` or `shm`."""
     completed: int = 0
-    """How many leases it has completed so far; this message accounts for all of them."""
+    """How many leases it has completed so far, or passed on; this message accounts for all of them."""
+    is_stateful: bool = False
+    """It keeps state for each camera: each camera's frames are to go to one replica, in order."""
+    passed: tuple[FrameName, ...] = ()
+    """Of a relay: what of `held` it has passed on."""
+    done: tuple[FrameName, ...] = ()
+    """Frames that all its edges know and are done with, where those know frames by name."""
 
 
 class Welcome(NamedTuple):
@@ -143,7 +150,8 @@ class Release(NamedTuple):
     first: int
     """Place of the first of `completed` in all of this session."""
     completed: tuple[tuple[int, int, int], ...]
-    """Stream key, sequence and delivery tag, 0 where the consumer does not know it."""
+    """Stream key, sequence and delivery tag, 0 where the consumer does not know it. With 2**63 added to the tag: a
+    relay has passed the frame on, and still holds it."""
     asks: bool = False
     """The producer is to say soon how many have arrived."""
 

@@ -7,8 +7,17 @@ import pytest
 
 from detektr.config.document import Fault
 from detektr.config.graph import build_graph, mermaid
+from detektr.config.sizing import FRAMES_MARK, SPARE_FRAMES
 from detektr.config.topology import Graph
-from detektr.options import BufferOptions, CaptureOptions, EdgeInput, NodeOptions, ProcessorOptions, SinkOptions
+from detektr.options import (
+    BatchOptions,
+    BufferOptions,
+    CaptureOptions,
+    EdgeInput,
+    NodeOptions,
+    ProcessorOptions,
+    SinkOptions,
+)
 
 Inputs = str | EdgeInput | list[str | EdgeInput]
 
@@ -109,8 +118,7 @@ def test_two_cycles_are_both_named() -> None:
     ("reader", "what", "hint"),
     [
         (sink("camera"), "sink 'it' reads from the capture 'camera'", "read a processor (motion)"),
-        (processor("motion"), "processor 'it' reads from the processor 'motion'", "read what 'motion' reads (camera)"),
-        (buffer("motion"), "buffer 'it' reads from the processor 'motion'", "make this node a sink"),
+        (buffer("events"), "buffer 'it' reads from the sink 'events'", "read a capture, buffer or processor"),
         (processor("events"), "processor 'it' reads from the sink 'events'", "a sink ends its branch"),
         (sink("events"), "sink 'it' reads from the sink 'events'", "read a processor"),
     ],
@@ -323,3 +331,122 @@ def test_what_cannot_be_on_one_edge_is_refused_with_its_value() -> None:
     assert "'p' is `optional`, and its edge from 'c' says `when_full: block`" in fault.what
     fault = only(refused(c=capture(), p=processor([own("c", fps=3), "c"])))
     assert fault.what == "node 'p' reads twice from 'c'"
+
+
+def test_the_mark_holds_for_each_camera_that_comes_by_one_input_where_cameras_have_replicas_of_their_own() -> None:
+    nodes: dict[str, NodeOptions] = {
+        "a": capture(guests=0), "b": capture(guests=0),
+        "first": buffer(["a", "b"], guests=0),
+        "second": buffer("first", high_water_mark=10, guests=0),
+    }  # fmt: skip
+    shared = built(**nodes, look=processor("second", replicas=2))
+    by_camera = built(**nodes, look=processor("second", replicas=2, partition_by="camera"))
+    assert by_camera.edges_to("look")[0].cells == shared.edges_to("look")[0].cells == 2 * 10 + 2 * 4
+    assert by_camera.nodes["second"].held - shared.nodes["second"].held == 10
+    assert by_camera.edges_to("look")[0].terms == "drop-oldest at 10, by camera"
+
+
+def test_cameras_of_inputs_of_their_own_need_no_more_room_than_before() -> None:
+    nodes: dict[str, NodeOptions] = {"a": capture(), "b": capture(), "all": buffer(["a", "b"])}
+    shared = built(**nodes, look=processor("all", replicas=2))
+    by_camera = built(**nodes, look=processor("all", replicas=2, partition_by="camera"))
+    assert by_camera.nodes == shared.nodes
+
+
+@pytest.mark.parametrize(
+    ("inputs", "size", "window"), [(["a"], 8, 16), (["a", "b"], 8, 8), (["a", "b", "c"], 8, 6), (["a", "b"], 2, 4)]
+)
+def test_the_windows_of_all_inputs_together_hold_two_batches_unless_they_are_written(
+    inputs: list[str | EdgeInput], size: int, window: int
+) -> None:
+    cameras = {str(name): capture() for name in inputs}
+    graph = built(**cameras, model=processor(inputs, batch=BatchOptions(size=size)))
+    assert {edge.window for edge in graph.edges_to("model")} == {window}
+    assert window * len(inputs) >= 2 * size
+    own = built(**cameras, model=processor(inputs, batch=BatchOptions(size=size), window=30))
+    assert {edge.window for edge in own.edges_to("model")} == {30}
+
+
+def test_a_window_that_no_batch_can_fill_is_refused() -> None:
+    fault = only(refused(a=capture(), b=capture(), it=processor(["a", "b"], window=3, batch=BatchOptions(size=8))))
+    assert (fault.line, fault.what) == (
+        3,
+        "node 'it' holds at most 6 frames at once (`window: 3`), fewer than its batch",
+    )
+    assert fault.hint == "write `window: 4`, or leave it out"
+
+
+def test_a_batch_for_a_shipped_processor_that_takes_single_frames_is_refused() -> None:
+    motion = ProcessorOptions(input="a", use="motion", batch=BatchOptions(size=8))
+    fault = only(refused(a=capture(), it=motion))
+    assert fault.what == "node 'it' has a `batch`, and 'motion' takes single frames"
+
+
+def chained(**detect: Any) -> Graph:
+    return built(
+        camera=capture(guests=0, high_water_mark=8, memory="1GiB"),
+        detect=processor("camera", replicas=2, window=3, **detect),
+        track=processor("detect", window=4),
+        last=processor("track", window=1),
+        events=sink("detect"),
+    )
+
+
+def test_what_a_relay_has_passed_on_follows_from_what_is_below_it() -> None:
+    graph = chained()
+    edges = {(edge.producer, edge.consumer): edge for edge in graph.edges}
+    assert graph.nodes["last"].held == 0
+    assert graph.nodes["track"].held == FRAMES_MARK + 1
+    assert (edges["detect", "track"].mark, edges["detect", "track"].passed_max) == (FRAMES_MARK, FRAMES_MARK + 1)
+    assert graph.nodes["detect"].held == FRAMES_MARK + 4 + FRAMES_MARK + 1
+    assert edges["camera", "detect"].limit == 3 + graph.nodes["detect"].held
+    assert graph.nodes["camera"].slots == 8 + 2 * edges["camera", "detect"].limit + SPARE_FRAMES
+
+
+def test_edges_below_a_relay_keep_as_many_tombstones_as_their_producer_is_leased() -> None:
+    edges = {(edge.producer, edge.consumer): edge for edge in chained().edges}
+    assert edges["camera", "detect"].tombstones == edges["detect", "events"].tombstones == 0
+    assert edges["detect", "track"].tombstones == edges["camera", "detect"].limit
+    assert edges["track", "last"].tombstones == 2 * edges["detect", "track"].limit
+    assert edges["detect", "events"].mark == 256
+    assert edges["detect", "track"].cells == FRAMES_MARK + edges["detect", "track"].window_total + (
+        edges["camera", "detect"].limit
+    )
+
+
+def test_a_reader_may_say_the_mark_of_a_processor_s_frames_and_take_only_those_with_results() -> None:
+    wanted = EdgeInput(from_="detect", high_water_mark=9, only="results")
+    graph = built(camera=capture(), detect=processor("camera"), queue=buffer(wanted), track=processor("queue"))
+    edge = next(edge for edge in graph.edges if edge.consumer == "queue")
+    assert (edge.mark, edge.only_results, edge.has_own_frames) == (9, True, True)
+    assert edge.terms == "block at 9, only with results"
+    assert next(edge for edge in graph.edges if edge.consumer == "track").tombstones == graph.nodes["queue"].held
+
+
+def test_a_frame_that_would_be_passed_on_twice_is_refused() -> None:
+    fault = only(
+        refused(
+            camera=capture(),
+            detect=processor("camera"),
+            pose=processor("camera"),
+            both=processor(["detect", "pose"]),
+            last=processor("both"),
+        )
+    )
+    assert fault.line == 4
+    assert fault.what == "processor 'both' gets the frames of camera twice: by 'pose' too"
+    faults = refused(
+        camera=capture(), a=buffer("camera"), b=buffer("camera"), c=buffer(["a", "b"]), last=processor("c")
+    )
+    assert "buffer 'c' gets the frames of camera twice" in only(faults).what
+    built(camera=capture(), detect=processor("camera"), pose=processor("camera"), both=processor(["detect", "pose"]))
+
+
+@pytest.mark.parametrize("reader", [processor, sink])
+def test_only_results_is_for_readers_of_a_processor_s_frames(reader: Any) -> None:
+    source = "camera" if reader is processor else "detect"
+    wanted = EdgeInput(from_=source, only="results")
+    fault = only(refused(camera=capture(), detect=processor("camera"), it=reader(wanted)))
+    assert (
+        f"node 'it' asks for `only: results` of the {'capture' if reader is processor else 'processor'}" in fault.what
+    )

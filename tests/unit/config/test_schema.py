@@ -8,7 +8,15 @@ from detektr.config.document import read_document
 from detektr.config.json_schema import json_schema
 from detektr.config.schema import KINDS, OptionsReading, read_options
 from detektr.config.suggestions import listed, nearest
-from detektr.options import BufferOptions, CaptureOptions, EdgeInput, ProcessorOptions, RetryOptions, SinkOptions
+from detektr.options import (
+    BatchOptions,
+    BufferOptions,
+    CaptureOptions,
+    EdgeInput,
+    ProcessorOptions,
+    RetryOptions,
+    SinkOptions,
+)
 
 GOOD = """name: demo
 nodes:
@@ -137,7 +145,7 @@ def test_a_fault_has_its_line_what_was_expected_and_what_to_do(text: str, line: 
         ("{kind: buffer, input: {fps: 3}}", ["`input`: `from` is missing", "write `from: ...`"]),
         (
             "{kind: buffer, input: {from: a, a: b}}",
-            ["'a'", "from, when_full, high_water_mark, fresh, max_age, fps or cameras"],
+            ["'a'", "from, when_full, high_water_mark, fresh, max_age, fps, cameras or only"],
         ),
         ("{kind: buffer, input: [{from: a, fps: 0}]}", ["`input`: `fps` is 0", "from 0.001 to 1000"]),
         ("{kind: buffer, input: [{from: a, fps: fast}]}", ["`fps` is 'fast'", "a number"]),
@@ -306,7 +314,7 @@ def test_the_schema_has_the_keys_of_an_edge() -> None:
     schema = json_schema()
     edge = schema["$defs"]["EdgeInput"]
     assert list(edge["properties"]) == [
-        "from", "when_full", "high_water_mark", "fresh", "max_age", "fps", "cameras",
+        "from", "when_full", "high_water_mark", "fresh", "max_age", "fps", "cameras", "only",
     ]  # fmt: skip
     assert edge["required"] == ["from"] and edge["additionalProperties"] is False
     assert all("description" in key for key in edge["properties"].values())
@@ -339,3 +347,27 @@ def test_a_size_of_dead_letters_that_cannot_be_is_refused(value: object) -> None
 def test_a_size_of_dead_letters_may_come_from_the_environment() -> None:
     reading = read(GOOD + "dead_letters: ${SIZE}\n", SIZE="32MiB")
     assert (reading.faults, reading.options.dead_letter_bytes) == ((), 33_554_432)
+
+
+@pytest.mark.parametrize(
+    ("batch", "says"),
+    [
+        ("8", "`batch` is 8, expected a mapping, write it so, or leave it out"),
+        ("", "`batch` is empty, expected a mapping, write it so, or leave it out"),
+        ("{}", "`batch`: `size` is missing, expected a whole number from 1 to 256, write `size: ...`"),
+        ("{size: 0}", "`batch`: `size` is 0, expected a whole number from 1 to 256, correct it"),
+        ("{size: 8, wait: 20}", "`batch`: `wait` is 20, expected a time such as 500ms, 10s, 2m or 1h"),
+        ("{size: 8, wait: 1m}", "expected one whose `wait` (1m) is shorter than `timeout` (30s)"),
+    ],
+)
+def test_a_wrong_batch_is_one_fault(batch: str, says: str) -> None:
+    [fault] = node_faults(f"{{kind: processor, input: it, use: 'm:C', batch: {batch}}}")
+    assert says in fault
+
+
+def test_a_batch_is_read_with_its_default_wait_and_is_no_key_of_a_sink() -> None:
+    reading = read(GOOD.replace("replicas: 2", "batch: {size: 8}"))
+    motion = reading.options.nodes["motion"]
+    assert isinstance(motion, ProcessorOptions) and motion.batch == BatchOptions(size=8, wait="20ms")
+    [fault] = node_faults("{kind: sink, input: it, use: jsonl, batch: {size: 8}}")
+    assert "unknown key 'batch'" in fault and "it is a key of a processor" in fault

@@ -79,7 +79,7 @@ def test_an_event_is_known_wherever_it_says_which_frame_it_is_about() -> None:
 @pytest.mark.parametrize("length", range(24))
 def test_a_payload_that_is_cut_short_is_of_no_camera(length: int) -> None:
     whole = msgpack.packb({"frame": {"a": [1]}, "camera": "doorstep"})
-    cameras = Bench().edge._cameras
+    cameras = Bench().edge._dropped_cameras
     assert cameras is not None
     assert cameras.entry_of(1, whole) == 0
     assert cameras.entry_of(2, whole[:length]) is None

@@ -12,6 +12,7 @@ from detektr.memory.announcement import Announcement, FrameName, Lease
 from detektr.memory.completion_queue import Completion
 from detektr.memory.journal import Journal
 from detektr.memory.journal_reader import JournalReader
+from detektr.memory.layout import SUSPECT_NOBODY
 from detektr.wire.message import FailureKind
 from tests.property.journal_bytes import fields, new_memory, read_journal
 
@@ -341,7 +342,7 @@ def test_what_a_dead_replica_finished_is_delivered_what_it_worked_on_failed_once
     bench.attach()
     bench.offer(0, 1, 2)
     bench.lease_queued()
-    bench.edge.evict(7, (2, 1))
+    bench.edge.evict(7, (2, 1, 0))
     ledger = bench.reader.ledger()
     assert (ledger.delivered, ledger.queued, ledger.in_flight) == (1, 2, 0)
     assert bench.outcomes() == [("redelivered", 1, "its replica died")]
@@ -355,9 +356,30 @@ def test_a_failure_that_died_with_its_replica_is_a_failed_attempt_and_leaves_no_
     bench.attach()
     bench.offer(0, 1, 2)
     bench.lease_queued()
-    bench.edge.evict(7, (3, 1))  # worked on the third, finished the first: the second one's failure was never heard
+    bench.edge.evict(7, (3, 1, 0))  # worked on the third, finished the first: the second one's failure was never heard
     assert (bench.edge.queued, bench.edge.in_flight) == (2, 0)
     assert ("redelivered", 1, "failed, and its replica died") in bench.outcomes()
+
+
+@pytest.mark.parametrize(("suspect", "blamed"), [(SUSPECT_NOBODY, []), (3, [2]), (1, [])])
+def test_a_suspect_alone_is_to_blame_for_a_death(suspect: int, blamed: list[int]) -> None:
+    bench = Bench(max_deliveries=2)
+    bench.attach()
+    bench.offer(0, 1, 2)
+    bench.lease_queued()
+    bench.edge.evict(7, (0, 1, suspect))
+    assert bench.reader.ledger().delivered == 1
+    assert bench.outcomes() == [("redelivered", sequence, "its replica died") for sequence in blamed]
+    assert bench.edge.queued == 2
+
+
+def test_a_successor_says_whom_its_predecessor_suspected() -> None:
+    bench = Bench(max_deliveries=1)
+    bench.attach()
+    bench.offer(0, 1, 2)
+    bench.lease_queued()
+    bench.attach(8, previous=(7, 0, 0, 2))
+    assert bench.outcomes() == [("dead_lettered", 1, "its replica died")]
 
 
 def test_a_frame_given_to_another_replica_is_marked_as_redelivered() -> None:
@@ -475,7 +497,7 @@ def test_leases_of_a_predecessor_are_settled_though_the_producer_died_while_its_
     bench.lease_queued()
     bench.edge.journal.write_replica(1, 8, "motion.0", 4, is_durable=False)  # and then it was killed
     bench.adopt()
-    bench.attach(8, previous=(7, 2, 1))
+    bench.attach(8, previous=(7, 2, 1, 0))
     ledger = bench.reader.ledger()
     assert (ledger.delivered, ledger.queued, ledger.in_flight) == (1, 1, 0)
     assert list(bench.edge.replicas) == [8]
@@ -690,6 +712,6 @@ def test_a_replica_that_dies_in_a_pause_costs_the_held_frame_no_attempt_and_it_s
         bench.attach(session, window=2)
         bench.offer(*range(3) if session == 7 else ())
         assert [sequence for sequence, _ in bench.lease_queued()[session]] == [0, 1]
-        bench.edge.evict(session, (0, 0))  # working on none: it paused
+        bench.edge.evict(session, (0, 0, 0))  # working on none: it paused
     assert bench.outcomes() == []
     assert bench.edge.queued == 3

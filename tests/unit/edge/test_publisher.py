@@ -14,6 +14,7 @@ from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.ephemeral import Producer, frames_held
 from detektr.edge.lanes.shm_lane import ShmConnection
 from detektr.edge.lease import SessionState
+from detektr.edge.outcomes import OutcomeReporter
 from detektr.edge.publisher import EdgePublisher
 from detektr.errors import WireError
 from detektr.memory import layout
@@ -63,8 +64,8 @@ def make_publisher(folder: RunFolder, link: Any = None) -> EdgePublisher:
         folder,
         link,
         lambda event: None,
-        identify=lambda payload: "",
-        save_dead_letter=lambda payload, why: "",
+        outcomes=(quiet := OutcomeReporter("", lambda event: None, lambda payload: "", lambda payload, why: "")),
+        relayed_outcomes=quiet,
     )
 
 
@@ -108,7 +109,7 @@ def test_a_guest_that_comes_back_by_the_other_lane_after_both_were_killed_is_ann
     second.adopt_ephemeral_edges()
     status_block = acquire_status_block(folder, "beat", 0, "guest")
     completions = CompletionQueueWriter(folder.completions("beat.0", "camera.0"), 8)
-    wanted = Attach("beat", "beat.0", 77, 1, 4, False, True, "block", 0, (), (), (), (0, 0, 0), lane=now)
+    wanted = Attach("beat", "beat.0", 77, 1, 4, False, True, "block", 0, (), (), (), (0, 0, 0, 0), lane=now)
     status_block.words[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
     second.handle(wanted, 1)
     second.fanout.edges["beat"].offer(0, Announcement(5, 0, 1, b"frame"), 2)
@@ -131,7 +132,7 @@ def test_a_consumer_of_the_file_that_reads_by_another_lane_than_its_edge_is_refu
     publisher = make_publisher(folder, link)
     publisher.add_edge("beat", ephemeral("block", 8, 4))
     status_block = acquire_status_block(folder, "beat", 0, "processor")
-    wanted = Attach("beat", "beat.0", 77, 1, 4, False, False, "", 0, (), (), (), (0, 0, 0), lane="zmq")
+    wanted = Attach("beat", "beat.0", 77, 1, 4, False, False, "", 0, (), (), (), (0, 0, 0, 0), lane="zmq")
     status_block.words[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
     with pytest.raises(WireError, match=r"announced by shm here, and beat\.0 reads them by zmq"):
         publisher.handle(wanted, 1)
@@ -146,7 +147,7 @@ def test_a_guest_that_comes_again_with_broken_returns_is_refused(folder: RunFold
     publisher = make_publisher(folder, link)
     status_block = acquire_status_block(folder, "guest-1", 0, "guest")
     completions = CompletionQueueWriter(folder.completions("guest-1.0", "camera.0"), 8)
-    wanted = Attach("guest-1", "guest-1.0", 77, 1, 1, False, True, "block", 0, (), (), (), (0, 0, 0), lane="shm")
+    wanted = Attach("guest-1", "guest-1.0", 77, 1, 1, False, True, "block", 0, (), (), (), (0, 0, 0, 0), lane="shm")
     status_block.words[layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_SESSION] = wanted.session
     publisher.handle(wanted, 1)
     completions.segment.words[layout.COMPLETION_WORD_COUNT] = 1 << 50  # more than there is room for

@@ -10,7 +10,8 @@ from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.ephemeral import write_terms
 from detektr.edge.lease import SessionState
-from detektr.edge.subscriber import EdgeSubscriber, Upstream
+from detektr.edge.subscriber import EdgeSubscriber
+from detektr.edge.upstream import Upstream
 from detektr.memory import layout
 from detektr.memory.announcement import Announcement, Lease
 from detektr.memory.completion_queue import open_completion_queue

@@ -18,7 +18,7 @@ def test_no_two_words_of_a_header_share_a_place() -> None:
 
 
 def test_no_two_fields_of_a_cell_share_a_place() -> None:
-    states = {"CELL_FREE", "CELL_QUEUED", "CELL_LEASED"}
+    states = {"CELL_FREE", "CELL_QUEUED", "CELL_LEASED", "CELL_SETTLED"}
     fields = [place for name, place in vars(layout).items() if re.match("CELL_", name) and name not in states]
     assert sorted(fields) == list(range(layout.CELL_PAYLOAD + 1))
 

@@ -88,7 +88,8 @@ def test_progress_is_that_of_the_session_asked_for(status_block: StatusBlock, re
     status_block.words[at + layout.STATUS_INPUT_SESSION] = 77
     status_block.words[at + layout.STATUS_INPUT_WORKING] = 5
     status_block.words[at + layout.STATUS_INPUT_FINISHED] = 4
-    assert reader.progress(77) == (5, 4)
+    status_block.words[at + layout.STATUS_INPUT_SUSPECT] = 3
+    assert reader.progress(77) == (5, 4, 3)
     assert reader.progress(78) is None
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.subscriber import Upstream
+from detektr.edge.upstream import Upstream
 from detektr.nodes.spec import NodeSpec
 from detektr.options import (
     BufferOptions,

@@ -20,7 +20,8 @@ def frame(sequence: int, left: int | None, camera: str = "door", epoch: int = 1,
     picture = np.resize(NOISE, (180, width)).copy()
     if left is not None:
         picture[60:100, left : left + 40] = 250
-    told = Descriptor(camera, camera, 1, epoch, 0, 1, sequence, sequence * 10**8, 1753608701224_000_000, sequence)
+    moment_ns = sequence * 10**9 // RATE
+    told = Descriptor(camera, camera, 1, epoch, 0, 1, sequence, moment_ns, 1753608701224_000_000, sequence, moment_ns)
     return Frame(told, PictureLayout("gray", width, 180), picture.reshape(-1), 1, Fraction(1, RATE))
 
 

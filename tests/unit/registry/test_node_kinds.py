@@ -6,9 +6,11 @@ import typing
 
 import pytest
 
+from detektr import plugins
 from detektr.memory.status_block import KINDS
 from detektr.nodes.node import Node
-from detektr.options import CaptureOptions, NodeOptions, ProcessorOptions, RestartOptions
+from detektr.nodes.working.processor import ProcessorNode
+from detektr.options import BatchOptions, CaptureOptions, NodeOptions, ProcessorOptions, RestartOptions
 from detektr.registry.node_kinds import NODE_KINDS, options_from
 
 
@@ -43,3 +45,21 @@ def test_only_a_capture_that_is_no_python_code_needs_ffmpeg() -> None:
 def test_options_come_back_from_plain_values() -> None:
     options = ProcessorOptions(input="a", use="m:C", restart=RestartOptions(when="never"))
     assert options_from(dataclasses.asdict(options)) == options
+
+
+def test_a_processor_with_a_batch_has_a_class_and_a_module_of_its_own() -> None:
+    kind = NODE_KINDS["processor"]
+    single = ProcessorOptions(input="a", use="m:C")
+    assert kind.variant(single) == "" and kind.needs(single) == frozenset()
+    batching = ProcessorOptions(input="a", use="m:C", batch=BatchOptions(size=8))
+    module, _, name = kind.variant(batching).partition(":")
+    assert kind.needs(batching) == {module}
+    assert issubclass(getattr(importlib.import_module(module), name), ProcessorNode)
+    assert options_from(dataclasses.asdict(batching)) == batching
+
+
+def test_the_table_knows_which_shipped_processors_take_batches() -> None:
+    for name, reference in plugins.GROUPS["processors"].items():
+        module, _, found = reference.partition(":")
+        has_method = callable(getattr(getattr(importlib.import_module(module), found), "process_batch", None))
+        assert (name in plugins.BATCHING) == has_method

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import queue
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from detektr.errors import RefusedError, SourceError
-from detektr.registry.user_code import PictureCode, UserCodeError, build_worker, find, make_worker, told
+from detektr.registry.user_code import PictureCode, UserCodeError, build_worker, find, is_stateful, make_worker, told
 from detektr.sinks import Sink
 
 CODE = """
@@ -252,3 +253,49 @@ def test_a_fault_whose_text_raises_is_told_all_the_same() -> None:
             raise RuntimeError("no words")
 
     assert told(Mute()) == "Mute: <its text cannot be had: __str__ raised RuntimeError>"
+
+
+def test_code_says_itself_whether_it_keeps_state_and_nothing_but_yes_or_no() -> None:
+    class Tracker:
+        stateful = True
+
+    def count(frame: object, step: int) -> None: ...
+
+    assert is_stateful(Tracker(), "m:Tracker")
+    assert not is_stateful(object(), "m:Other")
+    assert not is_stateful(functools.partial(count, step=2), "m:count")
+    count.stateful = True  # type: ignore[attr-defined]
+    assert is_stateful(functools.partial(count, step=2), "m:count")
+    Tracker.stateful = "yes"  # type: ignore[assignment]
+    with pytest.raises(RefusedError, match="use: m:Tracker: its `stateful` is str 'yes'; write `stateful = True`"):
+        is_stateful(Tracker(), "m:Tracker")
+
+
+BATCHES = """
+from detektr import Processor
+class Single(Processor):
+    def process(self, frame): return None
+class Batch(Processor):
+    def process_batch(self, frames): return [len(frames)]
+class Both(Batch):
+    def process(self, frame): return None
+class NoFrames:
+    def process_batch(self): return []
+def function(frames): return frames
+"""
+
+
+def test_a_batch_asks_for_process_batch_and_a_class_may_have_both(tmp_path: Path, folder: Path) -> None:
+    (folder / "batches.py").write_text(BATCHES)
+    for name in ("Batch", "Both"):
+        _, call = build_worker(f"batches:{name}", {}, "process_batch", "processors", folder)
+        assert call([1, 2]) == [2]
+    hint = "has no method process_batch(); define process_batch(self, frames), or remove `batch`"
+    assert hint in refused(folder, "batches:Single", "process_batch")
+    assert "it is process_batch(self); expected process_batch(self, frames)" in refused(
+        folder, "batches:NoFrames", "process_batch"
+    )
+    assert "name a class with process_batch(self, frames), or remove `batch`" in refused(
+        folder, "batches:function", "process_batch"
+    )
+    assert "write `batch: {size: 8}` for its process_batch()" in refused(folder, "batches:Batch")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.subscriber import Upstream
+from detektr.edge.upstream import Upstream
 from detektr.memory.run_folder import RunFolder
 from detektr.nodes.spec import NodeSpec
 from detektr.observe.logbook import Logbook

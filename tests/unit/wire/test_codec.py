@@ -22,7 +22,7 @@ ATTACH = Attach(
     held=(),
     seen=(),
     failed=(),
-    previous=(0, 0, 0),
+    previous=(0, 0, 0, 0),
 )
 DETACH = 4
 
@@ -57,7 +57,7 @@ def test_a_name_that_could_not_be_part_of_a_files_name_is_refused(name: str) -> 
     [
         (7, "must be a map, or a list of fields; got 7"),
         ([VERSION], rf"must be a map, or a list of fields; got \({VERSION},\)"),
-        ([VERSION + 1, DETACH, "motion", 1], "message of version 4; this process speaks 3"),
+        ([VERSION + 1, DETACH, "motion", 1], f"message of version {VERSION + 1}; this process speaks {VERSION}"),
         ([True, DETACH, "motion", 1], "message of version True"),
         ([1.0, DETACH, "motion", 1], "message of version 1.0"),
         ([VERSION, 99, "motion", 1], "message kind 99 is unknown"),
@@ -89,8 +89,8 @@ def test_a_message_that_is_not_ours_is_refused_in_words(fields: Any, why: str) -
         {"held": {1: 2}},
         {"failed": ((1, 2, b"bytes"),)},
         {"failed": ((1, 2, "x" * (TEXT_CHARS_MAX + 1)),)},
-        {"previous": (0, 0)},
-        {"previous": (0, 0, None)},
+        {"previous": (0, 0, 0)},
+        {"previous": (0, 0, 0, None)},
     ],
 )
 def test_a_field_out_of_range_is_refused_by_its_name(change: dict[str, Any]) -> None:

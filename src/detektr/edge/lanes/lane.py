@@ -76,6 +76,8 @@ class Receiver(ABC):
 
     is_awaited = False
     """Whether the producer asked for completions at the last look."""
+    is_needed = False
+    """Whether it said then that it can do nothing until leases are completed."""
     is_out_of_step = False
     """Whether the producer counts otherwise than we do, so that only another attach can help."""
 

@@ -18,6 +18,7 @@ from detektr.memory.completion_queue import (
     open_completion_queue,
 )
 from detektr.memory.journal_reader import JournalReader
+from detektr.memory.layout import NOTIFY_EACH
 from detektr.memory.run_folder import RunFolder
 from detektr.wire.link import Outbox
 from detektr.wire.message import Announce, Attach
@@ -177,6 +178,7 @@ class ShmReceiver(Receiver):
         """See `Receiver.look`."""
         self._wakeup.look(self._journal)
         self.is_awaited = self._wakeup.is_awaited
+        self.is_needed = self._wakeup.notify == NOTIFY_EACH
 
     def complete(self, name: FrameName, delivery_tag: int) -> None:
         """See `Receiver.complete`."""

@@ -137,6 +137,7 @@ class ZmqReceiver(Receiver):
     def look(self) -> None:
         """See `Receiver.look`."""
         self.is_awaited = self._notify != NOTIFY_NONE
+        self.is_needed = self._notify == NOTIFY_EACH
 
     def complete(self, name: FrameName, delivery_tag: int) -> None:
         """See `Receiver.complete`."""

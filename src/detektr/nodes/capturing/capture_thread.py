@@ -108,7 +108,7 @@ class CaptureThread:
             if self._reader.is_stopped:
                 return
             now_ns = time.monotonic_ns()
-            is_due = self._queue.put(self._writer.write(picture, slot, now_ns), now_ns)
+            is_due = self._queue.put(self._writer.write(picture, slot, now_ns, is_live=self._reader.is_live), now_ns)
         if is_due:
             self._edges.serve()
 

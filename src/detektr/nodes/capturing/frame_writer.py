@@ -19,6 +19,8 @@ from detektr.errors import NoRoomError
 from detektr.memory.ring import RingFacts, RingWriter
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import StatusBlock
+from detektr.nodes.capturing.media_clock import MediaClock
+from detektr.options import SECOND_NS
 from detektr.picture import WritablePicture
 
 UNMAPPED_WITHIN_S = 3.0  # within this time, readers notice that a ring is gone and unmap it
@@ -70,6 +72,8 @@ class FrameWriter:
         self._slots = slots
         self._status_block = status_block
         self._sequence = status_block.next_sequence
+        self._clock = MediaClock(*status_block.media_clock)
+        self._is_break = False  # the next picture begins another time line
         self._ring: RingWriter | None = None
         self._packer: DescriptorPacker | None = None  # of the ring
         self._views: dict[int, npt.NDArray[np.uint8]] = {}  # of the ring's slots
@@ -87,8 +91,9 @@ class FrameWriter:
         return ring is not None and (ring.facts.picture, ring.facts.time_base) == (picture.layout, picture.time_base)
 
     def end_epoch(self) -> None:
-        """Let the next picture begin another epoch, even if it is of the same kind."""
+        """Let the next picture begin another epoch, even if it is of the same kind: its time line is another one."""
         self._ring = None
+        self._is_break = True
 
     def try_begin_epoch(self, picture: WritablePicture) -> bool:
         """Reserve a ring for pictures of this kind; False: no room beside the old rings yet, and to be tried again.
@@ -134,28 +139,39 @@ class FrameWriter:
         """Take a free slot of the current ring; None: there is none."""
         return None if self._ring is None else self._ring.try_claim()
 
-    def write(self, picture: WritablePicture, slot: int | None, now_ns: int) -> WrittenFrame:
+    def write(self, picture: WritablePicture, slot: int | None, now_ns: int, *, is_live: bool = False) -> WrittenFrame:
         """Number a picture, write it into a claimed slot, and publish the slot; without a slot, only number it.
 
         Args:
             picture: of the kind that the current ring holds.
             slot: claimed by `try_claim`; None: there was none.
             now_ns: monotonic time at which the picture is captured, unless it says itself when it came.
+            is_live: whether its source goes on while nobody reads it.
         """
         captured_ns, utc_ns = picture.received_ns or now_ns, picture.utc_ns or time.time_ns()
         sequence, self._sequence = self._sequence, self._sequence + 1
         ring, payload, epoch = self._ring, b"", self._status_block.epoch
-        packer = self._packer
+        packer, time_ns = self._packer, self._media_time(picture, captured_ns, is_live=is_live)
         if ring is not None and packer is not None and slot is not None:
             view = self._views.get(slot)
             if view is None:
                 view = self._views[slot] = np.frombuffer(ring.memory(slot), np.uint8)
             # Do all that is possible before the copy: it empties the caches, and consumers wait for the steps after it.
-            payload = packer.pack(slot, ring.generation(slot), sequence, captured_ns, utc_ns, picture.pts)
+            payload = packer.pack(slot, ring.generation(slot), sequence, captured_ns, utc_ns, picture.pts, time_ns)
             picture.write(view)
             ring.publish(slot, sequence)
         self._status_block.set_next_sequence(self._sequence)
         return WrittenFrame(sequence, epoch, -1 if slot is None else slot, captured_ns, payload)
+
+    def _media_time(self, picture: WritablePicture, captured_ns: int, *, is_live: bool) -> int:
+        """Return a picture's time on the media's clock, and write down how far that is."""
+        pts, time_base, clock, stream_ns = picture.pts, picture.time_base, self._clock, None
+        if pts is not None and time_base is not None:
+            stream_ns = pts * time_base.numerator * SECOND_NS // time_base.denominator
+        time_ns = clock.place(stream_ns, captured_ns, is_break=self._is_break, is_live=is_live)
+        self._is_break = False
+        self._status_block.set_media_clock(time_ns, clock.stream_ns, captured_ns)
+        return time_ns
 
 
 class RingTable:

@@ -26,9 +26,17 @@ _PLAIN = (str, int, float, bytes, list, tuple, dict, type(None))
 class EventStream:
     """The events of one processor process, in order. `sequence` is the next one's number."""
 
-    def __init__(self, node: str, replica: int, run: int, event_bytes: int) -> None:
-        """Begin at 0; whoever adopts edges sets `sequence` to what they have seen."""
-        self.node, self.replica, self.event_bytes = node, replica, event_bytes
+    def __init__(self, node: str, replica: int, run: int, event_bytes: int, method: str = "process") -> None:
+        """Begin at 0; whoever adopts edges sets `sequence` to what they have seen.
+
+        Args:
+            node: name of the processor.
+            replica: number of the process.
+            run: the node's.
+            event_bytes: most bytes of one event, packed.
+            method: what of the user's code the values come from.
+        """
+        self.node, self.replica, self.event_bytes, self._method = node, replica, event_bytes, method
         self.key = stream_key(f"{node}.{replica}", run)
         self.sequence = 0
 
@@ -67,28 +75,48 @@ class EventStream:
         for event in events:
             if not isinstance(event, Mapping):
                 raise ResultError(
-                    f"process() returned {_named(result, event)}; return None, a dict, or a list of dicts (events)"
+                    f"{self._method}() returned {_named(result, event)}; return None, a dict, or a list of dicts"
+                    " (events)"
                 )
             try:
                 payload: bytes = msgpack.packb({**about, "data": dict(event)}, default=self._plain)
             except (TypeError, ValueError, OverflowError) as fault:  # too deep, too large a number, or not plain
                 raise ResultError(
-                    f"process() returned an event that cannot be packed: {fault_text(fault)}; return numbers, text,"
-                    " lists and dicts"
+                    f"{self._method}() returned an event that cannot be packed: {fault_text(fault)}; return numbers,"
+                    " text, lists and dicts"
                 ) from fault
             if len(payload) > self.event_bytes:
                 raise ResultError(
-                    f"process() returned an event of {len(payload)} bytes; {self.node} takes {self.event_bytes}: raise"
-                    " its event_bytes"
+                    f"{self._method}() returned an event of {len(payload)} bytes; {self.node} takes {self.event_bytes}:"
+                    " raise its event_bytes"
                 )
             try:  # as sinks will, so that what they cannot read is refused here
                 msgpack.unpackb(payload, strict_map_key=False, object_pairs_hook=_check_keys)
             except (TypeError, ValueError) as fault:
                 raise ResultError(
-                    f"process() returned an event that cannot be read back: {fault_text(fault)}; return one that"
+                    f"{self._method}() returned an event that cannot be read back: {fault_text(fault)}; return one that"
                     " MessagePack can read"
                 ) from fault
             packed.append(payload)
+        return packed
+
+    def pack_results(self, result: Any) -> bytes:
+        """Return a result, which `pack` has taken, as the results that travel with the frame: a packed list of dicts.
+
+        Args:
+            result: see `pack`; None: an empty list.
+        Raises:
+            ResultError: together they are larger than `event_bytes`.
+        """
+        if result is None:
+            return b"\x90"
+        events = result if isinstance(result, list | tuple) else [result]
+        packed: bytes = msgpack.packb([dict(event) for event in events], default=self._plain)
+        if len(packed) > self.event_bytes:
+            raise ResultError(
+                f"{self._method}() returned {len(events)} results of {len(packed)} bytes together for a frame that is"
+                f" passed on; {self.node} takes {self.event_bytes}: raise its event_bytes"
+            )
         return packed
 
 
@@ -98,6 +126,20 @@ def is_event(payload: bytes) -> bool:
         return isinstance(msgpack.unpackb(payload, strict_map_key=False), dict)
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError):
         return False
+
+
+def results_of(returned: object, frames: int) -> list[Any]:
+    """Return the results of a batch, one for each frame, from what `process_batch` returned.
+
+    Raises:
+        ResultError: it is no list, or has not as many.
+    """
+    hint = "return a list with one result for each frame, None where there is none"
+    if not isinstance(returned, list | tuple):
+        raise ResultError(f"process_batch() returned {type(returned).__name__} for {frames} frames; {hint}")
+    if len(returned) != frames:
+        raise ResultError(f"process_batch() returned {len(returned)} results for {frames} frames; {hint}")
+    return list(returned)
 
 
 def unpack_event(payload: bytes) -> dict[str, Any]:

@@ -1,8 +1,13 @@
-"""A processor runs the user's code on each frame, in place, and offers its events to sinks."""
+"""A processor runs the user's code on each frame, in place, and offers its events to sinks.
+
+A processor that others read frames from is a relay: it passes the frame on, with what the code returned, once the
+frame's events are out, and holds its lease until the readers are done.
+"""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from dataclasses import replace
 from typing import ClassVar
@@ -12,15 +17,19 @@ from detektr.edge.edge_options import FrameOutcome
 from detektr.edge.ephemeral import Producer
 from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import OverwrittenError, WireError
+from detektr.frame import Frame
 from detektr.memory.announcement import Announcement, Lease
 from detektr.nodes.control import ControlLine
 from detektr.nodes.node import TICK_NS
+from detektr.nodes.relay import Relay
 from detektr.nodes.spec import NodeSpec
 from detektr.nodes.working.event_stream import EventStream, identify_event, is_event
 from detektr.nodes.working.frame_reader import FrameReader
 from detektr.nodes.working.worker import WorkerNode
 from detektr.options import ProcessorOptions
 from detektr.process.fault_text import fault_text
+from detektr.registry.user_code import is_stateful
+from detektr.results import pass_on
 from detektr.wire.message import Resend
 
 ALIVE_EVERY_NS = 10_000_000  # signs of life are sent at most this often, however short the time-out of a frame
@@ -38,9 +47,11 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
     def __init__(self, spec: NodeSpec[ProcessorOptions], control: ControlLine | None = None) -> None:
         """See `Node`."""
         super().__init__(spec, control)
-        self._frames = FrameReader(self.folder)
+        self._frames = FrameReader(self.folder, spec.node)
         self._unsent: deque[bytes] = deque()  # events of the last frame that wait for room
         self._emitting: tuple[Lease, EdgeSubscriber] | None = None  # the last frame, held until its events are out
+        self._relay: Relay | None = None
+        self._passing: bytes | None = None  # the last frame's announcement, which waits for its events or for room
         self._alive_every_ns = max(ALIVE_EVERY_NS, min(TICK_NS, spec.options.timeout_ns // 4))
         self._alive_ns = 0
         self._resent: deque[str] = deque(maxlen=RESENT_MAX)  # dead letters that were offered in this life
@@ -59,27 +70,35 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
     def prepare(self) -> None:
         """Import the user's code, and number events on from where a predecessor stopped."""
         super().prepare()
+        self.is_stateful = self.spec.options.partition_by == "camera" or is_stateful(self._user, self.spec.options.use)
+        for subscriber in self.subscribers:
+            subscriber.is_stateful = self.is_stateful
         run = self.status_block.take_run()
         edges = self.publisher.fanout.edges.values()
         # An edge that was adopted has the room of its predecessor's `event_bytes`.
         room = min((edge.journal.payload_bytes_max for edge in edges), default=self.publisher.producer.payload_bytes)
-        self._events_out = EventStream(self.spec.node, self.spec.replica, run, room)
+        self._events_out = EventStream(self.spec.node, self.spec.replica, run, room, self.method)
         # The furthest: the frame on which a predecessor died is worked on again, so an edge that it had not reached
         # misses nothing. Below the furthest, another frame's events would be taken for known ones.
         self._events_out.sequence = max((edge.journal.seen(self._events_out.key) for edge in edges), default=0)
+        if self.publisher.relayed.edges:
+            self._relay = Relay(self.publisher.relayed, self.subscribers, has_work=True)
 
     def state(self) -> tuple[str, str]:
-        """Return the node's state, and why. Asked at each tick, so rings that are gone are unmapped here too."""
+        """Return the node's state, and why. Asked at each tick, so what is over is let go of here too."""
         self._frames.drop_gone()
+        self._frames.look()
+        if self._relay is not None:
+            self._relay.sweep(is_due=True)
         return super().state()
 
     def step(self, now_ns: int) -> bool:
         """Offer events that wait for room, then work on leases."""
-        has_emitted = bool(self._unsent) and self._emit()
-        if not self.may_work() and now_ns - self._alive_ns > self._alive_every_ns:
-            self._alive_ns = now_ns
-            for subscriber in self.subscribers:  # a lack of room, not of progress, keeps our leases
-                subscriber.note_alive()
+        if self._relay is not None:
+            self._relay.sweep(is_due=False)
+        has_emitted = self._is_emitting and self._emit()
+        if not self.may_work():
+            self._note_alive(now_ns)
         return super().step(now_ns) or has_emitted
 
     def tick_ns(self) -> int:
@@ -88,15 +107,30 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
 
     def has_work(self) -> bool:
         """Whether leases wait to be worked on, or there is room by now for events that wait."""
-        return self._has_room() if self._unsent else super().has_work()
+        return self._may_emit() if self._is_emitting else super().has_work()
 
     def may_work(self) -> bool:
-        """Whether the last frame's events are out, and the first of the next one's would find room."""
-        return not self._unsent and self._has_room()
+        """Whether the last frame is out, and the next one would find room."""
+        return not self._is_emitting and self._has_room() and self._may_pass_on()
+
+    def is_blocked(self) -> bool:
+        """Whether there is no room for results, or a producer before us waits for what we have passed on."""
+        if self._relay is None:
+            return super().is_blocked()
+        return super().is_blocked() or any([subscriber.is_awaited for subscriber in self.subscribers])
 
     def is_done(self) -> bool:
         """See `Node`; but not before the last frame's events are out."""
-        return not self._unsent and super().is_done()
+        return not self._is_emitting and super().is_done()
+
+    def settle(self, names: list[tuple[int, int]]) -> None:
+        """Release the frames that all their readers are done with; `names` are events, which nobody waits for."""
+        if self._relay is not None:
+            self._relay.settle()
+
+    def done_frames(self, entry: int) -> list[tuple[int, int]]:
+        """Return the frames of an input that all their readers are done with, and that may come again."""
+        return [] if self._relay is None else self._relay.done(entry)
 
     def describe(self, lease: Lease) -> str:
         """Return the frame's id."""
@@ -107,41 +141,113 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         frame, is_intact = self._frames.open(lease)
         try:
             result = self._call(frame)
+            if frame.is_first_here:
+                self._frames.note_begun(lease, frame)
             packed = self._events_out.pack(frame, result) if result is not None else ()
+            passing = None if self._relay is None else self._announcement(lease, frame, result)
         finally:
             frame.close()
         if not is_intact():
-            raise OverwrittenError(f"the slot of {self.describe(lease)} was written again while process() read it")
+            raise OverwrittenError(
+                f"the slot of {self.describe(lease)} was written again while {self.method}() read it"
+            )
         if not subscriber.still_holds(lease):
-            raise OverwrittenError(f"the lease of {self.describe(lease)} was over before process() returned")
+            raise OverwrittenError(f"the lease of {self.describe(lease)} was over before {self.method}() returned")
         self._unsent.extend(packed)
+        self._passing = passing
 
     def hand_on(self, lease: Lease, subscriber: EdgeSubscriber) -> None:
         """Offer the frame's events, and release the frame when all are out."""
         self._emitting = lease, subscriber
         self._emit()
 
+    def _note_alive(self, now_ns: int) -> None:
+        """Send a sign of life, not too often: a lack of room, not of progress, keeps our leases."""
+        if now_ns - self._alive_ns > self._alive_every_ns:
+            self._alive_ns = now_ns
+            for subscriber in self.subscribers:
+                subscriber.note_alive()
+
     def _has_room(self) -> bool:
         fanout = self.publisher.fanout
         return not fanout.edges or fanout.has_room(0)
 
+    @property
+    def _is_emitting(self) -> bool:
+        """Whether something of the last frame waits for room."""
+        return bool(self._unsent) or self._passing is not None
+
+    def _may_emit(self) -> bool:
+        """Whether there is room for what waits."""
+        if self._unsent or self._relay is None or self._emitting is None:
+            return self._has_room()
+        return self._relay.has_room(self._emitting[1].entry)
+
+    def _may_pass_on(self) -> bool:
+        """Whether a frame of any input could be passed on now; where nobody reads our frames, always."""
+        relay = self._relay
+        if relay is not None:
+            for subscriber in self.subscribers:  # a reader's queues may be one for each input's cameras
+                if not relay.has_room(subscriber.entry):
+                    return False
+        return True
+
+    def _announcement(self, lease: Lease, frame: Frame, result: object) -> bytes:
+        """Return the announcement of a frame, with what the code has returned for it."""
+        returned = self._events_out.pack_results(result)
+        return pass_on(lease.payload, frame.packed_results, self.spec.node, returned, frame.delivery)
+
+    def _keeps(self, subscriber: EdgeSubscriber, lease: Lease) -> bool:
+        """Whether a frame was passed on already, its lease having ended just then; this one then stands for that."""
+        if self._relay is None or not self._relay.knows(lease.name):
+            return False
+        self._relay.keep(subscriber.entry, lease.name)
+        return True
+
+    def _work_on(self, subscriber: EdgeSubscriber, lease: Lease, now_ns: int) -> None:
+        if not self._keeps(subscriber, lease):
+            super()._work_on(subscriber, lease, now_ns)
+
     def _emit(self) -> bool:
-        """Offer the last frame's events while there is room; release the frame when all are out; False: no room."""
+        """Offer the last frame's events while there is room, then the frame itself; release it when all are out.
+
+        Returns:
+            Whether there was room for something.
+        """
         assert self._emitting is not None
         (lease, subscriber), stream, unsent = self._emitting, self._events_out, self._unsent
         has_moved = False
         while unsent and self._has_room():
             has_moved = True
             if not subscriber.still_holds(lease):  # another attempt emits all of them
-                unsent.clear()
-                self.status_block.count_refused()
-                subscriber.let_go(lease)
+                self._refuse_result(lease, subscriber)
                 return True
             sequence, stream.sequence = stream.sequence, stream.sequence + 1
             self.publisher.fanout.fan_out(0, Announcement(stream.key, sequence, lease.captured_ns, unsent.popleft()))
-        if not unsent:
+        if unsent:
+            return has_moved
+        if self._relay is None:
             super().hand_on(lease, subscriber)
-        return has_moved
+            return has_moved
+        assert self._passing is not None
+        if not self._relay.has_room(subscriber.entry):
+            return has_moved
+        if not subscriber.still_holds(lease):
+            self._refuse_result(lease, subscriber)
+            return True
+        announcement = Announcement(lease.key, lease.sequence, lease.captured_ns, self._passing)
+        self._passing = None
+        now_ns = time.monotonic_ns()
+        self._relay.pass_on(subscriber.entry, announcement, now_ns)
+        self.status_block.count_frame(now_ns - lease.captured_ns, time.time_ns())
+        return True
+
+    def _refuse_result(self, lease: Lease, subscriber: EdgeSubscriber) -> None:
+        """Throw away what was not out yet of a frame whose lease is over: another attempt emits all of it."""
+        self._unsent.clear()
+        self._passing = None
+        self.status_block.count_refused()
+        subscriber.let_go(lease)
 
     def identify(self, payload: bytes) -> str:
         """Return the id of the frame that an event is about."""
@@ -178,10 +284,10 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
             _log.error("dead letter %s was resent, and cannot be marked so: %s", message.letter, fault_text(fault))
 
     def died(self, why: str) -> None:
-        """Count the attempt also at a frame whose events were not all out."""
+        """Count the attempt also at a frame that was not all out."""
         if self._working is not None:
             super().died(why)
-        elif self._unsent and self._emitting is not None:
+        elif self._is_emitting and self._emitting is not None:
             lease, subscriber = self._emitting
             subscriber.fail((lease.key, lease.sequence), why)
 

@@ -69,9 +69,7 @@ def test_a_worker_waits_for_its_own_readers_alone(*, may_work: bool) -> None:
     [(False, False, False), (False, True, True), (True, False, False)],  # the last: the next turn lets go
 )
 def test_a_node_that_has_become_blocked_says_so_before_it_sleeps(*, told: bool, found: bool, has_news: bool) -> None:
-    publisher = SimpleNamespace(
-        fanout=SimpleNamespace(edges={"motion": None}), is_blocked=told, fall_asleep=lambda: False
-    )
+    publisher = SimpleNamespace(edges={"motion": None}, is_blocked=told, fall_asleep=lambda: False)
     node: Any = SimpleNamespace(publisher=publisher, subscribers=[], is_blocked=lambda: found)
     assert Node._fall_asleep(node) is has_news
 

@@ -64,7 +64,7 @@ def test_what_comes_at_the_very_end_of_a_drain_is_counted_too() -> None:
 
 
 def test_a_ring_stays_whose_first_frame_comes_while_an_older_one_is_let_go() -> None:
-    status_block = SimpleNamespace(epoch=2, next_sequence=0)
+    status_block = SimpleNamespace(epoch=2, next_sequence=0, media_clock=())
     writer = _writer.FrameWriter("cam", "cam", 1, 3, SimpleNamespace(), status_block)
     node = new_node(status_block=status_block, _writer=writer)
 
