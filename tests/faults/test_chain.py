@@ -189,5 +189,10 @@ def test_a_relay_that_fails_for_good_lets_go_of_what_it_had_passed_on(tmp_path: 
         run.kill("detect", place=0)
         report = run.end(None)
     assert report["unaccounted"] == 0
+    assert "detect.0 has ended for good" in run.log.read_text()
+    edges = {(edge["from"], edge["to"]): edge for edge in report["edges"]}
+    assert edges["buffer", "detect"]["delivered"] == edges["detect", "track"]["offered"]
+    assert edges["detect", "track"]["dropped"]["gone"] > 0
+    assert set(edges["buffer", "detect"]["dropped"]) <= {"consumer_slow"}  # it is optional
     for edge in report["edges"]:
         assert (edge["queued"], edge["in_flight"]) == (0, 0), edge

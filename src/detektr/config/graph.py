@@ -40,6 +40,7 @@ RELAY_MARK = 2  # frames of a processor that wait for a reader: each holds a slo
 SPARE_FRAMES = 4  # being written, published and not yet offered, on their way back, released and not yet seen
 SLOTS_MAX = 65536
 INPUTS_MAX = STATUS_INPUTS_MAX  # of one process; a processor's replicas count each
+RESULTS_BYTES_MAX = 8 << 20  # of all nodes on a frame's way; a message takes twice as much
 CAMERAS_MAX = EDGE_SEEN_MAX  # of which one edge knows how far it has read each
 REPLICAS_MAX = 128  # of one producer: each is a peer to poll and a process to watch
 
@@ -319,6 +320,12 @@ def _check_sizes(
             hint = "give some of them a buffer, and consumers, of their own"
             faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {CAMERAS_MAX}", hint))
         options = nodes[name]
+        way = [] if node.kind == "sink" else [nodes[other] for other in graph.above(name) - {name}]
+        room = sum(one.event_bytes for one in way if isinstance(one, ProcessorOptions))
+        if room > RESULTS_BYTES_MAX:
+            what = f"frames come to {name!r} with results of up to {room} bytes"
+            hint = "lower `event_bytes` of the processors before it"
+            faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {RESULTS_BYTES_MAX}", hint))
         _check_edges(graph, nodes, name, line_of, faults)
         if not isinstance(options, CaptureOptions) or graph.below(name) & broken:
             continue
