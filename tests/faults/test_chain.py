@@ -178,9 +178,9 @@ def test_frames_of_a_dead_relay_go_to_its_sibling_before_it_is_started_again(tmp
 
 @pytest.mark.usefixtures("lane")
 def test_a_relay_that_fails_for_good_lets_go_of_what_it_had_passed_on(tmp_path: Path) -> None:
-    nodes = chain(tmp_path, 400, replicas=2, detect={"busy_s": 0.002})
+    nodes = chain(tmp_path, 1500, replicas=2, detect={"busy_s": 0.002})
     nodes["detect"]["restart"] = {"when": "never"}
-    nodes["track"]["with"]["busy_s"] = 0.01
+    nodes["track"]["with"]["busy_s"] = 0.05
     for name in ("detect", "track", "last", "log"):
         nodes[name]["optional"] = True
     nodes["look"] = {"kind": "processor", "input": "buffer", "use": "tests.harness.chain:Detect", **QUICK}
