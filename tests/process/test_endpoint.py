@@ -14,7 +14,7 @@ import pytest
 
 from detektr.errors import RefusedError
 from detektr.ledger import EdgeLedger
-from detektr.memory.status_block import NodeSnapshot
+from detektr.memory.status_block_reader import NodeSnapshot
 from detektr.telemetry import endpoint
 from detektr.telemetry.metrics import MetricsServer, PipelineCollector, serve_metrics
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from detektr.errors import RefusedError
-from detektr.memory.status_block import StatusBlock, StatusBlockReader, open_status_block
+from detektr.memory.status_block import StatusBlock
+from detektr.memory.status_block_reader import StatusBlockReader, open_status_block
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil

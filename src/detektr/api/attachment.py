@@ -18,7 +18,8 @@ from detektr.errors import NoRoomError, OverwrittenError, RefusedError, WireErro
 from detektr.frame import Frame
 from detektr.memory.announcement import Lease
 from detektr.memory.run_folder import NAME, RunFolder
-from detektr.memory.status_block import StatusBlock, acquire_status_block, open_status_block
+from detektr.memory.status_block import StatusBlock, acquire_status_block
+from detektr.memory.status_block_reader import open_status_block
 from detektr.nodes.working.frame_reader import FrameReader
 from detektr.observe.run_state import read_run_state
 from detektr.options import Lane, WhenFull

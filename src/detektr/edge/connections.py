@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from detektr.edge.lease import SessionState
 from detektr.errors import WireError
 from detektr.memory.completion_queue import Completion
-from detektr.memory.status_block import StatusBlockReader
-from detektr.memory.status_block_table import StatusBlockTable
+from detektr.memory.status_block_reader import StatusBlockReader, StatusBlockTable
 from detektr.wire.link import Link, Outbox
 from detektr.wire.message import Attach
 

@@ -27,7 +27,7 @@ from detektr.memory.announcement import FrameName
 from detektr.memory.layout import EDGE_REPLICAS_MAX
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import Segment
-from detektr.memory.status_block_table import StatusBlockTable
+from detektr.memory.status_block_reader import StatusBlockTable
 from detektr.options import WhenFull
 from detektr.wire.doorbell import ring_once
 from detektr.wire.link import Link

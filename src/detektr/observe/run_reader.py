@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from detektr.ledger import EdgeLedger
 from detektr.memory.journal_reader import JournalReader, open_journal
 from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block import NodeSnapshot, StatusBlockReader, open_status_block
+from detektr.memory.status_block_reader import NodeSnapshot, StatusBlockReader, open_status_block
 from detektr.memory.user_metrics import UserMetrics, UserMetricsReader, open_user_metrics
 
 

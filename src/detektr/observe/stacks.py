@@ -14,7 +14,7 @@ from pathlib import Path
 import detektr
 from detektr.errors import DetektrError
 from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block import NodeSnapshot, open_status_block
+from detektr.memory.status_block_reader import NodeSnapshot, open_status_block
 from detektr.nodes.stack_dump import FILE_NAME, STACK_SIGNAL
 from detektr.observe.status import find_running
 

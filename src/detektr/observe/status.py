@@ -12,7 +12,7 @@ from detektr.errors import DetektrError
 from detektr.ledger import EdgeLedger, merge
 from detektr.memory.partition_file import open_partition
 from detektr.memory.run_folder import NAME, RunFolder, shm_root
-from detektr.memory.status_block import NodeSnapshot
+from detektr.memory.status_block_reader import NodeSnapshot
 from detektr.observe.culprit import held_up
 from detektr.observe.node_state import SUPERVISED, node_state, worst
 from detektr.observe.run_reader import RunReader

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from detektr.ledger import EdgeLedger, describe_counts, left_out, merge
-from detektr.memory.status_block import AGE_BUCKETS_NS, NodeSnapshot
+from detektr.memory.status_block import AGE_BUCKETS_NS
+from detektr.memory.status_block_reader import NodeSnapshot
 
 if TYPE_CHECKING:
     from rich.table import Table

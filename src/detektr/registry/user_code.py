@@ -140,23 +140,6 @@ def make_worker(target: Any, arguments: Mapping[str, Any], method: str) -> tuple
     return thing, call
 
 
-def is_stateful(user: Any, use: str) -> bool:
-    """Whether a processor says that it keeps state for each camera: `stateful = True` in its class.
-
-    Args:
-        user: what `build_worker` built.
-        use: what the file has.
-    Raises:
-        RefusedError: it says something else than True or False.
-    """
-    while isinstance(user, functools.partial):
-        user = user.func
-    said = getattr(user, "stateful", False)
-    if not isinstance(said, bool):
-        raise RefusedError(f"use: {use}: its `stateful` is {shown(said)}; write `stateful = True`, or leave it out")
-    return said
-
-
 class PictureCode:
     """A `python:` source's code: a generator function, or a class or object with `__iter__`.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block import NodeSnapshot
+from detektr.memory.status_block_reader import NodeSnapshot
 from detektr.observe.stacks import ask_stacks
 from detektr.options import CaptureOptions, ProcessorOptions, SinkOptions
 from detektr.source_uri import source_kind

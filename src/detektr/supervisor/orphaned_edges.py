@@ -14,7 +14,7 @@ from detektr.edge.relay.fanout import RelayFanout
 from detektr.edge.relay.look import passed_on
 from detektr.errors import DetektrError
 from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block import open_status_block
+from detektr.memory.status_block_reader import open_status_block
 from detektr.nodes.dead_letter import DeadLetters
 from detektr.nodes.spec import NodeSpec
 from detektr.nodes.working.event_stream import identify_event

@@ -32,7 +32,7 @@ from detektr.errors import RefusedError
 from detektr.ledger import EdgeLedger
 from detektr.memory.journal_reader import open_journal
 from detektr.memory.run_folder import RunFolder, state_root
-from detektr.memory.status_block import NodeSnapshot, open_status_block
+from detektr.memory.status_block_reader import NodeSnapshot, open_status_block
 from detektr.memory.user_metrics import UserMetrics, open_user_metrics
 from detektr.nodes.ending import Ending
 from detektr.nodes.node import Node

@@ -14,7 +14,7 @@ from detektr.errors import RefusedError
 from detektr.events import CameraMoved, NodeExited, NodeStateChanged, RunEvent
 from detektr.ledger import EdgeLedger, merge
 from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block import NodeSnapshot
+from detektr.memory.status_block_reader import NodeSnapshot
 from detektr.nodes.spec import NodeSpec
 from detektr.observe.culprit import held_up
 from detektr.observe.logbook import Logbook

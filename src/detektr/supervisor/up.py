@@ -17,7 +17,7 @@ from detektr.config.plan import plan_processes
 from detektr.errors import RefusedError
 from detektr.ledger import EdgeLedger, merge
 from detektr.memory.run_folder import RunFolder, state_root
-from detektr.memory.status_block import NodeSnapshot
+from detektr.memory.status_block_reader import NodeSnapshot
 from detektr.memory.user_metrics import UserMetrics
 from detektr.nodes.spec import NodeSpec
 from detektr.observe.culprit import HeldUp

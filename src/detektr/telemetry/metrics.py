@@ -14,7 +14,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from detektr.ledger import DROP_REASONS, EdgeLedger, merge
-from detektr.memory.status_block import AGE_BUCKETS_NS, STATES, NodeSnapshot
+from detektr.memory.status_block import AGE_BUCKETS_NS, STATES
+from detektr.memory.status_block_reader import NodeSnapshot
 from detektr.memory.user_metrics import UserMetrics
 from detektr.process.fault_text import fault_line
 from detektr.telemetry.endpoint import Answer, Endpoint

@@ -10,13 +10,8 @@ from detektr.errors import RefusedError
 from detektr.memory import layout
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import open_segment
-from detektr.memory.status_block import (
-    AGE_BUCKETS_NS,
-    StatusBlock,
-    StatusBlockReader,
-    acquire_status_block,
-    open_status_block,
-)
+from detektr.memory.status_block import AGE_BUCKETS_NS, StatusBlock, acquire_status_block
+from detektr.memory.status_block_reader import StatusBlockReader, open_status_block
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 from detektr.errors import DetektrError
 from detektr.ledger import EdgeLedger
 from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block import NodeSnapshot, StatusBlock
+from detektr.memory.status_block import StatusBlock
+from detektr.memory.status_block_reader import NodeSnapshot
 from detektr.observe.run_state import write_json, write_run_state
 from detektr.observe.status import describe_nodes, list_pipelines, read_status
 from detektr.observe.status_text import describe_status

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from detektr.ledger import EdgeLedger
-from detektr.memory.status_block import AGE_BUCKETS_NS, NodeSnapshot
+from detektr.memory.status_block import AGE_BUCKETS_NS
+from detektr.memory.status_block_reader import NodeSnapshot
 from detektr.observe.table import Flow, Row, draw, quantile_ns, shown_ns, summary
 
 S = 1_000_000_000

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from detektr.errors import RefusedError, SourceError
-from detektr.registry.user_code import PictureCode, UserCodeError, build_worker, find, is_stateful, make_worker, told
+from detektr.registry.stateful import is_stateful
+from detektr.registry.user_code import PictureCode, UserCodeError, build_worker, find, make_worker, told
 from detektr.sinks import Sink
 
 CODE = """

@@ -10,7 +10,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
 
 from detektr.ledger import DROP_REASONS, EdgeLedger
-from detektr.memory.status_block import AGE_BUCKETS_NS, NodeSnapshot
+from detektr.memory.status_block import AGE_BUCKETS_NS
+from detektr.memory.status_block_reader import NodeSnapshot
 from detektr.telemetry.metrics import AGE_STEPS, EXPORTED_STATES, NodeSupervision, PipelineCollector, age_buckets
 
 EDGES = [

@@ -36,7 +36,7 @@ from detektr.edge.lanes.lane import NEVER_NS, Announcer
 from detektr.edge.lease import Replica
 from detektr.memory.completion_queue import Completion
 from detektr.memory.layout import NOTIFY_EACH, NOTIFY_NONE, NOTIFY_SHORT
-from detektr.memory.status_block_table import StatusBlockTable
+from detektr.memory.status_block_reader import StatusBlockTable
 from detektr.wire.link import Outbox
 from detektr.wire.message import Announce, Attach, Release
 

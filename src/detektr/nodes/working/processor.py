@@ -28,7 +28,7 @@ from detektr.nodes.working.frame_reader import FrameReader
 from detektr.nodes.working.worker import WorkerNode
 from detektr.options import ProcessorOptions
 from detektr.process.fault_text import fault_text
-from detektr.registry.user_code import is_stateful
+from detektr.registry.stateful import is_stateful
 from detektr.results import pass_on
 from detektr.wire.message import Resend
 
