@@ -57,7 +57,7 @@ def graph(*, use: str = "mine:Sleep", count: int = 100_000, sleep_s: float = 0, 
         options["with"] = {"s": sleep_s}
     return {
         "cam": {"kind": "capture", "source": "python:mine:pictures", "with": source, **QUICK},
-        "buf": {"kind": "buffer", "input": "cam", "when_full": "block", **QUICK},
+        "buf": {"kind": "buffer", "input": "cam", "when_full": "block", "high_water_mark": 16, **QUICK},
         "work": {"kind": "processor", "input": "buf", "use": use, **QUICK, **options},
     }
 
@@ -197,7 +197,7 @@ def test_second_sigint_drops_the_rest_as_stopped_at_once(tmp_path: Path) -> None
     nodes = graph()
     nodes["work"] |= {"with": {"s": 0.2}, "drain": "30s"}
     with RunningPipeline(tmp_path, "demo", nodes) as run:
-        run.wait(lambda: run.edge("buf", "work").get("queued", 0) >= 64, what="a full queue")
+        run.wait(lambda: run.edge("buf", "work").get("queued", 0) >= 16, what="a full queue")
         assert run.process is not None
         run.process.send_signal(signal.SIGINT)
         run.wait(lambda: "draining" in run.tail(), what="the drain")
@@ -211,7 +211,7 @@ def test_sigterm_whose_drain_was_too_short_exits_with_143(tmp_path: Path) -> Non
     nodes = graph()
     nodes["work"]["with"] = {"s": 0.2}
     with RunningPipeline(tmp_path, "demo", nodes) as run:
-        run.wait(lambda: run.edge("buf", "work").get("queued", 0) >= 64, what="a full queue")
+        run.wait(lambda: run.edge("buf", "work").get("queued", 0) >= 16, what="a full queue")
         report = run.end(signal.SIGTERM)
     assert edge(report, "work")["dropped"]["stopped"] > 0
     assert run.exit_code == 143, run.tail()

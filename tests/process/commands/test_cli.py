@@ -144,7 +144,7 @@ def test_validate_says_what_a_good_file_asks_for(run_detektr: RunDetektr, good: 
     done = run_detektr("pipeline", "validate")
     assert done.returncode == 0, done.stderr
     assert "pipeline.yaml: good: 3 nodes in 4 processes, 2 edges" in done.stdout
-    assert re.search(r"camera: \d+ slots \(\d\.\d s at 30 frames/s\), \d+\.\d MiB with its journals", done.stdout)
+    assert re.search(r"camera: \d+ slots \(1\.\d s at 30 frames/s\), .* MiB", done.stdout), done.stdout
 
 
 def test_validate_refuses_a_dead_end_with_its_line(run_detektr: RunDetektr, good: Path) -> None:
