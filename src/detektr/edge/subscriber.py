@@ -231,8 +231,7 @@ class EdgeSubscriber:
         while self.leases:
             lease = self.leases.popleft()
             name = lease.key, lease.sequence
-            if self._retried and self._is_behind_failure(lease):
-                self._aside.append(lease)
+            if self._retried and self.put_aside(lease):
                 continue
             if self.held.get(name) is not lease:
                 continue  # leased to us once more since, or released
@@ -243,14 +242,17 @@ class EdgeSubscriber:
                 return lease
         return None
 
-    def _is_behind_failure(self, lease: Lease) -> bool:
-        """Whether an attempt at an earlier frame of this stream has failed, and our producer has not heard of it.
+    def put_aside(self, lease: Lease) -> bool:
+        """Put a lease aside if an earlier frame of its stream has failed, and our producer has not heard of it.
 
         When it hears, it takes the later frames of the stream back too, before the failed one: so they come again in
-        order, and none is begun here before the one that failed.
+        order, and none is begun here before the one that failed. True: the lease was put aside.
         """
         self._retried = [failed for failed in self._retried if self.still_holds(failed)]
-        return any([failed.key == lease.key for failed in self._retried])
+        is_behind = any([failed.key == lease.key for failed in self._retried])
+        if is_behind:
+            self._aside.append(lease)
+        return is_behind
 
     def _take_up(self) -> None:
         """Take leases up again that were put aside, once our producer has heard of all failures."""
