@@ -298,7 +298,7 @@ def test_code_that_exits_fails_one_frame_and_ends_no_process(tmp_path: Path) -> 
 def test_killed_buffer_of_two_cameras_gives_back_what_a_guest_holds_to_the_camera_it_came_from(tmp_path: Path) -> None:
     nodes = graph(tmp_path, count=600, busy_s=0.001)
     nodes["second"] = {**nodes["camera"]}
-    nodes["buffer"]["input"] = ["camera", "second"]
+    nodes["buffer"] |= {"input": ["camera", "second"], "guests": 8}
     with RunningPipeline(tmp_path, "guest", nodes) as run:
         run.wait_delivered("buffer", "check", 100)
         with detektr.attach("guest/buffer", name="slow", window=4, wait_s=20, announce=run.announce) as frames:

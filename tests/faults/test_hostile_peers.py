@@ -53,11 +53,12 @@ RSS_GROWTH_BYTES_MAX = 64 << 20
 def graph(tmp_path: Path, count: int = 0, rate: float = 400) -> dict[str, Any]:
     """A camera, a buffer that blocks, a processor in two replicas and a sink."""
     source = {"rate": rate, **({"count": count} if count else {})}
+    queue = {"high_water_mark": 16, "when_full": "block", "guests": 8}
     use, arguments = "tests.harness.checked:Check", {"path": str(tmp_path / "notes")}
     events = {"path": str(tmp_path / "events.jsonl")}
     return {
         "camera": {"kind": "capture", "source": "python:tests.harness.checked:numbered", "with": source, **QUICK},
-        "buffer": {"kind": "buffer", "input": "camera", "high_water_mark": 16, "when_full": "block", **QUICK},
+        "buffer": {"kind": "buffer", "input": "camera", **queue, **QUICK},
         "check": {"kind": "processor", "input": "buffer", "use": use, "with": arguments, "replicas": 2, **QUICK},
         "events": {"kind": "sink", "input": "check", "use": "detektr.sinks.jsonl:JsonLines", "with": events, **QUICK},
     }
@@ -71,6 +72,7 @@ def running(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Ru
         run.wait_delivered("buffer", "check", 20)
         peer = Peer(name)
         try:
+            run.wait(lambda: len(peer.sessions("buffer", "check")) == 2, what="both replicas attached")
             yield run, peer
         finally:
             peer.close()

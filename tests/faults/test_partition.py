@@ -25,7 +25,7 @@ def graph(
     """Numbered sources, a buffer that loses nothing, and a processor that remembers each camera."""
     use = follow.pop("use", "tests.harness.following:Follow")
     rate = follow.pop("rate", 0.0)
-    worker = {key: follow.pop(key) for key in ("partition_by", "max_deliveries") if key in follow}
+    worker = {key: follow.pop(key) for key in ("partition_by", "max_deliveries", "batch") if key in follow}
     nodes: dict[str, Any] = {
         f"cam{number}": {
             "kind": "capture",
@@ -104,6 +104,50 @@ def test_a_frame_that_fails_is_tried_again_before_the_next_one_of_its_camera(tmp
         assert [one.known for one in of_camera(seen, camera)] == list(range(1, 121)), "state has each frame once"
     again = {one.sequence for one in seen if one.delivery > 1}
     assert again >= {0, 7, 8, 50, 119}
+
+
+@pytest.mark.usefixtures("lane")
+def test_a_frame_that_fails_in_a_batch_is_tried_again_before_the_next_one_of_its_camera(tmp_path: Path) -> None:
+    """The rest of its batch, and of the next one, may be of its camera: it waits too."""
+    batched: dict[str, Any] = {"use": "tests.harness.following:FollowBatch", "batch": {"size": 8}}
+    nodes = graph(tmp_path, cameras=2, count=120, replicas=1, faulty=[0, 7, 8, 50, 119], **batched)
+    with RunningPipeline(tmp_path, "lists", nodes) as run:
+        report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    assert report["unaccounted"] == 0
+    seen = read_seen(tmp_path / "seen")
+    for camera in ("cam0", "cam1"):
+        assert_in_order(seen, camera, 120)
+        assert [one.known for one in of_camera(seen, camera)] == list(range(1, 121)), "state has each frame once"
+    assert {one.sequence for one in seen if one.delivery > 1} >= {0, 7, 8, 50, 119}
+
+
+@pytest.mark.usefixtures("lane")
+def test_a_result_that_cannot_be_packed_yet_takes_the_rest_of_its_batch_along(tmp_path: Path) -> None:
+    """A frame behind it was worked on; it comes again after it, and its first result is no event."""
+    (tmp_path / "mine.py").write_text(
+        "from collections import UserDict\n"
+        "class Once(UserDict):\n"
+        "    def __init__(self, frame):\n"
+        "        super().__init__(n=frame.sequence)\n"
+        "        self.is_bad = frame.sequence % 10 == 3 and frame.delivery == 1\n"
+        "    def __iter__(self):\n"
+        "        if self.is_bad:\n"
+        "            raise OSError('not yet')\n"
+        "        return super().__iter__()\n"
+        "class Lists:\n"
+        "    stateful = True\n"
+        "    def __init__(self, path): pass\n"
+        "    def process_batch(self, frames):\n"
+        "        return [Once(frame) for frame in frames]\n"
+    )
+    nodes = graph(tmp_path, cameras=1, count=60, replicas=1, use="mine:Lists", batch={"size": 8})
+    with RunningPipeline(tmp_path, "packed", nodes) as run:
+        report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    assert report["unaccounted"] == 0
+    written = [json.loads(line)["sequence"] for line in (tmp_path / "events").read_text().splitlines()]
+    assert written == list(range(60))
 
 
 @pytest.mark.usefixtures("lane")

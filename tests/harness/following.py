@@ -47,12 +47,16 @@ class Follow:
         """Open the file for appending: a line reaches the system in one write, also before a SIGKILL."""
         self.fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
+    def check(self, frame: Frame) -> None:
+        """Raise at the first delivery of a faulty frame."""
+        if frame.sequence in self.faulty and frame.delivery == 1:
+            raise ValueError(f"frame {frame.sequence} of {frame.camera} is faulty")
+
     def process(self, frame: Frame) -> dict[str, Any] | None:
         """Put the frame into the camera's state."""
         end = time.monotonic() + self.busy_s
         camera = frame.camera
-        if frame.sequence in self.faulty and frame.delivery == 1:
-            raise ValueError(f"frame {frame.sequence} of {camera} is faulty")
+        self.check(frame)
         if frame.is_first_here:
             self.counts[camera] = self.sums[camera] = 0
         self.counts[camera] += 1
@@ -66,6 +70,16 @@ class Follow:
         if self.counts[camera] % self.every:
             return None
         return {"count": self.counts[camera], "sum": self.sums[camera]}
+
+
+class FollowBatch(Follow):
+    """The same, for lists; a list with a frame that is faulty raises before its first."""
+
+    def process_batch(self, frames: list[Frame]) -> list[dict[str, Any] | None]:
+        """Put the frames into their cameras' states."""
+        for frame in frames:
+            self.check(frame)
+        return [self.process(frame) for frame in frames]
 
 
 class Shared(Follow):

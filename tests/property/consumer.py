@@ -147,14 +147,10 @@ class Consumer:
 
     def take(self, still_holds: Callable[[Lease], bool], oldest_ns: int = 0) -> Lease | None:
         """Take up the next frame captured at `oldest_ns` or later; older ones are given back, ended leases skipped."""
-        self.retried = [failed for failed in self.retried if still_holds(failed)]
-        if not self.retried:
-            self.leases.extendleft(reversed(self.aside))
-            self.aside.clear()
+        self.take_up(still_holds)
         while self.leases and self.working is None:
             lease = self.leases.popleft()
-            if any(failed.key == lease.key for failed in self.retried):
-                self.aside.append(lease)
+            if self.put_aside(lease):
                 continue
             if self.held.get(name_of(lease)) is not lease:
                 continue
@@ -170,11 +166,26 @@ class Consumer:
                 self.status_block.working = lease.delivery_tag
         return self.working
 
+    def take_up(self, still_holds: Callable[[Lease], bool]) -> None:
+        """Take leases up again that were put aside, once the producer has heard of all failures."""
+        self.retried = [failed for failed in self.retried if still_holds(failed)]
+        if not self.retried:
+            self.leases.extendleft(reversed(self.aside))
+            self.aside.clear()
+
+    def put_aside(self, lease: Lease) -> bool:
+        """Put a lease aside that is behind a failure; whether it is."""
+        is_behind = any(failed.key == lease.key for failed in self.retried)
+        if is_behind:
+            self.aside.append(lease)
+        return is_behind
+
     def take_batch(self, still_holds: Callable[[Lease], bool], size: int) -> None:
         """Begin work on up to `size` frames at once; one that was delivered before is begun alone."""
+        self.take_up(still_holds)
         while self.leases and len(self.batch) < size:
             lease = self.leases[0]
-            if self.held.get(name_of(lease)) is not lease:
+            if self.put_aside(lease) or self.held.get(name_of(lease)) is not lease:
                 self.leases.popleft()
             elif not still_holds(lease):
                 self.leases.popleft()
@@ -194,6 +205,9 @@ class Consumer:
     def begin_alone(self, still_holds: Callable[[Lease], bool]) -> None:
         """Begin with the first frame of the batch alone, as after a batch that failed."""
         lease = self.batch.popleft()
+        self.retried = [failed for failed in self.retried if still_holds(failed)]
+        if self.put_aside(lease):
+            return
         if self.held.get(name_of(lease)) is lease and still_holds(lease):
             self.working = lease
             self.status_block.suspect = lease.delivery_tag

@@ -324,6 +324,9 @@ class EdgeMachine(RuleBasedStateMachine):
     def note_begun(self, consumer: Consumer, lease: Lease) -> None:
         """Look at what a consumer begins to work on."""
 
+    def note_batch_begun(self, consumer: Consumer) -> None:
+        """Look at what a consumer begins to work on together."""
+
     def work_on_batch(self, consumer: Consumer, is_good: bool) -> None:
         """Begin a batch, hand on the next frame of it, or, as it has failed, begin with that frame alone."""
 
@@ -332,6 +335,7 @@ class EdgeMachine(RuleBasedStateMachine):
 
         if not consumer.batch:
             consumer.take_batch(still_holds, self.batch)
+            self.note_batch_begun(consumer)
         elif not is_good:
             consumer.begin_alone(still_holds)
         elif (frame := consumer.hand_on(still_holds)) is not None:

@@ -20,7 +20,8 @@ from detektr.edge.edge import Edge
 from detektr.edge.partition.camera_map import NOBODY, CameraMap, Home, first_map
 from detektr.memory.announcement import FrameName, Lease
 from detektr.options import WhenFull
-from tests.property.consumer import Consumer
+from detektr.wire.message import FailureKind
+from tests.property.consumer import Consumer, name_of
 from tests.property.test_edge_machine import STREAMS, EdgeMachine, names, run_history
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ class PartitionedEdgeMachine(EdgeMachine):
         is_durable=st.just(False),
         is_aging=st.booleans(),
         is_thinned=st.booleans(),
+        batch=st.sampled_from((1, 3)),
     )
     def begin(
         self,
@@ -65,9 +67,8 @@ class PartitionedEdgeMachine(EdgeMachine):
         self.known: dict[int, dict[int, int]] = {}  # by session and stream: since when, as the map said it
         self.begun_by: dict[int, int] = {}  # by stream: the session that worked on it last
         self.done: set[FrameName] = set()
-        super().begin(
-            when_full, inputs, mark, window, max_deliveries, is_timed, is_durable, is_aging, is_thinned=is_thinned
-        )
+        limits = when_full, inputs, mark, window, max_deliveries
+        super().begin(*limits, is_timed, is_durable, is_aging, is_thinned, False, batch)  # only sinks try again
 
     def adopt(self) -> None:
         super().adopt()
@@ -125,27 +126,38 @@ class PartitionedEdgeMachine(EdgeMachine):
 
     def note_begun(self, consumer: Consumer, lease: Lease) -> None:
         key, sequence = lease.key, lease.sequence
-        told = {failed[1] for failed in [*consumer.failed, *consumer.failed_lately] if failed[0] == key}
-        told |= {one.sequence for one in consumer.unheard if one.key == key}  # given back for good, as too old
+        failed = [*consumer.failed, *consumer.failed_lately]
+        told = {one[1] for one in failed if one[0] == key and one[2] == FailureKind.TOO_OLD}  # given back for good
+        told |= {one.sequence for one in consumer.batch if one.key == key}  # worked on together, in order
         for cell in self.edge.holds():
             if cell.key == key and cell.sequence < sequence:
                 is_past = cell.name in self.done or cell.sequence in told
                 assert is_past, f"{sequence} was begun before {cell.sequence}"
         for other in self.consumers.values():
-            if other is not consumer and other.working is not None and other.working.key == key:
-                assert not self.still_holds(other, other.working), "two replicas work on one camera"
+            for one in () if other is consumer else in_work(other):
+                assert one.key != key or not self.still_holds(other, one), "two replicas work on one camera"
         since = self.map.home(CAMERAS[key]).since
         known = self.known.setdefault(consumer.session, {})
         if self.begun_by.get(key) != consumer.session:
             assert known.get(key) != since, "a camera came back, and its replica was not told that it is first here"
         known[key], self.begun_by[key] = since, consumer.session
 
+    def note_batch_begun(self, consumer: Consumer) -> None:
+        begun = in_work(consumer)
+        for key in STREAMS:
+            order = [lease.sequence for lease in begun if lease.key == key]
+            assert order == sorted(order), "a batch is out of order"
+        for lease in begun:
+            self.note_begun(consumer, lease)
+
     def work(self, name: str, is_good: bool, arrives: bool = True) -> None:
         consumer = self.consumers.get(name)
-        working = None if consumer is None else consumer.working
-        if consumer is not None and working is not None and is_good and self.still_holds(consumer, working):
-            self.done.add((working.key, working.sequence))
+        if consumer is None:
+            return
+        held = {lease.delivery_tag: lease for lease in in_work(consumer) if self.still_holds(consumer, lease)}
+        before = len(consumer.finished)
         super().work(name, is_good, arrives)
+        self.done |= {name_of(held[tag]) for _, _, tag in consumer.finished[before:] if tag in held}
 
     def check(self) -> None:
         super().check()
@@ -170,6 +182,11 @@ class PartitionedEdgeMachine(EdgeMachine):
             self.map = CameraMap(self.map.epoch + 1, REPLICAS, homes)
             self.tell()
         super().teardown()
+
+
+def in_work(consumer: Consumer) -> list[Lease]:
+    """Return the leases that a consumer works on, alone or together."""
+    return [*([] if consumer.working is None else [consumer.working]), *consumer.batch]
 
 
 TestPartitionedEdge = PartitionedEdgeMachine.TestCase

@@ -223,6 +223,10 @@ class EdgeSubscriber:
                 return lease
         return None
 
+    def put_aside(self, lease: Lease) -> bool:
+        """Put a lease aside if an earlier frame of its stream has failed unheard; whether it was, see `Failures`."""
+        return self._failures.puts_aside(lease)
+
     def begin_batch(self) -> None:
         """Note that leases are worked on together: nobody is to blame if we die, or take too long."""
         self._note_suspect(SUSPECT_NOBODY)

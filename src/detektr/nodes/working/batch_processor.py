@@ -277,13 +277,15 @@ class BatchProcessorNode(ProcessorNode):
             one, has_moved = self._outcomes.popleft(), True
             if self._keeps(one.subscriber, one.lease):  # it came by two inputs at once
                 continue
-            if one.fault is None:
+            if isinstance(one.fault, OverwrittenError):
+                self.status_block.count_refused()
+                one.subscriber.fail((one.lease.key, one.lease.sequence), "overwritten", FailureKind.OVERWRITTEN)
+            elif one.subscriber.put_aside(one.lease):
+                pass  # the result of a frame before it could not be packed: both come again, in order
+            elif one.fault is None:
                 self._unsent.extend(one.events)
                 self._passing = one.passing
                 self.hand_on(one.lease, one.subscriber)
-            elif isinstance(one.fault, OverwrittenError):
-                self.status_block.count_refused()
-                one.subscriber.fail((one.lease.key, one.lease.sequence), "overwritten", FailureKind.OVERWRITTEN)
             else:
                 self.status_block.count_failure()
                 self.failed(one.subscriber, one.lease, one.fault)
@@ -304,10 +306,10 @@ class BatchProcessorNode(ProcessorNode):
 
 
 def _is_held(subscriber: EdgeSubscriber, lease: Lease) -> bool:
-    """Whether a lease that waited its turn is still to be worked on."""
+    """Whether a lease that waited its turn is still to be worked on, and now: it is not behind a failure."""
     if subscriber.held.get((lease.key, lease.sequence)) is not lease:
         return False
     if subscriber.still_holds(lease):
-        return True
+        return not subscriber.put_aside(lease)
     subscriber.let_go(lease)
     return False

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.following import of_camera, read_seen
+from tests.harness.lane import LANES
 from tests.harness.running import RunningPipeline
 
 if TYPE_CHECKING:
+    from detektr.options import Lane
     from tests.conftest import MakeClip
 
 
@@ -36,12 +38,14 @@ def test_a_file_has_the_same_times_at_its_own_pace_and_at_full_speed(tmp_path: P
     assert times[0] == times[1]
 
 
-@pytest.mark.usefixtures("lane")
-def test_the_time_of_a_looped_file_goes_on_when_its_capture_is_killed(tmp_path: Path, make_clip: MakeClip) -> None:
+@pytest.mark.parametrize("announce", LANES)
+def test_the_time_of_a_looped_file_goes_on_when_its_capture_is_killed(
+    tmp_path: Path, make_clip: MakeClip, announce: Lane
+) -> None:
     clip = make_clip(tmp_path / "clip.mp4", frames=30)
     nodes = graph(tmp_path, str(clip), loop=True, restart={"backoff": "50ms..200ms", "limit": "1000 in 1m"})
     nodes["follow"]["with"]["busy_s"] = 0.002
-    with RunningPipeline(tmp_path, "looped", nodes) as run:
+    with RunningPipeline(tmp_path, "looped", nodes, announce=announce) as run:
         for target in (100, 300):
             run.wait_delivered("camera", "follow", target)
             run.kill("camera")
