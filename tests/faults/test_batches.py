@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.test_faults import QUICK, assert_sound
+from tests.faults.test_faults import QUICK, assert_sound, dead_letters_of
 from tests.harness.checked import read_notes
 from tests.harness.running import RunningPipeline
 
@@ -37,8 +36,8 @@ def graph(tmp_path: Path, *, cameras: int = 1, count: int = 400, rate: float = 0
 
 def dead_letters(pipeline: str) -> set[tuple[str, int]]:
     """Return camera and sequence of the frames that were given up."""
-    folder = Path(os.environ["DETEKTR_STATE_DIR"]) / pipeline / "dead-letters"
-    return {(path.stem.split("_")[2], int(path.stem.split("_")[3])) for path in folder.glob("*.json")}
+    frames = [letter["frame"].split("_") for letter in dead_letters_of(pipeline)]
+    return {(parts[2], int(parts[3])) for parts in frames}
 
 
 def test_of_eight_cameras_exactly_the_frames_that_raise_are_dead_lettered_at_their_first_attempt(
