@@ -179,9 +179,9 @@ def test_frames_of_a_dead_relay_go_to_its_sibling_before_it_is_started_again(tmp
 
 @pytest.mark.usefixtures("lane")
 def test_a_relay_that_fails_for_good_lets_go_of_what_it_had_passed_on(tmp_path: Path) -> None:
-    nodes = chain(tmp_path, 400, replicas=2, detect={"busy_s": 0.002})
+    nodes = chain(tmp_path, 1500, replicas=2, detect={"busy_s": 0.002})
     nodes["detect"]["restart"] = {"when": "never"}
-    nodes["track"]["with"]["busy_s"] = 0.01
+    nodes["track"]["with"]["busy_s"] = 0.05
     for name in ("detect", "track", "last", "log"):
         nodes[name]["optional"] = True
     nodes["look"] = {"kind": "processor", "input": "buffer", "use": "tests.harness.chain:Detect", **QUICK}
@@ -190,6 +190,11 @@ def test_a_relay_that_fails_for_good_lets_go_of_what_it_had_passed_on(tmp_path: 
         run.kill("detect", place=0)
         report = run.end(None)
     assert report["unaccounted"] == 0
+    assert "detect.0 has ended for good" in run.log.read_text()
+    edges = {(edge["from"], edge["to"]): edge for edge in report["edges"]}
+    assert edges["buffer", "detect"]["delivered"] == edges["detect", "track"]["offered"]
+    assert edges["detect", "track"]["dropped"]["gone"] > 0
+    assert set(edges["buffer", "detect"]["dropped"]) <= {"consumer_slow"}  # it is optional
     for edge in report["edges"]:
         assert (edge["queued"], edge["in_flight"]) == (0, 0), edge
 

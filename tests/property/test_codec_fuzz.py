@@ -53,6 +53,8 @@ attaches = st.builds(
     timeout_ns=counts,
     lane=st.sampled_from(("zmq", "shm")),
     completed=counts,
+    passed=held,
+    done=held,
 )
 messages: st.SearchStrategy[Message] = st.one_of(
     attaches,

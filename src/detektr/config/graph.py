@@ -25,6 +25,7 @@ from detektr.registry.node_kinds import NODE_KINDS
 
 MIB = 1 << 20
 INPUTS_MAX = STATUS_INPUTS_MAX  # of one process; a processor's replicas count each
+RESULTS_BYTES_MAX = 8 << 20  # of all nodes on a frame's way; a message takes twice as much
 CAMERAS_MAX = EDGE_SEEN_MAX  # of which one edge knows how far it has read each
 REPLICAS_MAX = 128  # of one producer: each is a peer to poll and a process to watch
 
@@ -223,6 +224,12 @@ def _check_sizes(
             faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {CAMERAS_MAX}", hint))
         options = nodes[name]
         _check_batch(graph, options, name, line_of, faults)
+        way = [] if node.kind == "sink" else [nodes[other] for other in graph.above(name) - {name}]
+        room = sum(one.event_bytes for one in way if isinstance(one, ProcessorOptions))
+        if room > RESULTS_BYTES_MAX:
+            what = f"frames come to {name!r} with results of up to {room} bytes"
+            hint = "lower `event_bytes` of the processors before it"
+            faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {RESULTS_BYTES_MAX}", hint))
         _check_edges(graph, nodes, name, line_of, faults)
         if not isinstance(options, CaptureOptions) or graph.below(name) & broken:
             continue

@@ -450,3 +450,11 @@ def test_only_results_is_for_readers_of_a_processor_s_frames(reader: Any) -> Non
     assert (
         f"node 'it' asks for `only: results` of the {'capture' if reader is processor else 'processor'}" in fault.what
     )
+
+
+def test_results_that_no_message_could_hold_are_refused() -> None:
+    nodes: dict[str, Any] = {"camera": capture(), "p0": processor("camera", event_bytes=1 << 20)}
+    nodes |= {f"p{number}": processor(f"p{number - 1}", event_bytes=1 << 20) for number in range(1, 9)}
+    built(**nodes)
+    fault = only(refused(**nodes, last=processor("p8")))
+    assert "'last' with results of up to 9437184 bytes" in fault.what and "event_bytes" in fault.hint
