@@ -9,6 +9,7 @@ from detektr.edge.lease import Replica
 from detektr.edge.outcomes import stall_words
 from detektr.edge.partition.camera_map import NOBODY, CameraMap, Home, first_map
 from detektr.memory.announcement import Announcement
+from detektr.memory.completion_queue import PASSED_ON
 from detektr.wire.message import FailureKind
 from tests.unit.edge.test_edge import Bench
 
@@ -141,3 +142,79 @@ def test_an_edge_that_is_partitioned_later_keeps_its_queue() -> None:
     bench.attach(8, "motion.1")
     assert bench.lease_queued() == {8: [(0, 1)]}
     assert bench.edge.queued == 1
+
+
+class RelayBench(CameraBench):
+    """The same, for a consumer that passes its frames on; a replica works on two and may have passed on two more."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"passed_max": 2, "relays_to": ("last",), "window_total": 8} | options)
+
+    def attach(self, session: int, name: str, window: int = 2, **more: Any) -> bool:
+        return super().attach(session, name, window=window, **more)
+
+    def pass_on(self, session: int, *leases: tuple[int, int]) -> None:
+        """Hear that frames of camera a were passed on: sequence and delivery tag of each."""
+        self.edge.finish(session, [(A, sequence, PASSED_ON | tag) for sequence, tag in leases], 1)
+
+
+def test_what_a_relay_has_passed_on_takes_none_of_its_window_up_to_what_its_readers_may_hold() -> None:
+    bench = RelayBench()
+    bench.offer(0, 1, 2, 3)
+    assert bench.lease_queued() == {7: [(0, 1), (1, 1)]}
+    bench.pass_on(7, (0, 1))
+    assert bench.lease_queued() == {7: [(2, 1)]}
+    bench.pass_on(7, (1, 2), (2, 3))
+    assert bench.lease_queued() == {7: [(3, 1)]}
+    bench.pass_on(7, (3, 4))
+    bench.offer(4)
+    assert bench.lease_queued() == {}, "its readers hold four"
+    bench.edge.finish(7, [(A, 0, 1)], 1)
+    assert bench.lease_queued() == {7: [(4, 1)]}
+
+
+def test_a_camera_moves_while_its_old_owner_still_holds_what_it_has_passed_on() -> None:
+    bench = RelayBench()
+    bench.offer(0, 1)
+    bench.lease_queued()
+    bench.pass_on(7, (0, 1))
+    bench.move(1, epoch=2)
+    bench.offer(2)
+    assert bench.lease_queued() == {}, "frame 1 is in work"
+    bench.pass_on(7, (1, 2))
+    assert bench.lease_queued() == {8: [(2, 1)]}
+    assert bench.reader.map_epoch == 2 and bench.edge.in_flight == 3
+
+
+def test_a_camera_of_a_dead_relay_moves_at_once_and_what_it_has_passed_on_waits_for_its_successor() -> None:
+    bench = RelayBench()
+    bench.offer(0, 1)
+    bench.lease_queued()
+    bench.edge.evict(7, (2, 0, 0), {(A, 0)}, ())
+    bench.move(1, epoch=2)
+    assert bench.lease_queued() == {8: [(1, 2)]}
+    assert list(bench.replica(7).leases) == [(A, 0)]
+
+
+def test_a_failure_takes_nothing_back_that_was_passed_on() -> None:
+    bench = RelayBench()
+    bench.offer(0, 1)
+    bench.lease_queued()
+    bench.pass_on(7, (1, 2))
+    bench.edge.fail(7, (A, 0, FailureKind.RETRYABLE, "raised"))
+    assert list(bench.replica(7).leases) == [(A, 1)]
+    assert bench.lease_queued() == {7: [(0, 2)]}
+
+
+def test_a_suspect_that_was_passed_on_is_nobodys_failure() -> None:
+    for is_dead in (False, True):
+        bench = RelayBench(max_deliveries=1, timeout_ns=100)
+        bench.offer(0, 1)
+        bench.edge.lease_queued(1)
+        bench.pass_on(7, (0, 1))
+        if is_dead:
+            bench.edge.evict(7, (1, 0, 1), {(A, 0)}, ())
+        else:
+            bench.edge.expire(200, lambda replica: (1, 0, 1))
+        assert bench.reader.ledger().dead_lettered == 0
+        assert (bench.edge.queued, bench.edge.in_flight) == (1, 1)
