@@ -83,7 +83,7 @@ class EdgeSubscriber:
             self._receiver = ShmReceiver(queue, upstream.window)
         else:
             self._receiver = ZmqReceiver(upstream.consumer, upstream.window)
-        self._failures = Failures(upstream.window, self.still_holds)
+        self.failures = Failures(upstream.window, self.still_holds)
 
     @property
     def is_attached(self) -> bool:
@@ -149,7 +149,7 @@ class EdgeSubscriber:
             self.held[name] = lease
             self.leases.append(lease)
             if lease.delivery > 1:
-                self._failures.forget(name)
+                self.failures.forget(name)
         return bool(leases)
 
     def fall_asleep(self) -> bool:
@@ -171,7 +171,7 @@ class EdgeSubscriber:
         """Attach, or attach again, if that is due."""
         journal, receiver = self._journal, self._receiver
         self._look()
-        self.leases.extendleft(self._failures.take_up())
+        self.leases.extendleft(self.failures.take_up())
         if journal is not None and (journal.is_unlinked or journal.is_left) and not self.is_ended:
             self._leave(f"{self.upstream.producer} has left")
         elif self.is_outlived:
@@ -192,7 +192,7 @@ class EdgeSubscriber:
     def _misses(self) -> bool:
         """Whether leases stand that we have completed, as the producer has confirmed; an attach settles them."""
         journal, receiver = self._journal, self._receiver
-        if journal is None or not receiver.is_settled or self.held or not self._failures.are_heard:
+        if journal is None or not receiver.is_settled or self.held or not self.failures.are_heard:
             return False
         return bool(journal.all_leases(self._session, 0, receiver.received))
 
@@ -207,7 +207,7 @@ class EdgeSubscriber:
 
     def take_unnoted(self, now_ns: int) -> Lease | None:
         """Return the next lease as `take` does; the caller notes when work on it begins, see `begin_batch`."""
-        failures = self._failures
+        failures = self.failures
         self.leases.extendleft(failures.take_up())
         while self.leases:
             lease = self.leases.popleft()
@@ -222,10 +222,6 @@ class EdgeSubscriber:
             elif not self.give_back_too_old(lease, now_ns):
                 return lease
         return None
-
-    def put_aside(self, lease: Lease) -> bool:
-        """Put a lease aside if an earlier frame of its stream has failed unheard; whether it was, see `Failures`."""
-        return self._failures.puts_aside(lease)
 
     def begin_batch(self) -> None:
         """Note that leases are worked on together: nobody is to blame if we die, or take too long."""
@@ -255,8 +251,8 @@ class EdgeSubscriber:
     def finish(self, name: FrameName, delivery_tag: int = 0) -> None:
         """Release a lease whose work is done; a producer that waits for it is told at the next `flush`."""
         lease = self.held.pop(name, None)
-        self._failures.look()
-        if delivery_tag and not self._failures.unheard:  # else those would count as finished, should we die
+        self.failures.look()
+        if delivery_tag and not self.failures.unheard:  # else those would count as finished, should we die
             self._status_block.note_finished(self.entry, delivery_tag)
         elif delivery_tag and delivery_tag == self._suspect:
             self.begin_batch()  # nobody is in work; that this one is finished, a message says that may be lost
@@ -273,14 +269,14 @@ class EdgeSubscriber:
         """Say that a frame's work is done and our own edges hold it: it leaves the window, and its lease stands."""
         lease = self.held.get(name)
         self._passed.add(name)
-        self._failures.look()
+        self.failures.look()
         self._receiver.complete(name, PASSED_ON | (0 if lease is None else lease.delivery_tag))
 
     def settle(self, name: FrameName) -> None:
         """Release a lease that our own edges are done with; not in the status block, since they are so in any order."""
         lease = self.held.pop(name, None)
         self._passed.discard(name)
-        self._failures.look()
+        self.failures.look()
         self._receiver.complete(name, 0 if lease is None or self.upstream.is_durable else lease.delivery_tag)
 
     def standing(self) -> set[FrameName] | None:
@@ -291,7 +287,7 @@ class EdgeSubscriber:
     def fail(self, name: FrameName, why: str, kind: FailureKind = FailureKind.RETRYABLE) -> None:
         """Note a failed attempt at a frame; the producer is told at the next `flush`."""
         is_retried = self.is_stateful and kind == FailureKind.RETRYABLE
-        self._failures.add((*name, kind, why), self.held.pop(name, None), is_retried=is_retried)
+        self.failures.add((*name, kind, why), self.held.pop(name, None), is_retried=is_retried)
 
     def hold(self) -> None:
         """Keep the lease whose work has just failed, and count no attempt at it should we die before the next."""
@@ -312,7 +308,7 @@ class EdgeSubscriber:
 
         It is also told, as a sign of life, when we skipped leases that were ended.
         """
-        outbox, failures = self._outbox, self._failures
+        outbox, failures = self._outbox, self.failures
         if failures.untold or self._is_sign_due:
             failure = Failure(self.upstream.consumer, self._session, tuple(failures.untold))
             # Without an outbox or a session the next attach tells it; what cannot be sent waits for the next flush.
@@ -352,7 +348,7 @@ class EdgeSubscriber:
             self._status_block.begin_session(self.entry, self._session)
         self._attach_epoch += 1
         self._sent_ns = now_ns
-        self._failures.note_told()  # the attach tells of them too: what is neither held nor failed counts as delivered
+        self.failures.note_told()  # the attach tells of them too: what is neither held nor failed counts as delivered
         self.why = f"waiting for {upstream.producer} to answer"
         self._outbox.try_send(
             Attach(
@@ -367,7 +363,7 @@ class EdgeSubscriber:
                 received=self._receiver.received,
                 held=tuple(self.held),
                 seen=tuple(self._seen()),
-                failed=tuple(self._failures.lately),
+                failed=tuple(self.failures.lately),
                 previous=self._previous,
                 max_deliveries=upstream.max_deliveries,
                 timeout_ns=upstream.timeout_ns,
@@ -385,7 +381,7 @@ class EdgeSubscriber:
         self._receiver.left()
         self._previous = self._status_block.progress(self.entry)
         self._session, self._sent_ns = 0, 0
-        self.leases.extend(self._failures.clear())
+        self.leases.extend(self.failures.clear())
         for lease in self.leases:  # never begun, and not ours any more
             self.held.pop((lease.key, lease.sequence), None)
         self.leases.clear()

@@ -280,7 +280,7 @@ class BatchProcessorNode(ProcessorNode):
             if isinstance(one.fault, OverwrittenError):
                 self.status_block.count_refused()
                 one.subscriber.fail((one.lease.key, one.lease.sequence), "overwritten", FailureKind.OVERWRITTEN)
-            elif one.subscriber.put_aside(one.lease):
+            elif one.subscriber.failures.puts_aside(one.lease):
                 pass  # the result of a frame before it could not be packed: both come again, in order
             elif one.fault is None:
                 self._unsent.extend(one.events)
@@ -310,6 +310,6 @@ def _is_held(subscriber: EdgeSubscriber, lease: Lease) -> bool:
     if subscriber.held.get((lease.key, lease.sequence)) is not lease:
         return False
     if subscriber.still_holds(lease):
-        return not subscriber.put_aside(lease)
+        return not subscriber.failures.puts_aside(lease)
     subscriber.let_go(lease)
     return False
