@@ -24,6 +24,7 @@ STATES = (
 SWEEP_NS = 500_000_000  # so long we wait for a sweep, which locks a dead process's status block for a moment
 POLL_MS = 5
 _SIGN = 1 << 63  # what a signed number is stored with
+_PROGRESS = (layout.STATUS_INPUT_WORKING, layout.STATUS_INPUT_FINISHED, layout.STATUS_INPUT_SUSPECT)
 AGE_BUCKETS_NS = tuple(round(100_000 * 2 ** (step / 2)) for step in range(40))  # 0.1 ms to 74 s, by half octaves
 
 
@@ -97,11 +98,9 @@ class StatusBlock:
         self.words = segment.words
         self.words[layout.STATUS_WORD_KIND] = KINDS.index(kind)
         self.words[layout.STATUS_WORD_PID] = os.getpid()
-        self.words[layout.STATUS_WORD_WORKING_SINCE_NS] = 0
-        self.words[layout.STATUS_WORD_STACKS_FD] = 0
-        self.words[layout.STATUS_WORD_STATE] = 0
+        self.words[layout.STATUS_WORD_WORKING_SINCE_NS] = self.words[layout.STATUS_WORD_STACKS_FD] = 0
+        self.words[layout.STATUS_WORD_STATE] = self.words[layout.STATUS_WORD_MODE_LENGTH] = 0
         self.words[layout.STATUS_WORD_STATE_SINCE_UTC_NS] = time.time_ns()
-        self.words[layout.STATUS_WORD_MODE_LENGTH] = 0
         let_go_in_child(segment.close_descriptor)
 
     # -- inputs: the leases that were begun and finished last, and who is to blame; the producer reads them ---------
@@ -109,10 +108,8 @@ class StatusBlock:
     def begin_session(self, entry: int, session: int) -> None:
         """Say that an input begins another session, without any work begun."""
         at = layout.STATUS_WORD_INPUTS + entry * layout.STATUS_INPUT_WORDS
-        self.words[at + layout.STATUS_INPUT_SESSION] = 0
-        self.words[at + layout.STATUS_INPUT_WORKING] = 0
-        self.words[at + layout.STATUS_INPUT_FINISHED] = 0
-        self.words[at + layout.STATUS_INPUT_SUSPECT] = 0
+        for field in (layout.STATUS_INPUT_SESSION, *_PROGRESS):
+            self.words[at + field] = 0
         self.words[at + layout.STATUS_INPUT_SESSION] = session
 
     def note_working(self, entry: int, delivery_tag: int) -> None:
@@ -133,12 +130,8 @@ class StatusBlock:
     def progress(self, entry: int) -> tuple[int, int, int, int]:
         """Return an input's session, the delivery tags that were begun last and finished last, and the suspect's."""
         at, words = layout.STATUS_WORD_INPUTS + entry * layout.STATUS_INPUT_WORDS, self.words
-        return (
-            words[at + layout.STATUS_INPUT_SESSION],
-            words[at + layout.STATUS_INPUT_WORKING],
-            words[at + layout.STATUS_INPUT_FINISHED],
-            words[at + layout.STATUS_INPUT_SUSPECT],
-        )
+        working, finished, suspect = [words[at + field] for field in _PROGRESS]
+        return words[at + layout.STATUS_INPUT_SESSION], working, finished, suspect
 
     def note_work(self, since_ns: int) -> None:
         """Say since when a frame is worked on, or a source is waited for; 0: nothing is."""
@@ -177,9 +170,8 @@ class StatusBlock:
     @property
     def left_out(self) -> tuple[int, int, int]:
         """How many pictures were thinned, corrupt and stale so far."""
-        words = self.words
-        thinned, corrupt = words[layout.STATUS_WORD_THINNED], words[layout.STATUS_WORD_CORRUPT]
-        return thinned, corrupt, words[layout.STATUS_WORD_STALE]
+        thinned, corrupt = self.words[layout.STATUS_WORD_THINNED], self.words[layout.STATUS_WORD_CORRUPT]
+        return thinned, corrupt, self.words[layout.STATUS_WORD_STALE]
 
     def set_left_out(self, thinned: int, corrupt: int, stale: int) -> None:
         """Say how many pictures were left out so far, and why."""
@@ -348,11 +340,8 @@ class StatusBlockReader:
         for entry in range(layout.STATUS_INPUTS_MAX):
             at = layout.STATUS_WORD_INPUTS + entry * layout.STATUS_INPUT_WORDS
             if words[at + layout.STATUS_INPUT_SESSION] == session:
-                return (
-                    words[at + layout.STATUS_INPUT_WORKING],
-                    words[at + layout.STATUS_INPUT_FINISHED],
-                    words[at + layout.STATUS_INPUT_SUSPECT],
-                )
+                working, finished, suspect = [words[at + field] for field in _PROGRESS]
+                return working, finished, suspect
         return None
 
     def snapshot(self) -> NodeSnapshot:
