@@ -101,9 +101,7 @@ def build_worker(
     """
     try:
         return make_worker(find(use, group, folder), arguments, method)
-    except UserCodeError as fault:
-        raise RefusedError(f"use: {use}: {fault}") from fault.__cause__
-    except RefusedError as fault:
+    except (UserCodeError, RefusedError) as fault:
         raise RefusedError(f"use: {use}: {fault}") from fault.__cause__
 
 

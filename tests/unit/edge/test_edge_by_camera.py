@@ -150,8 +150,10 @@ class RelayBench(CameraBench):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"passed_max": 2, "relays_to": ("last",), "window_total": 8} | options)
 
-    def attach(self, session: int, name: str, window: int = 2, **more: Any) -> bool:
-        return super().attach(session, name, window=window, **more)
+    def attach(
+        self, session: int = 7, name: str = "motion.0", window: int = 2, *, is_durable: bool = False, **state: Any
+    ) -> bool:
+        return super().attach(session, name, window, is_durable=is_durable, **state)
 
     def pass_on(self, session: int, *leases: tuple[int, int]) -> None:
         """Hear that frames of camera a were passed on: sequence and delivery tag of each."""
