@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import psutil
 import pytest
 
+import tests.harness.hypothesis_profiles  # noqa: F401 - loads one for all tests
+
 if TYPE_CHECKING:
     import numpy as np
 

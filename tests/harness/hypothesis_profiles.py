@@ -1,4 +1,4 @@
-"""How long the property tests search: `DETEKTR_HYPOTHESIS=long` for a new and longer search each time."""
+"""How long tests with hypothesis search: `DETEKTR_HYPOTHESIS=long` for a new and longer search each time."""
 
 from __future__ import annotations
 
