@@ -44,7 +44,7 @@ while True:
 PIPELINE = """
 name: turning
 nodes:
-  cam: {{kind: capture, source: "{url}", transport: udp, drain: 500ms}}
+  cam: {{kind: capture, source: "{url}", transport: udp, drain: 500ms, high_water_mark: 16, guests: 16}}
   look: {{kind: processor, input: cam, use: "writer:Write", with: {{path: out}}}}
 """
 
