@@ -70,6 +70,7 @@ def running(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Ru
     name = "hostile"
     with RunningPipeline(tmp_path, name, graph(tmp_path, **getattr(request, "param", {}))) as run:
         run.wait_delivered("buffer", "check", 20)
+        run.wait_delivered("camera", "buffer", 20)  # a lie about a frame that is still leased would be believed
         peer = Peer(name)
         try:
             run.wait(lambda: len(peer.sessions("buffer", "check")) == 2, what="both replicas attached")

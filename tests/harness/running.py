@@ -71,7 +71,7 @@ class RunningPipeline:
 
     def kill(self, node: str, number: int = signal.SIGKILL, place: int = 0) -> int:
         """Send a signal to one process of a node; returns its id."""
-        pid = self.wait(lambda: self.pids(node), what=f"a process of {node}")[place]
+        pid = self.wait(lambda: self.pids(node)[place:], what=f"process {place} of {node}")[0]
         os.kill(pid, number)
         return int(pid)
 
