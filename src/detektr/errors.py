@@ -45,3 +45,7 @@ class OverwrittenError(DetektrError):
 
 class LeaseOverError(DetektrError):
     """A frame was asked for its pixels after its lease was over; its slot may hold another frame by now."""
+
+
+class EndedEarlyError(SystemExit):
+    """A process was told to end while it starts; no fault of the user's code in which that came."""

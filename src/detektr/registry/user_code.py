@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from detektr import plugins
-from detektr.errors import DetektrError, RefusedError, SourceError
+from detektr.errors import DetektrError, EndedEarlyError, RefusedError, SourceError
 from detektr.process.fault_text import fault_text
 from detektr.process.fault_text import shown as safely_shown
 from detektr.process.user_boundary import call_user
@@ -76,7 +76,7 @@ def find(reference: str, group: str, folder: Path) -> Any:
             found = getattr(owner, part)
         except AttributeError:
             raise _missing(owner, part, module_name, folder) from None
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, EndedEarlyError):
             raise
         except BaseException as fault:  # a module's __getattr__
             raise UserCodeError(f"asking {module_name} for {name!r} raised {told(fault)}", "mend it") from fault
@@ -246,6 +246,8 @@ def _import(name: str, folder: Path) -> ModuleType:
         raise UserCodeError(
             f"there is no module {fault.name!r} in {_file_of(parent)}", _hidden(parent.__name__, folder)
         ) from None
+    except EndedEarlyError:
+        raise
     except BaseException as fault:  # sys.exit() too
         raise UserCodeError(f"importing {name} raised {told(fault)}", "mend it, then start again") from fault
 
@@ -284,7 +286,7 @@ def _hidden(module_name: str, folder: Path) -> str:
 def _built(target: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     try:
         return call_user(target, **arguments)
-    except (KeyboardInterrupt, RefusedError):  # the second says all that is to be said
+    except (KeyboardInterrupt, EndedEarlyError, RefusedError):  # the last one says all that is to be said
         raise
     except BaseException as fault:  # sys.exit() too
         raise UserCodeError(f"its constructor raised {told(fault)}", "mend it, then start again") from fault

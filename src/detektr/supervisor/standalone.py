@@ -28,7 +28,7 @@ from detektr.config.schema import AuditOptions, MetricsOptions, PipelineOptions,
 from detektr.config.sizing import SPARE_FRAMES
 from detektr.config.topology import Graph
 from detektr.edge.upstream import Upstream
-from detektr.errors import RefusedError
+from detektr.errors import EndedEarlyError, RefusedError
 from detektr.ledger import EdgeLedger
 from detektr.memory.journal_reader import open_journal
 from detektr.memory.run_folder import RunFolder, state_root
@@ -332,7 +332,7 @@ def _end_early(number: int, frame: FrameType | None) -> None:
     """End before the node has begun to run; it removes its files, and is not interrupted in that."""
     for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(one, signal.SIG_IGN)
-    raise SystemExit(0 if number == signal.SIGTERM else 128 + number)
+    raise EndedEarlyError(0 if number == signal.SIGTERM else 128 + number)
 
 
 def _refuse_machine(pipeline: Pipeline, node: str) -> None:

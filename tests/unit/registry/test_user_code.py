@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from detektr.errors import RefusedError, SourceError
+from detektr.errors import EndedEarlyError, RefusedError, SourceError
 from detektr.registry.stateful import is_stateful
 from detektr.registry.user_code import PictureCode, UserCodeError, build_worker, find, make_worker, told
 from detektr.sinks import Sink
@@ -300,3 +300,14 @@ def test_a_batch_asks_for_process_batch_and_a_class_may_have_both(tmp_path: Path
         folder, "batches:function", "process_batch"
     )
     assert "write `batch: {size: 8}` for its process_batch()" in refused(folder, "batches:Batch")
+
+
+def test_a_constructor_in_which_the_process_is_told_to_end_is_not_to_blame() -> None:
+    class Slow:
+        def __init__(self) -> None:
+            raise EndedEarlyError(0)  # as the handler of SIGTERM does
+
+        def process(self, frame: object) -> None: ...
+
+    with pytest.raises(EndedEarlyError):
+        make_worker(Slow, {}, "process")
