@@ -53,6 +53,7 @@ attaches = st.builds(
     timeout_ns=counts,
     lane=st.sampled_from(("zmq", "shm")),
     completed=counts,
+    is_stateful=st.booleans(),
     passed=held,
     done=held,
 )
