@@ -277,11 +277,12 @@ class BatchProcessorNode(ProcessorNode):
             one, has_moved = self._outcomes.popleft(), True
             if self._keeps(one.subscriber, one.lease):  # it came by two inputs at once
                 continue
-            if isinstance(one.fault, OverwrittenError):
+            is_overwritten = isinstance(one.fault, OverwrittenError)
+            if not is_overwritten and one.subscriber.failures.puts_aside(one.lease):
+                continue  # the result of a frame before it could not be packed: both come again, in order
+            if is_overwritten:
                 self.status_block.count_refused()
                 one.subscriber.fail((one.lease.key, one.lease.sequence), "overwritten", FailureKind.OVERWRITTEN)
-            elif one.subscriber.failures.puts_aside(one.lease):
-                pass  # the result of a frame before it could not be packed: both come again, in order
             elif one.fault is None:
                 self._unsent.extend(one.events)
                 self._passing = one.passing
