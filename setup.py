@@ -24,11 +24,12 @@ COMPILED = {
     "selection/": ["rate_limiter", "frame_selection"],
     "process/": ["seen_time"],
     "memory/": [
-        "announcement", "layout", "journal_header", "journal", "journal_reader", "named_journal",
+        "announcement", "layout", "journal_header", "journal", "journal_reader", "tombstone_journal",
         "completion_queue", "ring",
     ],
     "edge/": [
-        "lease", "backlog", "consumer_group", "edge_options", "dropped_cameras", "edge", "fanout", "connections",
+        "lease", "backlog", "consumer_group", "edge_options", "dropped_cameras", "reserve", "edge", "tombstone_edge",
+        "fanout", "connections",
         "upstream", "failures",
         "partitioned_edges",
         "publisher", "subscriber",

@@ -154,19 +154,19 @@ def unpack_descriptor(payload: bytes) -> Descriptor:
     return unpack_passed_on(payload)[0]
 
 
-def unpack_passed_on(payload: bytes) -> tuple[Descriptor, int, bytes]:
+def unpack_passed_on(payload: bytes) -> tuple[Descriptor, int, bytes, dict[str, str]]:
     """Read a descriptor, and what the nodes that have passed the frame on have added to it (see `detektr.results`).
 
     Returns:
-        The descriptor; the count of deliveries so far, 1 where nobody has passed the frame on; and the field `results`,
-        empty likewise.
+        The descriptor; the count of deliveries so far, 1 where nobody has passed the frame on; the field `results`,
+        empty likewise; and for each branch that is missing where branches were joined, why.
     Raises:
         WireError: the bytes are not a descriptor; says what is wrong with them.
     """
     try:
         fields: Any = msgpack.unpackb(payload, strict_map_key=False)
         node, camera, pts = fields["node"], fields["camera"], fields.get("pts")
-        delivery, results = fields.get("delivery", 1), fields.get("results", b"")
+        delivery, results, missing = fields.get("delivery", 1), fields.get("results", b""), fields.get("missing", {})
         numbers = (
             fields["run"],
             fields["epoch"],
@@ -191,4 +191,6 @@ def unpack_passed_on(payload: bytes) -> tuple[Descriptor, int, bytes]:
             raise WireError(f"descriptor has {name!r:.60} as a name; expected a text of 1 to {_NAME_BYTES_MAX} bytes")
     if type(delivery) is not int or delivery < 1 or type(results) is not bytes:
         raise WireError(f"descriptor has {delivery!r:.40} as delivery and {results!r:.40} as results")
-    return _new(Descriptor, (node, camera, *numbers[:-1], pts, numbers[-1])), delivery, results
+    if type(missing) is not dict or not all([type(one) is str for pair in missing.items() for one in pair]):
+        raise WireError(f"descriptor has {missing!r:.60} as missing; expected reasons by node")
+    return _new(Descriptor, (node, camera, *numbers[:-1], pts, numbers[-1])), delivery, results, missing

@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -48,13 +50,14 @@ class Frame:
         time_base: seconds of one unit of `pts`; None where the stream has none.
         is_first_here: the code that gets it begins with its camera.
         results: what the nodes before have returned for it, packed (`detektr.results`); empty: it was not passed on.
+        missing: where branches were joined, why those that have not passed it on did not, by node.
     Raises:
         ValueError: the slot is smaller than the picture.
     """
 
     __slots__ = (
         *("_bgr", "_descriptor", "_gray", "_rgb", "_slot", "_unpacked", "delivery", "is_first_here", "layout"),
-        *("packed_results", "time_base"),
+        *("missing", "packed_results", "time_base"),
     )
 
     def __init__(
@@ -67,6 +70,7 @@ class Frame:
         *,
         is_first_here: bool = False,
         results: bytes = b"",
+        missing: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         if slot.size < layout.nbytes:
             raise ValueError(
@@ -83,6 +87,9 @@ class Frame:
         self.layout, self.delivery, self.time_base = layout, delivery, time_base
         self.is_first_here = is_first_here
         """Whether this process begins with the camera: it has finished no frame of it, or others had it meanwhile."""
+        self.missing = missing
+        """Where branches are joined (`join: frame`): why an input has not passed this frame on, by node: the reason of
+        its drop (`filtered`, `queue_full`, ...), `dead_lettered`, `gone` (it has failed for good) or `absent`."""
         self.packed_results = results
         self._unpacked: Results | None = None
 

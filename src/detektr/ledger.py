@@ -16,6 +16,7 @@ DROP_REASONS = (
     "consumer_slow",  # at the high-water mark of an optional consumer, which nobody waits for
     "thinned",  # asked for: by `fps` of this edge
     "filtered",  # asked for: of a camera that `cameras` of this edge does not name
+    "absent",  # its consumer is optional and was not there, and others wait for what becomes of the frame
 )
 LEFT_OUT = (  # pictures of a source that never became frames, and so are on no edge
     "corrupt",  # damaged, or without the key frame that they refer to

@@ -344,6 +344,12 @@ class ProcessorOptions(WorkerOptions):
     partition_by: Literal["camera"] | None = None
     """camera: each camera's frames go to one replica, in order, as they do without asking where the class says
     `stateful = True`; else each frame goes to the replica with the least work."""
+    order: Literal["camera"] | None = None
+    """camera: each camera's frames come in the order of their capture, also from replicas that finish them in another:
+    a frame waits as long as an earlier one may still come, never longer. Its cameras are partitioned as well."""
+    join: Literal["frame"] | None = None
+    """frame: the inputs are branches of the same cameras; each frame comes once, when every branch has settled it and
+    at least one has passed it on, with all their `results`, and `frame.missing` where a branch has none."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] = 256
     """Most events queued for one sink; frames for a reader have a mark of their own, on its input."""
     when_full: WhenFull = "block"

@@ -5,11 +5,13 @@ of deliveries so far, and `results`, MessagePack within MessagePack, so that who
 unpack them:
 
     results = {node: [what it returned, ...], ...}     in the order of the way; nothing returned: an empty list
+
+Where branches were joined, the field `missing` is before those two: {node: why its branch did not pass the frame on}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -22,7 +24,10 @@ NONE: Results = MappingProxyType({})
 NODE_BYTES = 48  # of a node's results beside what it returned: its name, and the lengths before both
 _DELIVERY = b"\xa8delivery\xce"
 _RESULTS = b"\xa7results\xc6"
+_ADDED = (b"\xa8delivery", b"\xa7results", b"\xa7missing")
 TAIL_BYTES = len(_DELIVERY) + 4 + len(_RESULTS) + 4 + 3  # around what the nodes returned
+MISSING_BYTES = 8 + 3  # around what is missing ...
+MISSING_NODE_BYTES = 34 + 34  # ... of each branch
 _U32_MAX = (1 << 32) - 1
 
 
@@ -54,6 +59,60 @@ def pass_on(payload: bytes, results: bytes, node: str, returned: bytes, delivery
             _RESULTS + len(own).to_bytes(4, "big") + own,
         )
     )
+
+
+def join(payloads: Sequence[bytes], deliveries: Sequence[int], missing: Mapping[str, str]) -> tuple[bytes, int]:
+    """Return one announcement of a frame that has come by several branches, with the results of all of them.
+
+    Args:
+        payloads: what each branch has announced, in the file's order; at least one.
+        deliveries: the count of each one's leases of the frame.
+        missing: for each branch that has not passed it on, why.
+    Returns:
+        The announcement, and the count of leases to read it with.
+    Raises:
+        WireError: one of them was not packed by detektr.
+    """
+    results: dict[Any, bytes] = {}
+    reasons: dict[str, str] = {}
+    count = max(deliveries)
+    attempt = count  # over all nodes
+    for payload, leases in zip(payloads, deliveries, strict=True):
+        fields = _raw_fields(payload)
+        if b"\xa8delivery" in fields:
+            attempt = max(attempt, msgpack.unpackb(fields[b"\xa8delivery"]) + leases - 1)
+        if b"\xa7missing" in fields:
+            reasons |= msgpack.unpackb(fields[b"\xa7missing"])
+        if b"\xa7results" in fields:
+            results |= _raw_fields(msgpack.unpackb(fields[b"\xa7results"]))
+    reasons |= missing
+    head = [(key, value) for key, value in _raw_fields(payloads[0]).items() if key not in _ADDED]
+    if reasons:
+        head.append((b"\xa7missing", msgpack.packb(reasons)))
+    joined = b"\xde" + len(results).to_bytes(2, "big") + b"".join([key + value for key, value in results.items()])
+    announcement = (
+        b"\xde" + (len(head) + 2).to_bytes(2, "big") + b"".join([key + value for key, value in head]),
+        _DELIVERY + min(attempt - count + 1, _U32_MAX).to_bytes(4, "big"),
+        _RESULTS + len(joined).to_bytes(4, "big") + joined,
+    )
+    return b"".join(announcement), count
+
+
+def _raw_fields(packed: bytes) -> dict[bytes, bytes]:
+    """Return the fields of a packed map, keys and values as they are packed."""
+    unpacker = msgpack.Unpacker(max_buffer_size=len(packed) + 1, strict_map_key=False)
+    unpacker.feed(packed)
+    found: dict[bytes, bytes] = {}
+    try:
+        for _ in range(unpacker.read_map_header()):
+            begin = unpacker.tell()
+            unpacker.skip()
+            middle = unpacker.tell()
+            unpacker.skip()
+            found[packed[begin:middle]] = packed[middle : unpacker.tell()]
+    except (ValueError, msgpack.UnpackException) as fault:
+        raise WireError(f"announcement of {len(packed)} bytes is no MessagePack map: {fault}") from None
+    return found
 
 
 def unpack_results(results: bytes) -> Results:

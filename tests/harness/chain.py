@@ -22,6 +22,8 @@ class Passed(NamedTuple):
     """The picture's own number, from its source."""
     results: dict[str, list[dict[str, Any]]]
     node: str
+    camera: str = ""
+    missing: dict[str, str] = {}
 
 
 class Detect:
@@ -74,7 +76,8 @@ class Note:
         results = {node: list(given) for node, given in frame.results.items()}
         if self.busy_s:
             time.sleep(random.uniform(0, self.busy_s))
-        line = json.dumps([frame.sequence, frame.delivery, number, results, self.name])
+        about = [frame.sequence, frame.delivery, number, results, self.name, frame.camera, dict(frame.missing)]
+        line = json.dumps(about)
         os.write(self.fd, f"{line}\n".encode())
         return {"seen": number} if self.returns else None
 

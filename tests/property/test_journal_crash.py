@@ -19,7 +19,7 @@ from detektr.memory.announcement import Announcement, Lease
 from detektr.memory.completion_queue import PASSED_ON
 from detektr.memory.journal import Journal
 from detektr.memory.journal_reader import JournalReader
-from detektr.memory.named_journal import NamedJournal
+from detektr.memory.tombstone_journal import NamedJournal
 from detektr.results import pass_on
 from detektr.wire.message import FailureKind
 from tests.harness.dying_memory import Died, DyingMemory

@@ -24,7 +24,7 @@ from detektr.edge.relay.fanout import RelayFanout
 from detektr.memory import layout
 from detektr.memory.announcement import Announcement, FrameName
 from detektr.memory.journal import Journal
-from detektr.memory.named_journal import NamedJournal
+from detektr.memory.tombstone_journal import NamedJournal
 from detektr.results import pass_on
 from detektr.wire.message import FailureKind
 from tests.harness.dying_memory import Died, DyingMemory

@@ -19,7 +19,7 @@ CAPTURED = PACKER.pack(3, 8, 7, 10, 20, None)
 def test_each_node_adds_its_results_and_the_descriptor_stays_as_it_was() -> None:
     once = pass_on(CAPTURED, b"", "detect", msgpack.packb([{"box": [1, 2]}, {"box": []}]), 1)
     twice = pass_on(once, unpack_passed_on(once)[2], "track", msgpack.packb([]), 3)
-    descriptor, delivery, results = unpack_passed_on(twice)
+    descriptor, delivery, results, _ = unpack_passed_on(twice)
     assert descriptor == unpack_descriptor(CAPTURED) == unpack_descriptor(once)
     assert delivery == 3 and unpack_passed_on(once)[1] == 1
     assert unpack_results(results) == {"detect": ({"box": [1, 2]}, {"box": []}), "track": ()}
@@ -37,7 +37,7 @@ def test_the_room_that_is_kept_for_a_node_holds_its_results_at_their_largest() -
 
 
 def test_a_captured_frame_has_no_results_and_came_once() -> None:
-    assert unpack_passed_on(CAPTURED)[1:] == (1, b"")
+    assert unpack_passed_on(CAPTURED)[1:] == (1, b"", {})
     assert unpack_results(b"") == {}
 
 

@@ -106,7 +106,8 @@ class _Shape:
         for name in order:
             node, found = self.nodes[name], set[str]()
             for index, source in enumerate(self.reads[name]):
-                twice = sorted(found & captures[source])
+                is_joined = isinstance(node, ProcessorOptions) and node.join is not None
+                twice = [] if is_joined else sorted(found & captures[source])
                 if twice and (isinstance(node, BufferOptions) or name in relays):
                     what = f"{node.kind} {name!r} gets the frames of {listed(twice)} twice: by {source!r} too"
                     hint = "read one of them, or let a node that nobody reads frames from read both"
@@ -114,6 +115,30 @@ class _Shape:
                     self.refused |= {name}
                 found |= captures[source]
             captures[name] = {name} if isinstance(node, CaptureOptions) else found
+            if isinstance(node, ProcessorOptions) and name not in self.refused:
+                self._check_gathering(name, node, captures)
+
+    def _check_gathering(self, name: str, node: ProcessorOptions, captures: Mapping[str, set[str]]) -> None:
+        """Fault a join of what are no branches, and what cannot be fresh since it holds frames back."""
+        reads = self.reads[name]
+        if node.join is not None and len(reads) < 2:
+            what = f"node {name!r} joins the frames of one input"
+            hint = "name the other branches in `input`, or leave `join` out"
+            self._fault(("nodes", name, "join"), what, "two inputs or more", hint)
+        for index, source in enumerate(reads[1:] if node.join is not None else [], 1):
+            other = sorted(captures[source] ^ captures[reads[0]])
+            if other:
+                both = f"{reads[0]!r} and {source!r}"
+                what = f"node {name!r} joins {both}, which do not both get the frames of {listed(other)}"
+                hint = "let both read the same cameras (`cameras` of an input may leave some out), or leave `join` out"
+                self._fault(("nodes", name, "input", index), what, "branches of the same cameras", hint)
+        key = "join" if node.join is not None else "order"
+        if (node.join or node.order) and (node.fresh or any([edge.fresh for edge in edge_inputs(node)])):
+            what = f"node {name!r} has `{key}: {getattr(node, key)}` and `fresh: true`"
+            hint = "remove one; with `fresh` at the processors that it reads, it gets few frames, and late ones never"
+            self._fault(
+                ("nodes", name, key), what, f"`{key}`, which holds frames back, or `fresh`, which drops them", hint
+            )
 
     def _inputs(self, name: str, node: NodeOptions) -> list[str]:
         """Return the inputs that exist and may be read."""

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from detektr.config.topology import Graph, GraphEdge
+from detektr.config.ways import Ways
 from detektr.edge.edge_options import EdgeOptions
+from detektr.edge.gathering.ways import WayEdge
 from detektr.edge.upstream import Upstream
 from detektr.nodes.spec import NodeSpec
 from detektr.options import (
@@ -36,6 +38,7 @@ def plan_processes(
     """Return one spec per process, in the order in which they are started: consumers before their producers."""
     specs = []
     works = {name: _work(options[name]) for name in graph.nodes}
+    ways = Ways(options, list(graph.nodes), {name: list(node.inputs) for name, node in graph.nodes.items()})
     for name in reversed(list(graph.nodes)):
         node = graph.nodes[name]
         upstreams = tuple(
@@ -43,18 +46,16 @@ def plan_processes(
                 producer=edge.producer,
                 producer_replica=part,
                 consumer=name,
-                window=edge.window,
+                window=edge.window + edge.held_back,
                 is_durable=isinstance(options[name], BufferOptions),
                 lane=_lane(options[name], announce),
                 passed_max=edge.passed_max,
+                is_gathering=ways.is_gatherer(name),
             )
             for edge in graph.edges_to(name)
             for part in range(edge.parts)
         )
-        edges = {
-            edge.consumer: _edge_options(graph, edge, options, announce, cameras_of(edge.consumer, graph, options))
-            for edge in graph.edges_from(name)
-        }
+        edges = {edge.consumer: _edge_options(graph, edge, options, announce, ways) for edge in graph.edges_from(name)}
         sharers = sum(graph.nodes[other].replicas for other, work in works.items() if work == works[name])
         for replica in range(node.replicas):
             specs.append(
@@ -75,6 +76,9 @@ def plan_processes(
                     sharers=sharers if isinstance(options[name], WorkerOptions) else 1,
                     is_audited=is_audited,
                     dead_letter_bytes=dead_letter_bytes,
+                    is_ordered=ways.is_ordered(name),
+                    ways=_ways_to(name, graph, options, ways),
+                    forks=tuple(_way_edge(graph, *edge) for edge in ways.forks_above(name)),
                 )
             )
     return specs
@@ -92,11 +96,12 @@ def _lane(consumer: NodeOptions, announce: Lane) -> Lane:
 
 
 def _edge_options(
-    graph: Graph, edge: GraphEdge, options: Mapping[str, NodeOptions], announce: Lane, all_cameras: tuple[str, ...]
+    graph: Graph, edge: GraphEdge, options: Mapping[str, NodeOptions], announce: Lane, ways: Ways
 ) -> EdgeOptions:
     consumer = options[edge.consumer]
     worker = consumer if isinstance(consumer, WorkerOptions) else None
     is_retried = isinstance(consumer, SinkOptions) and consumer.retry is not None
+    gatherers = [] if isinstance(consumer, SinkOptions) else sorted(ways.gatherers(edge.consumer))
     return EdgeOptions(
         mark=edge.mark,
         low=edge.low,
@@ -117,13 +122,36 @@ def _edge_options(
         lane=_lane(consumer, announce),
         is_partitioned=edge.is_partitioned,
         replicas=edge.replicas,
-        all_cameras=all_cameras,
+        all_cameras=cameras_of(edge.consumer, graph, options),
         streams=edge.streams,
         passed_max=edge.passed_max,
         relays_to=graph.readers(edge.consumer) if isinstance(consumer, ProcessorOptions) else (),
         tombstones=edge.tombstones,
+        keeps_settled=edge.keeps_settled,
         only_results=edge.only_results,
+        gatherers=tuple(f"{name}.{replica}" for name in gatherers for replica in range(graph.nodes[name].replicas)),
+        is_joined=not isinstance(consumer, SinkOptions) and ways.keeps_settled(edge.producer, edge.consumer),
+        is_gathering=ways.is_gatherer(edge.consumer),
+        reserve=edge.reserve,
     )
+
+
+def _ways_to(name: str, graph: Graph, options: Mapping[str, NodeOptions], ways: Ways) -> tuple[WayEdge, ...]:
+    """Return the edges on the ways to a node that gathers frames; none to another."""
+    if not ways.is_gatherer(name):
+        return ()
+    found = []
+    for producer, consumer in ways.edges_to(name):
+        capture = options[producer]
+        camera = capture.camera or producer if isinstance(capture, CaptureOptions) else ""
+        is_in_order = not any([graph.nodes[other].kind == "processor" for other in graph.above(producer)])
+        is_last = is_in_order and graph.nodes[consumer].kind == "processor"
+        found.append(replace(_way_edge(graph, producer, consumer), camera=camera, is_last_in_order=is_last))
+    return tuple(found)
+
+
+def _way_edge(graph: Graph, producer: str, consumer: str) -> WayEdge:
+    return WayEdge(producer, graph.nodes[producer].replicas, consumer)
 
 
 def cameras_of(consumer: str, graph: Graph, options: Mapping[str, NodeOptions]) -> tuple[str, ...]:

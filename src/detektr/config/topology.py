@@ -56,6 +56,15 @@ class GraphEdge:
     """Most frames that are settled here and that its producer still holds; 0: its frames come in order."""
     only_results: bool = False
     """Whether it takes only frames for which its producer returned something."""
+    gathering: str = ""
+    """How its consumer gathers frames, in words: in order, joined; empty: it takes them as they come."""
+    reserve: int = 0
+    """Leases beyond those of the windows, for the oldest frame of each camera, where some node below holds others back
+    because of it."""
+    held_back: int = 0
+    """Of a consumer that holds frames back: most that one replica holds because of that, beside its window."""
+    keeps_settled: int = 0
+    """Most frames that are settled here while others need them, where branches that part above are joined below."""
 
     @property
     def has_own_frames(self) -> bool:
@@ -72,6 +81,7 @@ class GraphEdge:
         words += [] if not self.cameras else [f"only {', '.join(self.cameras)}"]
         words += ["only with results"] if self.only_results else []
         words += ["by camera"] if self.is_partitioned and self.replicas > 1 else []
+        words += [self.gathering] if self.gathering else []
         return ", ".join(words)
 
     @property
@@ -82,17 +92,17 @@ class GraphEdge:
     @property
     def window_total(self) -> int:
         """Most leases on one part that all replicas hold together."""
-        return self.limit * self.replicas
+        return self.limit * self.replicas + self.reserve
 
     @property
     def limit(self) -> int:
         """Most leases that one replica of the consumer holds, for one lane, those that it has passed on included."""
-        return self.window + self.passed_max
+        return self.window + self.held_back + self.passed_max
 
     @property
     def cells(self) -> int:
         """Most frames that one part ever holds, queued and leased, and tombstones."""
-        return max(self.inputs, self.streams) * self.mark + self.window_total + self.tombstones
+        return max(self.inputs, self.streams) * self.mark + self.window_total + self.tombstones + self.keeps_settled
 
     @property
     def journal_bytes(self) -> int:

@@ -87,6 +87,15 @@ class Backlog:
                 return self._take_from(number)
         return None
 
+    def take_cell(self, cell: Cell) -> None:
+        """Take one frame that waits, wherever it stands."""
+        number = self.queue_of(cell.input_index, cell.key)
+        queue = self._queues[number]
+        queue.remove(cell)
+        self.count -= 1
+        if self._is_full[number] and len(queue) <= self._low:
+            self._is_full[number] = False
+
     def _take_from(self, number: int) -> Cell:
         """Take the oldest frame of a queue that is not empty; a full one that has fallen to `low` is full no more."""
         queue = self._queues[number]

@@ -72,6 +72,11 @@ class ConsumerGroup:
                 ready = replica
         return ready if room > 0 else None
 
+    def ready_for_oldest(self, *, is_gathering: bool) -> Replica | None:
+        """Return the least busy replica that can take the oldest frame of a stream; see `Replica.may_take_oldest`."""
+        found = [one for one in self.replicas.values() if one.may_take_oldest(is_gathering=is_gathering)]
+        return min(found, key=lambda replica: replica.busyness, default=None)
+
     def add(self, session: int, name: str, window: int, *, is_durable: bool) -> Replica | None:
         """Write down a new replica; None: as many are attached as there can be."""
         taken = {replica.entry for replica in self.replicas.values()}

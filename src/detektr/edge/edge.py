@@ -17,6 +17,7 @@ from detektr.edge.lease import Cell, Replica, SessionState
 from detektr.edge.partition.camera_backlog import CameraBacklog
 from detektr.edge.partition.camera_map import CameraMap
 from detektr.edge.partition.edge_partition import EdgePartition
+from detektr.edge.reserve import oldest_of_stream
 from detektr.memory.announcement import Announcement, FrameName
 from detektr.memory.completion_queue import PASSED_ON, Completion
 from detektr.memory.journal import DEAD_LETTERED, DELIVERED, DROPPED, SETTLED_MAX, CellRecord, Journal
@@ -61,7 +62,9 @@ class Edge:
         self.partition: EdgePartition | None = None
         """Which replica gets the frames of which camera; None: any gets any."""
         self._cameras = CameraBacklog(options.mark, options.low)  # the backlog of an edge that is partitioned
-        has_selection = options.fps is not None or bool(options.cameras) or options.only_results
+        self._has_lost = False
+        may_be_absent = options.is_joined and options.is_optional
+        has_selection = options.fps is not None or bool(options.cameras) or options.only_results or may_be_absent
         selection = FrameSelection(options.fps, options.cameras, only_results=options.only_results)
         self._selection = selection if has_selection else None
         self._dropped_cameras = None if options.has_one_camera else DroppedCameras(journal)
@@ -105,6 +108,11 @@ class Edge:
         """Whether there are new leases whose replicas were not told yet."""
         return bool(self._announced_to)
 
+    @property
+    def _is_absent(self) -> bool:
+        """Whether nobody is there to take a frame, and somebody below waits for what becomes of it."""
+        return self.options.is_joined and self.options.is_optional and not self.group.is_served
+
     def has_room(self, input_index: int) -> bool:
         """Whether a frame may be offered now; an edge that drops always has room, one that blocks up to its mark."""
         if self.options.when_full != "block" or self.is_given_up:
@@ -134,6 +142,8 @@ class Edge:
             raise journal.too_long(sequence, announcement.payload)
         if self._selection is not None and not self.is_given_up:
             reason = self._selection.reason_against(announcement.payload, announcement.captured_ns)
+            if not reason and self._is_absent:
+                reason = "absent"
             if reason:
                 self.count_dropped(announcement.key, sequence, 1, reason, announcement.payload)
                 return "dropped"
@@ -161,8 +171,14 @@ class Edge:
             self._announce(cell, replica)
         return "taken"
 
+    def take_losses(self) -> bool:
+        """Whether frames have ended here otherwise than by being delivered, since the last call."""
+        has_lost, self._has_lost = self._has_lost, False
+        return has_lost
+
     def count_dropped(self, key: int, last_sequence: int, count: int, reason: str, payload: bytes = b"") -> None:
         """Count frames that never came to this edge's queue; `last_sequence` is the last one's."""
+        self._has_lost = True
         self._outcomes.append(FrameOutcome(OutcomeKind.DROPPED, last_sequence, reason, 0, payload, count))
         self._offered += count
         camera = None if self._dropped_cameras is None else self._dropped_cameras.entry_of(key, payload)
@@ -254,6 +270,7 @@ class Edge:
         """Deliver what a dead relay had passed on: it will have no successor, and its own edges have ended."""
         for replica in list(self.replicas.values()):
             if replica.name == name and replica.is_waiting:
+                self._has_lost = True
                 self._settle(list(replica.leases.values()), DELIVERED)
                 self.group.remove(replica)
 
@@ -269,6 +286,20 @@ class Edge:
             if cell is None:
                 break
             self._lease(cell, replica, now_ns)
+        while self.options.reserve and self.backlog.count and self._lease_oldest(now_ns):
+            pass
+
+    def _lease_oldest(self, now_ns: int) -> bool:
+        """Lease the oldest frame of a stream beyond the windows; whether there was one, and a replica to take it."""
+        if self.group.in_flight >= self.options.window_total:
+            return False
+        replica = self.group.ready_for_oldest(is_gathering=self.options.is_gathering)
+        cell = None if replica is None else oldest_of_stream(self.backlog, self.group.leased())
+        if replica is None or cell is None:
+            return False
+        self.backlog.take_cell(cell)
+        self._lease(cell, replica, now_ns)
+        return True
 
     def take_announced(self) -> set[int]:
         """Return the sessions that got leases since the last call; the caller announces the leases."""
@@ -319,6 +350,8 @@ class Edge:
             self._drop(cell, "overwritten")
         elif kind == FailureKind.TOO_OLD:
             self._drop(cell, "too_old")
+        elif kind == FailureKind.GIVEN_BACK:
+            self._requeue([cell], reason, is_attempt=False)
         elif kind == FailureKind.PERMANENT:
             self._dead_letter(cell, reason)
         else:
@@ -420,8 +453,16 @@ class Edge:
 
     def _owner_of(self, frame: Announcement, partition: EdgePartition) -> Replica | None:
         """Return the replica that takes this camera's next frame now, if it can take one."""
-        is_room = self.group.in_flight < self.options.window_total
-        return partition.replica_for(frame, self.replicas.values()) if is_room else None
+        if self.group.in_flight >= self.options.window_total:
+            return None
+        replica = partition.replica_for(frame, self.replicas.values())
+        if replica is None and self.options.reserve and self._is_oldest(frame):
+            return partition.replica_for_oldest(frame, self.replicas.values(), is_gathering=self.options.is_gathering)
+        return replica
+
+    def _is_oldest(self, frame: Announcement) -> bool:
+        """Whether no earlier frame of its stream is leased here; those that wait are behind it in their queue."""
+        return all([cell.key != frame.key or cell.sequence > frame.sequence for cell in self.group.leased()])
 
     # -- time and stalls --------------------------------------------------------------------------------------------
 
@@ -598,6 +639,7 @@ class Edge:
 
     def _settle(self, cells: list[Cell], counter: int, camera: int | None = None) -> None:
         """Remove frames from the edge, and count each once in `counter`; drops of one camera also in its entry."""
+        self._has_lost |= counter != DELIVERED
         for begin in range(0, len(cells), SETTLED_MAX):
             batch = cells[begin : begin + SETTLED_MAX]
             self.journal.settle([cell.index for cell in batch], counter, camera)

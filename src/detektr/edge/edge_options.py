@@ -59,8 +59,21 @@ class EdgeOptions:
     """Of a consumer that is a relay: the consumers of its edges of frames, whose journals say what was passed on."""
     tombstones: int = 0
     """Most frames that are settled here and stand above; 0: frames come in order, and the edge keeps no tombstones."""
+    keeps_settled: int = 0
+    """Most frames that are settled here while others need them, on an edge whose frames come in order and above a join:
+    it keeps what became of them; 0: it does not."""
     only_results: bool = False
     """Only frames for which the producer returned something."""
+    gatherers: tuple[str, ...] = ()
+    """Processes below that may hold frames back until it is known what became of those on this edge; see `Gate`."""
+    is_joined: bool = False
+    """One of them joins branches, so a frame that nobody is there to take is dropped as `absent` at once, if the
+    consumer is optional."""
+    is_gathering: bool = False
+    """The consumer is one of them: it holds frames that it cannot work on yet."""
+    reserve: int = 0
+    """Leases beyond those of the replicas' windows, for the oldest frame of each stream: others may be held back
+    because of it. They count in `window_total`."""
 
     @property
     def has_own_frames(self) -> bool:
@@ -70,7 +83,7 @@ class EdgeOptions:
     @property
     def cells(self) -> int:
         """Most frames, and tombstones, that the edge ever holds."""
-        return max(self.inputs, self.streams) * self.mark + self.window_total + self.tombstones
+        return max(self.inputs, self.streams) * self.mark + self.window_total + self.tombstones + self.keeps_settled
 
 
 class OutcomeKind(Enum):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from detektr.edge.edge import Edge
+from detektr.edge.tombstone_edge import TombstoneEdge
 from detektr.memory.announcement import Announcement, FrameName
 
 
@@ -22,6 +23,10 @@ class Fanout:
         self._orders: list[list[Edge]] = [[]]  # the edges, with each of those that are not ephemeral first
         self._released: list[FrameName] = []
         self._needed: dict[FrameName, int] = {}
+        self._keeping: list[TombstoneEdge] = []
+        self.above: Callable[[], set[FrameName]] | None = None
+        """Where branches that part above us are joined below: tells the names that are known there, and kept here."""
+        self._kept: set[FrameName] = set()  # released, and known above
         self._only_optional_since_ns = 0  # at the end: since when we wait for optional consumers only
 
     def add(self, edge: Edge) -> None:
@@ -52,6 +57,12 @@ class Fanout:
                 taken = edge.offer(cell.input_index, cell, is_owed=True)
                 if taken == "taken":
                     self._needed[key, sequence] += 1
+
+        known = {name for edge in self._keeping for name in edge.tombstones} - self._needed.keys()
+        if self.above is None:
+            self.forget(known)
+        else:
+            self._kept |= known
 
     def has_room(self, input_index: int) -> bool:
         """Whether there is an edge, and every edge would take a frame now."""
@@ -110,7 +121,27 @@ class Fanout:
                 self._settle(edge.settled)
                 edge.settled.clear()
         released, self._released = self._released, []
+        if self._keeping and released:
+            if self.above is None:
+                self.forget(released)
+            else:
+                self._kept.update(released)
         return released
+
+    def forget(self, names: Iterable[FrameName]) -> None:
+        """Forget what became of frames, where that is kept."""
+        for edge in self._keeping:
+            for name in names:
+                edge.forget(name)
+
+    def sweep(self, *, is_due: bool) -> None:
+        """Forget the names that are known above no more, if that is due or our edges run short of cells."""
+        if self.above is None or not self._kept:
+            return
+        if is_due or any([edge.is_short for edge in self._keeping]):
+            over = self._kept - self.above()
+            self._kept -= over
+            self.forget(over)
 
     def leave_optional(self, now_ns: int) -> list[tuple[str, int]]:
         """At the end: drop the frames of optional consumers, once their `drain` is over and all other edges are empty.
@@ -141,6 +172,8 @@ class Fanout:
         ephemeral = [edge for edge in self.edges.values() if edge.options.is_ephemeral]
         own = [edge for edge in self.edges.values() if not edge.options.is_ephemeral]
         self._orders = [[*own[first:], *own[:first], *ephemeral] for first in range(max(len(own), 1))]
+
+        self._keeping = [edge for edge in own if isinstance(edge, TombstoneEdge)]
 
     def _settle(self, names: list[FrameName]) -> None:
         needed = self._needed

@@ -88,6 +88,15 @@ class Replica:
         is_short = leases - self.passed >= self.window or leases >= self.limit
         return self.is_present and not self.is_suspended and not is_short
 
+    def may_take_oldest(self, *, is_gathering: bool) -> bool:
+        """Whether it can take the oldest frame of a stream, for which others are held back: here, or further below.
+
+        Args:
+            is_gathering: whether it holds back itself, so that its window says nothing of its work.
+        """
+        is_busy = not is_gathering and len(self.leases) - self.passed >= self.window
+        return self.is_present and not self.is_suspended and not is_busy
+
     @property
     def busyness(self) -> tuple[int, int]:
         """Sort key for the next frame: the replica with the least work first, then the one that waited longest."""

@@ -200,7 +200,16 @@ class EdgePublisher:
         for edge in self.edges.values():
             if edge.has_outcomes:
                 self._reporter(edge).report(edge)
+            if edge.options.gatherers and edge.take_losses():
+                self._wake_gatherers(edge)
         return self.fanout.collect()
+
+    def _wake_gatherers(self, edge: Edge) -> None:
+        """Wake those below that hold frames back: one that they wait for may have ended here."""
+        for name in edge.options.gatherers:
+            status_block = self._status_blocks.get(name)
+            if status_block is not None and status_block.is_holding:
+                ring_once(self._folder.doorbell_of(name))
 
     def tick(self, now_ns: int) -> None:
         """Evict dead consumers, end leases that took too long, and report edges that have stalled."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from detektr.edge.failures import Failures
+from detektr.edge.gathering.gate import Gate, Input
 from detektr.edge.lanes.lane import Receiver
 from detektr.edge.lanes.shm_lane import ShmReceiver
 from detektr.edge.lanes.zmq_receiver import ZmqReceiver
@@ -66,6 +67,9 @@ class EdgeSubscriber:
         self.why = ""
         self.is_stateful = False
         """Whether the user's code keeps state for each camera, which then comes to one replica in order."""
+        self.gate: Gate | None = None
+        """Where frames are ordered or joined: what stands between the leases that come and `leases`."""
+        self._partners: dict[FrameName, list[tuple[Input, Lease]]] = {}
         self.is_outlived = False
         """Whether the producer that we are attached to had a successor at our last look; it waits for our attach."""
         self._folder, self._link, self._status_block, self._seen, self._done = folder, link, status_block, seen, done
@@ -82,7 +86,8 @@ class EdgeSubscriber:
             queue = CompletionQueueWriter(path, upstream.notes_max)
             self._receiver = ShmReceiver(queue, upstream.window)
         else:
-            self._receiver = ZmqReceiver(upstream.consumer, upstream.window)
+            # Whoever gathers frames holds many, and may die with each that nobody was told of: it waits for no company.
+            self._receiver = ZmqReceiver(upstream.consumer, 1 if upstream.is_gathering else upstream.window)
         self.failures = Failures(upstream.window, self.still_holds)
 
     @property
@@ -117,6 +122,11 @@ class EdgeSubscriber:
         """Return the edge's ledger as it is now; None: there is no edge yet."""
         return None if self._journal is None else self._journal.ledger()
 
+    @property
+    def branch(self) -> str:
+        """The node at the other end."""
+        return self.upstream.producer
+
     def owns(self, session: int) -> bool:
         """Whether a message that names `session` is for this edge."""
         return session == self._session
@@ -147,7 +157,10 @@ class EdgeSubscriber:
         for lease in leases:
             name = lease.key, lease.sequence
             self.held[name] = lease
-            self.leases.append(lease)
+            if self.gate is None:
+                self.leases.append(lease)
+            else:
+                self.gate.admit(self, lease)
             if lease.delivery > 1:
                 self.failures.forget(name)
         return bool(leases)
@@ -171,7 +184,7 @@ class EdgeSubscriber:
         """Attach, or attach again, if that is due."""
         journal, receiver = self._journal, self._receiver
         self._look()
-        self.leases.extendleft(self.failures.take_up())
+        self._take_up()
         if journal is not None and (journal.is_unlinked or journal.is_left) and not self.is_ended:
             self._leave(f"{self.upstream.producer} has left")
         elif self.is_outlived:
@@ -201,27 +214,66 @@ class EdgeSubscriber:
 
         Leases that were ended meanwhile are skipped; frames that grew too old while they waited here are given back.
         """
-        if (lease := self.take_unnoted(now_ns)) is not None:
+        if (lease := self.take_unnoted(now_ns)) is None:
+            return None
+        if self.gate is None:
             self._status_block.note_working(self.entry, lease.delivery_tag)
+        else:  # they are worked on in another order than that of their tags
+            self.begin_alone(lease)
         return lease
 
     def take_unnoted(self, now_ns: int) -> Lease | None:
         """Return the next lease as `take` does; the caller notes when work on it begins, see `begin_batch`."""
-        failures = self.failures
-        self.leases.extendleft(failures.take_up())
+        self._take_up()
         while self.leases:
             lease = self.leases.popleft()
             name = lease.key, lease.sequence
-            if failures.puts_aside(lease):
+            if self.puts_aside(lease):
                 continue
             if self.held.get(name) is not lease:
+                self._skipped(lease)
                 continue  # leased to us once more since, or released
             if not self.still_holds(lease):
                 del self.held[name]
                 self._is_sign_due = True
+                self._skipped(lease)
             elif not self.give_back_too_old(lease, now_ns):
+                if self.gate is not None:
+                    self.gate.begun(name)
                 return lease
         return None
+
+    def puts_aside(self, lease: Lease) -> bool:
+        """Whether a lease waits, as an attempt at an earlier frame of its stream has failed: see `Failures`, `Gate`."""
+        if self.failures.puts_aside(lease):
+            return True
+        return self.gate is not None and self.gate.puts_aside(self, lease)
+
+    def _take_up(self) -> None:
+        """Take up the leases that were put aside, once the failures before them were heard of."""
+        if self.gate is None:
+            self.leases.extendleft(self.failures.take_up())
+        else:
+            for lease in self.failures.take_up():
+                self.gate.admit(self, lease)
+
+    def _skipped(self, lease: Lease) -> None:
+        if self.gate is not None:
+            self.gate.skipped(self, lease)
+
+    def bind(self, lease: Lease, partners: Sequence[tuple[Input, Lease]]) -> None:
+        """Hold a lease that stands for all leases of its frame; what becomes of it becomes of all.
+
+        Args:
+            lease: ours, with the results of all branches.
+            partners: those on other inputs.
+        """
+        self.held[lease.name] = lease
+        self._partners[lease.name] = list(partners)
+
+    def unbind(self, name: FrameName) -> list[tuple[Input, Lease]]:
+        """Return the leases that were bound to one of ours, and forget that."""
+        return self._partners.pop(name, [])
 
     def begin_batch(self) -> None:
         """Note that leases are worked on together: nobody is to blame if we die, or take too long."""
@@ -230,6 +282,8 @@ class EdgeSubscriber:
     def begin_alone(self, lease: Lease) -> None:
         """Note that, among batches, a lease is worked on alone: it is to blame, and nobody else is."""
         self._note_suspect(lease.delivery_tag)
+        for other, partner in self._partners.get(lease.name, ()):
+            other.begin_alone(partner)
 
     def _note_suspect(self, suspect: int) -> None:
         if self._suspect != suspect:
@@ -250,9 +304,12 @@ class EdgeSubscriber:
 
     def finish(self, name: FrameName, delivery_tag: int = 0) -> None:
         """Release a lease whose work is done; a producer that waits for it is told at the next `flush`."""
+        for other, partner in self.unbind(name):
+            other.finish(name, partner.delivery_tag)
         lease = self.held.pop(name, None)
         self.failures.look()
-        if delivery_tag and not self.failures.unheard:  # else those would count as finished, should we die
+        is_in_order = self.gate is None and not self.failures.unheard
+        if delivery_tag and is_in_order:  # else others would count as finished, should we die
             self._status_block.note_finished(self.entry, delivery_tag)
         elif delivery_tag and delivery_tag == self._suspect:
             self.begin_batch()  # nobody is in work; that this one is finished, a message says that may be lost
@@ -267,6 +324,8 @@ class EdgeSubscriber:
 
     def pass_on(self, name: FrameName) -> None:
         """Say that a frame's work is done and our own edges hold it: it leaves the window, and its lease stands."""
+        for other, _ in self._partners.get(name, ()):
+            other.pass_on(name)
         lease = self.held.get(name)
         self._passed.add(name)
         self.failures.look()
@@ -274,6 +333,8 @@ class EdgeSubscriber:
 
     def settle(self, name: FrameName) -> None:
         """Release a lease that our own edges are done with; not in the status block, since they are so in any order."""
+        for other, _ in self.unbind(name):
+            other.settle(name)
         lease = self.held.pop(name, None)
         self._passed.discard(name)
         self.failures.look()
@@ -286,8 +347,16 @@ class EdgeSubscriber:
 
     def fail(self, name: FrameName, why: str, kind: FailureKind = FailureKind.RETRYABLE) -> None:
         """Note a failed attempt at a frame; the producer is told at the next `flush`."""
+        for other, _ in self.unbind(name):
+            other.fail(name, why, kind)
         is_retried = self.is_stateful and kind == FailureKind.RETRYABLE
         self.failures.add((*name, kind, why), self.held.pop(name, None), is_retried=is_retried)
+        if self.gate is not None:
+            self.gate.failed(name)
+
+    def give_back(self, lease: Lease) -> None:
+        """Give a lease back undone, as its camera is another replica's from now on."""
+        self.fail(lease.name, "its camera moves", FailureKind.GIVEN_BACK)
 
     def hold(self) -> None:
         """Keep the lease whose work has just failed, and count no attempt at it should we die before the next."""
@@ -297,6 +366,8 @@ class EdgeSubscriber:
         """Forget a lease that was ended before its work began; the frame may have been leased to us again."""
         if self.held.get(lease.name) is lease:
             del self.held[lease.name]
+            if self.gate is not None:
+                self.gate.readmit(self.unbind(lease.name))
         self._is_sign_due = True
 
     def note_alive(self) -> None:
@@ -346,6 +417,8 @@ class EdgeSubscriber:
             self._receiver.begin_session()
             self._suspect = 0
             self._status_block.begin_session(self.entry, self._session)
+            if self.gate is not None:
+                self.begin_batch()
         self._attach_epoch += 1
         self._sent_ns = now_ns
         self.failures.note_told()  # the attach tells of them too: what is neither held nor failed counts as delivered

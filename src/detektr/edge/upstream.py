@@ -30,6 +30,9 @@ class Upstream:
     passed_max: int = 0
     """Of a relay: most frames that we have passed on and still hold, beside the window."""
 
+    is_gathering: bool = False
+    """We order the frames of several inputs, or join branches: so we hold frames back, and finish them in any order."""
+
     @property
     def notes_max(self) -> int:
         """Most that we tell of leases before the producer must have looked; of those passed on we tell twice."""

@@ -52,6 +52,7 @@ from detektr.memory.layout import (
     REPLICA_SESSION,
     REPLICA_WINDOW,
     REPLICA_WORDS,
+    STATE_MASK,
     WORD_BYTES,
 )
 from detektr.memory.segment import Segment, create_segment, open_segment
@@ -94,7 +95,7 @@ class CellRecord(NamedTuple):
     @property
     def is_settled(self) -> bool:
         """Whether the cell is a tombstone: its frame is counted already. It is queued if it is neither."""
-        return self.state == CELL_SETTLED
+        return self.state & STATE_MASK == CELL_SETTLED
 
 
 class ReplicaRecord(NamedTuple):

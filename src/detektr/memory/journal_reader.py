@@ -39,10 +39,16 @@ from detektr.memory.layout import (
     EDGE_WORD_SEEN,
     REPLICA_SESSION,
     REPLICA_WORDS,
+    STATE_COUNTER_SHIFT,
+    STATE_MASK,
     WORD_BYTES,
 )
 from detektr.memory.segment import Segment, open_segment
 
+LIVE, DELIVERED, DEAD_LETTERED = "", "delivered", "dead_lettered"
+_OUTCOMES = {layout.EDGE_WORD_DELIVERED: DELIVERED, layout.EDGE_WORD_DEAD_LETTERED: DEAD_LETTERED} | {
+    layout.EDGE_WORD_DROPPED + place: reason for place, reason in enumerate(DROP_REASONS)
+}
 _SNAPSHOT_TRIES = 1000
 _Words = memoryview | list[int]
 _FRAME = struct.Struct(f"={CELL_PAYLOAD - CELL_DELIVERIES}Q")
@@ -212,8 +218,22 @@ class JournalReader:
         live, settled = set[FrameName](), set[FrameName]()
         for state, key, sequence in zip(states, keys, sequences, strict=True):
             if state != CELL_FREE:
-                (settled if state == CELL_SETTLED else live).add((key, sequence))
+                (settled if state & STATE_MASK == CELL_SETTLED else live).add((key, sequence))
         return live, settled
+
+    def outcomes(self) -> dict[FrameName, str]:
+        """Return what became of each frame that the edge knows by name, at one moment.
+
+        Returns:
+            `LIVE` for one that is queued or leased, and of each tombstone `DELIVERED`, `DEAD_LETTERED` or the reason
+            why it was dropped.
+        """
+        states, keys, sequences = self._look(self._cells)
+        found: dict[FrameName, str] = {}
+        for state, key, sequence in zip(states, keys, sequences, strict=True):
+            if state != CELL_FREE:
+                found[key, sequence] = _OUTCOMES.get(state >> STATE_COUNTER_SHIFT, LIVE)
+        return found
 
     def names_of(self, session: int) -> set[FrameName]:
         """Return the names of the frames that are leased to a session that is attached."""

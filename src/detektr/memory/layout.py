@@ -20,7 +20,7 @@ from typing import Final
 
 WORD_BYTES: Final = 8
 PAGE_BYTES: Final = 4096
-VERSION: Final = 11  # of all layouts here; a reader refuses another version
+VERSION: Final = 12  # of all layouts here; a reader refuses another version
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC: Final = 0x676E69722E6B7464  # "dtk.ring"
@@ -114,6 +114,8 @@ CELL_FREE: Final = 0
 CELL_QUEUED: Final = 1
 CELL_LEASED: Final = 2
 CELL_SETTLED: Final = 3  # a tombstone: counted already, and kept for its name; only where frames come in any order
+STATE_MASK: Final = 0xFF  # of the state's word; of a tombstone the bits above it say which counter has its frame
+STATE_COUNTER_SHIFT: Final = 8
 EDGE_OPEN: Final = 0
 EDGE_ENDED: Final = 1
 EDGE_CLOSED: Final = 2
@@ -165,6 +167,7 @@ SUSPECT_NOBODY: Final = 1 << 62  # no delivery tag gets there
 STATUS_INPUTS_MAX: Final = 64
 STATUS_WORD_AGES: Final = STATUS_WORD_INPUTS + STATUS_INPUT_WORDS * STATUS_INPUTS_MAX
 STATUS_AGES: Final = 41
+STATUS_WORD_IS_HOLDING: Final = STATUS_WORD_AGES + STATUS_AGES  # whether frames are held back until others come or end
 STATUS_WORD_WHY: Final = STATUS_WORD_AGES + STATUS_AGES + 7
 STATUS_WHY_BYTES_MAX: Final = 512
 STATUS_WORD_MODE: Final = STATUS_WORD_WHY + STATUS_WHY_BYTES_MAX // WORD_BYTES

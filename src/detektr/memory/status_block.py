@@ -84,6 +84,10 @@ class StatusBlock:
         at = layout.STATUS_WORD_INPUTS + entry * layout.STATUS_INPUT_WORDS
         self.words[at + layout.STATUS_INPUT_SUSPECT] = delivery_tag
 
+    def note_holding(self, *, is_holding: bool) -> None:
+        """Say whether we hold frames back until others come or end: whoever ends one wakes us then."""
+        self.words[layout.STATUS_WORD_IS_HOLDING] = is_holding
+
     def progress(self, entry: int) -> tuple[int, int, int, int]:
         """Return an input's session, the delivery tags that were begun last and finished last, and the suspect's."""
         at, words = layout.STATUS_WORD_INPUTS + entry * layout.STATUS_INPUT_WORDS, self.words

@@ -80,6 +80,11 @@ class StatusBlockReader:
         words = self.segment.words
         return words[layout.STATUS_WORD_RUN], words[layout.STATUS_WORD_NEXT_SEQUENCE]
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether it holds frames back until others come or end."""
+        return self.segment.words[layout.STATUS_WORD_IS_HOLDING] != 0
+
     def progress(self, session: int) -> tuple[int, int, int] | None:
         """Return the delivery tags that `session` began last and finished last, and the suspect's; None: not here."""
         words = self.segment.words

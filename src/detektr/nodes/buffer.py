@@ -8,6 +8,7 @@ from typing import ClassVar
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX
 from detektr.edge.ephemeral import Producer
 from detektr.edge.fanout import Fanout
+from detektr.edge.gathering.known_above import KnownAbove
 from detektr.nodes.control import ControlLine
 from detektr.nodes.node import Node
 from detektr.nodes.relay import Relay
@@ -45,6 +46,9 @@ class BufferNode(Node[BufferOptions]):
     def prepare(self) -> None:
         """Make or adopt the edges; frames in their journals are still leased from upstream."""
         super().prepare()
+        if self.spec.forks:
+            above = KnownAbove(self.folder, self.spec.forks)
+            self._frames.above = above.names
         if self._tombstones:
             self._relay = Relay(self.publisher.relayed, self.subscribers, has_work=False)
             return
@@ -61,6 +65,8 @@ class BufferNode(Node[BufferOptions]):
             return False  # frames that are not taken yet go back upstream when we leave
         if self._relay is not None:
             self._relay.sweep(is_due=False)
+        else:
+            self.publisher.fanout.sweep(is_due=False)
         fanout, inputs = self._frames, len(self.subscribers)
         moved = 0
         for turn in range(inputs):
@@ -121,11 +127,13 @@ class BufferNode(Node[BufferOptions]):
         """Return the node's state, and why. Asked at each tick, so names are forgotten here too."""
         if self._relay is not None:
             self._relay.sweep(is_due=True)
+        else:
+            self.publisher.fanout.sweep(is_due=True)
         return super().state()
 
     @property
     def _frames(self) -> Fanout:
-        return self.publisher.fanout if self._relay is None else self.publisher.relayed
+        return self.publisher.relayed if self._tombstones else self.publisher.fanout
 
     def is_done(self) -> bool:
         """Done when every input has ended (or only we stop) and the edges are empty."""

@@ -74,9 +74,11 @@ class Relay:
             return
         standing = [subscriber.standing() for subscriber in self._subscribers]
         over: list[FrameName] = []
+        known = set[FrameName]() if self._fanout.above is None else self._fanout.above()
         for cell in self._fanout.done():
             leased = standing[self._entry(cell.input_index)]
-            if leased is not None and cell.name not in leased and cell.name not in self._input_of:
+            is_over = leased is not None and cell.name not in leased and cell.name not in self._input_of
+            if is_over and cell.name not in known:
                 over.append(cell.name)
         self._fanout.forget(over)
 

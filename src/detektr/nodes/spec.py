@@ -10,6 +10,7 @@ from typing import Any, Generic
 from typing_extensions import TypeVar
 
 from detektr.edge.edge_options import EdgeOptions
+from detektr.edge.gathering.ways import WayEdge
 from detektr.edge.upstream import Upstream
 from detektr.options import DEAD_LETTER_BYTES, BufferOptions, CaptureOptions, NodeOptions
 from detektr.process.placement import Placement
@@ -49,6 +50,12 @@ class NodeSpec(Generic[Options]):
     """Processes that share the cores for the same work: the node's replicas, of each camera where it is one's."""
     is_audited: bool = False
     """Whether outcomes of single frames are wanted (for an audit trail)."""
+    is_ordered: bool = False
+    """Whether each camera's frames are to come in order, and do not without more."""
+    ways: tuple[WayEdge, ...] = ()
+    """Of a node that orders or joins frames: the edges on the ways to it."""
+    forks: tuple[WayEdge, ...] = ()
+    """Edges above on which branches part that are joined below."""
     dead_letter_bytes: int = DEAD_LETTER_BYTES
     """Most bytes of the pipeline's dead letters, half of them pictures."""
 
@@ -83,8 +90,12 @@ class NodeSpec(Generic[Options]):
         fields["options"] = options_from(fields["options"])
         fields["upstreams"] = tuple(Upstream(**one) for one in fields["upstreams"])
         fields["edges"] = {
-            name: EdgeOptions(**one | {key: tuple(one[key]) for key in ("cameras", "all_cameras", "relays_to")})
+            name: EdgeOptions(
+                **one | {key: tuple(one[key]) for key in ("cameras", "all_cameras", "relays_to", "gatherers")}
+            )
             for name, one in fields["edges"].items()
         }
+        for key in ("ways", "forks"):
+            fields[key] = tuple(WayEdge(**one) for one in fields[key])
         fields["secrets"] = tuple(fields["secrets"])
         return NodeSpec(**fields)

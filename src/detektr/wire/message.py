@@ -28,6 +28,8 @@ class FailureKind(IntEnum):
     """The slot holds another frame by now: the frame is dropped."""
     TOO_OLD = 3
     """The frame was older than the edge's `max_age` when its work was about to begin: undone, and dropped."""
+    GIVEN_BACK = 4
+    """No attempt: its camera is another replica's from now on, so the frame is leased to that one."""
 
 
 class Attach(NamedTuple):

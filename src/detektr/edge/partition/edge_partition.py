@@ -48,6 +48,18 @@ class EdgePartition:
             for replica in replicas:
                 if replica.number == number and replica.has_credit:
                     owner = replica
+        return self._unless_shared(frame, replicas, owner)
+
+    def replica_for_oldest(
+        self, frame: Announcement, replicas: Iterable[Replica], *, is_gathering: bool
+    ) -> Replica | None:
+        """Return the replica that takes the oldest frame of a stream beyond its window; see `replica_for`."""
+        number = self.owner(frame)
+        there = [one for one in replicas if one.number == number and one.may_take_oldest(is_gathering=is_gathering)]
+        return self._unless_shared(frame, replicas, there[0] if there else None)
+
+    def _unless_shared(self, frame: Announcement, replicas: Iterable[Replica], owner: Replica | None) -> Replica | None:
+        """Return the owner of a frame's camera; None: another session still works on frames of this stream."""
         if owner is None or self._holders.get(frame.key) == owner.session:
             return owner
         for replica in replicas:

@@ -58,7 +58,7 @@ class BatchProcessorNode(ProcessorNode):
         super().__init__(spec, control)
         batch = spec.options.batch
         assert batch is not None, "the registry chooses this class where there is a `batch`"
-        self._gate = BatchGate(batch.size, batch.wait_ns)
+        self._batching = BatchGate(batch.size, batch.wait_ns)
         self._parts: PartQueue[Begun] = PartQueue()
         self._outcomes: deque[Opened] = deque()  # in the order of delivery tags
         self._is_alone = False  # whether a lease is worked on alone, or its events wait
@@ -80,7 +80,8 @@ class BatchProcessorNode(ProcessorNode):
         if self.is_stopping and not self.is_final:
             self._parts.clear()  # their leases go back upstream when we leave
             return has_moved
-        if self._gate.since_ns or not self.may_work():
+        is_holding = self._look_at_gate()
+        if is_holding or self._batching.since_ns or not self.may_work():
             self._note_alive(now_ns)
         begun_ns, end_ns = now_ns, now_ns + STINT_NS
         while now_ns < end_ns and self.may_work():
@@ -130,9 +131,9 @@ class BatchProcessorNode(ProcessorNode):
                 if leases[0].delivery > 1:
                     is_repeated = True
         if not waiting:
-            self._gate.since_ns = 0
+            self._batching.since_ns = 0
             return NEVER_NS
-        return self._gate.due_ns(waiting, self._supply(), now_ns, is_repeated=is_repeated)
+        return self._batching.due_ns(waiting, self._supply(), now_ns, is_repeated=is_repeated)
 
     def _supply(self) -> Supply:
         supply = Supply.NONE
@@ -157,7 +158,7 @@ class BatchProcessorNode(ProcessorNode):
     def _gather(self, now_ns: int) -> list[Begun]:
         """Take a batch; a frame that was delivered before is taken alone, and first."""
         part = self._take_repeated(now_ns) or self._take_in_turn(now_ns)
-        self._gate.begin(sum([len(subscriber.leases) for subscriber in self.subscribers]), now_ns)
+        self._batching.begin(sum([len(subscriber.leases) for subscriber in self.subscribers]), now_ns)
         return part
 
     def _take_repeated(self, now_ns: int) -> list[Begun]:
@@ -171,7 +172,7 @@ class BatchProcessorNode(ProcessorNode):
     def _take_in_turn(self, now_ns: int) -> list[Begun]:
         part: list[Begun] = []
         subscribers, count, idle = self.subscribers, len(self.subscribers), 0
-        while idle < count and len(part) < self._gate.size:
+        while idle < count and len(part) < self._batching.size:
             subscriber = subscribers[self._turn]
             self._turn = (self._turn + 1) % count
             is_next = subscriber.leases and subscriber.leases[0].delivery == 1
@@ -278,7 +279,7 @@ class BatchProcessorNode(ProcessorNode):
             if self._keeps(one.subscriber, one.lease):  # it came by two inputs at once
                 continue
             is_overwritten = isinstance(one.fault, OverwrittenError)
-            if not is_overwritten and one.subscriber.failures.puts_aside(one.lease):
+            if not is_overwritten and one.subscriber.puts_aside(one.lease):
                 continue  # the result of a frame before it could not be packed: both come again, in order
             if is_overwritten:
                 self.status_block.count_refused()
@@ -311,6 +312,6 @@ def _is_held(subscriber: EdgeSubscriber, lease: Lease) -> bool:
     if subscriber.held.get((lease.key, lease.sequence)) is not lease:
         return False
     if subscriber.still_holds(lease):
-        return not subscriber.failures.puts_aside(lease)
+        return not subscriber.puts_aside(lease)
     subscriber.let_go(lease)
     return False

@@ -36,7 +36,7 @@ class FrameReader:
             OverwrittenError: the slot holds something else.
             WireError: the announcement is not one of ours.
         """
-        descriptor, delivery, results = unpack_passed_on(lease.payload)
+        descriptor, delivery, results, missing = unpack_passed_on(lease.payload)
         where = descriptor.node, descriptor.run, descriptor.epoch
         ring, slots = self._rings.get(where) or self._open_ring(*where)
         slot, generation = descriptor.slot, descriptor.generation
@@ -48,7 +48,14 @@ class FrameReader:
         delivery += lease.delivery - 1  # attempts of nodes before ours count as well
         facts, is_first = ring.facts, self._first.is_first(lease.key, descriptor.camera)
         frame = Frame(
-            descriptor, facts.picture, pixels, delivery, facts.time_base, is_first_here=is_first, results=results
+            descriptor,
+            facts.picture,
+            pixels,
+            delivery,
+            facts.time_base,
+            is_first_here=is_first,
+            results=results,
+            missing=missing,
         )
         return frame, functools.partial(ring.holds, slot, generation)
 

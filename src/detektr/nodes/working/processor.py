@@ -15,6 +15,10 @@ from typing import ClassVar
 from detektr.descriptor import stream_key, unpack_descriptor
 from detektr.edge.edge_options import FrameOutcome
 from detektr.edge.ephemeral import Producer
+from detektr.edge.gathering.gate import Gate
+from detektr.edge.gathering.known_above import KnownAbove
+from detektr.edge.gathering.outlook import Outlook
+from detektr.edge.partition.map_reader import MapReader
 from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import OverwrittenError, WireError
 from detektr.frame import Frame
@@ -26,7 +30,7 @@ from detektr.nodes.spec import NodeSpec
 from detektr.nodes.working.event_stream import EventStream, identify_event, is_event
 from detektr.nodes.working.frame_reader import FrameReader
 from detektr.nodes.working.worker import WorkerNode
-from detektr.options import ProcessorOptions
+from detektr.options import ProcessorOptions, inputs_of
 from detektr.process.fault_text import fault_text
 from detektr.registry.stateful import is_stateful
 from detektr.results import pass_on
@@ -51,6 +55,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         self._unsent: deque[bytes] = deque()  # events of the last frame that wait for room
         self._emitting: tuple[Lease, EdgeSubscriber] | None = None  # the last frame, held until its events are out
         self._relay: Relay | None = None
+        self._gate: Gate | None = None
         self._passing: bytes | None = None  # the last frame's announcement, which waits for its events or for room
         self._alive_every_ns = max(ALIVE_EVERY_NS, min(TICK_NS, spec.options.timeout_ns // 4))
         self._alive_ns = 0
@@ -70,7 +75,10 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
     def prepare(self) -> None:
         """Import the user's code, and number events on from where a predecessor stopped."""
         super().prepare()
-        self.is_stateful = self.spec.options.partition_by == "camera" or is_stateful(self._user, self.spec.options.use)
+        options = self.spec.options
+        is_gathering = bool(self.spec.ways) and options.replicas > 1
+        keeps_state = is_stateful(self._user, options.use)
+        self.is_stateful = is_gathering or options.partition_by == "camera" or keeps_state
         for subscriber in self.subscribers:
             subscriber.is_stateful = self.is_stateful
         run = self.status_block.take_run()
@@ -81,13 +89,36 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         # The furthest: the frame on which a predecessor died is worked on again, so an edge that it had not reached
         # misses nothing. Below the furthest, another frame's events would be taken for known ones.
         self._events_out.sequence = max((edge.journal.seen(self._events_out.key) for edge in edges), default=0)
+        if self.spec.forks:
+            self._above = KnownAbove(self.folder, self.spec.forks)
+            self.publisher.relayed.above = self._above.names
         if self.publisher.relayed.edges:
             self._relay = Relay(self.publisher.relayed, self.subscribers, has_work=True)
+        if self.spec.ways:
+            self._gate = self._open_gate()
+            for subscriber in self.subscribers:
+                subscriber.gate = self._gate
+
+    def _open_gate(self) -> Gate:
+        """Return what orders or joins the frames of our inputs."""
+        spec, options = self.spec, self.spec.options
+        camera_map = MapReader(self.folder, spec.node, (), options.replicas) if options.replicas > 1 else None
+        return Gate(
+            Outlook(self.folder, spec.node, spec.ways),
+            self.status_block,
+            spec.replica,
+            camera_map,
+            inputs_of(options) if options.join else (),
+            is_ordered=spec.is_ordered,
+            is_passed_on=None if self._relay is None else self._relay.knows,
+        )
 
     def state(self) -> tuple[str, str]:
         """Return the node's state, and why. Asked at each tick, so what is over is let go of here too."""
         self._frames.drop_gone()
         self._frames.look()
+        if self._gate is not None:
+            self._gate.look_at_map()
         if self._relay is not None:
             self._relay.sweep(is_due=True)
         return super().state()
@@ -97,9 +128,18 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         if self._relay is not None:
             self._relay.sweep(is_due=False)
         has_emitted = self._is_emitting and self._emit()
-        if not self.may_work():
+        is_holding = self._look_at_gate()
+        if is_holding or not self.may_work():
             self._note_alive(now_ns)
         return super().step(now_ns) or has_emitted
+
+    def _look_at_gate(self) -> bool:
+        """Let through what may begin, where frames are ordered or joined; whether some are held back."""
+        gate = self._gate
+        if gate is None:
+            return False
+        gate.look()
+        return gate.is_holding
 
     def tick_ns(self) -> int:
         """Return when to look next: often enough to send a sign of life in time."""
@@ -295,3 +335,5 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         """Leave, then unmap the rings."""
         super()._leave()
         self._frames.close()
+        if self._gate is not None:
+            self._gate.close()

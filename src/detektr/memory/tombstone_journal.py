@@ -1,8 +1,8 @@
-"""The journal of an edge whose frames come in any order: it knows each frame by its name, not by a high mark.
+"""Journals that keep the name of a settled frame, and what became of it, until their writer forgets it.
 
-The cell of a settled frame becomes a tombstone: counted, neither queued nor leased, its name and payload kept. Its
-writer forgets it once the frame cannot come again. So the names in the cells are exactly the frames that were offered
-and may still be offered once more.
+The cell of a settled frame becomes a tombstone: counted, neither queued nor leased, its name and payload kept, and the
+counter that has it. An edge whose frames come in any order knows them by these names, not by a high mark; an edge that
+others ask what became of a frame answers by them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from detektr.memory.announcement import Announcement
 from detektr.memory.journal import Journal, map_journal
@@ -22,29 +23,17 @@ from detektr.memory.layout import (
     CELL_SETTLED,
     CELL_STATE,
     EDGE_WORD_OFFERED,
+    STATE_COUNTER_SHIFT,
     WORD_BYTES,
 )
 from detektr.memory.segment import Segment
 
+Kept = TypeVar("Kept", bound="TombstoneJournal")
 _CELL = struct.Struct(f"={CELL_PAYLOAD - CELL_OWNER}Q")
 
 
-class NamedJournal(Journal):
-    """See the module's first lines. The words of seen streams stay empty."""
-
-    def record(
-        self,
-        cell: int,
-        ordinal: int,
-        input_index: int,
-        announcement: Announcement,
-        offered: int,
-        lease: tuple[int, int, int, int] | None = None,
-    ) -> None:
-        """See `Journal.record`."""
-        self._fill(cell, ordinal, input_index, announcement, lease or (0, 0, 0, 0))
-        state = CELL_QUEUED if lease is None else CELL_LEASED
-        self.apply((EDGE_WORD_OFFERED, offered, self.word_of(cell, CELL_STATE), state))
+class TombstoneJournal(Journal):
+    """See the module's first lines. Frames come in order."""
 
     def record_settled(
         self,
@@ -68,23 +57,28 @@ class NamedJournal(Journal):
             camera: entry of its camera, see `take_camera`; None: not known.
         """
         self._fill(cell, ordinal, input_index, announcement, (0, 0, 0, 0))
-        change = self._counted(counter, 1, camera)
-        self.apply([EDGE_WORD_OFFERED, offered, *change, self.word_of(cell, CELL_STATE), CELL_SETTLED])
+        change = [*self._counted(counter, 1, camera), *self._expected(announcement)]
+        self.apply([EDGE_WORD_OFFERED, offered, *change, self.word_of(cell, CELL_STATE), _tombstone(counter)])
 
-    def count_settled(self, counter: int, offered: int, camera: int | None) -> None:
+    def count_settled(self, announcement: Announcement, counter: int, offered: int, camera: int | None) -> None:
         """Count a frame that the edge does not take, where there is no cell for its tombstone."""
-        self.apply([EDGE_WORD_OFFERED, offered, *self._counted(counter, 1, camera)])
+        self.apply([EDGE_WORD_OFFERED, offered, *self._counted(counter, 1, camera), *self._expected(announcement)])
 
     def settle(self, cells: Sequence[int], counter: int, camera: int | None = None) -> None:
         """Make tombstones of these cells, at most `SETTLED_MAX`, and count their frames; see `Journal.settle`."""
         change = self._counted(counter, len(cells), camera)
+        state = _tombstone(counter)
         for cell in cells:
-            change += (self.word_of(cell, CELL_STATE), CELL_SETTLED)
+            change += (self.word_of(cell, CELL_STATE), state)
         self.apply(change)
 
     def forget(self, cell: int) -> None:
         """Free the cell of a tombstone: its frame cannot be offered again."""
         self._words[self.word_of(cell, CELL_STATE)] = CELL_FREE
+
+    def _expected(self, announcement: Announcement) -> tuple[int, ...]:
+        """Return the change that says which sequence is expected after this one."""
+        return self.seen_word(announcement.key), announcement.sequence + 1
 
     def _counted(self, counter: int, count: int, camera: int | None) -> list[int]:
         """Return the change that counts frames in a counter, and where they are drops of one camera in its entry."""
@@ -103,13 +97,41 @@ class NamedJournal(Journal):
         self._bytes[begin : begin + len(words) + len(payload)] = words + payload
 
 
-def adopt_named_journal(path: Path, cells: int, payload_bytes: int, mark: int) -> tuple[Segment, NamedJournal]:
-    """See `adopt_journal`; of an edge whose frames come in any order.
+class NamedJournal(TombstoneJournal):
+    """The journal of an edge whose frames come in any order. The words of seen streams stay empty."""
+
+    def record(
+        self,
+        cell: int,
+        ordinal: int,
+        input_index: int,
+        announcement: Announcement,
+        offered: int,
+        lease: tuple[int, int, int, int] | None = None,
+    ) -> None:
+        """See `Journal.record`."""
+        self._fill(cell, ordinal, input_index, announcement, lease or (0, 0, 0, 0))
+        state = CELL_QUEUED if lease is None else CELL_LEASED
+        self.apply((EDGE_WORD_OFFERED, offered, self.word_of(cell, CELL_STATE), state))
+
+    def _expected(self, announcement: Announcement) -> tuple[int, ...]:
+        return ()
+
+
+def _tombstone(counter: int) -> int:
+    """Return the state of a cell whose frame is counted in a counter."""
+    return CELL_SETTLED | counter << STATE_COUNTER_SHIFT
+
+
+def adopt_tombstone_journal(
+    path: Path, cells: int, payload_bytes: int, mark: int, kind: type[Kept]
+) -> tuple[Segment, Kept]:
+    """See `adopt_journal`; of an edge that keeps the names of settled frames.
 
     Raises:
         NoRoomError: shared memory has no room for a fresh one.
     """
     segment = map_journal(path, cells, payload_bytes, mark)
-    journal = NamedJournal(segment.bytes)
+    journal = kind(segment.bytes)
     journal.open()
     return segment, journal
