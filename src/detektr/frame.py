@@ -50,7 +50,7 @@ class Frame:
         time_base: seconds of one unit of `pts`; None where the stream has none.
         is_first_here: the code that gets it begins with its camera.
         results: what the nodes before have returned for it, packed (`detektr.results`); empty: it was not passed on.
-        missing: where branches were joined, why those that have not passed it on did not, by node.
+        missing: why branches that were joined have not passed it on, by node.
     Raises:
         ValueError: the slot is smaller than the picture.
     """
@@ -88,8 +88,7 @@ class Frame:
         self.is_first_here = is_first_here
         """Whether this process begins with the camera: it has finished no frame of it, or others had it meanwhile."""
         self.missing = missing
-        """Where branches are joined (`join: frame`): why an input has not passed this frame on, by node: the reason of
-        its drop (`filtered`, `queue_full`, ...), `dead_lettered`, `gone` (it has failed for good) or `absent`."""
+        """With `join: frame`: why an input has not passed this frame on, by node: `filtered`, `dead_lettered`, ..."""
         self.packed_results = results
         self._unpacked: Results | None = None
 

@@ -6,7 +6,9 @@ import json
 import os
 import random
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from detektr import Frame
@@ -23,7 +25,7 @@ class Passed(NamedTuple):
     results: dict[str, list[dict[str, Any]]]
     node: str
     camera: str = ""
-    missing: dict[str, str] = {}
+    missing: Mapping[str, str] = MappingProxyType({})
 
 
 class Detect:

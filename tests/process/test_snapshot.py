@@ -15,7 +15,7 @@ import pytest
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.lease import SessionState
+from detektr.edge.state.lease import SessionState
 from detektr.ledger import EdgeLedger
 from detektr.memory.announcement import Lease
 from detektr.memory.journal import adopt_journal
@@ -31,7 +31,7 @@ from pathlib import Path
 from detektr.memory.journal import adopt_journal
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.lease import SessionState
+from detektr.edge.state.lease import SessionState
 from detektr.memory.announcement import Announcement
 
 options = EdgeOptions(mark={MARK}, low={MARK - 1}, when_full="drop-oldest", window_total=8, payload_bytes=64)

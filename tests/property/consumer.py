@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from detektr.edge.lease import SessionState
+from detektr.edge.state.lease import SessionState
 from detektr.memory.announcement import FrameName, Lease
 from detektr.memory.journal_reader import JournalReader
 from detektr.memory.layout import SUSPECT_NOBODY

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from detektr.config.graph.sizing import default_policy
+from detektr.config.graph.topology import Graph
 from detektr.config.plan import plan_processes
-from detektr.config.sizing import default_policy
-from detektr.config.topology import Graph
 from detektr.edge.edge import Edge
 from detektr.edge.ephemeral import Producer
 from detektr.edge.fanout import Fanout
-from detektr.edge.lease import SessionState
+from detektr.edge.state.lease import SessionState
 from detektr.memory.announcement import Announcement, FrameName
 from detektr.memory.journal import Journal
 from detektr.nodes.capturing.publish_queue import PENDING_MAX

@@ -43,7 +43,7 @@ class Worker:
             guilty = [lease for lease in part if lease.sequence in poison]
             if len(part) > 1:
                 self.begun_alone = None
-                subscriber.begin_batch()
+                subscriber.progress.begin_batch()
                 if guilty:
                     parts.split(part)
                     continue
@@ -134,7 +134,7 @@ def test_at_each_store_only_the_frame_in_work_alone_is_blamed(
 def test_the_frame_that_is_in_work_alone_is_blamed(folder: RunFolder) -> None:
     worker = begun(folder)
     leases = [lease for _ in range(FRAMES) if (lease := worker.bench.subscriber.take_unnoted(1)) is not None]
-    worker.bench.subscriber.begin_batch()
+    worker.bench.subscriber.progress.begin_batch()
     worker.bench.subscriber.begin_alone(leases[2])
     assert worker.blamed() == {2}
     assert worker.bench.edge.queued == FRAMES
@@ -149,7 +149,7 @@ def test_a_batch_that_takes_too_long_is_no_attempt_and_a_frame_alone_is(folder: 
         _, working, finished, suspect = bench.status_block.progress(0)
         return working, finished, suspect
 
-    bench.subscriber.begin_batch()
+    bench.subscriber.progress.begin_batch()
     bench.edge.expire(500, progress_of)
     assert bench.edge.take_outcomes() == [] and bench.edge.queued == FRAMES
     bench.edge.finish(bench.session, (), 501)

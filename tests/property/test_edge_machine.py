@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.lease import Replica
+from detektr.edge.state.lease import Replica
 from detektr.memory import journal as journals
 from detektr.memory import journal_reader, layout
 from detektr.memory.announcement import Announcement, FrameName, Lease

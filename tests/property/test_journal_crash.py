@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.lease import SessionState
 from detektr.edge.relay.any_order import AnyOrderEdge
+from detektr.edge.state.lease import SessionState
 from detektr.ledger import EdgeLedger
 from detektr.memory import layout
 from detektr.memory.announcement import Announcement, Lease

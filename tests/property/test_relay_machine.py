@@ -18,9 +18,9 @@ from hypothesis import settings
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.lease import SessionState
 from detektr.edge.relay.any_order import AnyOrderEdge
 from detektr.edge.relay.fanout import RelayFanout
+from detektr.edge.state.lease import SessionState
 from detektr.memory import layout
 from detektr.memory.announcement import Announcement, FrameName
 from detektr.memory.journal import Journal

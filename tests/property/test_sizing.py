@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detektr.config.graph import build_graph
-from detektr.config.sizing import BUFFER_MARK, WITH_GUESTS, least_bytes, rung
+from detektr.config.graph.checks import build_graph
+from detektr.config.graph.sizing import BUFFER_MARK, WITH_GUESTS, least_bytes, rung
 from detektr.options import (
     BufferOptions,
     CaptureOptions,

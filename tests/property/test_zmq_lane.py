@@ -17,7 +17,7 @@ import pytest
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.lanes.lane import NEVER_NS
-from detektr.edge.lease import SessionState
+from detektr.edge.state.lease import SessionState
 from detektr.memory.announcement import Announcement, FrameName, Lease
 from detektr.memory.journal import Journal
 from detektr.wire.codec import decode, encode

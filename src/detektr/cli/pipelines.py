@@ -61,7 +61,7 @@ def _validate(file: FileArgument = Path("pipeline.yaml")) -> None:
 @answering
 def _graph(file: FileArgument = Path("pipeline.yaml")) -> None:
     """Draw the graph of a file as Mermaid."""
-    from detektr.config.graph import mermaid
+    from detektr.config.graph.checks import mermaid
     from detektr.config.load import load_pipeline
 
     print(mermaid(load_pipeline(file).graph), end="")

@@ -13,10 +13,10 @@ from typing import Any
 
 from detektr.config.cameras import expand_cameras
 from detektr.config.document import Document, Fault, read_document
-from detektr.config.graph import build_graph
+from detektr.config.graph.checks import build_graph
+from detektr.config.graph.topology import Graph
 from detektr.config.node_env import env_secrets
 from detektr.config.schema import PipelineOptions, read_options
-from detektr.config.topology import Graph
 from detektr.errors import RefusedError
 from detektr.options import CaptureOptions
 from detektr.process.placement import absent_cpus, cpus_in_words

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from detektr.config.topology import Graph, GraphEdge
-from detektr.config.ways import Ways
+from detektr.config.graph.topology import Graph, GraphEdge
+from detektr.config.graph.ways import Ways
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.gathering.ways import WayEdge
 from detektr.edge.upstream import Upstream

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from detektr.config.graph.topology import CameraMemory, Graph, GraphEdge
 from detektr.config.load import Pipeline
 from detektr.config.plan import cameras_of, plan_processes
-from detektr.config.topology import CameraMemory, Graph, GraphEdge
 from detektr.memory.layout import cell_words
 from detektr.options import CaptureOptions, EdgeInput, NodeOptions, ProcessorOptions, SinkOptions, edge_inputs
 

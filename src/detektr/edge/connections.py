@@ -8,7 +8,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
-from detektr.edge.lease import SessionState
+from detektr.edge.state.lease import SessionState
 from detektr.errors import WireError
 from detektr.memory.completion_queue import Completion
 from detektr.memory.status_block_reader import StatusBlockReader, StatusBlockTable

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Literal
 
-from detektr.edge.backlog import Backlog
-from detektr.edge.consumer_group import ConsumerGroup
-from detektr.edge.dropped_cameras import DroppedCameras
 from detektr.edge.edge_options import EdgeOptions, FrameOutcome, OutcomeKind
-from detektr.edge.lease import Cell, Replica, SessionState
 from detektr.edge.partition.camera_backlog import CameraBacklog
 from detektr.edge.partition.camera_map import CameraMap
 from detektr.edge.partition.edge_partition import EdgePartition
-from detektr.edge.reserve import oldest_of_stream
+from detektr.edge.state.backlog import Backlog
+from detektr.edge.state.consumer_group import ConsumerGroup
+from detektr.edge.state.dropped_cameras import DroppedCameras
+from detektr.edge.state.lease import Cell, Replica, SessionState
+from detektr.edge.state.reserve import oldest_of_stream
 from detektr.memory.announcement import Announcement, FrameName
 from detektr.memory.completion_queue import PASSED_ON, Completion
 from detektr.memory.journal import DEAD_LETTERED, DELIVERED, DROPPED, SETTLED_MAX, CellRecord, Journal

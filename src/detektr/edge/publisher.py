@@ -12,15 +12,16 @@ from detektr.edge.edge import Edge, Progress
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.ephemeral import POLICIES, Producer, change_lane, left_terms, rival, write_terms
 from detektr.edge.fanout import Fanout
+from detektr.edge.gathering.wake import wake_gatherers
 from detektr.edge.lanes.lane import Announcer
 from detektr.edge.lanes.shm_lane import ShmAnnouncer
 from detektr.edge.lanes.zmq_lane import ZmqAnnouncer, ZmqConnection
-from detektr.edge.lease import Replica
 from detektr.edge.outcomes import OutcomeReporter, stall_words
 from detektr.edge.partitioned_edges import PartitionedEdges
 from detektr.edge.relay.edge_file import open_edge
 from detektr.edge.relay.fanout import RelayFanout
 from detektr.edge.relay.look import passed_on
+from detektr.edge.state.lease import Replica
 from detektr.errors import NoRoomError, WireError
 from detektr.events import ConsumerAttached, ConsumerLeft, EdgeResumed, EdgeStalled, RunEvent
 from detektr.memory.announcement import FrameName
@@ -71,8 +72,7 @@ class EdgePublisher:
         """Offers what comes in order: a capture's or a buffer's frames, a processor's events."""
         self.relayed = RelayFanout(self._announce_at_once)
         """Offers frames that come in any order: those that a processor passes on, also through a buffer below it."""
-        self._first = 0
-        self.is_blocked = False
+        self._first, self.is_blocked = 0, False
         """Whether this process, or the producer before it, can do nothing until leases are completed."""
 
     def add_edge(self, consumer: str, options: EdgeOptions) -> None:
@@ -110,8 +110,9 @@ class EdgePublisher:
 
     def call_back(self) -> None:
         """Wake the replicas of a predecessor, so that they attach to us."""
-        for replica in [replica for edge in self.edges.values() for replica in edge.replicas.values()]:
-            ring_once(self._folder.doorbell_of(replica.name))
+        for edge in self.edges.values():
+            for replica in edge.replicas.values():
+                ring_once(self._folder.doorbell_of(replica.name))
 
     def handle(self, message: Message, now_ns: int) -> None:
         """Take one message of a consumer.
@@ -201,15 +202,8 @@ class EdgePublisher:
             if edge.has_outcomes:
                 self._reporter(edge).report(edge)
             if edge.options.gatherers and edge.take_losses():
-                self._wake_gatherers(edge)
+                wake_gatherers(edge.options.gatherers, self._status_blocks, self._folder)
         return self.fanout.collect()
-
-    def _wake_gatherers(self, edge: Edge) -> None:
-        """Wake those below that hold frames back: one that they wait for may have ended here."""
-        for name in edge.options.gatherers:
-            status_block = self._status_blocks.get(name)
-            if status_block is not None and status_block.is_holding:
-                ring_once(self._folder.doorbell_of(name))
 
     def tick(self, now_ns: int) -> None:
         """Evict dead consumers, end leases that took too long, and report edges that have stalled."""
@@ -363,13 +357,12 @@ class EdgePublisher:
             return f"{node} has no edge to {message.consumer}; its edges: {names}"
         beside = self.relayed if self.producer.tombstones else self.fanout
         options = self.producer.admit_ephemeral(message, [other.options for other in beside.edges.values()])
-        if isinstance(options, str):
-            return options
         try:
-            self.add_edge(message.consumer, options)
+            if not isinstance(options, str):
+                self.add_edge(message.consumer, options)
         except NoRoomError as fault:
             return str(fault)
-        return None
+        return options if isinstance(options, str) else None
 
     def _remove_ephemeral(self, consumer: str) -> None:
         self._partitioned.forget(consumer)
@@ -390,9 +383,8 @@ class EdgePublisher:
         connection = self._connections.get(message.session)
         if not isinstance(connection, ZmqConnection) or connection.consumer != message.consumer:
             return  # from a replica that has left, or will attach to us, and will say then which leases it completed
-        edge = self._edge(message.consumer)
         connection.hear(message, now_ns)
-        edge.finish(message.session, connection.take(), now_ns)
+        self._edge(message.consumer).finish(message.session, connection.take(), now_ns)
 
     def _edge(self, consumer: str) -> Edge:
         if (edge := self.edges.get(consumer)) is None:
@@ -402,8 +394,7 @@ class EdgePublisher:
     def _forget(self, session: int, replica: str, consumer: str, reason: str) -> None:
         self._connections.close(session)
         self._status_blocks.forget(replica)
-        why = "" if reason == "left" else f": it {reason}"
-        _log.info("%s left the edge to %s%s", replica, consumer, why)
+        _log.info("%s left the edge to %s%s", replica, consumer, "" if reason == "left" else f": it {reason}")
         self._report(ConsumerLeft(self.producer.name, consumer, replica, reason))
         if (edge := self.edges.get(consumer)) is not None and edge.options.is_ephemeral and not edge.replicas:
             self._remove_ephemeral(consumer)

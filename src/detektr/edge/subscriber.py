@@ -5,19 +5,17 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from typing import ClassVar
 
 from detektr.edge.failures import Failures
-from detektr.edge.gathering.gate import Gate, Input
-from detektr.edge.lanes.lane import Receiver
-from detektr.edge.lanes.shm_lane import ShmReceiver
-from detektr.edge.lanes.zmq_receiver import ZmqReceiver
+from detektr.edge.lanes.receiving import open_receiver
 from detektr.edge.upstream import Upstream
+from detektr.edge.work_progress import WorkProgress
 from detektr.ledger import EdgeLedger
 from detektr.memory.announcement import FrameName, Lease
-from detektr.memory.completion_queue import PASSED_ON, CompletionQueueWriter
+from detektr.memory.completion_queue import PASSED_ON
 from detektr.memory.journal_reader import JournalReader, open_journal
-from detektr.memory.layout import SUSPECT_NOBODY
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import StatusBlock
 from detektr.wire.link import Link, Outbox
@@ -27,13 +25,10 @@ ANSWER_NS = 1_000_000_000  # an attach that nobody answers within this time is s
 _log = logging.getLogger(__name__)
 
 
-def _nothing(entry: int) -> tuple[FrameName, ...]:
-    """Stand for edges that know frames by their place in the stream."""
-    return ()
-
-
 class EdgeSubscriber:
     """One edge as one replica sees it. `leases` wait to be worked on; `held` are all that are not released."""
+
+    progress_kind: ClassVar[type[WorkProgress]] = WorkProgress
 
     def __init__(
         self,
@@ -44,7 +39,7 @@ class EdgeSubscriber:
         status_block: StatusBlock,
         *,
         seen: Callable[[], Iterable[FrameName]] = tuple,
-        done: Callable[[int], Iterable[FrameName]] = _nothing,
+        done: Callable[[int], Iterable[FrameName]] = lambda entry: (),
     ) -> None:
         """Nothing is sent before the first `tick`.
 
@@ -67,27 +62,19 @@ class EdgeSubscriber:
         self.why = ""
         self.is_stateful = False
         """Whether the user's code keeps state for each camera, which then comes to one replica in order."""
-        self.gate: Gate | None = None
-        """Where frames are ordered or joined: what stands between the leases that come and `leases`."""
-        self._partners: dict[FrameName, list[tuple[Input, Lease]]] = {}
         self.is_outlived = False
         """Whether the producer that we are attached to had a successor at our last look; it waits for our attach."""
         self._folder, self._link, self._status_block, self._seen, self._done = folder, link, status_block, seen, done
         self._passed: set[FrameName] = set()  # what we hold because our own edges do, as the producer knows
-        self._previous = status_block.progress(entry)
-        self._session = self._attach_epoch = self._producer_epoch = self._place = self._suspect = 0
+        self.progress = self.progress_kind(status_block, entry)
+        """What our status block says of the work on this input."""
+        self._previous = self.progress.last()
+        self._session = self._attach_epoch = self._producer_epoch = self._place = 0
         self._sent_ns = self._max_age_ns = 0
         self._is_attached = self._is_sign_due = False
         self._journal: JournalReader | None = None
         self._outbox: Outbox | None = None
-        self._receiver: Receiver
-        if upstream.lane == "shm":
-            path = folder.completions(status_block.path.stem, f"{upstream.producer}.{upstream.producer_replica}")
-            queue = CompletionQueueWriter(path, upstream.notes_max)
-            self._receiver = ShmReceiver(queue, upstream.window)
-        else:
-            # Whoever gathers frames holds many, and may die with each that nobody was told of: it waits for no company.
-            self._receiver = ZmqReceiver(upstream.consumer, 1 if upstream.is_gathering else upstream.window)
+        self._receiver = open_receiver(upstream, folder, status_block.path.stem)
         self.failures = Failures(upstream.window, self.still_holds)
 
     @property
@@ -122,11 +109,6 @@ class EdgeSubscriber:
         """Return the edge's ledger as it is now; None: there is no edge yet."""
         return None if self._journal is None else self._journal.ledger()
 
-    @property
-    def branch(self) -> str:
-        """The node at the other end."""
-        return self.upstream.producer
-
     def owns(self, session: int) -> bool:
         """Whether a message that names `session` is for this edge."""
         return session == self._session
@@ -157,10 +139,7 @@ class EdgeSubscriber:
         for lease in leases:
             name = lease.key, lease.sequence
             self.held[name] = lease
-            if self.gate is None:
-                self.leases.append(lease)
-            else:
-                self.gate.admit(self, lease)
+            self._let_in(lease)
             if lease.delivery > 1:
                 self.failures.forget(name)
         return bool(leases)
@@ -214,16 +193,12 @@ class EdgeSubscriber:
 
         Leases that were ended meanwhile are skipped; frames that grew too old while they waited here are given back.
         """
-        if (lease := self.take_unnoted(now_ns)) is None:
-            return None
-        if self.gate is None:
-            self._status_block.note_working(self.entry, lease.delivery_tag)
-        else:  # they are worked on in another order than that of their tags
-            self.begin_alone(lease)
+        if (lease := self.take_unnoted(now_ns)) is not None:
+            self._begin(lease)
         return lease
 
     def take_unnoted(self, now_ns: int) -> Lease | None:
-        """Return the next lease as `take` does; the caller notes when work on it begins, see `begin_batch`."""
+        """Return the next lease as `take` does; the caller notes in `progress` when work on it begins."""
         self._take_up()
         while self.leases:
             lease = self.leases.popleft()
@@ -238,57 +213,35 @@ class EdgeSubscriber:
                 self._is_sign_due = True
                 self._skipped(lease)
             elif not self.give_back_too_old(lease, now_ns):
-                if self.gate is not None:
-                    self.gate.begun(name)
+                self._taken(lease)
                 return lease
         return None
 
     def puts_aside(self, lease: Lease) -> bool:
-        """Whether a lease waits, as an attempt at an earlier frame of its stream has failed: see `Failures`, `Gate`."""
-        if self.failures.puts_aside(lease):
-            return True
-        return self.gate is not None and self.gate.puts_aside(self, lease)
+        """Whether a lease waits, as an attempt at an earlier frame of its stream has failed: see `Failures`."""
+        return self.failures.puts_aside(lease)
+
+    def _let_in(self, lease: Lease) -> None:
+        """Take a lease that has come."""
+        self.leases.append(lease)
+
+    def _begin(self, lease: Lease) -> None:
+        """Note that work on a lease begins."""
+        self.progress.begun(lease.delivery_tag)
+
+    def _taken(self, lease: Lease) -> None:
+        """Note that a lease is worked on next."""
+
+    def _skipped(self, lease: Lease) -> None:
+        """Note that a lease is not worked on, as it has ended."""
 
     def _take_up(self) -> None:
         """Take up the leases that were put aside, once the failures before them were heard of."""
-        if self.gate is None:
-            self.leases.extendleft(self.failures.take_up())
-        else:
-            for lease in self.failures.take_up():
-                self.gate.admit(self, lease)
-
-    def _skipped(self, lease: Lease) -> None:
-        if self.gate is not None:
-            self.gate.skipped(self, lease)
-
-    def bind(self, lease: Lease, partners: Sequence[tuple[Input, Lease]]) -> None:
-        """Hold a lease that stands for all leases of its frame; what becomes of it becomes of all.
-
-        Args:
-            lease: ours, with the results of all branches.
-            partners: those on other inputs.
-        """
-        self.held[lease.name] = lease
-        self._partners[lease.name] = list(partners)
-
-    def unbind(self, name: FrameName) -> list[tuple[Input, Lease]]:
-        """Return the leases that were bound to one of ours, and forget that."""
-        return self._partners.pop(name, [])
-
-    def begin_batch(self) -> None:
-        """Note that leases are worked on together: nobody is to blame if we die, or take too long."""
-        self._note_suspect(SUSPECT_NOBODY)
+        self.leases.extendleft(self.failures.take_up())
 
     def begin_alone(self, lease: Lease) -> None:
         """Note that, among batches, a lease is worked on alone: it is to blame, and nobody else is."""
-        self._note_suspect(lease.delivery_tag)
-        for other, partner in self._partners.get(lease.name, ()):
-            other.begin_alone(partner)
-
-    def _note_suspect(self, suspect: int) -> None:
-        if self._suspect != suspect:
-            self._suspect = suspect
-            self._status_block.note_suspect(self.entry, suspect)
+        self.progress.begin_alone(lease.delivery_tag)
 
     def give_back_too_old(self, lease: Lease, now_ns: int) -> bool:
         """Give a frame back undone if it is older than the edge's `max_age`; whether it is."""
@@ -304,15 +257,9 @@ class EdgeSubscriber:
 
     def finish(self, name: FrameName, delivery_tag: int = 0) -> None:
         """Release a lease whose work is done; a producer that waits for it is told at the next `flush`."""
-        for other, partner in self.unbind(name):
-            other.finish(name, partner.delivery_tag)
         lease = self.held.pop(name, None)
         self.failures.look()
-        is_in_order = self.gate is None and not self.failures.unheard
-        if delivery_tag and is_in_order:  # else others would count as finished, should we die
-            self._status_block.note_finished(self.entry, delivery_tag)
-        elif delivery_tag and delivery_tag == self._suspect:
-            self.begin_batch()  # nobody is in work; that this one is finished, a message says that may be lost
+        self.progress.finished(delivery_tag, are_failures_heard=not self.failures.unheard)
         # A durable consumer's leases get new tags when its successor attaches, and are never ended early.
         self._receiver.complete(name, 0 if lease is None or self.upstream.is_durable else lease.delivery_tag)
 
@@ -324,8 +271,6 @@ class EdgeSubscriber:
 
     def pass_on(self, name: FrameName) -> None:
         """Say that a frame's work is done and our own edges hold it: it leaves the window, and its lease stands."""
-        for other, _ in self._partners.get(name, ()):
-            other.pass_on(name)
         lease = self.held.get(name)
         self._passed.add(name)
         self.failures.look()
@@ -333,8 +278,6 @@ class EdgeSubscriber:
 
     def settle(self, name: FrameName) -> None:
         """Release a lease that our own edges are done with; not in the status block, since they are so in any order."""
-        for other, _ in self.unbind(name):
-            other.settle(name)
         lease = self.held.pop(name, None)
         self._passed.discard(name)
         self.failures.look()
@@ -347,27 +290,13 @@ class EdgeSubscriber:
 
     def fail(self, name: FrameName, why: str, kind: FailureKind = FailureKind.RETRYABLE) -> None:
         """Note a failed attempt at a frame; the producer is told at the next `flush`."""
-        for other, _ in self.unbind(name):
-            other.fail(name, why, kind)
         is_retried = self.is_stateful and kind == FailureKind.RETRYABLE
         self.failures.add((*name, kind, why), self.held.pop(name, None), is_retried=is_retried)
-        if self.gate is not None:
-            self.gate.failed(name)
-
-    def give_back(self, lease: Lease) -> None:
-        """Give a lease back undone, as its camera is another replica's from now on."""
-        self.fail(lease.name, "its camera moves", FailureKind.GIVEN_BACK)
-
-    def hold(self) -> None:
-        """Keep the lease whose work has just failed, and count no attempt at it should we die before the next."""
-        self._status_block.note_working(self.entry, 0)
 
     def let_go(self, lease: Lease) -> None:
         """Forget a lease that was ended before its work began; the frame may have been leased to us again."""
         if self.held.get(lease.name) is lease:
             del self.held[lease.name]
-            if self.gate is not None:
-                self.gate.readmit(self.unbind(lease.name))
         self._is_sign_due = True
 
     def note_alive(self) -> None:
@@ -415,10 +344,7 @@ class EdgeSubscriber:
         if not self._session:
             self._session = secrets.randbits(63) | 1
             self._receiver.begin_session()
-            self._suspect = 0
-            self._status_block.begin_session(self.entry, self._session)
-            if self.gate is not None:
-                self.begin_batch()
+            self.progress.begin_session(self._session)
         self._attach_epoch += 1
         self._sent_ns = now_ns
         self.failures.note_told()  # the attach tells of them too: what is neither held nor failed counts as delivered
@@ -452,7 +378,7 @@ class EdgeSubscriber:
         """Begin another session that holds nothing; the result of a frame in work will be refused."""
         self.why, self._is_attached = why, False
         self._receiver.left()
-        self._previous = self._status_block.progress(self.entry)
+        self._previous = self.progress.last()
         self._session, self._sent_ns = 0, 0
         self.leases.extend(self.failures.clear())
         for lease in self.leases:  # never begun, and not ours any more

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from detektr.edge.edge import Edge, Offer
 from detektr.edge.edge_options import EdgeOptions, FrameOutcome, OutcomeKind
-from detektr.edge.lease import Cell
+from detektr.edge.state.lease import Cell
 from detektr.memory.announcement import Announcement, FrameName
 from detektr.memory.journal import DELIVERED, DROPPED, SETTLED_MAX, CellRecord
 from detektr.memory.tombstone_journal import TombstoneJournal

@@ -13,6 +13,7 @@ from typing import ClassVar, Generic
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX, unpack_descriptor
 from detektr.edge.edge_options import FrameOutcome
 from detektr.edge.ephemeral import Producer
+from detektr.edge.gathering_subscriber import GatheringSubscriber
 from detektr.edge.outcomes import OutcomeReporter
 from detektr.edge.publisher import EdgePublisher
 from detektr.edge.subscriber import EdgeSubscriber
@@ -71,7 +72,7 @@ class Node(ABC, Generic[Options]):
             relayed_outcomes=OutcomeReporter(self.producer().name, self.report, _frame_id, self._save_frame),
         )
         self.subscribers = [
-            EdgeSubscriber(
+            (GatheringSubscriber if upstream.is_gathering else EdgeSubscriber)(
                 upstream,
                 entry,
                 self.folder,

@@ -21,12 +21,12 @@ from types import FrameType
 from typing import Any
 
 from detektr.config.document import Document, read_document, read_scalar
+from detektr.config.graph.sizing import SPARE_FRAMES
+from detektr.config.graph.topology import Graph
 from detektr.config.load import Pipeline, PipelineFileError, check_machine, load_pipeline
 from detektr.config.node_env import env_secrets
 from detektr.config.plan import plan_processes
 from detektr.config.schema import AuditOptions, MetricsOptions, PipelineOptions, read_options
-from detektr.config.sizing import SPARE_FRAMES
-from detektr.config.topology import Graph
 from detektr.edge.upstream import Upstream
 from detektr.errors import EndedEarlyError, RefusedError
 from detektr.ledger import EdgeLedger

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from detektr.config.cameras import expand_cameras
 from detektr.config.document import Document, read_document
-from detektr.config.graph import build_graph
+from detektr.config.graph.checks import build_graph
+from detektr.config.graph.sizing import ASSUMED_FORMAT, ASSUMED_SIZE
 from detektr.config.schema import read_options
-from detektr.config.sizing import ASSUMED_FORMAT, ASSUMED_SIZE
 from detektr.errors import RefusedError, SourceError
 from detektr.memory.layout import ring_bytes
 from detektr.memory.run_folder import shm_root

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from detektr.config.graph import mermaid
+from detektr.config.graph.checks import mermaid
 from detektr.config.json_schema import json_schema
 from detektr.config.load import Pipeline, PipelineFileError, check_machine, load_pipeline
 from detektr.options import CaptureOptions, inputs_of

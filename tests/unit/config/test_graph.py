@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from detektr.config.document import Fault
-from detektr.config.graph import build_graph, mermaid
-from detektr.config.sizing import FRAMES_MARK, SPARE_FRAMES
-from detektr.config.topology import Graph
+from detektr.config.graph.checks import build_graph, mermaid
+from detektr.config.graph.sizing import FRAMES_MARK, SPARE_FRAMES
+from detektr.config.graph.topology import Graph
 from detektr.options import (
     BatchOptions,
     BufferOptions,

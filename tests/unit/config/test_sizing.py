@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from detektr.config.document import Fault
-from detektr.config.graph import build_graph
-from detektr.config.sizing import ENOUGH, rung
-from detektr.config.topology import CameraMemory, Graph
+from detektr.config.graph.checks import build_graph
+from detektr.config.graph.sizing import ENOUGH, rung
+from detektr.config.graph.topology import CameraMemory, Graph
 from detektr.options import BufferOptions, CaptureOptions, EdgeInput, NodeOptions, ProcessorOptions, SinkOptions
 
 MIB = 1 << 20

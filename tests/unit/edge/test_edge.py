@@ -6,7 +6,7 @@ import pytest
 
 from detektr.edge.edge import STALL_NS, Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.lease import SessionState
+from detektr.edge.state.lease import SessionState
 from detektr.errors import WireError
 from detektr.memory.announcement import Announcement, FrameName, Lease
 from detektr.memory.completion_queue import Completion

@@ -5,9 +5,9 @@ from typing import Any
 import msgpack
 
 from detektr.edge.edge import STALL_NS
-from detektr.edge.lease import Replica
 from detektr.edge.outcomes import stall_words
 from detektr.edge.partition.camera_map import NOBODY, CameraMap, Home, first_map
+from detektr.edge.state.lease import Replica
 from detektr.memory.announcement import Announcement
 from detektr.memory.completion_queue import PASSED_ON
 from detektr.wire.message import FailureKind

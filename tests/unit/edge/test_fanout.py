@@ -5,7 +5,7 @@ from typing import Any
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.fanout import Fanout
-from detektr.edge.lease import SessionState
+from detektr.edge.state.lease import SessionState
 from detektr.memory.announcement import Announcement
 from detektr.memory.journal import DROPPED, Journal
 from detektr.wire.message import FailureKind

@@ -13,9 +13,9 @@ import pytest
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.ephemeral import Producer, frames_held
 from detektr.edge.lanes.shm_lane import ShmConnection
-from detektr.edge.lease import SessionState
 from detektr.edge.outcomes import OutcomeReporter
 from detektr.edge.publisher import EdgePublisher
+from detektr.edge.state.lease import SessionState
 from detektr.errors import WireError
 from detektr.memory import layout
 from detektr.memory.announcement import Announcement

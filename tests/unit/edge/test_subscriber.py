@@ -9,7 +9,7 @@ import pytest
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.ephemeral import write_terms
-from detektr.edge.lease import SessionState
+from detektr.edge.state.lease import SessionState
 from detektr.edge.subscriber import EdgeSubscriber
 from detektr.edge.upstream import Upstream
 from detektr.memory import layout

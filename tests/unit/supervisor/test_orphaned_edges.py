@@ -7,7 +7,7 @@ import msgpack
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.lease import SessionState
+from detektr.edge.state.lease import SessionState
 from detektr.memory.announcement import Announcement
 from detektr.memory.journal import adopt_journal
 from detektr.memory.journal_reader import open_journal

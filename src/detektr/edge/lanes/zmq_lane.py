@@ -33,7 +33,7 @@ import time
 from detektr.edge.connections import ConnectionTable, ConsumerConnection
 from detektr.edge.edge import Edge
 from detektr.edge.lanes.lane import NEVER_NS, Announcer
-from detektr.edge.lease import Replica
+from detektr.edge.state.lease import Replica
 from detektr.memory.completion_queue import Completion
 from detektr.memory.layout import NOTIFY_EACH, NOTIFY_NONE, NOTIFY_SHORT
 from detektr.memory.status_block_reader import StatusBlockTable

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from detektr.edge.backlog import Backlog
-from detektr.edge.lease import Cell
+from detektr.edge.state.backlog import Backlog
+from detektr.edge.state.lease import Cell
 
 
 class CameraBacklog(Backlog):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from detektr.edge.lease import Replica
 from detektr.edge.partition.camera_map import NOBODY, CameraMap
+from detektr.edge.state.lease import Replica
 from detektr.memory.announcement import Announcement
 from detektr.selection.frame_selection import camera_of
 

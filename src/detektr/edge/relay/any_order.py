@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from detektr.edge.edge import Offer
 from detektr.edge.edge_options import EdgeOptions, FrameOutcome
-from detektr.edge.lease import Cell
+from detektr.edge.state.lease import Cell
 from detektr.edge.tombstone_edge import TombstoneEdge
 from detektr.memory.announcement import Announcement, FrameName
 from detektr.memory.journal import CellRecord

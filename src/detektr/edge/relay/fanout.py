@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 
 from detektr.edge.edge import Edge
 from detektr.edge.fanout import Fanout
-from detektr.edge.lease import Cell
 from detektr.edge.relay.any_order import AnyOrderEdge
+from detektr.edge.state.lease import Cell
 from detektr.memory.announcement import FrameName
 
 

@@ -194,7 +194,7 @@ class BatchProcessorNode(ProcessorNode):
         self._is_alone = len(part) == 1
         for subscriber in self.subscribers:  # those of other inputs wait here, and are not to blame either
             if not self._is_alone or subscriber is not part[0][0]:
-                subscriber.begin_batch()
+                subscriber.progress.begin_batch()
         if self._is_alone:
             subscriber, lease = part[0]
             subscriber.begin_alone(lease)

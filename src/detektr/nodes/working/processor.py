@@ -18,6 +18,7 @@ from detektr.edge.ephemeral import Producer
 from detektr.edge.gathering.gate import Gate
 from detektr.edge.gathering.known_above import KnownAbove
 from detektr.edge.gathering.outlook import Outlook
+from detektr.edge.gathering_subscriber import GatheringSubscriber
 from detektr.edge.partition.map_reader import MapReader
 from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import OverwrittenError, WireError
@@ -97,7 +98,8 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         if self.spec.ways:
             self._gate = self._open_gate()
             for subscriber in self.subscribers:
-                subscriber.gate = self._gate
+                if isinstance(subscriber, GatheringSubscriber):
+                    subscriber.open_gate(self._gate)
 
     def _open_gate(self) -> Gate:
         """Return what orders or joins the frames of our inputs."""

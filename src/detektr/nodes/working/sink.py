@@ -66,7 +66,7 @@ class SinkNode(WorkerNode[SinkOptions]):
             subscriber.let_go(held)
         lease = super().next_lease(subscriber, now_ns)
         if lease is not None and outages.tries(name, lease):  # a predecessor has failed with it
-            subscriber.hold()
+            subscriber.progress.begun(0)  # that lease is kept, and no attempt at it counted should we die
         return lease
 
     def failed(self, subscriber: EdgeSubscriber, lease: Lease, fault: BaseException) -> None:
@@ -81,7 +81,7 @@ class SinkNode(WorkerNode[SinkOptions]):
         self.look_soon()  # so that the status says it
         if why is None:
             self._held[name] = lease
-            subscriber.hold()
+            subscriber.progress.begun(0)  # that lease is kept, and no attempt at it counted should we die
             return
         self._held.pop(name, None)
         subscriber.fail((lease.key, lease.sequence), why, FailureKind.PERMANENT)

@@ -17,7 +17,7 @@ from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.lanes.shm_lane import ShmConnection
 from detektr.edge.lanes.wakeup import ProducerWakeup
-from detektr.edge.lease import SessionState
+from detektr.edge.state.lease import SessionState
 from detektr.memory.announcement import Announcement
 from detektr.memory.completion_queue import CompletionQueueWriter, open_completion_queue
 from detektr.memory.journal import adopt_journal

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from detektr.edge.lease import Cell
 from detektr.edge.partition.camera_backlog import CameraBacklog
+from detektr.edge.state.lease import Cell
 from detektr.memory.announcement import Announcement
 
 

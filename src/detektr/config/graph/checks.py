@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from detektr import plugins
 from detektr.config.document import Fault
-from detektr.config.sizing import SLOTS_MAX, least_bytes, size_graph
+from detektr.config.graph.shape import Shape
+from detektr.config.graph.sizing import SLOTS_MAX, least_bytes, size_graph
+from detektr.config.graph.topology import Graph
 from detektr.config.suggestions import listed, nearest
-from detektr.config.topology import Graph
 from detektr.memory.layout import EDGE_SEEN_MAX, STATUS_INPUTS_MAX
 from detektr.options import (
     BufferOptions,
@@ -19,7 +20,6 @@ from detektr.options import (
     SinkOptions,
     WorkerOptions,
     edge_inputs,
-    inputs_of,
 )
 from detektr.registry.node_kinds import NODE_KINDS
 
@@ -49,7 +49,7 @@ def build_graph(
     Returns:
         The graph, None where it has faults; and the faults.
     """
-    shape = _Shape(nodes, line_of, frozenset(unsure))
+    shape = Shape(nodes, line_of, frozenset(unsure))
     order = shape.check()
     if order is None:
         return None, shape.faults
@@ -69,156 +69,6 @@ def mermaid(graph: Graph) -> str:
     for edge in graph.edges:
         lines.append(f'    {numbers[edge.producer]} -->|"{edge.terms}"| {numbers[edge.consumer]}')
     return "\n".join(lines) + "\n"
-
-
-class _Shape:
-    """Who reads from whom, and what is wrong with it."""
-
-    def __init__(self, nodes: Mapping[str, NodeOptions], line_of: Callable[..., int], unsure: frozenset[str]) -> None:
-        self.nodes = nodes
-        self.line_of = line_of
-        self.unsure = unsure
-        self.faults: list[Fault] = []
-        self.refused: frozenset[str] = frozenset()
-        self.reads: dict[str, list[str]] = {}  # only what exists and may be read
-
-    def check(self) -> list[str] | None:
-        """Return the nodes, producers first; None where the graph cannot be sized."""
-        for name, node in self.nodes.items():
-            self.reads[name] = [] if name in self.unsure else self._inputs(name, node)
-        order = self._order()
-        if self.unsure or not self.nodes:  # whatever seems to be missing may be what a broken node meant
-            return order
-        if not any(isinstance(node, CaptureOptions) for node in self.nodes.values()):
-            what, hint = "a pipeline without a capture", "add a node `{kind: capture, source: ...}`"
-            self.faults.append(Fault(self.line_of("nodes"), what, "at least one capture", hint))
-        read = {source for name, node in self.nodes.items() for source in inputs_of(node) if source != name}
-        for name, node in self.nodes.items():
-            if isinstance(node, CaptureOptions | BufferOptions) and name not in read:
-                self._dead_end(name, node.kind)
-        self._find_branches(order or [])
-        return order
-
-    def _find_branches(self, order: list[str]) -> None:
-        """Fault nodes that would pass the same frame on twice, as it comes to them over two branches."""
-        captures: dict[str, set[str]] = {}
-        relays = {source for name in order if self.nodes[name].kind != "sink" for source in self.reads[name]}
-        for name in order:
-            node, found = self.nodes[name], set[str]()
-            for index, source in enumerate(self.reads[name]):
-                is_joined = isinstance(node, ProcessorOptions) and node.join is not None
-                twice = [] if is_joined else sorted(found & captures[source])
-                if twice and (isinstance(node, BufferOptions) or name in relays):
-                    what = f"{node.kind} {name!r} gets the frames of {listed(twice)} twice: by {source!r} too"
-                    hint = "read one of them, or let a node that nobody reads frames from read both"
-                    self._fault(("nodes", name, "input", index), what, "one way for each frame that is passed on", hint)
-                    self.refused |= {name}
-                found |= captures[source]
-            captures[name] = {name} if isinstance(node, CaptureOptions) else found
-            if isinstance(node, ProcessorOptions) and name not in self.refused:
-                self._check_gathering(name, node, captures)
-
-    def _check_gathering(self, name: str, node: ProcessorOptions, captures: Mapping[str, set[str]]) -> None:
-        """Fault a join of what are no branches, and what cannot be fresh since it holds frames back."""
-        reads = self.reads[name]
-        if node.join is not None and len(reads) < 2:
-            what = f"node {name!r} joins the frames of one input"
-            hint = "name the other branches in `input`, or leave `join` out"
-            self._fault(("nodes", name, "join"), what, "two inputs or more", hint)
-        for index, source in enumerate(reads[1:] if node.join is not None else [], 1):
-            other = sorted(captures[source] ^ captures[reads[0]])
-            if other:
-                both = f"{reads[0]!r} and {source!r}"
-                what = f"node {name!r} joins {both}, which do not both get the frames of {listed(other)}"
-                hint = "let both read the same cameras (`cameras` of an input may leave some out), or leave `join` out"
-                self._fault(("nodes", name, "input", index), what, "branches of the same cameras", hint)
-        key = "join" if node.join is not None else "order"
-        if (node.join or node.order) and (node.fresh or any([edge.fresh for edge in edge_inputs(node)])):
-            what = f"node {name!r} has `{key}: {getattr(node, key)}` and `fresh: true`"
-            hint = "remove one; with `fresh` at the processors that it reads, it gets few frames, and late ones never"
-            self._fault(
-                ("nodes", name, key), what, f"`{key}`, which holds frames back, or `fresh`, which drops them", hint
-            )
-
-    def _inputs(self, name: str, node: NodeOptions) -> list[str]:
-        """Return the inputs that exist and may be read."""
-        good: list[str] = []
-        inputs = inputs_of(node)
-        allowed = NODE_KINDS[node.kind].may_read
-        kinds = " or ".join(f"a {kind}" for kind in allowed)
-        if allowed and not inputs:
-            fit = [other for other, node in self.nodes.items() if node.kind in allowed]
-            what = f"node {name!r} reads from nothing (`input` is an empty list)"
-            hint = f"name one: {listed(fit)}" if fit else f"add {kinds}"
-            self.faults.append(Fault(self.line_of("nodes", name, "input"), what, kinds, hint))
-        for index, source in enumerate(inputs):
-            path = ("nodes", name, "input", index)
-            if source in inputs[:index]:
-                self._fault(path, f"node {name!r} reads twice from {source!r}", "each input once", "remove one")
-            elif source == name:
-                self._fault(path, f"node {name!r} reads from itself", f"another node, {kinds}", "name that node")
-            elif source not in self.nodes and source not in self.unsure:
-                self._missing(path, name, source)
-            elif source in self.nodes and self.nodes[source].kind not in allowed:
-                kind = self.nodes[source].kind
-                hint = self._hint(node.kind, kind, source)
-                self._fault(path, f"{node.kind} {name!r} reads from the {kind} {source!r}", kinds, hint)
-            elif source in self.nodes:
-                good.append(source)
-        if len(good) < len(inputs):
-            self.refused |= {name}
-        return good
-
-    def _hint(self, reader: str, kind: str, source: str) -> str:
-        allowed = NODE_KINDS[reader].may_read
-        if allowed == ("processor",):
-            feeders = [name for name, node in self.nodes.items() if node.kind in allowed]
-            return f"read a processor ({listed(feeders)})" if feeders else "put a processor between them"
-        return "a sink ends its branch: read a capture, buffer or processor"
-
-    def _missing(self, path: tuple[str | int, ...], name: str, source: str) -> None:
-        near = nearest(source, (other for other in self.nodes if other != name))
-        names = [*self.nodes, *self.unsure]
-        hint = f"write `{near}`" if near else "correct the name, or add that node"
-        what = f"node {name!r} reads from {source!r:.60}, which is not in this file"
-        self._fault(path, what, f"one of its nodes ({', '.join(dict.fromkeys(names))})", hint)
-
-    def _fault(self, path: tuple[str | int, ...], what: str, expected: str, hint: str) -> None:
-        self.faults.append(Fault(self.line_of(*path), what, expected, hint))
-
-    def _dead_end(self, name: str, kind: str) -> None:
-        what = f"nobody reads from the {kind} {name!r}: its frames would pile up with nobody to take them (a dead end)"
-        hint = f"add a processor with `input: {name}`, or remove {name!r}"
-        self.faults.append(Fault(self.line_of("nodes", name), what, "at least one reader", hint))
-
-    def _order(self) -> list[str] | None:
-        """Sort producers before consumers, else in the file's order; fault each cycle once."""
-        order: list[str] = []
-        waiting = dict(self.reads)
-        while waiting:
-            ready = next((name for name, reads in waiting.items() if not any(read in waiting for read in reads)), None)
-            if ready is None:
-                break
-            order.append(ready)
-            del waiting[ready]
-        if not waiting:
-            return order
-        seen: set[str] = set()
-        for start in waiting:
-            walk: list[str] = []
-            name = start
-            while name not in seen:
-                seen.add(name)
-                walk.append(name)
-                name = next(read for read in self.reads[name] if read in waiting)
-            if name in walk:
-                cycle = walk[walk.index(name) :][::-1]
-                first = min(cycle, key=lambda other: list(self.nodes).index(other))
-                turned = cycle[cycle.index(first) :] + cycle[: cycle.index(first)]
-                what = f"a cycle: {' -> '.join([*turned, first])}"
-                hint = f"let {first!r} read from a capture, or remove one of these inputs"
-                self._fault(("nodes", first, "input"), what, "frames that flow one way", hint)
-        return None
 
 
 def _check_sizes(

@@ -17,7 +17,7 @@ edges): mark and window hold for each part.
 A processor that others read frames from is a relay: what it has passed on its edges of frames hold, so its producer
 leases it that many frames (`passed_max`) beside its window. Edges below a relay keep a tombstone for each frame that
 their producer still holds: at most as many as it is ever leased. Where frames are held back below (`order`, `join`),
-edges have room for all that can be held, and keep a lease for the oldest frame of each camera; see `ways`.
+edges have room for all that can be held, and keep a lease for the oldest frame of each camera; see `gathering`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from detektr.config.topology import CameraMemory, Graph, GraphEdge, GraphNode
-from detektr.config.ways import Ways, is_partitioned
+from detektr.config.graph.gathering import Gathering
+from detektr.config.graph.topology import CameraMemory, Graph, GraphEdge, GraphNode
+from detektr.config.graph.ways import Ways, is_partitioned
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX
 from detektr.memory.layout import ring_bytes
 from detektr.options import (
@@ -179,7 +180,7 @@ class _Walk:
         self.limits = {
             name: _limit(options, memory) for name, options in nodes.items() if isinstance(options, CaptureOptions)
         }
-        self.ways = Ways(nodes, order, reads)
+        self.gathering = Gathering(nodes, reads, Ways(nodes, order, reads), self.cameras, self.relays)
         self.on_demand: set[str] = set()
         for name in reversed(order):
             consumers = outputs[name]
@@ -205,11 +206,11 @@ class _Walk:
             )
         limits = dict.fromkeys(self.order, 0)  # most frames that one process of each node is ever leased
         for name in self.order:
-            edges[name] = [self._gathered(edge, edges[name], limits[name]) for edge in edges[name]]
+            edges[name] = [self.gathering.with_room(edge, edges[name], limits[name]) for edge in edges[name]]
             for edge in edges[name]:
                 limits[edge.consumer] += edge.parts * (edge.limit + edge.reserve)
         for name in self.order:
-            edges[name] = [self._keeping(edge, limits[name], held) for edge in edges[name]]
+            edges[name] = [self.gathering.keeping(edge, limits[name], held) for edge in edges[name]]
         journals = dict.fromkeys(self.limits, 0.0)
         for name in self.order:
             shared = sum(edge.journal_bytes for edge in edges[name]) / max(1, len(self.cameras[name]))
@@ -292,14 +293,9 @@ class _Walk:
             payload_bytes=self._payload_bytes(name, consumer),
             passed_max=0 if isinstance(reader, BufferOptions) else held[consumer],
             only_results=own.only == "results",
-            reserve=self._reserve(name, consumer),
-            gathering=self.ways.in_words(consumer),
+            reserve=self.gathering.reserve(name, consumer),
+            gathering=self.gathering.ways.in_words(consumer),
         )
-
-    def _reserve(self, name: str, consumer: str) -> int:
-        """Return the leases for the oldest frames, on an edge of frames below which some are held back."""
-        is_of_worker = isinstance(self.nodes[consumer], ProcessorOptions)
-        return len(self.cameras[name]) if is_of_worker and self.ways.gatherers(consumer) else 0
 
     def _is_of_frames(self, consumer: str) -> bool:
         return not isinstance(self.nodes[consumer], SinkOptions)
@@ -314,54 +310,6 @@ class _Walk:
         joined = [relay for relay in found if relay.join is not None]
         missing = sum([MISSING_BYTES + MISSING_NODE_BYTES * len(inputs_of(relay)) for relay in joined])
         return DESCRIPTOR_BYTES_MAX + (room + TAIL_BYTES + missing if found else 0)
-
-    def _gathered(self, edge: GraphEdge, beside: list[GraphEdge], limit: int) -> GraphEdge:
-        """Return an edge with room for what is held back below it, so that this never keeps an earlier frame away.
-
-        What is held back has its slots already: it is leased on the last edge above whose frames come in order.
-
-        Args:
-            edge: of frames or events.
-            beside: all edges of its producer.
-            limit: most frames that the producer is ever leased.
-        """
-        name, consumer = edge.producer, edge.consumer
-        gatherers = self.ways.gatherers(consumer) if self._is_of_frames(consumer) else set()
-        if not gatherers:
-            return edge
-        if self.relays[name]:
-            room = limit
-        else:  # a join holds what its other branches hold
-            joins = self.ways.joins(consumer) & {consumer}
-            others = [one for one in beside if one is not edge and self._is_of_frames(one.consumer)]
-            partners = [one for one in others if joins & self.ways.gatherers(one.consumer)]
-            room = edge.window + sum([one.mark_of_input + one.window_total for one in partners]) if partners else 0
-        holds = consumer in gatherers or isinstance(self.nodes[consumer], BufferOptions)
-        passes = isinstance(self.nodes[consumer], ProcessorOptions) and bool(gatherers - {consumer})
-        return replace(
-            edge,
-            held_back=max(0, room - edge.window) if holds else 0,
-            passed_max=max(edge.passed_max, room) if passes and self.relays[name] else edge.passed_max,
-        )
-
-    def _keeping(self, edge: GraphEdge, limit: int, held: Mapping[str, int]) -> GraphEdge:
-        """Return an edge with room for the names that it keeps of settled frames.
-
-        Args:
-            edge: of frames or events.
-            limit: most frames that its producer is ever leased.
-            held: most frames of one input that each node holds.
-        """
-        name, consumer = edge.producer, edge.consumer
-        if not self._is_of_frames(consumer):
-            return edge
-        forks = {fork for fork, _ in self.ways.forks_above(name)}
-        known = sum([held[fork] * max(1, len(self.reads[fork])) + 1 for fork in forks])
-        if self.relays[name]:
-            return replace(edge, tombstones=limit + known)
-        if not self.ways.keeps_settled(name, consumer):
-            return edge
-        return replace(edge, keeps_settled=known or held[name] * max(1, len(self.reads[name])) + 1)
 
     def _edge_mark(self, name: str, consumer: str, own: EdgeInput, level: int) -> int:
         node, reader = self.nodes[name], self.nodes[consumer]

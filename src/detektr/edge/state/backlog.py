@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import chain
 
-from detektr.edge.lease import Cell
+from detektr.edge.state.lease import Cell
 
 
 class Backlog:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from detektr.edge.lease import Cell
+from detektr.edge.state.lease import Cell
 
 
 def oldest_of_stream(waiting: Iterable[Cell], leased: Iterable[Cell]) -> Cell | None:

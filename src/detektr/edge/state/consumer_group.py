@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detektr.edge.lease import Cell, Replica
+from detektr.edge.state.lease import Cell, Replica
 from detektr.memory.journal import Journal
 from detektr.memory.layout import EDGE_REPLICAS_MAX
 

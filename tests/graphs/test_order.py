@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.test_chain import QUICK, of
+from tests.graphs.test_chain import QUICK, of
 from tests.harness.chain import Passed, read_passed
 from tests.harness.following import assert_in_order, read_seen
 from tests.harness.running import RunningPipeline

@@ -1,4 +1,4 @@
-"""`join: frame`: branches of one camera meet again, each frame once with all results or the reason why one is missing."""
+"""`join: frame`: branches of one camera meet again, each frame once, with all results or the reason for a gap."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.test_chain import QUICK, of
+from tests.graphs.test_chain import QUICK, of
 from tests.harness.chain import Passed, read_passed
 from tests.harness.running import RunningPipeline
 
