@@ -142,11 +142,10 @@ def _ways_to(name: str, graph: Graph, options: Mapping[str, NodeOptions], ways: 
         return ()
     found = []
     for producer, consumer in ways.edges_to(name):
-        capture = options[producer]
-        camera = capture.camera or producer if isinstance(capture, CaptureOptions) else ""
+        capture = producer if isinstance(options[producer], CaptureOptions) else ""
         is_in_order = not any([graph.nodes[other].kind == "processor" for other in graph.above(producer)])
         is_last = is_in_order and graph.nodes[consumer].kind == "processor"
-        found.append(replace(_way_edge(graph, producer, consumer), camera=camera, is_last_in_order=is_last))
+        found.append(replace(_way_edge(graph, producer, consumer), capture=capture, is_last_in_order=is_last))
     return tuple(found)
 
 

@@ -10,14 +10,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from detektr.descriptor import unpack_descriptor
 from detektr.edge.gathering.join import Join, Joined
 from detektr.edge.gathering.order import Order
 from detektr.edge.gathering.outlook import Outlook
 from detektr.edge.partition.map_reader import MapReader
 from detektr.memory.announcement import FrameName, Lease
+from detektr.memory.segment import fence
 from detektr.memory.status_block import StatusBlock
 from detektr.results import join
-from detektr.selection.frame_selection import camera_of
 from detektr.wire.message import FailureKind
 
 
@@ -79,6 +80,7 @@ class Held(NamedTuple):
     input: Input
     lease: Lease
     camera: str
+    capture: str
 
     @property
     def is_over(self) -> bool:
@@ -127,7 +129,7 @@ class Gate:
 
     def admit(self, source: Input, lease: Lease) -> None:
         """Take a lease that has come by an input; `look` lets it through once its time has come."""
-        held = Held(source, lease, camera_of(lease.payload))
+        held = _held(source, lease)
         if self._join is not None:
             self._join.hold(lease.name, source.branch, held)
         elif self._order is not None:
@@ -136,14 +138,14 @@ class Gate:
     def look(self) -> None:
         """Let through what may begin now; say whether something is held back."""
         if self.is_holding:
+            self._tell(is_holding=True)  # first: whoever ends a frame after we have looked is to wake us
             self._outlook.look()
             self._drop_over()
             self._let_through()
             if self._map is not None and self._map.look():
                 self._give_back(self._map)
-        if self._is_told != self.is_holding:
-            self._is_told = not self._is_told
-            self._status_block.note_holding(is_holding=self._is_told)
+        if not self.is_holding:
+            self._tell(is_holding=False)
 
     def look_at_map(self) -> None:
         """Look for the map of cameras where there was none; once a second or so."""
@@ -163,7 +165,7 @@ class Gate:
             return False
         self._out.pop(lease.name, None)
         self._order.skipped(lease.name)
-        self._order.hold(lease.name, Held(source, lease, camera_of(lease.payload)))
+        self._order.hold(lease.name, _held(source, lease))
         return True
 
     def skipped(self, source: Input, lease: Lease) -> None:
@@ -176,7 +178,7 @@ class Gate:
     def readmit(self, partners: Sequence[tuple[Input, Lease]]) -> None:
         """Let leases wait again, of whose frame the lease on another input has ended."""
         for source, lease in partners:
-            held = Held(source, lease, camera_of(lease.payload))
+            held = _held(source, lease)
             if self._join is not None and not held.is_over:
                 self._join.hold(lease.name, source.branch, held)
 
@@ -190,6 +192,12 @@ class Gate:
                 if held is not None and held.lease in held.input.leases:
                     held.input.leases.remove(held.lease)
                     self._order.hold(held.lease.name, held)
+
+    def _tell(self, *, is_holding: bool) -> None:
+        if self._is_told != is_holding:
+            self._is_told = is_holding
+            self._status_block.note_holding(is_holding=is_holding)
+            fence()  # the word first, then what we read; whoever wakes us does it the other way round
 
     def _drop_over(self) -> None:
         """Let go of held leases that have ended."""
@@ -240,7 +248,7 @@ class Gate:
         one = first.lease
         lease = Lease(one.key, one.sequence, one.captured_ns, payload, one.cell, one.delivery_tag, delivery)
         first.input.bind(lease, [(held.input, held.lease) for held in others])
-        return Held(first.input, lease, first.camera)
+        return Held(first.input, lease, first.camera, first.capture)
 
     def _pending(self, key: int, first: int, last: int) -> set[int]:
         found = self._outlook.pending(key, first, last)
@@ -249,7 +257,7 @@ class Gate:
         return found
 
     def _branch_outcome(self, branch: str, name: FrameName, held: Held) -> str:
-        return self._outlook.outcome(branch, held.camera, name)
+        return self._outlook.outcome(branch, held.capture, name)
 
     def close(self) -> None:
         """Close what is open."""
@@ -264,3 +272,8 @@ def _lets_go(held: Held) -> bool:
         held.input.let_go(held.lease)
         return True
     return False
+
+
+def _held(source: Input, lease: Lease) -> Held:
+    frame = unpack_descriptor(lease.payload)
+    return Held(source, lease, frame.camera, frame.node)

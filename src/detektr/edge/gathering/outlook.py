@@ -48,19 +48,19 @@ class Outlook:
                         found.add(name[1])
         return found
 
-    def outcome(self, branch: str, camera: str, name: FrameName) -> str:
+    def outcome(self, branch: str, capture: str, name: FrameName) -> str:
         """Return why a frame will not come by one input of the node; empty: it may come.
 
         Args:
             branch: which input: the node at its other end.
-            camera: the frame's.
+            capture: the node that captured the frame.
             name: the frame, which is known to have come by another input, and so is not forgotten above.
         Returns:
             The reason of its drop, `dead_lettered`, `gone`; or `delivered`: the node was done with it.
         """
         found: list[str] = []
         for edge in self._ways:
-            if edge.camera == camera:
+            if edge.capture == capture:
                 found += self._ends(edge, branch, name, LIVE)
         return "" if LIVE in found or not found else next((one for one in found if one != DELIVERED), DELIVERED)
 

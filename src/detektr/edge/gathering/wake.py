@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from detektr.memory.run_folder import RunFolder
+from detektr.memory.segment import fence
 from detektr.memory.status_block_reader import StatusBlockTable
 from detektr.wire.doorbell import ring_once
 
@@ -17,6 +18,7 @@ def wake_gatherers(names: Iterable[str], status_blocks: StatusBlockTable, folder
         status_blocks: of the run.
         folder: of the run, with their doorbells.
     """
+    fence()  # after what was written of the frame that has ended
     for name in names:
         status_block = status_blocks.get(name)
         if status_block is not None and status_block.is_holding:

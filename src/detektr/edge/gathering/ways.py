@@ -13,7 +13,7 @@ class WayEdge:
     parts: int
     """Replicas of the producer; each has a journal."""
     consumer: str
-    camera: str = ""
-    """Of an edge at which a way begins: the camera of its capture."""
+    capture: str = ""
+    """Of an edge at which a way begins: its producer, a capture."""
     is_last_in_order: bool = False
     """Whether frames come in the order of their capture here, and a processor below may mix them."""
