@@ -510,7 +510,7 @@ class Edge:
 
     def give_up(self) -> None:
         """Drop all frames, and all that are offered from now on, as `gone`: the consumer has failed for good."""
-        self.is_given_up = True
+        self.is_given_up = self._has_lost = True
         self._settle([cell for cell in self.group.leased() if cell.is_passed], DELIVERED)
         self.drop_all("gone")
 
