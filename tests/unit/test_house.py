@@ -22,7 +22,6 @@ LONG_FILES = {
     "tests/property/test_edge_machine.py": "one state machine: its rules need each other",
     "tests/property/test_relay_machine.py": "one machine: its acts need each other",
     "tests/unit/edge/test_edge.py": "the tests of edge.py, which is long itself",
-    "tests/unit/edge/test_subscriber.py": "the tests of a consumer's end of an edge, all on one bench",
     "tests/unit/sources/test_sources.py": "what every kind of source has to keep, with the same sources",
 }
 FULL_FOLDERS = {
