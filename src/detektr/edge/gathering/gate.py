@@ -15,6 +15,7 @@ from detektr.edge.gathering.order import Order
 from detektr.edge.gathering.outlook import Outlook
 from detektr.edge.partition.map_reader import MapReader
 from detektr.memory.announcement import FrameName, Lease
+from detektr.memory.segment import fence
 from detektr.memory.status_block import StatusBlock
 from detektr.results import join
 from detektr.selection.frame_selection import camera_of
@@ -117,6 +118,7 @@ class Gate:
         self._join: Join[Held] | None = Join(branches, self._branch_outcome) if branches else None
         self._out: dict[FrameName, Held] = {}  # of an order: ready, and not begun
         self._is_told = False
+        status_block.note_holding(is_holding=False)  # a predecessor may have died while it held some
 
     @property
     def is_holding(self) -> bool:
@@ -134,16 +136,18 @@ class Gate:
             self._order.hold(lease.name, held)
 
     def look(self) -> None:
-        """Let through what may begin now; say whether something is held back."""
+        """Let through what may begin now; say whether something is held back.
+
+        It is said before the journals are read, so of a frame that ends meanwhile either we read it, or we are woken.
+        """
         if self.is_holding:
+            self._tell(is_holding=True)
             self._outlook.look()
             self._drop_over()
             self._let_through()
             if self._map is not None and self._map.look():
                 self._give_back(self._map)
-        if self._is_told != self.is_holding:
-            self._is_told = not self._is_told
-            self._status_block.note_holding(is_holding=self._is_told)
+        self._tell(is_holding=self.is_holding)
 
     def look_at_map(self) -> None:
         """Look for the map of cameras where there was none; once a second or so."""
@@ -190,6 +194,13 @@ class Gate:
                 if held is not None and held.lease in held.input.leases:
                     held.input.leases.remove(held.lease)
                     self._order.hold(held.lease.name, held)
+
+    def _tell(self, *, is_holding: bool) -> None:
+        if self._is_told != is_holding:
+            self._is_told = is_holding
+            self._status_block.note_holding(is_holding=is_holding)
+            if is_holding:
+                fence()
 
     def _drop_over(self) -> None:
         """Let go of held leases that have ended."""
