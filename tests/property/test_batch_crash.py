@@ -13,7 +13,7 @@ from detektr.memory.announcement import Lease
 from detektr.memory.run_folder import RunFolder
 from detektr.nodes.working.batch import PartQueue
 from tests.harness.dying_memory import Died, DyingMemory
-from tests.unit.edge.test_subscriber import Bench
+from tests.unit.edge.attached import Bench
 
 FRAMES = 4
 

@@ -21,9 +21,7 @@ LONG_FILES = {
     "src/detektr/supervisor/supervisor.py": "all phases of a run, from its first process to its last",
     "tests/property/test_edge_machine.py": "one state machine: its rules need each other",
     "tests/property/test_relay_machine.py": "one machine: its acts need each other",
-    "tests/unit/config/test_graph.py": "one graph after another, all built by the same few lines",
     "tests/unit/edge/test_edge.py": "the tests of edge.py, which is long itself",
-    "tests/unit/edge/test_subscriber.py": "the tests of a consumer's end of an edge, all on one bench",
     "tests/unit/sources/test_sources.py": "what every kind of source has to keep, with the same sources",
 }
 FULL_FOLDERS = {

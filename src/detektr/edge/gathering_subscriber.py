@@ -2,7 +2,8 @@
 
 Leases are worked on in another order than that of their delivery tags. So the status block never says "all up to this
 one", only which lease is in work. Where branches are joined, the leases of one frame on several inputs are bound
-together: what becomes of the first becomes of all.
+together: what becomes of the first becomes of all. If the first ends before its work is done, the others wait at the
+gate for the next one; where the work had begun they are given back, so that the frame comes again marked.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class GatheringSubscriber(EdgeSubscriber):
         return self._partners.pop(name, [])
 
     def give_back(self, lease: Lease) -> None:
-        """Give a lease back undone, as its camera is another replica's from now on."""
-        self.fail(lease.name, "its camera moves", FailureKind.GIVEN_BACK)
+        """Give a lease back undone: another replica, or we once more, will work on its frame."""
+        self.fail(lease.name, "given back", FailureKind.GIVEN_BACK)
 
     def begin_alone(self, lease: Lease) -> None:
         """See `EdgeSubscriber.begin_alone`."""
@@ -81,16 +82,21 @@ class GatheringSubscriber(EdgeSubscriber):
 
     def fail(self, name: FrameName, why: str, kind: FailureKind = FailureKind.RETRYABLE) -> None:
         """See `EdgeSubscriber.fail`."""
+        lease = self.held.get(name)
+        if kind == FailureKind.OVERWRITTEN and (lease is None or not self.still_holds(lease)):
+            self._give_back_others(name)  # no slot was overwritten: our lease was over
         for other, _ in self.unbind(name):
             other.fail(name, why, kind)
         super().fail(name, why, kind)
         self._the_gate.failed(name)
 
-    def let_go(self, lease: Lease) -> None:
-        """See `EdgeSubscriber.let_go`; what was bound to the lease waits again."""
-        is_held = self.held.get(lease.name) is lease
+    def let_go(self, lease: Lease, *, is_begun: bool = False) -> None:
+        """See `EdgeSubscriber.let_go`."""
+        held = self.held.get(lease.name)
         super().let_go(lease)
-        if is_held:
+        if is_begun and (held is lease or held is None):
+            self._give_back_others(lease.name)
+        elif held is lease:
             self._the_gate.readmit(self.unbind(lease.name))
 
     @property
@@ -99,6 +105,8 @@ class GatheringSubscriber(EdgeSubscriber):
         return self.gate
 
     def _let_in(self, lease: Lease) -> None:
+        if lease.name not in self._passed:
+            self._give_back_others(lease.name)  # they were bound to an earlier lease of ours, which is over
         self._the_gate.admit(self, lease)
 
     def _taken(self, lease: Lease) -> None:
@@ -113,3 +121,17 @@ class GatheringSubscriber(EdgeSubscriber):
     def _take_up(self) -> None:
         for lease in self.failures.take_up():
             self._the_gate.admit(self, lease)
+            self._the_gate.readmit(self.unbind(lease.name))
+
+    def _leave(self, why: str) -> None:
+        let_through = list(self.leases)
+        super()._leave(why)
+        for lease in let_through:
+            self._the_gate.skipped(self, lease)
+        for name in [name for name in self._partners if name not in self.held]:
+            self._give_back_others(name)
+
+    def _give_back_others(self, name: FrameName) -> None:
+        """Give back the leases that were bound to one of ours, which is over."""
+        for other, lease in self.unbind(name):
+            other.give_back(lease)

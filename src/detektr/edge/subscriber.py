@@ -293,8 +293,8 @@ class EdgeSubscriber:
         is_retried = self.is_stateful and kind == FailureKind.RETRYABLE
         self.failures.add((*name, kind, why), self.held.pop(name, None), is_retried=is_retried)
 
-    def let_go(self, lease: Lease) -> None:
-        """Forget a lease that was ended before its work began; the frame may have been leased to us again."""
+    def let_go(self, lease: Lease, *, is_begun: bool = False) -> None:
+        """Forget a lease that was ended before its result was out; the frame may have been leased to us again."""
         if self.held.get(lease.name) is lease:
             del self.held[lease.name]
         self._is_sign_due = True

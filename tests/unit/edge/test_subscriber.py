@@ -2,152 +2,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from detektr.edge.edge import Edge
-from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.ephemeral import write_terms
 from detektr.edge.state.lease import SessionState
-from detektr.edge.subscriber import EdgeSubscriber
-from detektr.edge.upstream import Upstream
 from detektr.memory import layout
-from detektr.memory.announcement import Announcement, Lease
-from detektr.memory.completion_queue import open_completion_queue
-from detektr.memory.journal import adopt_journal
+from detektr.memory.announcement import Announcement
 from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block import StatusBlock
-from detektr.wire.link import Link
-from detektr.wire.message import Attach, Failure, FailureKind, Message, Refusal, Welcome
+from detektr.wire.message import FailureKind, Refusal, Welcome
+from tests.unit.edge.attached import Bench
 
 FINISHED = layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_FINISHED
-
-
-class Outbox:
-    """Remembers what was sent, and counts the rings; stands in for both ends of a link."""
-
-    def __init__(self) -> None:
-        self.sent: list[Message] = []
-        self.rings = 0
-
-    def open_outbox(self, inbox: Path, doorbell: Path) -> Outbox:
-        return self
-
-    def try_send(self, message: Message) -> bool:
-        self.sent.append(message)
-        return True
-
-    def ring(self) -> None:
-        self.rings += 1
-
-    def close(self, linger_ms: int = 0) -> None:
-        """Nothing is open."""
-
-
-class Progress(StatusBlock):
-    """A status block's inputs, in plain memory."""
-
-    def __init__(self) -> None:
-        self.path = Path("motion.0.status")
-        self.words = memoryview(bytearray(layout.STATUS_WORDS * layout.WORD_BYTES)).cast("Q")
-
-
-class Bench:
-    """An intake attached to an edge in this process: leases and returns lie in files, messages are carried by hand."""
-
-    def __init__(self, folder: RunFolder, max_age_ns: int | None = None) -> None:
-        words: dict[str, Any] = {"mark": 8, "low": 7, "when_full": "block", "window_total": 4, "payload_bytes": 8}
-        self.options = EdgeOptions(**words, timeout_ns=100, max_deliveries=9, max_age_ns=max_age_ns)
-        self.path = folder.journal("camera", 0, "motion")
-        self.begin_producer()
-        folder.inbox("camera", 0).touch()
-        self.outbox, self.status_block = Outbox(), Progress()
-        upstream = Upstream("camera", 0, "motion", 4, lane="shm")
-        status_block, link = self.status_block, cast(Link, self.outbox)
-        self.subscriber = EdgeSubscriber(upstream, 0, folder, link, status_block)
-        self.completions = folder.completions("motion.0", "camera.0")
-        self.now_ns = 2_000_000_000
-        self.attach()
-
-    def begin_producer(self) -> None:
-        """Make the edge, or let a successor of the producer take over."""
-        self.segment, self.journal = adopt_journal(self.path, self.options.cells, 8, 8)
-        write_terms(self.journal, self.options)
-        self.edge = Edge("motion", self.options, self.journal)
-
-    def kill_producer(self) -> None:
-        self.journal.close()
-        self.segment.close()
-        self.begin_producer()
-
-    def asked(self) -> Attach:
-        """Let the intake look whether it is to attach; it must be."""
-        self.now_ns += 2_000_000_000
-        self.subscriber.tick(self.now_ns)
-        attach = self.outbox.sent.pop()
-        assert isinstance(attach, Attach)
-        self.session, self.read = attach.session, attach.completed
-        return attach
-
-    def answer(self, attach: Attach) -> Welcome:
-        """Let the producer take the intake in."""
-        state = SessionState(
-            received=attach.received, held=frozenset(attach.held), failed=attach.failed, previous=attach.previous
-        )
-        assert self.edge.attach(attach.session, attach.replica, 4, state, is_durable=False, now_ns=1)
-        return Welcome(attach.session, attach.attach_epoch, self.journal.producer_epoch)
-
-    def attach(self) -> None:
-        self.subscriber.handle(self.answer(self.asked()), 1)
-        assert self.subscriber.is_attached
-
-    def offer(self, *sequences: int) -> None:
-        for sequence in sequences:
-            self.edge.offer(0, Announcement(1, sequence, 1, b""))
-
-    def producer_sleeps(self, notify: int) -> None:
-        """Let the producer sleep, and ask to be woken."""
-        self.journal.set_notify(notify)
-        self.journal.set_producer_awake(False)
-
-    def lease_queued(self, now_ns: int = 1) -> None:
-        self.edge.lease_queued(now_ns)
-        self.subscriber.receive()
-
-    def take(self) -> Lease:
-        lease = self.subscriber.take(1)
-        assert lease is not None
-        return lease
-
-    def taken(self) -> list[tuple[int, int]]:
-        """Return sequence and delivery of all there is to work on."""
-        found = []
-        while (lease := self.subscriber.take(1)) is not None:
-            found.append((lease.sequence, lease.delivery))
-        return found
-
-    def given_back(self) -> list[tuple[int, int, int]]:
-        completions = open_completion_queue(self.completions, self.read)
-        assert completions is not None
-        names = completions.take()
-        self.read += len(names)
-        completions.close()
-        return names
-
-    def sleeps(self) -> bool:
-        """Say what the returns tell the producer."""
-        completions = open_completion_queue(self.completions, self.read)
-        assert completions is not None
-        sleep_count = completions.sleep_count
-        completions.close()
-        return sleep_count % 2 == 1
-
-    def told(self) -> Failure:
-        self.subscriber.flush()
-        message = self.outbox.sent.pop()
-        assert isinstance(message, Failure)
-        return message
 
 
 @pytest.fixture
@@ -155,7 +21,7 @@ def bench(shm_dir: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
     """Yield one; the parameter, if any, is the edge's `max_age`."""
     folder = RunFolder("demo")
     folder.make()
-    bench = Bench(folder, getattr(request, "param", None))
+    bench = Bench(folder, max_age_ns=getattr(request, "param", None))
     yield bench
     bench.subscriber.close()
     bench.journal.close()

@@ -119,6 +119,7 @@ class Gate:
         self._join: Join[Held] | None = Join(branches, self._branch_outcome) if branches else None
         self._out: dict[FrameName, Held] = {}  # of an order: ready, and not begun
         self._is_told = False
+        status_block.note_holding(is_holding=False)  # a predecessor may have died while it held some
 
     @property
     def is_holding(self) -> bool:
@@ -136,16 +137,18 @@ class Gate:
             self._order.hold(lease.name, held)
 
     def look(self) -> None:
-        """Let through what may begin now; say whether something is held back."""
+        """Let through what may begin now; say whether something is held back.
+
+        It is said before the journals are read, so of a frame that ends meanwhile either we read it, or we are woken.
+        """
         if self.is_holding:
-            self._tell(is_holding=True)  # first: whoever ends a frame after we have looked is to wake us
+            self._tell(is_holding=True)
             self._outlook.look()
             self._drop_over()
             self._let_through()
             if self._map is not None and self._map.look():
                 self._give_back(self._map)
-        if not self.is_holding:
-            self._tell(is_holding=False)
+        self._tell(is_holding=self.is_holding)
 
     def look_at_map(self) -> None:
         """Look for the map of cameras where there was none; once a second or so."""
@@ -197,7 +200,8 @@ class Gate:
         if self._is_told != is_holding:
             self._is_told = is_holding
             self._status_block.note_holding(is_holding=is_holding)
-            fence()  # the word first, then what we read; whoever wakes us does it the other way round
+            if is_holding:
+                fence()
 
     def _drop_over(self) -> None:
         """Let go of held leases that have ended."""

@@ -80,6 +80,8 @@ class Outlook:
     def _ends(self, edge: WayEdge, branch: str, name: FrameName, above: str) -> list[str]:
         """Return how each way through an edge to the branch ends: empty where the frame may still come."""
         outcome = self._outcomes(edge).get(name, LIVE)
+        if outcome == LIVE and above == DELIVERED:  # read after this edge, perhaps, for another camera's frame
+            outcome = self._outcomes(edge, is_anew=True).get(name, LIVE)
         if outcome not in (LIVE, DELIVERED):
             return [outcome] if self._leads_to(edge, branch) else []
         if edge.consumer == self._node:
@@ -98,10 +100,10 @@ class Outlook:
             return edge.producer == branch
         return any([self._leads_to(below, branch) for below in self._from[edge.consumer]])
 
-    def _outcomes(self, edge: WayEdge) -> Outcomes:
+    def _outcomes(self, edge: WayEdge, *, is_anew: bool = False) -> Outcomes:
         """Return what an edge knows of frames, on all its parts; one live on any part is live."""
         found = self._read.get(edge)
-        if found is None:
+        if found is None or is_anew:
             found = self._read[edge] = {}
             for part in range(edge.parts):
                 journal = self._journals.get(edge.producer, part, edge.consumer)

@@ -11,14 +11,14 @@ from detektr.wire.doorbell import ring_once
 
 
 def wake_gatherers(names: Iterable[str], status_blocks: StatusBlockTable, folder: RunFolder) -> None:
-    """Wake those that hold frames back now, as their status blocks say; the others look before they hold any.
+    """Wake those that hold frames back now, as their status blocks say; the others look after they have said so.
 
     Args:
         names: of the processes, as in `track.0`.
         status_blocks: of the run.
         folder: of the run, with their doorbells.
     """
-    fence()  # after what was written of the frame that has ended
+    fence()  # what has ended stands in our journals by now
     for name in names:
         status_block = status_blocks.get(name)
         if status_block is not None and status_block.is_holding:

@@ -289,7 +289,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         self._unsent.clear()
         self._passing = None
         self.status_block.count_refused()
-        subscriber.let_go(lease)
+        subscriber.let_go(lease, is_begun=True)
 
     def identify(self, payload: bytes) -> str:
         """Return the id of the frame that an event is about."""
