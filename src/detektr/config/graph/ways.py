@@ -36,7 +36,12 @@ class Ways:
             name
             for name, node in processors.items()
             if node.order is not None
-            or (name in below and is_partitioned(node) and (node.join is not None or not twice[name]))
+            or (
+                name in below
+                and is_partitioned(node)
+                and (node.join is not None or not twice[name])
+                and not _has_fresh_input(node)  # it wants the newest, whatever came before
+            )
         }
         gatherers = self._joins | self._ordered
         self._ahead: dict[str, set[str]] = {}  # gatherers below each node, itself included
@@ -115,6 +120,10 @@ def is_partitioned(options: ProcessorOptions) -> bool:
     if is_gatherer and options.replicas > 1:  # partners must meet, and the next frame be where the last one was
         return True
     return options.partition_by == "camera" or is_known_stateful("processors", options.use)
+
+
+def _has_fresh_input(options: ProcessorOptions) -> bool:
+    return options.fresh or any([edge.fresh for edge in edge_inputs(options)])
 
 
 def met_twice(

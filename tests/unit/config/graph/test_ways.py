@@ -71,3 +71,11 @@ def test_code_that_keeps_state_is_ordered_below_a_processor(below: str, words: s
         assert gathering(branches() | {"last": processor(below, **last)}) == {below: words}
     assert gathering(branches() | {"last": processor(below)}) == {below: ""}
     assert gathering(branches() | {"last": processor(below, order="camera")}) == {below: "in order"}
+
+
+@pytest.mark.parametrize("last", [{"partition_by": "camera"}, {"use": "motion"}])
+def test_fresh_frames_are_not_held_back_for_code_that_keeps_state(last: dict[str, Any]) -> None:
+    assert gathering(branches() | {"last": processor("detect", **last)}) == {"detect": "in order"}
+    assert gathering(branches() | {"last": processor("detect", **last, fresh=True)}) == {"detect": ""}
+    own = EdgeInput(from_="detect", fresh=True)
+    assert gathering(branches() | {"last": processor(own, **last)}) == {"detect": ""}
