@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import msgpack
@@ -52,6 +53,7 @@ def frame(
     height: int | None = None,
     delivery: int = 1,
     results: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
+    missing: Mapping[str, str] = MappingProxyType({}),
 ) -> Frame:
     """Make a frame as a processor gets it.
 
@@ -68,6 +70,7 @@ def frame(
         height: in pixels, likewise.
         delivery: which attempt at the frame it is.
         results: what the nodes before returned for it, by their names.
+        missing: with `join: frame`, why inputs have not passed it on, by their names.
     Returns:
         A frame whose pixels are read-only, as a processor's are.
     Raises:
@@ -83,7 +86,7 @@ def frame(
         layout = _layout_of(picture, format, width, height)
         flat = np.ascontiguousarray(picture).reshape(-1).view(np.uint8).copy()
     packed = b"" if results is None else msgpack.packb({node: list(given) for node, given in results.items()})
-    return _frame(layout, flat, camera, sequence, timestamp, sequence, _STEP, delivery, packed)
+    return _frame(layout, flat, camera, sequence, timestamp, sequence, _STEP, delivery, packed, missing)
 
 
 def frames(
@@ -238,6 +241,7 @@ def _frame(
     time_base: Fraction | None,
     delivery: int,
     results: bytes = b"",
+    missing: Mapping[str, str] = MappingProxyType({}),
 ) -> Frame:
     moment = FIRST + sequence * datetime.timedelta(seconds=float(_STEP)) if timestamp is None else timestamp
     if moment.tzinfo is None:
@@ -247,7 +251,8 @@ def _frame(
     own_ns = sequence * _STEP if pts is None or time_base is None else pts * time_base
     time_ns = max(0, round(own_ns * 1_000_000_000))
     descriptor = Descriptor(camera, camera, 1, 1, 0, 1, sequence, captured_ns, utc_ns, pts, time_ns)
-    return Frame(descriptor, layout, flat, delivery, time_base, is_first_here=sequence == 0, results=results)
+    added: dict[str, Any] = {"results": results, "missing": dict(missing)}
+    return Frame(descriptor, layout, flat, delivery, time_base, is_first_here=sequence == 0, **added)
 
 
 def _layout_of(array: npt.NDArray[Any], format: str | None, width: int | None, height: int | None) -> PictureLayout:

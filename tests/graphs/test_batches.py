@@ -199,3 +199,27 @@ def test_a_run_that_is_stopped_while_a_batch_waits_works_on_what_is_there(tmp_pa
         report = run.end(within_s=25)
     edge = next(edge for edge in report["edges"] if edge["to"] == "check")
     assert edge["delivered"] == edge["offered"] >= 3 and report["unaccounted"] == 0, run.tail()
+
+
+def test_a_batch_of_ordered_frames_that_is_full_begins_at_once(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import time\n"
+        "from pathlib import Path\n"
+        "from tests.harness.checked import numbered\n"
+        "def pausing():\n"
+        "    for number, picture in enumerate(numbered(12)):\n"
+        "        while number == 8 and not Path('go').exists(): time.sleep(0.01)\n"  # the source's pace
+        "        yield picture\n"
+    )
+    nodes = graph(tmp_path, batch={"size": 4, "wait": "29s"})
+    nodes["camera"] |= {"source": "python:mine:pausing", "with": {}}
+    nodes["detect"] = {
+        "kind": "processor", "input": "buffer", "use": "tests.harness.chain:Detect", "replicas": 2, **QUICK,
+    }  # fmt: skip
+    nodes["check"] |= {"input": "detect", "order": "camera"}
+    with RunningPipeline(tmp_path, "full", nodes) as run:
+        run.wait_delivered("detect", "check", 8)
+        (tmp_path / "go").touch()
+        report = run.end(None)
+    assert report["unaccounted"] == 0, run.tail()
+    assert [note.sequence for note in read_notes(tmp_path / "notes")] == list(range(12))

@@ -8,7 +8,7 @@ from detektr.descriptor import DescriptorPacker, unpack_descriptor, unpack_passe
 from detektr.errors import ResultError, WireError
 from detektr.nodes.working.event_stream import EventStream
 from detektr.results import NODE_BYTES, TAIL_BYTES, pass_on, unpack_results
-from detektr.testing import frame
+from detektr.testing import frame, run_processor
 
 PACKER = DescriptorPacker(
     "camera", "door", 1, 2, pixel_format="gray", width=2, height=2, nbytes=4, first_byte=4096, slot_bytes=4096
@@ -66,6 +66,13 @@ def test_a_frame_of_a_test_has_the_results_it_is_given_and_they_cannot_be_change
     with pytest.raises(TypeError):
         one.results["detect"] = ()  # type: ignore[index]
     assert frame(np.zeros((2, 2), np.uint8)).results == {}
+
+
+def test_a_frame_of_a_test_says_why_a_branch_is_missing() -> None:
+    seen: list[dict[str, str]] = []
+    one = frame(np.zeros((2, 2), np.uint8), results={"detect": []}, missing={"pose": "dead_lettered"})
+    run_processor(lambda frame: seen.append(dict(frame.missing)), [one, frame(np.zeros((2, 2), np.uint8))])
+    assert seen == [{"pose": "dead_lettered"}, {}]
 
 
 def test_results_of_one_frame_that_are_too_large_together_fail_it_in_words() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from detektr.config.document import Fault
+from detektr.config.graph.ways import met_twice
 from detektr.config.suggestions import listed, nearest
 from detektr.options import (
     BufferOptions,
@@ -49,6 +50,7 @@ class Shape:
         """Fault nodes that would pass the same frame on twice, as it comes to them over two branches."""
         captures: dict[str, set[str]] = {}
         relays = {source for name in order if self.nodes[name].kind != "sink" for source in self.reads[name]}
+        met = met_twice(self.nodes, order, self.reads)
         for name in order:
             node, found = self.nodes[name], set[str]()
             for index, source in enumerate(self.reads[name]):
@@ -57,12 +59,21 @@ class Shape:
                 if twice and (isinstance(node, BufferOptions) or name in relays):
                     what = f"{node.kind} {name!r} gets the frames of {listed(twice)} twice: by {source!r} too"
                     hint = "read one of them, or let a node that nobody reads frames from read both"
+                    hint = hint if isinstance(node, BufferOptions) else f"write `join: frame`, {hint}"
                     self._fault(("nodes", name, "input", index), what, "one way for each frame that is passed on", hint)
                     self.refused |= {name}
                 found |= captures[source]
             captures[name] = {name} if isinstance(node, CaptureOptions) else found
             if isinstance(node, ProcessorOptions) and name not in self.refused:
                 self._check_gathering(name, node, captures)
+                self._check_order(name, node, met[name])
+
+    def _check_order(self, name: str, node: ProcessorOptions, met: set[str]) -> None:
+        """Fault an order of frames that come twice: the second one has no place in it."""
+        if node.order is not None and node.join is None and met:
+            what = f"node {name!r} orders the frames of {', '.join(sorted(met))}, which come by two inputs"
+            hint = "write `join: frame` too, read one of them, or leave `order` out"
+            self._fault(("nodes", name, "order"), what, "one way for each frame, or `join: frame`", hint)
 
     def _check_gathering(self, name: str, node: ProcessorOptions, captures: Mapping[str, set[str]]) -> None:
         """Fault a join of what are no branches, and what cannot be fresh since it holds frames back."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from detektr.options import NodeOptions, ProcessorOptions, SinkOptions
+from detektr.options import CaptureOptions, NodeOptions, ProcessorOptions, SinkOptions, edge_inputs
 from detektr.plugins import is_known_stateful
 
 
@@ -31,10 +31,17 @@ class Ways:
         for name in order:
             if any([source in processors or source in below for source in reads[name]]):
                 below.add(name)
+        twice = met_twice(nodes, order, reads)  # a frame that comes again, by another input, has no place in an order
         self._ordered = {
             name
             for name, node in processors.items()
-            if node.order is not None or (name in below and is_partitioned(node))
+            if node.order is not None
+            or (
+                name in below
+                and is_partitioned(node)
+                and (node.join is not None or not twice[name])
+                and not _has_fresh_input(node)  # it wants the newest, whatever came before
+            )
         }
         gatherers = self._joins | self._ordered
         self._ahead: dict[str, set[str]] = {}  # gatherers below each node, itself included
@@ -113,3 +120,34 @@ def is_partitioned(options: ProcessorOptions) -> bool:
     if is_gatherer and options.replicas > 1:  # partners must meet, and the next frame be where the last one was
         return True
     return options.partition_by == "camera" or is_known_stateful("processors", options.use)
+
+
+def _has_fresh_input(options: ProcessorOptions) -> bool:
+    return options.fresh or any([edge.fresh for edge in edge_inputs(options)])
+
+
+def met_twice(
+    nodes: Mapping[str, NodeOptions], order: Sequence[str], reads: Mapping[str, list[str]]
+) -> dict[str, set[str]]:
+    """Return of each node the captures whose frames come to it by several inputs; `cameras` of an input is minded.
+
+    Args:
+        nodes: options by name.
+        order: their names, producers before consumers.
+        reads: what each node reads.
+    """
+    come: dict[str, set[str]] = {}
+    found: dict[str, set[str]] = {}
+    for name in order:
+        node = nodes[name]
+        wanted = {edge.from_: edge.camera_names for edge in edge_inputs(node)}
+        come[name], found[name] = ({name} if isinstance(node, CaptureOptions) else set()), set()
+        for source in reads[name]:
+            passing = {one for one in come[source] if not wanted[source] or _camera(nodes[one], one) in wanted[source]}
+            found[name] |= come[name] & passing
+            come[name] |= passing
+    return found
+
+
+def _camera(node: NodeOptions, name: str) -> str:
+    return node.camera or name if isinstance(node, CaptureOptions) else name

@@ -128,6 +128,11 @@ class Gate:
             self._join is not None and self._join.is_holding
         )
 
+    @property
+    def following(self) -> int:
+        """How many leases will be let through one after another, each as work on the one before begins."""
+        return 0 if self._order is None else self._order.following
+
     def admit(self, source: Input, lease: Lease) -> None:
         """Take a lease that has come by an input; `look` lets it through once its time has come."""
         held = _held(source, lease)

@@ -60,6 +60,19 @@ class Order(Generic[Item]):
                     found.append(((key, sequence), stream.held.pop(sequence)))
         return found
 
+    @property
+    def following(self) -> int:
+        """How many of the frames that are held may begin one after another, once those that are out have begun."""
+        count = 0
+        for key, stream in self._streams.items():
+            if stream.out is not None:
+                low = stream.out + 1
+                for sequence in sorted(stream.held):
+                    if sequence > low and self._pending(key, low, sequence):
+                        break
+                    count, low = count + 1, max(low, sequence + 1)
+        return count
+
     def begun(self, name: FrameName) -> None:
         """Note that work on a frame that was ready has begun."""
         stream = self._streams.setdefault(name[0], _Stream())

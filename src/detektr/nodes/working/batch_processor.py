@@ -123,13 +123,11 @@ class BatchProcessorNode(ProcessorNode):
         return min(due_ns, self._begins_ns(time.monotonic_ns()))
 
     def _begins_ns(self, now_ns: int) -> int:
-        waiting, is_repeated = 0, False
+        waiting, is_repeated = self._waiting(), False
         for subscriber in self.subscribers:
             leases = subscriber.leases
-            if leases:
-                waiting += len(leases)
-                if leases[0].delivery > 1:
-                    is_repeated = True
+            if leases and leases[0].delivery > 1:
+                is_repeated = True
         if not waiting:
             self._batching.since_ns = 0
             return NEVER_NS
@@ -158,8 +156,13 @@ class BatchProcessorNode(ProcessorNode):
     def _gather(self, now_ns: int) -> list[Begun]:
         """Take a batch; a frame that was delivered before is taken alone, and first."""
         part = self._take_repeated(now_ns) or self._take_in_turn(now_ns)
-        self._batching.begin(sum([len(subscriber.leases) for subscriber in self.subscribers]), now_ns)
+        self._batching.begin(self._waiting(), now_ns)
         return part
+
+    def _waiting(self) -> int:
+        """Return how many frames one batch could take, those included that an order lets through while it is taken."""
+        waiting = sum([len(subscriber.leases) for subscriber in self.subscribers])
+        return waiting + self._gate.following if waiting and self._gate is not None else waiting
 
     def _take_repeated(self, now_ns: int) -> list[Begun]:
         for subscriber in self.subscribers:
