@@ -104,7 +104,7 @@ class Gathered:
         """Attach to all, and open the gate."""
         self.folder, self.status_block = folder, Progress(NODE)
         self.branches = {name: Branch(folder, name, entry, self.status_block) for entry, name in enumerate(names)}
-        above = [WayEdge("camera", 1, name, camera="door", is_last_in_order=True) for name in names]
+        above = [WayEdge("camera", 1, name, capture="camera", is_last_in_order=True) for name in names]
         below = [WayEdge(name, 1, NODE) for name in names]
         self.gate = Gate(
             Outlook(folder, NODE, [*above, *below]),

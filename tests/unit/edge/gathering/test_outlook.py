@@ -44,7 +44,7 @@ def way(folder: RunFolder) -> Iterator[Open]:
 def chain(parts: int = 1) -> tuple[WayEdge, ...]:
     """The edges of camera -> buffer -> detect (replicas) -> track."""
     return (
-        WayEdge("camera", 1, "buffer", camera="door"),
+        WayEdge("camera", 1, "buffer", capture="door"),
         WayEdge("buffer", 1, "detect", is_last_in_order=True),
         WayEdge("detect", parts, "track"),
     )
@@ -53,9 +53,9 @@ def chain(parts: int = 1) -> tuple[WayEdge, ...]:
 def fork() -> tuple[WayEdge, ...]:
     """The edges of a camera that detect and pose read, whom merge joins; merge reads the camera too."""
     return (
-        WayEdge("camera", 1, "detect", camera="door", is_last_in_order=True),
-        WayEdge("camera", 1, "pose", camera="door", is_last_in_order=True),
-        WayEdge("camera", 1, "merge", camera="door", is_last_in_order=True),
+        WayEdge("camera", 1, "detect", capture="door", is_last_in_order=True),
+        WayEdge("camera", 1, "pose", capture="door", is_last_in_order=True),
+        WayEdge("camera", 1, "merge", capture="door", is_last_in_order=True),
         WayEdge("detect", 1, "merge"),
         WayEdge("pose", 1, "merge"),
     )
