@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from detektr.options import NodeOptions, ProcessorOptions, SinkOptions
+from detektr.options import NodeOptions, ProcessorOptions, SinkOptions, wants_newest
 from detektr.plugins import is_known_stateful
 
 
@@ -27,14 +27,14 @@ class Ways:
                     self.outputs[source].append(name)
         processors = {name: node for name, node in nodes.items() if isinstance(node, ProcessorOptions)}
         self._joins = {name for name, node in processors.items() if node.join is not None}
-        below = set[str]()  # nodes whose frames came through a processor
+        self._mixed = set[str]()  # nodes whose frames came through a processor
         for name in order:
-            if any([source in processors or source in below for source in reads[name]]):
-                below.add(name)
+            if any([source in processors or source in self._mixed for source in reads[name]]):
+                self._mixed.add(name)
         self._ordered = {
             name
             for name, node in processors.items()
-            if node.order is not None or (name in below and is_partitioned(node))
+            if node.order is not None or (name in self._mixed and is_partitioned(node) and not wants_newest(node))
         }
         gatherers = self._joins | self._ordered
         self._ahead: dict[str, set[str]] = {}  # gatherers below each node, itself included
@@ -56,6 +56,10 @@ class Ways:
     def is_ordered(self, name: str) -> bool:
         """Whether each camera's frames are to come to a node in order, and do not without more."""
         return name in self._ordered
+
+    def is_mixed(self, name: str) -> bool:
+        """Whether a node's frames came through a processor, which may have finished them in another order."""
+        return name in self._mixed
 
     def in_words(self, name: str) -> str:
         """Return how a node gathers frames; empty: it takes them as they come."""
