@@ -403,3 +403,8 @@ def edge_inputs(options: NodeOptions) -> tuple[EdgeInput, ...]:
         return ()
     inputs = options.input if isinstance(options.input, list) else [options.input]
     return tuple(EdgeInput(from_=one) if isinstance(one, str) else one for one in inputs)
+
+
+def wants_newest(options: ProcessorOptions) -> bool:
+    """Whether a processor wants the newest frames of some input only (`fresh`), and so waits for no earlier one."""
+    return options.fresh or any([edge.fresh for edge in edge_inputs(options)])

@@ -149,3 +149,19 @@ def test_a_partitioned_reader_of_replicas_sees_each_camera_in_order_while_its_re
         own = [one for one in seen if one.camera == camera]
         assert {one.sequence for one in own} == set(range(700)), camera
         assert_ordered([Passed(one.sequence, one.delivery, 0, {}, "track", camera) for one in own])
+
+
+@pytest.mark.parametrize("is_ordered", [False, True])
+def test_a_node_whose_code_keeps_state_says_once_that_its_frames_may_come_in_any_order(
+    tmp_path: Path, *, is_ordered: bool
+) -> None:
+    nodes = ordered(tmp_path, 40)
+    nodes["track"] |= {"use": "tests.harness.following:Follow", "with": {"path": str(tmp_path / "seen")}}
+    if not is_ordered:
+        del nodes["track"]["order"]
+    with RunningPipeline(tmp_path, "told", nodes) as run:
+        run.end(None)
+    assert run.exit_code == 0, run.tail()
+    told = [line for line in run.log.read_text().splitlines() if "keeps state of each camera" in line]
+    assert len(told) == (0 if is_ordered else 1), told
+    assert is_ordered or "write `order: camera` at node track" in told[0]

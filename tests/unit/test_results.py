@@ -7,7 +7,7 @@ import pytest
 from detektr.descriptor import DescriptorPacker, unpack_descriptor, unpack_passed_on
 from detektr.errors import ResultError, WireError
 from detektr.nodes.working.event_stream import EventStream
-from detektr.results import NODE_BYTES, TAIL_BYTES, pass_on, unpack_results
+from detektr.results import MISSING_BYTES, MISSING_NODE_BYTES, NODE_BYTES, TAIL_BYTES, join, pass_on, unpack_results
 from detektr.testing import frame, run_processor
 
 PACKER = DescriptorPacker(
@@ -82,3 +82,89 @@ def test_results_of_one_frame_that_are_too_large_together_fail_it_in_words() -> 
     assert msgpack.unpackb(stream.pack_results({"at": np.int64(3)})) == [{"at": 3}]
     with pytest.raises(ResultError, match=r"3 results of 295 bytes together.*detect takes 256: raise its event_bytes"):
         stream.pack_results(result)
+
+
+def passed(*nodes: str, payload: bytes = CAPTURED, delivery: int = 1) -> bytes:
+    """A frame that these nodes have passed on one after the other, each with its own name as its result."""
+    for node in nodes:
+        results = unpack_passed_on(payload)[2]
+        payload = pass_on(payload, results, node, msgpack.packb([{"by": node}]), delivery)
+    return payload
+
+
+def joined(*payloads: bytes, deliveries: tuple[int, ...] = (), **missing: str) -> bytes:
+    return join(payloads, deliveries or (1,) * len(payloads), missing)[0]
+
+
+def test_a_joined_frame_has_the_results_of_all_branches_and_the_descriptor_of_the_frame() -> None:
+    descriptor, delivery, results, missing = unpack_passed_on(joined(passed("detect"), passed("pose"), CAPTURED))
+    assert descriptor == unpack_descriptor(CAPTURED)
+    assert list(unpack_results(results)) == ["detect", "pose"]
+    assert unpack_results(results)["pose"] == ({"by": "pose"},)
+    assert (delivery, missing) == (1, {})
+
+
+def test_the_results_of_nodes_above_the_place_where_branches_part_stand_once_and_first() -> None:
+    above = passed("scale", "detect")
+    _, _, results, _ = unpack_passed_on(joined(passed("pose", payload=above), passed("plate", payload=above), above))
+    assert list(unpack_results(results)) == ["scale", "detect", "pose", "plate"]
+
+
+def test_branches_that_have_not_brought_it_are_missing_with_their_reasons_also_after_others_have_passed_it_on() -> None:
+    one = joined(passed("detect"), pose="filtered", plate="dead_lettered")
+    assert unpack_passed_on(one)[3] == {"pose": "filtered", "plate": "dead_lettered"}
+    later = passed("merge", "track", payload=one)
+    _, _, results, missing = unpack_passed_on(later)
+    assert list(unpack_results(results)) == ["detect", "merge", "track"]
+    assert missing == {"pose": "filtered", "plate": "dead_lettered"}
+
+
+def test_what_is_missing_of_a_join_within_a_branch_is_missing_of_the_whole() -> None:
+    inner = passed("inner", payload=joined(passed("detect"), pose="gone"))
+    whole = joined(inner, passed("plate"), late="thinned")
+    _, _, results, missing = unpack_passed_on(whole)
+    assert list(unpack_results(results)) == ["detect", "inner", "plate"]
+    assert missing == {"pose": "gone", "late": "thinned"}
+
+
+@pytest.mark.parametrize(
+    ("said", "leases", "delivery"),
+    [
+        ((1, 1), (1, 1), 1),
+        ((1, 1), (2, 1), 2),
+        ((1, 1), (2, 3), 3),
+        ((3, 1), (1, 1), 3),
+        ((3, 1), (2, 2), 4),
+        ((2, 4), (3, 1), 4),
+        ((1 << 32, 1), (2, 1), (1 << 32) - 1 + 1),
+    ],
+)
+def test_a_joined_frame_came_as_often_as_on_the_branch_where_it_came_most(
+    said: tuple[int, int], leases: tuple[int, int], delivery: int
+) -> None:
+    branches = [passed(node, delivery=count) for node, count in zip(("detect", "pose"), said, strict=True)]
+    payload, count = join(branches, leases, {})
+    assert count == max(leases)
+    assert unpack_passed_on(payload)[1] + count - 1 == delivery, "as a frame counts it"
+
+
+def test_a_frame_that_only_captures_have_announced_is_joined_too() -> None:
+    payload, count = join([CAPTURED, CAPTURED], (2, 1), {})
+    descriptor, delivery, results, missing = unpack_passed_on(payload)
+    assert descriptor == unpack_descriptor(CAPTURED)
+    assert (delivery + count - 1, unpack_results(results), missing) == (2, {}, {})
+    assert list(unpack_results(unpack_passed_on(passed("track", payload=payload))[2])) == ["track"]
+
+
+def test_a_joined_frame_fits_the_room_that_is_kept_for_it() -> None:
+    names = [f"{'n' * 30}{number}" for number in range(9)]
+    reasons = {f"{'m' * 30}{number}": "dead_lettered" for number in range(9)}
+    payload = join([passed(name) for name in names], (1,) * 9, reasons)[0]
+    room = len(CAPTURED) + TAIL_BYTES + 9 * (NODE_BYTES + len(msgpack.packb([{"by": names[0]}])))
+    assert len(payload) <= room + MISSING_BYTES + 9 * MISSING_NODE_BYTES
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x01", CAPTURED[:40]])
+def test_what_no_detektr_has_announced_is_not_joined(payload: bytes) -> None:
+    with pytest.raises(WireError, match="announcement of"):
+        join([passed("detect"), payload], (1, 1), {})

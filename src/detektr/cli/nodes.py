@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 import typer
 from typer.core import TyperGroup
 
-from detektr.cli.answering import PLAIN, answering
+from detektr.cli.answering import PLAIN, answering, say
 from detektr.registry.node_kinds import NODE_KINDS, NodeKind
 
 app = typer.Typer(**PLAIN)
@@ -42,7 +42,18 @@ class NodeGroup(TyperGroup):
         """See click: for running a command, for its help, and for completing it."""
         name, command, rest = super().resolve_command(ctx, args)
         kind = NODE_KINDS.get(str(name))
+        if kind is not None and not ctx.resilient_parsing:
+            _refuse_keys_of_files(kind, rest)
         return name, command if kind is None else node_command(kind), rest
+
+
+def _refuse_keys_of_files(kind: NodeKind, arguments: list[str]) -> None:
+    """End with a refusal where an option is a key that a node by itself cannot have."""
+    given = {argument.partition("=")[0] for argument in arguments}
+    for key in sorted(kind.file_only):
+        if (option := f"--{key.replace('_', '-')}") in given:
+            hint = f"write `{key}` at the node there, and start it with --pipeline FILE --node NAME"
+            raise SystemExit(say(f"{kind.name}: {option} means something in a pipeline file only; {hint}", 2))
 
 
 def node_command(kind: NodeKind) -> Any:

@@ -77,6 +77,7 @@ def plan_processes(
                     is_audited=is_audited,
                     dead_letter_bytes=dead_letter_bytes,
                     is_ordered=ways.is_ordered(name),
+                    is_mixed=ways.is_mixed(name),
                     ways=_ways_to(name, graph, options, ways),
                     forks=tuple(_way_edge(graph, *edge) for edge in ways.forks_above(name)),
                 )

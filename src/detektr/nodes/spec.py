@@ -52,6 +52,8 @@ class NodeSpec(Generic[Options]):
     """Whether outcomes of single frames are wanted (for an audit trail)."""
     is_ordered: bool = False
     """Whether each camera's frames are to come in order, and do not without more."""
+    is_mixed: bool = False
+    """Whether its frames came through a processor, which may finish a camera's frames in another order."""
     ways: tuple[WayEdge, ...] = ()
     """Of a node that orders or joins frames: the edges on the ways to it."""
     forks: tuple[WayEdge, ...] = ()

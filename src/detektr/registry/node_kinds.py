@@ -111,6 +111,8 @@ _ALL = (
         | {
             "replicas",
             "partition_by",
+            "order",
+            "join",
             "high_water_mark",
             "when_full",
             "fresh",

@@ -116,6 +116,12 @@ def test_version_is_printed(run_detektr: RunDetektr) -> None:
         (["capture"], "capture: source missing; write --source clip.mp4"),
         (["processor", "--input", "cam"], "processor: use missing"),
         (["processor", "my:Own", "--input", "cam", "--with", "3"], "--with '3' is not key=value"),
+        (
+            ["processor", "my:Own", "--input", "a", "--order", "camera"],
+            "processor: --order means something in a pipeline",
+        ),
+        (["processor", "my:Own", "--input", "a", "--join=frame"], "write `join` at the node there, and start it with"),
+        (["sink", "jsonl", "--input", "a", "--retry", "1h"], "sink: --retry means something in a pipeline file only"),
         (["buffer", "--input", "cam", "--when-full", "explode"], "`when_full` is 'explode'"),
         (["buffer", "--input", "cam", "--max-age", "soon", "--high-water-mark", "0"], "`high_water_mark` is 0"),
         (["buffer", "--input", "cam", "--node", "queue"], "--node needs --pipeline FILE"),

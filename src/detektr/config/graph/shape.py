@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from detektr.config.document import Fault
-from detektr.config.graph.ways import met_twice
+from detektr.config.graph.ways import Ways
 from detektr.config.suggestions import listed, nearest
 from detektr.options import (
     BufferOptions,
@@ -14,6 +14,7 @@ from detektr.options import (
     ProcessorOptions,
     edge_inputs,
     inputs_of,
+    wants_newest,
 )
 from detektr.registry.node_kinds import NODE_KINDS
 
@@ -47,38 +48,55 @@ class Shape:
         return order
 
     def _find_branches(self, order: list[str]) -> None:
-        """Fault nodes that would pass the same frame on twice, as it comes to them over two branches."""
-        captures: dict[str, set[str]] = {}
+        """Fault nodes to which the same frame comes twice where that cannot be, and joins of what are no branches."""
+        captures: dict[str, set[str]] = {}  # above each node
+        coming: dict[str, set[str]] = {}  # those of them whose frames come to it
         relays = {source for name in order if self.nodes[name].kind != "sink" for source in self.reads[name]}
-        met = met_twice(self.nodes, order, self.reads)
+        ways = Ways(self.nodes, order, self.reads)
         for name in order:
-            node, found = self.nodes[name], set[str]()
-            for index, source in enumerate(self.reads[name]):
-                is_joined = isinstance(node, ProcessorOptions) and node.join is not None
-                twice = [] if is_joined else sorted(found & captures[source])
-                if twice and (isinstance(node, BufferOptions) or name in relays):
-                    what = f"{node.kind} {name!r} gets the frames of {listed(twice)} twice: by {source!r} too"
-                    hint = "read one of them, or let a node that nobody reads frames from read both"
-                    hint = hint if isinstance(node, BufferOptions) else f"write `join: frame`, {hint}"
-                    self._fault(("nodes", name, "input", index), what, "one way for each frame that is passed on", hint)
-                    self.refused |= {name}
-                found |= captures[source]
-            captures[name] = {name} if isinstance(node, CaptureOptions) else found
+            node = self.nodes[name]
+            is_joined = isinstance(node, ProcessorOptions) and node.join is not None
+            if not is_joined and (isinstance(node, BufferOptions) or name in relays or ways.is_ordered(name)):
+                self._check_once(name, node, coming, is_passed_on=name in relays)
+            own = {name} if isinstance(node, CaptureOptions) else set[str]()
+            reads = self.reads[name]
+            captures[name] = own.union(*[captures[source] for source in reads])
+            coming[name] = own.union(*[self._passing(node, source, coming[source]) for source in reads])
             if isinstance(node, ProcessorOptions) and name not in self.refused:
                 self._check_gathering(name, node, captures)
-                self._check_order(name, node, met[name])
 
-    def _check_order(self, name: str, node: ProcessorOptions, met: set[str]) -> None:
-        """Fault an order of frames that come twice: the second one has no place in it."""
-        if node.order is not None and node.join is None and met:
-            what = f"node {name!r} orders the frames of {', '.join(sorted(met))}, which come by two inputs"
-            hint = "write `join: frame` too, read one of them, or leave `order` out"
-            self._fault(("nodes", name, "order"), what, "one way for each frame, or `join: frame`", hint)
+    def _check_once(self, name: str, node: NodeOptions, coming: Mapping[str, set[str]], *, is_passed_on: bool) -> None:
+        """Fault a node that would pass the same frame on twice, or get it twice where each comes in its order."""
+        found = set[str]()
+        for index, source in enumerate(self.reads[name]):
+            passing = self._passing(node, source, coming[source])
+            twice = sorted(found & passing)
+            if twice:
+                is_processor = isinstance(node, ProcessorOptions)
+                what = f"{node.kind} {name!r} gets the frames of {', '.join(twice)} twice: by {source!r} too"
+                why = "is passed on" if is_passed_on or not is_processor else "comes in order"
+                others = "read one of them, or let a processor with `join: frame` read both"
+                hint = "add `join: frame`, which makes one of both, or read one of them" if is_processor else others
+                self._fault(("nodes", name, "input", index), what, f"one way for each frame that {why}", hint)
+                self.refused |= {name}
+            found |= passing
+
+    def _passing(self, node: NodeOptions, source: str, captures: set[str]) -> set[str]:
+        """Return the captures whose frames come by an input, as its `cameras` say."""
+        asked = next(edge.camera_names for edge in edge_inputs(node) if edge.from_ == source)
+        if not asked:
+            return captures
+        cameras = {
+            name: capture.camera or name
+            for name, capture in self.nodes.items()
+            if name in captures and isinstance(capture, CaptureOptions)
+        }
+        return {name for name, camera in cameras.items() if camera in asked}
 
     def _check_gathering(self, name: str, node: ProcessorOptions, captures: Mapping[str, set[str]]) -> None:
         """Fault a join of what are no branches, and what cannot be fresh since it holds frames back."""
         reads = self.reads[name]
-        if node.join is not None and len(reads) < 2:
+        if node.join is not None and len(reads) == 1:
             what = f"node {name!r} joins the frames of one input"
             hint = "name the other branches in `input`, or leave `join` out"
             self._fault(("nodes", name, "join"), what, "two inputs or more", hint)
@@ -86,11 +104,11 @@ class Shape:
             other = sorted(captures[source] ^ captures[reads[0]])
             if other:
                 both = f"{reads[0]!r} and {source!r}"
-                what = f"node {name!r} joins {both}, which do not both get the frames of {listed(other)}"
+                what = f"node {name!r} joins {both}, which do not both get the frames of {', '.join(other)}"
                 hint = "let both read the same cameras (`cameras` of an input may leave some out), or leave `join` out"
                 self._fault(("nodes", name, "input", index), what, "branches of the same cameras", hint)
         key = "join" if node.join is not None else "order"
-        if (node.join or node.order) and (node.fresh or any([edge.fresh for edge in edge_inputs(node)])):
+        if (node.join or node.order) and wants_newest(node):
             what = f"node {name!r} has `{key}: {getattr(node, key)}` and `fresh: true`"
             hint = "remove one; with `fresh` at the processors that it reads, it gets few frames, and late ones never"
             self._fault(
@@ -104,7 +122,7 @@ class Shape:
         allowed = NODE_KINDS[node.kind].may_read
         kinds = " or ".join(f"a {kind}" for kind in allowed)
         if allowed and not inputs:
-            fit = [other for other, node in self.nodes.items() if node.kind in allowed]
+            fit = [other for other, node in self.nodes.items() if node.kind in allowed and other != name]
             what = f"node {name!r} reads from nothing (`input` is an empty list)"
             hint = f"name one: {listed(fit)}" if fit else f"add {kinds}"
             self.faults.append(Fault(self.line_of("nodes", name, "input"), what, kinds, hint))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from detektr.options import CaptureOptions, NodeOptions, ProcessorOptions, SinkOptions, edge_inputs
+from detektr.options import CaptureOptions, NodeOptions, ProcessorOptions, SinkOptions, edge_inputs, wants_newest
 from detektr.plugins import is_known_stateful
 
 
@@ -27,20 +27,20 @@ class Ways:
                     self.outputs[source].append(name)
         processors = {name: node for name, node in nodes.items() if isinstance(node, ProcessorOptions)}
         self._joins = {name for name, node in processors.items() if node.join is not None}
-        below = set[str]()  # nodes whose frames came through a processor
+        self._mixed = set[str]()  # nodes whose frames came through a processor
         for name in order:
-            if any([source in processors or source in below for source in reads[name]]):
-                below.add(name)
+            if any([source in processors or source in self._mixed for source in reads[name]]):
+                self._mixed.add(name)
         twice = met_twice(nodes, order, reads)  # a frame that comes again, by another input, has no place in an order
         self._ordered = {
             name
             for name, node in processors.items()
             if node.order is not None
             or (
-                name in below
+                name in self._mixed
                 and is_partitioned(node)
                 and (node.join is not None or not twice[name])
-                and not _has_fresh_input(node)  # it wants the newest, whatever came before
+                and not wants_newest(node)
             )
         }
         gatherers = self._joins | self._ordered
@@ -63,6 +63,10 @@ class Ways:
     def is_ordered(self, name: str) -> bool:
         """Whether each camera's frames are to come to a node in order, and do not without more."""
         return name in self._ordered
+
+    def is_mixed(self, name: str) -> bool:
+        """Whether a node's frames came through a processor, which may have finished them in another order."""
+        return name in self._mixed
 
     def in_words(self, name: str) -> str:
         """Return how a node gathers frames; empty: it takes them as they come."""
@@ -120,10 +124,6 @@ def is_partitioned(options: ProcessorOptions) -> bool:
     if is_gatherer and options.replicas > 1:  # partners must meet, and the next frame be where the last one was
         return True
     return options.partition_by == "camera" or is_known_stateful("processors", options.use)
-
-
-def _has_fresh_input(options: ProcessorOptions) -> bool:
-    return options.fresh or any([edge.fresh for edge in edge_inputs(options)])
 
 
 def met_twice(

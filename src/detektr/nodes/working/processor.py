@@ -31,7 +31,7 @@ from detektr.nodes.spec import NodeSpec
 from detektr.nodes.working.event_stream import EventStream, identify_event, is_event
 from detektr.nodes.working.frame_reader import FrameReader
 from detektr.nodes.working.worker import WorkerNode
-from detektr.options import ProcessorOptions, inputs_of
+from detektr.options import ProcessorOptions, inputs_of, wants_newest
 from detektr.process.fault_text import fault_text
 from detektr.registry.stateful import is_stateful
 from detektr.results import pass_on
@@ -82,6 +82,14 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         self.is_stateful = is_gathering or options.partition_by == "camera" or keeps_state
         for subscriber in self.subscribers:
             subscriber.is_stateful = self.is_stateful
+        if keeps_state and self.spec.is_mixed and not self.spec.is_ordered:
+            _log.warning(
+                "%s keeps state of each camera, and processors before it may finish a camera's frames in another order;"
+                " write %s at node %s, and they come in the order of their capture",
+                options.use,
+                "`order: camera` in place of `fresh`" if wants_newest(options) else "`order: camera`",
+                self.spec.node,
+            )
         run = self.status_block.take_run()
         edges = self.publisher.fanout.edges.values()
         # An edge that was adopted has the room of its predecessor's `event_bytes`.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from detektr.config.document import Fault
+from detektr.config.document import Fault, read_document
 from detektr.config.graph.checks import build_graph
 from detektr.config.graph.topology import Graph
+from detektr.config.schema import read_options
 from detektr.options import (
     BufferOptions,
     CaptureOptions,
@@ -36,6 +37,10 @@ def sink(inputs: Inputs, **more: Any) -> SinkOptions:
     return SinkOptions(input=inputs, use="m:C", **more)
 
 
+def own(producer: str, **terms: Any) -> EdgeInput:
+    return EdgeInput(from_=producer, **terms)
+
+
 def built(**nodes: NodeOptions) -> Graph:
     graph, faults = build_graph(nodes)
     assert faults == [] and graph is not None
@@ -49,6 +54,18 @@ def refused(unsure: Sequence[str] = (), broken: Sequence[str] = (), **nodes: Nod
     )
     assert graph is None
     return faults
+
+
+def told(text: str) -> list[str]:
+    """Return what is refused of a file, each with its line, as `validate` prints it."""
+    document = read_document(text, {})
+    reading = read_options(document)
+    options = reading.options
+    _, faults = build_graph(
+        options.nodes, document.line, broken=reading.broken, unsure=reading.unsure, memory=options.memory
+    )
+    found = sorted([*reading.faults, *faults], key=lambda fault: fault.line)
+    return [f"{fault.line}: {fault.text}" for fault in found]
 
 
 def only(faults: list[Fault]) -> Fault:

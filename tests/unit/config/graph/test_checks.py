@@ -15,7 +15,7 @@ from detektr.options import (
     ProcessorOptions,
     SinkOptions,
 )
-from tests.unit.config.graph.drawing import buffer, built, capture, only, processor, refused, sink
+from tests.unit.config.graph.drawing import buffer, built, capture, only, own, processor, refused, sink, told
 
 
 def test_a_direct_reader_gives_the_capture_its_mark_window_guests_and_spare() -> None:
@@ -142,10 +142,6 @@ def test_no_edge_to_an_optional_node_blocks() -> None:
     assert graph is not None and faults == []
     policies = {edge.consumer: (edge.when_full, edge.is_optional) for edge in graph.edges}
     assert policies == {"work": ("block", False), "log": ("block", False), "hook": ("drop-oldest", True)}
-
-
-def own(producer: str, **terms: Any) -> EdgeInput:
-    return EdgeInput(from_=producer, **terms)
 
 
 def test_an_edge_has_what_its_input_says_and_else_what_its_producer_says() -> None:
@@ -318,3 +314,48 @@ def test_results_that_no_message_could_hold_are_refused() -> None:
     built(**nodes)
     fault = only(refused(**nodes, last=processor("p8")))
     assert "'last' with results of up to 9437184 bytes" in fault.what and "event_bytes" in fault.hint
+
+
+JOINED = """name: demo
+nodes:
+  camera: {kind: capture, source: clip.mp4, width: 1920, height: 1080, format: yuv420p, %s}
+  detect: {kind: processor, input: camera, use: "m:C"}
+  pose: {kind: processor, input: camera, use: "m:C"}
+  it:
+    kind: processor
+    use: "m:C"
+    input: [detect, pose]
+    join: frame
+"""
+
+
+def test_a_ring_with_fewer_slots_than_a_join_needs_is_refused_with_both_numbers() -> None:
+    assert told(JOINED % "slots: 26") == [
+        "3: capture 'camera' has 26 slots, expected at least 27 (marks, windows and `guests` below it), write"
+        " `slots: 27`, leave it out, or lower marks and windows below it"
+    ]
+    assert told(JOINED % "slots: 27") == []
+
+
+def test_a_window_of_a_join_that_needs_more_memory_than_was_given_is_refused_with_both_numbers() -> None:
+    text = JOINED % "memory: 128MiB"
+    assert told(text) == []
+    assert told(text + "    window: 200\n") == [
+        "11: node 'it': with `window: 200` camera 'camera' needs 1259 MiB (419 slots of 1920x1080 yuv420p), expected"
+        " at most `memory: 128MiB`, write `memory: 1259MiB`, or a lower `window`, or leave it out: it follows from"
+        " `memory`"
+    ]
+    assert told((JOINED % "memory: 1259MiB") + "    window: 200\n") == []
+
+
+def test_what_orders_or_joins_is_drawn_with_its_words() -> None:
+    graph = built(
+        camera=capture(memory="1GiB"),
+        detect=processor("camera"),
+        pose=processor("camera"),
+        merge=processor(["detect", "pose"], join="frame", order="camera"),
+        last=processor("merge", order="camera", replicas=2),
+    )
+    assert [line.partition("|")[2].partition("|")[0] for line in mermaid(graph).splitlines() if "-->" in line][2:] == [
+        '"block at 2, joined and in order"', '"block at 2, joined and in order"', '"block at 2, by camera, in order"',
+    ]  # fmt: skip

@@ -1,81 +1,129 @@
-"""Which nodes order frames, and what of that is refused: a frame that comes twice has no place in an order."""
-
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 
-from detektr.config.document import Fault
-from detektr.config.graph.checks import build_graph
-from detektr.options import BufferOptions, CaptureOptions, EdgeInput, NodeOptions, ProcessorOptions
+from detektr.config.graph.ways import Ways, is_partitioned
+from detektr.options import NodeOptions, ProcessorOptions, inputs_of
+from tests.unit.config.graph.drawing import buffer, built, capture, own, processor, sink
 
 
-def processor(inputs: Any, use: str = "m:C", **more: Any) -> ProcessorOptions:
-    return ProcessorOptions(input=inputs, use=use, **more)
+def ways(**nodes: NodeOptions) -> Ways:
+    graph = built(**nodes)
+    return Ways(nodes, list(graph.nodes), {name: list(inputs_of(node)) for name, node in nodes.items()})
 
 
-def branches(**last: Any) -> dict[str, NodeOptions]:
-    """Two branches of one camera, and a node that reads both."""
-    nodes: dict[str, NodeOptions] = {"camera": CaptureOptions(source="clip.mp4")}
-    return nodes | {
-        "detect": processor("camera"), "pose": processor("camera"), "last": processor(["detect", "pose"], **last),
+def motion(inputs: str, **more: object) -> ProcessorOptions:
+    """A processor of which the file tells that it keeps state."""
+    return ProcessorOptions(input=inputs, use="motion", **more)  # type: ignore[arg-type]
+
+
+def gathering() -> dict[str, NodeOptions]:
+    """camera -> buffer -> detect, pose -> merge (a join) -> track (in order), and who is not concerned."""
+    return {
+        "camera": capture(), "buffer": buffer("camera"),
+        "detect": processor("buffer", replicas=2), "pose": processor("buffer"),
+        "merge": processor(["detect", "pose"], join="frame"),
+        "track": processor("merge", order="camera"),
+        "beside": processor("buffer"), "events": sink("track"),
     }  # fmt: skip
 
 
-def gathering(nodes: dict[str, NodeOptions]) -> dict[str, str]:
-    """How the frames of each input are gathered by the node `last`, in words."""
-    graph, faults = build_graph(nodes)
-    assert faults == [] and graph is not None
-    return {edge.producer: edge.gathering for edge in graph.edges_to("last")}
+def test_who_orders_and_who_joins() -> None:
+    found = ways(**gathering())
+    assert [name for name in gathering() if found.is_gatherer(name)] == ["merge", "track"]
+    assert [name for name in gathering() if found.is_ordered(name)] == ["track"]
+    both = ways(**gathering() | {"merge": processor(["detect", "pose"], join="frame", order="camera")})
+    assert [both.in_words(name) for name in ("merge", "track", "beside")] == ["joined and in order", "in order", ""]
 
 
-def only_fault(nodes: dict[str, NodeOptions]) -> Fault:
-    graph, faults = build_graph(nodes)
-    assert graph is None and len(faults) == 1, faults
-    return faults[0]
+@pytest.mark.parametrize(
+    ("reader", "is_ordered"),
+    [
+        (processor("detect"), False),
+        (processor("detect", partition_by="camera"), True),
+        (motion("detect"), True),
+        (motion("queue"), True),
+        (motion("camera"), False),
+        (processor("camera", order="camera"), True),
+        (motion("detect", fresh=True), False),
+        (ProcessorOptions(input=own("detect", fresh=True), use="motion"), False),
+    ],
+)
+def test_who_keeps_state_is_ordered_below_a_processor_unless_it_wants_the_newest_frame_first(
+    reader: ProcessorOptions, *, is_ordered: bool
+) -> None:
+    found = ways(camera=capture(), detect=processor("camera"), queue=buffer("detect"), b=processor("queue"), it=reader)
+    assert found.is_ordered("it") is is_ordered is found.is_gatherer("it")
 
 
-def test_frames_that_come_by_two_inputs_are_ordered_only_where_they_are_joined() -> None:
-    fault = only_fault(branches(order="camera"))
-    assert fault.what == "node 'last' orders the frames of camera, which come by two inputs"
-    assert "`join: frame`" in fault.hint
-    assert gathering(branches(order="camera", join="frame")) == dict.fromkeys(("detect", "pose"), "joined and in order")
+def test_frames_may_come_mixed_below_a_processor_and_nowhere_else() -> None:
+    found = ways(**gathering())
+    mixed = [name for name in gathering() if name != "events" and found.is_mixed(name)]
+    assert mixed == ["merge", "track"]
 
 
-@pytest.mark.parametrize("last", [{"partition_by": "camera"}, {"use": "motion"}])
-def test_a_reader_of_two_branches_that_keeps_state_gets_them_as_they_come(last: dict[str, Any]) -> None:
-    assert gathering(branches(**last)) == {"detect": "", "pose": ""}
-    joined = gathering(branches(**last, join="frame"))
-    assert joined == dict.fromkeys(("detect", "pose"), "joined and in order")
+def test_gatherers_of_a_reader_are_itself_and_those_that_it_leads_to() -> None:
+    found = ways(**gathering())
+    assert {name: found.gatherers(name) for name in ("buffer", "detect", "merge", "track", "beside")} == {
+        "buffer": {"merge", "track"}, "detect": {"merge", "track"}, "merge": {"merge", "track"}, "track": {"track"},
+        "beside": set(),
+    }  # fmt: skip
+    assert found.joins("detect") == {"merge"} and found.joins("track") == set()
 
 
-@pytest.mark.parametrize("last", [{"partition_by": "camera"}, {"use": "motion"}, {"order": "camera"}])
-def test_inputs_of_different_cameras_are_no_branches(last: dict[str, Any]) -> None:
-    nodes: dict[str, NodeOptions] = {name: CaptureOptions(source="clip.mp4") for name in ("door", "yard")}
-    nodes |= {
-        "buffer": BufferOptions(input=["door", "yard"]),
-        "detect": processor(EdgeInput(from_="buffer", cameras="door")),
-        "pose": processor("buffer"),
-        "last": processor(["detect", EdgeInput(from_="pose", cameras="yard")], **last),
-    }
-    assert gathering(nodes) == {"detect": "in order", "pose": "in order"}
-    nodes["yard"] = CaptureOptions(source="clip.mp4", camera="door")
-    nodes["last"] = processor(["detect", "pose"], order="camera")
-    assert only_fault(nodes).what == "node 'last' orders the frames of door, yard, which come by two inputs"
+def test_the_edges_to_a_gatherer_are_all_on_its_ways_from_above() -> None:
+    found = ways(**gathering())
+    to_merge = [
+        ("camera", "buffer"), ("buffer", "detect"), ("buffer", "pose"), ("detect", "merge"), ("pose", "merge"),
+    ]  # fmt: skip
+    assert found.edges_to("merge") == to_merge
+    assert found.edges_to("track") == [*to_merge, ("merge", "track")]
 
 
-@pytest.mark.parametrize(("below", "words"), [("camera", ""), ("detect", "in order")])
-def test_code_that_keeps_state_is_ordered_below_a_processor(below: str, words: str) -> None:
-    for last in ({"partition_by": "camera"}, {"use": "motion"}):
-        assert gathering(branches() | {"last": processor(below, **last)}) == {below: words}
-    assert gathering(branches() | {"last": processor(below)}) == {below: ""}
-    assert gathering(branches() | {"last": processor(below, order="camera")}) == {below: "in order"}
+def test_edges_where_branches_part_or_that_lie_below_keep_what_became_of_their_frames() -> None:
+    found = ways(**gathering())
+    edges = [
+        ("camera", "buffer"), ("buffer", "detect"), ("buffer", "pose"), ("buffer", "beside"), ("detect", "merge"),
+        ("merge", "track"),
+    ]  # fmt: skip
+    kept = [edge for edge in edges if found.keeps_settled(*edge)]
+    assert kept == [("buffer", "detect"), ("buffer", "pose"), ("detect", "merge")]
+    assert found.forks_above("buffer") == [], "it is where they part itself"
+    assert found.forks_above("detect") == [("buffer", "detect"), ("buffer", "pose")]
+    assert found.forks_above("merge") == found.forks_above("detect"), "it may be done with one branch, and die"
+    assert found.forks_above("track") == [], "whose frames have come by all branches"
 
 
-@pytest.mark.parametrize("last", [{"partition_by": "camera"}, {"use": "motion"}])
-def test_fresh_frames_are_not_held_back_for_code_that_keeps_state(last: dict[str, Any]) -> None:
-    assert gathering(branches() | {"last": processor("detect", **last)}) == {"detect": "in order"}
-    assert gathering(branches() | {"last": processor("detect", **last, fresh=True)}) == {"detect": ""}
-    own = EdgeInput(from_="detect", fresh=True)
-    assert gathering(branches() | {"last": processor(own, **last)}) == {"detect": ""}
+def test_a_join_of_a_join_has_the_forks_of_both_above_it() -> None:
+    nodes: dict[str, NodeOptions] = {
+        "camera": capture(),
+        "detect": processor("camera"), "face": processor("detect"), "plate": processor("detect"),
+        "inner": processor(["face", "plate"], join="frame"),
+        "pose": processor("camera"),
+        "outer": processor(["inner", "pose"], join="frame"),
+    }  # fmt: skip
+    found = ways(**nodes)
+    outer, inner = [("camera", "detect"), ("camera", "pose")], [("detect", "face"), ("detect", "plate")]
+    assert found.forks_above("detect") == found.forks_above("pose") == outer
+    assert found.forks_above("face") == found.forks_above("inner") == [*outer, *inner]
+    assert found.keeps_settled("inner", "outer") and found.keeps_settled("detect", "plate")
+
+
+def test_a_camera_that_a_join_reads_beside_a_processor_is_a_fork() -> None:
+    found = ways(camera=capture(), detect=processor("camera"), merge=processor(["camera", "detect"], join="frame"))
+    assert found.forks_above("detect") == [("camera", "detect"), ("camera", "merge")]
+    assert found.keeps_settled("camera", "merge")
+
+
+@pytest.mark.parametrize(
+    ("options", "is_by_camera"),
+    [
+        ({"order": "camera"}, False),
+        ({"order": "camera", "replicas": 2}, True),
+        ({"replicas": 2}, False),
+        ({"partition_by": "camera"}, True),
+    ],
+)
+def test_replicas_of_a_gatherer_have_cameras_of_their_own(options: dict[str, object], *, is_by_camera: bool) -> None:
+    assert is_partitioned(processor("a", **options)) is is_by_camera
+    assert is_partitioned(processor(["a", "b"], join="frame", replicas=2))
