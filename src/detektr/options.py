@@ -343,7 +343,7 @@ class ProcessorOptions(WorkerOptions):
     """Processes that share the work: each frame goes to exactly one of them."""
     partition_by: Literal["camera"] | None = None
     """camera: each camera's frames go to one replica, in order, as they do without asking where the class says
-    `stateful = True`; else each frame goes to the replica with the least work."""
+    `stateful = True`; else each frame goes to the replica with the least work. Below a processor it is `order` too."""
     order: Literal["camera"] | None = None
     """camera: each camera's frames come in the order of their capture, also from replicas that finish them in another:
     a frame waits as long as an earlier one may still come, never longer. Its cameras are partitioned as well."""

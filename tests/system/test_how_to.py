@@ -6,8 +6,11 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +19,26 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parents[2] / "docs" / "how-to"
 PAGES = sorted(FOLDER.glob("*.md"))
+Events = list[dict[str, Any]]
+
+
+def walks_forward(events: Events) -> None:
+    """Two people walk past, each in ten pictures, and nobody walks backwards."""
+    assert [event["data"] for event in events] == ([{"somebody": "new"}] + [{"moved": 20}] * 9) * 2
+
+
+def meets_both(events: Events) -> None:
+    """Each frame came once, every second one without faces."""
+    assert sorted(event["sequence"] for event in events) == list(range(20))
+    told = Counter((event["sequence"] % 2, json.dumps(event["data"])) for event in events)
+    filtered = {"people": 1, "faces": 0, "missing": {"faces": "filtered"}}
+    assert told == {(0, json.dumps(filtered)): 10, (1, json.dumps({"people": 1, "faces": 1, "missing": {}})): 10}
+
+
+SAYS: Mapping[str, Callable[[Events], None]] = MappingProxyType(
+    {"keep-frames-in-order": walks_forward, "join-branches": meets_both}
+)
+"""What a page says of its events."""
 FILE = re.compile(r"^```\w+\n# ([\w.]+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -34,6 +57,8 @@ def test_the_files_of_a_page_work_together(page: Path, tmp_path: Path, run_detek
         assert done.returncode == 0, done.stderr
         report = json.loads((tmp_path / "report.json").read_text())
         assert report["unaccounted"] == 0 and all(edge["delivered"] for edge in report["edges"])
+    if page.stem in SAYS:
+        SAYS[page.stem]([json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()])
     if "app.py" in files:
         done = subprocess.run([sys.executable, "app.py"], cwd=tmp_path, capture_output=True, text=True, timeout=50)
         assert done.returncode == 0, done.stderr

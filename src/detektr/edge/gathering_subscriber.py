@@ -88,7 +88,7 @@ class GatheringSubscriber(EdgeSubscriber):
         for other, _ in self.unbind(name):
             other.fail(name, why, kind)
         super().fail(name, why, kind)
-        self._the_gate.failed(name)
+        self._the_gate.failed(name, kind)
 
     def let_go(self, lease: Lease, *, is_begun: bool = False) -> None:
         """See `EdgeSubscriber.let_go`."""

@@ -19,8 +19,9 @@ class Processor:
 
     stateful: bool = False
     """True: it remembers something of each camera's frames (a tracker, a background). Then each camera's frames come to
-    one replica, in order: a frame that failed is tried again before the next one of its camera. `frame.is_first_here`
-    says where a camera begins in this replica."""
+    one replica, in order: a frame that failed is tried again before the next one of its camera. Below a processor in
+    several replicas they are in order if the file says `order: camera`. `frame.is_first_here` says where a camera
+    begins in this replica."""
 
     def open(self) -> None:
         """Get ready (load a model, say): called once in the replica's process, before the first frame.

@@ -21,6 +21,8 @@ from detektr.memory.status_block import StatusBlock
 from detektr.results import join
 from detektr.wire.message import FailureKind
 
+ENDS = (FailureKind.PERMANENT, FailureKind.OVERWRITTEN, FailureKind.TOO_OLD)  # no attempt follows these
+
 
 class Input(Protocol):
     """What the gate needs of an `EdgeSubscriber`."""
@@ -190,9 +192,14 @@ class Gate:
             if self._join is not None and not held.is_over:
                 self._join.hold(lease.name, source.branch, held)
 
-    def failed(self, name: FrameName) -> None:
-        """Note that an attempt has failed: later frames of the stream begin after the next attempt, or its end."""
-        if self._order is not None:
+    def failed(self, name: FrameName, kind: FailureKind = FailureKind.RETRYABLE) -> None:
+        """Note that an attempt has failed: later frames of the stream begin after the next attempt, or its end.
+
+        A frame that comes no more, whatever its producer is told, keeps none of them waiting for that.
+        """
+        if kind in ENDS:
+            self.begun(name)
+        elif self._order is not None:
             self._out.pop(name, None)
             recalled = self._order.failed(name)
             if recalled is not None:

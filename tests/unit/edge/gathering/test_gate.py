@@ -15,6 +15,7 @@ from detektr.edge.partition.map_reader import MapReader
 from detektr.memory import layout
 from detektr.memory.partition_file import PartitionWriter
 from detektr.memory.run_folder import RunFolder
+from detektr.wire.message import FailureKind
 from tests.unit.edge.attached import Progress
 from tests.unit.edge.gathered import NODE, Gathered, announcement, brought_by
 from tests.unit.edge.gathering.way import KEY
@@ -123,6 +124,18 @@ def test_a_frame_that_failed_comes_again_before_those_behind_it(node: Make) -> N
     detect.lease_queued()
     taken = [track.begin()[1], track.begin()[1]]
     assert [(one.sequence, one.delivery) for one in taken] == [(0, 2), (1, 1)]
+
+
+@pytest.mark.parametrize("kind", [FailureKind.TOO_OLD, FailureKind.OVERWRITTEN, FailureKind.PERMANENT])
+def test_the_next_frame_waits_for_nobody_to_hear_that_one_has_ended_for_good(node: Make, kind: FailureKind) -> None:
+    track = node("detect", is_ordered=True)
+    detect = track["detect"]
+    detect.capture(0, 1)
+    detect.bring(0, 1)
+    branch, lease = track.begin()
+    branch.subscriber.fail(lease.name, "no attempt follows", kind)
+    assert [one.sequence for one in branch.subscriber.leases] == [1], "its producer has not heard yet"
+    assert track.work() == [1]
 
 
 def test_what_we_have_passed_on_ourselves_is_not_waited_for(node: Make) -> None:
