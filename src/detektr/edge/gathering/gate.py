@@ -68,7 +68,7 @@ class Input(Protocol):
         """Hold a lease together with those of the same frame on other inputs."""
         ...
 
-    def unbind(self, name: FrameName) -> list[tuple[Input, Lease]]:
+    def unbind(self, lease: Lease) -> list[tuple[Input, Lease]]:
         """Forget which leases were held together with one; returns them."""
         ...
 
@@ -116,7 +116,7 @@ class Gate:
         self._order: Order[Held] | None = Order(self._pending) if is_ordered else None
         self._join: Join[Held] | None = Join(branches, self._branch_outcome) if branches else None
         self._out: dict[FrameName, Held] = {}  # of an order: ready, and not begun
-        self._is_told = False
+        self._is_told = self._has_moved = False
 
     @property
     def is_holding(self) -> bool:
@@ -125,29 +125,39 @@ class Gate:
             self._join is not None and self._join.is_holding
         )
 
+    def following(self) -> int:
+        """Return how many leases are held back only until others before them have begun."""
+        return 0 if self._order is None else self._order.following()
+
     def admit(self, source: Input, lease: Lease) -> None:
         """Take a lease that has come by an input; `look` lets it through once its time has come."""
         held = Held(source, lease, camera_of(lease.payload))
+        other: Held | None = None
         if self._join is not None:
-            self._join.hold(lease.name, source.branch, held)
+            other = self._join.hold(lease.name, source.branch, held)
         elif self._order is not None:
-            self._order.hold(lease.name, held)
+            other = self._order.hold(lease.name, held)
+        if other is not None and other.input is not source and not other.is_over:
+            other.input.settle(lease.name)  # two replicas have passed it on, as a lease had ended: once is enough
+
+    @property
+    def must_look(self) -> bool:
+        """Whether leases are held back, and nobody was told to wake us yet when what they wait for has ended."""
+        return self.is_holding and not self._is_told
 
     def look(self) -> None:
         """Let through what may begin now; say whether something is held back."""
-        if self.is_holding:
-            self._outlook.look()
-            self._drop_over()
-            self._let_through()
-            if self._map is not None and self._map.look():
-                self._give_back(self._map)
-        if self._is_told != self.is_holding:
-            self._is_told = not self._is_told
-            self._status_block.note_holding(is_holding=self._is_told)
+        self._look()
+        if self.must_look:
+            self._tell(is_holding=True)
+            self._look()  # whoever ended a frame before that has not woken us
+        if self._is_told and not self.is_holding:
+            self._tell(is_holding=False)
 
     def look_at_map(self) -> None:
         """Look for the map of cameras where there was none; once a second or so."""
         if self._map is not None and self._map.look(is_thorough=True):
+            self._has_moved = True
             self._give_back(self._map)
 
     def begun(self, name: FrameName) -> None:
@@ -171,13 +181,15 @@ class Gate:
         self._out.pop(lease.name, None)
         if self._order is not None:
             self._order.skipped(lease.name)
-        self.readmit(source.unbind(lease.name))
+        self.readmit(source.unbind(lease))
 
     def readmit(self, partners: Sequence[tuple[Input, Lease]]) -> None:
         """Let leases wait again, of whose frame the lease on another input has ended."""
         for source, lease in partners:
             held = Held(source, lease, camera_of(lease.payload))
-            if self._join is not None and not held.is_over:
+            if held.is_over:
+                source.let_go(lease)
+            elif self._join is not None:
                 self._join.hold(lease.name, source.branch, held)
 
     def failed(self, name: FrameName) -> None:
@@ -190,6 +202,19 @@ class Gate:
                 if held is not None and held.lease in held.input.leases:
                     held.input.leases.remove(held.lease)
                     self._order.hold(held.lease.name, held)
+
+    def _look(self) -> None:
+        if self.is_holding:
+            self._outlook.look()
+            self._drop_over()
+            self._let_through()
+            if self._map is not None and (self._map.look() or self._has_moved):
+                self._has_moved = True  # a lease may come that an edge gave us before it knew
+                self._give_back(self._map)
+
+    def _tell(self, *, is_holding: bool) -> None:
+        self._is_told = is_holding
+        self._status_block.note_holding(is_holding=is_holding)
 
     def _drop_over(self) -> None:
         """Let go of held leases that have ended."""
@@ -208,7 +233,7 @@ class Gate:
 
     def _forget(self, is_over: Callable[[Held], bool]) -> None:
         for held in [] if self._order is None else self._order.forget(is_over):
-            self.readmit(held.input.unbind(held.lease.name))
+            self.readmit(held.input.unbind(held.lease))
         if self._join is not None:
             self._join.forget(is_over)
 
