@@ -63,10 +63,13 @@ class Note:
         name: under which it notes.
         busy_s: the longest time that it takes.
         returns: whether it returns something too.
+        fixed_s: how long it takes beside that.
     """
 
-    def __init__(self, path: str, name: str = "note", busy_s: float = 0.0, *, returns: bool = True) -> None:
-        self.path, self.name, self.busy_s, self.returns = Path(path), name, busy_s, returns
+    def __init__(
+        self, path: str, name: str = "note", busy_s: float = 0.0, *, returns: bool = True, fixed_s: float = 0.0
+    ) -> None:
+        self.path, self.name, self.busy_s, self.returns, self.fixed_s = Path(path), name, busy_s, returns, fixed_s
 
     def open(self) -> None:
         """Open the file for appending: a line reaches the system in one write, also before a SIGKILL."""
@@ -76,8 +79,8 @@ class Note:
         """See the class."""
         number, _ = HEAD.unpack(frame.pixels.reshape(-1)[: HEAD.size].tobytes())
         results = {node: list(given) for node, given in frame.results.items()}
-        if self.busy_s:
-            time.sleep(random.uniform(0, self.busy_s))
+        if self.busy_s or self.fixed_s:
+            time.sleep(self.fixed_s + random.uniform(0, self.busy_s))
         about = [frame.sequence, frame.delivery, number, results, self.name, frame.camera, dict(frame.missing)]
         line = json.dumps(about)
         os.write(self.fd, f"{line}\n".encode())

@@ -23,7 +23,7 @@ class GatheringSubscriber(EdgeSubscriber):
 
     progress_kind: ClassVar[type[WorkProgress]] = AnyOrderProgress
     gate: Gate | None = None
-    _partners: dict[FrameName, list[tuple[Input, Lease]]]
+    _partners: dict[FrameName, tuple[Lease, list[tuple[Input, Lease]]]]
 
     @property
     def branch(self) -> str:
@@ -42,11 +42,11 @@ class GatheringSubscriber(EdgeSubscriber):
             partners: those on other inputs.
         """
         self.held[lease.name] = lease
-        self._partners[lease.name] = list(partners)
+        self._partners[lease.name] = lease, list(partners)
 
-    def unbind(self, name: FrameName) -> list[tuple[Input, Lease]]:
+    def unbind(self, lease: Lease) -> list[tuple[Input, Lease]]:
         """Return the leases that were bound to one of ours, and forget that."""
-        return self._partners.pop(name, [])
+        return self._parted(lease.name) if self._bound(lease.name)[0] is lease else []
 
     def give_back(self, lease: Lease) -> None:
         """Give a lease back undone: another replica, or we once more, will work on its frame."""
@@ -55,8 +55,15 @@ class GatheringSubscriber(EdgeSubscriber):
     def begin_alone(self, lease: Lease) -> None:
         """See `EdgeSubscriber.begin_alone`."""
         super().begin_alone(lease)
-        for other, partner in self._partners.get(lease.name, ()):
+        for other, partner in self._bound(lease.name)[1]:
             other.begin_alone(partner)
+
+    def is_wanted(self, lease: Lease) -> bool:
+        """See `EdgeSubscriber.is_wanted`; one lease that stands is enough, for what it brings will not come again."""
+        if super().is_wanted(lease):
+            return True
+        bound, partners = self._bound(lease.name)
+        return bound is lease and any([other.still_holds(partner) for other, partner in partners])
 
     def puts_aside(self, lease: Lease) -> bool:
         """See `EdgeSubscriber.puts_aside`; of a failure on another input too."""
@@ -64,40 +71,46 @@ class GatheringSubscriber(EdgeSubscriber):
 
     def finish(self, name: FrameName, delivery_tag: int = 0) -> None:
         """See `EdgeSubscriber.finish`."""
-        for other, partner in self.unbind(name):
+        for other, partner in self._parted(name):
             other.finish(name, partner.delivery_tag)
         super().finish(name, delivery_tag)
 
     def pass_on(self, name: FrameName) -> None:
         """See `EdgeSubscriber.pass_on`."""
-        for other, _ in self._partners.get(name, ()):
+        for other, _ in self._bound(name)[1]:
             other.pass_on(name)
         super().pass_on(name)
 
     def settle(self, name: FrameName) -> None:
         """See `EdgeSubscriber.settle`."""
-        for other, _ in self.unbind(name):
+        for other, _ in self._parted(name):
             other.settle(name)
         super().settle(name)
 
     def fail(self, name: FrameName, why: str, kind: FailureKind = FailureKind.RETRYABLE) -> None:
         """See `EdgeSubscriber.fail`."""
-        lease = self.held.get(name)
-        if kind == FailureKind.OVERWRITTEN and (lease is None or not self.still_holds(lease)):
-            self._give_back_others(name)  # no slot was overwritten: our lease was over
-        for other, _ in self.unbind(name):
+        for other, _ in self._parted(name):
             other.fail(name, why, kind)
         super().fail(name, why, kind)
         self._the_gate.failed(name, kind)
 
-    def let_go(self, lease: Lease, *, is_begun: bool = False) -> None:
-        """See `EdgeSubscriber.let_go`."""
-        held = self.held.get(lease.name)
+    def let_go(self, lease: Lease) -> None:
+        """See `EdgeSubscriber.let_go`; what was bound to the lease waits again."""
         super().let_go(lease)
-        if is_begun and (held is lease or held is None):
-            self._give_back_others(lease.name)
-        elif held is lease:
-            self._the_gate.readmit(self.unbind(lease.name))
+        self._the_gate.readmit(self.unbind(lease))
+
+    def refuse(self, lease: Lease) -> None:
+        """See `EdgeSubscriber.refuse`; later frames of the stream wait for the next lease of this one, or its end."""
+        super().refuse(lease)
+        self._the_gate.failed(lease.name)
+
+    def _bound(self, name: FrameName) -> tuple[Lease | None, list[tuple[Input, Lease]]]:
+        """Return our lease of a frame that others are bound to, and those."""
+        return self._partners.get(name, (None, []))
+
+    def _parted(self, name: FrameName) -> list[tuple[Input, Lease]]:
+        """Return the leases that were bound to ours of a frame, and forget that."""
+        return self._partners.pop(name, (None, []))[1]
 
     @property
     def _the_gate(self) -> Gate:
@@ -105,8 +118,6 @@ class GatheringSubscriber(EdgeSubscriber):
         return self.gate
 
     def _let_in(self, lease: Lease) -> None:
-        if lease.name not in self._passed:
-            self._give_back_others(lease.name)  # they were bound to an earlier lease of ours, which is over
         self._the_gate.admit(self, lease)
 
     def _taken(self, lease: Lease) -> None:
@@ -121,17 +132,10 @@ class GatheringSubscriber(EdgeSubscriber):
     def _take_up(self) -> None:
         for lease in self.failures.take_up():
             self._the_gate.admit(self, lease)
-            self._the_gate.readmit(self.unbind(lease.name))
+            self._the_gate.readmit(self.unbind(lease))
 
     def _leave(self, why: str) -> None:
         let_through = list(self.leases)
         super()._leave(why)
         for lease in let_through:
             self._the_gate.skipped(self, lease)
-        for name in [name for name in self._partners if name not in self.held]:
-            self._give_back_others(name)
-
-    def _give_back_others(self, name: FrameName) -> None:
-        """Give back the leases that were bound to one of ours, which is over."""
-        for other, lease in self.unbind(name):
-            other.give_back(lease)

@@ -69,8 +69,7 @@ class EdgeSubscriber:
         self.progress = self.progress_kind(status_block, entry)
         """What our status block says of the work on this input."""
         self._previous = self.progress.last()
-        self._session = self._attach_epoch = self._producer_epoch = self._place = 0
-        self._sent_ns = self._max_age_ns = 0
+        self._session = self._attach_epoch = self._producer_epoch = self._place = self._sent_ns = self._max_age_ns = 0
         self._is_attached = self._is_sign_due = False
         self._journal: JournalReader | None = None
         self._outbox: Outbox | None = None
@@ -134,14 +133,12 @@ class EdgeSubscriber:
         """Wake up, and take the new leases; whether there were some. Leases that were ended meanwhile are skipped."""
         self._look()
         leases, has_ended = self._receiver.receive()
-        if has_ended:
-            self._is_sign_due = True
+        self._is_sign_due |= has_ended
         for lease in leases:
-            name = lease.key, lease.sequence
-            self.held[name] = lease
+            self.held[lease.name] = lease
             self._let_in(lease)
             if lease.delivery > 1:
-                self.failures.forget(name)
+                self.failures.forget(lease.name)
         return bool(leases)
 
     def fall_asleep(self) -> bool:
@@ -202,15 +199,10 @@ class EdgeSubscriber:
         self._take_up()
         while self.leases:
             lease = self.leases.popleft()
-            name = lease.key, lease.sequence
             if self.puts_aside(lease):
                 continue
-            if self.held.get(name) is not lease:
-                self._skipped(lease)
-                continue  # leased to us once more since, or released
-            if not self.still_holds(lease):
-                del self.held[name]
-                self._is_sign_due = True
+            if self.held.get(lease.name) is not lease or not self.still_holds(lease):  # perhaps it is leased once more
+                self.let_go(lease)
                 self._skipped(lease)
             elif not self.give_back_too_old(lease, now_ns):
                 self._taken(lease)
@@ -255,6 +247,10 @@ class EdgeSubscriber:
         journal = self._journal
         return journal is not None and journal.is_leased(lease.cell, self._session, lease.delivery_tag)
 
+    def is_wanted(self, lease: Lease) -> bool:
+        """Whether the result of the work on a lease counts."""
+        return self.still_holds(lease)
+
     def finish(self, name: FrameName, delivery_tag: int = 0) -> None:
         """Release a lease whose work is done; a producer that waits for it is told at the next `flush`."""
         lease = self.held.pop(name, None)
@@ -293,11 +289,17 @@ class EdgeSubscriber:
         is_retried = self.is_stateful and kind == FailureKind.RETRYABLE
         self.failures.add((*name, kind, why), self.held.pop(name, None), is_retried=is_retried)
 
-    def let_go(self, lease: Lease, *, is_begun: bool = False) -> None:
+    def let_go(self, lease: Lease) -> None:
         """Forget a lease that was ended before its result was out; the frame may have been leased to us again."""
         if self.held.get(lease.name) is lease:
             del self.held[lease.name]
         self._is_sign_due = True
+
+    def refuse(self, lease: Lease) -> None:
+        """Forget a lease that was over before its work was; another one of the frame, which may be ours, stands."""
+        if self.held.get(lease.name) is lease:
+            self._receiver.complete(lease.name, lease.delivery_tag)  # its producer counts it as refused
+        self.let_go(lease)
 
     def note_alive(self) -> None:
         """Send a sign of life at the next `flush`, because we release nothing for a while."""
@@ -378,11 +380,11 @@ class EdgeSubscriber:
         """Begin another session that holds nothing; the result of a frame in work will be refused."""
         self.why, self._is_attached = why, False
         self._receiver.left()
-        self._previous = self.progress.last()
-        self._session, self._sent_ns = 0, 0
+        self._previous, self._session, self._sent_ns = self.progress.last(), 0, 0
         self.leases.extend(self.failures.clear())
         for lease in self.leases:  # never begun, and not ours any more
             self.held.pop((lease.key, lease.sequence), None)
+            self._skipped(lease)
         self.leases.clear()
         if not self.upstream.is_durable:
             self.held = dict.fromkeys(self._passed)  # those are our edges' own, whatever becomes of the leases

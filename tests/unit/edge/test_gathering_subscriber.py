@@ -184,29 +184,33 @@ def test_of_a_frame_in_work_whose_other_lease_has_ended_the_next_one_is_settled_
     assert pose.outcomes() == {0: "delivered"} and not merge.gate.is_holding
 
 
-@pytest.mark.parametrize("how", ["failed", "left and failed", "let go", "left and let go", "leased again"])
-def test_a_frame_whose_result_is_refused_as_its_lease_was_over_comes_again_marked_with_all_branches(
-    merge: Gathered, how: str
+def test_a_result_counts_as_long_as_one_of_the_leases_of_its_frame_stands(merge: Gathered) -> None:
+    first, pose, lease = begun(merge)
+    first.edge.detach(first.session)
+    assert not first.subscriber.still_holds(lease) and first.intake.is_wanted(lease)
+    first.subscriber.finish(lease.name, lease.delivery_tag)
+    pose.hear()
+    assert pose.outcomes() == {0: "delivered"}
+    first.outbox.sent.clear()
+    first.attach()
+    first.lease_queued()
+    assert merge.take() is None, "it was done with"
+    first.hear()
+    assert first.outcomes() == {0: "delivered"} and not merge.gate.is_holding
+
+
+def test_a_result_is_refused_when_none_stands_and_the_frame_comes_again_marked_with_all_branches(
+    merge: Gathered,
 ) -> None:
     first, pose, lease = begun(merge)
-    if "left" in how:
-        leave(first)
-    else:
-        first.edge.detach(first.session)
-    assert not first.subscriber.still_holds(lease)
-    if how == "leased again":
-        first.attach()
-        first.lease_queued()
-    elif "failed" in how:
-        first.subscriber.fail(lease.name, "overwritten", FailureKind.OVERWRITTEN)
-    if "let go" in how or how == "leased again":
-        first.intake.let_go(lease, is_begun=True)
-    assert merge.take() is None and not pose.subscriber.held
-    first.outbox.sent.clear()
-    if how != "leased again":
-        come_back(first)
-    pose.hear()
-    pose.lease_queued()
+    for branch in (first, pose):
+        branch.edge.detach(branch.session)
+    assert not first.intake.is_wanted(lease)
+    first.intake.refuse(lease)
+    for branch in (first, pose):
+        branch.outbox.sent.clear()
+        branch.attach()
+        branch.lease_queued()
     _, again = merge.begin()
     assert (again.name, again.delivery, brought_by(again)) == (NAME, 2, (["detect", "pose"], {}))
     first.subscriber.finish(NAME, again.delivery_tag)

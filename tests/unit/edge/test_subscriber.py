@@ -10,7 +10,7 @@ from detektr.edge.state.lease import SessionState
 from detektr.memory import layout
 from detektr.memory.announcement import Announcement
 from detektr.memory.run_folder import RunFolder
-from detektr.wire.message import FailureKind, Refusal, Welcome
+from detektr.wire.message import Failure, FailureKind, Refusal, Welcome
 from tests.unit.edge.attached import Bench
 
 FINISHED = layout.STATUS_WORD_INPUTS + layout.STATUS_INPUT_FINISHED
@@ -274,3 +274,21 @@ def test_a_frame_that_grew_too_old_in_the_window_is_given_back_undone(bench: Ben
     for failed in told.failed:
         bench.edge.fail(told.session, failed)
     assert bench.edge.in_flight == 1 and list(bench.subscriber.held) == [(1, 2)]
+
+
+def test_a_result_that_comes_after_its_lease_does_not_end_the_next_lease_of_its_frame(bench: Bench) -> None:
+    bench.offer(0)
+    bench.lease_queued()
+    late = bench.take()
+    bench.edge.expire(1_000_000)
+    bench.edge.finish(bench.session, (), 1_000_001)  # a sign of life: it gets frames again
+    bench.edge.lease_queued(1_000_001)
+    assert not bench.subscriber.is_wanted(late)
+    bench.subscriber.refuse(late)
+    bench.subscriber.flush()
+    assert bench.given_back() == [(1, 0, late.delivery_tag)]
+    bench.edge.finish(bench.session, [(1, 0, late.delivery_tag)], 1_000_002)
+    ledger = bench.subscriber.ledger()
+    assert ledger is not None and (ledger.refused, ledger.in_flight) == (1, 1)
+    failures = [sent for sent in bench.outbox.sent if isinstance(sent, Failure)]
+    assert all([not sent.failed for sent in failures])

@@ -71,7 +71,7 @@ class Input(Protocol):
         """Hold a lease together with those of the same frame on other inputs."""
         ...
 
-    def unbind(self, name: FrameName) -> list[tuple[Input, Lease]]:
+    def unbind(self, lease: Lease) -> list[tuple[Input, Lease]]:
         """Forget which leases were held together with one; returns them."""
         ...
 
@@ -120,7 +120,7 @@ class Gate:
         self._order: Order[Held] | None = Order(self._pending) if is_ordered else None
         self._join: Join[Held] | None = Join(branches, self._branch_outcome) if branches else None
         self._out: dict[FrameName, Held] = {}  # of an order: ready, and not begun
-        self._is_told = False
+        self._is_told = self._has_moved = False
         status_block.note_holding(is_holding=False)  # a predecessor may have died while it held some
 
     @property
@@ -130,18 +130,25 @@ class Gate:
             self._join is not None and self._join.is_holding
         )
 
-    @property
     def following(self) -> int:
-        """How many leases will be let through one after another, each as work on the one before begins."""
-        return 0 if self._order is None else self._order.following
+        """Return how many leases are held back only until others before them have begun."""
+        return 0 if self._order is None else self._order.following()
 
     def admit(self, source: Input, lease: Lease) -> None:
         """Take a lease that has come by an input; `look` lets it through once its time has come."""
         held = _held(source, lease)
+        other: Held | None = None
         if self._join is not None:
-            self._join.hold(lease.name, source.branch, held)
+            other = self._join.hold(lease.name, source.branch, held)
         elif self._order is not None:
-            self._order.hold(lease.name, held)
+            other = self._order.hold(lease.name, held)
+        if other is not None and other.input is not source and not other.is_over:
+            other.input.settle(lease.name)  # two replicas have passed it on, as a lease had ended: once is enough
+
+    @property
+    def must_look(self) -> bool:
+        """Whether leases are held back, and nobody was told to wake us yet when what they wait for has ended."""
+        return self.is_holding and not self._is_told
 
     def look(self) -> None:
         """Let through what may begin now; say whether something is held back.
@@ -153,13 +160,15 @@ class Gate:
             self._outlook.look()
             self._drop_over()
             self._let_through()
-            if self._map is not None and self._map.look():
+            if self._map is not None and (self._map.look() or self._has_moved):
+                self._has_moved = True  # a lease may come that an edge gave us before it knew
                 self._give_back(self._map)
         self._tell(is_holding=self.is_holding)
 
     def look_at_map(self) -> None:
         """Look for the map of cameras where there was none; once a second or so."""
         if self._map is not None and self._map.look(is_thorough=True):
+            self._has_moved = True
             self._give_back(self._map)
 
     def begun(self, name: FrameName) -> None:
@@ -183,13 +192,15 @@ class Gate:
         self._out.pop(lease.name, None)
         if self._order is not None:
             self._order.skipped(lease.name)
-        self.readmit(source.unbind(lease.name))
+        self.readmit(source.unbind(lease))
 
     def readmit(self, partners: Sequence[tuple[Input, Lease]]) -> None:
         """Let leases wait again, of whose frame the lease on another input has ended."""
         for source, lease in partners:
             held = _held(source, lease)
-            if self._join is not None and not held.is_over:
+            if held.is_over:
+                source.let_go(lease)
+            elif self._join is not None:
                 self._join.hold(lease.name, source.branch, held)
 
     def failed(self, name: FrameName, kind: FailureKind = FailureKind.RETRYABLE) -> None:
@@ -232,7 +243,7 @@ class Gate:
 
     def _forget(self, is_over: Callable[[Held], bool]) -> None:
         for held in [] if self._order is None else self._order.forget(is_over):
-            self.readmit(held.input.unbind(held.lease.name))
+            self.readmit(held.input.unbind(held.lease))
         if self._join is not None:
             self._join.forget(is_over)
 

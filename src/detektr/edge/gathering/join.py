@@ -44,9 +44,12 @@ class Join(Generic[Item]):
         """Whether some frame is held back."""
         return bool(self._waiting)
 
-    def hold(self, name: FrameName, branch: str, item: Item) -> None:
-        """Take a frame that has come by a branch; of one that is held already this is another lease."""
-        self._waiting.setdefault(name, {})[branch] = item
+    def hold(self, name: FrameName, branch: str, item: Item) -> Item | None:
+        """Take a frame that has come by a branch; returns the other lease of one that is held already."""
+        items = self._waiting.setdefault(name, {})
+        other = items.get(branch)
+        items[branch] = item
+        return other
 
     def ready(self) -> list[Joined[Item]]:
         """Return the frames that every branch has settled, in the order in which they came, and hold them no more."""

@@ -44,10 +44,12 @@ class Order(Generic[Item]):
         """Whether some frame is held back."""
         return any([stream.held for stream in self._streams.values()])
 
-    def hold(self, name: FrameName, item: Item) -> None:
-        """Take a frame that has come; of one that is held already this is another lease."""
+    def hold(self, name: FrameName, item: Item) -> Item | None:
+        """Take a frame that has come; returns the other lease of one that is held already."""
         stream = self._streams.setdefault(name[0], _Stream())
+        other = stream.held.get(name[1])
         stream.held[name[1]] = item
+        return other
 
     def ready(self) -> list[tuple[FrameName, Item]]:
         """Return the frames that may begin now, one of each stream at most."""
@@ -60,18 +62,9 @@ class Order(Generic[Item]):
                     found.append(((key, sequence), stream.held.pop(sequence)))
         return found
 
-    @property
     def following(self) -> int:
-        """How many of the frames that are held may begin one after another, once those that are out have begun."""
-        count = 0
-        for key, stream in self._streams.items():
-            if stream.out is not None:
-                low = stream.out + 1
-                for sequence in sorted(stream.held):
-                    if sequence > low and self._pending(key, low, sequence):
-                        break
-                    count, low = count + 1, max(low, sequence + 1)
-        return count
+        """Return how many held frames may begin one after the other, as soon as those before them have."""
+        return sum([self._following(key, stream) for key, stream in self._streams.items() if stream.held])
 
     def begun(self, name: FrameName) -> None:
         """Note that work on a frame that was ready has begun."""
@@ -126,6 +119,14 @@ class Order(Generic[Item]):
             return True
         # What is held back itself is pending too, and comes later than the least of it, which this frame is.
         return not self._pending(key, stream.low, sequence)
+
+    def _following(self, key: int, stream: _Stream[Item]) -> int:
+        last = max(stream.held)
+        waited_for = self._pending(key, stream.low, last) - stream.held.keys() - {stream.out}
+        if self._is_behind(key, stream, last):
+            waited_for |= stream.failed
+        first = min(waited_for, default=last + 1)
+        return sum([sequence < first for sequence in stream.held])
 
     def _is_behind(self, key: int, stream: _Stream[Item], sequence: int) -> bool:
         if not stream.failed or min(stream.failed) >= sequence:

@@ -26,7 +26,6 @@ from detektr.nodes.working.worker import STINT_NS
 from detektr.options import ProcessorOptions
 from detektr.process.fault_text import fault_line, fault_place
 from detektr.process.user_boundary import call_user
-from detektr.wire.message import FailureKind
 
 _log = logging.getLogger(__name__)
 Begun = tuple[EdgeSubscriber, Lease]
@@ -95,6 +94,8 @@ class BatchProcessorNode(ProcessorNode):
 
     def has_work(self) -> bool:
         """Whether a part, or a batch that has waited long enough, is to be worked on, or there is room for events."""
+        if self._must_look_at_gate:
+            return True
         if self._is_emitting:
             return self._may_emit()
         if (self.is_stopping and not self.is_final) or not self.may_work():
@@ -133,6 +134,13 @@ class BatchProcessorNode(ProcessorNode):
             return NEVER_NS
         return self._batching.due_ns(waiting, self._supply(), now_ns, is_repeated=is_repeated)
 
+    def _waiting(self) -> int:
+        """Return how many leases there are for the next batch; in order, each lets the one behind it through."""
+        waiting = sum([len(subscriber.leases) for subscriber in self.subscribers])
+        if waiting and waiting < self._batching.size and self._gate is not None:
+            waiting += self._gate.following()
+        return waiting
+
     def _supply(self) -> Supply:
         supply = Supply.NONE
         if self.is_stopping:
@@ -158,11 +166,6 @@ class BatchProcessorNode(ProcessorNode):
         part = self._take_repeated(now_ns) or self._take_in_turn(now_ns)
         self._batching.begin(self._waiting(), now_ns)
         return part
-
-    def _waiting(self) -> int:
-        """Return how many frames one batch could take, those included that an order lets through while it is taken."""
-        waiting = sum([len(subscriber.leases) for subscriber in self.subscribers])
-        return waiting + self._gate.following if waiting and self._gate is not None else waiting
 
     def _take_repeated(self, now_ns: int) -> list[Begun]:
         for subscriber in self.subscribers:
@@ -249,7 +252,7 @@ class BatchProcessorNode(ProcessorNode):
             if one.is_intact is not None and not one.is_intact():
                 what = f"the slot of {self.describe(one.lease)} was written again while {self.method}() read it"
                 one.fault = OverwrittenError(what)
-            elif not one.subscriber.still_holds(one.lease):
+            elif not one.subscriber.is_wanted(one.lease):
                 what = f"the lease of {self.describe(one.lease)} was over before {self.method}() returned"
                 one.fault = OverwrittenError(what)
 
@@ -285,8 +288,7 @@ class BatchProcessorNode(ProcessorNode):
             if not is_overwritten and one.subscriber.puts_aside(one.lease):
                 continue  # the result of a frame before it could not be packed: both come again, in order
             if is_overwritten:
-                self.status_block.count_refused()
-                one.subscriber.fail((one.lease.key, one.lease.sequence), "overwritten", FailureKind.OVERWRITTEN)
+                self.refuse(one.subscriber, one.lease)
             elif one.fault is None:
                 self._unsent.extend(one.events)
                 self._passing = one.passing
@@ -312,9 +314,8 @@ class BatchProcessorNode(ProcessorNode):
 
 def _is_held(subscriber: EdgeSubscriber, lease: Lease) -> bool:
     """Whether a lease that waited its turn is still to be worked on, and now: it is not behind a failure."""
-    if subscriber.held.get((lease.key, lease.sequence)) is not lease:
-        return False
-    if subscriber.still_holds(lease):
+    is_held = subscriber.held.get((lease.key, lease.sequence)) is lease
+    if is_held and subscriber.still_holds(lease):
         return not subscriber.puts_aside(lease)
     subscriber.let_go(lease)
     return False

@@ -157,7 +157,14 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
 
     def has_work(self) -> bool:
         """Whether leases wait to be worked on, or there is room by now for events that wait."""
+        if self._must_look_at_gate:
+            return True
         return self._may_emit() if self._is_emitting else super().has_work()
+
+    @property
+    def _must_look_at_gate(self) -> bool:
+        """Whether frames were put aside since our last look at the gate, and nobody knows that we wait for others."""
+        return self._gate is not None and self._gate.must_look
 
     def may_work(self) -> bool:
         """Whether the last frame is out, and the next one would find room."""
@@ -201,7 +208,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
             raise OverwrittenError(
                 f"the slot of {self.describe(lease)} was written again while {self.method}() read it"
             )
-        if not subscriber.still_holds(lease):
+        if not subscriber.is_wanted(lease):
             raise OverwrittenError(f"the lease of {self.describe(lease)} was over before {self.method}() returned")
         self._unsent.extend(packed)
         self._passing = passing
@@ -269,7 +276,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         has_moved = False
         while unsent and self._has_room():
             has_moved = True
-            if not subscriber.still_holds(lease):  # another attempt emits all of them
+            if not subscriber.is_wanted(lease):  # another attempt emits all of them
                 self._refuse_result(lease, subscriber)
                 return True
             sequence, stream.sequence = stream.sequence, stream.sequence + 1
@@ -282,7 +289,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         assert self._passing is not None
         if not self._relay.has_room(subscriber.entry):
             return has_moved
-        if not subscriber.still_holds(lease):
+        if not subscriber.is_wanted(lease):
             self._refuse_result(lease, subscriber)
             return True
         announcement = Announcement(lease.key, lease.sequence, lease.captured_ns, self._passing)
@@ -297,7 +304,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         self._unsent.clear()
         self._passing = None
         self.status_block.count_refused()
-        subscriber.let_go(lease, is_begun=True)
+        subscriber.refuse(lease)
 
     def identify(self, payload: bytes) -> str:
         """Return the id of the frame that an event is about."""

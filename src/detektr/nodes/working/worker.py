@@ -135,14 +135,13 @@ class WorkerNode(Node[Worker]):
         gc.collect()
 
     def _work_on(self, subscriber: EdgeSubscriber, lease: Lease, now_ns: int) -> None:
-        status_block, name = self.status_block, (lease.key, lease.sequence)
+        status_block = self.status_block
         status_block.note_work(now_ns)
         self._working = subscriber, lease
         try:
             call_user(self.work, lease, subscriber)  # once more: the returned object may be the user's code
         except OverwrittenError:
-            status_block.count_refused()
-            subscriber.fail(name, "overwritten", FailureKind.OVERWRITTEN)
+            self.refuse(subscriber, lease)
         except BaseException as fault:  # sys.exit() too: one frame's failure, not this process's end
             status_block.count_failure()
             self.failed(subscriber, lease, fault)
@@ -150,6 +149,14 @@ class WorkerNode(Node[Worker]):
             self.hand_on(lease, subscriber)
         self._working = None
         status_block.note_work(0)
+
+    def refuse(self, subscriber: EdgeSubscriber, lease: Lease) -> None:
+        """Refuse a result, as the slot was written again, or the lease was over: then the frame is leased once more."""
+        self.status_block.count_refused()
+        if subscriber.is_wanted(lease):
+            subscriber.fail((lease.key, lease.sequence), "overwritten", FailureKind.OVERWRITTEN)
+        else:
+            subscriber.refuse(lease)
 
     def failed(self, subscriber: EdgeSubscriber, lease: Lease, fault: BaseException) -> None:
         """Fail a lease whose work has raised: it is leased again, or given up where another attempt cannot help."""
