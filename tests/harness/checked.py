@@ -120,6 +120,12 @@ class Check:
         return f"{line}\n", {"number": number} if number % 100 == 0 else None
 
 
+class Keep(Check):
+    """The same, for code that keeps state of each camera."""
+
+    stateful = True
+
+
 def wrong_pixels(notes: list[Note]) -> list[Note]:
     """Return the notes with another frame's pixels, less those of late results: refused, and worked on once more since.
 
