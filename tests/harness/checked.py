@@ -8,8 +8,9 @@ import signal
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,10 @@ class Note(NamedTuple):
     pid: int
     number: int
     """The picture's own number, from its source."""
+    nodes: Sequence[str] = ()
+    """Who had passed it on before, so that it came with their results."""
+    missing: Mapping[str, str] = MappingProxyType({})
+    """Branches that did not bring it, and why."""
 
 
 HEAD = struct.Struct("<QI")  # number, checksum of the pixels behind it
@@ -59,7 +64,7 @@ def numbered(count: int = 0, width: int = 320, height: int = 240, rate: float = 
 
 
 class Check:
-    """Notes each frame: sequence, delivery, and whether its pixels are its own at the beginning and at the end.
+    """Notes each frame: sequence, delivery, whether its pixels are its own at the beginning and at the end, its way.
 
     Args:
         path: file that every replica appends to, one JSON list a line.
@@ -110,8 +115,15 @@ class Check:
             while time.monotonic() < end:
                 is_right = is_right and HEAD.unpack(flat[: HEAD.size].tobytes()) == (number, checksum)
         is_right = is_right and zlib.crc32(flat[HEAD.size :].data) == checksum
-        line = json.dumps([frame.camera, frame.sequence, frame.delivery, is_right, os.getpid(), number])
+        about = [frame.camera, frame.sequence, frame.delivery, is_right, os.getpid(), number]
+        line = json.dumps([*about, list(frame.results), dict(frame.missing)])
         return f"{line}\n", {"number": number} if number % 100 == 0 else None
+
+
+class Keep(Check):
+    """The same, for code that keeps state of each camera."""
+
+    stateful = True
 
 
 def wrong_pixels(notes: list[Note]) -> list[Note]:
@@ -132,3 +144,9 @@ def read_notes(path: Path) -> list[Note]:
     if not path.exists():
         return []
     return [Note(*json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def partly_joined(notes: list[Note], branches: Sequence[str]) -> list[Note]:
+    """Return the notes of joined frames of which some branch brought neither its results nor a reason, or both."""
+    whole = sorted(branches)
+    return [note for note in notes if sorted([*(set(note.nodes) & set(whole)), *note.missing]) != whole]

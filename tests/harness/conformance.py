@@ -22,7 +22,7 @@ from typing import Any
 
 from detektr.memory.run_folder import shm_root
 from detektr.options import Lane
-from tests.harness.checked import Note, read_notes, wrong_pixels
+from tests.harness.checked import Note, partly_joined, read_notes, wrong_pixels
 from tests.harness.lane import add_announce
 from tests.harness.running import RunningPipeline
 
@@ -52,9 +52,15 @@ class Situation:
     is_by_camera: bool = False
     """Each camera's frames go to one replica, in order."""
     kills: str = ""
-    """Whom to kill on the way: reader, writer, relay, or nobody."""
+    """Whom to kill on the way: reader, writer, relay, branch, or nobody."""
     is_chained: bool = False
     """The consumer under test reads another processor, in four replicas, which passes its frames on."""
+    is_ordered: bool = False
+    """... and gets each camera's frames in the order of their capture, though the replicas finish them in another."""
+    is_joined: bool = False
+    """... and a second processor beside that one, whose frames are joined with the first one's."""
+    has_hasty_branch: bool = False
+    """The second processor drops frames that it has no time for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +79,8 @@ class Outcome:
     leaked_bytes: int
     disordered: int = 0
     """Frames worked on before an earlier one of their camera, where order was promised."""
+    partial: int = 0
+    """Joined frames without the results of a branch that had not dropped them."""
 
     @property
     def lost(self) -> int:
@@ -114,6 +122,15 @@ SITUATIONS = (
     Situation(name="chain", is_chained=True),
     Situation(name="chain, relay killed", is_chained=True, kills="relay", busy_s=0.001),
     Situation(name="chain, reader killed", is_chained=True, kills="reader", busy_s=0.001),
+    Situation(name="in order", is_ordered=True, cameras=3, frames=700),
+    Situation(name="in order, relay killed", is_ordered=True, cameras=3, frames=700, kills="relay"),
+    Situation(name="in order, reader killed", is_ordered=True, cameras=3, frames=700, kills="reader", replicas=2),
+    Situation(name="joined", is_joined=True),
+    Situation(name="joined, a branch drops", is_joined=True, has_hasty_branch=True),
+    Situation(name="joined, relay killed", is_joined=True, kills="relay"),
+    Situation(name="joined, branch killed", is_joined=True, kills="branch"),
+    Situation(name="joined, reader killed", is_joined=True, kills="reader", replicas=2, busy_s=0.001),
+    Situation(name="joined, in order, relay killed", is_joined=True, is_ordered=True, kills="relay"),
 )
 
 
@@ -136,23 +153,23 @@ def table(system: str, run: Callable[[Situation, Path], Outcome], folder: Path) 
         run: carries the frames of one situation, with an empty folder for what it needs.
         folder: where those folders are made.
     Returns:
-        Whether there was no wrong pixel, no silent loss, no unmarked double and no leak.
+        Whether there was no wrong pixel, no silent loss, no unmarked double, no partial frame and no leak.
     """
     print(
         f"{system:34} {'offered':>8} {'seen':>7} {'dropped':>8} {'wrong':>6} {'lost':>5} {'doubled':>8}"
-        f" {'disorder':>8} {'leaked':>7}"
+        f" {'disorder':>8} {'partial':>8} {'leaked':>7}"
     )
     is_kept = True
     for number, situation in enumerate(SITUATIONS):
         place = folder / f"s{number}"
         place.mkdir()
         out = run(situation, place)
-        breaches = out.wrong or out.lost or out.doubled or out.disordered or out.leaked_bytes
+        breaches = out.wrong or out.lost or out.doubled or out.disordered or out.partial or out.leaked_bytes
         breaches = breaches or (out.dropped and not may_drop(situation))
         is_kept = is_kept and not breaches
         print(
             f"{situation.name:34} {out.offered:8} {out.seen:7} {out.dropped:8} {out.wrong:6} {out.lost:5}"
-            f" {out.doubled:8} {out.disordered:8} {out.leaked_bytes:7}{'  BREACH' if breaches else ''}",
+            f" {out.doubled:8} {out.disordered:8} {out.partial:8} {out.leaked_bytes:7}{'  BREACH' if breaches else ''}",
             flush=True,
         )
     return is_kept
@@ -181,31 +198,38 @@ def run_detektr(announce: Lane, situation: Situation, folder: Path) -> Outcome:
         nodes["tested"]["partition_by"] = "camera"
     if situation.batch:
         nodes["tested"]["batch"] = {"size": situation.batch}
-    if situation.is_chained:
-        nodes["relay"] = {**worker, "with": {"path": str(folder / "relay")}, "replicas": 4}
+    if situation.is_chained or situation.is_ordered or situation.is_joined:
+        nodes["relay"] = {**worker, "use": "tests.harness.chain:Detect", "replicas": 4}
         nodes["tested"]["input"] = "relay"
+    if situation.is_ordered:
+        nodes["tested"]["order"] = "camera"
+    if situation.is_joined:
+        nodes["branch"] = {**worker, "use": "tests.harness.chain:Detect"}
+        nodes["tested"] |= {"input": ["relay", "branch"], "join": "frame"}
+    if situation.has_hasty_branch:
+        nodes["branch"]["input"] = {"from": "buffer", "when_full": "drop-newest", "high_water_mark": 1}
     if situation.has_fast_neighbour:
         nodes["fast"] = {**worker, "with": {"path": str(folder / "fast")}}
     name = f"conform{os.getpid()}"
     with RunningPipeline(folder, name, nodes, announce=announce) as running:
         if situation.kills:
-            running.wait_delivered("relay" if situation.is_chained else "buffer", "tested", 200)
-            running.kill({"reader": "tested", "writer": "camera0", "relay": "relay"}[situation.kills])
+            running.wait_delivered("relay" if "relay" in nodes else "buffer", "tested", 200)
+            victims = {"reader": "tested", "writer": "camera0", "relay": "relay", "branch": "branch"}
+            running.kill(victims[situation.kills])
         report = running.end(None, within_s=120)
     left = shm_root() / name
     leaked = sum(path.stat().st_size for path in left.iterdir()) if left.exists() else 0
-    return judge(report, read_notes(notes), leaked, cameras, has_order=situation.is_by_camera)
+    return judge(report, read_notes(notes), leaked, cameras, situation)
 
 
-def judge(
-    report: dict[str, Any], notes: list[Note], leaked: int, cameras: list[str], *, has_order: bool = False
-) -> Outcome:
+def judge(report: dict[str, Any], notes: list[Note], leaked: int, cameras: list[str], situation: Situation) -> Outcome:
     """Hold what the consumer noted against what the ledger says of the frames' whole way."""
     offered = sum(edge["offered"] for edge in report["edges"] if edge["from"] in cameras)
     connections = [edge for edge in report["edges"] if edge["from"] in cameras or edge["to"] == "tested"]
     dropped = sum(sum(edge["dropped"].values()) + edge["dead_lettered"] for edge in connections)
     seen = Counter((note.camera, note.sequence) for note in notes)
     marked = {(note.camera, note.sequence) for note in notes if note.delivery > 1}
+    in_order = [note for note in notes if situation.is_by_camera or note.delivery == 1]
     return Outcome(
         offered=offered,
         seen=len(seen),
@@ -213,8 +237,16 @@ def judge(
         wrong=len(wrong_pixels(notes)),
         doubled=sum(count > 1 and frame not in marked for frame, count in seen.items()),
         leaked_bytes=leaked,
-        disordered=disordered(notes) if has_order else 0,
+        disordered=disordered(in_order) if situation.is_by_camera or situation.is_ordered else 0,
+        partial=unexplained(report, notes) if situation.is_joined else 0,
     )
+
+
+def unexplained(report: dict[str, Any], notes: list[Note]) -> int:
+    """Count the joined frames that miss a branch without its reason, and those that no edge of the branch dropped."""
+    missing = {(note.camera, note.sequence) for note in notes if note.missing}
+    dropped = sum(sum(edge["dropped"].values()) for edge in report["edges"] if edge["to"] == "branch")
+    return len(partly_joined(notes, ("relay", "branch"))) + abs(len(missing) - dropped)
 
 
 def disordered(notes: list[Note]) -> int:
