@@ -14,6 +14,8 @@ from trial import Trial
 
 from detektr.options import Lane
 
+DETECTORS = 2  # replicas, which finish frames in another order than they began
+DETECT_S, POSE_S = 0.05, 0.03  # the longest times that a detector and a pose model take, without a core of their own
 HELD_FRAMES = 16  # the mark of the buffer and the window of a processor: as iceoryx2 holds for each subscriber
 
 
@@ -44,6 +46,35 @@ def camera_nodes(trial: Trial) -> dict[str, Any]:
         nodes[held] = buffer(camera)
         nodes[f"gray{number}"] = processor(trial, "workload:Gray", number, held)
     return nodes
+
+
+def chain_nodes(trial: Trial, *, is_ordered: bool) -> dict[str, Any]:
+    """Return capture, buffer, a detector in replicas and a tracker that reads it, in order or as frames come."""
+    nodes = _detected(trial)
+    nodes["track"] = processor(trial, "workload:Meter", held="detect")
+    if is_ordered:
+        nodes["track"]["order"] = "camera"
+    return nodes
+
+
+def branch_nodes(trial: Trial, *, is_joined: bool) -> dict[str, Any]:
+    """Return the same with a second branch, and who reads both: each frame once, or twice as it comes."""
+    nodes = _detected(trial)
+    nodes["pose"] = _model("workload:Wait", POSE_S)
+    nodes["merge"] = processor(trial, "workload:Meter") | {"input": ["detect", "pose"]}
+    if is_joined:
+        nodes["merge"]["join"] = "frame"
+    return nodes
+
+
+def _detected(trial: Trial) -> dict[str, Any]:
+    camera = {"kind": "capture", "source": "python:workload:source", "with": {"folder": trial.folder}}
+    detect = _model("workload:Wait", DETECT_S) | {"replicas": DETECTORS}
+    return {"camera": camera, "buffer": buffer("camera"), "detect": detect}
+
+
+def _model(use: str, busy_s: float) -> dict[str, Any]:
+    return {"kind": "processor", "input": "buffer", "use": use, "with": {"busy_s": busy_s}}
 
 
 def buffer(camera: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""graphs as users draw them: batches for a real ONNX model beside single calls, over eight cameras"""
+"""graphs as users draw them: batches for a real ONNX model beside single calls; order and join beside neither"""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gathering import gathering_rows
 from onnx_model import make_model
 
 from tests.harness.lane import add_announce
 from tests.harness.running import RunningPipeline
 
 CAMERAS = 8
+CASES = ("batches", "gathering")
 HERE = Path(__file__).parent
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what this run can be told."""
     add_announce(parser)
+    parser.add_argument("--only", choices=CASES, nargs="+", default=list(CASES), help="leave out the other case")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--frames", type=int, default=1500, help="of each camera, at full speed")
     parser.add_argument("--seconds", type=float, default=8, help="how long a run at a rate takes")
@@ -31,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    """Run what is asked for."""
+    rows = run_batches(chosen) if "batches" in chosen.only else []
+    return rows + (gathering_rows(chosen.seconds, chosen.rounds) if "gathering" in chosen.only else [])
+
+
+def run_batches(chosen: argparse.Namespace) -> list[dict[str, Any]]:
     """Run single calls and batches of each size in turn, at full speed and at a rate."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="dtk") as folder:

@@ -8,6 +8,7 @@ head; its notes are judged elsewhere, by the same lines for everybody. Neither n
 from __future__ import annotations
 
 import os
+import random
 import socket
 import time
 from collections.abc import Iterator
@@ -142,6 +143,19 @@ class Meter:
         """Write the notes of this process."""
         path = Path(self.trial.folder, f"notes-{self.group}-{os.getpid()}.npy")
         np.save(path, np.array(self.notes, np.int64).reshape(-1, 3))
+
+
+class Wait:
+    """Passes each frame on with a small result, after a random time, as a model on another device would take it."""
+
+    def __init__(self, busy_s: float) -> None:
+        """Take the longest time."""
+        self.busy_s, self.dice = busy_s, random.Random(1)
+
+    def process(self, frame: Frame) -> dict[str, int]:
+        """Wait, and return the frame's number."""
+        time.sleep(self.dice.uniform(0, self.busy_s))
+        return {"number": frame.sequence}
 
 
 class Gray(Meter):
