@@ -208,8 +208,12 @@ class Edge:
                 cell = replica.leases.get(failed[:2])
                 if cell is not None and cell.delivery_tag <= state.received:  # else: known, and leased again
                     self.fail(session, failed)
-            received = {cell.delivery_tag for cell in replica.leases.values() if cell.delivery_tag <= state.received}
-            self._reconcile(replica, received, state)
+            settled = {
+                cell.delivery_tag
+                for name, cell in replica.leases.items()
+                if cell.delivery_tag <= state.received or name in state.done  # handed over, and never announced to it
+            }
+            self._reconcile(replica, settled, state)
             self.note_passed(session, state.passed)
         for other in list(self.replicas.values()):
             if other.name == name and other is not replica:

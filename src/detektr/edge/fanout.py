@@ -57,12 +57,10 @@ class Fanout:
                 taken = edge.offer(cell.input_index, cell, is_owed=True)
                 if taken == "taken":
                     self._needed[key, sequence] += 1
-
-        known = {name for edge in self._keeping for name in edge.tombstones} - self._needed.keys()
         if self.above is None:
-            self.forget(known)
+            self._forget_done()
         else:
-            self._kept |= known
+            self._kept |= self._settled()
 
     def has_room(self, input_index: int) -> bool:
         """Whether there is an edge, and every edge would take a frame now."""
@@ -101,6 +99,8 @@ class Fanout:
             # An ephemeral consumer gets no frame from before its attach.
             if unheard > 0 and (seen or count == 1 or not edge.options.is_ephemeral):
                 edge.count_dropped(key, last_sequence, unheard, reason)
+        if self._keeping and self.above is None:
+            self._forget_done()
 
     def seen_all(self) -> dict[int, int]:
         """Return per stream the first sequence that some edge of the file was not offered yet."""
@@ -133,6 +133,19 @@ class Fanout:
         for edge in self._keeping:
             for name in names:
                 edge.forget(name)
+
+    def _forget_done(self) -> None:
+        """Forget what became of frames that every edge was offered and none needs.
+
+        One that a predecessor died over comes once more for the edges that it had not reached: then what became of it
+        on the others is asked for.
+        """
+        seen = self.seen_all()
+        self.forget([name for name in self._settled() if name[1] < seen.get(name[0], 0)])
+
+    def _settled(self) -> set[FrameName]:
+        """Return the frames of which some edge keeps what became of them, and none needs them."""
+        return {name for edge in self._keeping for name in edge.tombstones} - self._needed.keys()
 
     def sweep(self, *, is_due: bool) -> None:
         """Forget the names that are known above no more, if that is due or our edges run short of cells."""
