@@ -80,6 +80,12 @@ def camera_of(payload: bytes) -> str:
     return str(_fields(payload).get("camera", ""))
 
 
+def source_of(payload: bytes) -> tuple[str, str]:
+    """Return the camera that a frame says it is of, and the node that captured it; empty: it names none."""
+    fields = _fields(payload)
+    return str(fields.get("camera", "")), str(fields.get("node", ""))
+
+
 def _fields(payload: bytes) -> dict[str, Any]:
     """Return what a frame or event says of itself; nothing where it is no map."""
     try:

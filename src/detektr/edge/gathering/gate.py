@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from detektr.descriptor import unpack_descriptor
 from detektr.edge.gathering.join import Join, Joined
 from detektr.edge.gathering.order import Order
 from detektr.edge.gathering.outlook import Outlook
@@ -19,6 +18,7 @@ from detektr.memory.announcement import FrameName, Lease
 from detektr.memory.segment import fence
 from detektr.memory.status_block import StatusBlock
 from detektr.results import join
+from detektr.selection.frame_selection import source_of
 from detektr.wire.message import FailureKind
 
 ENDS = (FailureKind.PERMANENT, FailureKind.OVERWRITTEN, FailureKind.TOO_OLD)  # no attempt follows these
@@ -302,5 +302,4 @@ def _lets_go(held: Held) -> bool:
 
 
 def _held(source: Input, lease: Lease) -> Held:
-    frame = unpack_descriptor(lease.payload)
-    return Held(source, lease, frame.camera, frame.node)
+    return Held(source, lease, *source_of(lease.payload))  # a broken one is its own work's failure
