@@ -84,9 +84,9 @@ def test_a_chain_gives_every_frame_to_each_reader_with_all_results(tmp_path: Pat
 @pytest.mark.usefixtures("lane")
 @pytest.mark.parametrize("victim", ["detect", "track", "last", "buffer", "camera", "log"])
 def test_killing_one_of_a_chain_loses_no_frame_and_marks_what_comes_twice(tmp_path: Path, victim: str) -> None:
-    nodes = chain(tmp_path, 1200, replicas=2, detect={"silent": 3, "busy_s": 0.001})
+    nodes = chain(tmp_path, 800, replicas=2, detect={"silent": 3, "busy_s": 0.001})
     with RunningPipeline(tmp_path, "chain", nodes) as run:
-        for target in (100, 300, 500, 700):
+        for target in (80, 200, 350, 500):
             run.wait_delivered("detect", "track", target)
             run.kill(victim, place=0)
         report = run.end(None)
@@ -95,7 +95,7 @@ def test_killing_one_of_a_chain_loses_no_frame_and_marks_what_comes_twice(tmp_pa
     notes = read_passed(tmp_path / "notes")
     lost = sum(edge["dropped"].get("capture_died", 0) for edge in report["edges"] if edge["from"] == "camera")
     seen = {note.sequence for note in of(notes, "track")}
-    assert len(seen) >= 1200 - lost
+    assert len(seen) >= 800 - lost
     assert_complete(notes, seen, node="track")
     assert_complete(notes, seen, node="last")
 
@@ -139,11 +139,11 @@ def test_a_buffer_below_a_processor_holds_its_frames_through_the_death_of_its_ne
 @pytest.mark.usefixtures("lane")
 def test_what_track_sees_of_killed_faulty_and_silent_detectors_is_complete(tmp_path: Path) -> None:
     detect = {"busy_s": 0.004, "silent": 7, "faulty": 50}
-    nodes = chain(tmp_path, 3000, replicas=4, detect=detect)
+    nodes = chain(tmp_path, 1800, replicas=4, detect=detect)
     nodes["detect"]["max_deliveries"] = 2
     chance = random.Random(5)
     with RunningPipeline(tmp_path, "torn", nodes) as run:
-        for target in range(150, 2500, 150):
+        for target in range(150, 1500, 150):
             run.wait_delivered("detect", "track", target)
             run.kill("detect", place=chance.randrange(4))
         report = run.end(None)
@@ -152,9 +152,9 @@ def test_what_track_sees_of_killed_faulty_and_silent_detectors_is_complete(tmp_p
     notes = read_passed(tmp_path / "notes")
     given_up = next(edge for edge in report["edges"] if edge["to"] == "detect")["dead_lettered"]
     seen = {note.sequence for note in of(notes, "track")}
-    faulty = {number for number in range(3000) if number % 50 == 49}
+    faulty = {number for number in range(1800) if number % 50 == 49}
     assert not seen & faulty
-    missing = set(range(3000)) - seen
+    missing = set(range(1800)) - seen
     assert faulty <= missing and len(missing) == given_up, sorted(missing - faulty)
     assert_complete(notes, seen, node="track")
     assert_complete(notes, seen, node="last")

@@ -77,11 +77,11 @@ def test_what_was_dead_lettered_or_filtered_is_known_and_skipped(tmp_path: Path)
 
 @pytest.mark.usefixtures("lane")
 def test_killed_detectors_lose_nothing_and_order_holds(tmp_path: Path) -> None:
-    nodes = ordered(tmp_path, 900, cameras=2, silent=7, faulty=50)
+    nodes = ordered(tmp_path, 500, cameras=2, silent=7, faulty=50)
     nodes["detect"]["max_deliveries"] = 3
     chance = random.Random(7)
     with RunningPipeline(tmp_path, "killed", nodes) as run:
-        for target in range(100, 1600, 100):
+        for target in range(100, 900, 100):
             run.wait_delivered("detect", "track", target)
             run.kill("detect", place=chance.randrange(4))
         report = run.end(None)
@@ -90,18 +90,18 @@ def test_killed_detectors_lose_nothing_and_order_holds(tmp_path: Path) -> None:
     notes = of(read_passed(tmp_path / "notes"), "track")
     assert_ordered(notes)
     given_up = next(edge for edge in report["edges"] if edge["to"] == "detect")["dead_lettered"]
-    assert len({(note.camera, note.sequence) for note in notes}) == 1800 - given_up
-    faulty = {number for number in range(900) if number % 50 == 49}
+    assert len({(note.camera, note.sequence) for note in notes}) == 1000 - given_up
+    faulty = {number for number in range(500) if number % 50 == 49}
     assert not {note.sequence for note in notes} & faulty
 
 
 @pytest.mark.usefixtures("lane")
 @pytest.mark.parametrize("victim", ["track", "buffer"])
 def test_order_holds_when_its_reader_or_what_is_above_is_killed(tmp_path: Path, victim: str) -> None:
-    nodes = ordered(tmp_path, 800, cameras=2, faulty=50)
+    nodes = ordered(tmp_path, 450, cameras=2, faulty=50)
     nodes["detect"]["max_deliveries"] = 2
     with RunningPipeline(tmp_path, "reader", nodes) as run:
-        for target in range(150, 1400, 150):
+        for target in range(150, 800, 150):
             run.wait_delivered("detect", "track", target)
             run.kill(victim)
         report = run.end(None)
@@ -110,12 +110,12 @@ def test_order_holds_when_its_reader_or_what_is_above_is_killed(tmp_path: Path, 
     notes = of(read_passed(tmp_path / "notes"), "track")
     assert_ordered(notes)
     given_up = next(edge for edge in report["edges"] if edge["to"] == "detect")["dead_lettered"]
-    assert len({(note.camera, note.sequence) for note in notes}) == 1600 - given_up
+    assert len({(note.camera, note.sequence) for note in notes}) == 900 - given_up
 
 
 @pytest.mark.usefixtures("lane")
 def test_a_frame_that_fails_comes_again_before_the_later_ones(tmp_path: Path) -> None:
-    nodes = ordered(tmp_path, 400, cameras=2)
+    nodes = ordered(tmp_path, 350, cameras=2)
     nodes["track"] |= {
         "use": "tests.harness.following:Follow", "replicas": 2,
         "with": {"path": str(tmp_path / "seen"), "faulty": [50, 51, 120, 300]},
@@ -126,28 +126,28 @@ def test_a_frame_that_fails_comes_again_before_the_later_ones(tmp_path: Path) ->
     assert report["unaccounted"] == 0
     seen = read_seen(tmp_path / "seen")
     for camera in ("cam0", "cam1"):
-        assert_in_order(seen, camera, 400)
+        assert_in_order(seen, camera, 350)
 
 
 @pytest.mark.usefixtures("lane")
 def test_a_partitioned_reader_of_replicas_sees_each_camera_in_order_while_its_replicas_are_killed(
     tmp_path: Path,
 ) -> None:
-    nodes = ordered(tmp_path, 700, cameras=4)
+    nodes = ordered(tmp_path, 350, cameras=4)
     nodes["track"] |= {
         "use": "tests.harness.following:Follow", "replicas": 2, "with": {"path": str(tmp_path / "seen")},
     }  # fmt: skip
     with RunningPipeline(tmp_path, "parts", nodes) as run:
-        for target in range(300, 2400, 300):
+        for target in range(200, 1200, 200):
             run.wait_delivered("detect", "track", target)
-            run.kill("track", place=target // 300 % 2)
+            run.kill("track", place=target // 200 % 2)
         report = run.end(None)
     assert run.exit_code == 0, run.tail()
     assert report["unaccounted"] == 0
     seen = read_seen(tmp_path / "seen")
     for camera in ("cam0", "cam1", "cam2", "cam3"):
         own = [one for one in seen if one.camera == camera]
-        assert {one.sequence for one in own} == set(range(700)), camera
+        assert {one.sequence for one in own} == set(range(350)), camera
         assert_ordered([Passed(one.sequence, one.delivery, 0, {}, "track", camera) for one in own])
 
 
