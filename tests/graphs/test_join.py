@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -156,3 +157,22 @@ def test_an_optional_branch_that_is_not_there_is_absent_and_holds_nobody_up(tmp_
     assert_whole(notes, set(range(300)))
     assert set(note.missing.get("pose", "") for note in notes) <= {"", "absent", "gone", "consumer_slow"}
     assert notes[-1].missing == {"pose": "gone"} or notes[-1].missing == {"pose": "absent"}
+
+
+@pytest.mark.usefixtures("lane")
+def test_a_branch_that_ends_while_its_frames_are_in_work_costs_the_other_branch_nothing(tmp_path: Path) -> None:
+    nodes = joined(tmp_path, 120)
+    nodes["detect"] |= {"replicas": 1, "drain": "10ms"}  # what has not been joined by then is dropped as `stopped`
+    nodes["merge"]["with"]["busy_s"] = 0.06
+    with RunningPipeline(tmp_path, "ended", nodes) as run:
+        for target in range(10, 70, 10):
+            run.wait_delivered("merge", "log", target)
+            run.kill("detect", signal.SIGTERM)
+        report = run.end(None)
+    assert run.exit_code == 0, run.tail()
+    assert report["unaccounted"] == 0
+    notes = of(read_passed(tmp_path / "notes"), "merge")
+    assert_whole(notes, set(range(120)))
+    edges = {(edge["from"], edge["to"]): edge for edge in report["edges"]}
+    assert edges["pose", "merge"]["dropped"] == {} and edges["pose", "merge"]["delivered"] == 120
+    assert {reason for note in notes for reason in note.missing.values()} == {"stopped"}
