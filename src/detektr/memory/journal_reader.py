@@ -235,6 +235,12 @@ class JournalReader:
                 found[key, sequence] = _OUTCOMES.get(state >> STATE_COUNTER_SHIFT, LIVE)
         return found
 
+    def expected(self) -> dict[int, int]:
+        """Return the next sequence that the edge expects of each stream; nothing where its frames come in any order."""
+        keys = self._words[EDGE_WORD_SEEN:EDGE_WORD_REPLICAS:2].tolist()
+        sequences = self._words[EDGE_WORD_SEEN + 1 : EDGE_WORD_REPLICAS : 2].tolist()
+        return {key: sequence for key, sequence in zip(keys, sequences, strict=True) if key}
+
     def names_of(self, session: int) -> set[FrameName]:
         """Return the names of the frames that are leased to a session that is attached."""
         states, keys, sequences = self._cells(self._words)

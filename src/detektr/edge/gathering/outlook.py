@@ -32,6 +32,7 @@ class Outlook:
         self._journals, self._node, self._ways = Journals(folder), node, tuple(ways)
         self._from = {edge.producer: [other for other in ways if other.producer == edge.producer] for edge in ways}
         self._read: dict[WayEdge, Outcomes] = {}
+        self._expected: dict[WayEdge, dict[int, int]] = {}
 
     def look(self) -> None:
         """Read the journals anew at the next question."""
@@ -79,17 +80,17 @@ class Outlook:
 
     def _ends(self, edge: WayEdge, branch: str, name: FrameName, above: str) -> list[str]:
         """Return how each way through an edge to the branch ends: empty where the frame may still come."""
-        outcome = self._outcomes(edge).get(name, LIVE)
-        if outcome == LIVE and above == DELIVERED:  # read after this edge, perhaps, for another camera's frame
-            outcome = self._outcomes(edge, is_anew=True).get(name, LIVE)
+        known = self._outcomes(edge).get(name)
+        if known is None and above == DELIVERED:  # read before the edge above, perhaps, for another camera's frame
+            known = self._outcomes(edge, is_anew=True).get(name)
+        # Forgotten, or let go of above: of a node that has failed for good, or one that passed it on after its lease.
+        if known is None and (self._has_forgotten(edge, name) or (edge.consumer == self._node and above == DELIVERED)):
+            known = "gone"
+        outcome = known or LIVE
         if outcome not in (LIVE, DELIVERED):
             return [outcome] if self._leads_to(edge, branch) else []
         if edge.consumer == self._node:
-            if edge.producer != branch:
-                return []
-            if outcome == LIVE and above == DELIVERED:  # it was let go of above, by a node that has failed for good
-                return ["gone"]
-            return [outcome]
+            return [outcome] if edge.producer == branch else []
         found: list[str] = []
         for below in self._from[edge.consumer]:
             found += self._ends(below, branch, name, outcome or above)
@@ -100,14 +101,22 @@ class Outlook:
             return edge.producer == branch
         return any([self._leads_to(below, branch) for below in self._from[edge.consumer]])
 
+    def _has_forgotten(self, edge: WayEdge, name: FrameName) -> bool:
+        """Whether an edge that does not know a frame was offered it; never where frames come in any order."""
+        return name[1] < self._expected[edge].get(name[0], 0)
+
     def _outcomes(self, edge: WayEdge, *, is_anew: bool = False) -> Outcomes:
         """Return what an edge knows of frames, on all its parts; one live on any part is live."""
         found = self._read.get(edge)
         if found is None or is_anew:
             found = self._read[edge] = {}
+            self._expected[edge] = {}
             for part in range(edge.parts):
                 journal = self._journals.get(edge.producer, part, edge.consumer)
-                for name, outcome in (journal.outcomes() if journal is not None else {}).items():
+                if journal is None:
+                    continue
+                self._expected[edge] |= journal.expected()  # first: what is offered after it is known to the second
+                for name, outcome in journal.outcomes().items():
                     if outcome == LIVE or name not in found:
                         found[name] = outcome
         return found

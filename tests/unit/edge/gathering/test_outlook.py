@@ -10,6 +10,7 @@ import pytest
 
 from detektr.edge.gathering.outlook import Outlook
 from detektr.edge.gathering.ways import WayEdge
+from detektr.edge.tombstone_edge import TombstoneEdge
 from detektr.memory.journal_reader import DEAD_LETTERED, DELIVERED
 from detektr.memory.run_folder import RunFolder
 from tests.unit.edge.gathering.way import KEY, Way
@@ -170,7 +171,7 @@ def test_why_a_branch_does_not_bring_a_frame_is_what_the_edge_says_that_ended_it
     below.lease(1, 2)
     assert outcome(outlook, "pose", 1) == ""
     above.finish(1)
-    assert outcome(outlook, "pose", 1) == "gone", "let go of above while it waited here: its relay has failed for good"
+    assert outcome(outlook, "pose", 1) == "", "it waits here, though a node above it has failed for good"
     below.finish(2)
     assert outcome(outlook, "pose", 2) == DELIVERED
     below.drop(3, "filtered")
@@ -186,6 +187,20 @@ def test_a_frame_that_its_relay_took_along_when_it_failed_for_good_is_gone(way: 
     assert outcome(outlook, "pose", 0) == ""
     above.finish(0)  # its supervisor let it be, as delivered: the work was done
     assert outcome(outlook, "pose", 0) == "gone"
+
+
+@pytest.mark.parametrize("outlook", [("merge", fork())], indirect=True)
+def test_what_was_forgotten_where_the_branches_part_comes_by_no_other_branch(way: Open, outlook: Outlook) -> None:
+    above = way("camera", "pose", below=False)
+    above.lease(1)
+    assert outcome(outlook, "pose", 2) == "", "it was not offered there yet"
+    above.lease(2)
+    above.fail(2)
+    assert outcome(outlook, "pose", 2) == DEAD_LETTERED
+    assert isinstance(above.edge, TombstoneEdge)
+    above.edge.forget((KEY, 2))  # as the other branch's lease was let go of: its relay has failed for good
+    assert outcome(outlook, "pose", 2) == "gone"
+    assert outcome(outlook, "pose", 1) == ""
 
 
 def two_cameras() -> tuple[WayEdge, ...]:
