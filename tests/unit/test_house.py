@@ -19,6 +19,7 @@ LONG_FILES = {
     "src/detektr/nodes/node.py": "the loop that all nodes share; a part of it read alone would be a riddle",
     "src/detektr/options.py": "every key of a node with what it means: the single source of help, schema and checks",
     "src/detektr/supervisor/supervisor.py": "all phases of a run, from its first process to its last",
+    "tests/property/gathering/process.py": "one played process, of any kind: its acts need each other",
     "tests/property/test_edge_machine.py": "one state machine: its rules need each other",
     "tests/property/test_relay_machine.py": "one machine: its acts need each other",
     "tests/unit/edge/test_edge.py": "the tests of edge.py, which is long itself",
