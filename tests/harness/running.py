@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -71,9 +72,16 @@ class RunningPipeline:
 
     def kill(self, node: str, number: int = signal.SIGKILL, place: int = 0) -> int:
         """Send a signal to one process of a node; returns its id."""
-        pid = self.wait(lambda: self.pids(node)[place:], what=f"process {place} of {node}")[0]
-        os.kill(pid, number)
+        pid = self.wait(lambda: self._signalled(node, number, place), what=f"process {place} of {node}")
         return int(pid)
+
+    def _signalled(self, node: str, number: int, place: int) -> int:
+        """Send a signal to a process of a node; returns its id, or 0: there is none, or it has ended just then."""
+        for pid in self.pids(node)[place : place + 1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+                return pid
+        return 0
 
     def wait(self, condition: Callable[[], Any], within_s: float = 20.0, what: str = "the condition") -> Any:
         """Wait until a condition holds; returns its value."""
