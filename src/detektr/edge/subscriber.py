@@ -62,7 +62,9 @@ class EdgeSubscriber:
         self.why = ""
         self.is_stateful = False
         """Whether the user's code keeps state for each camera, which then comes to one replica in order."""
-        self.is_outlived = False
+        self.is_attached = False
+        """Whether the producer has let us in."""
+        self.is_outlived = self._is_sign_due = False
         """Whether the producer that we are attached to had a successor at our last look; it waits for our attach."""
         self._folder, self._link, self._status_block, self._seen, self._done = folder, link, status_block, seen, done
         self._passed: set[FrameName] = set()  # what we hold because our own edges do, as the producer knows
@@ -70,22 +72,15 @@ class EdgeSubscriber:
         """What our status block says of the work on this input."""
         self._previous = self.progress.last()
         self._session = self._attach_epoch = self._producer_epoch = self._place = self._sent_ns = self._max_age_ns = 0
-        self._is_attached = self._is_sign_due = False
         self._journal: JournalReader | None = None
         self._outbox: Outbox | None = None
         self._receiver = open_receiver(upstream, folder, status_block.path.stem)
         self.failures = Failures(upstream.window, self.still_holds)
 
     @property
-    def is_attached(self) -> bool:
-        """Whether the producer has let us in."""
-        return self._is_attached
-
-    @property
     def is_ended(self) -> bool:
         """Whether everything was delivered and no more frames will come."""
-        journal = self._journal
-        return not self.held and journal is not None and journal.is_ended
+        return not self.held and self._journal is not None and self._journal.is_ended
 
     @property
     def is_awaited(self) -> bool:
@@ -102,7 +97,7 @@ class EdgeSubscriber:
         """Whether the producer may lease us more than we hold."""
         held, upstream = len(self.held), self.upstream
         is_short = held - len(self._passed) >= upstream.window or held >= upstream.window + upstream.passed_max
-        return self._is_attached and not is_short
+        return self.is_attached and not is_short
 
     def ledger(self) -> EdgeLedger | None:
         """Return the edge's ledger as it is now; None: there is no edge yet."""
@@ -117,16 +112,15 @@ class EdgeSubscriber:
         if isinstance(message, Announce):
             self._receiver.deliver(message, now_ns)
         elif isinstance(message, Refusal):
-            self.why = f"refused by {self.upstream.producer}: {message.why}"
+            self.why, self._sent_ns = f"refused by {self.upstream.producer}: {message.why}", now_ns
             _log.error("%s", self.why)
-            self._sent_ns = now_ns
-        elif message.attach_epoch == self._attach_epoch and not self._is_attached:
+        elif message.attach_epoch == self._attach_epoch and not self.is_attached:
             self._open_journal()
             entry = None if (journal := self._journal) is None else journal.entry_of(self._session)
             if journal is not None and entry is not None:
                 self._place, self._max_age_ns = entry, journal.max_age_ns
                 self._receiver.attached(journal, entry, self._session, message.producer_epoch)
-                self._is_attached, self._producer_epoch, self.why = True, message.producer_epoch, ""
+                self.is_attached, self._producer_epoch, self.why = True, message.producer_epoch, ""
                 _log.info("attached to %s", self.upstream.producer)
 
     def receive(self) -> bool:
@@ -154,7 +148,7 @@ class EdgeSubscriber:
     def _look(self) -> None:
         """Note whether the producer that we are attached to has a successor."""
         journal = self._journal
-        self.is_outlived = self._is_attached and journal is not None and journal.producer_epoch != self._producer_epoch
+        self.is_outlived = self.is_attached and journal is not None and journal.producer_epoch != self._producer_epoch
 
     def tick(self, now_ns: int) -> None:
         """Attach, or attach again, if that is due."""
@@ -165,17 +159,17 @@ class EdgeSubscriber:
             self._leave(f"{self.upstream.producer} has left")
         elif self.is_outlived:
             _log.info("%s was restarted: attaching to it again", self.upstream.producer)
-            self._is_attached = False
+            self.is_attached = False
             self._receiver.left()
             self._sent_ns = 0
-        elif self._is_attached and journal is not None and journal.entry_of(self._session) != self._place:
+        elif self.is_attached and journal is not None and journal.entry_of(self._session) != self._place:
             _log.warning("%s has removed this replica from its edge: attaching again", self.upstream.producer)
             self._leave("let go")
-        elif self._is_attached and now_ns - self._sent_ns >= ANSWER_NS and (receiver.is_out_of_step or self._misses()):
+        elif self.is_attached and now_ns - self._sent_ns >= ANSWER_NS and (receiver.is_out_of_step or self._misses()):
             _log.warning("%s counts our leases otherwise than we do: attaching to it again", self.upstream.producer)
-            self._is_attached = False
+            self.is_attached = False
             receiver.left()
-        if not self._is_attached and now_ns - self._sent_ns >= ANSWER_NS:
+        if not self.is_attached and now_ns - self._sent_ns >= ANSWER_NS:
             self._attach(now_ns)
 
     def _misses(self) -> bool:
@@ -244,8 +238,12 @@ class EdgeSubscriber:
 
     def still_holds(self, lease: Lease) -> bool:
         """Whether the lease stands: it was not ended, and the frame was not leased to another replica."""
-        journal = self._journal
-        return journal is not None and journal.is_leased(lease.cell, self._session, lease.delivery_tag)
+        return self._journal is not None and self._journal.is_leased(lease.cell, self._session, lease.delivery_tag)
+
+    def _has_ended(self, lease: Lease) -> bool:
+        """Whether the producer has ended a lease; never a durable consumer's, nor of a frame that we have passed on."""
+        is_fixed = self.upstream.is_durable or lease.name in self._passed
+        return self._journal is not None and not is_fixed and not self.still_holds(lease)
 
     def is_wanted(self, lease: Lease) -> bool:
         """Whether the result of the work on a lease counts."""
@@ -281,11 +279,14 @@ class EdgeSubscriber:
 
     def standing(self) -> set[FrameName] | None:
         """Return the frames that the producer has leased to us, as its journal says; None: we are not attached."""
-        journal = self._journal
-        return journal.names_of(self._session) if self._is_attached and journal is not None else None
+        return self._journal.names_of(self._session) if self.is_attached and self._journal is not None else None
 
     def fail(self, name: FrameName, why: str, kind: FailureKind = FailureKind.RETRYABLE) -> None:
-        """Note a failed attempt at a frame; the producer is told at the next `flush`."""
+        """Note a failed attempt at a frame; the producer is told at the next `flush`, unless it has ended the lease."""
+        lease = self.held.get(name)
+        if lease is not None and self._has_ended(lease):
+            self.refuse(lease)  # told by name, the producer could take it for a failure of the frame's next lease
+            return
         is_retried = self.is_stateful and kind == FailureKind.RETRYABLE
         self.failures.add((*name, kind, why), self.held.pop(name, None), is_retried=is_retried)
 
@@ -347,8 +348,7 @@ class EdgeSubscriber:
             self._session = secrets.randbits(63) | 1
             self._receiver.begin_session()
             self.progress.begin_session(self._session)
-        self._attach_epoch += 1
-        self._sent_ns = now_ns
+        self._attach_epoch, self._sent_ns = self._attach_epoch + 1, now_ns
         self.failures.note_told()  # the attach tells of them too: what is neither held nor failed counts as delivered
         self.why = f"waiting for {upstream.producer} to answer"
         self._outbox.try_send(
@@ -362,7 +362,7 @@ class EdgeSubscriber:
                 is_ephemeral=upstream.is_ephemeral,
                 when_full=upstream.when_full,
                 received=self._receiver.received,
-                held=tuple(self.held),
+                held=tuple([name for name, lease in self.held.items() if lease is None or not self._has_ended(lease)]),
                 seen=tuple(self._seen()),
                 failed=tuple(self.failures.lately),
                 previous=self._previous,
@@ -378,7 +378,7 @@ class EdgeSubscriber:
 
     def _leave(self, why: str) -> None:
         """Begin another session that holds nothing; the result of a frame in work will be refused."""
-        self.why, self._is_attached = why, False
+        self.why, self.is_attached = why, False
         self._receiver.left()
         self._previous, self._session, self._sent_ns = self.progress.last(), 0, 0
         self.leases.extend(self.failures.clear())

@@ -292,3 +292,33 @@ def test_a_result_that_comes_after_its_lease_does_not_end_the_next_lease_of_its_
     assert ledger is not None and (ledger.refused, ledger.in_flight) == (1, 1)
     failures = [sent for sent in bench.outbox.sent if isinstance(sent, Failure)]
     assert all([not sent.failed for sent in failures])
+
+
+def test_a_failure_that_comes_after_its_lease_is_no_failure_of_the_next_lease_of_its_frame(bench: Bench) -> None:
+    bench.offer(0)
+    bench.lease_queued()
+    bench.take()
+    bench.edge.expire(1_000_000)
+    bench.edge.finish(bench.session, (), 1_000_001)
+    bench.edge.lease_queued(1_000_001)
+    bench.subscriber.fail((1, 0), "raised")
+    told = bench.told()
+    assert told.failed == ()
+    bench.subscriber.receive()
+    assert bench.take().delivery == 2 and bench.edge.in_flight == 1
+
+
+def test_a_lease_that_was_ended_is_not_held_at_an_attach_so_what_was_leased_since_is_leased_anew(bench: Bench) -> None:
+    bench.offer(0)
+    bench.lease_queued()
+    bench.edge.expire(500)
+    bench.kill_producer()
+    bench.subscriber.receive()
+    first = bench.asked()
+    assert first.held == ()
+    bench.answer(first)  # which is lost
+    bench.edge.lease_queued(501)
+    bench.subscriber.handle(bench.answer(bench.asked()), 1)
+    bench.lease_queued(502)
+    lease = bench.take()
+    assert lease.sequence == 0 and bench.edge.in_flight == 1
