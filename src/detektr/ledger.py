@@ -40,6 +40,10 @@ class EdgeLedger:
     redelivered: int = 0
     refused: int = 0
     mark: int = 0
+    window: int = 0
+    """Most leases of all its consumers together."""
+    when_full: str = "drop-oldest"
+    """What happens to a frame at the mark: `drop-oldest`, `drop-newest` or `block`."""
     attached: int = 0
     lane: str = "zmq"
     """How its leases are announced: `zmq` or `shm`."""
@@ -48,6 +52,8 @@ class EdgeLedger:
     is_stalled: bool = False
     full_since_ns: int = 0
     """Monotonic time since which its producer waits for room on it; 0: it does not."""
+    oldest_ns: int = 0
+    """Monotonic time at which the oldest of the queued frames was captured; 0: none is queued."""
     dropped_by_camera: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Of `dropped`, by camera and reason, the frames whose camera is known; a capture has one, and counts none here."""
 
@@ -92,27 +98,36 @@ def merge(ledgers: Iterable[EdgeLedger]) -> list[EdgeLedger]:
             consumer=part.consumer,
             offered=whole.offered + part.offered,
             delivered=whole.delivered + part.delivered,
-            dropped=_add(whole.dropped, part.dropped),
+            dropped=add_counts(whole.dropped, part.dropped),
             dead_lettered=whole.dead_lettered + part.dead_lettered,
             queued=whole.queued + part.queued,
             in_flight=whole.in_flight + part.in_flight,
             redelivered=whole.redelivered + part.redelivered,
             refused=whole.refused + part.refused,
             mark=whole.mark + part.mark,
+            window=whole.window + part.window,
+            when_full=whole.when_full,
             attached=whole.attached + part.attached,
             lane=whole.lane,
             announced=whole.announced + part.announced,
             is_stalled=whole.is_stalled or part.is_stalled,
-            full_since_ns=min(whole.full_since_ns, part.full_since_ns) or whole.full_since_ns or part.full_since_ns,
+            full_since_ns=_earlier(whole.full_since_ns, part.full_since_ns),
+            oldest_ns=_earlier(whole.oldest_ns, part.oldest_ns),
             dropped_by_camera={
-                camera: _add(whole.dropped_by_camera.get(camera, {}), part.dropped_by_camera.get(camera, {}))
+                camera: add_counts(whole.dropped_by_camera.get(camera, {}), part.dropped_by_camera.get(camera, {}))
                 for camera in cameras
             },
         )
     return list(merged.values())
 
 
-def _add(counts: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
+def _earlier(time_ns: int, other_ns: int) -> int:
+    """Return the earlier of two times, of which 0 is none."""
+    return min(time_ns, other_ns) or time_ns or other_ns
+
+
+def add_counts(counts: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
+    """Add up counts by reason, or by whatever else."""
     return {name: counts.get(name, 0) + others.get(name, 0) for name in {**counts, **others}}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from detektr.picture import ALIASES, FORMATS
 from detektr.plugins import REFERENCE, SHORT_NAME
@@ -29,6 +29,7 @@ class Text:
 
 
 WhenFull = Literal["drop-oldest", "drop-newest", "block"]
+POLICIES: tuple[WhenFull, ...] = get_args(WhenFull)
 Lane = Literal["zmq", "shm"]
 Name = Annotated[str, Text(NAME_PATTERN, "a name (a letter, then at most 31 letters, digits, _ or -)")]
 Duration = Annotated[str, Text(rf"^{DURATION_PATTERN}$", "a time such as 500ms, 10s, 2m or 1h")]

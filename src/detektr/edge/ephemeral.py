@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
 from detektr.memory.journal import adopt_journal
 from detektr.memory.journal_header import EdgeTerms, JournalHeader
+from detektr.option_text import POLICIES
 from detektr.options import Lane, WhenFull
 from detektr.wire.message import Attach
 
 EPHEMERAL_MARK = 3
-POLICIES: tuple[WhenFull, ...] = get_args(WhenFull)
 
 
 def write_terms(header: JournalHeader, options: EdgeOptions) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from detektr.edge.connections import ConnectionTable, identify, is_there, session_state
 from detektr.edge.edge import Edge, Progress
 from detektr.edge.edge_options import EdgeOptions
-from detektr.edge.ephemeral import POLICIES, Producer, change_lane, left_terms, rival, write_terms
+from detektr.edge.ephemeral import Producer, change_lane, left_terms, rival, write_terms
 from detektr.edge.fanout import Fanout
 from detektr.edge.gathering.wake import wake_gatherers
 from detektr.edge.lanes.lane import Announcer
@@ -29,6 +29,7 @@ from detektr.memory.layout import EDGE_REPLICAS_MAX
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import Segment
 from detektr.memory.status_block_reader import StatusBlockTable
+from detektr.option_text import POLICIES
 from detektr.options import WhenFull
 from detektr.wire.doorbell import ring_once
 from detektr.wire.link import Link

@@ -19,6 +19,7 @@ from detektr.memory.layout import (
     ANNOUNCED_WORDS,
     CAMERA_DROPPED,
     CAMERA_WORDS,
+    CELL_CAPTURED_NS,
     CELL_DELIVERIES,
     CELL_DELIVERY_TAG,
     CELL_FREE,
@@ -44,6 +45,7 @@ from detektr.memory.layout import (
     WORD_BYTES,
 )
 from detektr.memory.segment import Segment, open_segment
+from detektr.option_text import POLICIES
 
 LIVE, DELIVERED, DEAD_LETTERED = "", "delivered", "dead_lettered"
 _OUTCOMES = {layout.EDGE_WORD_DELIVERED: DELIVERED, layout.EDGE_WORD_DEAD_LETTERED: DEAD_LETTERED} | {
@@ -186,7 +188,8 @@ class JournalReader:
 
     def ledger(self) -> EdgeLedger:
         """Return the counts of one moment; their sum holds whether the edge's writer is alive, stopped or dead."""
-        header, states, cameras = self._look(self._counts)
+        header, states, captured, cameras = self._look(self._counts)
+        queued = [at_ns for state, at_ns in zip(states, captured, strict=True) if state == CELL_QUEUED]
         dropped = dict(zip(DROP_REASONS, header[layout.EDGE_WORD_DROPPED :], strict=False))
         by_camera: dict[str, dict[str, int]] = {}
         for entry, camera in enumerate(read_cameras(self._bytes, len(cameras) // CAMERA_WORDS)):
@@ -200,16 +203,19 @@ class JournalReader:
             dropped=dropped,
             dropped_by_camera=by_camera,
             dead_lettered=header[layout.EDGE_WORD_DEAD_LETTERED],
-            queued=states.count(CELL_QUEUED),
+            queued=len(queued),
             in_flight=states.count(CELL_LEASED),
             redelivered=header[layout.EDGE_WORD_REDELIVERED],
             refused=header[layout.EDGE_WORD_REFUSED],
             mark=header[layout.EDGE_WORD_MARK],
+            window=header[layout.EDGE_WORD_WINDOW],
+            when_full=POLICIES[header[layout.EDGE_WORD_POLICY] % len(POLICIES)],
             attached=header[layout.EDGE_WORD_ATTACHED],
             lane=layout.LANES[header[layout.EDGE_WORD_LANE] % len(layout.LANES)],
             announced=header[layout.EDGE_WORD_ANNOUNCED_COUNT],
             is_stalled=header[layout.EDGE_WORD_STALLED_SINCE_NS] != 0,
             full_since_ns=header[layout.EDGE_WORD_FULL_SINCE_NS],
+            oldest_ns=min(queued, default=0),
         )
 
     def names(self) -> tuple[set[FrameName], set[FrameName]]:
@@ -272,10 +278,11 @@ class JournalReader:
         raise WireError(f"journal {self._segment.path.name} changed under each of {_SNAPSHOT_TRIES} looks")
 
     def _counts(self, words: _Words) -> tuple[list[int], ...]:
-        """Return the header, the state of each cell, and the entries of cameras that lost something."""
+        """Return the header, state and time of capture of each cell, and the entries of cameras that lost something."""
         header = list(words[:EDGE_WORD_SEEN])
         states = list(words[EDGE_WORD_FIRST_CELL : self._end : self._cell_words])
-        return header, states, list(words[EDGE_WORD_CAMERAS : _cameras_end(header)])
+        captured = list(words[EDGE_WORD_FIRST_CELL + CELL_CAPTURED_NS : self._end : self._cell_words])
+        return header, states, captured, list(words[EDGE_WORD_CAMERAS : _cameras_end(header)])
 
     def _cells(self, words: _Words) -> tuple[list[int], ...]:
         """Return state, stream key and sequence of each cell."""

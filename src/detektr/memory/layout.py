@@ -20,7 +20,7 @@ from typing import Final
 
 WORD_BYTES: Final = 8
 PAGE_BYTES: Final = 4096
-VERSION: Final = 12  # of all layouts here; a reader refuses another version
+VERSION: Final = 13  # of all layouts here; a reader refuses another version
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC: Final = 0x676E69722E6B7464  # "dtk.ring"
@@ -168,11 +168,16 @@ STATUS_INPUTS_MAX: Final = 64
 STATUS_WORD_AGES: Final = STATUS_WORD_INPUTS + STATUS_INPUT_WORDS * STATUS_INPUTS_MAX
 STATUS_AGES: Final = 41
 STATUS_WORD_IS_HOLDING: Final = STATUS_WORD_AGES + STATUS_AGES  # whether frames are held back until others come or end
+STATUS_WORD_BUSY_NS: Final = STATUS_WORD_IS_HOLDING + 1  # spent in the user's code on frames whose work has ended ...
+STATUS_WORD_WORKED: Final = STATUS_WORD_IS_HOLDING + 2  # ... and how many these were, attempts that failed included
 STATUS_WORD_WHY: Final = STATUS_WORD_AGES + STATUS_AGES + 7
 STATUS_WHY_BYTES_MAX: Final = 512
 STATUS_WORD_MODE: Final = STATUS_WORD_WHY + STATUS_WHY_BYTES_MAX // WORD_BYTES
 STATUS_MODE_BYTES_MAX: Final = 256
-STATUS_WORDS: Final = STATUS_WORD_MODE + STATUS_MODE_BYTES_MAX // WORD_BYTES
+STATUS_WORD_FAULT_LENGTH: Final = STATUS_WORD_MODE + STATUS_MODE_BYTES_MAX // WORD_BYTES
+STATUS_WORD_FAULT: Final = STATUS_WORD_FAULT_LENGTH + 1  # the last fault of the user's code, in words
+STATUS_FAULT_BYTES_MAX: Final = 512
+STATUS_WORDS: Final = STATUS_WORD_FAULT + STATUS_FAULT_BYTES_MAX // WORD_BYTES
 
 # completion queue: leases that one consumer process has completed on one edge ---------------------------------------
 COMPLETION_MAGIC: Final = 0x706D6F632E6B7464  # "dtk.comp"

@@ -102,6 +102,13 @@ class StatusBlock:
         """Say since when a frame is worked on, or a source is waited for; 0: nothing is."""
         self.words[layout.STATUS_WORD_WORKING_SINCE_NS] = since_ns
 
+    def note_worked(self, frames: int, now_ns: int) -> None:
+        """Say that the work begun with `note_work` has ended, and on how many frames it was."""
+        words = self.words
+        words[layout.STATUS_WORD_BUSY_NS] += now_ns - words[layout.STATUS_WORD_WORKING_SINCE_NS]
+        words[layout.STATUS_WORD_WORKED] += frames
+        words[layout.STATUS_WORD_WORKING_SINCE_NS] = 0
+
     def add_frames(self, count: int) -> None:
         """Count frames that were captured or passed on."""
         self.words[layout.STATUS_WORD_FRAMES] += count
@@ -206,14 +213,11 @@ class StatusBlock:
 
     def set_state(self, state: str, why: str = "") -> None:
         """Record the node's state, and the reason if the state alone does not explain it."""
-        blob = why.encode(errors="replace")[: layout.STATUS_WHY_BYTES_MAX]
-        begin = layout.STATUS_WORD_WHY * layout.WORD_BYTES
-        self.words[layout.STATUS_WORD_WHY_LENGTH] = 0
-        self.segment.bytes[begin : begin + len(blob)] = blob
+        self.words[layout.STATUS_WORD_WHY_LENGTH] = 0  # of the old state
         if self.words[layout.STATUS_WORD_STATE] != STATES.index(state):
             self.words[layout.STATUS_WORD_STATE_SINCE_UTC_NS] = time.time_ns()
         self.words[layout.STATUS_WORD_STATE] = STATES.index(state)
-        self.words[layout.STATUS_WORD_WHY_LENGTH] = len(blob)
+        self._write(why, layout.STATUS_WORD_WHY, layout.STATUS_WORD_WHY_LENGTH, layout.STATUS_WHY_BYTES_MAX)
 
     def set_stacks_fd(self, fd: int) -> None:
         """Say which of this process's files its stacks go to when it is asked for them."""
@@ -221,11 +225,19 @@ class StatusBlock:
 
     def set_mode(self, mode: str) -> None:
         """Record the mode in which the source is read."""
-        blob = mode.encode(errors="replace")[: layout.STATUS_MODE_BYTES_MAX]
-        begin = layout.STATUS_WORD_MODE * layout.WORD_BYTES
-        self.words[layout.STATUS_WORD_MODE_LENGTH] = 0
+        self._write(mode, layout.STATUS_WORD_MODE, layout.STATUS_WORD_MODE_LENGTH, layout.STATUS_MODE_BYTES_MAX)
+
+    def set_fault(self, fault: str) -> None:
+        """Record the last fault of the user's code."""
+        self._write(fault, layout.STATUS_WORD_FAULT, layout.STATUS_WORD_FAULT_LENGTH, layout.STATUS_FAULT_BYTES_MAX)
+
+    def _write(self, text: str, word: int, length_word: int, nbytes_max: int) -> None:
+        """Write a text so that no reader sees one that is half another."""
+        blob = text.encode(errors="replace")[:nbytes_max]
+        begin = word * layout.WORD_BYTES
+        self.words[length_word] = 0
         self.segment.bytes[begin : begin + len(blob)] = blob
-        self.words[layout.STATUS_WORD_MODE_LENGTH] = len(blob)
+        self.words[length_word] = len(blob)
 
     def count_frame(self, age_ns: int, utc_ns: int) -> None:
         """Count a frame whose work is done at `age_ns` after its capture."""

@@ -24,6 +24,8 @@ class NodeSnapshot:
     why: str = ""
     since_utc_ns: int = 0
     """Since when it is in this state."""
+    last_fault: str = ""
+    """The last fault of the user's code, in words."""
     mode: str = ""
     """Of a capture: the mode in which its source is read."""
     frames: int = 0
@@ -46,6 +48,10 @@ class NodeSnapshot:
     last_frame_utc_ns: int = 0
     working_since_ns: int = 0
     """Monotonic time since which the current frame is worked on; 0: none is."""
+    worked: int = 0
+    """Frames on which the user's code has worked to an end, each attempt counted; of a capture 0."""
+    busy_ns: int = 0
+    """Time that it took for them."""
     stacks_fd: int = 0
     """Descriptor of the file that it writes its stacks into when it is asked to; 0: none yet."""
     slots_total: int = 0
@@ -113,6 +119,9 @@ class StatusBlockReader:
             why=self._text(layout.STATUS_WORD_WHY, layout.STATUS_WORD_WHY_LENGTH, layout.STATUS_WHY_BYTES_MAX),
             since_utc_ns=words[layout.STATUS_WORD_STATE_SINCE_UTC_NS],
             mode=self._text(layout.STATUS_WORD_MODE, layout.STATUS_WORD_MODE_LENGTH, layout.STATUS_MODE_BYTES_MAX),
+            last_fault=self._text(
+                layout.STATUS_WORD_FAULT, layout.STATUS_WORD_FAULT_LENGTH, layout.STATUS_FAULT_BYTES_MAX
+            ),
             frames=words[layout.STATUS_WORD_FRAMES],
             failures=words[layout.STATUS_WORD_FAILURES],
             refused=words[layout.STATUS_WORD_REFUSED],
@@ -124,6 +133,8 @@ class StatusBlockReader:
             trail_lost=words[layout.STATUS_WORD_TRAIL_LOST],
             last_frame_utc_ns=words[layout.STATUS_WORD_LAST_FRAME_UTC_NS],
             working_since_ns=words[layout.STATUS_WORD_WORKING_SINCE_NS],
+            worked=words[layout.STATUS_WORD_WORKED],
+            busy_ns=words[layout.STATUS_WORD_BUSY_NS],
             stacks_fd=words[layout.STATUS_WORD_STACKS_FD],
             slots_total=words[layout.STATUS_WORD_SLOTS_TOTAL],
             slots_free=words[layout.STATUS_WORD_SLOTS_FREE],

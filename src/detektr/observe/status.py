@@ -17,6 +17,7 @@ from detektr.observe.culprit import held_up
 from detektr.observe.node_state import SUPERVISED, node_state, worst
 from detektr.observe.run_reader import RunReader
 from detektr.observe.run_state import read_run_state
+from detektr.process.suspended import is_suspended
 from detektr.redaction import disarm
 
 _COUNTS = ("frames", "failures", "refused", "wire_errors", "reconnects", "thinned", "corrupt", "stale", "trail_lost")
@@ -50,19 +51,28 @@ def describe_nodes(
             state = node_state(known["state"], [snapshot.state for snapshot in live], is_stalled=name in stalled)
         else:
             state = node_state(worst(snapshot.state for snapshot in live or found), (), is_stalled=name in stalled)
+        suspended = [snapshot.pid for snapshot in live if is_suspended(snapshot.pid)]
+        if suspended:
+            state = "suspended"
         words = [snapshot.why for snapshot in live if snapshot.why and state not in SUPERVISED]
         nodes[name] = {
             "kind": known.get("kind") or next((snapshot.kind for snapshot in found if snapshot.kind), ""),
             "state": state,
             "pids": [snapshot.pid for snapshot in live] if not known else known["pids"],
             "restarts": known.get("restarts", 0),
-            "why": disarm(known.get("why") or next(iter(words), "") or _flow(name, culprits)),
+            "why": disarm(_suspended(suspended) or known.get("why") or next(iter(words), "") or _flow(name, culprits)),
             "since": _utc(min((snapshot.since_utc_ns for snapshot in live if snapshot.state == state), default=0)),
             "held_up_by": culprits.get(name, ""),
             "mode": disarm(next((snapshot.mode for snapshot in live if snapshot.mode), "")),
             **{count: sum(getattr(snapshot, count) for snapshot in found) for count in _COUNTS},
         }
     return nodes
+
+
+def _suspended(pids: list[int]) -> str:
+    """Say which processes are suspended; empty: none is."""
+    what = f"process {pids[0]} is" if len(pids) == 1 else f"processes {', '.join(map(str, pids))} are"
+    return f"{what} suspended (SIGSTOP)" if pids else ""
 
 
 def _flow(name: str, culprits: Mapping[str, str]) -> str:

@@ -33,7 +33,7 @@ def describe_status(status: Mapping[str, Any]) -> str:
         counts = edge["offered"], edge["delivered"], dropped, edge["dead_lettered"], edge["queued"], edge["in_flight"]
         edges.append((f"{edge['from']} -> {edge['to']}", *map(str, counts), ", ".join(whys)))
     homes = [_homes(name, cameras) for name, cameras in status.get("cameras", {}).items()]
-    return "\n".join([", ".join(about), *_aligned(nodes), *_aligned(edges), *homes])
+    return "\n".join([", ".join(about), *aligned(nodes), *aligned(edges), *homes])
 
 
 def _homes(node: str, cameras: Mapping[str, str | None]) -> str:
@@ -63,9 +63,10 @@ def describe_pipelines(pipelines: Iterable[Mapping[str, Any]]) -> str:
     for one in pipelines:
         supervisor = f"process {one['supervisor']}" if one["supervisor"] else "none"
         rows.append((one["pipeline"], supervisor, str(one["processes"]), str(one["file"] or "-")))
-    return "\n".join(_aligned(rows)) if len(rows) > 1 else "no pipeline is running"
+    return "\n".join(aligned(rows)) if len(rows) > 1 else "no pipeline is running"
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+def aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Write rows with their columns one below the other."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

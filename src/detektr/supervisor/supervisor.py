@@ -80,6 +80,8 @@ class Supervisor:
         self.phase: Phase = "starting"
         self.stop_signal: int | None = None
         self.started_ns = 0
+        self.stopped_by = "its sources ended"
+        """Why the run ends, in words."""
         self._has_given_up = False
         self._refusals: list[tuple[ManagedProcess, str]] = []
         self._folder, self._logbook, self._signals = folder, logbook, signals
@@ -165,7 +167,7 @@ class Supervisor:
         """Stop the captures; the nodes below them end when their inputs have, or when the drain timeout expires."""
         if self.phase != "running":
             return
-        self.phase, self._stopping_ns = "draining", self._watch.now_ns()
+        self.phase, self._stopping_ns, self.stopped_by = "draining", self._watch.now_ns(), why
         longest_ns = max(managed.spec.options.drain_ns for managed in self.processes)
         self._end_ns = self._watch.now_ns() + longest_ns
         _log.info("%s: draining, for at most %.1f s", why, longest_ns / 1e9)

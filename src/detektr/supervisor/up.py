@@ -32,16 +32,20 @@ from detektr.redaction import mask, register_secret
 from detektr.source_uri import host_and_port
 from detektr.supervisor.fork_client import ForkServer
 from detektr.supervisor.run_lock import acquire_run_lock
+from detektr.supervisor.run_record import RunRecord
 from detektr.supervisor.signals import SignalPipe
 from detektr.supervisor.supervisor import Supervisor
+from detektr.telemetry.history.rows import Sampler
+from detektr.telemetry.history.writer import FILE as HISTORY_FILE
+from detektr.telemetry.history.writer import HistoryWriter
 from detektr.telemetry.log import setup_log
 from detektr.telemetry.report import build_report, count_unaccounted, ledger_table, undelivered
 
-LOOK_LIVE_NS = 1_000_000_000  # the table in a terminal
-LOOK_NS = 2_000_000_000
+LOOK_NS = 1_000_000_000  # one look is one second of history
 SUMMARY_NS = 10_000_000_000
 AUDIT_CLOSE_S = 2.0
 SHOW_CLOSE_S = 1.0
+HISTORY_CLOSE_S = 2.0
 FILES_OWN = 40  # open in any process of ours, with some to spare
 FILES_OF_PROCESS = 4  # its line, its log, where that is written to, its handle ...
 FILES_OF_READER = 2  # ... and its mapped files
@@ -136,7 +140,10 @@ def run_pipeline(
             folder.sweep()
             lock.close()
     edges = tuple(merge(run.ledgers)) if run.has_begun else ()
-    return RunResult(run.exit_code, edges, run.report(), tuple(run.held_up.words(edges)))
+    result = RunResult(run.exit_code, edges, run.report(), tuple(run.held_up.words(edges)))
+    if run.has_begun:
+        run.end_record(result)
+    return result
 
 
 def _check_report(path: Path) -> None:
@@ -182,11 +189,16 @@ class _Run:
             signals,
             forks,
             look=self._show,
-            look_ns=LOOK_LIVE_NS if self._screen.is_live else LOOK_NS,
+            look_ns=LOOK_NS,
             change=self._write_run_state,
         )
         self._flow, self.held_up = Flow(), HeldUp()
         self._begun_ns, self._begun_utc_ns = time.monotonic_ns(), time.time_ns()
+        state_folder = state_root() / pipeline.options.name
+        self._record = RunRecord(state_folder, self._begun_utc_ns)
+        self._history_path = state_folder / HISTORY_FILE
+        self._history: HistoryWriter | None = None
+        self._sampler = Sampler()
         self._next_summary_ns = 0
         self._seconds = 0.0
         self._metrics: str | None = None
@@ -220,6 +232,9 @@ class _Run:
         """Let the frames flow until all has ended."""
         if self.supervisor.stop_signal is None:
             begun_ns = time.monotonic_ns()
+            options = self.pipeline.options
+            self._record.begin(options.name, self.pipeline.path, options.audit.to, os.getpid(), self._specs)
+            self._history = HistoryWriter(self._history_path, self._record.run)
             self.supervisor.run(for_ns)
             self._seconds = (time.monotonic_ns() - begun_ns) / 1e9
 
@@ -232,6 +247,9 @@ class _Run:
         if self._seconds:
             edges = [edge.as_record() for edge in merge(self.ledgers)]
             self.supervisor.record({"event": "LedgerRead", "node": "", "edges": edges})
+        if self._history is not None:
+            self._add_to_history(self.nodes(), self.ledgers, self._status_blocks)
+            self._history.close(HISTORY_CLOSE_S)
         for close in reversed(self._closing):
             close()
         self._logbook.close(SHOW_CLOSE_S)
@@ -256,6 +274,10 @@ class _Run:
         if code == 128 + signal.SIGTERM and not is_cut:
             code = 0
         return code or int(bool(undelivered(needed)) or count_unaccounted(self.ledgers) != 0)
+
+    def end_record(self, result: RunResult) -> None:
+        """Write down how the run went."""
+        self._record.end(result.exit_code, self.supervisor.stopped_by, result.report, result.held_up)
 
     def report(self) -> dict[str, Any]:
         """Build the report of the ended run."""
@@ -305,6 +327,7 @@ class _Run:
             "file": str(self.pipeline.path.absolute()),
             "pid": os.getpid(),
             "started_utc_ns": self._begun_utc_ns,
+            "run": self._record.run,
             "metrics": self._metrics,
             "nodes": self._supervised,
         }
@@ -313,11 +336,19 @@ class _Run:
         except OSError as fault:  # somebody filled shared memory; the frames have their room already
             _log.warning("`status` is behind: %s: %s", self.folder.path, fault.strerror)
 
+    def _add_to_history(
+        self, nodes: Mapping[str, dict[str, Any]], ledgers: list[EdgeLedger], snapshots: list[NodeSnapshot]
+    ) -> None:
+        if self._history is not None:
+            now_ns, utc_ns = time.monotonic_ns(), time.time_ns()
+            self._history.add(self._sampler.sample(nodes, ledgers, snapshots, monotonic_ns=now_ns, utc_ns=utc_ns))
+
     def _show(self, ledgers: list[EdgeLedger], snapshots: list[NodeSnapshot]) -> None:
         now_ns = time.monotonic_ns()
         self.held_up.look(ledgers, now_ns)
         nodes = describe_nodes(self.supervisor.describe(), ledgers, snapshots)
         self._supervised = nodes
+        self._add_to_history(nodes, ledgers, snapshots)
         rows = self._flow.rows(now_ns, nodes, ledgers, snapshots)
         if self._screen.is_live:
             seconds = (now_ns - self.supervisor.started_ns) / 1e9

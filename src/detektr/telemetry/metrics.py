@@ -21,7 +21,7 @@ from detektr.process.fault_text import fault_line
 from detektr.telemetry.endpoint import Answer, Endpoint
 from detektr.telemetry.user_families import UserFamilies
 
-EXPORTED_STATES = (*STATES, "restarting", "hanging")  # the last two only a supervisor can say
+EXPORTED_STATES = (*STATES, "restarting", "hanging", "suspended")  # the last three a process cannot say of itself
 # Whole octaves (0.4 ms to 0.8 s), then every second one (to 52 s): enough for a quantile, a third of the series.
 AGE_STEPS = (4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 30, 34, 38)
 _AGE_LABELS = tuple(str(AGE_BUCKETS_NS[step] / 1e9) for step in AGE_STEPS)

@@ -218,7 +218,7 @@ class BatchProcessorNode(ProcessorNode):
                 subscriber.flush()
         else:
             self._outcomes.extend(frames)
-        self.status_block.note_work(0)
+        self.status_block.note_worked(len(part), time.monotonic_ns())
         self._settle_outcomes()
 
     def _run(self, batch: list[Opened]) -> None:

@@ -261,9 +261,8 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         self._relay.keep(subscriber.entry, lease.name)
         return True
 
-    def _work_on(self, subscriber: EdgeSubscriber, lease: Lease, now_ns: int) -> None:
-        if not self._keeps(subscriber, lease):
-            super()._work_on(subscriber, lease, now_ns)
+    def _work_on(self, subscriber: EdgeSubscriber, lease: Lease, now_ns: int) -> int:
+        return time.monotonic_ns() if self._keeps(subscriber, lease) else super()._work_on(subscriber, lease, now_ns)
 
     def _emit(self) -> bool:
         """Offer the last frame's events while there is room, then the frame itself; release it when all are out.

@@ -18,6 +18,7 @@ from detektr.nodes.node import Node
 from detektr.options import ProcessorOptions, SinkOptions
 from detektr.process.fault_text import fault_line, fault_place, fault_traceback
 from detektr.process.user_boundary import call_user, flush_files
+from detektr.redaction import mask
 from detektr.registry.node_kinds import NODE_KINDS
 from detektr.registry.user_code import build_worker, told
 from detektr.wire.message import FailureKind
@@ -82,8 +83,8 @@ class WorkerNode(Node[Worker]):
             if lease is None:
                 idle += 1
                 continue
-            self._work_on(subscriber, lease, now_ns)
-            idle, has_worked, now_ns = 0, True, time.monotonic_ns()
+            now_ns = self._work_on(subscriber, lease, now_ns)
+            idle, has_worked = 0, True
         self.worked_ns = now_ns - begun_ns
         return has_worked
 
@@ -134,7 +135,8 @@ class WorkerNode(Node[Worker]):
         flush_files()
         gc.collect()
 
-    def _work_on(self, subscriber: EdgeSubscriber, lease: Lease, now_ns: int) -> None:
+    def _work_on(self, subscriber: EdgeSubscriber, lease: Lease, now_ns: int) -> int:
+        """Work on a lease from now on, and say what came of it; returns the time of its end."""
         status_block = self.status_block
         status_block.note_work(now_ns)
         self._working = subscriber, lease
@@ -148,7 +150,9 @@ class WorkerNode(Node[Worker]):
         else:
             self.hand_on(lease, subscriber)
         self._working = None
-        status_block.note_work(0)
+        now_ns = time.monotonic_ns()
+        status_block.note_worked(1, now_ns)
+        return now_ns
 
     def refuse(self, subscriber: EdgeSubscriber, lease: Lease) -> None:
         """Refuse a result, as the slot was written again, or the lease was over: then the frame is leased once more."""
@@ -163,6 +167,7 @@ class WorkerNode(Node[Worker]):
         why = fault_traceback(fault)[-WHY_CHARS_MAX:]
         kind = FailureKind.PERMANENT if isinstance(fault, ResultError) else FailureKind.RETRYABLE
         what, place = fault_line(fault), f"{type(fault).__name__}:{fault_place(fault)}"
+        self.status_block.set_fault(mask(what))
         times = self._faults[place] = self._faults.get(place, 0) + 1
         if times.bit_count() == 1:  # 1, 2, 4, 8, ... of a kind: a fault on every frame must not drown the others
             again = f"; {times} of this kind so far" if times > 1 else ""

@@ -1,0 +1,58 @@
+"""`detektr why`, `runs`: what went wrong in a run, while it goes on and afterwards."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from detektr.cli.answering import PLAIN, answering
+
+app = typer.Typer(**PLAIN)
+
+
+@app.command("why")
+@answering
+def _why(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Which pipeline; the only one there is, if left out.")
+    ] = None,
+    place: Annotated[
+        str | None, typer.Argument(metavar="[EDGE]", help="Only of this edge (buffer->detect) or node.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="Of that minute: 14:03; around that second: 14:03:20.")
+    ] = None,
+    camera: Annotated[str | None, typer.Option("--camera", metavar="C", help="Only of this camera.")] = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Of this run, or the last.")] = None,
+    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say what was lost or late, whose fault that is, and what to do.
+
+    Of a run that goes on: in the last minute. Of one that has ended: in all of it.
+    """
+    import json
+
+    from detektr.observe.why.answer import explain
+    from detektr.observe.why.text import describe_answer
+
+    answer = explain(name, place, at=at, camera=camera, run=run)
+    print(json.dumps(answer, indent=2) if is_json else describe_answer(answer))
+
+
+@app.command("runs")
+@answering
+def _runs(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Which pipeline; the only one there is, if left out.")
+    ] = None,
+    is_json: Annotated[bool, typer.Option("--json", help="As JSON, with the ledger of each.")] = False,
+) -> None:
+    """List the runs of a pipeline, with their ids: when, how long, and how each ended."""
+    import json
+
+    from detektr.observe.why.answer import list_runs
+    from detektr.observe.why.text import describe_runs
+
+    runs = list_runs(name)
+    print(json.dumps(runs, indent=2) if is_json else describe_runs(runs))

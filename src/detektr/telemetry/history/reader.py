@@ -1,0 +1,158 @@
+"""Reads the history of a pipeline: what its edges and nodes did within a time, of one run."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from detektr.errors import DetektrError
+from detektr.telemetry.history.rows import EdgeRow, NodeRow, Sample
+from detektr.telemetry.history.store import RESOLUTIONS, SCHEMA_VERSION, decode_row
+
+_Row = TypeVar("_Row", EdgeRow, NodeRow)
+_Key = TypeVar("_Key")
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """A node's state, and why, from a time on."""
+
+    utc_s: int
+    state: str
+    why: str
+
+
+@dataclass
+class Window:
+    """What is known of a part of a run: rows in order of their time.
+
+    The first row of an edge or node may be older than `begin_s`: counts are the later ones' less that one's.
+    """
+
+    begin_s: int
+    end_s: int
+    step_s: int
+    """A row stands for so many seconds up to its time."""
+    edges: dict[tuple[str, str], list[tuple[int, EdgeRow]]] = field(default_factory=dict)
+    nodes: dict[str, list[tuple[int, NodeRow]]] = field(default_factory=dict)
+    states: dict[str, list[NodeState]] = field(default_factory=dict)
+    """The states of each node within this time, and the one before."""
+
+    def add(self, sample: Sample) -> None:
+        """Add what is so now, if it is later than all that is known."""
+        for edge, edge_row in sample.edges.items():
+            _append(self.edges, edge, sample.utc_s, edge_row)
+        for name, node_row in sample.nodes.items():
+            _append(self.nodes, name, sample.utc_s, node_row)
+            states, why = self.states.setdefault(name, []), sample.why.get(name, "")
+            if not states or (states[-1].state, states[-1].why) != (node_row.state, why):
+                states.append(NodeState(sample.utc_s, node_row.state, why))
+        self.end_s = max(self.end_s, sample.utc_s)
+
+
+def _append(known: dict[_Key, list[tuple[int, _Row]]], key: _Key, utc_s: int, row: _Row) -> None:
+    rows = known.setdefault(key, [])
+    if rows and rows[-1][0] >= utc_s:
+        rows[-1] = rows[-1][0], row
+    else:
+        rows.append((utc_s, row))
+
+
+class HistoryReader:
+    """Reads a history file, also while it is written."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file.
+
+        Raises:
+            DetektrError: it is not there, cannot be read, or is of another version.
+        """
+        try:
+            self._database = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
+            version = self._database.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.Error as fault:
+            raise DetektrError(f"there is no history in {path}: {fault}") from None
+        if version != SCHEMA_VERSION:
+            self._database.close()
+            raise DetektrError(f"{path} is of version {version}, and this detektr reads {SCHEMA_VERSION}; remove it")
+        self._path = path
+
+    def window(self, run: str, begin_s: int, end_s: int) -> Window:
+        """Return what is known of a run between two times (UTC, in seconds), in the finest rows that reach back so far.
+
+        Raises:
+            DetektrError: the file is broken.
+        """
+        try:
+            with self._database:
+                return self._window(run, begin_s, end_s)
+        except sqlite3.Error as fault:
+            raise DetektrError(f"{self._path} cannot be read: {fault}") from None
+
+    def reaches_back_s(self) -> int | None:
+        """Return the time (UTC, in seconds) of the oldest row; None: there is none."""
+        oldest = [self._oldest(resolution.step_s) for resolution in RESOLUTIONS]
+        return min((one for one in oldest if one is not None), default=None)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _window(self, run: str, begin_s: int, end_s: int) -> Window:
+        step_s = self._step_s(begin_s)
+        window = Window(begin_s, end_s, step_s)
+        run_query = self._database.execute
+        series = {
+            number: (name, consumer)
+            for number, name, consumer in run_query("SELECT id, name, consumer FROM series WHERE run = ?", (run,))
+        }
+        for number, (name, consumer) in series.items():
+            if not consumer:
+                window.states[name] = self._states(number, begin_s, end_s)
+        for number, utc_s, row in self._rows("edge", step_s, begin_s, end_s):
+            if number in series and isinstance(row, EdgeRow):
+                window.edges.setdefault(series[number], []).append((utc_s, row))
+        for number, utc_s, row in self._rows("node", step_s, begin_s, end_s):
+            if number in series and isinstance(row, NodeRow):
+                window.nodes.setdefault(series[number][0], []).append((utc_s, row))
+        return window
+
+    def _rows(self, table: str, step_s: int, begin_s: int, end_s: int) -> Iterator[tuple[int, int, EdgeRow | NodeRow]]:
+        """Yield the rows of a time, with the last ones before it."""
+        # Where a second was missed, the row before the time is a little older.
+        query = f"SELECT series, utc_s, * FROM {table}_{step_s} WHERE utc_s > ? AND utc_s <= ? ORDER BY utc_s"
+        before: dict[int, tuple[int, EdgeRow | NodeRow]] = {}
+        for number, utc_s, _, _, *values in self._database.execute(query, (begin_s - 10 * step_s, end_s)):
+            row = decode_row(table, values)
+            if utc_s <= begin_s:
+                before[number] = utc_s, row
+                continue
+            if number in before:
+                yield number, *before.pop(number)
+            yield number, utc_s, row
+
+    def _states(self, node: int, begin_s: int, end_s: int) -> list[NodeState]:
+        run = self._database.execute
+        last = run("SELECT max(id) FROM states WHERE node = ? AND utc_s <= ?", (node, begin_s)).fetchone()[0]
+        found = run(
+            "SELECT utc_s, state, why FROM states WHERE node = ? AND utc_s <= ? AND (utc_s > ? OR id = ?) ORDER BY id",
+            (node, end_s, begin_s, last),
+        )
+        return [NodeState(*values) for values in found]
+
+    def _step_s(self, begin_s: int) -> int:
+        """Return the finest step whose rows reach back to a time, or as far as any do."""
+        oldest = [self._oldest(resolution.step_s) for resolution in RESOLUTIONS]
+        least = min((one for one in oldest if one is not None), default=0)
+        for resolution, one in zip(RESOLUTIONS, oldest, strict=True):
+            if one is not None and one <= max(begin_s, least + RESOLUTIONS[-1].step_s):
+                return resolution.step_s
+        return RESOLUTIONS[-1].step_s
+
+    def _oldest(self, step_s: int) -> int | None:
+        oldest: int | None = self._database.execute(f"SELECT min(utc_s) FROM node_{step_s}").fetchone()[0]
+        return oldest
