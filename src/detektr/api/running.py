@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from detektr.errors import RefusedError
-from detektr.observe.run_state import write_json
+from detektr.process.json_file import write_json
 from detektr.registry.user_code import is_importing
 from detektr.supervisor.fork_client import ForkServer
 from detektr.supervisor.up import RunResult, run_pipeline

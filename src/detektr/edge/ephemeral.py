@@ -9,8 +9,7 @@ from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
 from detektr.memory.journal import adopt_journal
 from detektr.memory.journal_header import EdgeTerms, JournalHeader
-from detektr.option_text import POLICIES
-from detektr.options import Lane, WhenFull
+from detektr.option_text import POLICIES, Lane, WhenFull
 from detektr.wire.message import Attach
 
 EPHEMERAL_MARK = 3

@@ -29,8 +29,7 @@ from detektr.memory.layout import EDGE_REPLICAS_MAX
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import Segment
 from detektr.memory.status_block_reader import StatusBlockTable
-from detektr.option_text import POLICIES
-from detektr.options import WhenFull
+from detektr.option_text import POLICIES, WhenFull
 from detektr.wire.doorbell import ring_once
 from detektr.wire.link import Link
 from detektr.wire.message import Attach, Detach, Failure, Message, Refusal, Release, Welcome

@@ -23,19 +23,20 @@ from detektr.nodes.spec import NodeSpec
 from detektr.observe.culprit import HeldUp
 from detektr.observe.logbook import Logbook, log_folder
 from detektr.observe.run_reader import RunReader
-from detektr.observe.run_state import write_json, write_run_state
+from detektr.observe.run_state import write_run_state
 from detektr.observe.screen import Screen
 from detektr.observe.status import describe_nodes
 from detektr.observe.table import Flow, summary
+from detektr.process.json_file import write_json
 from detektr.process.open_files import check_open_files
 from detektr.redaction import mask, register_secret
 from detektr.source_uri import host_and_port
 from detektr.supervisor.fork_client import ForkServer
 from detektr.supervisor.run_lock import acquire_run_lock
-from detektr.supervisor.run_record import RunRecord
 from detektr.supervisor.signals import SignalPipe
 from detektr.supervisor.supervisor import Supervisor
 from detektr.telemetry.history.rows import Sampler
+from detektr.telemetry.history.run_record import RunRecord
 from detektr.telemetry.history.writer import FILE as HISTORY_FILE
 from detektr.telemetry.history.writer import HistoryWriter
 from detektr.telemetry.log import setup_log

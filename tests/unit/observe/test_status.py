@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from detektr.ledger import EdgeLedger
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block import StatusBlock
 from detektr.memory.status_block_reader import NodeSnapshot
-from detektr.observe.run_state import write_json, write_run_state
+from detektr.observe.run_state import write_run_state
 from detektr.observe.status import describe_nodes, list_pipelines, read_status
 from detektr.observe.status_text import describe_status
 
@@ -67,12 +66,6 @@ def test_roster_of_a_dead_supervisor_is_not_believed(shm_dir: Path) -> None:
     assert read_status("demo")["supervisor"] is None
     snapshot.close(unlink=True)
     assert "run.json" in folder.sweep_if_abandoned()
-
-
-def test_written_json_leaves_nothing_beside_it(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"a": 1})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_pictures_that_a_source_left_out_stand_in_the_status_people_read() -> None:

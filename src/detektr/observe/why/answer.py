@@ -15,9 +15,10 @@ from detektr.observe.status import describe_nodes, list_pipelines
 from detektr.observe.why.blame import lost_of
 from detektr.observe.why.findings import Finding, find
 from detektr.observe.why.terms import Terms, terms_of_memory, terms_of_record
-from detektr.telemetry.history.reader import HistoryReader, Window
+from detektr.telemetry.history.reader import HistoryReader
 from detektr.telemetry.history.rows import EdgeRow, Sampler
 from detektr.telemetry.history.run_records import RunRecords
+from detektr.telemetry.history.window import Window
 from detektr.telemetry.history.writer import FILE
 
 LIVE_S = 60  # looked back at, of a run that goes on

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from detektr.ledger import describe_counts
 from detektr.observe.why.blame import Blame, Edge, Work, charge, work_of
 from detektr.observe.why.terms import NodeTerms, Terms
-from detektr.telemetry.history.reader import NodeState, Window
 from detektr.telemetry.history.rows import EdgeRow, NodeRow
+from detektr.telemetry.history.window import NodeState, Window
 
 WORST_TO_BEST = (
     *("supervisor_dead", "ledger", "failed", "hung", "camera_down", "failing", "stalled", "losing", "late"),

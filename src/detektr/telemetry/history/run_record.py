@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from detektr.nodes.spec import NodeSpec
-from detektr.observe.run_state import write_json
 from detektr.options import CaptureOptions, ProcessorOptions, SinkOptions, wants_newest
+from detektr.process.json_file import write_json
 from detektr.redaction import redact
 from detektr.telemetry.history.run_records import RunRecords, new_run_id
 
