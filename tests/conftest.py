@@ -6,9 +6,9 @@ For annotations in a test: `if TYPE_CHECKING: from tests.conftest import MakeCli
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib.util
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -16,12 +16,14 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import psutil
 import pytest
+import zmq
 
 import tests.harness.hypothesis_profiles  # noqa: F401 - loads one for all tests
 
@@ -35,6 +37,7 @@ LEAVING_S = 2.0  # what was told to end may still be ending when its test return
 POLL_S = 0.005
 RUN_S_MAX = 45.0  # below a test's own limit, so that the hung command is what is reported
 NUMBER_BITS = 16
+CONTEXTS: weakref.WeakSet[zmq.Context[Any]] = weakref.WeakSet()
 
 
 class WaitUntil(Protocol):
@@ -80,6 +83,7 @@ def pytest_report_header() -> str:
 def pytest_sessionstart() -> None:
     """Let nodes find `tests.harness` and hear signals; refuse to test what was compiled of files that have changed."""
     here = str(Path(__file__).parents[1])
+    note_contexts()
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as of what a shell runs in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # as under nohup
@@ -93,12 +97,17 @@ def pytest_sessionstart() -> None:
 
 
 class Guard:
-    """Knows what was there before a test; tells what the test left, and takes it away."""
+    """Knows what was there before a test; tells what the test left, and takes it away.
+
+    Most tests start no process: for those it does not look at all the processes of this machine.
+    """
 
     def __init__(self, shm_dir: Path) -> None:
         self.shm_dir = shm_dir
         self.threads_before = set(threading.enumerate())
-        self.children_before = set(psutil.Process().children(recursive=True))
+        self.reaped_before = reaped()
+        has_children = any(children_of_threads())
+        self.children_before = set(psutil.Process().children(recursive=True)) if has_children else set()
 
     def faults(self) -> list[str]:
         """Return what is left, in words; empty when that is nothing."""
@@ -111,6 +120,8 @@ class Guard:
 
     def processes(self) -> list[psutil.Process]:
         """Return living descendants, and orphans too: they still carry this test's folder in their environment."""
+        if not any(children_of_threads()) and reaped() == self.reaped_before:
+            return []
         marker = f"DETEKTR_SHM_DIR={self.shm_dir}\0".encode()
         found = set(psutil.Process().children(recursive=True)) - self.children_before
         for environ in Path("/proc").glob("[0-9]*/environ"):
@@ -156,13 +167,36 @@ def command(process: psutil.Process) -> str:
         return str(fault)
 
 
-def open_contexts() -> list[Any]:
+def children_of_threads() -> Iterator[str]:
+    """Yield the children of each thread of this process that has some, also those that nobody has waited for."""
+    if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+        yield "not known: this kernel does not tell"
+    for path in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            if children := path.read_text():
+                yield children
+
+
+def reaped() -> tuple[int, float]:
+    """Return a mark that changes when a child of this process has ended and was waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_minflt, usage.ru_utime + usage.ru_stime
+
+
+def note_contexts() -> None:
+    """Remember each ZeroMQ context that is made from now on: to look for them among all objects takes long."""
+    init = zmq.Context.__init__
+
+    def noting(self: zmq.Context[Any], *arguments: Any, **options: Any) -> None:
+        init(self, *arguments, **options)
+        CONTEXTS.add(self)
+
+    zmq.Context.__init__ = noting  # type: ignore[method-assign]
+
+
+def open_contexts() -> list[zmq.Context[Any]]:
     """Return the ZeroMQ contexts of this process that nobody closed."""
-    zmq = sys.modules.get("zmq")
-    if zmq is None:
-        return []
-    # By type(), as isinstance() would wake proxies among all the objects there are.
-    return [thing for thing in gc.get_objects() if issubclass(type(thing), zmq.Context) and not thing.closed]
+    return [context for context in CONTEXTS if not context.closed]
 
 
 def poll(condition: Callable[[], T], within_s: float) -> T:

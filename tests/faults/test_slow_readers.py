@@ -11,7 +11,7 @@ import psutil
 
 from tests.harness.running import RunningPipeline
 
-FRAMES, WINDOW, EVENT_BYTES = 90, 32, 900_000  # a window of events is more than the 16 MiB that an inbox takes at once
+FRAMES, WINDOW, EVENT_BYTES = 90, 32, 900_000  # a window of events is more than the 4 MiB that an inbox takes at once
 GROWTH_BYTES_MAX = 3 * WINDOW * EVENT_BYTES
 CODE = f"""
 def large(frame):

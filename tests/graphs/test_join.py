@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from detektr.options import WINDOW
 from tests.graphs.test_chain import QUICK, of
 from tests.harness.chain import Passed, read_passed
 from tests.harness.running import RunningPipeline
@@ -104,7 +105,9 @@ def test_kills_of_anybody_leave_every_frame_whole(tmp_path: Path, victim: str) -
     notes = of(read_passed(tmp_path / "notes"), "merge")
     assert_whole(notes, set(range(600)))
     again = sum(Counter(note.sequence for note in notes).values()) - 600
-    assert again <= 6 if victim == "merge" else again == 0, again
+    # Of frames that it finished in another order than they were leased to it, nobody knows until they are completed:
+    # those of its last turn come again, at most a window of each branch.
+    assert again <= 6 * 2 * WINDOW if victim == "merge" else again == 0, again
     for note in notes:
         is_given_up = note.missing.get("pose") == "dead_lettered"
         is_silent = note.number % 7 == 0

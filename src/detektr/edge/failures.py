@@ -9,6 +9,7 @@ from detektr.memory.announcement import FrameName, Lease
 from detektr.wire.message import FailedAttempt
 
 FAILED_MAX = 64
+WHYS_CHARS_MAX = 1 << 18  # of all failures that one attach tells of: a message has room for four bytes of each
 
 
 class Failures:
@@ -54,6 +55,11 @@ class Failures:
         """Note that the producer was told of all of them."""
         self.lately.extend(self.untold)
         self.untold.clear()
+
+    def to_tell(self) -> tuple[FailedAttempt, ...]:
+        """Return those that the producer may not have heard of, for an attach: of many, the end of each reason."""
+        chars_max = WHYS_CHARS_MAX // max(1, len(self.lately))
+        return tuple([(*failed[:3], failed[3][-chars_max:]) for failed in self.lately])
 
     def forget(self, name: FrameName) -> None:
         """Forget what has failed with a frame that is leased again: the producer knows it."""

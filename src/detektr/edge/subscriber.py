@@ -364,7 +364,7 @@ class EdgeSubscriber:
                 received=self._receiver.received,
                 held=tuple([name for name, lease in self.held.items() if lease is None or not self._has_ended(lease)]),
                 seen=tuple(self._seen()),
-                failed=tuple(self.failures.lately),
+                failed=self.failures.to_tell(),
                 previous=self._previous,
                 max_deliveries=upstream.max_deliveries,
                 timeout_ns=upstream.timeout_ns,

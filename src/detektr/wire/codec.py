@@ -26,7 +26,7 @@ from detektr.wire.message import (
 
 VERSION = 5  # of what attaches and leaves: a list of fields
 LANE_VERSION = 1  # of announcements and releases: maps, for readers in other languages too; docs/internals/lane.md
-MESSAGE_BYTES_MAX = 16 << 20
+MESSAGE_BYTES_MAX = 4 << 20  # above what attaches with the most leases; of what is larger, an inbox reads no byte
 EVENT_BYTES_MAX = 2 << 20  # above the largest `event_bytes`, with what marks it as resent
 LEASES_MAX = 1 << 17  # what a buffer of the longest queues holds, and says when it attaches
 TEXT_CHARS_MAX = 16_384

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import time
 from collections.abc import Mapping
@@ -118,11 +119,11 @@ def _live(folder: RunFolder, records: RunRecords) -> tuple[Window, Terms, Mappin
         record = last
     terms = terms_of_record(record) if record else terms_of_memory(folder.pipeline, ledgers, snapshots)
     window = Window(now_s - LIVE_S, now_s, 1)
-    path = records.folder.parent / FILE
-    if record and path.exists():
-        history = HistoryReader(path)
-        window = history.window(record["run"], now_s - LIVE_S, now_s)
-        history.close()
+    with contextlib.suppress(DetektrError):  # in its first second, or where the disk is full, there is this moment
+        if record:
+            history = HistoryReader(records.folder.parent / FILE)
+            window = history.window(record["run"], now_s - LIVE_S, now_s)
+            history.close()
     nodes = describe_nodes(run_state.get("nodes", {}), ledgers, snapshots)
     moment = Sampler().sample(nodes, ledgers, snapshots, monotonic_ns=time.monotonic_ns(), utc_ns=time.time_ns())
     window.add(moment)

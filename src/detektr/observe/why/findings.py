@@ -19,11 +19,14 @@ WORST_TO_BEST = (
     *("supervisor_dead", "ledger", "failed", "hung", "camera_down", "failing", "stalled", "losing", "late"),
 )
 CAMERA_DOWN = ("connecting", "stalled", "unauthorized", "forbidden", "not_found", "tls_failed", "retrying")
+ENDING = ("draining", "ended", "stopped")
 BEING_BORN = ("starting", "restarting")
 SILENT_MS = 3000  # a camera that connects for no longer has just begun
 BUSY_SHARE = 0.7  # of its time in the user's code: a node is too slow, and not the queue before it too small
 LOSING_SHARE = 0.01  # of the frames that were offered to an edge
 LATE_MS = 2000
+HUNG = ("hanging", "suspended")
+HUNG_S = 2  # a hang that is over is told if it took so long
 HUNG_MS = 30_000  # of what has no `timeout`
 _NEXT_HUNG = "mend the code there, or what it waits for; after three times its `timeout` it is killed and started again"
 
@@ -117,7 +120,8 @@ class _Node:
 
 def _failed(node: _Node, window: Window, terms: Terms) -> Finding | None:
     failed = _last_in(node.states, ("failed",))
-    if failed is None:
+    before = node.states[node.states.index(failed) - 1 :][:1] if failed in node.states[1:] else []
+    if failed is None or any(one.state in HUNG for one in before):  # it was killed, as it hung
         return None
     logs = f"`detektr pipeline logs {terms.pipeline} {node.name}`"
     text = f"has failed for good: {failed.why or 'no reason is known'}"
@@ -125,9 +129,9 @@ def _failed(node: _Node, window: Window, terms: Terms) -> Finding | None:
 
 
 def _hung(node: _Node, window: Window, terms: Terms) -> Finding | None:
-    hung, last = _last_in(node.states, ("hanging", "suspended")), node.last
+    hung, last = _last_in(node.states, HUNG), node.last
     is_too_long = last.working_ms > (node.terms.timeout_ms or HUNG_MS)
-    if hung is not None and (last.state in ("hanging", "suspended") or node.blame.lost):
+    if hung is not None and (last.state in HUNG or _lasted_s(hung, node.states, window) >= HUNG_S):
         if hung.state == "suspended":
             return node.finding(
                 "hung", f"cannot run: {hung.why}", "let it go on (`kill -CONT`, and its number)", hung.utc_s
@@ -154,8 +158,10 @@ def _camera_down(node: _Node, window: Window, terms: Terms) -> Finding | None:
     if node.terms.kind != "capture" or not (rows := window.nodes.get(node.name)):
         return None
     next_ = "look at the camera and its network; `detektr probe` and its address says how it answers"
-    down, last, states = _last_in(node.states, CAMERA_DOWN), node.last, node.states
-    if last.state in CAMERA_DOWN and down is not None:
+    states = [one for one in node.states if one.state not in ENDING]
+    last = next((row for _, row in reversed(rows) if row.state not in ENDING), node.last)
+    down = _last_in(states, CAMERA_DOWN)
+    if down is not None and down is states[-1]:
         first_s = down.utc_s
         for one in reversed(states):  # from one state of being down to another it was down all the time
             if one.state not in CAMERA_DOWN:
@@ -178,7 +184,7 @@ def _failing(node: _Node, window: Window, terms: Terms) -> Finding | None:
     dead, offered = (sum(_delta(window, edge, what) for edge in inputs) for what in ("dead_lettered", "offered"))
     if not dead and node.last.state != "retrying":
         return None
-    whys = [one.why for one in node.states if one.why and one.state in ("running", "retrying")]
+    whys = [one.why for one in node.states if one.why]
     fault = f": {whys[-1]}" if whys else ""
     if not dead:
         return node.finding("failing", f"cannot do its work{fault}", "mend what it says; it tries again by itself")
@@ -302,6 +308,12 @@ def _delta(window: Window, edge: Edge, count: str) -> int:
     rows = window.edges[edge]
     before = rows[0][1] if rows[0][0] <= window.begin_s else EdgeRow()
     return int(getattr(rows[-1][1], count)) - int(getattr(before, count))
+
+
+def _lasted_s(state: NodeState, states: list[NodeState], window: Window) -> int:
+    """Return how long a state lasted, in seconds."""
+    later = states[states.index(state) + 1 :]
+    return (later[0].utc_s if later else window.end_s) - state.utc_s
 
 
 def _last_in(states: list[NodeState], wanted: Iterable[str]) -> NodeState | None:

@@ -29,6 +29,8 @@ class HistoryReader:
             raise DetektrError(f"there is no history in {path}: {fault}") from None
         if version != SCHEMA_VERSION:
             self._database.close()
+            if version == 0:
+                raise DetektrError(f"there is no history in {path} yet")
             raise DetektrError(f"{path} is of version {version}, and this detektr reads {SCHEMA_VERSION}; remove it")
         self._path = path
 
