@@ -12,6 +12,7 @@ import pytest
 
 from detektr.options import WINDOW
 from tests.graphs.test_chain import QUICK, of
+from tests.harness.alike import alike
 from tests.harness.chain import Passed, read_passed
 from tests.harness.running import RunningPipeline
 
@@ -88,7 +89,7 @@ def test_what_a_branch_gave_up_filtered_or_dropped_is_missing_with_its_reason(tm
 
 
 @pytest.mark.usefixtures("lane")
-@pytest.mark.parametrize("victim", ["detect", "pose", "buffer", "merge"])
+@pytest.mark.parametrize("victim", ["detect", "merge", alike("pose"), alike("buffer")])
 def test_kills_of_anybody_leave_every_frame_whole(tmp_path: Path, victim: str) -> None:
     nodes = joined(tmp_path, 600, silent=7, faulty=50)
     nodes["merge"]["input"] = ["detect", {"from": "pose", "only": "results"}]

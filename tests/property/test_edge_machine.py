@@ -27,6 +27,7 @@ from detektr.memory.announcement import Announcement, FrameName, Lease
 from detektr.memory.journal import Journal
 from detektr.memory.journal_reader import JournalReader
 from detektr.options import WhenFull
+from tests.harness.alike import SEEDS
 from tests.harness.dying_memory import Died, DyingMemory
 from tests.property.consumer import Consumer, Page, Told, Welcome, name_of
 from tests.property.journal_bytes import new_memory, read_journal
@@ -482,7 +483,7 @@ TestEdgeMachine.settings = settings(stateful_step_count=50)
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("room", [layout.ANNOUNCED_ROOM, 2])
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_long_histories_keep_every_frame_accounted_for(seed: int, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hypothesis makes short histories and shrinks them; these are long, cheap and not shrunk.
 

@@ -21,6 +21,7 @@ from detektr.edge.partition.camera_map import NOBODY, CameraMap, Home, first_map
 from detektr.memory.announcement import FrameName, Lease
 from detektr.options import WhenFull
 from detektr.wire.message import FailureKind
+from tests.harness.alike import SEEDS
 from tests.property.consumer import Consumer, name_of
 from tests.property.test_edge_machine import STREAMS, EdgeMachine, names, run_history
 
@@ -194,7 +195,7 @@ TestPartitionedEdge.settings = settings(stateful_step_count=50)
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_long_histories_keep_each_camera_in_order_with_one_replica_at_a_time(seed: int) -> None:
     for number in range(settings().max_examples):
         run_history(random.Random(1000 * seed + number), 250, PartitionedEdgeMachine(), may_be_durable=False)

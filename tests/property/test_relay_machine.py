@@ -27,6 +27,7 @@ from detektr.memory.journal import Journal
 from detektr.memory.tombstone_journal import NamedJournal
 from detektr.results import pass_on
 from detektr.wire.message import FailureKind
+from tests.harness.alike import SEEDS
 from tests.harness.dying_memory import Died, DyingMemory
 from tests.harness.interpreted import interpreted
 from tests.property.journal_bytes import read_journal
@@ -413,7 +414,7 @@ class Machine:
             assert not set(frames) - wanted, f"{reader} saw what was filtered"
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_whoever_dies_each_reader_gets_each_frame_once_or_marked(seed: int) -> None:
     for number in range(settings().max_examples):
         play(random.Random(1000 * seed + number), steps=200)

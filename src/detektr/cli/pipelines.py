@@ -82,20 +82,31 @@ def _schema() -> None:
 @answering
 def _status(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Which pipeline; all, if left out.")] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="ID", help="How this run ended, or the last; `detektr runs` has ids.")
+    ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Say how a pipeline is, or which ones run."""
+    """Say how a pipeline is, and what is wrong with it; or which ones run."""
     import json
 
     from detektr.observe.status import list_pipelines, read_status
     from detektr.observe.status_text import describe_pipelines, describe_status
 
-    if name is None:
+    if name is None and run is None:
         pipelines = list_pipelines()
         print(json.dumps(pipelines, indent=2) if is_json else describe_pipelines(pipelines))
+        return
+    from detektr.observe.why.answer import explain, read_run, the_pipeline
+    from detektr.observe.why.text import describe_findings
+
+    name = name or the_pipeline()
+    status = read_status(name) if run is None else read_run(name, run)
+    sickest = explain(name, run=run)["sickest"]
+    if is_json:
+        print(json.dumps(status | {"sickest": sickest}, indent=2))
     else:
-        status = read_status(name)
-        print(json.dumps(status, indent=2) if is_json else describe_status(status))
+        print("\n".join([describe_status(status), *describe_findings(sickest)]))
 
 
 @app.command("stacks")

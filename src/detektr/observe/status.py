@@ -87,8 +87,9 @@ def read_status(name: str) -> dict[str, Any]:
     """Return the status of a running pipeline, with the nodes that were started alone.
 
     Returns:
-        `pipeline`, `state`, `file`, `supervisor` (process or None), `seconds`, `metrics` (URL or None), `nodes`,
-        `edges`, and `cameras`: of each node that keeps state, camera -> the replica that has it (None: it moves).
+        `pipeline`, `run` (its id; None: nodes started alone), `state`, `file`, `supervisor` (process or None),
+        `seconds`, `metrics` (URL or None), `nodes`, `edges`, and `cameras`: of each node that keeps state, by camera,
+        the replica that has it (None: it moves).
 
     Raises:
         DetektrError: no pipeline of this name runs.
@@ -101,6 +102,7 @@ def read_status(name: str) -> dict[str, Any]:
     started_ns = run_state.get("started_utc_ns")
     return {
         "pipeline": name,
+        "run": run_state.get("run"),
         "state": worst(node["state"] for node in run_state["nodes"].values()) if run_state else "running",
         "file": run_state.get("file"),
         "supervisor": run_state.get("pid"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -14,19 +15,19 @@ from typing import Any
 
 from detektr.config.load import Pipeline, PipelineFileError, check_machine, load_pipeline
 from detektr.config.plan import plan_processes
-from detektr.errors import RefusedError
+from detektr.errors import DetektrError, RefusedError
 from detektr.ledger import EdgeLedger, merge
 from detektr.memory.run_folder import RunFolder, state_root
 from detektr.memory.status_block_reader import NodeSnapshot
 from detektr.memory.user_metrics import UserMetrics
 from detektr.nodes.spec import NodeSpec
-from detektr.observe.culprit import HeldUp
 from detektr.observe.logbook import Logbook, log_folder
 from detektr.observe.run_reader import RunReader
 from detektr.observe.run_state import write_run_state
 from detektr.observe.screen import Screen
 from detektr.observe.status import describe_nodes
 from detektr.observe.table import Flow, summary
+from detektr.observe.why.text import describe_findings
 from detektr.process.json_file import write_json
 from detektr.process.open_files import check_open_files
 from detektr.redaction import mask, register_secret
@@ -65,8 +66,8 @@ class RunResult:
     """The ledger of every edge; empty: it was ended before any frame flowed."""
     report: Mapping[str, Any]
     """The same with all nodes, as plain values: what `--report` writes."""
-    held_up: tuple[str, ...] = ()
-    """Which node held up which others, where frames were lost before it; a line each."""
+    sickest: tuple[Mapping[str, Any], ...] = ()
+    """What was wrong, the worst first, as `detektr why` says it."""
 
     @property
     def unaccounted(self) -> int:
@@ -78,7 +79,7 @@ class RunResult:
         """The ledgers as a table, with the last lines of the run."""
         if not self.edges:
             return "ended before any frame flowed"
-        return ledger_table(self.edges, self.report["nodes"], self.held_up)
+        return ledger_table(self.edges, self.report["nodes"], describe_findings(self.sickest))
 
 
 def run_up(
@@ -141,7 +142,7 @@ def run_pipeline(
             folder.sweep()
             lock.close()
     edges = tuple(merge(run.ledgers)) if run.has_begun else ()
-    result = RunResult(run.exit_code, edges, run.report(), tuple(run.held_up.words(edges)))
+    result = RunResult(run.exit_code, edges, run.report(), run.sickest())
     if run.has_begun:
         run.end_record(result)
     return result
@@ -193,7 +194,7 @@ class _Run:
             look_ns=LOOK_NS,
             change=self._write_run_state,
         )
-        self._flow, self.held_up = Flow(), HeldUp()
+        self._flow = Flow()
         self._begun_ns, self._begun_utc_ns = time.monotonic_ns(), time.time_ns()
         state_folder = state_root() / pipeline.options.name
         self._record = RunRecord(state_folder, self._begun_utc_ns)
@@ -278,7 +279,17 @@ class _Run:
 
     def end_record(self, result: RunResult) -> None:
         """Write down how the run went."""
-        self._record.end(result.exit_code, self.supervisor.stopped_by, result.report, result.held_up)
+        self._record.end(result.exit_code, self.supervisor.stopped_by, result.report, result.sickest)
+
+    def sickest(self) -> tuple[Mapping[str, Any], ...]:
+        """Return what was wrong with the ended run; nothing where its history could not be written."""
+        if self._history is None:
+            return ()
+        from detektr.observe.why.answer import explain  # here: it loads SQLite, for which no start waits
+
+        with contextlib.suppress(DetektrError):
+            return tuple(explain(self.pipeline.options.name, run=self._record.run)["sickest"])
+        return ()
 
     def report(self) -> dict[str, Any]:
         """Build the report of the ended run."""
@@ -346,7 +357,6 @@ class _Run:
 
     def _show(self, ledgers: list[EdgeLedger], snapshots: list[NodeSnapshot]) -> None:
         now_ns = time.monotonic_ns()
-        self.held_up.look(ledgers, now_ns)
         nodes = describe_nodes(self.supervisor.describe(), ledgers, snapshots)
         self._supervised = nodes
         self._add_to_history(nodes, ledgers, snapshots)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from detektr.ledger import EdgeLedger
-from detektr.observe.culprit import HELD_NS, HeldUp, held_up
+from detektr.observe.culprit import HELD_NS, held_up
 
 NOW_NS = 10 * HELD_NS
 LONG_NS = NOW_NS - 2 * HELD_NS
@@ -32,14 +32,3 @@ def test_a_burst_an_empty_queue_and_an_edge_with_room_hold_up_nobody() -> None:
 def test_of_two_full_edges_the_one_that_was_full_first_counts() -> None:
     edges = [edge("detect", "log", LONG_NS), edge("detect", "webhook", LONG_NS - 1)]
     assert held_up(edges, NOW_NS) == {"detect": "webhook"}
-
-
-def test_the_last_lines_name_who_held_up_whom_where_frames_were_lost_for_it() -> None:
-    held = HeldUp()
-    held.look([], LONG_NS)
-    held.look([edge("cam", "detect", LONG_NS), edge("detect", "webhook", LONG_NS)], NOW_NS)
-    lossless = [edge("cam", "detect", offered=9, delivered=9), edge("detect", "webhook", offered=9, delivered=9)]
-    assert held.words(lossless) == []
-    lost = [EdgeLedger("cam", "detect", 9, 5, {"stopped": 4}), edge("detect", "webhook", offered=5, delivered=5)]
-    (line,) = held.words(lost)
-    assert line.startswith("webhook HELD UP cam, detect for 4 s: it took 5 of 5, and 4 were dropped before it")

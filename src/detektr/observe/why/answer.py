@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from detektr.errors import DetektrError
@@ -70,6 +71,34 @@ def explain(
         "window": {"begin": _utc(window.begin_s), "end": _utc(window.end_s), "step_s": window.step_s},
         "sickest": [_as_record(rank, one) for rank, one in enumerate(found, 1)],
         "evidence": [_evidence(edge, window) for edge in window.edges],
+    }
+
+
+def read_run(name: str, run: str) -> dict[str, Any]:
+    """Return the status of a run that has ended, as `status.read_status` has it of one that goes on.
+
+    Args:
+        name: which pipeline.
+        run: id of the run, the begin of one, or `last`.
+    Raises:
+        DetektrError: there is no such run, or it has not ended.
+    """
+    record = RunRecords(state_root() / name).read(run)
+    report = record.get("report")
+    if report is None:
+        how = "goes on" if RunFolder(name).lock_holder() == record["pid"] else "died before its end was written down"
+        raise DetektrError(f"run {record['run']} {how}, so it has no last ledger; `detektr why {name} --run {run}`")
+    return {
+        "pipeline": name,
+        "run": record["run"],
+        "state": "ended",
+        "file": record["file"],
+        "supervisor": None,
+        "seconds": report["seconds"],
+        "metrics": None,
+        "nodes": {node: {"pids": [], **facts} for node, facts in report["nodes"].items()},
+        "edges": report["edges"],
+        "cameras": {},
     }
 
 
@@ -185,7 +214,7 @@ def _begin_end(at: str) -> tuple[int, int]:
 
 def _dead_supervisor(record: Mapping[str, Any], folder: RunFolder, window: Window, *, is_live: bool) -> list[Finding]:
     """Return that the run's supervisor died: it holds no lock, and has not written down its end."""
-    if not record or record["ended_utc_ns"] is not None or folder.lock_holder() == record["pid"]:
+    if not record or record["ended_utc_ns"] is not None or _supervises(folder, record["pid"]):
         return []
     last_s = max((utc_s for rows in window.nodes.values() for utc_s, _ in rows), default=window.end_s)
     left = folder.live_processes() if is_live else []
@@ -193,6 +222,15 @@ def _dead_supervisor(record: Mapping[str, Any], folder: RunFolder, window: Windo
     text = f"the supervisor (process {record['pid']}) died without a word, at about {_local(last_s)}{rest}"
     next_ = "see who killed it (`dmesg` has the kernel's reasons); start the pipeline again: it takes over what is left"
     return [Finding("supervisor_dead", "supervisor", "the run", last_s, text, next_)]
+
+
+def _supervises(folder: RunFolder, pid: int) -> bool:
+    """Whether a process holds the run's lock, or has just let go of it and writes down the end of the run."""
+    if folder.lock_holder() == pid:
+        return True
+    with contextlib.suppress(OSError):
+        return b"detektr" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 def _concerns(one: Finding, place: str | None, camera: str | None, terms: Terms) -> bool:

@@ -65,7 +65,9 @@ def charge(window: Window, terms: Terms) -> dict[str, Blame]:
             lost = +lost
             if not lost:
                 continue
-            path = blocked_path(edge[1], latest, terms, window.step_s)
+            # What a stop has dropped is empty by now: who was in its way is known from before.
+            then = before if set(lost) == {"stopped"} else latest
+            path = blocked_path(edge[1], then, terms, window.step_s)
             blame = blames.setdefault(path[-1], Blame())
             blame.lost[edge] += lost.total()
             blame.reasons.update(lost)

@@ -19,14 +19,21 @@ def describe_answer(answer: Mapping[str, Any]) -> str:
     if not answer["sickest"]:
         offered = sum(edge["offered"] for edge in answer["evidence"])
         lines.append(f"nothing was lost or late; {offered} frames and events were offered")
-    for one in answer["sickest"]:
-        lines.append(f"{one['rank']}. {one['code']}, since {_clock(one['since'])}: {one['text']}")
-        lines.append(f"   {one['next']}")
+    lines += describe_findings(answer["sickest"])
     lossy = [edge for edge in answer["evidence"] if edge["dropped"] or edge["dead_lettered"]]
     for edge in lossy if answer["sickest"] else ():
         lost = describe_counts(edge["dropped"] | ({"dead_lettered": n} if (n := edge["dead_lettered"]) else {}))
         lines.append(f"   {edge['from']} -> {edge['to']}: {edge['offered']} offered, lost: {lost}")
     return "\n".join(lines)
+
+
+def describe_findings(sickest: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Write what is wrong, the worst first: a line each, and one with what to do."""
+    lines = []
+    for one in sickest:
+        lines.append(f"{one['rank']}. {one['code']}, since {_clock(one['since'])}: {one['text']}")
+        lines.append(f"   {one['next']}")
+    return lines
 
 
 def describe_runs(runs: Iterable[Mapping[str, Any]]) -> str:

@@ -12,6 +12,8 @@ from detektr.telemetry.history.rows import EdgeRow, NodeRow
 from detektr.telemetry.history.store import RESOLUTIONS, SCHEMA_VERSION, decode_row
 from detektr.telemetry.history.window import NodeState, Window
 
+ROWS_MAX = 3600  # of one edge or node in a window
+
 
 class HistoryReader:
     """Reads a history file, also while it is written."""
@@ -56,7 +58,7 @@ class HistoryReader:
         self._database.close()
 
     def _window(self, run: str, begin_s: int, end_s: int) -> Window:
-        step_s = self._step_s(begin_s)
+        step_s = self._step_s(begin_s, end_s)
         window = Window(begin_s, end_s, step_s)
         run_query = self._database.execute
         series = {
@@ -79,7 +81,12 @@ class HistoryReader:
         # Where a second was missed, the row before the time is a little older.
         query = f"SELECT series, utc_s, * FROM {table}_{step_s} WHERE utc_s > ? AND utc_s <= ? ORDER BY utc_s"
         before: dict[int, tuple[int, EdgeRow | NodeRow]] = {}
-        for number, utc_s, _, _, *values in self._database.execute(query, (begin_s - 10 * step_s, end_s)):
+        found = self._database.execute(query, (begin_s - 10 * step_s, end_s)).fetchall()
+        if step_s > 1:  # the last coarse row may be still to come
+            last_s = max((row[1] for row in found), default=begin_s)
+            latest = f"SELECT series, max(utc_s), * FROM {table}_1 WHERE utc_s > ? AND utc_s <= ? GROUP BY series"
+            found += self._database.execute(latest, (max(last_s, end_s - step_s), end_s)).fetchall()
+        for number, utc_s, _, _, *values in found:
             row = decode_row(table, values)
             if utc_s <= begin_s:
                 before[number] = utc_s, row
@@ -97,12 +104,13 @@ class HistoryReader:
         )
         return [NodeState(*values) for values in found]
 
-    def _step_s(self, begin_s: int) -> int:
-        """Return the finest step whose rows reach back to a time, or as far as any do."""
+    def _step_s(self, begin_s: int, end_s: int) -> int:
+        """Return the finest step whose rows are not too many, and reach back to a time, or as far as any do."""
         oldest = [self._oldest(resolution.step_s) for resolution in RESOLUTIONS]
         least = min((one for one in oldest if one is not None), default=0)
         for resolution, one in zip(RESOLUTIONS, oldest, strict=True):
-            if one is not None and one <= max(begin_s, least + RESOLUTIONS[-1].step_s):
+            is_long = end_s - begin_s > ROWS_MAX * resolution.step_s
+            if one is not None and one <= max(begin_s, least + RESOLUTIONS[-1].step_s) and not is_long:
                 return resolution.step_s
         return RESOLUTIONS[-1].step_s
 

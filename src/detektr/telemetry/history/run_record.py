@@ -47,14 +47,16 @@ class RunRecord:
         self._write()
         self._records.forget_old()
 
-    def end(self, exit_code: int, stopped_by: str, report: Mapping[str, Any], held_up: Sequence[str]) -> None:
+    def end(
+        self, exit_code: int, stopped_by: str, report: Mapping[str, Any], sickest: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Write down how it went."""
         self._values |= {
             "ended_utc_ns": time.time_ns(),
             "exit_code": exit_code,
             "stopped_by": stopped_by,
             "report": report,
-            "held_up": list(held_up),
+            "sickest": list(sickest),
         }
         self._write()
 
