@@ -25,7 +25,7 @@ import psutil
 import pytest
 import zmq
 
-import tests.harness.hypothesis_profiles  # noqa: F401 - loads one for all tests
+import tests.harness.effort  # noqa: F401 - loads one for all tests
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness.alike import alike
 from tests.harness.chain import Passed, read_passed
+from tests.harness.effort import alike
 from tests.harness.following import of_camera, read_seen
 from tests.harness.running import RunningPipeline
 

@@ -12,8 +12,8 @@ import pytest
 
 from detektr.options import WINDOW
 from tests.graphs.test_chain import QUICK, of
-from tests.harness.alike import alike
 from tests.harness.chain import Passed, read_passed
+from tests.harness.effort import alike
 from tests.harness.running import RunningPipeline
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def test_shared_memory_of_the_users_own_is_gone_after_the_end(
     assert run.exit_code == 0, run.tail()
     assert report["nodes"]["work"]["restarts"] == len(hangs)
     assert not (SHM / name).exists()
-    started = [int(line.rpartition(" ")[2]) for line in run.tail(200).splitlines() if "started" in line]
+    started = [int(pid) for pid in re.findall(r" started (\d+)$", run.tail(200), re.MULTILINE)]
     assert started and not any(psutil.pid_exists(pid) for pid in started)
 
 

@@ -27,8 +27,8 @@ from detektr.memory.announcement import Announcement, FrameName, Lease
 from detektr.memory.journal import Journal
 from detektr.memory.journal_reader import JournalReader
 from detektr.options import WhenFull
-from tests.harness.alike import SEEDS
 from tests.harness.dying_memory import Died, DyingMemory
+from tests.harness.effort import SEEDS
 from tests.property.consumer import Consumer, Page, Told, Welcome, name_of
 from tests.property.journal_bytes import new_memory, read_journal
 

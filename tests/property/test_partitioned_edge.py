@@ -21,7 +21,7 @@ from detektr.edge.partition.camera_map import NOBODY, CameraMap, Home, first_map
 from detektr.memory.announcement import FrameName, Lease
 from detektr.options import WhenFull
 from detektr.wire.message import FailureKind
-from tests.harness.alike import SEEDS
+from tests.harness.effort import SEEDS
 from tests.property.consumer import Consumer, name_of
 from tests.property.test_edge_machine import STREAMS, EdgeMachine, names, run_history
 

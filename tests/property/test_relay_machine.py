@@ -27,8 +27,8 @@ from detektr.memory.journal import Journal
 from detektr.memory.tombstone_journal import NamedJournal
 from detektr.results import pass_on
 from detektr.wire.message import FailureKind
-from tests.harness.alike import SEEDS
 from tests.harness.dying_memory import Died, DyingMemory
+from tests.harness.effort import SEEDS
 from tests.harness.interpreted import interpreted
 from tests.property.journal_bytes import read_journal
 from tests.property.relay_parts import READERS, Reader, Replica, Subscriber

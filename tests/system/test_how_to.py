@@ -59,6 +59,9 @@ def test_the_files_of_a_page_work_together(page: Path, tmp_path: Path, run_detek
         assert report["unaccounted"] == 0 and all(edge["delivered"] for edge in report["edges"])
     if page.stem in SAYS:
         SAYS[page.stem]([json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()])
+    if page.stem == "find-out-why":
+        told = run_detektr("why", "shop")
+        assert re.search(r"1\. losing, since .*: detect takes 12\d ms a frame", told.stdout), told.stdout + told.stderr
     if "app.py" in files:
         done = subprocess.run([sys.executable, "app.py"], cwd=tmp_path, capture_output=True, text=True, timeout=50)
         assert done.returncode == 0, done.stderr

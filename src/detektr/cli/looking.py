@@ -27,7 +27,7 @@ def _why(
     run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Of this run, or the last.")] = None,
     is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Say what was lost or late, whose fault that is, and what to do.
+    """Say what was lost or late, and whose fault that is.
 
     Of a run that goes on: in the last minute. Of one that has ended: in all of it.
     """
@@ -48,7 +48,7 @@ def _runs(
     ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="As JSON, with the ledger of each.")] = False,
 ) -> None:
-    """List the runs of a pipeline, with their ids: when, how long, and how each ended."""
+    """List the runs of a pipeline, with their ids."""
     import json
 
     from detektr.observe.why.answer import list_runs

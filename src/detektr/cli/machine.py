@@ -30,6 +30,28 @@ def _probe(
     print(found.as_json() if is_json else found.as_text())
 
 
+@app.command("doctor")
+@answering
+def _doctor(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A pipeline file, for what it needs of this machine.")
+    ] = None,
+    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say what of this machine would hurt a pipeline.
+
+    Shared memory (with `--shm-size` for a container), disk, limits, cores, decoders, ports, clock.
+    """
+    import json
+    from dataclasses import asdict
+
+    from detektr.tooling.doctor import describe, examine, refuse_bad
+
+    findings = examine(file)
+    print(json.dumps([asdict(one) for one in findings], indent=2) if is_json else describe(findings))
+    refuse_bad(findings)
+
+
 @app.command("new")
 @answering
 def _new(

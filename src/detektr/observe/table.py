@@ -20,7 +20,7 @@ _COLUMNS = {
     **{"left out": 0, "age p50": 80, "p99": 100, "restarts": 90},
 }  # heading: smallest width of a terminal that shows it; pictures left out are shown only if there are some
 _COLORS = {"running": "green", "ended": "dim", "restarting": "red", "retrying": "yellow"} | dict.fromkeys(
-    ("failed", "hanging", "stalled", "unauthorized", "forbidden", "not_found", "tls_failed"), "bold red"
+    ("failed", "hanging", "suspended", "stalled", "unauthorized", "forbidden", "not_found", "tls_failed"), "bold red"
 )
 
 
@@ -133,7 +133,7 @@ def summary(rows: Iterable[Row]) -> str:
     parts = []
     for row in rows:
         part = f"{row.node} {row.rate:.1f}/s" if row.state == "running" else f"{row.node} {row.state}"
-        if row.why and row.state in ("running", "hanging"):
+        if row.why and row.state in ("running", "hanging", "suspended"):
             part += f" ({row.why})"
         if row.queued:
             part += f" queue {row.queued}/{row.mark}"

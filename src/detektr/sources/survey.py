@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from av import FFmpegError
+from av.codec import Codec
 
 from detektr.errors import SourceError
 from detektr.options import CaptureOptions
@@ -284,3 +286,13 @@ def _survey_stream(
         corrupt=watch.corrupt,
         content_s=float(packets.span_s),
     )
+
+
+def decodable(codecs: Iterable[str]) -> tuple[str, ...]:
+    """Return which of these codecs, by their FFmpeg names, can be decoded in software here."""
+    found = []
+    for name in codecs:
+        with contextlib.suppress(FFmpegError, ValueError):
+            Codec(name, "r")
+            found.append(name)
+    return tuple(found)

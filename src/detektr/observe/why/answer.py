@@ -86,8 +86,8 @@ def read_run(name: str, run: str) -> dict[str, Any]:
     record = RunRecords(state_root() / name).read(run)
     report = record.get("report")
     if report is None:
-        how = "goes on" if RunFolder(name).lock_holder() == record["pid"] else "died before its end was written down"
-        raise DetektrError(f"run {record['run']} {how}, so it has no last ledger; `detektr why {name} --run {run}`")
+        how = "goes on" if _supervises(RunFolder(name), record["pid"]) else "died before its end was written down"
+        raise DetektrError(f"run {record['run']} {how}, so it has no last ledger; see `detektr why {name} --run {run}`")
     return {
         "pipeline": name,
         "run": record["run"],
@@ -125,8 +125,9 @@ def the_pipeline() -> str:
     running = [str(one["pipeline"]) for one in list_pipelines()]
     known = running or [path.name for path in _state_folders()]
     if len(known) != 1:
-        what = f"which pipeline? there are {', '.join(known)}" if known else "no pipeline runs, and none has run yet"
-        raise DetektrError(what)
+        if known:
+            raise DetektrError(f"{len(known)} pipelines are known here: {', '.join(known)}; name one of them")
+        raise DetektrError(f"no pipeline is known in {state_root()}; start one: detektr up pipeline.yaml")
     return known[0]
 
 
@@ -163,11 +164,11 @@ def _record(records: RunRecords, name: str, run: str | None, at: str | None) -> 
     if run is None and at is not None:
         found = records.at(_begin_end(at)[1])
         if found is None:
-            raise DetektrError(f"pipeline {name!r} did not run at {at}; nothing is recorded of that time")
+            raise DetektrError(f"pipeline {name!r} did not run at {at}; see `detektr runs {name}`")
         return found
     if not records.ids():
         names = ", ".join(path.name for path in _state_folders())
-        raise DetektrError(f"no pipeline {name!r} is running, and none has run; known: {names or 'none'}")
+        raise DetektrError(f"pipeline {name!r} has not run here; known are {names or 'none'}")
     return records.read(run or "last")
 
 
@@ -179,13 +180,15 @@ def _past(records: RunRecords, record: Mapping[str, Any], at: str | None) -> Win
         first_s, last_s = _begin_end(at)
         begin_s, end_s = max(begun_s - 1, first_s), min(ended_s, last_s)
         if begin_s >= end_s:
-            raise DetektrError(f"run {record['run']} was over by {at}: it ended at {_local(ended_s)}")
+            when = f"it ended at {_local(ended_s)}"
+            raise DetektrError(f"run {record['run']} was over by {at}: {when}; see `detektr runs {record['pipeline']}`")
     path = records.folder.parent / FILE
     history = HistoryReader(path)
     window = history.window(record["run"], begin_s, end_s)
     history.close()
     if not window.nodes:
-        raise DetektrError(f"nothing is known of run {record['run']} between {_local(begin_s)} and {_local(end_s)}")
+        span = f"between {_local(begin_s)} and {_local(end_s)}"
+        raise DetektrError(f"run {record['run']} has no history {span}; try another time, or leave `--at` out")
     return window
 
 

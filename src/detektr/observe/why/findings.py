@@ -28,7 +28,7 @@ LATE_MS = 2000
 HUNG = ("hanging", "suspended")
 HUNG_S = 2  # a hang that is over is told if it took so long
 HUNG_MS = 30_000  # of what has no `timeout`
-_NEXT_HUNG = "mend the code there, or what it waits for; after three times its `timeout` it is killed and started again"
+_NEXT_HUNG = "mend the code at that line; the process is killed after three times its `timeout`"
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class HistoryReader:
         if version != SCHEMA_VERSION:
             self._database.close()
             if version == 0:
-                raise DetektrError(f"there is no history in {path} yet")
+                raise DetektrError(f"there is no history in {path} yet; try again in a second")
             raise DetektrError(f"{path} is of version {version}, and this detektr reads {SCHEMA_VERSION}; remove it")
         self._path = path
 

@@ -57,7 +57,7 @@ class RunRecords:
             these = ", ".join((found or known)[-3:])
             raise DetektrError(
                 f"pipeline {pipeline!r} has {what} {run!r}; "
-                + (f"the latest are {these}" if these else "nothing is recorded of it")
+                + (f"name one of them, as {these}" if these else "start one with `detektr up` and its file")
             )
         record = self._read(found[0])
         if record is None:

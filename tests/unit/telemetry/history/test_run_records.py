@@ -33,9 +33,9 @@ def test_a_run_is_found_by_its_id_by_the_begin_of_it_and_as_the_last(tmp_path: P
     records, ids = records_of(tmp_path, 0, 1)
     assert records.read(ids[0])["run"] == records.read(ids[0][:15])["run"] == ids[0]
     assert records.read("last")["run"] == ids[1]
-    with pytest.raises(DetektrError, match="has 2 runs '20270115'; the latest are"):
+    with pytest.raises(DetektrError, match="has 2 runs '20270115'; name one of them, as"):
         records.read("20270115")
-    with pytest.raises(DetektrError, match=f"'demo' has no run 'x'; the latest are .*{ids[1]}"):
+    with pytest.raises(DetektrError, match=f"'demo' has no run 'x'; name one of them, as .*{ids[1]}"):
         records.read("x")
 
 

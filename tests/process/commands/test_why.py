@@ -229,11 +229,11 @@ def test_a_healthy_run_has_nothing_to_say(tmp_path: Path, run_detektr: RunDetekt
 
 
 def test_what_is_asked_wrongly_is_answered_in_words(tmp_path: Path, run_detektr: RunDetektr) -> None:
-    assert "no pipeline runs, and none has run yet" in run_detektr("why").stderr
-    assert "no pipeline 'demo' is running, and none has run; known: none" in run_detektr("why", "demo").stderr
+    assert "start one: detektr up pipeline.yaml" in run_detektr("why").stderr
+    assert "pipeline 'demo' has not run here; known are none" in run_detektr("why", "demo").stderr
     with RunningPipeline(tmp_path, "demo", graph()) as run:
         run.wait_delivered("buf", "detect", 20)
         run.end()
-    assert "'demo' has no run '1999'; the latest are 20" in run_detektr("why", "demo", "--run", "1999").stderr
+    assert "'demo' has no run '1999'; name one of them, as 20" in run_detektr("why", "demo", "--run", "1999").stderr
     assert "--at 'noon' is not a time; write 14:03" in run_detektr("why", "demo", "--at", "noon").stderr
     assert "did not run at 1999-01-01T10:00" in run_detektr("why", "demo", "--at", "1999-01-01T10:00").stderr

@@ -1,9 +1,14 @@
-"""How long tests with hypothesis search: `DETEKTR_HYPOTHESIS=long` for a new and longer search each time."""
+"""How much is tried: of tests that are alike (`thorough` or not), and by hypothesis.
+
+`DETEKTR_HYPOTHESIS=long` lets it search longer, and elsewhere each time.
+"""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 _CALM = {
@@ -15,3 +20,12 @@ _CALM = {
 settings.register_profile("quick", derandomize=True, max_examples=100, **_CALM)  # type: ignore[arg-type]
 settings.register_profile("long", derandomize=False, max_examples=1000, print_blob=True, **_CALM)  # type: ignore[arg-type]
 settings.load_profile(os.environ.get("DETEKTR_HYPOTHESIS") or "quick")
+
+
+def alike(value: Any) -> Any:
+    """Mark a value of a parameter as one more of several alike: `thorough`."""
+    return pytest.param(value, marks=pytest.mark.thorough)
+
+
+SEEDS = [0, 1, 2, *map(alike, range(3, 8))]
+"""Seeds of long histories."""
