@@ -11,6 +11,7 @@ from detektr.memory.run_folder import shm_root
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.thorough
 def test_100_cycles_of_starts_ends_and_kills_leave_nothing() -> None:
     command = [sys.executable, "-m", "tests.harness.cycles", "--cycles", "100", "--seed", "1"]
     # In a process of its own: it forks, which one with threads and ZeroMQ contexts must not.

@@ -13,6 +13,7 @@ import pytest
 import detektr
 from detektr.nodes.dead_letter_spool import DeadLetterSpool, dead_letter_folder
 from tests.harness.checked import Note, read_notes, wrong_pixels
+from tests.harness.effort import alike
 from tests.harness.running import RunningPipeline
 
 RESTART = {"backoff": "50ms..200ms", "limit": "1000 in 1m"}
@@ -163,7 +164,7 @@ def test_stopped_replica_loses_its_lease_and_its_late_result_is_refused(tmp_path
 
 
 @pytest.mark.usefixtures("lane")
-@pytest.mark.parametrize("policy", ["drop-oldest", "drop-newest"])
+@pytest.mark.parametrize("policy", ["drop-oldest", alike("drop-newest")])
 def test_slow_processor_behind_a_dropping_edge_every_drop_is_counted(tmp_path: Path, policy: str) -> None:
     nodes = graph(tmp_path, count=600, when_full=policy, busy_s=0.01, replicas=1)
     nodes["camera"]["with"]["rate"] = 300
@@ -227,7 +228,7 @@ def test_events_of_one_frame_wait_for_room_as_frames_do(tmp_path: Path, many: in
 
 
 @pytest.mark.usefixtures("lane")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, alike(signal.SIGTERM)])
 def test_processor_that_ends_while_events_wait_loses_none_and_marks_those_that_come_twice(
     tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -148,14 +148,21 @@ def graph(tmp_path: Path, policy: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+ALIKE = pytest.mark.thorough
+
+
 @pytest.mark.parametrize(
     ("points", "policy", "doubled"),
     [
-        pytest.param({"camera.0": CAPTURE, "events.0": SINK}, "block", 0, id="capture and sink"),
+        pytest.param(
+            {"camera.0": CAPTURE, "events.0": SINK}, "block", 0, id="capture and sink", marks=pytest.mark.thorough
+        ),
         pytest.param({"camera.0": IN_CHANGES, "a.0": PROCESSOR}, "block", 3, id="capture and processor"),
         pytest.param({"buffer.0": (*BUFFER, *IN_CHANGES)}, "block", 0, id="buffer"),
         pytest.param({"buffer.0": DROPPING[:3]}, "drop-oldest", 0, id="buffer that drops the oldest"),
-        pytest.param({"buffer.0": DROPPING[3:]}, "drop-newest", 0, id="buffer that drops the newest"),
+        pytest.param(
+            {"buffer.0": DROPPING[3:]}, "drop-newest", 0, id="buffer that drops the newest", marks=pytest.mark.thorough
+        ),
     ],
 )
 def test_killed_at_named_points_the_pipeline_goes_on_and_every_promise_holds(

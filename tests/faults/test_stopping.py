@@ -15,6 +15,7 @@ import pytest
 from detektr.memory.journal_reader import open_journal
 from detektr.memory.run_folder import RunFolder
 from tests.harness.checked import read_notes
+from tests.harness.effort import alike
 from tests.harness.running import RunningPipeline
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def has_notes(path: Path, count: int) -> bool:
     return len(read_notes(path)) > count
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, alike(signal.SIGINT)])
 def test_lone_capture_at_full_speed_is_stopped_by_a_signal_at_any_moment(
     tmp_path: Path, number: int, wait_until: WaitUntil
 ) -> None:

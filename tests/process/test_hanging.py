@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.harness.effort import alike
 from tests.harness.running import RunningPipeline
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def graph(work: dict[str, Any], source: dict[str, Any] | None = None, **sinks: d
     }
 
 
-@pytest.mark.parametrize("how", ["in_python", "in_c"])
+@pytest.mark.parametrize("how", ["in_python", alike("in_c")])
 def test_a_processor_that_hangs_is_told_with_its_line_in_log_and_status_and_on_demand(
     tmp_path: Path, run_detektr: RunDetektr, how: str
 ) -> None:

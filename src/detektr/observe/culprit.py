@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from detektr.ledger import EdgeLedger, merge
 
@@ -23,11 +23,18 @@ def held_up(ledgers: Iterable[EdgeLedger], now_ns: int) -> dict[str, str]:
         known = full.get(edge.producer)
         if known is None or edge.full_since_ns < known.full_since_ns:
             full[edge.producer] = edge
-    culprits = {}
-    for node in full:
-        last, passed = node, {node}
-        while last in full and full[last].consumer not in passed:
-            last = full[last].consumer
-            passed.add(last)
-        culprits[node] = last
-    return culprits
+    waits_for = {node: edge.consumer for node, edge in full.items()}
+    return {node: follow(node, waits_for)[-1] for node in full}
+
+
+def follow(node: str, waits_for: Mapping[str, str]) -> list[str]:
+    """Return the nodes from one to the culprit: each waits for the next, and the last for none.
+
+    Args:
+        node: the first.
+        waits_for: of each node that waits for room, the consumer that it waits for.
+    """
+    path = [node]
+    while (following := waits_for.get(path[-1])) is not None and following not in path:
+        path.append(following)
+    return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -38,7 +39,7 @@ class NodeSupervision:
 
 RunSample = tuple[list[EdgeLedger], list[NodeSnapshot]]
 _T = TypeVar("_T", EdgeLedger, NodeSnapshot)
-_Row = tuple[str, str, Callable[[_T], int]]  # name, help text, value
+_Row = tuple[str, str, Callable[[_T], float]]  # name, help text, value
 _EDGE_COUNTERS: list[_Row[EdgeLedger]] = [
     ("offered", "Frames (to a sink: events) offered to the edge.", lambda edge: edge.offered),
     ("delivered", "Frames that a consumer finished.", lambda edge: edge.delivered),
@@ -56,6 +57,8 @@ _EDGE_GAUGES: list[_Row[EdgeLedger]] = [
 ]
 _NODE_COUNTERS: list[_Row[NodeSnapshot]] = [
     ("frames", "Frames captured, passed on or processed; on a sink: events.", lambda snapshot: snapshot.frames),
+    ("worked", "Frames on which your code has worked to an end, each attempt.", lambda snapshot: snapshot.worked),
+    ("busy_seconds", "Time that your code took for them.", lambda snapshot: snapshot.busy_ns / 1e9),
     ("failures", "Frames on which the processor raised.", lambda snapshot: snapshot.failures),
     ("refused", "Results thrown away: lease over or slot overwritten.", lambda snapshot: snapshot.refused),
     ("wire_errors", "Messages that were not ours.", lambda snapshot: snapshot.wire_errors),
@@ -140,6 +143,15 @@ class PipelineCollector(Collector):
             announced.add_metric([self._pipeline, edge.producer, edge.consumer, edge.lane], edge.announced)
         yield announced
         yield from _families(GaugeMetricFamily, "detektr_edge_", _EDGE_GAUGES, labels, keyed)
+        oldest = GaugeMetricFamily(
+            "detektr_edge_oldest_age_seconds",
+            "Age of the oldest queued frame, from its capture; 0: none.",
+            labels=labels,
+        )
+        now_ns = time.monotonic_ns()
+        for key, edge in keyed:
+            oldest.add_metric(key, max(0, now_ns - edge.oldest_ns) / 1e9 if edge.oldest_ns else 0.0)
+        yield oldest
 
     def _process_metrics(self, snapshots: list[NodeSnapshot]) -> Iterator[Metric]:
         labels = ["pipeline", "node", "replica"]

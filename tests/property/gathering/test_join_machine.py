@@ -8,11 +8,12 @@ from typing import Any, Literal
 import pytest
 from hypothesis import settings
 
+from detektr.edge.gathering.gate import Gate
 from detektr.memory.announcement import FrameName
 from detektr.memory.journal_reader import DELIVERED, LIVE
 from detektr.options import BufferOptions, CaptureOptions, EdgeInput, NodeOptions, ProcessorOptions, WhenFull, inputs_of
 from tests.property.gathering.process import Process
-from tests.property.gathering.world import Attempt, Machine, World
+from tests.property.gathering.world import Attempt, Machine, Spec, World, histories_until, replaced
 
 
 class JoinWorld(World):
@@ -119,3 +120,20 @@ def play(chance: random.Random, steps: int = 400, **change: Any) -> JoinWorld:
 def test_each_frame_comes_to_the_join_whole_whoever_dies_and_nothing_is_kept(seed: int) -> None:
     for number in range(settings().max_examples):
         play(random.Random(1000 * seed + number))
+
+
+def test_the_model_finds_frames_that_are_not_whole_where_a_join_does_not_wait_for_a_branch() -> None:
+    def hurry(gate: Gate) -> None:
+        if gate._join is not None:
+            gate._join._outcome = lambda branch, name, held: "dead_lettered"
+
+    assert histories_until(play, AssertionError, gate=hurry)
+
+
+def test_the_model_finds_what_a_join_never_hears_where_edges_do_not_keep_what_became_of_frames() -> None:
+    def forgetting(spec: Spec) -> Spec:
+        edges = {name: replaced(options, keeps_settled=0) for name, options in spec.edges.items()}
+        changed: Spec = replaced(spec, edges=edges)
+        return changed
+
+    assert histories_until(play, AssertionError, change=forgetting)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from detektr.edge.gathering.gate import Gate
 from detektr.options import BufferOptions, CaptureOptions, EdgeInput, NodeOptions, ProcessorOptions
-from tests.property.gathering.world import Machine, World
+from tests.property.gathering.world import Machine, Spec, Stuck, World, histories_until, replaced
 
 
 def machine(chance: random.Random, **change: Any) -> Machine:
@@ -40,3 +41,24 @@ def play(chance: random.Random, steps: int = 400, **change: Any) -> World:
 def test_each_streams_frames_begin_in_order_whoever_dies_and_nothing_is_stuck(seed: int) -> None:
     for number in range(settings().max_examples):
         play(random.Random(1000 * seed + number))
+
+
+def without_reserve(spec: Spec) -> Spec:
+    edges = {
+        name: replaced(options, reserve=0, window_total=options.window_total - options.reserve)
+        for name, options in spec.edges.items()
+    }
+    changed: Spec = replaced(spec, edges=edges)
+    return changed
+
+
+def test_the_model_finds_that_without_a_reserve_nobody_is_given_the_frame_that_is_awaited() -> None:
+    assert histories_until(play, Stuck, change=without_reserve)
+
+
+def test_the_model_finds_frames_out_of_order_where_a_gate_does_not_ask_what_may_still_come() -> None:
+    def hurry(gate: Gate) -> None:
+        assert gate._order is not None
+        gate._order._pending = lambda key, first, last: set()
+
+    assert histories_until(play, AssertionError, gate=hurry)

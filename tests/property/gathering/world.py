@@ -31,6 +31,9 @@ Spec = NodeSpec[Any]
 Place = tuple[str, int, str]  # producer, its part, consumer
 
 
+TRIES = 300
+
+
 class Stuck(AssertionError):
     """Nobody dies, everybody acts, and frames do not move."""
 
@@ -104,10 +107,10 @@ class World:
         is_top = all(upstream.producer in self.cameras.values() for upstream in spec.upstreams)
         timeout_ns = TIMEOUT_NS if self.is_timed else None
         edges = {
-            name: _replace(options, payload_bytes=PAYLOAD_BYTES, timeout_ns=timeout_ns)
+            name: replaced(options, payload_bytes=PAYLOAD_BYTES, timeout_ns=timeout_ns)
             for name, options in spec.edges.items()
         }
-        changed: NodeSpec[Any] = _replace(spec, edges=edges, upstreams=() if is_top else spec.upstreams)
+        changed: NodeSpec[Any] = replaced(spec, edges=edges, upstreams=() if is_top else spec.upstreams)
         return changed
 
     # -- what processes ask -----------------------------------------------------------------------------------------
@@ -283,7 +286,18 @@ class World:
                     assert not is_kept, f"{place} holds {name}, whose slot may be written again"
 
 
-def _replace(spec: Any, **changes: Any) -> Any:
+def replaced(spec: Any, **changes: Any) -> Any:
     import dataclasses
 
     return dataclasses.replace(spec, **changes)
+
+
+def histories_until(play: Callable[..., object], fault: type[AssertionError], **change: Any) -> int:
+    """Return how many histories a model plays until it finds a fault that was made; that it finds none is a failure."""
+    for number in range(TRIES):
+        try:
+            play(random.Random(number), **change)
+        except AssertionError as found:
+            assert isinstance(found, fault), found
+            return number + 1
+    raise AssertionError(f"a fault that was made was not found in {TRIES} histories")

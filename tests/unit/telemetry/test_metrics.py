@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -90,6 +91,22 @@ def test_drops_say_their_camera_where_it_is_known_and_still_add_up() -> None:
     assert values[key("edge_dropped_total", **of, reason="queue_full")] == 1
     assert values[key("edge_dropped_total", **of, reason="too_old")] == 0
     assert sum(count for (name, _), count in values.items() if name == "detektr_edge_dropped_total") == 9
+
+
+def test_the_time_that_a_frame_takes_and_the_age_of_the_oldest_that_waits_can_be_told() -> None:
+    edge = EdgeLedger("buffer", "look", offered=3, queued=1, delivered=2, oldest_ns=time.monotonic_ns() - 2 * 10**9)
+    registry = CollectorRegistry(auto_describe=False)
+    snapshots = [NodeSnapshot("look", 0, kind="processor", is_alive=True, worked=8, busy_ns=500_000_000)]
+    registry.register(PipelineCollector(lambda: ([edge], snapshots), "demo"))
+
+    def value(name: str, **labels: str) -> float:
+        found = registry.get_sample_value(name, {"pipeline": "demo", **labels})
+        assert found is not None, name
+        return found
+
+    of = {"node": "look", "replica": "0"}
+    assert value("detektr_node_busy_seconds_total", **of) / value("detektr_node_worked_total", **of) == 0.5 / 8
+    assert value("detektr_edge_oldest_age_seconds", **{"from": "buffer", "to": "look"}) >= 2
 
 
 def test_every_series_stands_in_its_page() -> None:

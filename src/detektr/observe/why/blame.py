@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from detektr.observe.culprit import follow
 from detektr.observe.why.terms import Terms
 from detektr.telemetry.history.rows import EdgeRow, NodeRow
 from detektr.telemetry.history.window import Window
@@ -67,7 +68,7 @@ def charge(window: Window, terms: Terms) -> dict[str, Blame]:
                 continue
             # What a stop has dropped is empty by now: who was in its way is known from before.
             then = before if set(lost) == {"stopped"} else latest
-            path = blocked_path(edge[1], then, terms, window.step_s)
+            path = follow(edge[1], waiting(then, terms, window.step_s))
             blame = blames.setdefault(path[-1], Blame())
             blame.lost[edge] += lost.total()
             blame.reasons.update(lost)
@@ -77,21 +78,15 @@ def charge(window: Window, terms: Terms) -> dict[str, Blame]:
     return blames
 
 
-def blocked_path(node: str, rows: Mapping[Edge, EdgeRow], terms: Terms, step_s: int) -> list[str]:
-    """Return the nodes from one to the culprit: each waits for room on its edge to the next, and the last for none."""
-    path = [node]
-    while True:
-        full = [
-            (row.full_s, row.queued, consumer)
-            for (producer, consumer), row in rows.items()
-            if producer == path[-1]
-            and consumer not in path
-            and terms.edge((producer, consumer)).when_full == "block"
-            and is_full(row, terms.edge((producer, consumer)).mark, step_s)
-        ]
-        if not full:
-            return path
-        path.append(max(full)[2])
+def waiting(rows: Mapping[Edge, EdgeRow], terms: Terms, step_s: int) -> dict[str, str]:
+    """Return the nodes that wait for room on an edge of theirs that blocks, each with the consumer of the fullest."""
+    fullest: dict[str, tuple[int, int, str]] = {}
+    for (producer, consumer), row in rows.items():
+        agreed = terms.edge((producer, consumer))
+        if agreed.when_full == "block" and is_full(row, agreed.mark, step_s):
+            candidate = row.full_s, row.queued, consumer
+            fullest[producer] = max(candidate, fullest.get(producer, candidate))
+    return {producer: consumer for producer, (_, _, consumer) in fullest.items()}
 
 
 def _camera_of(edge: Edge, terms: Terms, lost: int) -> dict[str, int]:
