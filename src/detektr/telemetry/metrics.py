@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from detektr.ledger import DROP_REASONS, EdgeLedger, merge
+from detektr.memory.run_folder import shm_root
 from detektr.memory.status_block import AGE_BUCKETS_NS, STATES
 from detektr.memory.status_block_reader import NodeSnapshot
 from detektr.memory.user_metrics import UserMetrics
@@ -103,6 +106,7 @@ class PipelineCollector(Collector):
         yield from self._edge_metrics(merge(ledgers))
         yield from self._process_metrics(list(snapshots.values()))
         yield from self._node_metrics(list(snapshots.values()), supervision)
+        yield from self._shm_metrics()
         yield from self._user_families.collect(self._user_metrics())
 
     def health(self) -> tuple[bool, dict[str, object]]:
@@ -177,6 +181,18 @@ class PipelineCollector(Collector):
                 slots.add_metric([*key, "used"], snapshot.slots_total - snapshot.slots_free)
                 shm.add_metric(key, snapshot.ring_bytes)
         yield from (up, last, age, slots, shm)
+
+    def _shm_metrics(self) -> Iterator[Metric]:
+        """Yield the size of the file system in memory, and what is free of it; nothing where it is gone."""
+        with contextlib.suppress(OSError):
+            stat = os.statvfs(shm_root().parent)
+            for name, text, blocks in (
+                ("size", "Size of the file system of shared memory.", stat.f_blocks),
+                ("free", "What is free of it.", stat.f_bavail),
+            ):
+                family = GaugeMetricFamily(f"detektr_shm_{name}_bytes", text, labels=["pipeline"])
+                family.add_metric([self._pipeline], blocks * stat.f_frsize)
+                yield family
 
     def _node_metrics(
         self, snapshots: list[NodeSnapshot], supervision: Mapping[str, NodeSupervision]
