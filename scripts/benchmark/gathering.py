@@ -1,4 +1,4 @@
-"""What `order: camera` and `join: frame` cost beside the same graphs without them: CPU a frame, and age."""
+"""What a chain, `order: camera` and `join: frame` cost beside the same work without them: CPU a frame, and age."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from entrant import Entrant, Launch
-from graph import branch_nodes, chain_nodes, run_graph
+from graph import STAGES, branch_nodes, chain_nodes, run_graph, stage_nodes
 from pairing import run_paired
 from run import Figures
 from transport import COUNT_LEAST, SIZES
@@ -18,7 +18,9 @@ from detektr.options import Lane
 
 RATE = 30.0
 LANE: Lane = "shm"  # where a frame costs least, so that what is added shows most
+STAGED = f"{STAGES} stages"
 PAIRS: tuple[tuple[str, Callable[[Trial], dict[str, Any]], str, Callable[[Trial], dict[str, Any]]], ...] = (
+    ("one class", partial(stage_nodes, is_chain=False), STAGED, partial(stage_nodes, is_chain=True)),
     ("chain", partial(chain_nodes, is_ordered=False), "chain, in order", partial(chain_nodes, is_ordered=True)),
     ("two branches", partial(branch_nodes, is_joined=False), "branches joined", partial(branch_nodes, is_joined=True)),
 )
@@ -48,7 +50,7 @@ def gathering_rows(seconds: float, rounds: int) -> list[dict[str, Any]]:
     beside: Mapping[str, str] = {name_with: plain for plain, _, name_with, _ in PAIRS}
     return [
         {
-            "run": f"order and join: 1080p at {RATE:g}/s, one camera, two detectors, announced by {LANE}",
+            "run": f"chain, order and join: 1080p at {RATE:g}/s, one camera, announced by {LANE}",
             "who": name,
             "cpu_ms": paired.median(name, "cpu_ms_per_frame"),
             "cpu_ms_more": paired.beyond(name, beside[name], "cpu_ms_per_frame") if name in beside else None,

@@ -16,6 +16,7 @@ from detektr.options import Lane
 
 DETECTORS = 2  # replicas, which finish frames in another order than they began
 DETECT_S, POSE_S = 0.05, 0.03  # the longest times that a detector and a pose model take, without a core of their own
+STAGES = 3
 HELD_FRAMES = 16  # the mark of the buffer and the window of a processor: as iceoryx2 holds for each subscriber
 
 
@@ -64,6 +65,21 @@ def branch_nodes(trial: Trial, *, is_joined: bool) -> dict[str, Any]:
     nodes["merge"] = processor(trial, "workload:Meter") | {"input": ["detect", "pose"]}
     if is_joined:
         nodes["merge"]["join"] = "frame"
+    return nodes
+
+
+def stage_nodes(trial: Trial, *, is_chain: bool) -> dict[str, Any]:
+    """Return capture, buffer, and the work of `STAGES` stages: in a processor each, or all in one class."""
+    nodes = {
+        "camera": {"kind": "capture", "source": "python:workload:source", "with": {"folder": trial.folder}},
+        "buffer": buffer("camera"),
+    }
+    held = "buffer"
+    for number in range(1, STAGES if is_chain else 1):
+        nodes[f"stage{number}"] = {"kind": "processor", "input": held, "use": "workload:touch"}
+        held = f"stage{number}"
+    nodes["last"] = processor(trial, "workload:Stages", held=held)
+    nodes["last"]["with"]["stages"] = 1 if is_chain else STAGES
     return nodes
 
 

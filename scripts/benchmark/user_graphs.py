@@ -1,4 +1,4 @@
-"""graphs as users draw them: batches for a real ONNX model beside single calls; order and join beside neither"""
+"""graphs as users draw them: batches of a real ONNX model beside single calls; chain, order and join beside none"""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gathering import gathering_rows
+from bar import Bar
+from gathering import STAGED, gathering_rows
+from graph import STAGES
 from onnx_model import make_model
 
 from tests.harness.lane import add_announce
@@ -95,3 +97,10 @@ def measure(folder: Path, model: Path, size: int, count: int, rate: float, annou
         "frames_a_call": float(1 / np.mean(1 / notes[:, 2])),
         "model_ms": float(np.median(notes[:, 3])) / 1e6,
     }
+
+
+def bars(rows: list[dict[str, Any]]) -> list[Bar]:
+    """Return the bar of a chain: what one more stage costs."""
+    more = next((row["cpu_ms_more"] for row in rows if row["who"] == STAGED), None)
+    each = None if more is None else more / (STAGES - 1)
+    return [Bar("a chain beside one class, shm: ms of CPU more for each stage", each, most=0.25)]

@@ -158,6 +158,26 @@ class Wait:
         return {"number": frame.sequence}
 
 
+def touch(frame: Frame) -> dict[str, int]:
+    """Return the sum of every 64th pixel of every 64th row: the work of one stage."""
+    return {"sum": int(frame.pixels[::64, ::64].sum())}
+
+
+class Stages(Meter):
+    """Does the work of some stages itself, then notes the frame."""
+
+    def __init__(self, folder: str, group: int = 0, stages: int = 1) -> None:
+        """Take how many."""
+        super().__init__(folder, group)
+        self.stages = stages
+
+    def process(self, frame: Frame) -> None:
+        """Do the work of each stage, one after the other."""
+        for _ in range(self.stages):
+            touch(frame)
+        super().process(frame)
+
+
 class Gray(Meter):
     """Reads every 64th pixel of every 64th row of the grey view; the hand-over is when the frame was decoded."""
 

@@ -27,7 +27,7 @@ def test_what_the_tutorial_says_happens(tmp_path: Path, run_detektr: RunDetektr)
     first = run_detektr("up", "--quiet")
     assert first.returncode == 0 and first.stdout.endswith("unaccounted: 0\n"), first.stdout + first.stderr
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
-    assert len(events) == 20 and {"data", "id", "camera", "sequence", "time"} <= events[0].keys()
+    assert len(events) == 20 and {"data", "frame", "camera", "sequence", "timestamp"} <= events[0].keys()
 
     chain = run_detektr("up", "chain.yaml", "--quiet", "--report", "report.json")
     assert chain.returncode == 0, chain.stderr

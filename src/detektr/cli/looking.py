@@ -40,6 +40,60 @@ def _why(
     print(json.dumps(answer, indent=2) if is_json else describe_answer(answer))
 
 
+@app.command("top")
+@answering
+def _top(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Which pipeline; the one that runs, if left out.")
+    ] = None,
+    is_once: Annotated[bool, typer.Option("--once", help="Look once, print, and end.")] = False,
+    is_json: Annotated[bool, typer.Option("--json", help="With --once: as JSON.")] = False,
+) -> None:
+    """Watch a pipeline in the terminal, the worst first.
+
+    Enter goes into a node: where its code is now, and its log; q ends. It needs: pip install "detektr[top]".
+    """
+    from detektr.observe.why.answer import the_pipeline
+
+    name = name or the_pipeline()
+    if is_once or is_json:
+        _look_once(name, is_json=is_json)
+        return
+    try:
+        from detektr.tooling.top_app import TopApp
+    except ModuleNotFoundError as fault:
+        from detektr.errors import RefusedError
+
+        hint = 'install it: pip install "detektr[top]"; or look once: detektr top --once'
+        raise RefusedError(f"top: the package {fault.name} is missing; {hint}") from None
+    TopApp(name).run()
+
+
+def _look_once(name: str, *, is_json: bool) -> None:
+    import json
+    import shutil
+    import time
+
+    from rich.console import Console
+
+    from detektr.observe.table import draw
+    from detektr.observe.top import TopReader
+    from detektr.observe.why.text import describe_findings
+
+    reader = TopReader(name)
+    reader.look()
+    time.sleep(1.0)  # rates take two looks
+    look = reader.look()
+    reader.close()
+    if is_json:
+        print(json.dumps(look.as_json(), indent=2))
+        return
+    console = Console(width=shutil.get_terminal_size().columns)
+    for line in describe_findings(look.sickest) or ["nothing was lost or late in the last minute"]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(draw(look.pipeline, look.rows, console.width))
+
+
 @app.command("runs")
 @answering
 def _runs(

@@ -19,7 +19,7 @@ _COLUMNS = {
     **{"node": 0, "kind": 110, "state": 0, "frames/s": 60, "queue": 40, "leases": 100, "dropped": 0},
     **{"left out": 0, "age p50": 80, "p99": 100, "restarts": 90},
 }  # heading: smallest width of a terminal that shows it; pictures left out are shown only if there are some
-_COLORS = {"running": "green", "ended": "dim", "restarting": "red", "retrying": "yellow"} | dict.fromkeys(
+COLORS = {"running": "green", "ended": "dim", "restarting": "red", "retrying": "yellow"} | dict.fromkeys(
     ("failed", "hanging", "suspended", "stalled", "unauthorized", "forbidden", "not_found", "tls_failed"), "bold red"
 )
 
@@ -175,7 +175,7 @@ def draw(title: str, rows: Iterable[Row], width: int) -> Table:
         cells: dict[str, str | Text] = {
             "node": Text(row.node),
             "kind": row.kind,
-            "state": Text(words[:60], style=_COLORS.get(row.state, "yellow")),
+            "state": Text(words[:60], style=COLORS.get(row.state, "yellow")),
             "frames/s": f"{row.rate:.1f}",
             "queue": "-" if row.queued is None else f"{row.queued}/{row.mark}",
             "leases": "-" if row.leases is None else str(row.leases),

@@ -29,6 +29,7 @@ EXPORTED_STATES = (*STATES, "restarting", "hanging", "suspended")  # the last th
 # Whole octaves (0.4 ms to 0.8 s), then every second one (to 52 s): enough for a quantile, a third of the series.
 AGE_STEPS = (4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 30, 34, 38)
 _AGE_LABELS = tuple(str(AGE_BUCKETS_NS[step] / 1e9) for step in AGE_STEPS)
+_WHOLE = ("pipeline",)  # labels of what is of no edge and no node
 _log = logging.getLogger("detektr.metrics")
 
 
@@ -106,7 +107,8 @@ class PipelineCollector(Collector):
         yield from self._edge_metrics(merge(ledgers))
         yield from self._process_metrics(list(snapshots.values()))
         yield from self._node_metrics(list(snapshots.values()), supervision)
-        yield from self._shm_metrics()
+        if snapshots:
+            yield from self._shm_metrics()
         yield from self._user_families.collect(self._user_metrics())
 
     def health(self) -> tuple[bool, dict[str, object]]:
@@ -153,8 +155,8 @@ class PipelineCollector(Collector):
             labels=labels,
         )
         now_ns = time.monotonic_ns()
-        for key, edge in keyed:
-            oldest.add_metric(key, max(0, now_ns - edge.oldest_ns) / 1e9 if edge.oldest_ns else 0.0)
+        for names, edge in keyed:
+            oldest.add_metric(names, max(0, now_ns - edge.oldest_ns) / 1e9 if edge.oldest_ns else 0.0)
         yield oldest
 
     def _process_metrics(self, snapshots: list[NodeSnapshot]) -> Iterator[Metric]:
@@ -186,13 +188,15 @@ class PipelineCollector(Collector):
         """Yield the size of the file system in memory, and what is free of it; nothing where it is gone."""
         with contextlib.suppress(OSError):
             stat = os.statvfs(shm_root().parent)
-            for name, text, blocks in (
-                ("size", "Size of the file system of shared memory.", stat.f_blocks),
-                ("free", "What is free of it.", stat.f_bavail),
-            ):
-                family = GaugeMetricFamily(f"detektr_shm_{name}_bytes", text, labels=["pipeline"])
-                family.add_metric([self._pipeline], blocks * stat.f_frsize)
-                yield family
+            sizes = GaugeMetricFamily(
+                "detektr_shm_size_bytes", "Size of the file system of shared memory.", labels=_WHOLE
+            )
+            frees = GaugeMetricFamily(
+                "detektr_shm_free_bytes", "Room on the file system of shared memory.", labels=_WHOLE
+            )
+            sizes.add_metric([self._pipeline], stat.f_blocks * stat.f_frsize)
+            frees.add_metric([self._pipeline], stat.f_bavail * stat.f_frsize)
+            yield from (sizes, frees)
 
     def _node_metrics(
         self, snapshots: list[NodeSnapshot], supervision: Mapping[str, NodeSupervision]
