@@ -13,7 +13,7 @@ from detektr.memory.announcement import FrameName
 from detektr.memory.journal_reader import DELIVERED, LIVE
 from detektr.options import BufferOptions, CaptureOptions, EdgeInput, NodeOptions, ProcessorOptions, WhenFull, inputs_of
 from tests.property.gathering.process import Process
-from tests.property.gathering.world import Attempt, Machine, Spec, World, histories_until, replaced
+from tests.property.gathering.world import Attempt, Machine, Spec, Stuck, World, histories_until, replaced
 
 
 class JoinWorld(World):
@@ -137,3 +137,15 @@ def test_the_model_finds_what_a_join_never_hears_where_edges_do_not_keep_what_be
         return changed
 
     assert histories_until(play, AssertionError, change=forgetting)
+
+
+def test_the_model_finds_that_without_a_reserve_nobody_is_given_the_frame_that_is_awaited() -> None:
+    def without(spec: Spec) -> Spec:
+        edges = {
+            name: replaced(options, reserve=0, window_total=options.window_total - options.reserve)
+            for name, options in spec.edges.items()
+        }
+        changed: Spec = replaced(spec, edges=edges)
+        return changed
+
+    assert histories_until(play, Stuck, change=without)
