@@ -47,6 +47,9 @@ def is_full(row: EdgeRow, mark: int, step_s: int) -> bool:
     return row.full_s >= FULL_SHARE * step_s or (0 < mark <= row.queued)
 
 
+_NEW = EdgeRow()
+
+
 def charge(window: Window, terms: Terms) -> dict[str, Blame]:
     """Return, by culprit, what was lost because of it."""
     at: dict[int, dict[Edge, EdgeRow]] = {}
@@ -60,19 +63,25 @@ def charge(window: Window, terms: Terms) -> dict[str, Blame]:
         latest.update(at[utc_s])
         if utc_s <= window.begin_s:
             continue
+        waits: dict[bool, dict[str, str]] = {}
         for edge, row in at[utc_s].items():
-            lost = Counter(lost_of(row))
-            lost.subtract(lost_of(before.get(edge, EdgeRow())))
-            lost = +lost
+            earlier = before.get(edge, _NEW).dropped
+            if row.dropped == earlier:
+                continue
+            grown = {reason: count - earlier.get(reason, 0) for reason, count in row.dropped.items()}
+            lost = {reason: count for reason, count in grown.items() if count > 0 and reason not in ASKED_FOR}
             if not lost:
                 continue
             # What a stop has dropped is empty by now: who was in its way is known from before.
-            then = before if set(lost) == {"stopped"} else latest
-            path = follow(edge[1], waiting(then, terms, window.step_s))
+            is_stop = lost.keys() == {"stopped"}
+            if is_stop not in waits:
+                waits[is_stop] = waiting(before if is_stop else latest, terms, window.step_s)
+            path = follow(edge[1], waits[is_stop])
             blame = blames.setdefault(path[-1], Blame())
-            blame.lost[edge] += lost.total()
+            count = sum(lost.values())
+            blame.lost[edge] += count
             blame.reasons.update(lost)
-            blame.cameras.update(row.lost_by_camera or _camera_of(edge, terms, lost.total()))
+            blame.cameras.update(row.lost_by_camera or _camera_of(edge, terms, count))
             blame.held_up.update(path[:-1])
             blame.first_s, blame.last_s = blame.first_s or utc_s, utc_s
     return blames

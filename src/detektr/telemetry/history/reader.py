@@ -12,7 +12,7 @@ from detektr.telemetry.history.rows import EdgeRow, NodeRow
 from detektr.telemetry.history.store import RESOLUTIONS, SCHEMA_VERSION, decode_row
 from detektr.telemetry.history.window import NodeState, Window
 
-ROWS_MAX = 3600  # of one edge or node in a window
+ROWS_MAX = 900  # of one edge or node in a window: of 40 edges they are read and judged in a quarter of a second
 
 
 class HistoryReader:

@@ -6,10 +6,11 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from detektr.telemetry.history.rows import EdgeRow, NodeRow, Sample
 
@@ -126,7 +127,9 @@ class HistoryStore:
 
     def _insert(self, step_s: int, rows: _Rows) -> None:
         for table, kind in TABLES.items():
-            values = [(utc_s, series, *_encoded(row)) for series, (utc_s, row) in rows.items() if type(row) is kind]
+            values = [
+                (utc_s, series, *_encoded(table, row)) for series, (utc_s, row) in rows.items() if type(row) is kind
+            ]
             places = ", ".join("?" * (2 + len(kind._fields)))
             # Where the wall clock was set back, the later look at a second stands.
             self._database.executemany(f"INSERT OR REPLACE INTO {table}_{step_s} VALUES ({places})", values)
@@ -174,20 +177,28 @@ class HistoryStore:
         return int((pages - free) * size)
 
 
-def decode_row(table: str, values: Iterable[object]) -> Row:
+def decode_row(table: str, values: Sequence[Any]) -> Row:
     """Return a row of one of `TABLES` from the values of its columns."""
-    kind = TABLES[table]
-    return kind._make(
-        (json.loads(value) if isinstance(value, str) else {}) if name in _MAPS else value
-        for name, value in zip(kind._fields, values, strict=True)
-    )
+    cells = list(values)
+    for place in _MAPS[table]:
+        text = cells[place]
+        cells[place] = json.loads(text) if text else _NOTHING
+    return TABLES[table]._make(cells)
 
 
-_MAPS = ("dropped", "left_out", "lost_by_camera")
+_NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
+_MAPS: Final = {
+    "edge": [EdgeRow._fields.index(name) for name in ("dropped", "lost_by_camera")],
+    "node": [NodeRow._fields.index("left_out")],
+}
+"""Places of columns that are counts by name, as JSON; NULL where there are none."""
 
 
-def _encoded(row: Row) -> list[object]:
-    return [(json.dumps(one) if one else None) if name in _MAPS else one for name, one in row._asdict().items()]
+def _encoded(table: str, row: Row) -> list[Any]:
+    cells = list(row)
+    for place in _MAPS[table]:
+        cells[place] = json.dumps(cells[place]) if cells[place] else None
+    return cells
 
 
 def _joined(row: Row, later: Row) -> Row:
