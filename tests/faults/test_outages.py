@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,11 @@ def test_a_sink_in_a_long_pause_stops_in_its_drain_and_what_waits_is_dead_letter
         report = run.end(within_s=20)
     (edge,) = [edge for edge in report["edges"] if edge["to"] == "hook"]
     assert (edge["dead_lettered"], report["unaccounted"]) == (COUNT, 0), run.tail()
-    assert tries(tmp_path) == [0, 0], "it was tried once more when the drain began"
+    tried = tries(tmp_path)
+    assert tried[:2] == [0, 0], "it was tried once more when the drain began"
+    assert max(Counter(tried).values()) == 2, (
+        "and not again: others may have had their turn in what was left of the drain"
+    )
     assert len(DeadLetterSpool(dead_letter_folder("pausing"), 1 << 20).read().letters) == COUNT
 
 
