@@ -44,6 +44,7 @@ def json_schema() -> dict[str, Any]:
             "additionalProperties": False,
         },
     }
+    _inherit(schema["properties"], PipelineOptions)
     audit = schema["properties"]["audit"]
     text = dict(definitions["AuditOptions"]["properties"]["to"])
     schema["properties"]["audit"] = {
@@ -57,10 +58,7 @@ def json_schema() -> dict[str, Any]:
 def _complete(definition: dict[str, Any], kind: str, options: type[NodeOptions]) -> None:
     """Make pydantic's definition of a kind of node what the file has: its words, its keys, its short names."""
     keys = definition["properties"]
-    for base in filter(is_dataclass, options.__mro__[1:]):  # pydantic reads a class's own docstrings only
-        for name, inherited in adapter(base).json_schema()["properties"].items():
-            if "description" in inherited:
-                keys[name].setdefault("description", inherited["description"])
+    _inherit(keys, options)
     definition["properties"] = {"kind": keys.pop("kind")} | {key_of(name): value for name, value in keys.items()}
     definition["required"] = ["kind", *definition.get("required", [])]
     definition["properties"]["kind"].pop("default", None)
@@ -70,3 +68,11 @@ def _complete(definition: dict[str, Any], kind: str, options: type[NodeOptions])
         use["anyOf"] = [{"enum": plugins.names(NODE_KINDS[kind].plugins)}, pattern]
         del use["pattern"]
     definition["title"] = kind
+
+
+def _inherit(keys: dict[str, Any], options: type) -> None:
+    """Describe keys by the docstrings of the classes above, too: pydantic reads a class's own ones only."""
+    for base in filter(is_dataclass, options.__mro__[1:]):
+        for name, inherited in adapter(base).json_schema()["properties"].items():
+            if "description" in inherited:
+                keys[name].setdefault("description", inherited["description"])

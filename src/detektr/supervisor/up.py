@@ -36,8 +36,8 @@ from detektr.supervisor.fork_client import ForkServer
 from detektr.supervisor.run_lock import acquire_run_lock
 from detektr.supervisor.signals import SignalPipe
 from detektr.supervisor.supervisor import Supervisor
+from detektr.telemetry.history.record_writer import RunRecord
 from detektr.telemetry.history.rows import Sampler
-from detektr.telemetry.history.run_record import RunRecord
 from detektr.telemetry.history.writer import FILE as HISTORY_FILE
 from detektr.telemetry.history.writer import HistoryWriter
 from detektr.telemetry.log import setup_log

@@ -82,7 +82,7 @@ def graph(detect: dict[str, Any] | None = None, hook: dict[str, Any] | None = No
 
 FAULTS: dict[str, tuple[dict[str, Any], str, str, str]] = {
     # name: the graph, code and culprit that are to come first, and words that are said
-    "slow processor": (graph({"with": {"s": 0.1}}), "losing", "detect", "detect takes 10"),
+    "slow processor": (graph({"with": {"s": 0.1}}), "losing", "detect", "detect takes 1"),
     "sink that hangs": (graph(hook={"use": "mine:Hangs", "timeout": "3s"}), "hung", "hook", "mine.py:"),
     "slow sink": (graph(hook={"with": {"s": 0.4}}), "losing", "hook", "ms an event and holds up detect"),
     "full disk": (graph(hook={"use": "jsonl", "with": {"path": "/dev/full"}}), "failing", "hook", "No space left"),
@@ -211,7 +211,9 @@ def test_a_camera_that_is_down_comes_first(
             server.stop()
         run.wait(is_named("camera_down", "cam", "no frame for"), what="the camera")
         wait_recorded(run, "camera_down", "cam")
-        assert sickest("demo", camera="yard") == {} and sickest("demo", camera="door")["culprit"] == "cam"
+        assert sickest("demo", camera="door")["culprit"] == "cam"
+        with pytest.raises(DetektrError, match="'demo' has no camera 'yard'; it has: door"):
+            sickest("demo", camera="yard")
         run.end()
     assert_told_afterwards(run_detektr, tmp_path / "elsewhere", "camera_down", "cam", "no frame for")
 
@@ -236,4 +238,5 @@ def test_what_is_asked_wrongly_is_answered_in_words(tmp_path: Path, run_detektr:
         run.end()
     assert "'demo' has no run '1999'; name one of them, as 20" in run_detektr("why", "demo", "--run", "1999").stderr
     assert "--at 'noon' is not a time; write 14:03" in run_detektr("why", "demo", "--at", "noon").stderr
+    assert "has no node or edge 'nosuch'; it has: buf, buf->detect, " in run_detektr("why", "demo", "nosuch").stderr
     assert "did not run at 1999-01-01T10:00" in run_detektr("why", "demo", "--at", "1999-01-01T10:00").stderr

@@ -371,3 +371,15 @@ def test_a_batch_is_read_with_its_default_wait_and_is_no_key_of_a_sink() -> None
     assert isinstance(motion, ProcessorOptions) and motion.batch == BatchOptions(size=8, wait="20ms")
     [fault] = node_faults("{kind: sink, input: it, use: jsonl, batch: {size: 8}}")
     assert "unknown key 'batch'" in fault and "it is a key of a processor" in fault
+
+
+def test_each_key_is_described_for_editors() -> None:
+    schema = json_schema()
+    sections = {"": schema, **{name: one for name, one in schema["$defs"].items() if "properties" in one}}
+    bare = [
+        (name, key)
+        for name, section in sections.items()
+        for key, value in section["properties"].items()
+        if "description" not in value and key != "kind"
+    ]
+    assert bare == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,17 +15,19 @@ from detektr.memory.run_folder import RunFolder, state_root
 from detektr.observe.run_reader import RunReader
 from detektr.observe.run_state import read_run_state
 from detektr.observe.status import describe_nodes, list_pipelines
-from detektr.observe.why.blame import lost_of
+from detektr.observe.why.blame import lost_since
 from detektr.observe.why.findings import Finding, find
 from detektr.observe.why.terms import Terms, terms_of_memory, terms_of_record
+from detektr.process.start_ticks import start_ticks
 from detektr.telemetry.history.reader import HistoryReader
+from detektr.telemetry.history.record_reader import RunRecords
 from detektr.telemetry.history.rows import EdgeRow, Sampler
-from detektr.telemetry.history.run_records import RunRecords
 from detektr.telemetry.history.window import Window
 from detektr.telemetry.history.writer import FILE
 
 LIVE_S = 60  # looked back at, of a run that goes on
 AROUND_S = 30  # before and after a time that is asked for with its seconds
+_TIME = re.compile(r"(?:([0-9]{4}-[0-9]{2}-[0-9]{2})[T ])?([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 RUN_S_MAX = 24 * 3600  # of an ended run: its last day
 
 
@@ -61,6 +64,7 @@ def explain(
         window = _past(records, record, at)
         terms = terms_of_record(record)
         is_live = is_live and record["ended_utc_ns"] is None
+    _refuse_unknown(name, place, camera, window, terms)
     found = find(window, terms, is_over=not is_live)
     found = [*_dead_supervisor(record, folder, window, is_live=is_live), *found]
     found = [one for one in found if _concerns(one, place, camera, terms)]
@@ -70,7 +74,7 @@ def explain(
         "live": is_live,
         "window": {"begin": _utc(window.begin_s), "end": _utc(window.end_s), "step_s": window.step_s},
         "sickest": [_as_record(rank, one) for rank, one in enumerate(found, 1)],
-        "evidence": [_evidence(edge, window) for edge in window.edges],
+        "evidence": [_evidence(edge, window) for edge in window.edges if _is_of(edge, place)],
     }
 
 
@@ -86,7 +90,7 @@ def read_run(name: str, run: str) -> dict[str, Any]:
     record = RunRecords(state_root() / name).read(run)
     report = record.get("report")
     if report is None:
-        how = "goes on" if _supervises(RunFolder(name), record["pid"]) else "died before its end was written down"
+        how = "goes on" if _supervises(RunFolder(name), record) else "died before its end was written down"
         raise DetektrError(f"run {record['run']} {how}, so it has no last ledger; see `detektr why {name} --run {run}`")
     return {
         "pipeline": name,
@@ -102,6 +106,19 @@ def read_run(name: str, run: str) -> dict[str, Any]:
     }
 
 
+def _refuse_unknown(name: str, place: str | None, camera: str | None, window: Window, terms: Terms) -> None:
+    """Refuse a node, an edge or a camera that the run does not have: nothing is wrong with what is not there."""
+    edges = {f"{producer}->{consumer}" for producer, consumer in (*terms.edges, *window.edges)}
+    nodes = {*terms.nodes, *window.nodes, *(consumer for _, consumer in window.edges)}
+    if place is not None and place.replace(" ", "") not in edges | nodes:
+        raise DetektrError(
+            f"pipeline {name!r} has no node or edge {place!r}; it has: {', '.join(sorted(edges | nodes))}"
+        )
+    cameras = {one.camera for one in terms.nodes.values() if one.camera}
+    if camera is not None and cameras and camera not in cameras:
+        raise DetektrError(f"pipeline {name!r} has no camera {camera!r}; it has: {', '.join(sorted(cameras))}")
+
+
 def list_runs(name: str | None = None) -> list[dict[str, Any]]:
     """Return the records of a pipeline's runs, oldest first, each with its `state`: `ended`, `running` or `died`.
 
@@ -109,9 +126,9 @@ def list_runs(name: str | None = None) -> list[dict[str, Any]]:
         DetektrError: several pipelines are known, or none, and none is named.
     """
     name = name or the_pipeline()
-    holder, runs = RunFolder(name).lock_holder(), RunRecords(state_root() / name).all()
+    folder, runs = RunFolder(name), RunRecords(state_root() / name).all()
     for run in runs:
-        is_running = run["ended_utc_ns"] is None and run["pid"] == holder
+        is_running = run["ended_utc_ns"] is None and _supervises(folder, run)
         run["state"] = "running" if is_running else "ended" if run["ended_utc_ns"] else "died"
     return runs
 
@@ -131,7 +148,7 @@ def the_pipeline() -> str:
     return known[0]
 
 
-def _state_folders() -> list[Any]:
+def _state_folders() -> list[Path]:
     root = state_root()
     return sorted(path for path in root.iterdir() if RunRecords(path).ids()) if root.is_dir() else []
 
@@ -143,26 +160,41 @@ def _live(folder: RunFolder, records: RunRecords) -> tuple[Window, Terms, Mappin
     ledgers, snapshots = reader.read()
     reader.close()
     run_state = read_run_state(folder)
-    record: Mapping[str, Any] = {}
-    ids = records.ids()
-    if ids and (last := records.read(ids[-1]))["ended_utc_ns"] is None:
-        record = last
+    record = _record_of(records, run_state.get("run"), now_s)
     terms = terms_of_record(record) if record else terms_of_memory(folder.pipeline, ledgers, snapshots)
     window = Window(now_s - LIVE_S, now_s, 1)
-    with contextlib.suppress(DetektrError):  # in its first second, or where the disk is full, there is this moment
-        if record:
-            history = HistoryReader(records.folder.parent / FILE)
-            window = history.window(record["run"], now_s - LIVE_S, now_s)
-            history.close()
+    if record:
+        with contextlib.suppress(DetektrError):  # in its first second, or where the disk is full, there is this moment
+            window = _window(records, record["run"], now_s - LIVE_S, now_s)
     nodes = describe_nodes(run_state.get("nodes", {}), ledgers, snapshots)
     moment = Sampler().sample(nodes, ledgers, snapshots, monotonic_ns=time.monotonic_ns(), utc_ns=time.time_ns())
     window.add(moment)
     return window, terms, record
 
 
+def _record_of(records: RunRecords, run: str | None, now_s: int) -> Mapping[str, Any]:
+    """Return the record of what lives now; empty: it has none, as nodes that were started one by one.
+
+    Without a supervisor that says which run it is: one without an end whose history goes to within the last minute.
+    """
+    if run is not None:
+        own: list[Mapping[str, Any]] = [one for one in records.all() if one["run"] == run]
+        return own[-1] if own else {}
+    for one in reversed(records.all()[-1:]):
+        with contextlib.suppress(DetektrError):
+            if one["ended_utc_ns"] is None and _window(records, str(one["run"]), now_s - LIVE_S, now_s).nodes:
+                return dict(one)
+    return {}
+
+
+def _window(records: RunRecords, run: str, begin_s: int, end_s: int) -> Window:
+    with contextlib.closing(HistoryReader(records.folder.parent / FILE)) as history:
+        return history.window(run, begin_s, end_s)
+
+
 def _record(records: RunRecords, name: str, run: str | None, at: str | None) -> dict[str, Any]:
     if run is None and at is not None:
-        found = records.at(_begin_end(at)[1])
+        found = records.at(*_begin_end(at))
         if found is None:
             raise DetektrError(f"pipeline {name!r} did not run at {at}; see `detektr runs {name}`")
         return found
@@ -180,12 +212,11 @@ def _past(records: RunRecords, record: Mapping[str, Any], at: str | None) -> Win
         first_s, last_s = _begin_end(at)
         begin_s, end_s = max(begun_s - 1, first_s), min(ended_s, last_s)
         if begin_s >= end_s:
-            when = f"it ended at {_local(ended_s)}"
-            raise DetektrError(f"run {record['run']} was over by {at}: {when}; see `detektr runs {record['pipeline']}`")
-    path = records.folder.parent / FILE
-    history = HistoryReader(path)
-    window = history.window(record["run"], begin_s, end_s)
-    history.close()
+            when = f"it went from {_local(begun_s)} to {_local(ended_s)}"
+            raise DetektrError(
+                f"run {record['run']} was not on at {at}: {when}; see `detektr runs {record['pipeline']}`"
+            )
+    window = _window(records, record["run"], begin_s, end_s)
     if not window.nodes:
         span = f"between {_local(begin_s)} and {_local(end_s)}"
         raise DetektrError(f"run {record['run']} has no history {span}; try another time, or leave `--at` out")
@@ -198,26 +229,26 @@ def _begin_end(at: str) -> tuple[int, int]:
     Raises:
         DetektrError: it is no time.
     """
-    text = at.strip().replace(" ", "T")
-    has_date = "T" in text or text.count("-") == 2
+    match = _TIME.fullmatch(at.strip())
     try:
-        if has_date:
-            moment = datetime.datetime.fromisoformat(text).astimezone()
-        else:
-            today = datetime.datetime.now().astimezone()
-            moment = datetime.datetime.combine(today.date(), datetime.time.fromisoformat(text)).astimezone()
-            if moment > today:
-                moment -= datetime.timedelta(days=1)
+        if match is None:
+            raise ValueError
+        day, hour, minute, second = match.groups()
+        clock = datetime.time(int(hour), int(minute), int(second or 0))
+        now = datetime.datetime.now().astimezone()
+        date = now.date() if day is None else datetime.date.fromisoformat(day)
+        moment = datetime.datetime.combine(date, clock).astimezone()
+        if day is None and moment > now:
+            moment = datetime.datetime.combine(date - datetime.timedelta(days=1), clock).astimezone()
     except ValueError:
         raise DetektrError(f"--at {at!r} is not a time; write 14:03, 14:03:20 or 2026-11-30T14:03") from None
     begin_s = int(moment.timestamp())
-    has_seconds = text.rpartition("T")[2].count(":") == 2
-    return (begin_s - AROUND_S, begin_s + AROUND_S) if has_seconds else (begin_s, begin_s + 60)
+    return (begin_s, begin_s + 60) if second is None else (begin_s - AROUND_S, begin_s + AROUND_S)
 
 
 def _dead_supervisor(record: Mapping[str, Any], folder: RunFolder, window: Window, *, is_live: bool) -> list[Finding]:
     """Return that the run's supervisor died: it holds no lock, and has not written down its end."""
-    if not record or record["ended_utc_ns"] is not None or _supervises(folder, record["pid"]):
+    if not record or record["ended_utc_ns"] is not None or _supervises(folder, record):
         return []
     last_s = max((utc_s for rows in window.nodes.values() for utc_s, _ in rows), default=window.end_s)
     left = folder.live_processes() if is_live else []
@@ -227,13 +258,10 @@ def _dead_supervisor(record: Mapping[str, Any], folder: RunFolder, window: Windo
     return [Finding("supervisor_dead", "supervisor", "the run", last_s, text, next_)]
 
 
-def _supervises(folder: RunFolder, pid: int) -> bool:
-    """Whether a process holds the run's lock, or has just let go of it and writes down the end of the run."""
-    if folder.lock_holder() == pid:
-        return True
-    with contextlib.suppress(OSError):
-        return b"detektr" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    return False
+def _supervises(folder: RunFolder, record: Mapping[str, Any]) -> bool:
+    """Whether the process of a record holds the run's lock, or has just let go of it and writes down the end."""
+    pid: int = record["pid"]
+    return folder.lock_holder() == pid or start_ticks(pid) == record.get("pid_started")
 
 
 def _concerns(one: Finding, place: str | None, camera: str | None, terms: Terms) -> bool:
@@ -241,6 +269,10 @@ def _concerns(one: Finding, place: str | None, camera: str | None, terms: Terms)
     nodes = {one.culprit, *(node for edge in one.edges for node in edge), *one.victim.split(", ")}
     is_here = place is None or place.replace(" ", "") in edges | nodes
     return is_here and (camera is None or not one.cameras or camera in one.cameras)
+
+
+def _is_of(edge: tuple[str, str], place: str | None) -> bool:
+    return place is None or place in edge or place.replace(" ", "") == "->".join(edge)
 
 
 def _as_record(rank: int, one: Finding) -> dict[str, Any]:
@@ -260,16 +292,14 @@ def _evidence(edge: tuple[str, str], window: Window) -> dict[str, Any]:
     rows = window.edges[edge]
     before = rows[0][1] if rows[0][0] <= window.begin_s else EdgeRow()
     within = [row for utc_s, row in rows if utc_s > window.begin_s] or [rows[-1][1]]
-    last, lost = within[-1], {**lost_of(within[-1])}
-    for reason, count in lost_of(before).items():
-        lost[reason] -= count
+    last = within[-1]
     return {
         "from": edge[0],
         "to": edge[1],
         "offered": last.offered - before.offered,
         "delivered": last.delivered - before.delivered,
         "dead_lettered": last.dead_lettered - before.dead_lettered,
-        "dropped": {reason: count for reason, count in lost.items() if count},
+        "dropped": lost_since(before, last),
         "queued_most": max(row.queued for row in within),
         "oldest_ms_most": max(row.oldest_ms for row in within),
         "full_s": sum(row.full_s for row in within),
@@ -281,4 +311,4 @@ def _utc(utc_s: int) -> str:
 
 
 def _local(utc_s: int) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(utc_s))
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(utc_s))

@@ -37,9 +37,12 @@ class Blame:
     """... and of the last."""
 
 
-def lost_of(row: EdgeRow) -> dict[str, int]:
-    """Return the frames that an edge has lost so far, by reason."""
-    return {reason: count for reason, count in row.dropped.items() if reason not in ASKED_FOR}
+def lost_since(before: EdgeRow, row: EdgeRow) -> dict[str, int]:
+    """Return the frames that an edge has lost from one row to another, by reason."""
+    if row.dropped == before.dropped:
+        return {}
+    grown = {reason: count - before.dropped.get(reason, 0) for reason, count in row.dropped.items()}
+    return {reason: count for reason, count in grown.items() if count > 0 and reason not in ASKED_FOR}
 
 
 def is_full(row: EdgeRow, mark: int, step_s: int) -> bool:
@@ -65,11 +68,7 @@ def charge(window: Window, terms: Terms) -> dict[str, Blame]:
             continue
         waits: dict[bool, dict[str, str]] = {}
         for edge, row in at[utc_s].items():
-            earlier = before.get(edge, _NEW).dropped
-            if row.dropped == earlier:
-                continue
-            grown = {reason: count - earlier.get(reason, 0) for reason, count in row.dropped.items()}
-            lost = {reason: count for reason, count in grown.items() if count > 0 and reason not in ASKED_FOR}
+            lost = lost_since(before.get(edge, _NEW), row)
             if not lost:
                 continue
             # What a stop has dropped is empty by now: who was in its way is known from before.
@@ -110,10 +109,9 @@ class Work:
     seconds: int
     worked: int
     busy_ms: int
-    failures: int
     restarts: int
     working_ms: int
-    """How long the work in progress had taken at the end."""
+    """How long the work in progress had taken, at the worst of the last row."""
 
     @property
     def each_ms(self) -> float:
@@ -126,23 +124,29 @@ class Work:
         return min(1.0, (self.busy_ms + self.working_ms) / 1000 / max(1, self.seconds) / max(1, replicas))
 
 
-def work_of(rows: list[tuple[int, NodeRow]], first_s: int, last_s: int) -> Work:
-    """Return how a node worked between two times."""
-    before = NodeRow()
+def work_of(rows: list[tuple[int, NodeRow]], first_s: int, last_s: int, step_s: int) -> Work:
+    """Return how a node worked from the row of one time to that of another.
+
+    Args:
+        rows: of the node, in order.
+        first_s: time of the first row, which stands for the time since the row before it ...
+        last_s: ... and of the last.
+        step_s: how long a row stands for where there is none before it.
+    """
+    begun_s, before = first_s - step_s, NodeRow()
     found: list[tuple[int, NodeRow]] = []
     for utc_s, row in rows:
         if utc_s < first_s:
-            before = row
+            begun_s, before = utc_s, row
         elif utc_s <= last_s:
             found.append((utc_s, row))
     if not found:
-        return Work(1, 0, 0, 0, 0, before.working_ms)
-    last = found[-1][1]
+        return Work(1, 0, 0, 0, before.working_ms)
+    ended_s, last = found[-1]
     return Work(
-        max(1, last_s - first_s + 1),
-        last.worked - before.worked,
-        last.busy_ms - before.busy_ms,
-        last.failures - before.failures,
-        last.restarts - before.restarts,
+        max(1, ended_s - begun_s),
+        max(0, last.worked - before.worked),
+        max(0, last.busy_ms - before.busy_ms),
+        max(0, last.restarts - before.restarts),
         last.working_ms,
     )

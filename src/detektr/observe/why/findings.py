@@ -15,9 +15,7 @@ from detektr.observe.why.terms import NodeTerms, Terms
 from detektr.telemetry.history.rows import EdgeRow, NodeRow
 from detektr.telemetry.history.window import NodeState, Window
 
-WORST_TO_BEST = (
-    *("supervisor_dead", "ledger", "failed", "hung", "camera_down", "failing", "stalled", "losing", "late"),
-)
+WORST_TO_BEST = ("supervisor_dead", "ledger", "failed", "hung", "camera_down", "failing", "stalled", "losing", "late")
 CAMERA_DOWN = ("connecting", "stalled", "unauthorized", "forbidden", "not_found", "tls_failed", "retrying")
 ENDING = ("draining", "ended", "stopped")
 BEING_BORN = ("starting", "restarting")
@@ -37,7 +35,7 @@ class Finding:
 
     code: str
     culprit: str
-    """The node to blame; empty: none of the file's."""
+    """The node to blame, or the edge whose queue is too small (`buf -> detect`), or `supervisor`; empty: detektr."""
     victim: str
     """Whom it costs something, and what: nodes and edges, in words."""
     since_s: int
@@ -65,7 +63,9 @@ def find(window: Window, terms: Terms, *, is_over: bool = False) -> list[Finding
         finding = _of_node(name, blame, window, terms, is_over=is_over)
         if finding is not None:
             found.append(finding)
-    found += _late(window, terms, {one.culprit for one in found})
+    found += _late(
+        window, terms, {consumer for one in found for _, consumer in one.edges} | {one.culprit for one in found}
+    )
     return sorted(found, key=lambda one: (WORST_TO_BEST.index(one.code), -one.lost))
 
 
@@ -77,7 +77,7 @@ def _of_node(name: str, blame: Blame, window: Window, terms: Terms, *, is_over: 
         terms.node(name),
         rows[-1][1] if rows else NodeRow(state=""),
         states,
-        work_of(rows, window.begin_s + 1, window.end_s),
+        work_of(rows, window.begin_s + 1, window.end_s, window.step_s),
         blame,
         _cost(blame, window),
     )
@@ -124,7 +124,7 @@ def _failed(node: _Node, window: Window, terms: Terms) -> Finding | None:
     if failed is None or any(one.state in HUNG for one in before):  # it was killed, as it hung
         return None
     logs = f"`detektr pipeline logs {terms.pipeline} {node.name}`"
-    text = f"has failed for good: {failed.why or 'no reason is known'}"
+    text = f"has failed for good: {_why(failed)}"
     return node.finding("failed", text, f"mend it, then start the pipeline again; its log: {logs}", failed.utc_s)
 
 
@@ -136,17 +136,16 @@ def _hung(node: _Node, window: Window, terms: Terms) -> Finding | None:
             return node.finding(
                 "hung", f"cannot run: {hung.why}", "let it go on (`kill -CONT`, and its number)", hung.utc_s
             )
-        return node.finding("hung", hung.why, _NEXT_HUNG, hung.utc_s)
+        return node.finding("hung", hung.why or "hangs", _NEXT_HUNG, hung.utc_s)
     if last.working_ms and is_too_long and last.state not in CAMERA_DOWN:
-        text = f"works on one {node.what} since {_span(last.working_ms)}"
+        text = f"has worked on one {node.what} for {_span(last.working_ms)}"
         return node.finding("hung", text, _NEXT_HUNG, window.end_s - last.working_ms // 1000)
     return None
 
 
 def _died(node: _Node, window: Window, terms: Terms) -> Finding | None:
     times, died = node.work.restarts, _last_in(node.states, BEING_BORN)
-    is_away = node.last.state == "restarting" or (node.last.state == "starting" and node.blame.lost)
-    if times <= 0 and not is_away:
+    if times <= 0 and node.last.state != "restarting":
         return None
     how_often = "once" if times <= 1 else f"{times} times"
     text = f"died {how_often}, and was started again{f': {died.why}' if died is not None and died.why else ''}"
@@ -157,6 +156,8 @@ def _died(node: _Node, window: Window, terms: Terms) -> Finding | None:
 def _camera_down(node: _Node, window: Window, terms: Terms) -> Finding | None:
     if node.terms.kind != "capture" or not (rows := window.nodes.get(node.name)):
         return None
+    if any(edge[0] == node.name and found[-1][1].stalled_s for edge, found in window.edges.items()):
+        return None  # its state is that of an edge: who does not take its frames is told
     next_ = "look at the camera and its network; `detektr probe` and its address says how it answers"
     states = [one for one in node.states if one.state not in ENDING]
     last = next((row for _, row in reversed(rows) if row.state not in ENDING), node.last)
@@ -213,7 +214,7 @@ def _losing(node: _Node, window: Window, terms: Terms) -> Finding | None:
         return None
     if all(terms.edge(edge).is_lossy for edge in blame.lost):
         return None
-    work = work_of(window.nodes.get(node.name, []), blame.first_s, blame.last_s)
+    work = work_of(window.nodes.get(node.name, []), blame.first_s, blame.last_s, window.step_s)
     has_time = kind in ("processor", "sink") and work.busy_share(node.terms.replicas) < BUSY_SHARE
     return (_too_small if has_time and not blame.held_up else _too_slow)(node, work, window, terms)
 
@@ -225,9 +226,9 @@ def _too_slow(node: _Node, work: Work, window: Window, terms: Terms) -> Finding:
     if each_ms:
         text = f"takes {_span(each_ms)} {'an' if what == 'event' else 'a'} {what}"
     if able and not node.blame.held_up:
-        seconds = node.blame.last_s - node.blame.first_s + 1
         offered = sum(_grown(window, edge, node.blame.first_s, node.blame.last_s) for edge in inputs)
-        text += f" ({able:.3g}/s with {replicas} replica{'s' * (replicas > 1)}), and gets {offered / seconds:.3g}/s"
+        several = f" with {replicas} replicas" if replicas > 1 else ""
+        text += f" ({able:.3g}/s{several}), and gets {offered / work.seconds:.3g}/s"
     if node.terms.kind == "sink":
         where = f"its input from {inputs[0][0]}" if inputs else "its input"
         next_ = f"let its input drop (`when_full: drop-oldest` at {where}), make it `optional: true`, or let it `retry`"
@@ -307,7 +308,7 @@ def _delta(window: Window, edge: Edge, count: str) -> int:
     """Return how much a count of an edge has grown within the window."""
     rows = window.edges[edge]
     before = rows[0][1] if rows[0][0] <= window.begin_s else EdgeRow()
-    return int(getattr(rows[-1][1], count)) - int(getattr(before, count))
+    return max(0, int(getattr(rows[-1][1], count)) - int(getattr(before, count)))
 
 
 def _lasted_s(state: NodeState, states: list[NodeState], window: Window) -> int:

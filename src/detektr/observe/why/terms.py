@@ -34,6 +34,9 @@ class EdgeTerms:
     retries: bool = False
 
 
+_OUTSIDE = EdgeTerms(is_lossy=True)
+
+
 @dataclass(frozen=True)
 class Terms:
     """What was agreed for a run."""
@@ -48,7 +51,7 @@ class Terms:
 
     def edge(self, edge: tuple[str, str]) -> EdgeTerms:
         """Return an edge's; one to a consumer outside the file may lose frames, and holds up nobody."""
-        return self.edges.get(edge, EdgeTerms(is_lossy=True))
+        return self.edges.get(edge, _OUTSIDE)
 
 
 def terms_of_record(record: Mapping[str, Any]) -> Terms:

@@ -16,12 +16,14 @@ def describe_answer(answer: Mapping[str, Any]) -> str:
     span = f"{_clock(window['begin'])} to {_clock(window['end'])}"
     when = "now" if answer["live"] else f"run {answer['run']}"
     lines = [f"{answer['pipeline']}, {when}, from {span}"]
-    if not answer["sickest"]:
+    lossy = [edge for edge in answer["evidence"] if edge["dropped"] or edge["dead_lettered"]]
+    if not answer["sickest"] and not lossy:
         offered = sum(edge["offered"] for edge in answer["evidence"])
         lines.append(f"nothing was lost or late; {offered} frames and events were offered")
+    elif not answer["sickest"]:
+        lines.append("little was lost, or as the file asks; nobody is to blame:")
     lines += describe_findings(answer["sickest"])
-    lossy = [edge for edge in answer["evidence"] if edge["dropped"] or edge["dead_lettered"]]
-    for edge in lossy if answer["sickest"] else ():
+    for edge in lossy:
         lost = describe_counts(edge["dropped"] | ({"dead_lettered": n} if (n := edge["dead_lettered"]) else {}))
         lines.append(f"   {edge['from']} -> {edge['to']}: {edge['offered']} offered, lost: {lost}")
     return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""What outlives a run: a row a second of each edge and node, and a record of the run."""

@@ -9,9 +9,11 @@ from urllib.parse import quote
 
 from detektr.errors import DetektrError
 from detektr.telemetry.history.rows import EdgeRow, NodeRow
-from detektr.telemetry.history.store import RESOLUTIONS, SCHEMA_VERSION, decode_row
+from detektr.telemetry.history.store import RESOLUTIONS, SCHEMA_VERSION, Row, decode_row
 from detektr.telemetry.history.window import NodeState, Window
 
+GAP_ROWS_MAX = 3600  # so many rows may be missing before a window: the disk was full, or the supervisor suspended
+_SERIES_OF_RUN = "SELECT id FROM series WHERE run = ?"
 ROWS_MAX = 900  # of one edge or node in a window: of 40 edges they are read and judged in a quarter of a second
 
 
@@ -26,9 +28,13 @@ class HistoryReader:
         """
         try:
             self._database = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
-            version = self._database.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.Error as fault:
             raise DetektrError(f"there is no history in {path}: {fault}") from None
+        try:
+            version = self._database.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.Error as fault:
+            self._database.close()
+            raise DetektrError(f"there is no history in {path}: {fault}; remove it if it stays so") from None
         if version != SCHEMA_VERSION:
             self._database.close()
             if version == 0:
@@ -48,11 +54,6 @@ class HistoryReader:
         except sqlite3.Error as fault:
             raise DetektrError(f"{self._path} cannot be read: {fault}") from None
 
-    def reaches_back_s(self) -> int | None:
-        """Return the time (UTC, in seconds) of the oldest row; None: there is none."""
-        oldest = [self._oldest(resolution.step_s) for resolution in RESOLUTIONS]
-        return min((one for one in oldest if one is not None), default=None)
-
     def close(self) -> None:
         """Close the file."""
         self._database.close()
@@ -68,20 +69,26 @@ class HistoryReader:
         for number, (name, consumer) in series.items():
             if not consumer:
                 window.states[name] = self._states(number, begin_s, end_s)
-        for number, utc_s, row in self._rows("edge", step_s, begin_s, end_s):
+        for number, utc_s, row in self._rows(run, "edge", step_s, begin_s, end_s):
             if number in series and isinstance(row, EdgeRow):
                 window.edges.setdefault(series[number], []).append((utc_s, row))
-        for number, utc_s, row in self._rows("node", step_s, begin_s, end_s):
+        for number, utc_s, row in self._rows(run, "node", step_s, begin_s, end_s):
             if number in series and isinstance(row, NodeRow):
                 window.nodes.setdefault(series[number][0], []).append((utc_s, row))
         return window
 
-    def _rows(self, table: str, step_s: int, begin_s: int, end_s: int) -> Iterator[tuple[int, int, EdgeRow | NodeRow]]:
+    def _rows(
+        self, run: str, table: str, step_s: int, begin_s: int, end_s: int
+    ) -> Iterator[tuple[int, int, EdgeRow | NodeRow]]:
         """Yield the rows of a time, with the last ones before it."""
-        # Where a second was missed, the row before the time is a little older.
-        query = f"SELECT series, utc_s, * FROM {table}_{step_s} WHERE utc_s > ? AND utc_s <= ? ORDER BY utc_s"
-        before: dict[int, tuple[int, EdgeRow | NodeRow]] = {}
-        found = self._database.execute(query, (begin_s - 10 * step_s, end_s)).fetchall()
+        last = (
+            f"SELECT utc_s FROM {table}_{step_s} WHERE utc_s <= ? AND utc_s > ? AND series IN ({_SERIES_OF_RUN})"
+            " ORDER BY utc_s DESC LIMIT 1"
+        )
+        query = f"SELECT series, utc_s, * FROM {table}_{step_s} WHERE utc_s >= ? AND utc_s <= ? ORDER BY utc_s"
+        before: dict[int, tuple[int, Row]] = {}
+        known = self._database.execute(last, (begin_s, begin_s - GAP_ROWS_MAX * step_s, run)).fetchone()
+        found = self._database.execute(query, (begin_s if known is None else known[0], end_s)).fetchall()
         if step_s > 1:  # the last coarse row may be still to come
             last_s = max((row[1] for row in found), default=begin_s)
             latest = f"SELECT series, max(utc_s), * FROM {table}_1 WHERE utc_s > ? AND utc_s <= ? GROUP BY series"

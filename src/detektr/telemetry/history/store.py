@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,8 @@ SCHEMA_VERSION: Final = 1
 BYTES_MAX: Final = 512 << 20  # of the file; the oldest rows go before that, whatever their age
 WAIT_S_MAX: Final = 1.0  # for a reader that holds the file
 TRIM_EVERY_S: Final = 60
-TRIM_STEP_S: Final = 3600  # so much of the finest rows goes at once where the file is too large
+ROWS_LEAST: Final = 600  # of each edge and node, at each step, that stay however large the file is
+JUMP_S: Final = 3600  # from one look to the next: the wall clock was set
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ RESOLUTIONS: Final = (
     Resolution(10, 7 * 24 * 3600),
     Resolution(60, 30 * 24 * 3600),
 )
+_log = logging.getLogger(__name__)
 Row = EdgeRow | NodeRow
 TABLES: Final[dict[str, type[Row]]] = {"edge": EdgeRow, "node": NodeRow}
 _Rows = dict[int, tuple[int, Row]]  # by series: the time, and the row
@@ -59,13 +63,15 @@ class HistoryStore:
         self._states: dict[str, tuple[str, str]] = {}
         self._pending: list[_Rows] = [{} for _ in RESOLUTIONS[1:]]
         self._periods = [0 for _ in RESOLUTIONS[1:]]
-        self._next_trim_s = 0
+        self._next_trim_s = self._last_s = 0
         try:
             self._database = _open(path)
         except sqlite3.DatabaseError as fault:
             if isinstance(fault, sqlite3.OperationalError):
                 raise
-            path.replace(path.with_suffix(".broken"))
+            aside = path.with_suffix(f".broken-{int(time.time())}")
+            _log.warning("%s is put aside as %s, and begun anew: %s", path, aside.name, fault)
+            path.replace(aside)
             for side in ("-wal", "-shm"):
                 path.with_name(path.name + side).unlink(missing_ok=True)
             self._database = _open(path)
@@ -101,6 +107,7 @@ class HistoryStore:
             self._database.close()
 
     def _write(self, sample: Sample) -> None:
+        self._look_at_clock(sample.utc_s)
         rows: _Rows = {}
         for (producer, consumer), edge in sample.edges.items():
             rows[self._series_of(producer, consumer)] = sample.utc_s, edge
@@ -120,6 +127,19 @@ class HistoryStore:
         if sample.utc_s >= self._next_trim_s:
             self._next_trim_s = sample.utc_s + TRIM_EVERY_S
             self._trim(sample.utc_s)
+
+    def _look_at_clock(self, utc_s: int) -> None:
+        """Where the wall clock was set back, forget what this run had for the time that comes once more."""
+        last_s, self._last_s = self._last_s, utc_s
+        if last_s and abs(utc_s - last_s) > JUMP_S:
+            self._next_trim_s = utc_s + TRIM_EVERY_S  # if the clock is wrong, it may be set right by then
+        if utc_s < last_s:
+            of_run = "series IN (SELECT id FROM series WHERE run = ?)"
+            for resolution in RESOLUTIONS:
+                for table in TABLES:
+                    query = f"DELETE FROM {table}_{resolution.step_s} WHERE utc_s >= ? AND {of_run}"
+                    self._database.execute(query, (utc_s, self._run))
+            self._pending, self._periods = [{} for _ in RESOLUTIONS[1:]], [0 for _ in RESOLUTIONS[1:]]
 
     def _flush(self, place: int) -> None:
         self._insert(RESOLUTIONS[place + 1].step_s, self._pending[place])
@@ -160,15 +180,19 @@ class HistoryStore:
             for table in TABLES:
                 run(f"DELETE FROM {table}_{resolution.step_s} WHERE utc_s < ?", (utc_s - resolution.keep_s,))
         run("DELETE FROM states WHERE utc_s < ?", (utc_s - RESOLUTIONS[-1].keep_s,))
-        if self._bytes_used() <= self._bytes_max:
-            return
-        for resolution in RESOLUTIONS:
-            oldest = run(f"SELECT min(utc_s) FROM edge_{resolution.step_s}").fetchone()[0]
-            if oldest is not None and oldest < utc_s - 2 * TRIM_STEP_S * resolution.step_s:
-                for table in TABLES:
-                    end = oldest + TRIM_STEP_S * resolution.step_s
-                    run(f"DELETE FROM {table}_{resolution.step_s} WHERE utc_s < ?", (end,))
-                return
+        for resolution in RESOLUTIONS:  # the finest rows first
+            while self._bytes_used() > self._bytes_max and self._drop_oldest(resolution.step_s):
+                continue
+
+    def _drop_oldest(self, step_s: int) -> bool:
+        """Let go of the oldest tenth of the rows of a step; False: there are few."""
+        run = self._database.execute
+        oldest, newest = run(f"SELECT min(utc_s), max(utc_s) FROM node_{step_s}").fetchone()
+        if oldest is None or newest - oldest < ROWS_LEAST * step_s:
+            return False
+        for table in TABLES:
+            run(f"DELETE FROM {table}_{step_s} WHERE utc_s < ?", (oldest + max(1, (newest - oldest) // 10),))
+        return True
 
     def _bytes_used(self) -> int:
         run = self._database.execute

@@ -33,11 +33,6 @@ class HistoryWriter:
         self._thread = threading.Thread(target=self._write_all, name="history", daemon=True)
         self._thread.start()
 
-    @property
-    def lost(self) -> int:
-        """Samples that were thrown away, as the disk took none for too long."""
-        return self._lost
-
     def add(self, sample: Sample) -> None:
         """Store a sample, at some later moment; never waits."""
         with self._change:
@@ -58,7 +53,7 @@ class HistoryWriter:
         from detektr.telemetry.history.store import HistoryStore  # here: it loads SQLite, for which no start waits
 
         store: HistoryStore | None = None
-        is_told = False
+        is_told, lost_before = False, 0
         while True:
             with self._change:
                 self._change.wait_for(lambda: self._waiting or self._is_closing)
@@ -68,6 +63,7 @@ class HistoryWriter:
                 store.write(samples)
             except Exception as fault:  # of whatever kind: history is a service to people, and no reason to end a run
                 if not is_told:
+                    lost_before = self._lost
                     text = "%s cannot be written (%s); `detektr why` lacks this time. It is tried again every %d s"
                     _log.warning(text, self._path, fault_line(fault), RETRY_S)
                 is_told = True
@@ -76,7 +72,7 @@ class HistoryWriter:
                         break
                 continue
             if is_told:
-                _log.warning("%s is written again; %d s of history were lost", self._path, self._lost)
+                _log.warning("%s is written again; %d s were lost", self._path, self._lost - lost_before)
             is_told = False
             with self._change:
                 written = set(map(id, samples))

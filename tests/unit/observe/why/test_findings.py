@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import pytest
 
 from detektr.observe.why.findings import Finding, find
 from detektr.observe.why.terms import EdgeTerms, NodeTerms, Terms
@@ -69,7 +72,7 @@ def test_nothing_is_found_where_nothing_is_wrong() -> None:
 def test_a_slow_processor_is_told_with_its_time_and_both_rates() -> None:
     found = first({BUF: lambda s: edge(24 * s, 16 * s, queued=0)}, {"detect": worked(125, 8)})
     assert (found.code, found.culprit, found.lost, found.since_s) == ("losing", "detect", 16 * SECONDS, BEGUN_S + 1)
-    assert found.text.startswith("detect takes 125 ms a frame (8/s with 1 replica), and gets 24/s: 960 of 1440 frames")
+    assert found.text.startswith("detect takes 125 ms a frame (8/s), and gets 24/s: 960 of 1440 frames")
     assert "fps: 7" in found.next and "replicas" in found.next
 
 
@@ -109,7 +112,7 @@ def test_a_hang_is_told_before_a_timeout_is_over_where_it_costs_something() -> N
         {BUF: lambda s: edge(24 * s, 24 * s), OUT: lambda s: edge(8, queued=8, full_s=1)},
         {"hook": lambda s: NodeRow(worked=3, busy_ms=20, working_ms=1000 * s)},
     )
-    assert (found.culprit, found.code) == ("hook", "hung") and "works on one event since 60 s" in found.text
+    assert (found.culprit, found.code) == ("hook", "hung") and "has worked on one event for 60 s" in found.text
 
 
 def test_who_loses_frames_for_another_reason_each_second_is_judged_by_that_second() -> None:
@@ -239,3 +242,45 @@ def test_a_node_that_has_failed_for_good_is_told_with_its_log() -> None:
     )
     assert found.code == "failed" and "failed for good: exit code 1" in found.text
     assert "detektr pipeline logs shop detect" in found.next
+
+
+@pytest.mark.parametrize("step_s", [1, 10, 60])
+def test_a_burst_is_judged_alike_whatever_the_step_of_the_rows(step_s: int) -> None:
+    made = Window(BEGUN_S, BEGUN_S, step_s)
+    for second in range(0, 601, step_s):
+        edges = {one: edge(30 * second) for one in TERMS.edges} | {BUF: edge(30 * second, 200 if second > 300 else 0)}
+        nodes = {name: NodeRow(30 * second, silent_ms=40) for name in TERMS.nodes}
+        nodes["detect"] = NodeRow(worked=30 * second, busy_ms=300 * second)
+        made.add(Sample(BEGUN_S + second, edges, nodes))
+    (found,) = find(made, TERMS)
+    assert found.culprit == "buf -> detect" and "busy for 30% of the time only" in found.text
+
+
+def test_a_capture_whose_consumer_is_away_is_not_called_a_camera_that_is_down() -> None:
+    found = first(
+        {CAM: lambda s: edge(16, queued=16, stalled_s=1, unserved_s=1)},
+        {"cam": lambda s: NodeRow(16, state="stalled", silent_ms=1000 * s)},
+    )
+    assert (found.code, found.culprit) == ("stalled", "buf")
+
+
+def test_a_node_that_starts_for_the_first_time_has_not_died() -> None:
+    found = find(window({BUF: lambda s: edge(24 * s, 24 * s)}, {"detect": lambda s: NodeRow(state="starting")}), TERMS)
+    assert [one.code for one in found] == ["losing"]
+
+
+def test_counts_that_went_back_are_no_losses() -> None:
+    back = {BUF: lambda s: edge(24 * s if s < 30 else s, 10 if s < 30 else 0)}
+    assert all(one.lost <= 10 for one in find(window(back, {}), TERMS))
+
+
+def test_two_hundred_edges_that_lose_are_judged_in_moments() -> None:
+    nodes = {f"n{number}": NodeTerms("processor") for number in range(201)}
+    terms = Terms("wide", nodes, {(f"n{one}", f"n{one + 1}"): EdgeTerms("block", 8) for one in range(200)})
+    made = Window(BEGUN_S, BEGUN_S, 1)
+    for second in range(61):
+        rows = {one: edge(24 * second, 8 * second) for one in terms.edges}
+        made.add(Sample(BEGUN_S + second, rows, {name: NodeRow(worked=second) for name in nodes}))
+    begun_s = time.process_time()
+    assert len(find(made, terms)) == 200
+    assert time.process_time() - begun_s < 5, "it is asked for once a second"

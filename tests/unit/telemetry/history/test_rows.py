@@ -63,16 +63,18 @@ def test_drops_by_camera_are_those_since_the_last_look() -> None:
         by_camera = {camera: {"queue_full": count} for camera, count in lost.items()}
         return taken(sampler, [EdgeLedger("buf", "work", dropped_by_camera=by_camera)], []).edges["buf", "work"]
 
-    assert row(door=2).lost_by_camera == {"door": 2}
-    assert row(door=2, yard=1).lost_by_camera == {"yard": 1}
+    assert row(door=2).lost_by_camera == {}, "of a first look nothing is known"
+    assert row(door=4).lost_by_camera == {"door": 2}
+    assert row(door=4, yard=1).lost_by_camera == {"yard": 1}
     both = EdgeRow(lost_by_camera={"door": 1}).joined(EdgeRow(lost_by_camera={"door": 2, "yard": 1}))
     assert both.lost_by_camera == {"door": 3, "yard": 1}
 
 
 def test_the_last_fault_is_told_when_there_are_new_failures_and_nothing_worse() -> None:
     sampler = Sampler()
-    failed = [NodeSnapshot("work", 0, is_alive=True, failures=1, last_fault="OSError: No space left on device")]
-    assert taken(sampler, [], failed).why == {"work": "OSError: No space left on device"}
+    taken(sampler, [], [NodeSnapshot("work", 0, is_alive=True)])
+    failed = [NodeSnapshot("work", 0, is_alive=True, failures=1, last_fault="OSError: \x1b[2J No space left")]
+    assert taken(sampler, [], failed).why == {"work": "OSError: \\x1b[2J No space left"}
     assert taken(sampler, [], failed).why == {}, "it has not failed since"
     failed = [NodeSnapshot("work", 0, is_alive=True, failures=2, last_fault="OSError: No space left on device")]
     assert taken(sampler, [], failed, work=status("hanging", "at mine.py:3")).why == {"work": "at mine.py:3"}

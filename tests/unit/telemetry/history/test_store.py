@@ -58,7 +58,7 @@ def test_what_is_older_than_a_day_is_read_in_rows_of_ten_seconds_with_the_worst_
     store = HistoryStore(tmp_path / "h.db", "a")
     day_s = RESOLUTIONS[0].keep_s
     store.write(sample(second, queued=second % 10, full_s=int(second % 2)) for second in range(100))
-    store.write([sample(day_s + 120)])
+    store.write(sample(day_s + second) for second in (120, 185))  # one look might be a wrong clock
     store.close()
     reader = HistoryReader(tmp_path / "h.db")
     window = reader.window("a", BEGUN_S + 19, BEGUN_S + 59)
@@ -71,11 +71,11 @@ def test_what_is_older_than_a_day_is_read_in_rows_of_ten_seconds_with_the_worst_
 
 def test_nothing_is_kept_longer_than_it_is_to_be(tmp_path: Path) -> None:
     store = filled(tmp_path / "h.db", 100)
-    store.write([sample(RESOLUTIONS[-1].keep_s + 200)])
+    store.write(sample(RESOLUTIONS[-1].keep_s + second) for second in (200, 265))
     store.close()
     database = sqlite3.connect(tmp_path / "h.db")
     for resolution in RESOLUTIONS:
-        assert database.execute(f"SELECT count(*) FROM edge_{resolution.step_s}").fetchone() == (1,)
+        assert database.execute(f"SELECT count(*) FROM edge_{resolution.step_s}").fetchone() == (2,)
     database.close()
 
 
@@ -85,12 +85,36 @@ def test_a_file_that_grows_too_large_lets_go_of_its_oldest_rows(tmp_path: Path) 
         store.write(sample(second) for second in range(begin, begin + 100))
     store.close()
     reader = HistoryReader(tmp_path / "h.db")
-    window = reader.window("a", BEGUN_S + 39_000, BEGUN_S + 40_000)
-    oldest_s = reader.reaches_back_s()
+    newest = reader.window("a", BEGUN_S + 39_500, BEGUN_S + 40_000)
+    all_of_it = reader.window("a", BEGUN_S, BEGUN_S + 40_000)
     reader.close()
-    assert len(window.edges[EDGE]) == 1000, "the newest are all there"
-    assert oldest_s is not None and oldest_s == BEGUN_S + 9, "and coarse rows reach back to the begin"
-    assert (tmp_path / "h.db").stat().st_size < 4_000_000
+    assert len(newest.edges[EDGE]) == 500 and newest.step_s == 1, "the newest are all there"
+    assert all_of_it.step_s == 60 and all_of_it.edges[EDGE][0][0] <= BEGUN_S + 60, (
+        "and coarse rows reach back to the begin"
+    )
+    assert (tmp_path / "h.db").stat().st_size < 1_000_000
+
+
+def test_a_clock_that_jumps_ahead_and_back_costs_no_more_than_what_comes_again(tmp_path: Path) -> None:
+    store = filled(tmp_path / "h.db", 100)
+    store.write([sample(40 * 24 * 3600)])
+    store.write(sample(second) for second in range(100, 120))
+    store.write(sample(second) for second in range(90, 130))
+    store.close()
+    reader = HistoryReader(tmp_path / "h.db")
+    rows = reader.window("a", BEGUN_S - 1, BEGUN_S + 200).edges[EDGE]
+    reader.close()
+    assert [utc_s - BEGUN_S for utc_s, _ in rows] == list(range(130)), "each second once, in order, none trimmed"
+
+
+def test_the_row_before_a_window_is_found_across_a_gap(tmp_path: Path) -> None:
+    store = filled(tmp_path / "h.db", 10)
+    store.write(sample(second) for second in range(500, 520))
+    store.close()
+    reader = HistoryReader(tmp_path / "h.db")
+    rows = reader.window("a", BEGUN_S + 499, BEGUN_S + 510).edges[EDGE]
+    reader.close()
+    assert rows[0] == (BEGUN_S + 9, sample(9).edges[EDGE]) and rows[1][0] == BEGUN_S + 500
 
 
 def test_states_are_told_with_when_they_began(tmp_path: Path) -> None:
@@ -128,7 +152,8 @@ def test_what_could_not_be_written_is_written_by_the_next_try(tmp_path: Path) ->
 def test_a_broken_file_is_put_aside_and_a_new_one_begun(tmp_path: Path) -> None:
     (tmp_path / "h.db").write_bytes(b"no database" * 1000)
     filled(tmp_path / "h.db", 3).close()
-    assert (tmp_path / "h.broken").read_bytes().startswith(b"no database")
+    (aside,) = tmp_path.glob("h.broken-*")
+    assert aside.read_bytes().startswith(b"no database")
     reader = HistoryReader(tmp_path / "h.db")
     assert len(reader.window("a", BEGUN_S - 1, BEGUN_S + 9).edges[EDGE]) == 3
     reader.close()

@@ -12,8 +12,9 @@ from typing import Any
 from detektr.nodes.spec import NodeSpec
 from detektr.options import CaptureOptions, ProcessorOptions, SinkOptions, wants_newest
 from detektr.process.json_file import write_json
+from detektr.process.start_ticks import start_ticks
 from detektr.redaction import redact
-from detektr.telemetry.history.run_records import RunRecords, new_run_id
+from detektr.telemetry.history.record_reader import RunRecords, new_run_id
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class RunRecord:
             "version": version("detektr"),
             "audit": redact(audit),
             "pid": pid,
+            "pid_started": start_ticks(pid),
             "ended_utc_ns": None,
             "nodes": _nodes(specs),
             "edges": _edges(specs),
@@ -93,10 +95,7 @@ def _edges(specs: Sequence[NodeSpec]) -> list[dict[str, Any]]:
                 "to": consumer,
                 "when_full": edge.when_full,
                 "high_water_mark": edge.mark * edge.inputs + (known["high_water_mark"] if known else 0),
-                "window": edge.window_total + (known["window"] if known else 0),
                 "lossy": edge.is_optional or consumer in newest,
                 "retries": edge.is_retried,
-                "max_age_ms": None if edge.max_age_ns is None else edge.max_age_ns // 10**6,
-                "fps": edge.fps,
             }
     return list(edges.values())

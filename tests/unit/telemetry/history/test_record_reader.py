@@ -2,13 +2,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from detektr.errors import DetektrError
-from detektr.telemetry.history.run_records import RUNS_MAX, RunRecords, new_run_id
+from detektr.telemetry.history.record_reader import RUNS_MAX, RunRecords, new_run_id
 
 BEGUN_NS = 1_800_000_000 * 10**9
+
+
+def record(run: str, begun_ns: int, seconds: int = 300) -> dict[str, Any]:
+    ended_ns = begun_ns + seconds * 10**9
+    times = {"started_utc_ns": begun_ns, "ended_utc_ns": ended_ns}
+    return {"run": run, "pipeline": "demo", "pid": 7, "nodes": {}, "edges": [], **times}
 
 
 def records_of(folder: Path, *minutes: int) -> tuple[RunRecords, list[str]]:
@@ -19,13 +26,14 @@ def records_of(folder: Path, *minutes: int) -> tuple[RunRecords, list[str]]:
     for minute in minutes:
         begun_ns = BEGUN_NS + minute * 60 * 10**9
         ids.append(new_run_id(begun_ns))
-        records.path(ids[-1]).write_text(json.dumps({"run": ids[-1], "started_utc_ns": begun_ns, "ended_utc_ns": None}))
+        records.path(ids[-1]).write_text(json.dumps(record(ids[-1], begun_ns)))
     return records, ids
 
 
 def test_ids_sort_by_the_begin_of_their_runs(tmp_path: Path) -> None:
     records, ids = records_of(tmp_path, 0, 1, 600)
-    assert ids[0].startswith("20270115-080000-")
+    assert ids[0] == "20270115-080000-000"
+    assert new_run_id(BEGUN_NS + 1_002_000_000) == "20270115-080001-002" > ids[0]
     assert records.ids() == ids == sorted(ids)
 
 
@@ -39,20 +47,22 @@ def test_a_run_is_found_by_its_id_by_the_begin_of_it_and_as_the_last(tmp_path: P
         records.read("x")
 
 
-def test_a_run_is_found_by_a_time_at_which_it_was_on(tmp_path: Path) -> None:
+def test_a_run_is_found_by_a_time_of_which_it_has_the_most(tmp_path: Path) -> None:
     records, ids = records_of(tmp_path, 0, 10)
 
-    def at(minute: int) -> str | None:
-        found = records.at(BEGUN_NS / 1e9 + 60 * minute)
+    def at(begin_s: int, end_s: int) -> str | None:
+        found = records.at(BEGUN_NS / 1e9 + begin_s, BEGUN_NS / 1e9 + end_s)
         return None if found is None else found["run"]
 
-    assert (at(-1), at(5), at(11)) == (None, ids[0], ids[1])
+    assert (at(-60, 0), at(60, 120), at(400, 460), at(700, 760)) == (None, ids[0], None, ids[1])
+    assert at(290, 620) == ids[1] and at(200, 620) == ids[0], "the end of one and the begin of the next"
 
 
 def test_a_record_that_is_broken_is_said_and_others_are_still_read(tmp_path: Path) -> None:
     records, ids = records_of(tmp_path, 0, 1)
-    records.path(ids[1]).write_text("{")
-    assert [record["run"] for record in records.all()] == ids[:1]
+    for text in ("{", json.dumps({"run": ids[1], "started_utc_ns": 5}), json.dumps(record(ids[1], True))):
+        records.path(ids[1]).write_text(text)
+        assert [one["run"] for one in records.all()] == ids[:1]
     with pytest.raises(DetektrError, match=f"the record of run {ids[1]} cannot be read"):
         records.read("last")
 

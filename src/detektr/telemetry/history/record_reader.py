@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import re
-import secrets
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,12 +13,21 @@ from detektr.errors import DetektrError
 
 FOLDER: Final = "runs"
 RUNS_MAX: Final = 500
-ID: Final = re.compile(r"^[0-9]{8}-[0-9]{6}-[0-9a-f]{4}\Z")
+ID: Final = re.compile(r"^[0-9]{8}-[0-9]{6}-[0-9]{3}\Z")
+
+
+_KEYS: Final = {
+    **{"run": (str,), "pipeline": (str,), "started_utc_ns": (int,), "pid": (int,)},
+    **{"ended_utc_ns": (int, type(None)), "nodes": (dict,), "edges": (list,)},
+}
+"""What each record has, and its types."""
 
 
 def new_run_id(utc_ns: int) -> str:
-    """Return an id for a run that begins now: ids sort by that time (UTC)."""
-    return f"{datetime.datetime.fromtimestamp(utc_ns // 10**9, datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    """Return the id of a run that begins now: its time (UTC), with milliseconds, by which ids sort."""
+    return (
+        f"{datetime.datetime.fromtimestamp(utc_ns // 10**9, datetime.UTC):%Y%m%d-%H%M%S}-{utc_ns // 10**6 % 1000:03d}"
+    )
 
 
 class RunRecords:
@@ -68,10 +77,14 @@ class RunRecords:
         """Return the records that can be read, oldest first."""
         return [record for run in self.ids() if (record := self._read(run)) is not None]
 
-    def at(self, utc_s: float) -> dict[str, Any] | None:
-        """Return the record of the run that was on at a time, or else of the last one that had begun by then."""
-        begun = [record for record in self.all() if record["started_utc_ns"] <= utc_s * 1e9]
-        return begun[-1] if begun else None
+    def at(self, begin_s: float, end_s: float) -> dict[str, Any] | None:
+        """Return the record of the run that was on for most of a time (UTC, in seconds); None: none was."""
+        overlaps: list[tuple[float, dict[str, Any]]] = []
+        for record in self.all():
+            ended_s = math.inf if record["ended_utc_ns"] is None else record["ended_utc_ns"] / 1e9
+            overlaps.append((min(end_s, ended_s) - max(begin_s, record["started_utc_ns"] / 1e9), record))
+        longest = max(overlaps, key=lambda one: one[0], default=None)
+        return None if longest is None or longest[0] <= 0 else longest[1]
 
     def forget_old(self) -> None:
         """Remove the oldest records beyond `RUNS_MAX`."""
@@ -83,4 +96,5 @@ class RunRecords:
             record = json.loads(self.path(run).read_text())
         except (OSError, ValueError):
             return None
-        return record if isinstance(record, dict) and isinstance(record.get("started_utc_ns"), int) else None
+        is_whole = isinstance(record, dict) and all(type(record.get(key)) in kinds for key, kinds in _KEYS.items())
+        return record if is_whole else None
