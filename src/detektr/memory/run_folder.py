@@ -109,6 +109,17 @@ class RunFolder:
                 name, _, number = path.name.removesuffix(".metrics").rpartition(".")
                 yield name, int(number), path
 
+    def trail(self, node: str, replica: int) -> Path:
+        """Path of the ring in which one process of `node` tells what became of frames."""
+        return self.path / f"{node}.{replica}.trail"
+
+    def trails(self) -> Iterator[tuple[str, int, Path]]:
+        """Rings of what became of frames that exist: node, replica, path."""
+        for path in self._found("*.trail"):
+            if not path.name.startswith("."):
+                name, _, number = path.name.removesuffix(".trail").rpartition(".")
+                yield name, int(number), path
+
     def completions(self, consumer: str, producer: str) -> Path:
         """Path of the completion queue of one process (`motion.1`) for another (`buffer.0`)."""
         return self.path / f"{consumer}~{producer}.completions"
@@ -257,7 +268,7 @@ def owner_of(name: str) -> str:
     left, _, kind = name.rpartition(".")
     if kind == "ring":  # node.epoch.ring, of a capture, which has one process
         return f"{left.rpartition('.')[0]}.0"
-    kinds = ("edge", "status", "sock", "bell", "completions", "metrics", "retry")
+    kinds = ("edge", "status", "sock", "bell", "completions", "metrics", "retry", "trail")
     return left.partition("~")[0] if kind in kinds else ""
 
 

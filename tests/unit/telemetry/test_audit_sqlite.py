@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from detektr.errors import RefusedError
-from detektr.events import FrameDropped
+from detektr.events import FrameRedelivered
 from detektr.telemetry.audit import open_audit
 from detektr.telemetry.audit_sqlite import WRITERS_MAX, SqliteStore
 from detektr.telemetry.record import Record
@@ -41,15 +41,15 @@ def store(path: Path) -> Iterator[SqliteStore]:
 
 def test_events_are_rows_with_time_pipeline_node_event_and_data(tmp_path: Path, path: Path) -> None:
     trail = open_audit("sqlite:audit.db", tmp_path / "spool", "shop", tmp_path)
-    trail.record(FrameDropped("buffer", "motion", "f", 7, "queue_full"))
+    trail.record(FrameRedelivered("buffer", "motion", "f", 7, 1, "it raised"))
     assert trail.close(10)
     ((time, *rest),) = rows(path, "time, pipeline, node, event, data")
     assert time.endswith("+00:00")
     assert rest == [
         "shop",
         "buffer",
-        "FrameDropped",
-        '{"consumer": "motion", "frame": "f", "sequence": 7, "reason": "queue_full", "frames": 1}',
+        "FrameRedelivered",
+        '{"consumer": "motion", "frame": "f", "sequence": 7, "delivery": 1, "reason": "it raised"}',
     ]
 
 
