@@ -73,6 +73,10 @@ class RunFolder:
         """Rings of `node` that exist, by epoch."""
         return {int(path.name.split(".")[1]): path for path in self._found(f"{node}.*.ring")}
 
+    def all_rings(self) -> list[Path]:
+        """Rings that exist, of all captures."""
+        return [path for path in self._found("*.ring") if not path.name.startswith(".")]
+
     def journal(self, producer: str, replica: int, consumer: str) -> Path:
         """Path of the journal of the edge from one process of `producer` to `consumer`."""
         return self.path / f"{producer}.{replica}~{consumer}.edge"
