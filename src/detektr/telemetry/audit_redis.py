@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from detektr.errors import DetektrError, RefusedError
@@ -12,7 +13,7 @@ from detektr.process.fault_text import fault_line
 from detektr.redaction import redact
 from detektr.telemetry.record import Record
 from detektr.telemetry.trail.bounds import PARTS, ROW_BYTES, Bounds
-from detektr.telemetry.trail.rows import PLACES, Row, as_fields
+from detektr.telemetry.trail.rows import PLACES, Row, as_fields, from_fields
 
 WAIT_S_MAX = 1.0  # for a connection, and for each answer
 PROGRESS_S_MAX = 30 * 24 * 3600  # how long a writer's progress is remembered after its last record
@@ -83,7 +84,7 @@ class RedisStore:
         self._client.close()
 
 
-class RedisTrail:
+class RedisReader:
     """Reads what `RedisStore` has written."""
 
     def __init__(self, url: str, prefix: str = "") -> None:
@@ -91,20 +92,47 @@ class RedisTrail:
         self._client: Any = _connect(url)
         self._prefix = prefix
 
-    def entries(self, stream: str, since_ms: int, until_ms: int | None = None) -> Iterator[tuple[int, dict[str, str]]]:
-        """Yield the entries of one stream that came within a time: UTC in milliseconds, and their fields.
+    def rows(self, pipeline: str, begin_ms: int, end_ms: int, entries_max: int) -> Iterator[Row]:
+        """Yield the rows of a pipeline that were stored within a time (UTC, in milliseconds), stream by stream.
 
         Raises:
-            DetektrError: the server is away, or refuses.
+            DetektrError: the server is away, or refuses; so do the next ones.
         """
-        begin, end = str(since_ms), "+" if until_ms is None else str(until_ms)
+        for place, stream in FRAMES.items():
+            for fields in islice(self._entries(stream, begin_ms, end_ms), entries_max):
+                if fields.get("pipeline") == pipeline:
+                    yield from _row(place, fields)
+
+    def latest_rows(self, pipeline: str, begin_ms: int, end_ms: int, entries_max: int) -> Iterator[Row]:
+        """Yield the same, the latest of each stream first."""
+        for place, stream in FRAMES.items():
+            for fields in islice(self._entries(stream, begin_ms, end_ms, is_reversed=True), entries_max):
+                if fields.get("pipeline") == pipeline:
+                    yield from _row(place, fields)
+
+    def operations(self, pipeline: str, begin_ms: int, end_ms: int | None) -> list[Record]:
+        """Return the records of operations that were stored within a time."""
+        return [
+            Record(*[fields[name] for name in Record._fields])
+            for fields in self._entries(OPERATIONS, begin_ms, end_ms)
+            if fields.get("pipeline") == pipeline and fields.keys() >= set(Record._fields)
+        ]
+
+    def _entries(
+        self, stream: str, begin_ms: int, end_ms: int | None, *, is_reversed: bool = False
+    ) -> Iterator[dict[str, str]]:
+        name, begin, end = self._prefix + stream, str(max(0, begin_ms)), "+" if end_ms is None else str(max(0, end_ms))
         while True:
-            part = self._ask(partial(self._client.xrange, self._prefix + stream, begin, end, READ_MAX))
-            for name, fields in part:
-                yield int(name.split(b"-")[0]), {key.decode(): value.decode() for key, value in fields.items()}
+            if is_reversed:
+                part = self._ask(partial(self._client.xrevrange, name, end, begin, READ_MAX))
+            else:
+                part = self._ask(partial(self._client.xrange, name, begin, end, READ_MAX))
+            for _, fields in part:
+                yield {key.decode(): value.decode() for key, value in fields.items()}
             if len(part) < READ_MAX:
                 return
-            begin = f"({part[-1][0].decode()}"
+            last = f"({part[-1][0].decode()}"
+            begin, end = (begin, last) if is_reversed else (last, end)
 
     def reaches_back_s(self) -> float | None:
         """Return the time (UTC, in seconds) of the oldest entry of any stream; None: there is none.
@@ -133,6 +161,14 @@ class RedisTrail:
             raise DetektrError(
                 f"Redis does not answer for the audit trail ({fault_line(fault)}); start it, then ask again"
             ) from None
+
+
+def _row(place: str, fields: dict[str, str]) -> list[Row]:
+    """Return the row in an entry; none where it is somebody else's."""
+    try:
+        return [from_fields(place, fields)]
+    except (ValueError, KeyError):
+        return []
 
 
 def _connect(url: str) -> Any:

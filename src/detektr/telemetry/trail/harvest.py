@@ -127,23 +127,25 @@ class Harvest:
     def _life(self, edge: _Edge, record: TrailRecord, utc_offset_ns: int) -> LifeRow:
         stream, sequence, event = self._named(record)
         queued_us = waited_us = worked_us = kept_us = None
-        if record.replica != TRAIL_NOBODY:
-            work = self._works.pop(
-                (edge[0], f"{edge[1]}.{record.replica}", record.key, record.sequence, record.delivery), None
-            )
-            leased_ns = record.leased_ns
-            if work is not None:
-                begun_ns, ended_ns = work
-                waited_us, worked_us = _us(begun_ns - leased_ns), _us(ended_ns - begun_ns)
-                kept_us = _us(record.at_ns - ended_ns)
-            else:
-                kept_us = _us(record.at_ns - leased_ns)
+        # A loop looks at its clock once a turn, so a lease or the begin of work may seem older than what led to it.
+        leased_ns = max(record.leased_ns, record.queued_ns)
+        at_ns = max(record.at_ns, leased_ns)
+        if record.replica == TRAIL_NOBODY:
+            leased_ns = at_ns
         else:
-            leased_ns = record.at_ns
+            name = edge[0], f"{edge[1]}.{record.replica}", record.key, record.sequence, record.delivery
+            work = self._works.pop(name, None)
+            ended_ns = leased_ns
+            if work is not None:
+                begun_ns = max(work[0], leased_ns)
+                ended_ns = max(work[1], begun_ns)
+                waited_us, worked_us = (begun_ns - leased_ns) // 1000, (ended_ns - begun_ns) // 1000
+            at_ns = max(at_ns, ended_ns)
+            kept_us = (at_ns - ended_ns) // 1000
         if record.queued_ns:
-            queued_us = _us(leased_ns - record.queued_ns)
+            queued_us = (leased_ns - record.queued_ns) // 1000
         return LifeRow(
-            (record.at_ns + utc_offset_ns) // 1000,
+            (at_ns + utc_offset_ns) // 1000,
             self._place(edge),
             stream,
             sequence,
@@ -173,7 +175,3 @@ class Harvest:
 
     def _place(self, edge: _Edge) -> str:
         return self._places.get(edge[0].rpartition(".")[0], "results")
-
-
-def _us(span_ns: int) -> int:
-    return max(0, span_ns) // 1000

@@ -42,6 +42,13 @@ def test_work_is_joined_to_what_became_of_the_frame_at_the_next_harvest_whoever_
     )
 
 
+def test_a_clock_that_was_looked_at_before_the_offer_puts_no_step_before_its_cause() -> None:
+    early = told("buf.0", "eye", DELIVERED, 5, queued_ns=5_000_000, leased_ns=3_000_000)
+    (row,) = take(new_harvest(), work(5, begun_ns=4_000_000), early, is_last=True)
+    assert isinstance(row, LifeRow)
+    assert (row.queued_us, row.waited_us, row.worked_us, row.kept_us) == (0, 0, 2000, 2000)
+
+
 def test_each_attempt_has_the_work_of_its_own_replica_and_delivery() -> None:
     harvest = new_harvest()
     records = [
