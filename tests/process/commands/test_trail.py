@@ -124,10 +124,10 @@ def test_each_frame_of_a_run_with_kills_is_told_as_its_code_wrote_it_down(
     done = run_detektr("trace", poison, "--json")
     answer = json.loads(done.stdout)
     assert "no such track" in json.dumps(answer) and answer["steps"][0]["what"] == "captured"
-    assert trace(f"cam/{answer['sequence']}")["steps"][-1] == answer["steps"][-1] or "dead" in str(answer["steps"][-1])
-    lost = json.loads(
-        run_detektr("audit", "query", "told", "--outcome", "dead_lettered", "--json").stdout.splitlines()[0]
-    )
+    by_number = {step["time"] for step in trace(f"cam/{answer['sequence']}")["steps"]}
+    assert len(by_number) > 3 and by_number <= {step["time"] for step in answer["steps"]}
+    rows = run_detektr("audit", "query", "told", "--outcome", "dead_lettered", "--json").stdout.splitlines()
+    lost = json.loads(rows[0])
     assert (lost["from"].rpartition(".")[0], lost["to"], lost["delivery"]) == ("buf", "eye", 2)
     assert "audit sqlite:" in run_detektr("status", "told", "--run", "last").stdout
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 from detektr.telemetry.trail.rows import SPAN_MAX, DropRow, LifeRow, Row, Stream
-from detektr.telemetry.trail.segments import SCHEMA_VERSION, segment_paths
+from detektr.telemetry.trail.segments import DELIVERED_ID, SCHEMA_VERSION, segment_paths
 from detektr.telemetry.trail.wanted import WantedFrame, WantedRows, time_us
 
 _LIFE = "t, stream, seq, edge, outcome, queued_us, waited_us, worked_us, kept_us, replica, delivery, event"
@@ -43,36 +45,36 @@ class _Segment:
 
     def of_time(self, wanted: WantedRows, rows_max: int) -> list[Row]:
         edges = [number for number, (_, *names) in self.edges.items() if wanted.is_edge(*names)]
-        among = ", ".join(map(str, edges))
-        span = wanted.since_us, wanted.until_us
-        found: list[Row] = []
+        latest_first: list[Iterable[Row]] = []
         for is_drop, read in ((False, self._lives), (True, self._drops)):
-            told = [number for number, name in self.outcomes.items() if wanted.is_outcome(name, is_drop=is_drop)]
-            where = f"t BETWEEN ? AND ? AND edge IN ({among}) AND outcome IN ({', '.join(map(str, told))})"
-            found += read(f"{where} ORDER BY t DESC LIMIT {rows_max}", span)
-        return sorted(found, key=time_us)[-rows_max:]
+            outcomes = [number for number, name in self.outcomes.items() if wanted.is_outcome(name, is_drop=is_drop)]
+            where = f"edge = ? AND t BETWEEN ? AND ? AND outcome IN ({', '.join(map(str, outcomes))})"
+            if not is_drop and DELIVERED_ID not in outcomes:
+                where += f" AND outcome != {DELIVERED_ID}"  # so few rows have an index of their own
+            where += f" ORDER BY t DESC LIMIT {rows_max}"
+            if outcomes:
+                latest_first += [read(where, (edge, wanted.since_us, wanted.until_us)) for edge in edges]
+        merged = heapq.merge(*latest_first, key=time_us, reverse=True)
+        return list(itertools.islice(merged, rows_max))[::-1]
 
     def oldest_us(self) -> int | None:
-        times = [self.database.execute(f"SELECT min(t) FROM {table}").fetchone()[0] for table in ("life", "drops")]
-        return min((one for one in times if one is not None), default=None)
+        run = self.database.execute
+        found = [run(f"SELECT t FROM {table} ORDER BY id LIMIT 1").fetchone() for table in ("life", "drops")]
+        return min((row[0] for row in found if row is not None), default=None)
 
-    def _lives(self, where: str, values: tuple[int, ...]) -> list[Row]:
+    def _lives(self, where: str, values: tuple[int, ...]) -> Iterator[Row]:
         rows = self.database.execute(f"SELECT {_LIFE} FROM life WHERE {where}", values)
-        found: list[Row] = []
         for t_us, stream, sequence, edge, outcome, *rest in rows:
             place, producer, consumer = self.edges[edge]
             about = self.streams[stream], sequence, producer, consumer, self.outcomes[outcome]
-            found.append(LifeRow._make((t_us, place, *about, *rest)))
-        return found
+            yield LifeRow._make((t_us, place, *about, *rest))
 
-    def _drops(self, where: str, values: tuple[int, ...]) -> list[Row]:
+    def _drops(self, where: str, values: tuple[int, ...]) -> Iterator[Row]:
         rows = self.database.execute(f"SELECT {_DROPS} FROM drops WHERE {where}", values)
-        found: list[Row] = []
         for t_us, stream, edge, outcome, *rest in rows:
             place, producer, consumer = self.edges[edge]
             about = self.streams[stream], producer, consumer, self.outcomes[outcome]
-            found.append(DropRow._make((t_us // 1_000_000, place, *about, *rest)))
-        return found
+            yield DropRow._make((t_us // 1_000_000, place, *about, *rest))
 
 
 class SegmentsReader:

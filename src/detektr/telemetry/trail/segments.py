@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from detektr.telemetry.trail.bounds import Bounds
-from detektr.telemetry.trail.rows import LifeRow, Row, Stream
+from detektr.telemetry.trail.rows import DELIVERED, LifeRow, Row, Stream
 
 SCHEMA_VERSION: Final = 1
 WAIT_S_MAX: Final = 1.0  # for a reader that holds the file
 TRIM_EVERY_S: Final = 60
 LOG_PAGES: Final = 256  # of the write-ahead log, until they are written into their place
 WRITERS_MAX: Final = 100  # whose progress goes on into the next segment
+DELIVERED_ID: Final = 1  # of the outcome; nearly all rows have it
 _PROGRESS: Final = f"SELECT writer, stored FROM writers ORDER BY rowid DESC LIMIT {WRITERS_MAX}"
 _SIDES: Final = ("", "-wal", "-shm")
 _SCHEMA: Final = f"""
@@ -31,12 +32,14 @@ CREATE TABLE life (id INTEGER PRIMARY KEY, t INTEGER NOT NULL, stream INTEGER NO
     edge INTEGER NOT NULL, outcome INTEGER NOT NULL, queued_us INTEGER, waited_us INTEGER, worked_us INTEGER,
     kept_us INTEGER, replica INTEGER, delivery INTEGER NOT NULL, event INTEGER);
 CREATE INDEX life_of_frame ON life (stream, seq);
-CREATE INDEX life_by_time ON life (t);
+CREATE INDEX life_by_time ON life (edge, t);
+CREATE INDEX lost_by_time ON life (edge, t) WHERE outcome != {DELIVERED_ID};
+INSERT INTO outcomes VALUES ({DELIVERED_ID}, '{DELIVERED}');
 CREATE TABLE drops (id INTEGER PRIMARY KEY, t INTEGER NOT NULL, stream INTEGER NOT NULL, edge INTEGER NOT NULL,
     outcome INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, frames INTEGER NOT NULL,
     packed BLOB NOT NULL);
 CREATE INDEX drops_of_frame ON drops (stream, last);
-CREATE INDEX drops_by_time ON drops (t);
+CREATE INDEX drops_by_time ON drops (edge, t);
 CREATE TABLE writers (writer TEXT PRIMARY KEY, stored INTEGER NOT NULL);
 PRAGMA user_version={SCHEMA_VERSION};
 """
@@ -142,11 +145,15 @@ class FrameSegments:
         log = path.with_name(path.name + "-wal")
         return path.stat().st_size + (log.stat().st_size if log.exists() else 0)
 
+    def _oldest_us(self) -> int | None:
+        row = self._database.execute("SELECT t FROM life ORDER BY id LIMIT 1").fetchone()
+        return None if row is None else int(row[0])
+
     def _segment(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.stem}.{self._pipeline}.{number:06d}{self._path.suffix}")
 
     def _roll_and_trim(self, now_s: float) -> None:
-        begun = self._database.execute("SELECT min(t) FROM life").fetchone()[0] or now_s * 1e6
+        begun = self._oldest_us() or now_s * 1e6
         if self._size() >= self._bounds.segment_bytes or now_s - begun / 1e6 > self._bounds.segment_s:
             progress = dict(self._database.execute(_PROGRESS).fetchall())
             fresh = self._open(self._number + 1, progress)
