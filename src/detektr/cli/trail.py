@@ -9,7 +9,7 @@ import typer
 from detektr.cli.answering import PLAIN, answering
 
 app = typer.Typer(**PLAIN)
-audit_app = typer.Typer(help="The audit trail: what became of frames, and what nodes did.", **PLAIN)
+audit_app = typer.Typer(help="Ask the audit trail about frames and nodes.", **PLAIN)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Which pipeline.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON, one record a line.")]
 
@@ -21,7 +21,7 @@ def _trace(
     name: Annotated[str | None, typer.Option("--name", metavar="N", help="Of this pipeline only.")] = None,
     is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Say what happened to one frame, on which edge, when, and who had it for how long.
+    """Say what happened to one frame, where and when.
 
     The trail must have it: `audit: {to: sqlite:audit.db, frames: all}`.
     """
@@ -66,7 +66,7 @@ def _query(
     limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="At most so many: the newest.")] = 1000,
     is_json: JsonOption = False,
 ) -> None:
-    """Print what the trail has of a time, an edge, a node or an outcome."""
+    """Print what the trail has of a time or an edge."""
     import json
     import time
 

@@ -40,7 +40,9 @@ class AuditOptions:
     """How long records are kept."""
     most: Size | None = None
     """Most bytes that the trail takes, on disk (2GiB unless told otherwise) or in Redis's memory (256MiB)."""
-    prefix: Annotated[str, Text(r"^[A-Za-z0-9:._-]{0,64}$", "at most 64 letters, digits, colons, dots, _ or -")] = ""
+    prefix: Annotated[
+        str, Text(r"^[A-Za-z0-9:._-]{0,64}$", "at most 64 characters out of A-Z, a-z, 0-9, :, ., _ and -")
+    ] = ""
     """Stands before the names of the streams in Redis, which all pipelines share."""
 
     def __post_init__(self) -> None:

@@ -60,7 +60,7 @@ class SqliteTrail:
             self._database = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
             self._database.execute("SELECT time, frame FROM records LIMIT 0")
         except sqlite3.Error as fault:
-            text = f"{path} is no audit trail that can be read ({fault}); has somebody moved it?"
+            text = f"{path} is no audit trail that can be read ({fault}); move it back, or name another in `audit`"
             raise DetektrError(text) from None
 
     def operations_of(self, frame: str) -> list[Record]:
