@@ -126,10 +126,9 @@ def describe_trail(graph: Graph, options: PipelineOptions) -> list[str]:
     hours = audit.bytes_max / ROW_BYTES[audit.store] / rows / 3600
     is_guessed = None in _capture_rates(options.nodes).values()
     told = f" (where no `fps` is said, {_GUESSED_FPS:g} frames/s)" if is_guessed else ""
-    room = (
-        f"kept {audit.keep}" if hours * 3600 >= audit.keep_s else f"{hours:.1f} hours, not the {audit.keep} of `keep`"
-    )
-    return [f"  audit: {audit.frames} of the frames, {rows:.0f} rows/s{told}: {size} have room for {room}"]
+    is_enough = hours * 3600 >= audit.keep_s
+    room = f"are enough for the {audit.keep} of `keep`" if is_enough else f"hold {hours:.1f} hours, not {audit.keep}"
+    return [f"  audit: {audit.frames} of the frames, {rows:.0f} rows/s{told}: {size} {room}"]
 
 
 def _capture_rates(nodes: Mapping[str, NodeOptions]) -> dict[str, float | None]:

@@ -11,7 +11,7 @@ from typing import Any
 from detektr.errors import DetektrError
 from detektr.ledger import EdgeLedger, merge
 from detektr.memory.partition_file import open_partition
-from detektr.memory.run_folder import NAME, RunFolder, shm_root, state_root
+from detektr.memory.run_folder import NAME, RunFolder, shm_root
 from detektr.memory.status_block_reader import NodeSnapshot
 from detektr.observe.culprit import held_up
 from detektr.observe.node_state import SUPERVISED, node_state, worst
@@ -19,7 +19,6 @@ from detektr.observe.run_reader import RunReader
 from detektr.observe.run_state import read_run_state
 from detektr.process.suspended import is_suspended
 from detektr.redaction import disarm
-from detektr.telemetry.history.run_records import RunRecords
 
 _COUNTS = ("frames", "failures", "refused", "wire_errors", "reconnects", "thinned", "corrupt", "stale", "trail_lost")
 
@@ -89,8 +88,8 @@ def read_status(name: str) -> dict[str, Any]:
 
     Returns:
         `pipeline`, `run` (its id; None: nodes started alone), `state`, `file`, `supervisor` (process or None),
-        `seconds`, `metrics` (URL or None), `nodes`, `edges`, `cameras`: of each node that keeps state, by camera,
-        the replica that has it (None: it moves), and `audit`: where the trail is, and since when it has frames.
+        `seconds`, `metrics` (URL or None), `nodes`, `edges`, and `cameras`: of each node that keeps state, by camera,
+        the replica that has it (None: it moves).
 
     Raises:
         DetektrError: no pipeline of this name runs.
@@ -112,21 +111,7 @@ def read_status(name: str) -> dict[str, Any]:
         "nodes": describe_nodes(run_state.get("nodes", {}), ledgers, snapshots),
         "edges": [edge.as_record() for edge in merge(ledgers)],
         "cameras": _cameras(folder),
-        "audit": _audit(name, run_state.get("run")),
     }
-
-
-def _audit(name: str, run: str | None) -> dict[str, Any] | None:
-    """Return where the run's audit trail is, and how far back it reaches; None: it has none."""
-    if run is None:
-        return None
-    try:
-        record = RunRecords(state_root() / name).read(run)
-    except DetektrError:  # it has just begun
-        return None
-    from detektr.observe.trail.trace import reach  # here: it loads SQLite, and most runs have no trail
-
-    return reach(record)
 
 
 def list_pipelines() -> list[dict[str, Any]]:

@@ -383,6 +383,7 @@ def files_needed(specs: Sequence[NodeSpec], has_metrics: bool) -> int:
     readers = 1 + has_metrics  # each maps the files of all processes and edges
     own = FILES_OWN + FILES_OF_PROCESS * len(specs) + FILES_OF_READER * readers * (len(specs) + edges)
     own += FILES_OF_READER * has_metrics * sum(spec.has_user_code for spec in specs)
+    own += FILES_OF_READER * sum(spec.trail_share is not None for spec in specs)
     peers = [len(spec.upstreams) + sum(_replicas(specs, consumer) for consumer in spec.edges) for spec in specs]
     return max(own, FILES_OWN + FILES_OF_PEER * max(peers, default=0))
 

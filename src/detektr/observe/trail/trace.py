@@ -115,16 +115,24 @@ def tail(name: str, rows_max: int, *, follow: bool = False) -> Iterator[dict[str
             known.pop(next(iter(known)))
 
 
-def reach(record: Mapping[str, Any]) -> dict[str, Any] | None:
+def reach(name: str, run: str | None) -> dict[str, Any] | None:
     """Return where the trail of a run is (`to`) and how far back it reaches (`since`, UTC); None: it has none.
 
     `since` is None where there is no frame yet, or the trail cannot be read; then `why` says why.
+
+    Args:
+        name: which pipeline.
+        run: id of the run; None: its nodes were started alone.
     """
+    try:
+        record = {} if run is None else RunRecords(state_root() / name).read(run)
+    except DetektrError:  # it has just begun
+        return None
     if record.get("audit", "none") == "none":
         return None
     about: dict[str, Any] = {"to": record["audit"], "since": None, "why": ""}
     try:
-        trail = open_trail_of(dict(record))
+        trail = open_trail_of(record)
     except DetektrError as fault:
         return about | {"why": str(fault)}
     try:

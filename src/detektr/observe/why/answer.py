@@ -14,7 +14,6 @@ from detektr.memory.run_folder import RunFolder, state_root
 from detektr.observe.run_reader import RunReader
 from detektr.observe.run_state import read_run_state
 from detektr.observe.status import describe_nodes, list_pipelines
-from detektr.observe.trail.trace import reach
 from detektr.observe.why.blame import lost_of
 from detektr.observe.why.findings import Finding, find
 from detektr.observe.why.terms import Terms, terms_of_memory, terms_of_record
@@ -100,7 +99,6 @@ def read_run(name: str, run: str) -> dict[str, Any]:
         "nodes": {node: {"pids": [], **facts} for node, facts in report["nodes"].items()},
         "edges": report["edges"],
         "cameras": {},
-        "audit": reach(record),
     }
 
 
