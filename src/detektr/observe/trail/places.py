@@ -52,7 +52,7 @@ class SqliteTrail:
         """
         from detektr.telemetry.trail.reader import SegmentsReader
 
-        self._pipeline = pipeline
+        self._path, self._pipeline = path, pipeline
         self._segments = SegmentsReader(path, pipeline)
         self.of_frame, self.of_time = self._segments.of_frame, self._segments.of_time
         self.reaches_back_s = self._segments.reaches_back_s
@@ -80,8 +80,11 @@ class SqliteTrail:
         self._database.close()
 
     def _records(self, where: str, values: tuple[str, ...]) -> list[Record]:
-        rows = self._database.execute(f"SELECT time, node, event, data, frame FROM records WHERE {where}", values)
-        return [Record(*row) for row in rows]
+        query = f"SELECT time, node, event, data, frame FROM records WHERE {where}"
+        try:
+            return [Record(*row) for row in self._database.execute(query, values)]
+        except sqlite3.Error as fault:
+            raise DetektrError(f"{self._path} cannot be read now ({fault}); try again, or move it away") from None
 
 
 class RedisTrail:
@@ -147,9 +150,9 @@ def open_trails(name: str | None = None) -> Iterator[tuple[str, OpenTrail]]:
     Each is closed when the next one is asked for.
 
     Raises:
-        DetektrError: a trail cannot be read.
+        DetektrError: a trail cannot be read; when all the others have been asked.
     """
-    names = [name] if name is not None else known_pipelines()
+    names, faults = [name] if name is not None else known_pipelines(), list[DetektrError]()
     for one in names:
         seen = set()
         for record in reversed(RunRecords(state_root() / one).all()[-RUNS_LOOKED_AT:]):
@@ -157,8 +160,15 @@ def open_trails(name: str | None = None) -> Iterator[tuple[str, OpenTrail]]:
             if place in seen or place[0] == "none":
                 continue
             seen.add(place)
-            with contextlib.closing(open_trail_of(record)) as trail:
+            try:
+                trail = open_trail_of(record)
+            except DetektrError as fault:  # another one may have what is wanted
+                faults.append(fault)
+                continue
+            with contextlib.closing(trail):
                 yield one, trail
+    if faults:
+        raise faults[0]
 
 
 def known_pipelines() -> list[str]:

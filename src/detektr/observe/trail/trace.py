@@ -33,17 +33,21 @@ def trace(frame: str, name: str | None = None) -> dict[str, Any]:
         DetektrError: that is no frame, or no trail has it.
     """
     wanted = wanted_frame(frame)
-    asked = []
+    asked, faults = list[str](), list[DetektrError]()
     for pipeline, trail in open_trails(name):
         asked.append(pipeline)
-        rows = trail.of_frame(wanted)
+        try:
+            rows = trail.of_frame(wanted)
+        except DetektrError as fault:  # another one may have it
+            faults.append(fault)
+            continue
         if rows:
             stream = max(rows, key=time_us).stream  # by number, several runs may have one
             rows = [row for row in rows if row.stream == stream]
             operations = trail.operations_of(frame) if wanted.mark is not None else []
             about = {"frame": frame, "pipeline": pipeline, "camera": stream.camera, "sequence": wanted.sequence}
             return {**about, "steps": steps_of(wanted, rows, operations)}
-    raise DetektrError(_not_found(wanted, asked, name))
+    raise faults[0] if faults else DetektrError(_not_found(wanted, asked, name))
 
 
 def _not_found(wanted: WantedFrame, asked: Sequence[str], name: str | None) -> str:
