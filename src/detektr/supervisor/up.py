@@ -314,7 +314,7 @@ class _Run:
             self.supervisor.record = audit.record
             if terms.share is not None:
                 kinds = {name: node.kind for name, node in options.nodes.items()}
-                self._closing.append(HarvestThread(Harvester(self.folder, kinds), audit.take_rows).close)
+                self._closing.append(HarvestThread(Harvester(self.folder, kinds), audit.take_rows, audit.record).close)
         if options.metrics.port is not None:
             from detektr.telemetry.metrics import NodeSupervision, PipelineCollector, serve_metrics
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from detektr.errors import WireError
 from detektr.memory.ring import open_ring
@@ -85,9 +85,21 @@ class Harvester:
 class HarvestThread:
     """Harvests until it is closed."""
 
-    def __init__(self, harvester: Harvester, take: Callable[[list[str]], None]) -> None:
-        """Start the thread; `take` gets the lines of each harvest, and must not wait."""
-        self._harvester, self._take = harvester, take
+    def __init__(
+        self,
+        harvester: Harvester,
+        take: Callable[[list[str]], None],
+        record: Callable[[Mapping[str, Any]], None],
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            harvester: belongs to the thread from now on.
+            take: gets the lines of each harvest; must not wait.
+            record: gets a record `TrailGap` wherever rows are missing, with how many; must not wait.
+        """
+        self._harvester, self._take, self._record = harvester, take, record
+        self._told_lost = 0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="harvest", daemon=True)
         self._thread.start()
@@ -103,7 +115,7 @@ class HarvestThread:
         self._thread.join()
         self._harvest(is_last=True)
         if self.lost:
-            _log.warning("audit: %d records of frames were overwritten before they were read", self.lost)
+            _log.warning("audit: %d records of frames were overwritten before they were read, in all", self.lost)
         self._harvester.close()
 
     def _run(self) -> None:
@@ -118,3 +130,9 @@ class HarvestThread:
             return
         if lines:
             self._take(lines)
+        missing = self.lost - self._told_lost
+        if missing:
+            if not self._told_lost:
+                _log.warning("audit: %d records of frames were overwritten before they were read", missing)
+            self._told_lost += missing
+            self._record({"event": "TrailGap", "node": "", "records": missing})
