@@ -18,6 +18,7 @@ from detektr.telemetry.trail.harvest import Harvest, Streams, Told
 from detektr.telemetry.trail.rows import PLACES, Stream
 
 HARVEST_S: Final = 0.25
+CLOCK_LOOKS: Final = 5
 _log = logging.getLogger(__name__)
 
 
@@ -58,9 +59,8 @@ class Harvester:
                 told.append(Told(edge, record))
         if self._harvest.unknown(told):
             self._look_for_streams()
-        utc_ns = time.time_ns()
-        offset_ns = utc_ns - time.monotonic_ns()
-        return [row.line() for row in self._harvest.take(told, offset_ns, utc_ns // 10**9, is_last=is_last)]
+        rows = self._harvest.take(told, utc_offset_ns(), time.time_ns() // 10**9, is_last=is_last)
+        return [row.line() for row in rows]
 
     def close(self) -> None:
         """Unmap the rings."""
@@ -80,6 +80,21 @@ class Harvester:
                 self._seen.add(path)
                 self._streams.add(Stream(ring.facts.node, ring.facts.camera, ring.facts.run))
                 ring.close()
+
+
+def utc_offset_ns() -> int:
+    """Return what makes a monotonic time UTC, from the closest of a few looks at both clocks.
+
+    Between two looks a busy machine may let other processes run for many milliseconds.
+    """
+    closest_ns, offset_ns = 1 << 62, 0
+    for _ in range(CLOCK_LOOKS):
+        before_ns = time.monotonic_ns()
+        utc_ns = time.time_ns()
+        after_ns = time.monotonic_ns()
+        if after_ns - before_ns < closest_ns:
+            closest_ns, offset_ns = after_ns - before_ns, utc_ns - (before_ns + after_ns) // 2
+    return offset_ns
 
 
 class HarvestThread:
