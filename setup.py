@@ -25,11 +25,11 @@ COMPILED = {
     "process/": ["seen_time"],
     "memory/": [
         "announcement", "layout", "journal_header", "journal", "journal_reader", "tombstone_journal",
-        "completion_queue", "ring",
+        "completion_queue", "ring", "trail_ring",
     ],
     "edge/": [
-        "edge_options", "edge", "tombstone_edge", "fanout", "connections", "upstream", "failures", "partitioned_edges",
-        "work_progress", "publisher", "subscriber", "gathering_subscriber",
+        "edge_options", "frame_trail", "edge", "tombstone_edge", "fanout", "connections", "upstream", "failures",
+        "partitioned_edges", "work_progress", "publisher", "subscriber", "gathering_subscriber",
     ],
     "edge/state/": ["lease", "backlog", "consumer_group", "dropped_cameras", "reserve"],
     "edge/partition/": ["camera_map", "camera_backlog", "edge_partition"],

@@ -14,6 +14,7 @@ import memory
 import scale
 import start
 import steady
+import trail
 import transport
 import user_graphs
 import video
@@ -33,6 +34,7 @@ COMMANDS = {
     "journey": journey,
     "copies": copies,
     "audit": audit,
+    "trail": trail,
     "graph": user_graphs,
 }
 

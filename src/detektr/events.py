@@ -18,18 +18,6 @@ class RunEvent:
 
 
 @dataclass(frozen=True)
-class FrameDropped(RunEvent):
-    """Frames (or events) left an edge without having been delivered; `sequence` is the last one's."""
-
-    consumer: str
-    frame: str
-    """Empty where there were no pixels to announce."""
-    sequence: int
-    reason: str
-    frames: int = 1
-
-
-@dataclass(frozen=True)
 class FrameRedelivered(RunEvent):
     """A frame went back to its queue; `delivery` is the attempt that ended."""
 

@@ -19,7 +19,7 @@ import redis
 
 PASSWORD = "hunter2-of-the-tests"
 START_S_MAX = 20.0
-STREAM = "detektr:shop:audit"
+STREAM = "ops:events"
 
 
 def server_path() -> str:

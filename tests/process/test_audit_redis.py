@@ -19,6 +19,7 @@ from detektr.telemetry.audit import Audit, Trail, open_audit
 from detektr.telemetry.audit_redis import RedisStore
 from detektr.telemetry.record import Record
 from detektr.telemetry.spool import Spool
+from detektr.telemetry.trail.bounds import BOUNDS
 from tests.harness.redis_server import PASSWORD, STREAM, RedisServer, run_redis
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def test_stopped_server_holds_up_nobody_and_has_every_record_once_when_it_goes_o
 
 
 def test_batch_whose_answer_came_too_late_is_in_the_stream_once(server: RedisServer, wait_until: WaitUntil) -> None:
-    store = RedisStore(server.url, "shop")
+    store = RedisStore(server.url, "shop", BOUNDS)
     batch = [Record("2030-01-01T00:00:00.000000+00:00", "n", "Counted", f'{{"number": {n}}}') for n in range(50)]
     make_pipe = store._client.pipeline
 

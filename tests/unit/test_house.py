@@ -27,6 +27,7 @@ LONG_FILES = {
 }
 FULL_FOLDERS = {
     "src/detektr": "the words that all rooms share, each on its floor, and the rooms themselves",
+    "src/detektr/memory": "one module for each kind of file in shared memory: nothing else knows an offset",
     "scripts/benchmark": "one module a benchmark, and what they share: nothing imports from it",
 }
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from detektr.cli import dead_letters, looking, machine, nodes, pipelines
+from detektr.cli import dead_letters, looking, machine, nodes, pipelines, trail
 from detektr.cli.answering import PLAIN
 from detektr.process.standard_streams import open_streams
 
@@ -19,11 +19,13 @@ app = typer.Typer(
 )
 app.add_typer(pipelines.app)  # `detektr up` is `detektr pipeline up`
 app.add_typer(looking.app)
+app.add_typer(trail.app)
 app.add_typer(nodes.app)
 app.add_typer(machine.app)
 app.add_typer(pipelines.app, name="pipeline", help="Whole pipelines: start, check, look, end (as above).")
 app.add_typer(machine.shm_app, name="shm")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(trail.audit_app, name="audit")
 
 
 def main() -> None:

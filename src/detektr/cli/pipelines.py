@@ -97,11 +97,13 @@ def _status(
         pipelines = list_pipelines()
         print(json.dumps(pipelines, indent=2) if is_json else describe_pipelines(pipelines))
         return
+    from detektr.observe.trail.trace import reach
     from detektr.observe.why.answer import explain, read_run, the_pipeline
     from detektr.observe.why.text import describe_findings
 
     name = name or the_pipeline()
     status = read_status(name) if run is None else read_run(name, run)
+    status["audit"] = reach(name, status["run"])
     sickest = explain(name, run=run)["sickest"]
     if is_json:
         print(json.dumps(status | {"sickest": sickest}, indent=2))

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Le
 
+from detektr.option_text import OptionError
 from detektr.options import STRICT, Lane, Name, NodeOptions, Size, Text, size_of
 
+_MOST = {"sqlite": "2GiB", "redis": "256MiB"}  # of the audit trail, unless told otherwise
+_MOST_BOUNDS = "16MiB", "16384GiB"  # at least, at most
+_DAY_S = 24 * 3600
+_PERCENT = re.compile(r"^([0-9]+(?:\.[0-9]+)?) ?%$")
+_KEEP = re.compile(r"^([0-9]{1,5}) ?(h|d)$")
 _DEAD_LETTERS = "256MiB", "16MiB", "1024GiB"  # unless told otherwise, at least, at most
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditOptions:
-    """Where the audit trail goes."""
+    """Where the audit trail goes, which frames are in it, and how long it is kept."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
@@ -23,6 +31,56 @@ class AuditOptions:
         str, Text(r"^(none|sqlite:\S.*|rediss?://\S+)$", "sqlite:PATH, redis://..., rediss://... or none")
     ] = "none"
     """sqlite:PATH (beside the pipeline file unless absolute), redis://..., rediss://... or none."""
+    frames: Annotated[
+        str, Text(r"^(all|dropped|none|[0-9]{1,2}(\.[0-9]{1,4})? ?%)$", "all, dropped, none or a share such as 1%")
+    ] = "dropped"
+    """Which frames are in, each on all its edges: `all`, those that were lost (`dropped`), those and a share of all
+    (`1%`), or `none`."""
+    keep: Annotated[str, Text(r"^[1-9][0-9]{0,4} ?(h|d)$", "a time such as 12h or 30d")] = "30d"
+    """How long records are kept."""
+    most: Size | None = None
+    """Most bytes that the trail takes, on disk (2GiB unless told otherwise) or in Redis's memory (256MiB)."""
+    prefix: Annotated[
+        str, Text(r"^[A-Za-z0-9:._-]{0,64}$", "at most 64 characters out of A-Z, a-z, 0-9, :, ., _ and -")
+    ] = ""
+    """Stands before the names of the streams in Redis, which all pipelines share."""
+
+    def __post_init__(self) -> None:
+        _ = self.bytes_max
+        if self.prefix and self.store != "redis":
+            raise OptionError("prefix", self.prefix, "left out: only streams in Redis have one", "prefix: ''")
+
+    @property
+    def store(self) -> str:
+        """What keeps the trail: `sqlite`, `redis` or `none`."""
+        return "redis" if self.to.startswith("redis") else self.to.partition(":")[0]
+
+    def place(self, folder: Path) -> tuple[str, str]:
+        """Return where the trail is, relative paths beginning in `folder`, and the prefix of its streams."""
+        kind, _, path = self.to.partition(":")
+        return (f"sqlite:{(folder / path).absolute()}" if kind == "sqlite" else self.to), self.prefix
+
+    @property
+    def share(self) -> int | None:
+        """How many of 2^32 frames are in, whatever becomes of them; None: no frames, not even those that are lost."""
+        if self.to == "none" or self.frames == "none":
+            return None
+        if self.frames == "all":
+            return 1 << 32
+        percent = _PERCENT.match(self.frames)
+        return round(float(percent[1]) / 100 * (1 << 32)) if percent else 0
+
+    @property
+    def keep_s(self) -> int:
+        """How long records are kept, in seconds."""
+        found = _KEEP.match(self.keep)
+        assert found is not None
+        return int(found[1]) * (_DAY_S if found[2] == "d" else 3600)
+
+    @property
+    def bytes_max(self) -> int:
+        """Most bytes that the trail takes."""
+        return size_of("most", self.most or _MOST.get(self.store, _MOST["sqlite"]), *_MOST_BOUNDS)
 
 
 @dataclass(frozen=True, kw_only=True)

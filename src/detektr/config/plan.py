@@ -32,6 +32,7 @@ def plan_processes(
     *,
     secrets: tuple[str, ...] = (),
     is_audited: bool = False,
+    trail_share: int | None = None,
     announce: Lane = "zmq",
     dead_letter_bytes: int = DEAD_LETTER_BYTES,
 ) -> list[NodeSpec]:
@@ -75,6 +76,7 @@ def plan_processes(
                     secrets=secrets,
                     sharers=sharers if isinstance(options[name], WorkerOptions) else 1,
                     is_audited=is_audited,
+                    trail_share=trail_share,
                     dead_letter_bytes=dead_letter_bytes,
                     is_ordered=ways.is_ordered(name),
                     is_mixed=ways.is_mixed(name),

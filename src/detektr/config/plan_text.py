@@ -10,11 +10,14 @@ from collections.abc import Mapping
 
 from detektr.config.graph.topology import CameraMemory, Graph, GraphEdge
 from detektr.config.load import Pipeline
+from detektr.config.pipeline_options import PipelineOptions
 from detektr.config.plan import cameras_of, plan_processes
 from detektr.memory.layout import cell_words
 from detektr.options import CaptureOptions, EdgeInput, NodeOptions, ProcessorOptions, SinkOptions, edge_inputs
+from detektr.telemetry.trail.bounds import ROW_BYTES
 
 _MIB = 1 << 20
+_GIB = 1 << 30
 _WORD_BYTES = 8
 _PAST = {
     "block": "{producer} waits",
@@ -42,7 +45,7 @@ def describe_plan(pipeline: Pipeline) -> str:
     for edge in graph.edges:
         if EdgeInput(from_=edge.producer) not in edge_inputs(nodes[edge.consumer]):  # it says more than the name
             lines.append(f"  {edge.consumer} from {edge.producer}: {edge.terms}")
-    return "\n".join([*lines, *describe_outages(graph, nodes)])
+    return "\n".join([*lines, *describe_outages(graph, nodes), *describe_trail(graph, pipeline.options)])
 
 
 def _memory_in_words(memory: CameraMemory, slots: int, fps: float) -> str:
@@ -102,13 +105,51 @@ def describe_outages(graph: Graph, nodes: Mapping[str, NodeOptions]) -> list[str
     return lines
 
 
-def camera_rates(graph: Graph, nodes: Mapping[str, NodeOptions]) -> dict[str, dict[str, float | None]]:
-    """Return, by node, how many frames a second of each camera it takes or makes; None: not known."""
+def describe_trail(graph: Graph, options: PipelineOptions) -> list[str]:
+    """Return a line that says for how long the audit trail has room, at the rates of the sources.
+
+    Args:
+        graph: sized.
+        options: of the pipeline.
+    """
+    audit = options.audit
+    if audit.share is None:
+        return []
+    size = f"`most` {audit.bytes_max / _GIB:g} GiB"
+    if audit.share == 0:
+        return [f"  audit: frames that are lost, a row a second for each reason and edge; kept {audit.keep}, at {size}"]
+    guessed = {name: _GUESSED_FPS if rate is None else rate for name, rate in _capture_rates(options.nodes).items()}
+    rates = camera_rates(graph, options.nodes, guessed)
+    rows = sum(edge_rate(edge, rates[edge.producer]) or 0.0 for edge in graph.edges) * audit.share / (1 << 32)
+    if rows == 0:
+        return []
+    hours = audit.bytes_max / ROW_BYTES[audit.store] / rows / 3600
+    is_guessed = None in _capture_rates(options.nodes).values()
+    told = f" (where no `fps` is said, {_GUESSED_FPS:g} frames/s)" if is_guessed else ""
+    is_enough = hours * 3600 >= audit.keep_s
+    room = f"are enough for the {audit.keep} of `keep`" if is_enough else f"hold {hours:.1f} hours, not {audit.keep}"
+    return [f"  audit: {audit.frames} of the frames, {rows:.0f} rows/s{told}: {size} {room}"]
+
+
+def _capture_rates(nodes: Mapping[str, NodeOptions]) -> dict[str, float | None]:
+    return {name: options.fps for name, options in nodes.items() if isinstance(options, CaptureOptions)}
+
+
+def camera_rates(
+    graph: Graph, nodes: Mapping[str, NodeOptions], known: Mapping[str, float] | None = None
+) -> dict[str, dict[str, float | None]]:
+    """Return, by node, how many frames a second of each camera it takes or makes; None: not known.
+
+    Args:
+        graph: which node reads which.
+        nodes: options by name.
+        known: rates of captures; None: as their options say.
+    """
     rates: dict[str, dict[str, float | None]] = {}
     for name in graph.nodes:  # producers before consumers
         options = nodes[name]
         if isinstance(options, CaptureOptions):
-            rates[name] = {options.camera or name: options.fps}
+            rates[name] = {options.camera or name: options.fps if known is None else known[name]}
             continue
         rates[name] = {}
         for edge in graph.edges_to(name):

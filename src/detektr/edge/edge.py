@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Literal
 
 from detektr.edge.edge_options import EdgeOptions, FrameOutcome, OutcomeKind
+from detektr.edge.frame_trail import EdgeTrail
 from detektr.edge.partition.camera_backlog import CameraBacklog
 from detektr.edge.partition.camera_map import CameraMap
 from detektr.edge.partition.edge_partition import EdgePartition
@@ -21,6 +22,7 @@ from detektr.edge.state.reserve import oldest_of_stream
 from detektr.memory.announcement import Announcement, FrameName
 from detektr.memory.completion_queue import PASSED_ON, Completion
 from detektr.memory.journal import DEAD_LETTERED, DELIVERED, DROPPED, SETTLED_MAX, CellRecord, Journal
+from detektr.memory.layout import TRAIL_FAILED, TRAIL_NOBODY
 from detektr.selection.frame_selection import FrameSelection
 from detektr.wire.message import FailedAttempt, FailureKind
 
@@ -61,6 +63,8 @@ class Edge:
         self.backlog = Backlog(options.inputs, options.mark, options.low)
         self.partition: EdgePartition | None = None
         """Which replica gets the frames of which camera; None: any gets any."""
+        self.trail: EdgeTrail | None = None
+        """Takes what becomes of each frame; None: nobody wants to know."""
         self._cameras = CameraBacklog(options.mark, options.low)  # the backlog of an edge that is partitioned
         self._has_lost = False
         may_be_absent = options.is_joined and options.is_optional
@@ -162,6 +166,9 @@ class Edge:
                 return "dropped"
         ordinal, self._next_ordinal = self._next_ordinal, self._next_ordinal + 1
         cell = Cell(self._free.pop(), ordinal, input_index, announcement)
+        if self.trail is not None and self.trail.is_in(cell):
+            cell.queued_ns = self.trail.queued(now_ns)
+            journal.note_queued(cell.index, cell.queued_ns)
         lease = None if replica is None else self.group.lease(cell, replica, now_ns)
         self._offered += 1
         journal.record(cell.index, ordinal, input_index, announcement, self._offered, lease)
@@ -180,6 +187,8 @@ class Edge:
         """Count frames that never came to this edge's queue; `last_sequence` is the last one's."""
         self._has_lost = True
         self._outcomes.append(FrameOutcome(OutcomeKind.DROPPED, last_sequence, reason, 0, payload, count))
+        if self.trail is not None:
+            self.trail.dropped(key, last_sequence, count, reason, payload)
         self._offered += count
         camera = None if self._dropped_cameras is None else self._dropped_cameras.entry_of(key, payload)
         self.journal.count_dropped(key, last_sequence, count, reason, self._offered, camera)
@@ -561,7 +570,7 @@ class Edge:
         for record in records:
             announcement = Announcement(record.key, record.sequence, record.captured_ns, record.payload)
             cell = Cell(record.cell, record.ordinal, record.input_index, announcement)
-            cell.attempts, cell.deliveries = record.attempts, record.deliveries
+            cell.attempts, cell.deliveries, cell.queued_ns = record.attempts, record.deliveries, record.queued_ns
             cell.delivery_tag, cell.leased_ns = record.delivery_tag, record.leased_ns
             replica = self.replicas.get(record.owner) if record.is_leased else None
             if replica is not None:
@@ -644,6 +653,8 @@ class Edge:
     def _settle(self, cells: list[Cell], counter: int, camera: int | None = None) -> None:
         """Remove frames from the edge, and count each once in `counter`; drops of one camera also in its entry."""
         self._has_lost |= counter != DELIVERED
+        if self.trail is not None:
+            self._tell(cells, counter)
         for begin in range(0, len(cells), SETTLED_MAX):
             batch = cells[begin : begin + SETTLED_MAX]
             self.journal.settle([cell.index for cell in batch], counter, camera)
@@ -652,12 +663,21 @@ class Edge:
                 self._free.append(cell.index)
                 self.settled.append((cell.key, cell.sequence))
 
+    def _tell(self, cells: list[Cell], outcome: int) -> None:
+        """Tell the trail what becomes of frames, before the journal says so: a kill in between tells it twice."""
+        assert self.trail is not None
+        for cell in cells:
+            holder = self.replicas.get(cell.owner)
+            self.trail.settled(cell, outcome, TRAIL_NOBODY if holder is None else holder.number)
+
     def _requeue(self, cells: list[Cell], reason: str, *, is_attempt: bool) -> None:
         """Queue leased frames again at their old places; those without an attempt left are dead-lettered."""
         for cell in cells:
             if is_attempt and cell.attempts + 1 >= self.options.max_deliveries:
                 self._dead_letter(cell, reason)
                 continue
+            if is_attempt and self.trail is not None:
+                self._tell([cell], TRAIL_FAILED)
             self.group.release(cell)
             cell.attempts += is_attempt
             self.journal.requeue(cell.index, cell.attempts)

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import FrameOutcome, OutcomeKind
+from detektr.edge.frame_trail import EdgeTrail, FrameTrail
 from detektr.errors import DetektrError
-from detektr.events import FrameDeadLettered, FrameDropped, FrameRedelivered, ResultRefused, RunEvent
+from detektr.events import FrameDeadLettered, FrameRedelivered, ResultRefused, RunEvent
 from detektr.process.fault_text import fault_text
 
 _log = logging.getLogger(__name__)
@@ -24,9 +25,21 @@ class OutcomeReporter:
         report: Callable[[RunEvent], None],
         identify: Callable[[bytes], str],
         save_dead_letter: Callable[[str, FrameOutcome], str],
+        trail: FrameTrail | None = None,
+        *,
+        are_events: bool = False,
     ) -> None:
-        """See `EdgePublisher` for what the functions do."""
-        self._producer = producer
+        """See `EdgePublisher` for what the functions do.
+
+        Args:
+            producer: the process.
+            report: takes events: about all outcomes but drops, of which the trail has each.
+            identify: returns the id of the frame that a payload is about.
+            save_dead_letter: returns where.
+            trail: of the process; None: nobody wants to know of single frames.
+            are_events: its edges carry events.
+        """
+        self._producer, self._trail, self._are_events = producer, trail, are_events
         self._report, self._identify, self._save_dead_letter = report, identify, save_dead_letter
         self._dead_letters = 0
         self._saved: dict[str, deque[str]] = {}  # by consumer: where those are that were not reported yet
@@ -43,16 +56,25 @@ class OutcomeReporter:
 
         return keep
 
+    def trail_of(self, consumer: str) -> EdgeTrail | None:
+        """Return what takes the life of each frame on a new edge."""
+        return None if self._trail is None else self._trail.of_edge(consumer, are_events=self._are_events)
+
+    def forget(self, edge: Edge) -> None:
+        """Let go of an edge that is no more."""
+        if edge.trail is not None:
+            edge.trail.leave()
+
     def report(self, edge: Edge) -> None:
         """Report the outcomes of frames on this edge since the last call."""
         for outcome in edge.take_outcomes():
+            if outcome.kind is OutcomeKind.DROPPED:
+                continue
             self._report(self._event(edge.consumer, outcome))
 
     def _event(self, consumer: str, outcome: FrameOutcome) -> RunEvent:
         name = self._producer
         frame = self._identify(outcome.payload) if outcome.payload else ""
-        if outcome.kind is OutcomeKind.DROPPED:
-            return FrameDropped(name, consumer, frame, outcome.sequence, outcome.reason, outcome.frames)
         if outcome.kind is OutcomeKind.REFUSED:
             return ResultRefused(name, consumer, frame, outcome.sequence)
         if outcome.kind is OutcomeKind.REDELIVERED:

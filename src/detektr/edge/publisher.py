@@ -82,9 +82,9 @@ class EdgePublisher:
             NoRoomError: shared memory has no room for its journal.
         """
         path = self._folder.journal(self.producer.node, self.producer.replica, consumer)
-        keep = (self._relayed_outcomes if options.tombstones else self._outcomes).keeper(consumer)
-        self._segments[consumer], edge = open_edge(path, consumer, options, keep)
-        self.edges[consumer] = edge
+        reporter = self._relayed_outcomes if options.tombstones else self._outcomes
+        self._segments[consumer], edge = open_edge(path, consumer, options, reporter.keeper(consumer))
+        self.edges[consumer], edge.trail = edge, reporter.trail_of(consumer)
         write_terms(edge.journal, options)
         self._announcer(edge).edges.append(edge)
         (self.relayed if options.tombstones else self.fanout).add(edge)
@@ -366,7 +366,7 @@ class EdgePublisher:
 
     def _remove_ephemeral(self, consumer: str) -> None:
         self._partitioned.forget(consumer)
-        edge = self.edges.pop(consumer)
+        self._reporter(edge := self.edges.pop(consumer)).forget(edge)
         (self.relayed if edge.options.tombstones else self.fanout).remove(consumer)
         self._announcer(edge).edges.remove(edge)
         self._close_edge(edge, unlink=True)

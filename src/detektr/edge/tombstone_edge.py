@@ -60,6 +60,8 @@ class TombstoneEdge(Edge):
         is_asked_for = reason == "filtered" and self.options.only_results  # on nearly every frame: no news
         if not is_asked_for:
             self._outcomes.append(FrameOutcome(OutcomeKind.DROPPED, last_sequence, reason, 0, payload))
+        if self.trail is not None:
+            self.trail.dropped(key, last_sequence, count, reason, payload)
         self._offered += 1
         camera = None if self._dropped_cameras is None else self._dropped_cameras.entry_of(key, payload)
         if not self._free:
@@ -91,6 +93,8 @@ class TombstoneEdge(Edge):
     def _settle(self, cells: list[Cell], counter: int, camera: int | None = None) -> None:
         """Make tombstones of frames, and count each once in `counter`; drops of one camera also in its entry."""
         self._has_lost |= counter != DELIVERED
+        if self.trail is not None:
+            self._tell(cells, counter)
         for begin in range(0, len(cells), SETTLED_MAX):
             batch = cells[begin : begin + SETTLED_MAX]
             self._keeping.settle([cell.index for cell in batch], counter, camera)

@@ -75,6 +75,7 @@ class CellRecord(NamedTuple):
 
     cell: int
     state: int
+    queued_ns: int
     owner: int
     delivery_tag: int
     leased_ns: int
@@ -274,6 +275,10 @@ class Journal(JournalHeader):
         words[EDGE_WORD_CHANGE] += 1
         words[EDGE_WORD_REDO_COUNT] = 0
 
+    def note_queued(self, cell: int, queued_ns: int) -> None:
+        """Note when the frame that `record` is about to write into a cell was offered, in monotonic nanoseconds."""
+        self._words[self.word_of(cell, layout.CELL_QUEUED_NS)] = queued_ns
+
     def lease_cell(self, cell: int, owner: int, delivery_tag: int, leased_ns: int, deliveries: int) -> None:
         """Lease a queued cell, or give a leased one to another owner."""
         at = EDGE_WORD_FIRST_CELL + cell * self._cell_words
@@ -392,6 +397,3 @@ def adopt_journal(path: Path, cells: int, payload_bytes: int, mark: int) -> tupl
     journal = Journal(segment.bytes)
     journal.open()
     return segment, journal
-
-
-assert EDGE_WORD_REDO + 2 * EDGE_REDO_PAIRS_MAX <= EDGE_WORD_OFFERED

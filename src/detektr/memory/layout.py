@@ -1,4 +1,4 @@
-"""The map of all words in shared memory: rings, journals, status blocks, completion queues, partitions, user metrics.
+"""The map of all words in shared memory: rings, journals, status blocks, completion queues, trails and more.
 
 All words are unsigned 64-bit integers in the machine's own order, stored one at a time, so that a reader (or a
 successor, after a SIGKILL) sees each word either before or after its change. Offsets count words unless a name
@@ -10,6 +10,7 @@ ends in BYTES. A file is written in full under another name and renamed, so nobo
     completion queue  | header | completed leases, oldest overwritten                                  |
     user metrics      | header | records: a metric, or one series of one with its numbers; it grows    |
     partition         | header | camera, owner, since, one entry per camera                            |
+    trail             | header | names of edges | records of what became of frames, oldest overwritten |
 
 Each word has exactly one writer: the process that holds the file open for writing. `Final`: numbers in compiled code.
 """
@@ -20,7 +21,7 @@ from typing import Final
 
 WORD_BYTES: Final = 8
 PAGE_BYTES: Final = 4096
-VERSION: Final = 13  # of all layouts here; a reader refuses another version
+VERSION: Final = 14  # of all layouts here; a reader refuses another version
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC: Final = 0x676E69722E6B7464  # "dtk.ring"
@@ -98,18 +99,19 @@ CAMERA_WORDS: Final = CAMERA_DROPPED + EDGE_WORD_SEEN - EDGE_WORD_DROPPED
 EDGE_WORD_FIRST_CELL: Final = EDGE_WORD_CAMERAS + CAMERA_WORDS * EDGE_CAMERAS_MAX
 
 CELL_STATE: Final = 0
-CELL_OWNER: Final = 1  # session of the replica that holds the lease
-CELL_DELIVERY_TAG: Final = 2  # number of the lease within its session, from 1
-CELL_LEASED_NS: Final = 3
-CELL_DELIVERIES: Final = 4  # leases of this frame so far; announced with it
-CELL_ATTEMPTS: Final = 5  # attempts that ended without success
-CELL_ORDINAL: Final = 6
-CELL_KEY: Final = 7
-CELL_SEQUENCE: Final = 8
-CELL_INPUT: Final = 9
-CELL_CAPTURED_NS: Final = 10
-CELL_LENGTH: Final = 11  # bytes of payload
-CELL_PAYLOAD: Final = 12
+CELL_QUEUED_NS: Final = 1  # when the frame was offered; written where the trail has it, see edge/frame_trail
+CELL_OWNER: Final = 2  # session of the replica that holds the lease
+CELL_DELIVERY_TAG: Final = 3  # number of the lease within its session, from 1
+CELL_LEASED_NS: Final = 4
+CELL_DELIVERIES: Final = 5  # leases of this frame so far; announced with it
+CELL_ATTEMPTS: Final = 6  # attempts that ended without success
+CELL_ORDINAL: Final = 7
+CELL_KEY: Final = 8
+CELL_SEQUENCE: Final = 9
+CELL_INPUT: Final = 10
+CELL_CAPTURED_NS: Final = 11
+CELL_LENGTH: Final = 12  # bytes of payload
+CELL_PAYLOAD: Final = 13
 CELL_FREE: Final = 0
 CELL_QUEUED: Final = 1
 CELL_LEASED: Final = 2
@@ -220,6 +222,34 @@ PARTITION_SINCE: Final = 1  # epoch
 PARTITION_CAMERA: Final = 2  # 5 words of UTF-8, NUL padded
 PARTITION_CAMERA_BYTES: Final = 40
 
+# trail: what one process tells of frames ---------------------------------------------------------------------------
+TRAIL_MAGIC: Final = 0x696172742E6B7464  # "dtk.trai"
+TRAIL_WORD_MAGIC: Final = 0
+TRAIL_WORD_VERSION: Final = 1
+TRAIL_WORD_ROOM: Final = 2  # records that it holds
+TRAIL_WORD_COUNT: Final = 3  # records written since it was made
+TRAIL_WORD_EDGES: Final = 8
+TRAIL_EDGES_MAX: Final = 256
+TRAIL_EDGE_WORDS: Final = 12  # producer process and consumer, 6 words of UTF-8 each, NUL padded
+TRAIL_NAME_BYTES: Final = 48
+TRAIL_WORD_RECORDS: Final = TRAIL_WORD_EDGES + TRAIL_EDGE_WORDS * TRAIL_EDGES_MAX
+TRAIL_RECORD_WORDS: Final = 8
+TRAIL_RECORDS: Final = 8192  # four seconds of 1,000 frames a second on two edges
+TRAIL_HEAD: Final = 0  # outcome, and from these bits on:
+TRAIL_EDGE_SHIFT: Final = 8
+TRAIL_REPLICA_SHIFT: Final = 24
+TRAIL_DELIVERY_SHIFT: Final = 40
+TRAIL_KEY: Final = 1
+TRAIL_SEQUENCE: Final = 2
+TRAIL_AT_NS: Final = 3  # when the frame left the edge, or the work on it ended; monotonic, as the others
+TRAIL_QUEUED_NS: Final = 4
+TRAIL_LEASED_NS: Final = 5  # of work: when it began
+TRAIL_FRAMES: Final = 6  # how many; the sequence is that of the last one
+TRAIL_ABOUT: Final = 7  # of an event: mark (high half) and sequence of the frame that it is about; 0: it is a frame
+TRAIL_WORKED: Final = 1  # outcomes beside those of a frame, which are the words that count them in a journal
+TRAIL_FAILED: Final = 2  # an attempt
+TRAIL_NOBODY: Final = 0xFFFF  # in the place of a replica
+
 
 def whole_pages(nbytes: int) -> int:
     """Round up to whole memory pages, in bytes."""
@@ -244,6 +274,11 @@ def completion_queue_bytes(room: int) -> int:
 def partition_bytes(cameras: int) -> int:
     """Size of the map of so many cameras."""
     return whole_pages((PARTITION_WORD_ENTRIES + PARTITION_ENTRY_WORDS * cameras) * WORD_BYTES)
+
+
+def trail_bytes(records: int) -> int:
+    """Size of a trail with room for so many records."""
+    return whole_pages((TRAIL_WORD_RECORDS + TRAIL_RECORD_WORDS * records) * WORD_BYTES)
 
 
 def first_slot_byte(slots: int) -> int:

@@ -73,6 +73,10 @@ class RunFolder:
         """Rings of `node` that exist, by epoch."""
         return {int(path.name.split(".")[1]): path for path in self._found(f"{node}.*.ring")}
 
+    def all_rings(self) -> list[Path]:
+        """Rings that exist, of all captures."""
+        return [path for path in self._found("*.ring") if not path.name.startswith(".")]
+
     def journal(self, producer: str, replica: int, consumer: str) -> Path:
         """Path of the journal of the edge from one process of `producer` to `consumer`."""
         return self.path / f"{producer}.{replica}~{consumer}.edge"
@@ -107,6 +111,17 @@ class RunFolder:
         for path in self._found("*.metrics"):
             if not path.name.startswith("."):
                 name, _, number = path.name.removesuffix(".metrics").rpartition(".")
+                yield name, int(number), path
+
+    def trail(self, node: str, replica: int) -> Path:
+        """Path of the ring in which one process of `node` tells what became of frames."""
+        return self.path / f"{node}.{replica}.trail"
+
+    def trails(self) -> Iterator[tuple[str, int, Path]]:
+        """Rings of what became of frames that exist: node, replica, path."""
+        for path in self._found("*.trail"):
+            if not path.name.startswith("."):
+                name, _, number = path.name.removesuffix(".trail").rpartition(".")
                 yield name, int(number), path
 
     def completions(self, consumer: str, producer: str) -> Path:
@@ -257,7 +272,7 @@ def owner_of(name: str) -> str:
     left, _, kind = name.rpartition(".")
     if kind == "ring":  # node.epoch.ring, of a capture, which has one process
         return f"{left.rpartition('.')[0]}.0"
-    kinds = ("edge", "status", "sock", "bell", "completions", "metrics", "retry")
+    kinds = ("edge", "status", "sock", "bell", "completions", "metrics", "retry", "trail")
     return left.partition("~")[0] if kind in kinds else ""
 
 

@@ -13,6 +13,7 @@ from typing import ClassVar, Generic
 from detektr.descriptor import DESCRIPTOR_BYTES_MAX, unpack_descriptor
 from detektr.edge.edge_options import FrameOutcome
 from detektr.edge.ephemeral import Producer
+from detektr.edge.frame_trail import open_frame_trail
 from detektr.edge.gathering_subscriber import GatheringSubscriber
 from detektr.edge.outcomes import OutcomeReporter
 from detektr.edge.publisher import EdgePublisher
@@ -63,13 +64,17 @@ class Node(ABC, Generic[Options]):
         offer_stacks(self.status_block)
         self.link = Link(self.folder.inbox(spec.node, spec.replica), self.folder.doorbell(spec.node, spec.replica))
         self.dead_letters = DeadLetters(self.folder, self.status_block.path.stem, spec.dead_letter_bytes)
+        name, are_events = self.producer().name, self.kind == "processor"
+        self.trail = open_frame_trail(self.folder, spec.node, spec.replica, spec.trail_share)
         self.publisher = EdgePublisher(
             self.producer(),
             self.folder,
             self.link,
             self.report,
-            outcomes=OutcomeReporter(self.producer().name, self.report, self.identify, self.save_dead_letter),
-            relayed_outcomes=OutcomeReporter(self.producer().name, self.report, _frame_id, self._save_frame),
+            outcomes=OutcomeReporter(
+                name, self.report, self.identify, self.save_dead_letter, self.trail, are_events=are_events
+            ),
+            relayed_outcomes=OutcomeReporter(name, self.report, _frame_id, self._save_frame, self.trail),
         )
         self.subscribers = [
             (GatheringSubscriber if upstream.is_gathering else EdgeSubscriber)(
@@ -356,6 +361,8 @@ class Node(ABC, Generic[Options]):
         for subscriber in self.subscribers:
             subscriber.close()
         self.publisher.close(unlink=is_own)
+        if self.trail is not None:
+            self.trail.close(unlink=is_own)
         if is_own:  # by name too: a signal may end us before the publisher knows the journal just made
             for _, _, _, path in self.folder.journals(self.spec.node, self.spec.replica):
                 path.unlink(missing_ok=True)

@@ -50,6 +50,9 @@ class NodeSpec(Generic[Options]):
     """Processes that share the cores for the same work: the node's replicas, of each camera where it is one's."""
     is_audited: bool = False
     """Whether outcomes of single frames are wanted (for an audit trail)."""
+    trail_share: int | None = None
+    """How many of 2^32 frames the audit trail has, whatever becomes of them, beside those that are lost; None: it has
+    no frames."""
     is_ordered: bool = False
     """Whether each camera's frames are to come in order, and do not without more."""
     is_mixed: bool = False

@@ -14,6 +14,7 @@ _KINDS = {
     ".status": "status block",
     ".completions": "completion queue",
     ".metrics": "user metrics",
+    ".trail": "trail ring",
     ".sock": "socket",
     ".bell": "doorbell",
     ".retry": "outages",

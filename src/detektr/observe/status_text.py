@@ -33,7 +33,14 @@ def describe_status(status: Mapping[str, Any]) -> str:
         counts = edge["offered"], edge["delivered"], dropped, edge["dead_lettered"], edge["queued"], edge["in_flight"]
         edges.append((f"{edge['from']} -> {edge['to']}", *map(str, counts), ", ".join(whys)))
     homes = [_homes(name, cameras) for name, cameras in status.get("cameras", {}).items()]
-    return "\n".join([", ".join(about), *aligned(nodes), *aligned(edges), *homes])
+    return "\n".join([", ".join(about), *aligned(nodes), *aligned(edges), *homes, *_reach(status.get("audit"))])
+
+
+def _reach(audit: Mapping[str, Any] | None) -> list[str]:
+    """Say how far back the audit trail reaches; nothing where there is none."""
+    if audit is None:
+        return []
+    return [f"audit {audit['to']}: {audit['why'] or ('frames since ' + (audit['since'] or 'now: none yet'))}"]
 
 
 def _homes(node: str, cameras: Mapping[str, str | None]) -> str:

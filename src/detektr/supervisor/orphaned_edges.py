@@ -9,6 +9,7 @@ from collections.abc import Callable
 from detektr.descriptor import stream_key
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import FrameOutcome
+from detektr.edge.frame_trail import open_frame_trail
 from detektr.edge.relay.edge_file import open_edge
 from detektr.edge.relay.fanout import RelayFanout
 from detektr.edge.relay.look import passed_on
@@ -39,10 +40,14 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
     count = 0
     found = []
     relayed = RelayFanout(lambda edge: None)
+    trail = open_frame_trail(folder, spec.node, spec.replica, spec.trail_share)
     for consumer, options in spec.edges.items():
         path = folder.journal(spec.node, spec.replica, consumer)
         if path.exists():
             segment, edge = open_edge(path, consumer, options, _keeper(folder, spec, consumer))
+            if trail is not None:
+                are_events = spec.options.kind == "processor" and not options.tombstones
+                edge.trail = trail.of_edge(consumer, are_events=are_events)
             _settle_finished(folder, edge)
             for replica in edge.replicas.values():
                 edge.note_passed(replica.session, set().union(*passed_on(folder, replica.name, options.relays_to)))
@@ -58,6 +63,8 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
         edge.journal.end()
         edge.journal.close()
         segment.close()
+    if trail is not None:
+        trail.close(unlink=False)
     if count:
         kept = "; those for sinks with `retry` are dead letters" if _has_retried(spec) else ""
         _log.warning(

@@ -181,6 +181,7 @@ class _Run:
             pipeline.folder,
             secrets=tuple(pipeline.secrets),
             is_audited=pipeline.options.audit.to != "none",
+            trail_share=pipeline.options.audit.share,
             announce=pipeline.options.announce,
             dead_letter_bytes=pipeline.options.dead_letter_bytes,
         )
@@ -235,7 +236,7 @@ class _Run:
         if self.supervisor.stop_signal is None:
             begun_ns = time.monotonic_ns()
             options = self.pipeline.options
-            self._record.begin(options.name, self.pipeline.path, options.audit.to, os.getpid(), self._specs)
+            self._record.begin(options.name, self.pipeline.path, options.audit.place(self.pipeline.folder), self._specs)
             self._history = HistoryWriter(self._history_path, self._record.run)
             self.supervisor.run(for_ns)
             self._seconds = (time.monotonic_ns() - begun_ns) / 1e9
@@ -303,11 +304,17 @@ class _Run:
         options = self.pipeline.options
         if options.audit.to != "none":
             from detektr.telemetry.audit import open_audit
+            from detektr.telemetry.trail.bounds import Bounds
+            from detektr.telemetry.trail.harvester import Harvester, HarvestThread
 
-            spool = state_root() / options.name / "spool"
-            audit = open_audit(options.audit.to, spool, options.name, self.pipeline.folder)
+            spool, terms = state_root() / options.name / "spool", options.audit
+            bounds = Bounds(terms.keep_s, terms.bytes_max)
+            audit = open_audit(terms.to, spool, options.name, self.pipeline.folder, bounds, terms.prefix)
             self._closing.append(lambda: audit.close(AUDIT_CLOSE_S))
             self.supervisor.record = audit.record
+            if terms.share is not None:
+                kinds = {name: node.kind for name, node in options.nodes.items()}
+                self._closing.append(HarvestThread(Harvester(self.folder, kinds), audit.take_rows, audit.record).close)
         if options.metrics.port is not None:
             from detektr.telemetry.metrics import NodeSupervision, PipelineCollector, serve_metrics
 
@@ -376,6 +383,7 @@ def files_needed(specs: Sequence[NodeSpec], has_metrics: bool) -> int:
     readers = 1 + has_metrics  # each maps the files of all processes and edges
     own = FILES_OWN + FILES_OF_PROCESS * len(specs) + FILES_OF_READER * readers * (len(specs) + edges)
     own += FILES_OF_READER * has_metrics * sum(spec.has_user_code for spec in specs)
+    own += FILES_OF_READER * sum(spec.trail_share is not None for spec in specs)
     peers = [len(spec.upstreams) + sum(_replicas(specs, consumer) for consumer in spec.edges) for spec in specs]
     return max(own, FILES_OWN + FILES_OF_PEER * max(peers, default=0))
 

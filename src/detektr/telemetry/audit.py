@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,12 +17,16 @@ from detektr.process.fault_text import fault_line
 from detektr.redaction import redact, register_secret, url_secrets
 from detektr.telemetry.record import Record, decode, encode
 from detektr.telemetry.spool import Spool
+from detektr.telemetry.trail.bounds import BOUNDS, Bounds
+from detektr.telemetry.trail.rows import Row, decode_row, is_row
 
-INBOX_RECORDS_MAX = 16384  # room for a burst, until the keeper thread has moved it on
-BATCH_RECORDS_MAX = 256
+INBOX_RECORDS_MAX = 65536  # room for a burst, until the keeper thread has moved it on
+BATCH_RECORDS_MAX = 1000
 RETRY_S_FIRST = 0.1
 RETRY_S_MAX = 2.0
 _log = logging.getLogger("detektr.audit")
+Entry = Record | Row
+"""What the trail keeps: an operation, or what became of frames."""
 
 
 class Audit(Protocol):
@@ -43,6 +47,9 @@ class Audit(Protocol):
     def record(self, event: RunEvent | Mapping[str, Any]) -> None:
         """Add a record to the trail; never waits for the store or the disk, never raises."""
 
+    def take_rows(self, lines: Sequence[str]) -> None:
+        """Add rows of frames, as lines; as `record`."""
+
     def close(self, timeout_s: float) -> bool:
         """Store waiting records, for at most this time; the rest stays in the spool for the next process.
 
@@ -54,13 +61,13 @@ class Audit(Protocol):
 class Store(Protocol):
     """The place where records are kept. One thread calls it, and each call has a time limit."""
 
-    def write(self, writer: str, first: int, records: list[Record]) -> None:
-        """Store the records that are not there yet, all or none.
+    def write(self, writer: str, first: int, records: Sequence[Entry | None]) -> None:
+        """Store the records that are not there yet, in order, each once.
 
         Args:
             writer: whose records they are.
             first: index of the first one among those of this writer; records that were stored before are skipped.
-            records: in order.
+            records: in order; None: one that is damaged, and only counts.
         Raises:
             Exception: they could not be stored, or it is not known whether they were; they will come again.
         """
@@ -78,6 +85,9 @@ class NoAudit:
 
     def record(self, event: RunEvent | Mapping[str, Any]) -> None:
         """Leave the event unrecorded."""
+
+    def take_rows(self, lines: Sequence[str]) -> None:
+        """Leave them unrecorded."""
 
     def close(self, timeout_s: float) -> bool:
         """Do nothing: nothing is waiting."""
@@ -130,15 +140,19 @@ class Trail:
 
     def record(self, event: RunEvent | Mapping[str, Any]) -> None:
         """Add a record to the trail; never waits for the store or the disk, never raises."""
-        line = encode(event, datetime.now(UTC))
+        self.take_rows([encode(event, datetime.now(UTC))])
+
+    def take_rows(self, lines: Sequence[str]) -> None:
+        """Add rows of frames, as lines; as `record`."""
         with self._change:
             if self._closing.is_set():
-                self._lost += 1
+                self._lost += len(lines)
                 return
-            if len(self._inbox) >= INBOX_RECORDS_MAX:
+            self._inbox.extend(lines)
+            excess = len(self._inbox) - INBOX_RECORDS_MAX
+            for _ in range(excess):
                 self._inbox.popleft()
-                self._lost += 1
-            self._inbox.append(line)
+            self._lost += max(0, excess)
             self._change.notify()
 
     def close(self, timeout_s: float) -> bool:
@@ -195,7 +209,7 @@ class Trail:
                     self._filled.clear()
                     continue
                 try:
-                    self._store.write(batch.writer, batch.first, [decode(line) for line in batch.lines])
+                    self._store.write(batch.writer, batch.first, [decode_entry(line) for line in batch.lines])
                 except Exception as fault:  # any fault: the records are kept, and the trail goes on
                     self._note_interrupted(fault)
                     if self._closing.is_set():
@@ -224,7 +238,19 @@ class Trail:
         _log.warning("audit: %s has all records again; lost so far: %d", self._shown, self.lost)
 
 
-def open_audit(to: str, spool_folder: Path, pipeline: str, folder: Path = Path()) -> Audit:
+def decode_entry(line: str) -> Entry | None:
+    """Read a line of the spool back; None: a row that is damaged."""
+    return decode_row(line) if is_row(line) else decode(line)
+
+
+def open_audit(
+    to: str,
+    spool_folder: Path,
+    pipeline: str,
+    folder: Path = Path(),
+    bounds: Bounds = BOUNDS,
+    prefix: str = "",
+) -> Audit:
     """Open the audit trail of a pipeline; records that an earlier process could not store are sent first.
 
     A Redis server that is away is no fault: the records wait for it in the spool.
@@ -234,6 +260,8 @@ def open_audit(to: str, spool_folder: Path, pipeline: str, folder: Path = Path()
         spool_folder: where records wait; made if missing, used by one process at a time.
         pipeline: name of the pipeline, part of each record.
         folder: relative SQLite paths begin here.
+        bounds: how long records are kept, and in how many bytes.
+        prefix: of the names of Redis's streams.
     Returns:
         The trail; the caller closes it.
     Raises:
@@ -248,11 +276,11 @@ def open_audit(to: str, spool_folder: Path, pipeline: str, folder: Path = Path()
     if scheme == "sqlite" and rest:
         from detektr.telemetry.audit_sqlite import SqliteStore  # here, for a pipeline without one need not load it
 
-        store = SqliteStore(folder / rest, pipeline)
+        store = SqliteStore(folder / rest, pipeline, bounds)
     elif scheme in ("redis", "rediss") and rest.startswith("//"):
         from detektr.telemetry.audit_redis import RedisStore  # as above, and redis-py is an extra
 
-        store = RedisStore(to, pipeline)
+        store = RedisStore(to, pipeline, bounds, prefix)
     else:
         raise RefusedError(
             f"audit: {redact(to)!r} is not a place for records; write sqlite:PATH, redis://HOST:PORT/0, "

@@ -23,6 +23,8 @@ class Record(NamedTuple):
     node: str
     event: str
     data: str
+    frame: str = ""
+    """Id of the frame that it is about, if it is about one."""
 
 
 def encode(event: RunEvent | Mapping[str, Any], utc: datetime) -> str:
@@ -51,8 +53,9 @@ def decode(line: str) -> Record:
     """Read a line back; one that is damaged on disk becomes an event `Unreadable` with its text."""
     try:
         fields = json.loads(line)
-        return Record(fields["time"], fields["node"], fields["event"], json.dumps(fields["data"]))
-    except (ValueError, KeyError, TypeError):
+        frame = fields["data"].get("frame", "")
+        return Record(fields["time"], fields["node"], fields["event"], json.dumps(fields["data"]), str(frame))
+    except (ValueError, KeyError, TypeError, AttributeError):
         return Record("", "", "Unreadable", json.dumps({"line": line[:_DATA_CHARS_CUT]}))
 
 

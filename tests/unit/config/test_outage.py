@@ -43,7 +43,7 @@ def test_validate_says_how_long_an_outage_fits(tmp_path: Path, rate: str, wanted
 
 
 def test_each_replica_has_a_mark_of_its_own(tmp_path: Path) -> None:
-    assert "while 512 events of see wait (32 s at 16 frames/s with one event each), in 4.0 MiB" in told(
+    assert "while 512 events of see wait (32 s at 16 frames/s with one event each), in 4.1 MiB" in told(
         tmp_path, "fps: 6", replicas=2
     )
 

@@ -62,8 +62,8 @@ def test_a_frame_is_offered_in_one_change_queued_or_leased_and_counted() -> None
     ledger = reader.ledger()
     assert (ledger.offered, ledger.queued, ledger.in_flight, journal.seen(9)) == (2, 1, 1, 5)
     first, second = journal.records()
-    assert first == (0, layout.CELL_QUEUED, 0, 0, 0, 0, 0, 1, 9, 3, 0, 5, b"first")
-    assert second == (2, layout.CELL_LEASED, 77, 1, 8, 1, 0, 2, 9, 4, 0, 6, b"second")
+    assert first == (0, layout.CELL_QUEUED, 0, 0, 0, 0, 0, 0, 1, 9, 3, 0, 5, b"first")
+    assert second == (2, layout.CELL_LEASED, 0, 77, 1, 8, 1, 0, 2, 9, 4, 0, 6, b"second")
 
 
 def test_a_replica_is_found_again_until_it_is_struck_out() -> None:

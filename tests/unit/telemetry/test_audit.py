@@ -3,7 +3,7 @@ from __future__ import annotations
 import builtins
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from detektr import redaction
 from detektr.errors import RefusedError
 from detektr.events import EdgeResumed
 from detektr.telemetry import audit as module
-from detektr.telemetry.audit import NoAudit, Trail, open_audit
+from detektr.telemetry.audit import Entry, NoAudit, Trail, open_audit
 from detektr.telemetry.record import Record
 from detektr.telemetry.spool import Spool
 
@@ -30,10 +30,10 @@ class HangingStore:
         self.numbers: list[int] = []
         self.is_closed = False
 
-    def write(self, writer: str, first: int, records: list[Record]) -> None:
+    def write(self, writer: str, first: int, records: Sequence[Entry | None]) -> None:
         self.entered.set()
         assert self.may_go.wait(30)
-        self.numbers += [json.loads(record.data)["number"] for record in records]
+        self.numbers += [json.loads(record.data)["number"] for record in records if isinstance(record, Record)]
 
     def close(self) -> None:
         self.is_closed = True
@@ -42,7 +42,7 @@ class HangingStore:
 class AbsentStore(HangingStore):
     """Refuses each write until it is let go."""
 
-    def write(self, writer: str, first: int, records: list[Record]) -> None:
+    def write(self, writer: str, first: int, records: Sequence[Entry | None]) -> None:
         self.entered.set()
         if not self.may_go.is_set():
             raise ConnectionRefusedError("nobody listens")

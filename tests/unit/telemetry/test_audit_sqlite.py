@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from detektr.errors import RefusedError
-from detektr.events import FrameDropped
+from detektr.events import FrameRedelivered
 from detektr.telemetry.audit import open_audit
 from detektr.telemetry.audit_sqlite import WRITERS_MAX, SqliteStore
 from detektr.telemetry.record import Record
+from detektr.telemetry.trail.bounds import Bounds
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
+
+NOW = "2130-01-01T00:00:00.000000+00:00"  # or at least not too old
 
 
 def rows(path: Path, columns: str = "data") -> list[tuple[str, ...]]:
@@ -24,7 +27,7 @@ def rows(path: Path, columns: str = "data") -> list[tuple[str, ...]]:
 
 
 def batch(first: int, end: int) -> list[Record]:
-    return [Record("2030-01-01T00:00:00.000000+00:00", "n", "Counted", str(number)) for number in range(first, end)]
+    return [Record(NOW, "n", "Counted", str(number)) for number in range(first, end)]
 
 
 @pytest.fixture
@@ -34,22 +37,22 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[SqliteStore]:
-    opened = SqliteStore(path, "shop", rows_max=50)
+    opened = SqliteStore(path, "shop", Bounds(3600, 1 << 20))
     yield opened
     opened.close()
 
 
 def test_events_are_rows_with_time_pipeline_node_event_and_data(tmp_path: Path, path: Path) -> None:
     trail = open_audit("sqlite:audit.db", tmp_path / "spool", "shop", tmp_path)
-    trail.record(FrameDropped("buffer", "motion", "f", 7, "queue_full"))
+    trail.record(FrameRedelivered("buffer", "motion", "f", 7, 1, "it raised"))
     assert trail.close(10)
     ((time, *rest),) = rows(path, "time, pipeline, node, event, data")
     assert time.endswith("+00:00")
     assert rest == [
         "shop",
         "buffer",
-        "FrameDropped",
-        '{"consumer": "motion", "frame": "f", "sequence": 7, "reason": "queue_full", "frames": 1}',
+        "FrameRedelivered",
+        '{"consumer": "motion", "frame": "f", "sequence": 7, "delivery": 1, "reason": "it raised"}',
     ]
 
 
@@ -62,9 +65,36 @@ def test_batch_that_comes_again_is_stored_once(store: SqliteStore, path: Path) -
 
 
 def test_oldest_rows_go_beyond_the_limit(store: SqliteStore, path: Path) -> None:
-    store.write("a", 0, batch(0, 45))
-    store.write("a", 45, batch(45, 80))
-    assert rows(path) == [(str(number),) for number in range(30, 80)]
+    store.write("a", 0, batch(0, 900))
+    store.write("a", 900, batch(900, 1600))
+    assert rows(path) == [(str(number),) for number in range(600, 1600)]
+
+
+def test_rows_that_are_kept_no_longer_go(store: SqliteStore, path: Path) -> None:
+    old = [Record("2020-01-01T00:00:00.000000+00:00", "n", "Counted", str(number)) for number in range(10)]
+    store.write("a", 0, [*old, *batch(10, 12)])
+    assert rows(path) == [("10",), ("11",)]
+
+
+def test_only_this_user_can_read_the_files(store: SqliteStore, path: Path) -> None:
+    path.chmod(0o644)  # as earlier versions made it
+    SqliteStore(path, "shop", Bounds(3600, 1 << 20)).close()
+    assert {one.name: oct(one.stat().st_mode & 0o777) for one in path.parent.glob("audit*")} == {
+        one.name: "0o600" for one in path.parent.glob("audit*")
+    }
+    assert len(list(path.parent.glob("audit*.db"))) == 2
+
+
+def test_a_file_of_an_earlier_version_gets_what_it_lacks(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute(
+            "CREATE TABLE records (id INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL, pipeline TEXT NOT NULL,"
+            " node TEXT NOT NULL, event TEXT NOT NULL, data TEXT NOT NULL)"
+        )
+    store = SqliteStore(path, "shop", Bounds(3600, 1 << 20))
+    store.write("a", 0, [Record(NOW, "n", "Counted", "{}", "1_cam_cam_2_00000000")])
+    store.close()
+    assert rows(path, "frame") == [("1_cam_cam_2_00000000",)]
 
 
 def test_progress_of_old_writers_is_forgotten_and_of_recent_ones_is_not(store: SqliteStore, path: Path) -> None:

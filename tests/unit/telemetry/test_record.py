@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from detektr import redaction
-from detektr.events import FrameDropped, NodeExited
+from detektr.events import FrameRedelivered, NodeExited
 from detektr.telemetry.record import RECORD_BYTES_MAX, decode, encode
 
 NOON = datetime(2030, 1, 2, 12, 0, 0, 5, tzinfo=UTC)
@@ -18,14 +18,18 @@ class Spiteful:
 
 
 def test_event_comes_back_as_it_was() -> None:
-    record = decode(encode(FrameDropped("buffer", "motion", "1_a_b_7_0", 7, "queue_full"), NOON))
-    assert (record.time, record.node, record.event) == ("2030-01-02T12:00:00.000005+00:00", "buffer", "FrameDropped")
+    record = decode(encode(FrameRedelivered("buffer", "motion", "1_a_b_7_0", 7, 1, "it raised"), NOON))
+    assert (record.time, record.node, record.event) == (
+        "2030-01-02T12:00:00.000005+00:00",
+        "buffer",
+        "FrameRedelivered",
+    )
     assert json.loads(record.data) == {
         "consumer": "motion",
         "frame": "1_a_b_7_0",
         "sequence": 7,
-        "reason": "queue_full",
-        "frames": 1,
+        "delivery": 1,
+        "reason": "it raised",
     }
 
 

@@ -24,12 +24,14 @@ class Cell(Announcement):
         "leased_ns",
         "ordinal",
         "owner",
+        "queued_ns",
     )
 
     def __init__(self, index: int, ordinal: int, input_index: int, announcement: Announcement) -> None:
         super().__init__(announcement.key, announcement.sequence, announcement.captured_ns, announcement.payload)
         self.index, self.ordinal, self.input_index = index, ordinal, input_index
         self.attempts = self.deliveries = self.owner = self.delivery_tag = self.leased_ns = 0
+        self.queued_ns = 0  # when it was offered, where the trail has it
         self.is_passed = False  # its holder, a relay, has done its work and passed the frame on
 
     def announced(self) -> AnnouncedLease:

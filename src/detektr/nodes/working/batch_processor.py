@@ -217,6 +217,8 @@ class BatchProcessorNode(ProcessorNode):
                 subscriber.note_alive()
                 subscriber.flush()
         else:
+            for subscriber, lease in part:
+                self.tell_worked(subscriber, lease, now_ns)
             self._outcomes.extend(frames)
         self.status_block.note_worked(len(part), time.monotonic_ns())
         self._settle_outcomes()

@@ -7,10 +7,11 @@ import gc
 import logging
 import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from detektr.edge.frame_trail import EdgeTrail
 from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import OverwrittenError, RefusedError, ResultError
 from detektr.memory.announcement import Lease
@@ -35,6 +36,7 @@ class WorkerNode(Node[Worker]):
     method: ClassVar[str]
     _user: Any = None
     _working: tuple[EdgeSubscriber, Lease] | None = None
+    _trails: Sequence[EdgeTrail] = ()  # by input; none where the audit trail has no frames
 
     def prepare(self) -> None:
         """Import and construct the user's code, and let it open what it needs."""
@@ -43,6 +45,13 @@ class WorkerNode(Node[Worker]):
         group, folder = NODE_KINDS[options.kind].plugins, Path(self.spec.folder)
         self._user, method = build_worker(options.use, options.with_, self.method, group, folder)
         self._call: Callable[[Any], Any] = functools.partial(call_user, method)
+        if self.trail is not None:
+            self._trails = [
+                self.trail.of_input(
+                    f"{one.upstream.producer}.{one.upstream.producer_replica}", are_events=self.kind == "sink"
+                )
+                for one in self.subscribers
+            ]
         self._hook("open")
         self._turn = 0
         self._faults: dict[str, int] = {}
@@ -145,14 +154,21 @@ class WorkerNode(Node[Worker]):
         except OverwrittenError:
             self.refuse(subscriber, lease)
         except BaseException as fault:  # sys.exit() too: one frame's failure, not this process's end
+            self.tell_worked(subscriber, lease, now_ns)
             status_block.count_failure()
             self.failed(subscriber, lease, fault)
         else:
+            self.tell_worked(subscriber, lease, now_ns)
             self.hand_on(lease, subscriber)
         self._working = None
         now_ns = time.monotonic_ns()
         status_block.note_worked(1, now_ns)
         return now_ns
+
+    def tell_worked(self, subscriber: EdgeSubscriber, lease: Lease, begun_ns: int) -> None:
+        """Tell the trail that the user's code has ended with a lease; before its producer hears of it."""
+        if self._trails:
+            self._trails[subscriber.entry].worked(lease, begun_ns)
 
     def refuse(self, subscriber: EdgeSubscriber, lease: Lease) -> None:
         """Refuse a result, as the slot was written again, or the lease was over: then the frame is leased once more."""

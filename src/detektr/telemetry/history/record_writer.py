@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -33,15 +34,23 @@ class RunRecord:
         self._records = RunRecords(state_folder)
         self._values: dict[str, Any] = {"run": self.run, "started_utc_ns": begun_utc_ns}
 
-    def begin(self, pipeline: str, file: Path, audit: str, pid: int, specs: Sequence[NodeSpec]) -> None:
-        """Write down what runs."""
+    def begin(self, pipeline: str, file: Path, audit: tuple[str, str], specs: Sequence[NodeSpec]) -> None:
+        """Write down what runs.
+
+        Args:
+            pipeline: its name.
+            file: the pipeline file.
+            audit: where the audit trail is, and the prefix of its streams.
+            specs: of all processes.
+        """
         self._values |= {
             "pipeline": pipeline,
             "file": str(file.absolute()),
             "version": version("detektr"),
-            "audit": redact(audit),
-            "pid": pid,
-            "pid_started": start_ticks(pid),
+            "audit": redact(audit[0]),
+            "audit_prefix": audit[1],
+            "pid": os.getpid(),
+            "pid_started": start_ticks(os.getpid()),
             "ended_utc_ns": None,
             "nodes": _nodes(specs),
             "edges": _edges(specs),

@@ -1,0 +1,80 @@
+"""`detektr trace`, `detektr audit ...`: what became of single frames, and what nodes and operators did."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from detektr.cli.answering import PLAIN, answering
+
+app = typer.Typer(**PLAIN)
+audit_app = typer.Typer(help="Ask the audit trail about frames and nodes.", **PLAIN)
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Which pipeline.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="As JSON, one record a line.")]
+
+
+@app.command("trace")
+@answering
+def _trace(
+    frame: Annotated[str, typer.Argument(metavar="FRAME_ID", help="The frame's id, or CAMERA/SEQUENCE.")],
+    name: Annotated[str | None, typer.Option("--name", metavar="N", help="Of this pipeline only.")] = None,
+    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say what happened to one frame, where and when.
+
+    The trail must have it: `audit: {to: sqlite:audit.db, frames: all}`.
+    """
+    import json
+
+    from detektr.observe.trail.trace import describe_trace, trace
+
+    answer = trace(frame, name)
+    print(json.dumps(answer, indent=2) if is_json else describe_trace(answer))
+
+
+@audit_app.command("tail")
+@answering
+def _tail(
+    name: NameArgument,
+    lines: Annotated[int, typer.Option("-n", min=1, max=100_000, help="How many.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with records as they come.")] = False,
+    is_json: JsonOption = False,
+) -> None:
+    """Print the newest records of the trail."""
+    import json
+
+    from detektr.observe.trail.trace import describe_records, tail
+
+    for record in tail(name, lines, follow=follow):
+        print(json.dumps(record) if is_json else describe_records([record]), flush=follow)
+
+
+@audit_app.command("query")
+@answering
+def _query(
+    name: NameArgument,
+    node: Annotated[str, typer.Option("--node", metavar="N", help="Of edges from or to this node.")] = "",
+    edge: Annotated[str, typer.Option("--edge", metavar="E", help="Of this edge: buffer->detect.")] = "",
+    outcome: Annotated[
+        str, typer.Option("--outcome", metavar="O", help="delivered, failed, dead_lettered, dropped, or its reason.")
+    ] = "",
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="14:03, 14:03:20, 2026-11-30T14:03; or 10m ago.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Likewise.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="At most so many: the newest.")] = 1000,
+    is_json: JsonOption = False,
+) -> None:
+    """Print what the trail has of a time or an edge."""
+    import json
+    import time
+
+    from detektr.observe.trail.times import moment
+    from detektr.observe.trail.trace import describe_records, query
+
+    now_s = time.time()
+    begin_s = 0.0 if since is None else moment(since, "--since", now_s)
+    end_s = now_s if until is None else moment(until, "--until", now_s)
+    for record in query(name, node=node, edge=edge, outcome=outcome, since_s=begin_s, until_s=end_s, rows_max=limit):
+        print(json.dumps(record) if is_json else describe_records([record]))
