@@ -1,4 +1,4 @@
-"""`detektr why`, `runs`: what went wrong in a run, while it goes on and afterwards."""
+"""`detektr why`, `runs`, `leases`: what goes wrong in a run, while it goes on and afterwards, and who holds what."""
 
 from __future__ import annotations
 
@@ -56,3 +56,24 @@ def _runs(
 
     runs = list_runs(name)
     print(json.dumps(runs, indent=2) if is_json else describe_runs(runs))
+
+
+@app.command("leases")
+@answering
+def _leases(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Which pipeline; the only one there is, if left out.")
+    ] = None,
+    node: Annotated[
+        str | None, typer.Option("--node", metavar="N", help="Only what this node holds or has given.")
+    ] = None,
+    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List the frames that are out, the oldest first: at whom, since when, and what is done with them."""
+    import json
+
+    from detektr.observe.leases import describe_leases, read_leases
+    from detektr.observe.why.answer import the_pipeline
+
+    leases = read_leases(name or the_pipeline(), node)
+    print(json.dumps(leases, indent=2) if is_json else describe_leases(leases))

@@ -35,6 +35,7 @@ def explain(
     at: str | None = None,
     camera: str | None = None,
     run: str | None = None,
+    live_s: int = LIVE_S,
 ) -> dict[str, Any]:
     """Return what is or was wrong with a pipeline, the worst first.
 
@@ -45,6 +46,7 @@ def explain(
             the last one.
         camera: only what concerns this camera.
         run: id of a run, the begin of one, or `last`.
+        live_s: how far back it looks at a run that goes on, in seconds.
     Returns:
         `pipeline`, `run`, `live`, `window` (`begin`, `end`, `step_s`), `sickest` (`rank`, `code`, `culprit`, `victim`,
         `since`, `text`, `next`, `lost`) and `evidence`: by edge what was offered and lost, and the worst of its queue.
@@ -55,7 +57,7 @@ def explain(
     folder, records = RunFolder(name), RunRecords(state_root() / name)
     is_live = folder.path.is_dir() and (folder.lock_holder() is not None or bool(folder.live_processes()))
     if run is None and at is None and is_live:
-        window, terms, record = _live(folder, records)
+        window, terms, record = _live(folder, records, live_s)
     else:
         record = _record(records, name, run, at)
         window = _past(records, record, at)
@@ -96,6 +98,7 @@ def read_run(name: str, run: str) -> dict[str, Any]:
         "supervisor": None,
         "seconds": report["seconds"],
         "metrics": None,
+        "web": None,
         "nodes": {node: {"pids": [], **facts} for node, facts in report["nodes"].items()},
         "edges": report["edges"],
         "cameras": {},
@@ -135,8 +138,8 @@ def _state_folders() -> list[Any]:
     return sorted(path for path in root.iterdir() if RunRecords(path).ids()) if root.is_dir() else []
 
 
-def _live(folder: RunFolder, records: RunRecords) -> tuple[Window, Terms, Mapping[str, Any]]:
-    """Return the last minute of a run that goes on, and this moment."""
+def _live(folder: RunFolder, records: RunRecords, live_s: int) -> tuple[Window, Terms, Mapping[str, Any]]:
+    """Return the last seconds of a run that goes on, and this moment."""
     now_s = int(time.time())
     reader = RunReader(folder)
     ledgers, snapshots = reader.read()
@@ -147,11 +150,11 @@ def _live(folder: RunFolder, records: RunRecords) -> tuple[Window, Terms, Mappin
     if ids and (last := records.read(ids[-1]))["ended_utc_ns"] is None:
         record = last
     terms = terms_of_record(record) if record else terms_of_memory(folder.pipeline, ledgers, snapshots)
-    window = Window(now_s - LIVE_S, now_s, 1)
+    window = Window(now_s - live_s, now_s, 1)
     with contextlib.suppress(DetektrError):  # in its first second, or where the disk is full, there is this moment
         if record:
             history = HistoryReader(records.folder.parent / FILE)
-            window = history.window(record["run"], now_s - LIVE_S, now_s)
+            window = history.window(record["run"], now_s - live_s, now_s)
             history.close()
     nodes = describe_nodes(run_state.get("nodes", {}), ledgers, snapshots)
     moment = Sampler().sample(nodes, ledgers, snapshots, monotonic_ns=time.monotonic_ns(), utc_ns=time.time_ns())
