@@ -296,7 +296,7 @@ class Attachment:
     ) -> None:
         open_missing_streams()  # a library that writes to a closed stderr would write into a file of ours
         self.inbox = folder.inbox(node, 0)
-        self.status_block = _acquire_status_block(folder, node)
+        self.status_block = acquire_guest(folder, node)
         own = re.sub(r"\.0$", "", self.status_block.path.stem)
         try:
             self.link = Link(folder.inbox(own, 0), folder.doorbell(own, 0))
@@ -367,7 +367,7 @@ class Attachment:
         self._folder.remove_if_empty()
 
 
-def _acquire_status_block(folder: RunFolder, producer: str) -> StatusBlock:
+def acquire_guest(folder: RunFolder, producer: str) -> StatusBlock:
     """Take the first free name `guest-N`: names that are used again keep the labels of metrics few."""
     for number in itertools.count(1):
         name = f"guest-{number}"

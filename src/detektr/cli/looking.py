@@ -1,4 +1,4 @@
-"""`detektr why`, `runs`, `leases`: what goes wrong in a run, while it goes on and afterwards, and who holds what."""
+"""`detektr why`, `runs`, `leases`, `healthcheck`: what goes wrong in a run, on and afterwards, and who holds what."""
 
 from __future__ import annotations
 
@@ -77,3 +77,24 @@ def _leases(
 
     leases = read_leases(name or the_pipeline(), node)
     print(json.dumps(leases, indent=2) if is_json else describe_leases(leases))
+
+
+@app.command("healthcheck")
+@answering
+def _healthcheck(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Which pipeline; the only one there is, if left out.")
+    ] = None,
+    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> int:
+    """Say whether a pipeline does its work, as a container's HEALTHCHECK asks: 0 if so, else 1 and why not."""
+    import json
+
+    from detektr.observe.readiness import describe_reasons, read_reasons
+    from detektr.observe.why.answer import the_pipeline
+
+    name = name or the_pipeline()
+    reasons = read_reasons(name)
+    answer = {"pipeline": name, "ready": not reasons, "reasons": reasons}
+    print(json.dumps(answer, indent=2) if is_json else describe_reasons(name, reasons))
+    return int(bool(reasons))

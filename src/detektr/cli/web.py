@@ -28,15 +28,15 @@ def _web(
     """
     from detektr.errors import RefusedError
     from detektr.memory.run_folder import NAME, state_root
+    from detektr.process.web_process import listen
     from detektr.redaction import register_secret
     from detektr.source_uri import host_and_port
-    from detektr.process.web_process import listen
     from detektr.web.server import WebSettings, serve
     from detektr.web.token import FILE, check_token
 
     for name in names or ():
         if NAME.match(name) is None:
-            raise RefusedError(f"web: {name!r} is no pipeline's name; `detektr status` lists those that run, name one of them")
+            raise RefusedError(f"web: {name!r} is no pipeline's name; name one that `detektr status` lists")
     token = os.environ.get(TOKEN_VARIABLE) or None
     if token is not None:
         check_token(token, TOKEN_VARIABLE)

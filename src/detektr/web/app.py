@@ -20,8 +20,11 @@ from detektr.web import reading, session
 from detektr.web.access import Facts, Right, TokenFact, Verdict, decide
 from detektr.web.connection import HEAD_BYTES_MAX
 from detektr.web.endpoint import Call, Desk, Endpoint, json_answer
+from detektr.web.live.events import Events
+from detektr.web.live.latest import Latest
 from detektr.web.openapi import PREFIX, describe
 from detektr.web.problem import Problem
+from detektr.web.pulling.clearing import Clearing
 from detektr.web.pulling.endpoints import make_endpoints
 from detektr.web.pulling.pullers import Pullers
 from detektr.web.query import read_query
@@ -39,8 +42,8 @@ _REFUSALS: dict[Verdict, tuple[int, str, str, str]] = {
     "cross_site": (
         403,
         "cross_site",
-        "a page of another site asked for this",
-        "ask from a program, or from a page of this server",
+        "another site asked for this",
+        "ask from a program, or from a site of this server",
     ),
     "no_token": (
         401,
@@ -69,7 +72,9 @@ def make_app(desk: Desk) -> App:
     """Return the application of a server, whose requests share `desk`."""
     pullers = Pullers()
     desk.closing.append(pullers.close)
-    return App(desk, (*reading.ENDPOINTS, *session.ENDPOINTS, *make_endpoints(pullers)))
+    events = Events()
+    more = (Clearing(events.tell).endpoint, events.endpoint, Latest().endpoint)
+    return App(desk, (*reading.ENDPOINTS, *session.ENDPOINTS, *make_endpoints(pullers), *more))
 
 
 class App:

@@ -1,4 +1,4 @@
-"""Pictures as clients want them: JPEG in its own colours, PNG, or the bytes of the slot with headers that say what they are.
+"""Pictures as clients want them: JPEG in its own colours, PNG, or the bytes of the slot with their facts.
 
 JPEG's planes are full-range BT.601 (JFIF); a ring's are what its camera's are. They are converted by the ring's matrix
 and range, over RGB where they differ, so that colours stay as they are.
@@ -59,9 +59,7 @@ def _jpeg(rgb: UInt8Array) -> bytes:
     from av.video.reformatter import ColorRange, Colorspace
 
     picture = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-    planes = picture.reformat(
-        format="yuvj420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.JPEG
-    )
+    planes = picture.reformat(format="yuvj420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.JPEG)
     planes.pts = 0
     return _encode("mjpeg", planes, {"qmin": str(QUALITY), "qmax": str(QUALITY)})
 
@@ -75,8 +73,9 @@ def _png(rgb: UInt8Array) -> bytes:
 
 
 def _encode(codec: str, picture: Any, options: dict[str, str]) -> bytes:
-    import av
     from fractions import Fraction
+
+    import av
 
     encoder = cast(Any, av.CodecContext.create(codec, "w"))
     encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, picture.format.name

@@ -14,7 +14,7 @@ TITLES: Mapping[int, str] = MappingProxyType(
     {
         400: "a value of the request is wrong",
         401: "this needs the token",
-        403: "a page of another site cannot ask",
+        403: "another site cannot ask for this",
         404: "there is no such thing",
         405: "the method is not answered here",
         409: "the request does not say which one",

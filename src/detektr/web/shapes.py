@@ -8,12 +8,6 @@ from typing import Any
 from detektr.ledger import EdgeLedger
 from detektr.web.problem import Problem
 
-READY_CODES = (
-    *("supervisor_dead", "ledger", "failed", "hung", "camera_down", "failing", "stalled", "losing", "no_puller"),
-)
-STARTING = ("starting", "restarting", "connecting")
-_START = "wait until it has started; `detektr why` says more if it does not"
-
 
 def frames_status(
     pipeline: str,
@@ -91,22 +85,6 @@ def edge_state(edge: EdgeLedger) -> str:
     if edge.mark and edge.queued >= edge.mark:
         return "full"
     return "flowing" if edge.queued or edge.in_flight else "empty"
-
-
-def reasons(sickest: Iterable[Mapping[str, Any]], nodes: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return why a run is not ready: what `detektr why` finds in it, and the nodes that have not begun to work yet."""
-    found = []
-    for one in sickest:
-        if one["code"] in READY_CODES:
-            culprit = one["culprit"] or one["victim"]
-            what = "edge" if "->" in culprit else "node"
-            found.append({key: one[key] for key in ("code", "since", "text", "next")} | {what: culprit})
-    told = {reason.get("node") for reason in found}
-    for name, facts in nodes.items():
-        if facts["state"] in STARTING and name not in told:
-            text = f"{name} is not there yet ({facts['state']})"
-            found.append({"code": "starting", "since": facts["since"], "text": text, "next": _START, "node": name})
-    return found
 
 
 def pipeline_status(status: Mapping[str, Any], at: str, sickest: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -12,18 +12,17 @@ from detektr.errors import DetektrError
 from detektr.ledger import EdgeLedger, merge
 from detektr.memory.run_folder import RunFolder, state_root
 from detektr.memory.status_block_reader import NodeSnapshot
+from detektr.observe.readiness import read_reasons
 from detektr.observe.run_reader import RunReader
 from detektr.observe.run_state import read_run_state
 from detektr.observe.status import read_status
 from detektr.observe.why.answer import explain, read_run
 from detektr.telemetry.history.run_records import RunRecords
 from detektr.telemetry.metrics import NodeSupervision, PipelineCollector
-from detektr.web import shapes
 from detektr.web.problem import Problem
 
 SNAPSHOT_NS = 100_000_000
 WHY_NS = 1_000_000_000  # the history has a row a second
-READY_S = 10  # what was so for the last time before that is over
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class View:
 
     def ready(self) -> dict[str, Any]:
         """Return whether the run does its work now, since when that is so, and why not."""
-        found = self._cached("ready", WHY_NS, self._reasons)
+        found = self._cached("ready", WHY_NS, lambda: read_reasons(self.name))
         is_ready = not found
         if self._ready is None or self._ready[0] != is_ready:
             since = min((reason["since"] for reason in found if reason["since"]), default=utc_now())
@@ -123,8 +122,8 @@ class View:
     def _orphaned(self) -> str | None:
         """Return the run of processes whose supervisor is dead; None: they were started alone."""
         records = RunRecords(state_root() / self.name)
-        last = records.read("last") if records.ids() else {"ended_utc_ns": 0}
-        return last["run"] if last["ended_utc_ns"] is None else None
+        last: dict[str, Any] = records.read("last") if records.ids() else {"ended_utc_ns": 0}
+        return str(last["run"]) if last["ended_utc_ns"] is None else None
 
     def _past(self, run: str) -> dict[str, Any]:
         """Return the status of a run that is over: of one whose supervisor died, what its history has."""
@@ -143,22 +142,6 @@ class View:
             "edges": explain(self.name, run=record["run"])["evidence"],
             "cameras": {},
         }
-
-    def _reasons(self) -> list[dict[str, Any]]:
-        if not self.moment().is_live:
-            found = self._dead()
-            text, next_ = f"pipeline {self.name} does not run", "start it: `detektr up`"
-            return found or [{"code": "not_running", "since": None, "text": text, "next": next_, "node": self.name}]
-        sickest = explain(self.name, live_s=READY_S)["sickest"]
-        return shapes.reasons(sickest, self.status()["nodes"])
-
-    def _dead(self) -> list[dict[str, Any]]:
-        """Return that the supervisor of the last run died, where that was so."""
-        try:
-            sickest = explain(self.name, run="last")["sickest"]
-        except DetektrError:  # it has never run
-            return []
-        return shapes.reasons([one for one in sickest if one["code"] == "supervisor_dead"], {})
 
     def _take(self) -> Moment:
         run_state = read_run_state(self.folder)

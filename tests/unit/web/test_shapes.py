@@ -8,7 +8,7 @@ import pytest
 
 from detektr.ledger import EdgeLedger
 from detektr.web.problem import Problem
-from detektr.web.shapes import edge_state, frames_status, reasons
+from detektr.web.shapes import edge_state, frames_status
 
 KINDS = {"cam": "capture", "buffer": "buffer", "spare": "buffer", "eye": "processor"}
 EDGES = [
@@ -54,17 +54,3 @@ def test_without_a_buffer_the_captures_queue() -> None:
 )
 def test_an_edge_says_what_it_does(edge: EdgeLedger, state: str) -> None:
     assert edge_state(edge) == state
-
-
-def test_what_is_merely_late_is_ready_and_what_starts_is_not() -> None:
-    late = {"code": "late", "culprit": "eye", "victim": "", "since": "t", "text": "x", "next": "y"}
-    hung = {**late, "code": "hung"}
-    queue = {**late, "code": "losing", "culprit": "buffer -> eye"}
-    nodes = {"eye": {"state": "hanging", "since": None}, "cam": {"state": "starting", "since": None}}
-    assert reasons([late], {}) == []
-    found = reasons([hung, queue, late], nodes)
-    assert [(one["code"], one.get("node"), one.get("edge")) for one in found] == [
-        ("hung", "eye", None),
-        ("losing", None, "buffer -> eye"),
-        ("starting", "cam", None),
-    ]

@@ -183,11 +183,13 @@ def _past(records: RunRecords, record: Mapping[str, Any], at: str | None) -> Win
         begin_s, end_s = max(begun_s - 1, first_s), min(ended_s, last_s)
         if begin_s >= end_s:
             raise DetektrError(f"run {record['run']} was over by {at}: it ended at {_local(ended_s)}")
-    path = records.folder.parent / FILE
-    history = HistoryReader(path)
-    window = history.window(record["run"], begin_s, end_s)
-    history.close()
-    if not window.nodes:
+    window = Window(begin_s, end_s, 1)
+    is_dead = at is None and record["ended_utc_ns"] is None  # in its first second perhaps, which is something to say
+    with contextlib.suppress(*((DetektrError,) if is_dead else ())):
+        history = HistoryReader(records.folder.parent / FILE)
+        window = history.window(record["run"], begin_s, end_s)
+        history.close()
+    if not window.nodes and not is_dead:
         raise DetektrError(f"nothing is known of run {record['run']} between {_local(begin_s)} and {_local(end_s)}")
     return window
 

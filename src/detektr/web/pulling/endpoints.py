@@ -23,7 +23,8 @@ from detektr.web.endpoint import Call, Endpoint, json_answer
 from detektr.web.picture import SIDE_MAX, encode_picture, raw_headers
 from detektr.web.problem import Problem
 from detektr.web.pulling.dispenser import Result
-from detektr.web.pulling.puller import Handful, OverError, Puller, Pulled
+from detektr.web.pulling.pulled import Handful, OverError, Pulled
+from detektr.web.pulling.puller import Puller
 from detektr.web.pulling.pullers import PULLERS_MAX, Pullers
 from detektr.web.query import NAME, Parameter, read_body, refuse_unknown
 from detektr.web.view import View
@@ -115,7 +116,10 @@ class _Pulling:
             next_ = f"ack some of them; the first lease expires in {left_s} s"
             raise Problem(429, "window_full", detail, next_, headers={"Retry-After": str(left_s)})
         prefix = f"/pipelines/{name}"
-        body: dict[str, Any] = {"frames": [_frame(one, prefix) for one in handful.frames], "remaining": handful.remaining}
+        body: dict[str, Any] = {
+            "frames": [_frame(one, prefix) for one in handful.frames],
+            "remaining": handful.remaining,
+        }
         if handful.is_ended:
             body["ended"] = True
         return _Delivery(body, puller, [one.lease for one in handful.frames])

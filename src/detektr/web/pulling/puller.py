@@ -21,14 +21,11 @@ import numpy as np
 
 from detektr.api.attachment import Attachment
 from detektr.errors import DetektrError, OverwrittenError, RefusedError, WireError
-from detektr.frame import Frame, UInt8Array
 from detektr.memory.announcement import Lease
-from detektr.memory.journal_reader import open_journal
 from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block_reader import open_status_block
-from detektr.picture import PictureLayout
-from detektr.wire.message import FailureKind
 from detektr.web.pulling.dispenser import Dispenser, Given, Result
+from detektr.web.pulling.pulled import Handful, OverError, Pulled, Shot, brings_no_more, facts_of
+from detektr.wire.message import FailureKind
 
 WINDOW = 16
 IDLE_NS = 60_000_000_000
@@ -39,41 +36,6 @@ QUIET_NS = 2_000_000_000  # without a call when no more frames will come: the en
 _ROOM = re.compile(r"keeps (\d+) frames for ephemeral consumers and (\d+) are taken")
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-
-
-class OverError(DetektrError):
-    """A lease is over, or its slot holds another picture by now."""
-
-
-@dataclass(frozen=True)
-class Pulled:
-    """One frame as a client gets it."""
-
-    lease: str
-    facts: dict[str, Any]
-    delivery: int
-    expires_ns: int
-
-
-@dataclass(frozen=True)
-class Handful:
-    """The answer to one call for frames."""
-
-    frames: tuple[Pulled, ...]
-    remaining: int
-    """How many more wait."""
-    is_ended: bool = False
-    full_until_ns: int | None = None
-    """The window is used up, until this time at the latest; None: it is not."""
-
-
-@dataclass(frozen=True)
-class Shot:
-    """A copy of a picture."""
-
-    facts: dict[str, Any]
-    layout: PictureLayout
-    pixels: UInt8Array
 
 
 @dataclass
@@ -243,7 +205,7 @@ class Puller:
             return
         self._dispenser.drop(lambda lease: not subscriber.still_holds(lease))
         is_gone = not subscriber.is_attached and not attachment.inbox.exists()
-        is_left_alone = now_ns - self._called_ns > QUIET_NS and is_ending(self._folder, self.node)
+        is_left_alone = now_ns - self._called_ns > QUIET_NS and brings_no_more(self._folder, QUIET_NS)
         if subscriber.is_ended or is_gone or is_left_alone:
             self._has_ended = True
             self._leave()
@@ -381,35 +343,3 @@ class Puller:
                 else:
                     wish.future.set_result(Handful((), 0, is_ended=self._has_ended))
         self._wishes.clear()
-
-
-def is_ending(folder: RunFolder, node: str) -> bool:
-    """Whether no more frames will come to a node, so that it ends once its consumers are done."""
-    inputs = []
-    for producer, _, consumer, path in folder.journals():
-        if consumer == node and (journal := open_journal(path, producer, consumer)) is not None:
-            inputs.append(journal.is_ended)
-            journal.close()
-    if inputs:
-        return all(inputs)
-    block = open_status_block(folder.status_block(node, 0), node, 0)
-    state = "ended" if block is None else block.snapshot().state
-    if block is not None:
-        block.close()
-    return state in ("draining", "ended", "stopped", "failed")
-
-
-def facts_of(frame: Frame) -> dict[str, Any]:
-    """Return what can be said of a frame without its picture."""
-    return {
-        "id": frame.id,
-        "camera": frame.camera,
-        "node": frame.node,
-        "sequence": frame.sequence,
-        "timestamp": frame.timestamp.isoformat(),
-        "time": frame.time,
-        "width": frame.width,
-        "height": frame.height,
-        "format": frame.format,
-        "delivery": frame.delivery,
-    }
