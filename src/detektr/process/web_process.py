@@ -21,7 +21,7 @@ from typing import Any
 from detektr.errors import RefusedError
 from detektr.source_uri import host_and_port
 
-END_S = 3.0  # from the word that it is to end until it is killed
+END_S = 5.0  # from the word that it is to end until it is killed
 AGAIN_NS = 1_000_000_000  # between two starts
 BACKLOG = 64
 LOCK = "web.lock"  # in the state folder; a server of a run holds it

@@ -72,6 +72,7 @@ def make_app(desk: Desk) -> App:
     """Return the application of a server, whose requests share `desk`."""
     pullers = Pullers()
     desk.closing.append(pullers.close)
+    desk.owes_an_end = lambda: pullers.owe_an_end
     events = Events()
     more = (Clearing(events.tell).endpoint, events.endpoint, Latest().endpoint)
     return App(desk, (*reading.ENDPOINTS, *session.ENDPOINTS, *make_endpoints(pullers), *more))

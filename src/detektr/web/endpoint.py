@@ -41,6 +41,8 @@ class Desk:
         self._slow = ThreadPoolExecutor(2, "web-slow")
         self.closing: list[Callable[[], None]] = []
         """What else is closed with it."""
+        self.owes_an_end: Callable[[], bool] = lambda: False
+        """Whether a client that pulls has not been told yet that no more frames will come."""
 
     async def read(self, call: Callable[[], T]) -> T:
         """Return what `call` does, in the thread that reads the views."""

@@ -29,6 +29,8 @@ from detektr.web.view import Views
 
 IDLE_S_MAX = 5  # of a connection between two requests
 LEAVE_S = 1.0  # for answers on their way, at the end
+TELL_S = 2.0  # for clients that pull to hear that no more frames will come
+LOOK_S = 0.05
 NICE = 10  # who looks waits for who works
 END = b"end"  # the word of a supervisor that ends in order
 _log = logging.getLogger("detektr.web")
@@ -120,6 +122,10 @@ async def _serve(desk: Desk, listener: socket.socket, line: int | None, ready: C
     await server.startup(sockets=[listener])
     ready()
     await is_over.wait()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(TELL_S):
+            while desk.owes_an_end():
+                await asyncio.sleep(LOOK_S)
     for each in server.servers:
         each.close()
     if server.server_state.tasks:

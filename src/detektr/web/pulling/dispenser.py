@@ -130,13 +130,15 @@ class Dispenser(Generic[T]):
                 self._settle(lease, "expired")
                 self._back.appendleft((given.item, given.delivery - 1))
 
-    def drop(self, is_gone: Callable[[T], bool]) -> None:
-        """Forget frames that are not ours any more."""
+    def drop(self, is_gone: Callable[[T], bool]) -> int:
+        """Forget frames that are not ours any more; returns how many."""
+        before = len(self._out) + len(self._back)
         for lease, given in list(self._out.items()):
             if is_gone(given.item):
                 del self._out[lease]
                 self._settle(lease, "expired")
         self._back = deque((item, count) for item, count in self._back if not is_gone(item))
+        return before - len(self._out) - len(self._back)
 
     def clear(self) -> list[T]:
         """Take everything back for good; returns the frames."""

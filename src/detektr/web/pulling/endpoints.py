@@ -99,8 +99,15 @@ class _Pulling:
     async def dequeue(self, call: Call) -> Response:
         """Give frames out; none where none comes in time."""
         values = call.values
-        name, node = await call.read(lambda view: (view.name, node_of(view, values["node"])))
-        puller = self._pullers.get(name, node)
+        view = await call.view()
+        try:
+            node = await call.read(lambda view: node_of(view, values["node"]))
+            puller = self._pullers.get(view.name, node)
+        except Problem as problem:
+            puller = self._pullers.only(view.name, values["node"])
+            if problem.code != "not_running" or puller is None:
+                raise
+            node = puller.node  # its run has ended, and it has yet to say so
         if puller is None:
             detail = f"{PULLERS_MAX} consumers pull here already"
             raise Problem(429, "busy", detail, "try again in a minute", headers={"Retry-After": "60"})
@@ -115,7 +122,7 @@ class _Pulling:
             detail = "all frames that can be out at once are out"
             next_ = f"ack some of them; the first lease expires in {left_s} s"
             raise Problem(429, "window_full", detail, next_, headers={"Retry-After": str(left_s)})
-        prefix = f"/pipelines/{name}"
+        prefix = f"/pipelines/{view.name}"
         body: dict[str, Any] = {
             "frames": [_frame(one, prefix) for one in handful.frames],
             "remaining": handful.remaining,

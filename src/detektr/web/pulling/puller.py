@@ -72,6 +72,8 @@ class Puller:
         self._changing = threading.Lock()  # held while the attachment is woken, or taken away
         self.is_over = False
         """Whether it has left; another one is needed then."""
+        self.owes_an_end = False
+        """Whether a client has been given frames, and was not told yet that no more will come."""
         self._is_closing, self._has_ended, self._has_given = False, False, False
         self._thread = threading.Thread(target=self._run, name=f"pull {node}", daemon=True)
         self._thread.start()
@@ -203,7 +205,9 @@ class Puller:
             self._window = self._dispenser.window = left if 0 < left < self._window else self._window // 2
             self._leave()
             return
-        self._dispenser.drop(lambda lease: not subscriber.still_holds(lease))
+        gone = self._dispenser.drop(lambda lease: not subscriber.still_holds(lease))
+        if gone:
+            _log.warning("%s has ended %d leases that were out at clients", self.node, gone)
         is_gone = not subscriber.is_attached and not attachment.inbox.exists()
         is_left_alone = now_ns - self._called_ns > QUIET_NS and brings_no_more(self._folder, QUIET_NS)
         if subscriber.is_ended or is_gone or is_left_alone:
@@ -239,6 +243,7 @@ class Puller:
             return Handful((), 0, full_until_ns=self._dispenser.due_ns())
         given = self._dispenser.give(wish.count, now_ns + wish.lease_ns, self._next)
         self._has_given |= bool(given)
+        self.owes_an_end = (self.owes_an_end or bool(given)) and not (self._has_ended and not given)
         frames = [self._pulled(one) for one in given]
         remaining = self._dispenser.waiting
         if attachment is not None:
@@ -277,7 +282,7 @@ class Puller:
         if not is_done:
             self._give_up(attachment, item, why or "its client says that it failed")
         elif subscriber.still_holds(item):
-            subscriber.finish(item.name, item.delivery_tag)
+            subscriber.finish(item.name)  # without its tag, which would say that all before it are done as well
             attachment.status_block.count_frame(time.monotonic_ns() - item.captured_ns, time.time_ns())
             self._facts.pop(item.name, None)
         else:

@@ -37,6 +37,17 @@ class Pullers:
         known = self._known.get((pipeline, node))
         return None if known is None or known.is_over else known
 
+    def only(self, pipeline: str, node: str | None) -> Puller | None:
+        """Return the consumer of a pipeline whose run may be over, of `node` or the only one; None: there is none."""
+        known = list(self._known.items())
+        found = [one for (name, other), one in known if name == pipeline and node in (None, other) and not one.is_over]
+        return found[0] if len(found) == 1 else None
+
+    @property
+    def owe_an_end(self) -> bool:
+        """Whether some client has not been told yet that no more frames will come."""
+        return any(one.owes_an_end and not one.is_over for one in list(self._known.values()))
+
     def close(self) -> None:
         """Let all of them leave."""
         with self._turn:
