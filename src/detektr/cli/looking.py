@@ -27,7 +27,7 @@ def _why(
     run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Of this run, or the last.")] = None,
     is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Say what was lost or late, whose fault that is, and what to do.
+    """Say what was lost or late, whose fault it is, what to do.
 
     Of a run that goes on: in the last minute. Of one that has ended: in all of it.
     """
@@ -48,7 +48,10 @@ def _runs(
     ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="As JSON, with the ledger of each.")] = False,
 ) -> None:
-    """List the runs of a pipeline, with their ids: when, how long, and how each ended."""
+    """List the runs of a pipeline, with their ids.
+
+    Each with when it was, how long it took, and how it ended.
+    """
     import json
 
     from detektr.observe.why.answer import list_runs
@@ -69,7 +72,10 @@ def _leases(
     ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """List the frames that are out, the oldest first: at whom, since when, and what is done with them."""
+    """List the frames that are out, and at whom.
+
+    The oldest come first, with since when they are out, and what is done with them.
+    """
     import json
 
     from detektr.observe.leases import describe_leases, read_leases
@@ -87,7 +93,10 @@ def _healthcheck(
     ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> int:
-    """Say whether a pipeline does its work, as a container's HEALTHCHECK asks: 0 if so, else 1 and why not."""
+    """Say whether a pipeline does its work, and why not.
+
+    It ends with 0 if so, else with 1: for the HEALTHCHECK of a container.
+    """
     import json
 
     from detektr.observe.readiness import describe_reasons, read_reasons

@@ -22,9 +22,9 @@ def _web(
     port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="0 takes a free one.")] = 8002,
     host: Annotated[str, typer.Option(metavar="HOST", help="Address of this machine to listen on.")] = "127.0.0.1",
 ) -> None:
-    """Serve pipelines over HTTP: what runs, whose fault it is, frames to pull.
+    """Serve running pipelines over HTTP.
 
-    The token is that of DETEKTR_WEB_TOKEN; one is made and kept where that is not set.
+    It tells what runs and whose fault it is, and gives frames to who pulls. The token is that of DETEKTR_WEB_TOKEN; one is made and kept where that is not set.
     """
     from detektr.errors import RefusedError
     from detektr.memory.run_folder import NAME, state_root

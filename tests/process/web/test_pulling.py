@@ -14,7 +14,7 @@ from detektr.errors import DetektrError
 from detektr.http import frames
 from tests.harness.running import RunningPipeline
 from tests.process.web.client import WebClient
-from tests.process.web.test_reading import CODE, TOKEN, graph, served
+from tests.process.web.test_reading import CODE, TOKEN, graph, served, web_pid
 
 FEW = """
 import pathlib
@@ -188,3 +188,27 @@ def test_a_client_in_four_lines_gets_the_frames_and_what_fails_comes_again(tmp_p
         with pytest.raises(DetektrError, match="not the token"):
             next(frames(url, "x" * 20))
     assert run.end(None)["unaccounted"] == 0
+
+
+def test_a_killed_server_leaves_no_lease_behind_and_its_successor_pulls_on(tmp_path: Path) -> None:
+    run = RunningPipeline(tmp_path, "demo", graph(), web={"port": 0, "token": TOKEN})
+    with served(run) as client:
+        for _ in range(3):
+            old = run.wait(lambda: client.get("/frames/dequeue?count=2&wait=10")["frames"], what="frames")
+            pid = web_pid(run)
+            os.kill(pid, signal.SIGKILL)
+            run.wait(lambda pid=pid: web_pid(run) != pid, what="another server")
+            leases = [frame["lease"] for frame in old]
+            told = client.post("/frames/ack", {"leases": leases})
+            assert [one["result"] for one in told["results"]] == ["unknown"] * len(leases)
+            assert client.ask(old[0]["picture"]).status == 410
+            # What the dead one held is nobody's: new leases alone are out, and the file's own consumer missed nothing.
+            new = run.wait(lambda: client.get("/frames/dequeue?count=2&wait=10")["frames"], what="new frames")
+            assert not {frame["lease"] for frame in new} & set(leases)
+            client.post("/frames/ack", {"leases": [frame["lease"] for frame in new]})
+        guests = [edge for edge in run.status()["edges"] if str(edge["to"]).startswith("guest")]
+        assert len(guests) == 1, guests
+    report = run.end()
+    assert report["unaccounted"] == 0
+    [edge] = [edge for edge in report["edges"] if edge["to"] == "eye"]
+    assert edge["offered"] == edge["delivered"] + sum(edge["dropped"].values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -28,7 +29,8 @@ class Clearing:
     def __init__(self, tell: Callable[[str, str, dict[str, Any]], Awaitable[None]]) -> None:
         """Begin without any answer; `tell` takes pipeline, type and content of an event."""
         self._tell = tell
-        self._answers: collections.OrderedDict[tuple[str, str], tuple[str, dict[str, Any]]] = collections.OrderedDict()
+        self._asked: collections.OrderedDict[tuple[str, str], tuple[str, asyncio.Task[dict[str, Any]]]]
+        self._asked = collections.OrderedDict()
 
     @property
     def endpoint(self) -> Endpoint:
@@ -53,25 +55,30 @@ class Clearing:
         if len(key) > KEY_CHARS_MAX:
             raise Problem(400, "value", f"Idempotency-Key has {len(key)} characters", f"use at most {KEY_CHARS_MAX}")
         wish = f"{node} {consumers}"
-        known = self._answers.get((name, key)) if key else None
-        if known is not None:
-            if known[0] != wish:
-                raise Problem(409, "key", "this Idempotency-Key was used for another queue", "use a new one")
-            return json_answer(known[1])
+        known = self._asked.get((name, key)) if key else None
+        if known is not None and known[0] != wish:
+            raise Problem(409, "key", "this Idempotency-Key was used for another queue", "use a new one")
+        if known is None:
+            known = wish, asyncio.ensure_future(self._clear(call, name, node, consumers))
+            if key:
+                self._keep((name, key), *known)
         try:
-            counts = await call.desk.work(lambda: clear_queues(name, node, consumers, ANSWER_NS))
+            return json_answer(await asyncio.shield(known[1]))
         except SilentError as fault:
+            self._asked.pop((name, key), None)  # who asks again with this key means it
             raise Problem(504, "silent", str(fault), f"see what {node} does: /nodes/{node}") from None
-        answer = {
-            "cleared": sum(counts.values()),
-            "edges": {f"{node}->{consumer}": count for consumer, count in counts.items()},
-        }
+
+    async def _clear(self, call: Call, name: str, node: str, consumers: tuple[str, ...]) -> dict[str, Any]:
+        counts = await call.desk.work(lambda: clear_queues(name, node, consumers, ANSWER_NS))
+        edges = {f"{node}->{consumer}": count for consumer, count in counts.items()}
+        answer = {"cleared": sum(counts.values()), "edges": edges}
         await self._tell(name, "operator", {"did": "clear", "node": node, **answer})
-        if key:
-            self._answers[name, key] = wish, answer
-            if len(self._answers) > KEYS_MAX:
-                self._answers.popitem(last=False)
-        return json_answer(answer)
+        return answer
+
+    def _keep(self, place: tuple[str, str], wish: str, task: asyncio.Task[dict[str, Any]]) -> None:
+        self._asked[place] = wish, task
+        if len(self._asked) > KEYS_MAX:
+            self._asked.popitem(last=False)
 
 
 def _wanted(view: View, node: str | None, edge: str | None) -> tuple[str, str, tuple[str, ...]]:
