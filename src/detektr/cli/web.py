@@ -24,7 +24,8 @@ def _web(
 ) -> None:
     """Serve running pipelines over HTTP.
 
-    It tells what runs and whose fault it is, and gives frames to who pulls. The token is that of DETEKTR_WEB_TOKEN; one is made and kept where that is not set.
+    It tells what runs and whose fault it is, and gives frames to who pulls. The token is that of
+    DETEKTR_WEB_TOKEN; one is made and kept where that is not set.
     """
     from detektr.errors import RefusedError
     from detektr.memory.run_folder import NAME, state_root

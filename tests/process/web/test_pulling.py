@@ -14,7 +14,7 @@ from detektr.errors import DetektrError
 from detektr.http import frames
 from tests.harness.running import RunningPipeline
 from tests.process.web.client import WebClient
-from tests.process.web.test_reading import CODE, TOKEN, graph, served, web_pid
+from tests.process.web.test_reading import CODE, TOKEN, graph, served, wait_successor, web_pid
 
 FEW = """
 import pathlib
@@ -197,7 +197,7 @@ def test_a_killed_server_leaves_no_lease_behind_and_its_successor_pulls_on(tmp_p
             old = run.wait(lambda: client.get("/frames/dequeue?count=2&wait=10")["frames"], what="frames")
             pid = web_pid(run)
             os.kill(pid, signal.SIGKILL)
-            run.wait(lambda pid=pid: web_pid(run) != pid, what="another server")
+            wait_successor(run, pid)
             leases = [frame["lease"] for frame in old]
             told = client.post("/frames/ack", {"leases": leases})
             assert [one["result"] for one in told["results"]] == ["unknown"] * len(leases)

@@ -78,6 +78,11 @@ def web_pid(run: RunningPipeline) -> int:
     return int(run.wait(lambda: lock.exists() and lock.read_text(), what="the server's lock"))
 
 
+def wait_successor(run: RunningPipeline, pid: int) -> None:
+    """Wait for the server that follows the process `pid`."""
+    run.wait(lambda: web_pid(run) != pid, what="another server")
+
+
 def is_gone(pid: int) -> bool:
     """Whether a process has ended, whether or not somebody has waited for it."""
     try:
@@ -200,7 +205,7 @@ def test_a_killed_server_is_started_again_on_its_port(tmp_path: Path) -> None:
         token = (Path(os.environ["DETEKTR_STATE_DIR"]) / "demo" / "web.token").read_text().strip()
         first = web_pid(run)
         os.kill(first, signal.SIGKILL)
-        run.wait(lambda: web_pid(run) != first, what="another process")
+        wait_successor(run, first)
         assert client.get("/ping") == {"ok": True}
         assert WebClient(f"http://127.0.0.1:{client.port}", token).ask("/logs").status == 200, "another token"
         assert token not in run.tail()
