@@ -17,6 +17,7 @@ DROP_REASONS = (
     "thinned",  # asked for: by `fps` of this edge
     "filtered",  # asked for: of a camera that `cameras` of this edge does not name
     "absent",  # its consumer is optional and was not there, and others wait for what becomes of the frame
+    "cleared",  # asked for: an operator has cleared the queue
 )
 LEFT_OUT = (  # pictures of a source that never became frames, and so are on no edge
     "corrupt",  # damaged, or without the key frame that they refer to

@@ -31,6 +31,7 @@ from detektr.wire.link import Link
 from detektr.wire.message import (
     Announce,
     Attach,
+    Clear,
     Detach,
     Failure,
     FailureKind,
@@ -166,7 +167,7 @@ def test_lies_are_refused_and_counted_and_every_frame_arrives(running: tuple[Run
             Resend("nobody", "ab", msgpack.packb({"frame": "f"})),
             Resend("events", "ab", b"\xc1"),
         ],
-        "check.1": [Welcome(worker, 1, 1), Failure("events", 5, failed)],
+        "check.1": [Welcome(worker, 1, 1), Failure("events", 5, failed), Clear("ghost.0", 1, ())],
         "events.0": [Failure("events", 5, failed), attach("events", "events.0"), Detach("x", 1)],
     }
     for _ in range(4):

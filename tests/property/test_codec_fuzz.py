@@ -15,6 +15,8 @@ from detektr.wire.codec import TEXT_CHARS_MAX, VERSION, decode, encode
 from detektr.wire.message import (
     Announce,
     Attach,
+    Clear,
+    Cleared,
     Detach,
     Failure,
     FailureKind,
@@ -63,6 +65,8 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Refusal, sessions, texts),
     st.builds(Failure, names, sessions, failures),
     st.builds(Detach, names, sessions),
+    st.builds(Clear, names, counts, st.lists(names, max_size=4).map(tuple)),
+    st.builds(Cleared, counts, st.lists(st.tuples(names, counts), max_size=4).map(tuple)),
     st.builds(Resend, names, st.from_regex(r"[0-9a-f]{1,32}", fullmatch=True), st.binary(min_size=1, max_size=20)),
     st.builds(
         Announce,

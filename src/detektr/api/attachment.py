@@ -102,7 +102,7 @@ class Frames:
         """Frames that were released and had not been overwritten."""
         self._folder, self._node = RunFolder(pipeline), node
         self._name, self._window, self._when_full, self._wait_s = name, window, when_full, wait_s
-        self._attachment: _Attachment | None = None
+        self._attachment: Attachment | None = None
         self._current: tuple[Frame, Lease, Callable[[], bool]] | None = None
         self._told = ""
         self._is_over = False
@@ -173,7 +173,7 @@ class Frames:
             self._current = None
         self._leave()
 
-    def _try_take(self, attachment: _Attachment, now_ns: int) -> Frame | None:
+    def _try_take(self, attachment: Attachment, now_ns: int) -> Frame | None:
         subscriber = attachment.subscriber
         attachment.hear(now_ns)
         subscriber.tick(now_ns)
@@ -217,7 +217,7 @@ class Frames:
         else:
             self._refuse(attachment, lease)
 
-    def _refuse(self, attachment: _Attachment, lease: Lease) -> None:
+    def _refuse(self, attachment: Attachment, lease: Lease) -> None:
         self.refused += 1
         attachment.status_block.count_refused()
         attachment.subscriber.fail((lease.key, lease.sequence), "overwritten", FailureKind.OVERWRITTEN)
@@ -243,7 +243,7 @@ class Frames:
             )
         if self._folder.inbox(self._node, 0).exists():
             self._refuse_kind()
-            self._attachment = _Attachment(
+            self._attachment = Attachment(
                 self._folder, self._node, self._name, self._window, self._when_full, self._lane
             )
             self._attachment.subscriber.tick(time.monotonic_ns())
@@ -288,7 +288,7 @@ class Frames:
             self._attachment = None
 
 
-class _Attachment:
+class Attachment:
     """The open parts of a consumer while its producer is there: status block, socket, edge and rings."""
 
     def __init__(
@@ -296,7 +296,7 @@ class _Attachment:
     ) -> None:
         open_missing_streams()  # a library that writes to a closed stderr would write into a file of ours
         self.inbox = folder.inbox(node, 0)
-        self.status_block = _acquire_status_block(folder, node)
+        self.status_block = acquire_guest(folder, node)
         own = re.sub(r"\.0$", "", self.status_block.path.stem)
         try:
             self.link = Link(folder.inbox(own, 0), folder.doorbell(own, 0))
@@ -354,6 +354,10 @@ class _Attachment:
             self.link.wait(min(limit_ns, max(self.subscriber.due_ns() - time.monotonic_ns(), 0)))
             self.subscriber.flush()
 
+    def wake(self) -> None:
+        """Let `sleep` return, from another thread."""
+        self.link.wake()
+
     def close(self) -> None:
         """Leave the edge; nothing of ours stays."""
         self.subscriber.close()
@@ -363,7 +367,7 @@ class _Attachment:
         self._folder.remove_if_empty()
 
 
-def _acquire_status_block(folder: RunFolder, producer: str) -> StatusBlock:
+def acquire_guest(folder: RunFolder, producer: str) -> StatusBlock:
     """Take the first free name `guest-N`: names that are used again keep the labels of metrics few."""
     for number in itertools.count(1):
         name = f"guest-{number}"

@@ -1,4 +1,4 @@
-"""`detektr why`, `runs`: what went wrong in a run, while it goes on and afterwards."""
+"""`detektr why`, `runs`, `leases`, `healthcheck`: what goes wrong in a run, on and afterwards, and who holds what."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _why(
     run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Of this run, or the last.")] = None,
     is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Say what was lost or late, and whose fault that is.
+    """Say what was lost or late, whose fault it is, what to do.
 
     Of a run that goes on: in the last minute. Of one that has ended: in all of it.
     """
@@ -102,7 +102,10 @@ def _runs(
     ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="As JSON, with the ledger of each.")] = False,
 ) -> None:
-    """List the runs of a pipeline, with their ids."""
+    """List the runs of a pipeline, with their ids.
+
+    Each with when it was, how long it took, and how it ended.
+    """
     import json
 
     from detektr.observe.why.answer import list_runs
@@ -110,3 +113,51 @@ def _runs(
 
     runs = list_runs(name)
     print(json.dumps(runs, indent=2) if is_json else describe_runs(runs))
+
+
+@app.command("leases")
+@answering
+def _leases(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Which pipeline; the only one there is, if left out.")
+    ] = None,
+    node: Annotated[
+        str | None, typer.Option("--node", metavar="N", help="Only what this node holds or has given.")
+    ] = None,
+    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List the frames that are out, and at whom.
+
+    The oldest come first, with since when they are out, and what is done with them.
+    """
+    import json
+
+    from detektr.observe.leases import describe_leases, read_leases
+    from detektr.observe.why.answer import the_pipeline
+
+    leases = read_leases(name or the_pipeline(), node)
+    print(json.dumps(leases, indent=2) if is_json else describe_leases(leases))
+
+
+@app.command("healthcheck")
+@answering
+def _healthcheck(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Which pipeline; the only one there is, if left out.")
+    ] = None,
+    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> int:
+    """Say whether a pipeline does its work, and why not.
+
+    It ends with 0 if so, else with 1: for the HEALTHCHECK of a container.
+    """
+    import json
+
+    from detektr.observe.readiness import describe_reasons, read_reasons
+    from detektr.observe.why.answer import the_pipeline
+
+    name = name or the_pipeline()
+    reasons = read_reasons(name)
+    answer = {"pipeline": name, "ready": not reasons, "reasons": reasons}
+    print(json.dumps(answer, indent=2) if is_json else describe_reasons(name, reasons))
+    return int(bool(reasons))

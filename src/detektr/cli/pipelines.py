@@ -87,7 +87,7 @@ def _status(
     ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Say how a pipeline is, or which ones run."""
+    """Say how a pipeline is, and what is wrong; or which ones run."""
     import json
 
     from detektr.observe.status import list_pipelines, read_status

@@ -92,7 +92,7 @@ def load_pipeline(path: Path, environment: Mapping[str, str] | None = None) -> P
 
 
 def check_machine(pipeline: Pipeline) -> list[Fault]:
-    """Look whether this machine has what the file asks for: files, devices, CPUs, the metrics port, the audit's folder.
+    """Look whether this machine has what the file asks for: files, devices, CPUs, its ports, the audit's folder.
 
     Nothing is left behind or held: what is free now may be taken when the pipeline starts.
     """
@@ -109,7 +109,13 @@ def check_machine(pipeline: Pipeline) -> list[Fault]:
             here = cpus_in_words(os.sched_getaffinity(0))
             hint = "correct it, or give detektr more of them (taskset; a container: --cpuset-cpus)"
             faults.append(Fault(pipeline.document.line("nodes", name, "cpus"), what, f"CPUs out of {here}", hint))
-    for found, key in ((_port_fault(pipeline), ("metrics", "port")), (_audit_fault(pipeline), ("audit", "to"))):
+    metrics, web = pipeline.options.metrics, pipeline.options.web
+    looks = [
+        (_port_fault("metrics", metrics.host, metrics.port), ("metrics", "port")),
+        (None if web is None else _port_fault("web", web.host, web.port), ("web", "port")),
+        (_audit_fault(pipeline), ("audit", "to")),
+    ]
+    for found, key in looks:
         if found is not None:
             faults.append(replace(found, line=pipeline.document.line(*key)))
     return [
@@ -145,6 +151,10 @@ def _read(path: Path) -> str:
 def _secrets(document: Document) -> dict[str, str]:
     """Return what came from the environment as text, and the passwords in the file's URLs."""
     secrets = {password: "***" for text in _texts(document.values) for password in url_secrets(text)}
+    web = (document.values or {}).get("web")
+    token = web.get("token") if isinstance(web, dict) else None
+    if isinstance(token, str) and len(token) >= SECRET_CHARS_MIN:
+        secrets[token] = MASK
     return secrets | {text: name for text, name in document.secrets.items() if len(text) >= SECRET_CHARS_MIN}
 
 
@@ -195,12 +205,11 @@ def _url_fault(source: str) -> Fault | None:
     return Fault(1, what, "scheme://host:port/path", hint)
 
 
-def _port_fault(pipeline: Pipeline) -> Fault | None:
-    metrics = pipeline.options.metrics
-    if not metrics.port:
+def _port_fault(what: str, host: str, port: int | None) -> Fault | None:
+    if not port:
         return None  # none asked for, or any free one
     try:
-        found = socket.getaddrinfo(metrics.host, metrics.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         with socket.socket(found[0][0], socket.SOCK_STREAM) as probe:
             # As the server will ask for it: a port whose last connections are only closing counts as free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -209,8 +218,7 @@ def _port_fault(pipeline: Pipeline) -> Fault | None:
     except (OSError, UnicodeError) as error:
         why = (getattr(error, "strerror", None) or str(error)).lower()
         hint = "stop the program that listens there, or write another port (0 takes a free one)"
-        where = host_and_port(metrics.host, metrics.port)
-        return Fault(1, f"metrics cannot listen on {where}: {why}", "a free port", hint)
+        return Fault(1, f"{what} cannot listen on {host_and_port(host, port)}: {why}", "a free port", hint)
     return None
 
 

@@ -1,4 +1,4 @@
-"""The keys at the top of a pipeline file, beside the nodes: name, audit trail, metrics, lane, dead letters."""
+"""The keys at the top of a pipeline file, beside the nodes: name, audit trail, metrics, web, lane, dead letters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
@@ -18,6 +18,9 @@ _MOST_BOUNDS = "16MiB", "16384GiB"  # at least, at most
 _DAY_S = 24 * 3600
 _PERCENT = re.compile(r"^([0-9]+(?:\.[0-9]+)?) ?%$")
 _KEEP = re.compile(r"^([0-9]{1,5}) ?(h|d)$")
+HOST_WORDS = "a host name or address such as 127.0.0.1"
+WEB_PORT = 8002
+TOKEN_FILE = "web.token"  # in the pipeline's state folder, where the file gives no token
 _DEAD_LETTERS = "256MiB", "16MiB", "1024GiB"  # unless told otherwise, at least, at most
 
 
@@ -91,8 +94,32 @@ class MetricsOptions:
 
     port: Annotated[int, Ge(0), Le(65535)] | None = None
     """Port; 0 takes a free one and says which."""
-    host: Annotated[str, Text(r"^[A-Za-z0-9._:-]+$", "a host name or address such as 127.0.0.1")] = "127.0.0.1"
+    host: Annotated[str, Text(r"^[A-Za-z0-9._:-]+$", HOST_WORDS)] = "127.0.0.1"
     """Address to listen on; loopback unless told otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebOptions:
+    """The HTTP server of a pipeline, a process of its own that reads it from outside."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    port: Annotated[int, Ge(0), Le(65535)] = WEB_PORT
+    """Port; 0 takes a free one and says which."""
+    host: Annotated[str, Text(r"^[A-Za-z0-9._:-]+$", HOST_WORDS)] = "127.0.0.1"
+    """Address to listen on; loopback unless told otherwise."""
+    token: Annotated[str, Text(r"^[\x21-\x7e]{16,256}$", "16 to 256 characters without spaces")] | None = None
+    """What a client must say to see pictures, results and logs, and to change something; one is made and kept in the
+    pipeline's state folder where none is given."""
+    open: list[Literal["dequeue", "ack", "extend", "clear", "picture", "logs", "events"]] = field(default_factory=list)
+    """What needs no token from this machine: dequeue, ack, extend, clear, picture, logs, events."""
+    names: list[Annotated[str, Text(r"^[A-Za-z0-9._:-]+$", HOST_WORDS)]] = field(default_factory=list)
+    """Further names by which clients may call the server (the Host header), as behind a proxy or in a container."""
+
+    def settings(self, pipeline: str) -> dict[str, Any]:
+        """Return what the server's process is told, see `detektr.web.server.WebSettings`."""
+        hosts = [*self.names, *([] if self.host in ("0.0.0.0", "::") else [self.host])]
+        return {"names": [pipeline], "token": self.token, "open": self.open, "hosts": hosts}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,3 +157,5 @@ class PipelineOptions(PipelineWords):
     """Where the audit trail goes: sqlite:PATH, redis://..., rediss://... or none; or a mapping with more to say."""
     metrics: MetricsOptions = field(default_factory=MetricsOptions)
     """Where Prometheus finds the metrics; leave out for none."""
+    web: WebOptions | None = None
+    """The HTTP server: what runs, whose fault it is, frames to pull; leave out for none."""

@@ -18,6 +18,7 @@ from detektr.config.pipeline_options import AuditOptions as AuditOptions
 from detektr.config.pipeline_options import MetricsOptions as MetricsOptions
 from detektr.config.pipeline_options import PipelineOptions as PipelineOptions
 from detektr.config.pipeline_options import PipelineWords
+from detektr.config.pipeline_options import WebOptions as WebOptions
 from detektr.config.suggestions import (
     default_of,
     item_type,
@@ -49,6 +50,7 @@ KINDS: dict[str, type[NodeOptions]] = {name: kind.options for name, kind in NODE
 # What stands in for a missing key while the rest of its section is looked at; never leaves this module unfaulted.
 _STAND_IN = {"source": "lavfi:nullsrc", "use": "unknown:unknown", "to": "none", "size": 1}
 _STAND_IN |= {"input": "unknown", "from_": "unknown"}
+SECRET_KEY: Path = ("web", "token")  # never shown, also where it stands in the file itself
 _NOT_GIVEN = object()
 T = TypeVar("T")
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {}  # building one takes milliseconds
@@ -96,6 +98,7 @@ class _Reader:
             nodes=self._nodes(values),
             audit=self._section(AuditOptions, audit_values, ("audit",), "`audit`", _AUDIT_WORDS),
             metrics=self._section(MetricsOptions, values.get("metrics", {}), ("metrics",), "`metrics`"),
+            web=self._section(WebOptions, values["web"], ("web",), "`web`") if "web" in values else None,
             **vars(self._section(PipelineWords, words, (), "the pipeline")),
         )
         return OptionsReading(options, tuple(self.faults), frozenset(self.broken), frozenset(self.unsure))
@@ -111,6 +114,8 @@ class _Reader:
         """Return a value as a fault may print it: what came from a variable as the file has it."""
         if value is None:
             return "empty"
+        if path == SECRET_KEY and isinstance(value, str):
+            return f"a text of {len(value)} characters"
         variable = self.document.variables.get(path)
         if variable is not None:
             return repr(variable.raw[:60])

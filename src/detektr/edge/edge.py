@@ -534,6 +534,14 @@ class Edge:
         while (waiting := self.backlog.take()) is not None:
             self._give_up(waiting, reason)
 
+    def clear_queue(self) -> int:
+        """Drop all queued frames, as an operator asks for; leased ones stay. Returns how many."""
+        count = 0
+        while (waiting := self.backlog.take()) is not None:
+            self._give_up(waiting, "cleared")
+            count += 1
+        return count
+
     # -- within -----------------------------------------------------------------------------------------------------
 
     def _lease(self, cell: Cell, replica: Replica, now_ns: int) -> None:

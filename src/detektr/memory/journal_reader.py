@@ -25,6 +25,7 @@ from detektr.memory.layout import (
     CELL_FREE,
     CELL_KEY,
     CELL_LEASED,
+    CELL_LEASED_NS,
     CELL_OWNER,
     CELL_PAYLOAD,
     CELL_QUEUED,
@@ -38,6 +39,8 @@ from detektr.memory.layout import (
     EDGE_WORD_REDO_COUNT,
     EDGE_WORD_REPLICAS,
     EDGE_WORD_SEEN,
+    REPLICA_NAME,
+    REPLICA_NAME_BYTES,
     REPLICA_SESSION,
     REPLICA_WORDS,
     STATE_COUNTER_SHIFT,
@@ -246,6 +249,30 @@ class JournalReader:
         keys = self._words[EDGE_WORD_SEEN:EDGE_WORD_REPLICAS:2].tolist()
         sequences = self._words[EDGE_WORD_SEEN + 1 : EDGE_WORD_REPLICAS : 2].tolist()
         return {key: sequence for key, sequence in zip(keys, sequences, strict=True) if key}
+
+    def replicas(self) -> dict[int, str]:
+        """Return the names of the replicas that are attached (`motion.1`), by session."""
+        found: dict[int, str] = {}
+        for at in range(EDGE_WORD_REPLICAS, EDGE_WORD_ANNOUNCED, REPLICA_WORDS):
+            session, begin = self._words[at + REPLICA_SESSION], (at + REPLICA_NAME) * WORD_BYTES
+            if session:
+                name = bytes(self._bytes[begin : begin + REPLICA_NAME_BYTES]).rstrip(b"\0")
+                found[session] = name.decode(errors="replace")
+        return found
+
+    def given(self) -> list[tuple[int, int, Lease]]:
+        """Return the leases that are out: session, monotonic time at which it began, and the lease.
+
+        A look cell by cell, without stopping the edge: a lease that begins or ends meanwhile may be in it or not.
+        """
+        words, found = self._words, list[tuple[int, int, Lease]]()
+        for cell, at in enumerate(range(EDGE_WORD_FIRST_CELL, self._end, self._cell_words)):
+            if words[at + CELL_STATE] == CELL_LEASED:
+                session, since_ns = words[at + CELL_OWNER], words[at + CELL_LEASED_NS]
+                lease = self._lease(cell, session, words[at + CELL_DELIVERY_TAG])
+                if lease is not None:
+                    found.append((session, since_ns, lease))
+        return found
 
     def names_of(self, session: int) -> set[FrameName]:
         """Return the names of the frames that are leased to a session that is attached."""

@@ -178,6 +178,20 @@ class RingReader:
             return False
         return self._words[_FIRST_GENERATION + slot * RING_SLOT_HEADER_WORDS] == generation
 
+    def newest(self) -> tuple[int, int, int] | None:
+        """Return slot, generation and sequence of the newest picture that is complete; None: there is none.
+
+        Nobody holds it for us: copy it, and ask `holds` afterwards.
+        """
+        words, found = self._words, None
+        for slot in range(self.slots):
+            header = _FIRST_GENERATION + slot * RING_SLOT_HEADER_WORDS
+            generation, sequence = words[header], words[header + RING_SLOT_SEQUENCE - RING_SLOT_GENERATION]
+            is_complete = generation and generation & 1 == 0
+            if is_complete and (found is None or sequence > found[2]):
+                found = slot, generation, sequence
+        return found
+
     @property
     def is_unlinked(self) -> bool:
         """Whether the ring's owner has removed its name: no new frames will lie in it."""

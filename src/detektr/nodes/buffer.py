@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import ClassVar
 
@@ -9,11 +10,15 @@ from detektr.descriptor import DESCRIPTOR_BYTES_MAX
 from detektr.edge.ephemeral import Producer
 from detektr.edge.fanout import Fanout
 from detektr.edge.gathering.known_above import KnownAbove
+from detektr.errors import WireError
 from detektr.nodes.control import ControlLine
 from detektr.nodes.node import Node
 from detektr.nodes.relay import Relay
 from detektr.nodes.spec import NodeSpec
 from detektr.options import BufferOptions
+from detektr.wire.message import Clear, Cleared
+
+_log = logging.getLogger(__name__)
 
 
 class BufferNode(Node[BufferOptions]):
@@ -114,6 +119,25 @@ class BufferNode(Node[BufferOptions]):
             input_index = self._input_of.pop(name, None)
             if input_index is not None:
                 self.subscribers[input_index].finish(name)
+
+    def clear(self, message: Clear) -> None:
+        """See `Node.clear`."""
+        asker, _, number = message.replica.rpartition(".")
+        if not asker or not number.isdigit():
+            raise WireError(f"Clear.replica {message.replica!r} is not a node and a number, as in motion.0")
+        known = self.publisher.edges
+        for consumer in message.consumers:
+            if consumer not in known:
+                raise WireError(f"{self.spec.node} has no edge to {consumer}")
+        counts = [(consumer, known[consumer].clear_queue()) for consumer in message.consumers or tuple(known)]
+        answer = Cleared(message.request, tuple(counts))
+        inbox, bell = self.folder.inbox(asker, int(number)), self.folder.doorbell(asker, int(number))
+        outbox = self.link.open_outbox(inbox, bell)
+        outbox.try_send(answer)
+        outbox.ring()
+        outbox.close(linger_ms=500)
+        dropped = {consumer: count for consumer, count in answer.counts if count}
+        _log.warning("an operator has cleared the queues; dropped frames (reason: cleared): %s", dropped or "none")
 
     def seen_streams(self) -> list[tuple[int, int]]:
         """Return per stream the first sequence that some edge was not offered."""

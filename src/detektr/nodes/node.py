@@ -33,7 +33,7 @@ from detektr.nodes.stack_dump import offer_stacks
 from detektr.process.seen_time import SeenClock
 from detektr.process.user_boundary import leave_child
 from detektr.wire.link import Link
-from detektr.wire.message import Announce, Failure, Message, Refusal, Release, Resend, Welcome
+from detektr.wire.message import Announce, Clear, Cleared, Failure, Message, Refusal, Release, Resend, Welcome
 
 TICK_NS = 1_000_000_000  # the tick: a look at everything that nothing wakes us for ...
 UNSERVED_TICK_NS = 300_000_000  # ... while frames wait and nobody is there to take them ...
@@ -208,6 +208,14 @@ class Node(ABC, Generic[Options]):
             WireError: this kind of node makes no events, or it has no such sink.
         """
         raise WireError(f"a {self.kind} makes no events and takes no Resend for {message.consumer}")
+
+    def clear(self, message: Clear) -> None:
+        """Drop what is queued, as an operator asks for, and answer.
+
+        Raises:
+            WireError: this kind of node queues no frames for others, or it has no such edge.
+        """
+        raise WireError(f"a {self.kind} takes no Clear from {message.replica}")
 
     def seen_streams(self) -> list[tuple[int, int]]:
         """Return, for a durable consumer, the next sequence that it expects of each stream."""
@@ -428,6 +436,11 @@ class Node(ABC, Generic[Options]):
         if isinstance(message, Resend):
             self.resend(message, now_ns)
             return
+        if isinstance(message, Clear):
+            self.clear(message)
+            return
+        if isinstance(message, Cleared):
+            raise WireError(f"a {self.kind} has not asked for a Cleared of request {message.request}")
         if not isinstance(message, _TO_CONSUMER):
             self.publisher.handle(message, now_ns)
             return

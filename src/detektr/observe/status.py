@@ -88,8 +88,8 @@ def read_status(name: str) -> dict[str, Any]:
 
     Returns:
         `pipeline`, `run` (its id; None: nodes started alone), `state`, `file`, `supervisor` (process or None),
-        `seconds`, `metrics` (URL or None), `nodes`, `edges`, and `cameras`: of each node that keeps state, by camera,
-        the replica that has it (None: it moves).
+        `seconds`, `metrics` and `web` (URL or None), `nodes`, `edges`, and `cameras`: of each node that keeps state, by
+        camera, the replica that has it (None: it moves).
 
     Raises:
         DetektrError: no pipeline of this name runs.
@@ -108,6 +108,7 @@ def read_status(name: str) -> dict[str, Any]:
         "supervisor": run_state.get("pid"),
         "seconds": round((time.time_ns() - started_ns) / 1e9, 1) if started_ns else None,
         "metrics": run_state.get("metrics"),
+        "web": run_state.get("web"),
         "nodes": describe_nodes(run_state.get("nodes", {}), ledgers, snapshots),
         "edges": [edge.as_record() for edge in merge(ledgers)],
         "cameras": _cameras(folder),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from detektr.config.load import Pipeline, PipelineFileError, check_machine, load_pipeline
+from detektr.config.pipeline_options import TOKEN_FILE
 from detektr.config.plan import plan_processes
 from detektr.errors import DetektrError, RefusedError
 from detektr.ledger import EdgeLedger, merge
@@ -30,6 +31,7 @@ from detektr.observe.table import Flow, summary
 from detektr.observe.why.text import describe_findings
 from detektr.process.json_file import write_json
 from detektr.process.open_files import check_open_files
+from detektr.process.web_process import WebProcess, end_left_behind
 from detektr.redaction import mask, register_secret
 from detektr.source_uri import host_and_port
 from detektr.supervisor.fork_client import ForkServer
@@ -41,7 +43,7 @@ from detektr.telemetry.history.rows import Sampler
 from detektr.telemetry.history.writer import FILE as HISTORY_FILE
 from detektr.telemetry.history.writer import HistoryWriter
 from detektr.telemetry.log import setup_log
-from detektr.telemetry.report import build_report, count_unaccounted, ledger_table, undelivered
+from detektr.telemetry.report import build_report, check_report_path, count_unaccounted, ledger_table, undelivered
 
 LOOK_NS = 1_000_000_000  # one look is one second of history
 SUMMARY_NS = 10_000_000_000
@@ -121,7 +123,7 @@ def run_pipeline(
         RefusedError: the file, the machine or a node refused; nothing is left behind.
     """
     if report is not None:
-        _check_report(report)
+        check_report_path(report)
     state_root()  # before anything runs: without it, logs and dead letters have no place
     pipeline = load_pipeline(path)
     for secret in pipeline.secrets:
@@ -129,6 +131,7 @@ def run_pipeline(
     with SignalPipe() as signals:
         folder, lock = acquire_run_lock(pipeline.options.name, pipeline.options.nodes)
         try:
+            end_left_behind(state_root() / pipeline.options.name)
             faults = check_machine(pipeline)
             if faults:
                 raise PipelineFileError(path, faults, pipeline.secrets)
@@ -146,17 +149,6 @@ def run_pipeline(
     if run.has_begun:
         run.end_record(result)
     return result
-
-
-def _check_report(path: Path) -> None:
-    """Refuse a report that cannot be written, before anything runs for days."""
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise RefusedError(f"--report {path}: there is no folder {folder}; make it first")
-    if path.is_dir():
-        raise RefusedError(f"--report {path}: that is a folder; name a file in it, as in {path / 'report.json'}")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise RefusedError(f"--report {path}: {folder} cannot be written to; name a file elsewhere")
 
 
 class _Run:
@@ -205,6 +197,7 @@ class _Run:
         self._next_summary_ns = 0
         self._seconds = 0.0
         self._metrics: str | None = None
+        self._web: WebProcess | None = None
         self._supervised: Mapping[str, dict[str, Any]] = {}
         self._closing: list[Any] = []
 
@@ -216,7 +209,8 @@ class _Run:
         """
         count, needed = len(self._specs), files_needed(self._specs, self.pipeline.options.metrics.port is not None)
         check_open_files(needed, f"{self.pipeline.path}: a pipeline of {count} processes")
-        name, supervisor = self.pipeline.options.name, self.supervisor
+        options, supervisor = self.pipeline.options, self.supervisor
+        name = options.name
         _log.info("starting %d processes", len(supervisor.processes))
         supervisor.warm_up()
         self._open_telemetry()  # meanwhile
@@ -228,7 +222,10 @@ class _Run:
             return
         seconds = (time.monotonic_ns() - self._begun_ns) / 1e9
         where = f"; metrics on {self._metrics}" if self._metrics else ""
+        where += f"; web on {self._web.url}" if self._web is not None else ""
         _log.info("%d processes ready after %.2f s%s", len(supervisor.processes), seconds, where)
+        if self._web is not None and options.web is not None and options.web.token is None:
+            _log.info("the token of %s is in %s", self._web.url, state_root() / name / TOKEN_FILE)
         _log.info("logs: %s", log_folder(name))
 
     def supervise(self, for_ns: int | None) -> None:
@@ -302,6 +299,9 @@ class _Run:
 
     def _open_telemetry(self) -> None:
         options = self.pipeline.options
+        if options.web is not None:
+            self._web = WebProcess(options.web.host, options.web.port, options.web.settings(options.name))
+            self._closing.append(self._web.close)
         if options.audit.to != "none":
             from detektr.telemetry.audit import open_audit
             from detektr.telemetry.trail.bounds import Bounds
@@ -348,6 +348,7 @@ class _Run:
             "started_utc_ns": self._begun_utc_ns,
             "run": self._record.run,
             "metrics": self._metrics,
+            "web": None if self._web is None else self._web.url,
             "nodes": self._supervised,
         }
         try:
@@ -364,6 +365,8 @@ class _Run:
 
     def _show(self, ledgers: list[EdgeLedger], snapshots: list[NodeSnapshot]) -> None:
         now_ns = time.monotonic_ns()
+        if self._web is not None:
+            self._web.look(now_ns)
         nodes = describe_nodes(self.supervisor.describe(), ledgers, snapshots)
         self._supervised = nodes
         self._add_to_history(nodes, ledgers, snapshots)

@@ -104,7 +104,7 @@ class PipelineCollector(Collector):
         supervision = self._supervision()
         # A label set may stand in a scrape only once.
         snapshots = {(snapshot.node, snapshot.replica): snapshot for snapshot in found}
-        yield from self._edge_metrics(merge(ledgers))
+        yield from self._edge_metrics(merge(ledgers), list(snapshots.values()))
         yield from self._process_metrics(list(snapshots.values()))
         yield from self._node_metrics(list(snapshots.values()), supervision)
         if snapshots:
@@ -124,7 +124,7 @@ class PipelineCollector(Collector):
             "failed": failed,
         }
 
-    def _edge_metrics(self, edges: list[EdgeLedger]) -> Iterator[Metric]:
+    def _edge_metrics(self, edges: list[EdgeLedger], snapshots: list[NodeSnapshot]) -> Iterator[Metric]:
         labels = ["pipeline", "from", "to"]
         keyed = [([self._pipeline, edge.producer, edge.consumer], edge) for edge in edges]
         yield from _families(CounterMetricFamily, "detektr_edge_", _EDGE_COUNTERS, labels, keyed)
@@ -158,6 +158,14 @@ class PipelineCollector(Collector):
         for names, edge in keyed:
             oldest.add_metric(names, max(0, now_ns - edge.oldest_ns) / 1e9 if edge.oldest_ns else 0.0)
         yield oldest
+        # By the names of the system that this one replaces: the same counts, of the edges from buffers.
+        buffers = {snapshot.node for snapshot in snapshots if snapshot.kind == "buffer"}
+        rows: list[_Row[EdgeLedger]] = [
+            ("frames_consumed", "Frames of a buffer that a consumer finished.", lambda edge: edge.delivered),
+            ("frames_dropped", "Frames of a buffer that were dropped.", lambda edge: sum(edge.dropped.values())),
+        ]
+        of_buffers = [(key, edge) for key, edge in keyed if edge.producer in buffers]
+        yield from _families(CounterMetricFamily, "frame_buffer_consumer_", rows, labels, of_buffers)
 
     def _process_metrics(self, snapshots: list[NodeSnapshot]) -> Iterator[Metric]:
         labels = ["pipeline", "node", "replica"]
@@ -255,8 +263,6 @@ class MetricsServer:
             RefusedError: the port is in use or not allowed, or the host is not one of this machine.
         """
         self._collector = collector
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(collector)
         self._endpoint = Endpoint(self._answer, host, port)
 
     @property
@@ -271,8 +277,7 @@ class MetricsServer:
     def _answer(self, path: str, accept: str) -> Answer:
         try:
             if path == "/metrics":
-                encode, content_type = choose_encoder(accept)
-                return Answer(200, content_type, encode(self._registry))
+                return Answer(200, *expose(self._collector, accept))
             if path == "/healthz":
                 is_healthy, facts = self._collector.health()
                 return Answer(200 if is_healthy else 503, "application/json", json.dumps(facts).encode() + b"\n")
@@ -280,6 +285,19 @@ class MetricsServer:
             _log.warning("metrics: %s could not be answered: %s", path, fault_line(fault))
             return Answer(500, "text/plain; charset=utf-8", f"cannot be read now: {fault_line(fault)}\n".encode())
         return Answer(404, "text/plain; charset=utf-8", b"not here; this endpoint has /metrics and /healthz\n")
+
+
+def expose(collector: PipelineCollector, accept: str) -> tuple[str, bytes]:
+    """Return the metrics of this moment: their content type, and the text.
+
+    Args:
+        collector: reads them.
+        accept: the header Accept of who asks.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    encode, content_type = choose_encoder(accept)
+    return content_type, encode(registry)
 
 
 def serve_metrics(collector: PipelineCollector, host: str, port: int) -> MetricsServer:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from detektr.errors import RefusedError
 from detektr.ledger import EdgeLedger, describe_counts, left_out, merge
 
 _HEADINGS = ("edge", "offered", "delivered", "dropped", "dead-lettered", "queued", "in flight", "redelivered", "why")
+
+
+def check_report_path(path: Path) -> None:
+    """Refuse a report that cannot be written, before anything runs for days.
+
+    Raises:
+        RefusedError: there is no such folder, or it cannot be written to.
+    """
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise RefusedError(f"--report {path}: there is no folder {folder}; make it first")
+    if path.is_dir():
+        raise RefusedError(f"--report {path}: that is a folder; name a file in it, as in {path / 'report.json'}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise RefusedError(f"--report {path}: {folder} cannot be written to; name a file elsewhere")
 
 
 def count_unaccounted(edges: Iterable[EdgeLedger]) -> int:

@@ -14,6 +14,8 @@ from detektr.wire.message import (
     Announce,
     AnnouncedLease,
     Attach,
+    Clear,
+    Cleared,
     Detach,
     Failure,
     FailureKind,
@@ -33,7 +35,7 @@ TEXT_CHARS_MAX = 16_384
 _U64_MAX = (1 << 64) - 1
 _TAG_MAX = (1 << 63) - 1  # far from where counting on would leave a word
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")  # becomes part of a file's name
-_KINDS: tuple[type[Message], ...] = (Attach, Welcome, Refusal, Failure, Detach, Resend)
+_KINDS: tuple[type[Message], ...] = (Attach, Welcome, Refusal, Failure, Detach, Resend, Clear, Cleared)
 _LETTER = re.compile(r"[0-9a-f]{1,32}")
 _LEASE_KEYS = ("tag", "delivery", "stream", "sequence", "captured_ns", "cell", "frame")
 _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
@@ -241,6 +243,9 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "producer_epoch": _is_count,
     "why": _is_text,
     "letter": lambda value: isinstance(value, str) and _LETTER.fullmatch(value) is not None,
+    "request": _is_count,
+    "consumers": lambda value: isinstance(value, tuple) and all(map(_is_name, value)),
+    "counts": _are(_is_name, _is_count),
     "event": lambda value: isinstance(value, bytes) and 0 < len(value) <= EVENT_BYTES_MAX,
 }
 _are_completed = _are(_is_count, _is_count, _is_count)

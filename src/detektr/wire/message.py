@@ -116,6 +116,25 @@ class Resend(NamedTuple):
     """The event, packed."""
 
 
+class Clear(NamedTuple):
+    """A command to a buffer: drop the frames that are queued; answered by `Cleared`."""
+
+    replica: str
+    """Name of the process that asks, at whose inbox the answer is taken: `guest-1.0`."""
+    request: int
+    """Number of the question, which the answer has too."""
+    consumers: tuple[str, ...]
+    """Of which edges; none: of all."""
+
+
+class Cleared(NamedTuple):
+    """A buffer's answer to `Clear`."""
+
+    request: int
+    counts: tuple[tuple[str, int], ...]
+    """Of each edge, by its consumer, how many frames were dropped."""
+
+
 AnnouncedLease = tuple[int, int, int, int, int, int, bytes]
 """Delivery tag, count of deliveries, stream key, sequence, monotonic time of capture, cell of the journal, and the
 payload: a packed descriptor or event, packed once by whoever made it."""
@@ -158,4 +177,4 @@ class Release(NamedTuple):
     """The producer is to say soon how many have arrived."""
 
 
-Message = Attach | Welcome | Refusal | Failure | Detach | Resend | Announce | Release
+Message = Attach | Welcome | Refusal | Failure | Detach | Resend | Clear | Cleared | Announce | Release

@@ -67,7 +67,7 @@ def test_audit_is_a_text_or_a_mapping_and_metrics_has_a_host() -> None:
         (
             GOOD + "metrcs: {port: 1}\n",
             5,
-            ["'metrcs'", "camera_defaults, nodes, memory", "audit or metrics", "write `metrics`"],
+            ["'metrcs'", "camera_defaults, nodes, memory", "metrics or web", "write `metrics`"],
         ),
         (GOOD + "memory: 64\n", 5, ["`memory` is 64", "64MiB or 1GiB"]),
         (GOOD + "memory: 0MiB\n", 5, ["`memory` is '0MiB'", "64MiB or 1GiB"]),

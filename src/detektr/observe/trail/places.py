@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from detektr.errors import DetektrError
 from detektr.memory.run_folder import NAME, state_root
-from detektr.telemetry.history.run_records import RunRecords
+from detektr.telemetry.history.record_reader import RunRecords
 from detektr.telemetry.record import Record
 from detektr.telemetry.trail.rows import Row
 from detektr.telemetry.trail.wanted import WantedFrame, WantedRows, time_us

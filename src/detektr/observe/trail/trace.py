@@ -11,7 +11,7 @@ from detektr.errors import DetektrError
 from detektr.memory.run_folder import state_root
 from detektr.observe.trail.places import known_pipelines, open_trail_of, open_trails
 from detektr.observe.trail.steps import edge_text, steps_of, utc_text
-from detektr.telemetry.history.run_records import RunRecords
+from detektr.telemetry.history.record_reader import RunRecords
 from detektr.telemetry.record import Record
 from detektr.telemetry.trail.rows import DropRow, Row
 from detektr.telemetry.trail.wanted import WantedFrame, WantedRows, time_us, wanted_frame

@@ -38,6 +38,7 @@ def explain(
     at: str | None = None,
     camera: str | None = None,
     run: str | None = None,
+    live_s: int = LIVE_S,
 ) -> dict[str, Any]:
     """Return what is or was wrong with a pipeline, the worst first.
 
@@ -48,6 +49,7 @@ def explain(
             the last one.
         camera: only what concerns this camera.
         run: id of a run, the begin of one, or `last`.
+        live_s: how far back it looks at a run that goes on, in seconds.
     Returns:
         `pipeline`, `run`, `live`, `window` (`begin`, `end`, `step_s`), `sickest` (`rank`, `code`, `culprit`, `victim`,
         `since`, `text`, `next`, `lost`) and `evidence`: by edge what was offered and lost, and the worst of its queue.
@@ -58,7 +60,7 @@ def explain(
     folder, records = RunFolder(name), RunRecords(state_root() / name)
     is_live = folder.path.is_dir() and (folder.lock_holder() is not None or bool(folder.live_processes()))
     if run is None and at is None and is_live:
-        window, terms, record = _live(folder, records)
+        window, terms, record = _live(folder, records, live_s)
     else:
         record = _record(records, name, run, at)
         window = _past(records, record, at)
@@ -100,6 +102,7 @@ def read_run(name: str, run: str) -> dict[str, Any]:
         "supervisor": None,
         "seconds": report["seconds"],
         "metrics": None,
+        "web": None,
         "nodes": {node: {"pids": [], **facts} for node, facts in report["nodes"].items()},
         "edges": report["edges"],
         "cameras": {},
@@ -153,8 +156,8 @@ def _state_folders() -> list[Path]:
     return sorted(path for path in root.iterdir() if RunRecords(path).ids()) if root.is_dir() else []
 
 
-def _live(folder: RunFolder, records: RunRecords) -> tuple[Window, Terms, Mapping[str, Any]]:
-    """Return the last minute of a run that goes on, and this moment."""
+def _live(folder: RunFolder, records: RunRecords, live_s: int) -> tuple[Window, Terms, Mapping[str, Any]]:
+    """Return the last seconds of a run that goes on, and this moment."""
     now_s = int(time.time())
     reader = RunReader(folder)
     ledgers, snapshots = reader.read()
@@ -162,10 +165,10 @@ def _live(folder: RunFolder, records: RunRecords) -> tuple[Window, Terms, Mappin
     run_state = read_run_state(folder)
     record = _record_of(records, run_state.get("run"), now_s)
     terms = terms_of_record(record) if record else terms_of_memory(folder.pipeline, ledgers, snapshots)
-    window = Window(now_s - LIVE_S, now_s, 1)
+    window = Window(now_s - live_s, now_s, 1)
     if record:
         with contextlib.suppress(DetektrError):  # in its first second, or where the disk is full, there is this moment
-            window = _window(records, record["run"], now_s - LIVE_S, now_s)
+            window = _window(records, record["run"], now_s - live_s, now_s)
     nodes = describe_nodes(run_state.get("nodes", {}), ledgers, snapshots)
     moment = Sampler().sample(nodes, ledgers, snapshots, monotonic_ns=time.monotonic_ns(), utc_ns=time.time_ns())
     window.add(moment)
@@ -212,12 +215,13 @@ def _past(records: RunRecords, record: Mapping[str, Any], at: str | None) -> Win
         first_s, last_s = _begin_end(at)
         begin_s, end_s = max(begun_s - 1, first_s), min(ended_s, last_s)
         if begin_s >= end_s:
-            when = f"it went from {_local(begun_s)} to {_local(ended_s)}"
-            raise DetektrError(
-                f"run {record['run']} was not on at {at}: {when}; see `detektr runs {record['pipeline']}`"
-            )
-    window = _window(records, record["run"], begin_s, end_s)
-    if not window.nodes:
+            runs, when = f"`detektr runs {record['pipeline']}`", f"it went from {_local(begun_s)} to {_local(ended_s)}"
+            raise DetektrError(f"run {record['run']} was not on at {at}: {when}; see {runs}")
+    window = Window(begin_s, end_s, 1)
+    is_dead = at is None and record["ended_utc_ns"] is None  # in its first second perhaps, which is something to say
+    with contextlib.suppress(*((DetektrError,) if is_dead else ())):
+        window = _window(records, record["run"], begin_s, end_s)
+    if not window.nodes and not is_dead:
         span = f"between {_local(begin_s)} and {_local(end_s)}"
         raise DetektrError(f"run {record['run']} has no history {span}; try another time, or leave `--at` out")
     return window

@@ -16,7 +16,7 @@ from detektr.observe.why.terms import Terms
 from detektr.telemetry.history.rows import EdgeRow, NodeRow
 from detektr.telemetry.history.window import Window
 
-ASKED_FOR = ("thinned", "filtered", "absent")  # reasons for which the file asks: no losses
+ASKED_FOR = ("thinned", "filtered", "absent", "cleared")  # reasons for which the file asks: no losses
 FULL_SHARE = 0.5  # of a row's time in which a producer waits for room: the edge was full
 Edge = tuple[str, str]
 

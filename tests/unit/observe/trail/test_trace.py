@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from detektr.telemetry.history.run_records import RunRecords
 
 from detektr.descriptor import Descriptor
 from detektr.errors import DetektrError
@@ -13,6 +12,7 @@ from detektr.memory.run_folder import state_root
 from detektr.observe.trail.trace import describe_records, describe_trace, query, reach, tail, trace
 from detektr.process.json_file import write_json
 from detektr.telemetry.audit_sqlite import SqliteStore
+from detektr.telemetry.history.record_reader import RunRecords
 from detektr.telemetry.record import Record
 from detektr.telemetry.trail.bounds import BOUNDS
 from detektr.telemetry.trail.rows import Drop, LifeRow, Row, Stream, drop_rows

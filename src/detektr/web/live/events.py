@@ -1,0 +1,152 @@
+"""One stream of events for each client (server-sent events): what changes in a run, while somebody listens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.responses import Response, StreamingResponse
+
+from detektr.errors import DetektrError
+from detektr.process.fault_text import fault_line
+from detektr.web import shapes
+from detektr.web.access import Right
+from detektr.web.connection import LIMIT
+from detektr.web.endpoint import Call, Desk, Endpoint
+from detektr.web.live.changes import Look, changes, look_at
+from detektr.web.live.feed import Feed, Listener, as_text
+from detektr.web.problem import Problem
+from detektr.web.view import View, utc_now
+
+LOOK_S = 1.0  # drops are one event a second for each edge and reason
+LINGER_S = 60.0  # after the last client has left, so that one that comes again has missed nothing
+HEARTBEAT_S = 15.0
+CLIENTS_MAX = 64
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Channel:
+    """The events of one pipeline."""
+
+    feed: Feed
+    look: Look
+    news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    task: asyncio.Task[None] | None = None
+
+
+class Events:
+    """The streams of a server."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._channels: dict[str, _Channel] = {}
+        self._clients = 0
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What can be asked for."""
+        return Endpoint(
+            ("GET",),
+            "/events",
+            Right.TOKEN,
+            self.stream,
+            "Changes as they come, as server-sent events",
+            open_as="events",
+            gives="text/event-stream",
+            problems=(429,),
+        )
+
+    async def tell(self, pipeline: str, kind: str, content: dict[str, Any]) -> None:
+        """Tell all who listen to a pipeline of something that was done here."""
+        channel = self._channels.get(pipeline)
+        if channel is not None:
+            channel.feed.add(kind, content)
+            async with channel.news:
+                channel.news.notify_all()
+
+    async def stream(self, call: Call) -> Response:
+        """Send events for as long as the client listens, first those since the header Last-Event-ID.
+
+        Without one, or where they are not kept any more, a `reset` comes first, with all that `/pipeline` says.
+        """
+        view = await call.view()
+        if self._clients >= CLIENTS_MAX:
+            detail = f"{CLIENTS_MAX} clients listen already"
+            raise Problem(429, "busy", detail, "end another stream, or try again later", headers={"Retry-After": "30"})
+        call.request.scope[LIMIT] = None
+        channel = await self._channel(call.desk, view)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(self._texts(call, view, channel), 200, headers, "text/event-stream")
+
+    async def _texts(self, call: Call, view: View, channel: _Channel) -> AsyncIterator[str]:
+        listener = Listener()
+        self._clients += 1  # here, where it is certain that the end is reached
+        channel.feed.listeners.add(listener)
+        try:
+            known = channel.feed.since(call.request.headers.get("last-event-id", ""))
+            first = known if known is not None else [await self._reset(call.desk, view, channel)]
+            yield "".join(["retry: 2000\n\n", *first])
+            while True:
+                try:
+                    async with asyncio.timeout(HEARTBEAT_S), channel.news:
+                        await channel.news.wait_for(lambda: listener.is_waiting)
+                except TimeoutError:
+                    yield ": still here\n\n"
+                else:
+                    yield "".join(listener.take())
+        finally:
+            self._clients -= 1
+            channel.feed.listeners.discard(listener)
+
+    async def _channel(self, desk: Desk, view: View) -> _Channel:
+        channel = self._channels.get(view.name)
+        if channel is None or channel.task is None or channel.task.done():
+            look = await desk.read(lambda: _look(view))
+            known = self._channels.get(view.name)
+            if known is not None and known.task is not None and not known.task.done():
+                return known  # another client was quicker
+            channel = _Channel(Feed(f"{look.run or 'none'}-{secrets.token_hex(2)}"), look)
+            channel.task = asyncio.create_task(self._watch(desk, view, channel))
+            self._channels[view.name] = channel
+        return channel
+
+    async def _reset(self, desk: Desk, view: View, channel: _Channel) -> str:
+        def read() -> dict[str, Any]:
+            with contextlib.suppress(DetektrError):
+                return shapes.pipeline_status(view.status(), utc_now(), view.sickest())
+            return {"name": view.name, "at": utc_now(), "state": "not_running"}
+
+        return as_text(channel.feed.last_id, "reset", await desk.read(read))
+
+    async def _watch(self, desk: Desk, view: View, channel: _Channel) -> None:
+        """Look once a second for what has changed, until nobody has listened for a while."""
+        idle_s = 0.0
+        while idle_s < LINGER_S:
+            await asyncio.sleep(LOOK_S)
+            idle_s = 0.0 if channel.feed.listeners else idle_s + LOOK_S
+            try:
+                look = await desk.read(lambda: _look(view))
+            except DetektrError as fault:  # the run has just ended, or begins: the next look finds it whole
+                _log.info("%s could not be read for events: %s", view.name, fault_line(fault))
+                continue
+            before = channel.look if channel.look.run == look.run else Look(look.run)
+            found = changes(before, look)
+            channel.look = look
+            for kind, content in found:
+                channel.feed.add(kind, {"at": utc_now(), "run": look.run, **content})
+            if found:
+                async with channel.news:
+                    channel.news.notify_all()
+
+
+def _look(view: View) -> Look:
+    moment = view.moment()
+    nodes = view.status()["nodes"] if moment.is_live else {}
+    run = moment.run_state.get("run") if moment.is_live else None
+    return look_at(run, nodes, moment.edges if moment.is_live else (), view.ready())
