@@ -141,7 +141,7 @@ def check_work(steps: list[dict[str, Any]], notes: list[dict[str, Any]]) -> None
         around = [
             (begin, end)
             for begin, end in zip(began, ended, strict=True)
-            if begin - 0.002 <= note["begun"] and note["ended"] <= end + 0.002
+            if begin - 0.005 <= note["begun"] and note["ended"] <= end + 0.005
         ]
         assert len(around) == 1 or note is not notes[-1], (note, steps)  # the replica of an earlier one may have died
 
