@@ -28,6 +28,7 @@ def main() -> int:
     listener = socket.socket(fileno=int(sys.argv[1]))
     settings = WebSettings.from_json(_first_line())
     name = settings.names[0]
+    os.environ["SPT_NOENV"] = "1"  # the title leaves the environment readable, by which others know whose we are
     setproctitle(f"detektr: web of {name}")
     if settings.token:
         register_secret(settings.token)
