@@ -40,7 +40,6 @@ from detektr.supervisor.signals import SignalPipe
 from detektr.supervisor.supervisor import Supervisor
 from detektr.telemetry.history.record_writer import RunRecord
 from detektr.telemetry.history.rows import Sampler
-from detektr.telemetry.history.writer import FILE as HISTORY_FILE
 from detektr.telemetry.history.writer import HistoryWriter
 from detektr.telemetry.log import setup_log
 from detektr.telemetry.report import build_report, check_report_path, count_unaccounted, ledger_table, undelivered
@@ -189,9 +188,8 @@ class _Run:
         )
         self._flow = Flow()
         self._begun_ns, self._begun_utc_ns = time.monotonic_ns(), time.time_ns()
-        state_folder = state_root() / pipeline.options.name
-        self._record = RunRecord(state_folder, self._begun_utc_ns)
-        self._history_path = state_folder / HISTORY_FILE
+        self._state_folder = state_root() / pipeline.options.name
+        self._record = RunRecord(self._state_folder, self._begun_utc_ns)
         self._history: HistoryWriter | None = None
         self._sampler = Sampler()
         self._next_summary_ns = 0
@@ -234,7 +232,7 @@ class _Run:
             begun_ns = time.monotonic_ns()
             options = self.pipeline.options
             self._record.begin(options.name, self.pipeline.path, options.audit.place(self.pipeline.folder), self._specs)
-            self._history = HistoryWriter(self._history_path, self._record.run)
+            self._history = HistoryWriter(self._state_folder, self._record.run)
             self.supervisor.run(for_ns)
             self._seconds = (time.monotonic_ns() - begun_ns) / 1e9
 

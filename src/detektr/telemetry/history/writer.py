@@ -23,9 +23,9 @@ _log = logging.getLogger(__name__)
 class HistoryWriter:
     """Takes samples and stores them as soon as it can."""
 
-    def __init__(self, path: Path, run: str) -> None:
-        """Start the thread; the file is opened there. See `HistoryStore`."""
-        self._path, self._run = path, run
+    def __init__(self, state_folder: Path, run: str) -> None:
+        """Start the thread; the file in the pipeline's state folder is opened there. See `HistoryStore`."""
+        self._path, self._run = state_folder / FILE, run
         self._waiting: deque[Sample] = deque()
         self._change = threading.Condition()
         self._is_closing = False

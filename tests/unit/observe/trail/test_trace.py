@@ -21,13 +21,15 @@ DOOR = Stream("door", "door", 77)
 NOW_US = time.time_ns() // 1000
 FRAME = Descriptor("door", "door", 77, 1, 0, 1, 7, 5, NOW_US * 1000 - 20_000_000, None).id
 
+REST = {"pid": 1, "ended_utc_ns": 2, "nodes": {}, "edges": []}
+
 
 def run_of(pipeline: str, run: str, audit: str) -> None:
     """Write down a run, as its supervisor does."""
     records = RunRecords(state_root() / pipeline)
     records.folder.mkdir(parents=True, exist_ok=True)
-    values: dict[str, Any] = {"run": run, "pipeline": pipeline, "started_utc_ns": 1, "file": "pipeline.yaml"}
-    write_json(records.path(run), values | {"audit": audit, "audit_prefix": "", "ended_utc_ns": 2, "pid": 1}, 0o600)
+    values: dict[str, Any] = {"run": run, "pipeline": pipeline, "started_utc_ns": 1, "file": "pipeline.yaml", **REST}
+    write_json(records.path(run), values | {"audit": audit, "audit_prefix": ""}, 0o600)
 
 
 @pytest.fixture
@@ -44,13 +46,13 @@ def shop(tmp_path: Path) -> Path:
     told = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(NOW_US / 1e6)) + f".{NOW_US % 1_000_000:06d}+00:00"
     store.write("a", 0, [*rows, Record(told, "door.0", "FrameRedelivered", why, FRAME)])
     store.close()
-    run_of("shop", "20260101-000000-0000", "none")
-    run_of("shop", "20260102-000000-0000", f"sqlite:{path}")
+    run_of("shop", "20260101-000000-000", "none")
+    run_of("shop", "20260102-000000-000", f"sqlite:{path}")
     return path
 
 
 def test_a_frame_is_traced_from_whatever_run_with_why_it_failed(shop: Path) -> None:
-    run_of("shop", "20260103-000000-0000", "none")
+    run_of("shop", "20260103-000000-000", "none")
     answer = trace(FRAME)
     whats = [step["what"] for step in answer["steps"]]
     assert whats[:6] == ["captured", "queued", "leased", "began", "ended", "failed"] and whats[-1] == "delivered"
@@ -89,9 +91,9 @@ def test_queries_have_frames_and_operations_in_order_and_as_text(shop: Path) -> 
 
 
 def test_it_says_where_a_trail_is_and_how_far_back_it_reaches(shop: Path) -> None:
-    about = reach("shop", "20260102-000000-0000")
+    about = reach("shop", "20260102-000000-000")
     assert about is not None and about["to"] == f"sqlite:{shop}" and about["since"].endswith("Z")
-    assert reach("shop", "20260101-000000-0000") is None and reach("shop", None) is None
+    assert reach("shop", "20260101-000000-000") is None and reach("shop", None) is None
     shop.unlink()
-    about = reach("shop", "20260102-000000-0000")
+    about = reach("shop", "20260102-000000-000")
     assert about is not None and about["since"] is None and "move it back" in about["why"]
