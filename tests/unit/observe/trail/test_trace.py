@@ -61,8 +61,8 @@ def test_a_frame_is_traced_from_whatever_run_with_why_it_failed(shop: Path) -> N
 
 
 def test_one_trail_that_is_away_keeps_no_other_from_answering(shop: Path) -> None:
-    run_of("yard", "20260201-000000-0000", "redis://127.0.0.1:1/0")
-    run_of("lane", "20260202-000000-0000", f"sqlite:{shop}.gone")
+    run_of("yard", "20260201-000000-000", "redis://127.0.0.1:1/0")
+    run_of("lane", "20260202-000000-000", f"sqlite:{shop}.gone")
     assert trace(FRAME)["pipeline"] == "shop"
     with pytest.raises(DetektrError, match="Redis does not answer"):
         trace(FRAME, "yard")
