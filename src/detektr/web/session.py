@@ -31,6 +31,14 @@ async def begin_session(call: Call) -> Response:
     return answer
 
 
+async def has_session(call: Call) -> Response:
+    """Say whether who asks is known, by the cookie or by the token."""
+    cookie = call.request.cookies.get(SESSION_COOKIE, "")
+    given = bearer(call.request.headers.get("authorization", ""))
+    is_known = is_same(cookie, session_of(call.desk.token)) or (given is not None and is_same(given, call.desk.token))
+    return json_answer({"known": is_known})
+
+
 async def end_session(call: Call) -> Response:
     """Take the cookie away."""
     answer = json_answer({"ok": True})
@@ -43,5 +51,6 @@ ENDPOINTS = (
     Endpoint(
         ("POST",), "/session", Right.SESSION, begin_session, "A cookie for the token", body=_BODY, is_of_pipeline=False
     ),
+    Endpoint(("GET",), "/session", Right.NUMBERS, has_session, "Whether one is known", is_of_pipeline=False),
     Endpoint(("DELETE",), "/session", Right.SESSION, end_session, "Without the cookie", is_of_pipeline=False),
 )
