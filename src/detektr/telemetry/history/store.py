@@ -17,7 +17,7 @@ from typing import Any, Final
 from detektr.telemetry.history.rows import EdgeRow, NodeRow, Sample
 
 SCHEMA_VERSION: Final = 1
-BYTES_MAX: Final = 512 << 20  # of the file; the oldest rows go before that, whatever their age
+BYTES_MAX: Final = 1 << 30  # of the file; the oldest rows go before that, whatever their age
 WAIT_S_MAX: Final = 1.0  # for a reader that holds the file
 TRIM_EVERY_S: Final = 60
 ROWS_LEAST: Final = 600  # of each edge and node, at each step, that stay however large the file is
