@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.harness.effort import alike
+
 if TYPE_CHECKING:
     from tests.conftest import RunDetektr, WaitUntil
 
@@ -56,20 +58,20 @@ def shell(line: str, folder: Path) -> int:
     return subprocess.run(["bash", "-c", line.replace("$D", command)], cwd=folder, timeout=45).returncode
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", [">&-", alike("2>&-"), alike("<&-"), alike("<&- 2>&-"), "<&- >&- 2>&-"])
 def test_a_run_whose_standard_streams_are_closed_is_a_run_like_any_other(closed: str, tmp_path: Path) -> None:
     assert shell(f"$D pipeline up some.yaml --report report.json {closed}", tmp_path) == 0
     assert json.loads((tmp_path / "report.json").read_text())["unaccounted"] == 0
     assert len((tmp_path / "events.jsonl").read_text().splitlines()) == FRAMES
 
 
-@pytest.mark.parametrize("closed", [">&-", "<&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", [alike(">&-"), alike("<&- 2>&-"), "<&- >&- 2>&-"])
 def test_other_commands_answer_with_closed_streams(closed: str, tmp_path: Path) -> None:
     assert shell(f"$D pipeline validate some.yaml {closed}", tmp_path) == 0
     assert shell(f"$D pipeline validate missing.yaml {closed}", tmp_path) == 2
 
 
-@pytest.mark.parametrize("full", [">/dev/full", "2>/dev/full", ">/dev/full 2>/dev/full"])
+@pytest.mark.parametrize("full", [alike(">/dev/full"), alike("2>/dev/full"), ">/dev/full 2>/dev/full"])
 def test_a_full_disk_behind_its_output_costs_a_run_only_that_output(full: str, tmp_path: Path) -> None:
     assert shell(f"$D pipeline up some.yaml --report report.json {full}", tmp_path) == 0
     assert json.loads((tmp_path / "report.json").read_text())["unaccounted"] == 0
