@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 from detektr.metrics.declaration import (
     LABEL_CHARS_MAX,
@@ -62,9 +63,9 @@ class Metric:
             return self._overflow  # of a metric without labels it is the only one
         if tuple(labels) != self._names:
             labels = self._in_order(labels)
-        values = tuple(labels.values())
+        values: tuple[Any, ...] = tuple(labels.values())
         try:
-            return self._series[values]  # type: ignore[index]  # other values than text are not found
+            return self._series[values]  # other values than text are not found
         except (KeyError, TypeError):
             return self._find_or_make(tuple(map(_label_text, values)))
 
