@@ -42,7 +42,6 @@ from detektr.wire.message import (
     Welcome,
 )
 from tests.harness.checked import read_notes, wrong_pixels
-from tests.harness.effort import alike
 from tests.harness.peer import Peer
 from tests.harness.running import RunningPipeline
 
@@ -188,7 +187,7 @@ def test_lies_are_refused_and_counted_and_every_frame_arrives(running: tuple[Run
 
 
 @pytest.mark.parametrize("running", [{"count": 900}], indirect=True)
-@pytest.mark.parametrize("side", ["a worker", alike("its producer")])
+@pytest.mark.parametrize("side", ["a worker", "its producer"])
 def test_what_a_stranger_says_in_the_name_of_one_side_does_not_stop_the_edge(
     running: tuple[RunningPipeline, Peer], side: str
 ) -> None:

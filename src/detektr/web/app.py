@@ -16,10 +16,11 @@ from starlette.types import Receive, Scope, Send
 from detektr.errors import DetektrError
 from detektr.process.fault_text import fault_line
 from detektr.redaction import mask
-from detektr.web import page, reading, session
+from detektr.web import reading, session
 from detektr.web.access import Facts, Right, TokenFact, Verdict, decide
 from detektr.web.connection import HEAD_BYTES_MAX
 from detektr.web.endpoint import Call, Desk, Endpoint, json_answer
+from detektr.web.live import static_files
 from detektr.web.live.events import Events
 from detektr.web.live.latest import Latest
 from detektr.web.openapi import PREFIX, describe
@@ -75,7 +76,7 @@ def make_app(desk: Desk) -> App:
     desk.owes_an_end = lambda: pullers.owe_an_end
     events = Events()
     more = (Clearing(events.tell).endpoint, events.endpoint, Latest().endpoint)
-    return App(desk, (*reading.ENDPOINTS, *page.ENDPOINTS, *session.ENDPOINTS, *make_endpoints(pullers), *more))
+    return App(desk, (*reading.ENDPOINTS, *static_files.ENDPOINTS, *session.ENDPOINTS, *make_endpoints(pullers), *more))
 
 
 class App:

@@ -80,7 +80,9 @@ def test_the_short_form_of_a_pipeline_command_is_the_same(
 
 @pytest.mark.parametrize(("words", "expected"), [("detektr ca", "capture"), ("detektr sink --win", "--window")])
 def test_a_shell_can_complete_commands_and_options(run_detektr: RunDetektr, words: str, expected: str) -> None:
-    assert "_DETEKTR_COMPLETE" in run_detektr("--show-completion", "bash").stdout
+    # Else the shell would be looked for among the processes that run these tests.
+    told = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    assert "_DETEKTR_COMPLETE" in run_detektr("--show-completion", "bash", env=told).stdout
     count = str(len(words.split()) - 1)
     asked = {"_DETEKTR_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": count}
     assert run_detektr(env=asked).stdout.split() == [expected]

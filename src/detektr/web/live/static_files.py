@@ -27,11 +27,13 @@ async def page(call: Call) -> Response:
     name = call.path.get("file", "index.html")
     kind, file = _TYPES.get(name.rpartition(".")[2]), FOLDER / name
     if kind is None or "/" in name or not file.is_file():
-        raise Problem(404, "no_file", f"the page has no file {name!r:.80}", "ask for / instead")
+        raise Problem(404, "no_file", f"there is no file {name!r:.80} here", "ask for / instead")
     return Response(file.read_bytes(), 200, {**_HEADERS, "Content-Type": kind})
 
 
 ENDPOINTS = (
-    Endpoint(("GET",), "/", Right.NUMBERS, page, "The page", gives="text/html", is_of_pipeline=False),
-    Endpoint(("GET",), "/page/{file}", Right.NUMBERS, page, "A file of the page", gives="*/*", is_of_pipeline=False),
+    Endpoint(("GET",), "/", Right.NUMBERS, page, "The pipeline in a browser", gives="text/html", is_of_pipeline=False),
+    Endpoint(
+        ("GET",), "/page/{file}", Right.NUMBERS, page, "A file of what / shows", gives="*/*", is_of_pipeline=False
+    ),
 )
