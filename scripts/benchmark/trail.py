@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import EdgeOptions
@@ -32,6 +32,9 @@ from detektr.telemetry.trail.reader import SegmentsReader
 from detektr.telemetry.trail.rows import LifeRow, Stream
 from detektr.telemetry.trail.segments import FrameSegments, segment_paths
 from detektr.telemetry.trail.wanted import WantedFrame, WantedRows
+
+if TYPE_CHECKING:
+    from detektr.telemetry.audit_redis import RedisStore
 
 FRAMES = 20_000
 BATCH = 1000
@@ -149,20 +152,26 @@ def lives(rows: int) -> Iterator[LifeRow]:
         yield LifeRow(t_us, place, streams[camera], sequence, producer, consumer, outcome, *spans, 0, 1, event)
 
 
+def write_all(store: FrameSegments | RedisStore, rows: int) -> tuple[int, int]:
+    """Store rows in whole batches; returns how many were stored, and the time that it took, in nanoseconds."""
+    batch, first, spent_ns = list[LifeRow](), 0, 0
+    for row in lives(rows):
+        batch.append(row)
+        if len(batch) == BATCH:
+            begun_ns = time.monotonic_ns()
+            store.write("a", first, batch)
+            spent_ns += time.monotonic_ns() - begun_ns
+            first, batch = first + BATCH, []
+    return first, spent_ns
+
+
 def files(rows: int) -> list[dict[str, Any]]:
     """Fill segments, and ask them."""
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="dtk") as folder:
         path = Path(folder) / "audit.db"
         store = FrameSegments(path, "shop", Bounds(1e9, SEGMENTS_BYTES))
-        batch, first, spent_ns = list[LifeRow](), 0, 0
-        for row in lives(rows):
-            batch.append(row)
-            if len(batch) == BATCH:
-                begun_ns = time.monotonic_ns()
-                store.write("a", first, batch)
-                spent_ns += time.monotonic_ns() - begun_ns
-                first, batch = first + BATCH, []
+        first, spent_ns = write_all(store, rows)
         store.close()
         nbytes = sum(one.stat().st_size for one in segment_paths(path, "shop"))
         count = len(segment_paths(path, "shop"))
@@ -208,14 +217,7 @@ def redis() -> list[dict[str, Any]]:
     rows = 200_000
     with tempfile.TemporaryDirectory(prefix="dtk") as folder, run_redis(Path(folder)) as server:
         store = RedisStore(server.url, "shop", Bounds(1e9, 1 << 40))
-        batch, first, spent_ns = list[LifeRow](), 0, 0
-        for row in lives(rows):
-            batch.append(row)
-            if len(batch) == BATCH:
-                begun_ns = time.monotonic_ns()
-                store.write("a", first, batch)
-                spent_ns += time.monotonic_ns() - begun_ns
-                first, batch = first + BATCH, []
+        first, spent_ns = write_all(store, rows)
         store.close()
         with server.client() as client:
             nbytes = sum(client.memory_usage(name, samples=0) for name in STREAMS.values())
