@@ -76,11 +76,12 @@ class Network:
 class World:
     """A producer and a consumer."""
 
-    def __init__(self, seed: int) -> None:
-        self.chance = random.Random(seed)
+    def __init__(self, seed: int, window: int = WINDOW) -> None:
+        self.chance, self.window = random.Random(seed), window
+        self.options = replace(OPTIONS, window_total=window)
         self.now_ns = 1_000 * MS
         self.down, self.up = Network(self.chance), Network(self.chance)
-        self.memory = new_memory(OPTIONS.cells, OPTIONS.payload_bytes)
+        self.memory = new_memory(self.options.cells, OPTIONS.payload_bytes)
         self.reader = read_journal(self.memory)
         self.worked: Counter[int] = Counter()
         self.deaths = 0
@@ -92,7 +93,7 @@ class World:
     def begin_producer(self) -> None:
         journal = Journal(memoryview(self.memory))
         journal.open()
-        self.edge = Edge("motion", OPTIONS, journal)
+        self.edge = Edge("motion", self.options, journal)
         link = cast(Link, SimpleNamespace(watch=lambda fd: None, unwatch=lambda fd: None))
         self.connections = connections.ConnectionTable(link)
         status_blocks = SimpleNamespace(get=lambda name: SimpleNamespace(progress=self.progress))
@@ -100,7 +101,7 @@ class World:
         self.producer.edges.append(self.edge)
 
     def begin_consumer(self) -> None:
-        self.receiver = zmq_receiver.ZmqReceiver("motion", WINDOW)
+        self.receiver = zmq_receiver.ZmqReceiver("motion", self.window)
         self.session += 1
         self.receiver.begin_session()
         self.held: dict[FrameName, Lease] = {}
@@ -111,11 +112,11 @@ class World:
         self.attach_epoch += 1
         state = SessionState(received=self.receiver.received, held=frozenset(self.held), previous=previous)
         message = Attach(
-            "motion", "motion.0", self.session, self.attach_epoch, WINDOW, False, False, "", 0, (), (), (),
+            "motion", "motion.0", self.session, self.attach_epoch, self.window, False, False, "", 0, (), (), (),
             previous, completed=self.receiver.restate(),
         )  # fmt: skip
         self.connections.close(self.session)
-        assert self.edge.attach(self.session, "motion.0", WINDOW, state, is_durable=False, now_ns=self.now_ns)
+        assert self.edge.attach(self.session, "motion.0", self.window, state, is_durable=False, now_ns=self.now_ns)
         connection = self.producer.connect(message, 1 << 22, cast(Outbox, self.down))
         self.connections.add(self.session, connection)
         entry = self.reader.entry_of(self.session)
@@ -219,11 +220,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, World]:
     return worlds
 
 
-def begin(clock: dict[str, World], seed: int) -> World:
+def begin(clock: dict[str, World], seed: int, window: int = WINDOW) -> World:
     """Return a world whose time is the lane's from its first moment."""
     world = clock["now"] = World.__new__(World)
     world.now_ns = 0
-    World.__init__(world, seed)
+    World.__init__(world, seed, window)
     return world
 
 
@@ -278,6 +279,49 @@ def test_leases_that_lie_ready_travel_in_one_message(clock: dict[str, World]) ->
     message = world.down.next()
     assert isinstance(message, Announce)
     assert (world.down.sent, len(message.leases)) == (1, 3)
+
+
+@pytest.mark.parametrize("fps", [25, 30, 60])
+def test_completions_at_the_pace_of_a_camera_travel_together_and_the_last_ones_within_a_tick(
+    clock: dict[str, World], fps: int
+) -> None:
+    world = begin(clock, 1, window=16)
+    for sequence in range(FRAMES):
+        world.edge.offer(0, Announcement(KEY, sequence, 1, b""), world.now_ns)
+        world.edge.lease_queued(world.now_ns)
+        world.producer.announce(world.edge, world.now_ns)
+        next_ns = world.now_ns + 1_000 * MS // fps
+        world.consumer_hears()
+        world.work()
+        world.producer_hears()
+        assert min(world.producer.due_ns(), world.receiver.due_ns()) >= next_ns, "a wake-up for nothing but messages"
+        world.now_ns = next_ns
+    assert world.down.sent == FRAMES
+    assert world.up.sent <= FRAMES / 4 + 1
+    while not world.edge.is_empty:
+        assert world.now_ns <= next_ns + 50 * MS, "nobody waits longer than a tick"
+        world.work()
+        world.producer_hears()
+        world.now_ns += MS
+    assert world.down.sent == FRAMES, "nobody had to ask"
+
+
+def test_who_is_about_to_be_blamed_is_looked_at_first(clock: dict[str, World]) -> None:
+    world = begin(clock, 1)
+    world.edge.options = replace(OPTIONS, timeout_ns=20 * MS)
+    for sequence in range(2):
+        world.edge.offer(0, Announcement(KEY, sequence, 1, b""), world.now_ns)
+    world.pump()
+    world.consumer_hears()
+    world.edge.overdue(world.now_ns)  # from here on its time counts
+    world.work()  # the lease waits for company
+    world.now_ns += 30 * MS
+    (late,) = world.edge.overdue(world.now_ns)
+    world.producer.catch_up(world.edge, late, world.now_ns)
+    assert not world.edge.overdue(world.now_ns)
+    world.edge.expire(world.now_ns)
+    ledger = world.reader.ledger()
+    assert (ledger.delivered, ledger.redelivered, ledger.in_flight) == (1, 0, 1)
 
 
 def test_a_consumer_that_is_in_the_middle_of_long_work_is_told_again_less_and_less(clock: dict[str, World]) -> None:

@@ -210,10 +210,10 @@ class EdgePublisher:
         self._partitioned.look(is_thorough=True)
         for edge in list(self.edges.values()):
             self._reclaim(edge, now_ns)
-            if edge.options.relays_to:
-                for replica in edge.overdue(now_ns):  # what these have passed on is not late
-                    for names in self._passed_on(edge, replica.name):
-                        edge.note_passed(replica.session, names)
+            for replica in edge.overdue(now_ns):
+                self._announcer(edge).catch_up(edge, replica, now_ns)
+                for names in self._passed_on(edge, replica.name):  # what it has passed on is not late
+                    edge.note_passed(replica.session, names)
             edge.expire(now_ns, self._progress_of)
             self._evict_dead(edge)
             if edge.consumer not in self.edges:

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 
 from detektr.edge.connections import ConsumerConnection
 from detektr.edge.edge import Edge
+from detektr.edge.state.lease import Replica
 from detektr.memory.announcement import FrameName, Lease
 from detektr.memory.journal_reader import JournalReader
 from detektr.wire.link import Outbox
@@ -69,6 +70,10 @@ class Announcer(ABC):
     @abstractmethod
     def tick(self, now_ns: int) -> None:
         """Do what is due."""
+
+    @abstractmethod
+    def catch_up(self, edge: Edge, replica: Replica, now_ns: int) -> None:
+        """Take back what a replica has finished and not told yet, before it is blamed for taking too long."""
 
 
 class Receiver(ABC):

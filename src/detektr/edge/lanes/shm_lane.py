@@ -9,6 +9,7 @@ from detektr.edge.connections import ConnectionTable, ConsumerConnection
 from detektr.edge.edge import Edge
 from detektr.edge.lanes.lane import NEVER_NS, Announcer, Receiver
 from detektr.edge.lanes.wakeup import ConsumerWakeup, ProducerWakeup
+from detektr.edge.state.lease import Replica
 from detektr.errors import WireError
 from detektr.memory.announcement import FrameName, Lease
 from detektr.memory.completion_queue import (
@@ -114,6 +115,9 @@ class ShmAnnouncer(Announcer):
 
     def tick(self, now_ns: int) -> None:
         """See `Announcer.tick`."""
+
+    def catch_up(self, edge: Edge, replica: Replica, now_ns: int) -> None:
+        """See `Announcer.catch_up`: what lies in the completion queue was reclaimed just before."""
 
 
 class ShmReceiver(Receiver):

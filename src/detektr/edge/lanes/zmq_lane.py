@@ -21,9 +21,10 @@ Who wakes whom:
                         or to acknowledge
     producer awake      its Announce wakes the consumer          nobody sleeps; messages wait for the next turn
 
-Completed leases wait up to `COMPANY_NS`, to travel together. A consumer sends them at once if the producer waits for
-them, or if they are half its window. A consumer that begins long work meanwhile sends them after it. So the producer
-reads in the status block of a quiet consumer which lease it finished last, and settles the leases up to that one.
+Completed leases wait for others to travel with: until none has come for `COMPANY_NS`, at most `COMPANY_NS_MAX`. A
+consumer sends them at once if the producer waits for them, or if they are half its window. A consumer that begins long
+work meanwhile sends them after it. So the producer reads in the status block of a quiet consumer, and of one that it is
+about to blame for taking too long, which lease it finished last, and settles the leases up to that one.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ from detektr.memory.status_block_reader import StatusBlockTable
 from detektr.wire.link import Outbox
 from detektr.wire.message import Announce, Attach, Release
 
-COMPANY_NS = 40_000_000  # so long a completed lease, or an acknowledgement, waits for others to travel with ...
+COMPANY_NS = 45_000_000  # so long the last completed lease, or acknowledgement, waits for others to travel with ...
+COMPANY_NS_MAX = 160_000_000  # ... and so long the first: cameras of 25 frames/s and more never let the other run out
 AGAIN_NS = 50_000_000  # a replica that does not acknowledge a lease is asked after this, then after twice that ...
 AGAIN_NS_MAX = 1_000_000_000  # ... and at last so often: its consumer may be in the middle of long work
 QUIET_NS = 100_000_000  # a holder of leases that says nothing for so long may be in the middle of long work
@@ -201,6 +203,12 @@ class ZmqAnnouncer(Announcer):
                     connection.again_ns = min(2 * connection.again_ns, AGAIN_NS_MAX)
                     connection.sent_ns = now_ns
                 self._send(edge, session, now_ns)
+
+    def catch_up(self, edge: Edge, replica: Replica, now_ns: int) -> None:
+        """See `Announcer.catch_up`: completed leases may still wait for company."""
+        connection = self._connections.get(replica.session)
+        if isinstance(connection, ZmqConnection) and not replica.is_durable:
+            self._take_finished(edge, replica, connection, now_ns)
 
     def _take_finished(self, edge: Edge, replica: Replica, connection: ZmqConnection, now_ns: int) -> None:
         """Take back what a quiet replica has finished; a lease whose attempt failed is never among them."""

@@ -9,7 +9,7 @@ import time
 from collections import deque
 
 from detektr.edge.lanes.lane import NEVER_NS, Receiver
-from detektr.edge.lanes.zmq_lane import COMPANY_NS
+from detektr.edge.lanes.zmq_lane import COMPANY_NS, COMPANY_NS_MAX
 from detektr.errors import WireError
 from detektr.memory.announcement import FrameName, Lease
 from detektr.memory.completion_queue import Completion
@@ -18,7 +18,7 @@ from detektr.memory.layout import NOTIFY_EACH, NOTIFY_NONE, NOTIFY_SHORT
 from detektr.wire.link import Outbox
 from detektr.wire.message import Announce, Release
 
-AWAKE_COMPANY_NS = 20_000_000  # ... or so long, where its sender is awake for another reason
+EARLY_NS = 25_000_000  # what is due within this time is sent with a wake-up that happens anyway
 LOST_NS = 250_000_000  # a producer that does not acknowledge completed leases is asked after this, then after twice ...
 LOST_NS_MAX = 1_000_000_000  # ... and at last so often: it may be stopped
 
@@ -43,6 +43,7 @@ class ZmqReceiver(Receiver):
         self._completed = 0  # in all of this session
         self._unsent: list[Completion] = []
         self._unsent_since_ns = 0
+        self._news_ns = 0  # when a lease was completed or received last
         self._unacknowledged: deque[Completion] = deque()
         self._acknowledged = 0
         self._unacknowledged_since_ns = 0
@@ -125,7 +126,7 @@ class ZmqReceiver(Receiver):
         self._has_ended |= len(leases) != count
         self._leases += leases
         self._received = message.last
-        self._owes_since_ns = self._owes_since_ns or now_ns
+        self._owes_since_ns, self._news_ns = self._owes_since_ns or now_ns, now_ns
 
     def receive(self) -> tuple[list[Lease], bool]:
         """See `Receiver.receive`."""
@@ -141,8 +142,9 @@ class ZmqReceiver(Receiver):
 
     def complete(self, name: FrameName, delivery_tag: int) -> None:
         """See `Receiver.complete`."""
+        self._news_ns = time.monotonic_ns()
         if not self._unsent:
-            self._unsent_since_ns = time.monotonic_ns()
+            self._unsent_since_ns = self._news_ns
         self._unsent.append((*name, delivery_tag))
         self._completed += 1
 
@@ -159,7 +161,7 @@ class ZmqReceiver(Receiver):
             self._send(outbox, time.monotonic_ns())
         elif self._unsent or self._unacknowledged or self._owes_since_ns:
             now_ns = time.monotonic_ns()
-            if now_ns >= self._company_ns() - (COMPANY_NS - AWAKE_COMPANY_NS) or now_ns >= self.due_ns():
+            if now_ns >= min(self._company_ns(EARLY_NS, COMPANY_NS), self.due_ns()):
                 self._send(outbox, now_ns)
 
     def fall_asleep(self, work_left: int) -> bool:
@@ -176,10 +178,14 @@ class ZmqReceiver(Receiver):
     def close(self) -> None:
         """See `Receiver.close`."""
 
-    def _company_ns(self) -> int:
-        """Return until when completions and acknowledgements wait to travel together."""
-        company_ns = self._unsent_since_ns + COMPANY_NS if self._unsent else NEVER_NS
-        return min(company_ns, self._owes_since_ns + COMPANY_NS) if self._owes_since_ns else company_ns
+    def _company_ns(self, early_ns: int = 0, early_ns_max: int = 0) -> int:
+        """Return until when completions and acknowledgements wait to travel together, less what is early enough."""
+        since_ns = self._owes_since_ns
+        if self._unsent:
+            since_ns = min(since_ns or self._unsent_since_ns, self._unsent_since_ns)
+        if not since_ns:
+            return NEVER_NS
+        return min(self._news_ns + COMPANY_NS - early_ns, since_ns + COMPANY_NS_MAX - early_ns_max)
 
     def _send(self, outbox: Outbox, now_ns: int) -> None:
         asks = bool(self._unacknowledged) and now_ns >= self._unacknowledged_since_ns + self._lost_ns
@@ -197,5 +203,5 @@ class ZmqReceiver(Receiver):
             self._unsent.clear()
             self._owes_since_ns, self._owes_answer, self._is_behind = 0, False, False
         else:  # later: who does not read now is not asked all the time
-            self._unsent_since_ns = now_ns
+            self._unsent_since_ns = self._news_ns = now_ns
             self._owes_since_ns = now_ns if self._owes_since_ns else 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from detektr.edge.subscriber import EdgeSubscriber
@@ -40,7 +40,7 @@ class Opened:
         self.subscriber, self.lease = subscriber, lease
         self.frame: Frame | None = None
         self.is_intact: Callable[[], bool] | None = None
-        self.events: list[bytes] = []
+        self.events: Sequence[bytes] = ()
         self.passing: bytes | None = None
         """The announcement of the frame with its results, where others read our frames."""
         self.fault: BaseException | None = None
@@ -274,7 +274,7 @@ class BatchProcessorNode(ProcessorNode):
         """Pack a frame's result; what is wrong with it is that frame's failure alone."""
         assert one.frame is not None
         try:
-            one.events = self._events_out.pack(one.frame, result) if result is not None else []
+            one.events = self.events_of(one.frame, result)
             one.passing = None if self._relay is None else self._announcement(one.lease, one.frame, result)
         except BaseException as fault:  # of objects in the result too
             one.fault = fault

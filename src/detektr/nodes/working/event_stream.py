@@ -60,7 +60,6 @@ class EventStream:
         Raises:
             ResultError: it is something else, holds what cannot be packed, or is larger than `event_bytes`.
         """
-        events = result if isinstance(result, list | tuple) else [result]
         about = {
             "frame": frame.id,
             "camera": frame.camera,
@@ -72,51 +71,62 @@ class EventStream:
             "delivery": frame.delivery,
         }
         packed = []
+        for event in self._listed(result):
+            payload = self._pack({**about, "data": event})
+            if len(payload) > self.event_bytes:
+                raise ResultError(
+                    f"{self._method}() returned an event of {len(payload)} bytes; {self.node} takes {self.event_bytes}:"
+                    " raise its event_bytes"
+                )
+            packed.append(payload)
+        return packed
+
+    def pack_results(self, result: Any) -> bytes:
+        """Return a result as the results that travel with the frame: a packed list of dicts.
+
+        Args:
+            result: see `pack`; None: an empty list.
+        Raises:
+            ResultError: see `pack`; all dicts together have to fit into `event_bytes`.
+        """
+        if result is None:
+            return b"\x90"
+        events = self._listed(result)
+        packed = self._pack(events)
+        if len(packed) > self.event_bytes:
+            raise ResultError(
+                f"{self._method}() returned {len(events)} results of {len(packed)} bytes together for a frame that is"
+                f" passed on; {self.node} takes {self.event_bytes}: raise its event_bytes"
+            )
+        return packed
+
+    def _listed(self, result: Any) -> list[dict[Any, Any]]:
+        """Return a result as a list of dicts."""
+        events = result if isinstance(result, list | tuple) else [result]
         for event in events:
             if not isinstance(event, Mapping):
                 raise ResultError(
                     f"{self._method}() returned {_named(result, event)}; return None, a dict, or a list of dicts"
                     " (events)"
                 )
-            try:
-                payload: bytes = msgpack.packb({**about, "data": dict(event)}, default=self._plain)
-            except (TypeError, ValueError, OverflowError) as fault:  # too deep, too large a number, or not plain
-                raise ResultError(
-                    f"{self._method}() returned an event that cannot be packed: {fault_text(fault)}; return numbers,"
-                    " text, lists and dicts"
-                ) from fault
-            if len(payload) > self.event_bytes:
-                raise ResultError(
-                    f"{self._method}() returned an event of {len(payload)} bytes; {self.node} takes {self.event_bytes}:"
-                    " raise its event_bytes"
-                )
-            try:  # as sinks will, so that what they cannot read is refused here
-                msgpack.unpackb(payload, strict_map_key=False, object_pairs_hook=_check_keys)
-            except (TypeError, ValueError) as fault:
-                raise ResultError(
-                    f"{self._method}() returned an event that cannot be read back: {fault_text(fault)}; return one that"
-                    " MessagePack can read"
-                ) from fault
-            packed.append(payload)
-        return packed
+        return [dict(event) for event in events]
 
-    def pack_results(self, result: Any) -> bytes:
-        """Return a result, which `pack` has taken, as the results that travel with the frame: a packed list of dicts.
-
-        Args:
-            result: see `pack`; None: an empty list.
-        Raises:
-            ResultError: together they are larger than `event_bytes`.
-        """
-        if result is None:
-            return b"\x90"
-        events = result if isinstance(result, list | tuple) else [result]
-        packed: bytes = msgpack.packb([dict(event) for event in events], default=self._plain)
-        if len(packed) > self.event_bytes:
+    def _pack(self, value: object) -> bytes:
+        """Pack a value that holds what the code returned; what its readers could not read is refused here."""
+        try:
+            packed: bytes = msgpack.packb(value, default=self._plain)
+        except (TypeError, ValueError, OverflowError) as fault:  # too deep, too large a number, or not plain
             raise ResultError(
-                f"{self._method}() returned {len(events)} results of {len(packed)} bytes together for a frame that is"
-                f" passed on; {self.node} takes {self.event_bytes}: raise its event_bytes"
-            )
+                f"{self._method}() returned an event that cannot be packed: {fault_text(fault)}; return numbers,"
+                " text, lists and dicts"
+            ) from fault
+        try:
+            msgpack.unpackb(packed, strict_map_key=False, object_pairs_hook=_check_keys)
+        except (TypeError, ValueError) as fault:
+            raise ResultError(
+                f"{self._method}() returned an event that cannot be read back: {fault_text(fault)}; return one that"
+                " MessagePack can read"
+            ) from fault
         return packed
 
 

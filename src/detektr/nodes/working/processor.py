@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -200,7 +201,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
             result = self._call(frame)
             if frame.is_first_here:
                 self._frames.note_begun(lease, frame)
-            packed = self._events_out.pack(frame, result) if result is not None else ()
+            packed = self.events_of(frame, result)
             passing = None if self._relay is None else self._announcement(lease, frame, result)
         finally:
             frame.close()
@@ -248,6 +249,15 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
                 if not relay.has_room(subscriber.entry):
                     return False
         return True
+
+    def events_of(self, frame: Frame, result: object) -> Sequence[bytes]:
+        """Return a result's events, packed; none where they go on with the frame, and no sink reads them as well.
+
+        Raises:
+            ResultError: the result is none.
+        """
+        is_read = self._relay is None or bool(self.publisher.fanout.edges)
+        return self._events_out.pack(frame, result) if result is not None and is_read else ()
 
     def _announcement(self, lease: Lease, frame: Frame, result: object) -> bytes:
         """Return the announcement of a frame, with what the code has returned for it."""
