@@ -11,6 +11,7 @@ import audit
 import copies
 import journey
 import memory
+import observers
 import scale
 import start
 import steady
@@ -36,6 +37,7 @@ COMMANDS = {
     "audit": audit,
     "trail": trail,
     "graph": user_graphs,
+    "observers": observers,
 }
 
 

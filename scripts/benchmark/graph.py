@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,9 @@ def processor(trial: Trial, use: str, group: int = 0, held: str = "buffer", repl
     }  # fmt: skip
 
 
-def run_graph(trial: Trial, nodes: dict[str, Any], *, announce: Lane, ends: int) -> Figures:
+def run_graph(
+    trial: Trial, nodes: dict[str, Any], *, announce: Lane, ends: int, more: Mapping[str, Any] | None = None
+) -> Figures:
     """Run a graph to its end.
 
     Args:
@@ -114,11 +117,18 @@ def run_graph(trial: Trial, nodes: dict[str, Any], *, announce: Lane, ends: int)
         nodes: the graph, as in a pipeline file.
         announce: the lane of every edge.
         ends: sources and consumers that say when they had their last frame.
+        more: what the file says beside the graph.
     Raises:
         RunFailed: `up` failed, or the ledger does not add up.
     """
     folder = Path(trial.folder)
-    text = {"name": f"bench-{os.getpid()}", "announce": announce, "metrics": {"port": 0}, "nodes": nodes}
+    text = {
+        "name": f"bench-{os.getpid()}",
+        "announce": announce,
+        "metrics": {"port": 0},
+        **(more or {}),
+        "nodes": nodes,
+    }
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(text, sort_keys=False))
     command = [sys.executable, "-m", "detektr", "pipeline", "up", "pipeline.yaml", "--report", "report.json"]
     figures = run_trial(trial, [command], ready=trial.consumers, ends=ends)
