@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.error
@@ -127,7 +128,7 @@ class _Server:
                         time.sleep(PAUSE_S)
                         continue
                     raise DetektrError(_words(path, fault)) from None
-            except (urllib.error.URLError, ConnectionError, TimeoutError) as fault:
+            except (urllib.error.URLError, ConnectionError, TimeoutError, http.client.HTTPException) as fault:
                 if time.monotonic() > away_by:
                     raise DetektrError(f"{self.root} does not answer: {fault}; see whether it runs") from None
                 time.sleep(PAUSE_S)

@@ -183,9 +183,7 @@ class Supervisor:
                 and managed.child is not None
                 and managed.ready_ns is not None
             ):
-                managed.child.try_order(
-                    {"order": "drain"}
-                )  # a pause of an outage may be longer than the drain
+                managed.child.try_order({"order": "drain"})  # a pause of an outage may be longer than the drain
 
     def close(self) -> None:
         """End every process that is left, at once if it works already; when this returns, none lives."""

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given as over
 from hypothesis import strategies as st
 
-from detektr.web.pulling.dispenser import DELIVERIES_MAX, SETTLED_MAX, Dispenser
+from detektr.nodes.pulling.dispenser import SETTLED_MAX, Dispenser
+from detektr.options import PULL_DELIVERIES
 
 
 def source(*items: int) -> Callable[[], int | None]:
@@ -49,7 +50,7 @@ def test_an_expired_lease_gives_its_frame_out_again_marked() -> None:
 def test_what_failed_often_enough_is_given_up() -> None:
     dispenser: Dispenser[int] = Dispenser("b.1", 4)
     fresh = source(1)
-    for delivery in range(1, DELIVERIES_MAX):
+    for delivery in range(1, PULL_DELIVERIES):
         [one] = dispenser.give(1, 100, fresh)
         assert one.delivery == delivery and dispenser.fail(one.lease) == ("acked", None)
     [last] = dispenser.give(1, 100, fresh)
