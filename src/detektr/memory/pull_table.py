@@ -59,10 +59,7 @@ class PullTable:
         Raises:
             NoRoomError: shared memory has not that much left.
         """
-        segment = open_segment(path, is_writable=True)
-        if segment is not None and not _is_right(segment):
-            segment.close()
-            segment = None
+        segment = _open(path, is_writable=True)
         self.is_adopted = segment is not None
         """Whether a predecessor has left it."""
         if segment is None or segment.words[layout.PULL_WORD_ROWS] < rows:
@@ -131,12 +128,26 @@ class PullTable:
 
 def read_pull_table(path: Path) -> list[Row]:
     """Return the rows of a node's table, as any process sees them; none where there is no table."""
-    segment = open_segment(path)
+    segment = _open(path)
     if segment is None:
         return []
-    rows = [row for _, row in _rows(segment.words)] if _is_right(segment) else []
+    rows = [row for _, row in _rows(segment.words)]
     segment.close()
     return rows
+
+
+def _open(path: Path, *, is_writable: bool = False) -> Segment | None:
+    """Map a table; None: there is none, or it is no whole one of this version."""
+    try:
+        if path.stat().st_size % layout.PAGE_BYTES:
+            return None
+    except FileNotFoundError:
+        return None
+    segment = open_segment(path, is_writable=is_writable)
+    if segment is not None and not _is_right(segment):
+        segment.close()
+        return None
+    return segment
 
 
 def _make(path: Path, rows: int, before: Segment | None) -> Segment:
