@@ -11,7 +11,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from detektr.errors import WireError
-from detektr.wire.codec import ASKED_MAX, TEXT_CHARS_MAX, VERSION, decode, encode
+from detektr.wire.codec import (
+    ASKED_MAX,
+    CLIENT_LEASE_NS_MAX,
+    CLIENT_WAIT_NS_MAX,
+    TEXT_CHARS_MAX,
+    VERSION,
+    decode,
+    encode,
+)
 from detektr.wire.message import (
     OUTCOMES,
     Announce,
@@ -76,7 +84,14 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Detach, names, sessions),
     st.builds(Clear, names, counts, st.lists(names, max_size=4).map(tuple)),
     st.builds(Cleared, counts, st.lists(st.tuples(names, counts), max_size=4).map(tuple)),
-    st.builds(Dequeue, names, counts, st.integers(1, ASKED_MAX), tags, tags),
+    st.builds(
+        Dequeue,
+        names,
+        counts,
+        st.integers(1, ASKED_MAX),
+        st.integers(0, CLIENT_LEASE_NS_MAX),
+        st.integers(0, CLIENT_WAIT_NS_MAX),
+    ),
     st.builds(
         Dequeued,
         counts,
@@ -92,7 +107,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
         st.lists(client_leases, max_size=4).map(tuple),
         st.sampled_from(OUTCOMES),
         texts,
-        tags,
+        st.integers(0, CLIENT_LEASE_NS_MAX),
     ),
     st.builds(Settled, counts, st.lists(results, max_size=4).map(tuple)),
     st.builds(Show, names, counts, client_leases),

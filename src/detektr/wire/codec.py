@@ -38,6 +38,8 @@ LANE_VERSION = 1  # of announcements and releases: maps, for readers in other la
 MESSAGE_BYTES_MAX = 4 << 20  # above what attaches with the most leases; of what is larger, an inbox reads no byte
 EVENT_BYTES_MAX = 2 << 20  # above the largest `event_bytes`, with what marks it as resent
 ASKED_MAX = 1024  # frames, or leases of clients, that one message is about
+CLIENT_LEASE_NS_MAX = 3_600_000_000_000
+CLIENT_WAIT_NS_MAX = 60_000_000_000
 LEASES_MAX = 1 << 17  # what a buffer of the longest queues holds, and says when it attaches
 TEXT_CHARS_MAX = 16_384
 _U64_MAX = (1 << 64) - 1
@@ -272,9 +274,9 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "counts": _are(_is_name, _is_count),
     "event": lambda value: isinstance(value, bytes) and 0 < len(value) <= EVENT_BYTES_MAX,
     "most": lambda value: _is_count(value) and 0 < value <= ASKED_MAX,
-    "lease_ns": _is_tag,
-    "wait_ns": _is_tag,
-    "for_ns": _is_tag,
+    "lease_ns": lambda value: _is_count(value) and value <= CLIENT_LEASE_NS_MAX,
+    "wait_ns": lambda value: _is_count(value) and value <= CLIENT_WAIT_NS_MAX,
+    "for_ns": lambda value: _is_count(value) and value <= CLIENT_LEASE_NS_MAX,
     "frames": lambda value: _is_short(value) and _are_handed_out(value),
     "remaining": _is_count,
     "is_ended": _is_flag,

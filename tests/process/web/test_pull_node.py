@@ -16,6 +16,9 @@ import pytest
 
 from detektr.errors import DetektrError
 from detektr.http import frames
+from detektr.wire.codec import CLIENT_LEASE_NS_MAX, CLIENT_WAIT_NS_MAX, encode
+from detektr.wire.message import Dequeue, Settle, Settled, Show
+from tests.harness.peer import Peer
 from tests.harness.running import RunningPipeline
 from tests.process.web.client import WebClient
 from tests.process.web.test_reading import CODE, TOKEN, wait_successor, web_pid
@@ -245,3 +248,32 @@ def test_frames_that_nobody_asks_for_are_dropped_at_the_end_of_a_file(tmp_path: 
     [edge] = [one for one in report["edges"] if one["to"] == "pull"]
     assert edge["dropped"]["stopped"] == COUNT - edge["delivered"] > 0 and edge["delivered"] >= COUNT - 5
     assert report["unaccounted"] == 0
+
+
+def test_what_strangers_ask_for_is_refused_or_reaches_nobody_and_clients_pull_on(tmp_path: Path) -> None:
+    run = pipeline(tmp_path, graph())
+    with served(run) as client:
+        mine = take(client, 2)
+        peer = Peer("demo")
+        try:
+            hour_ns = CLIENT_LEASE_NS_MAX
+            for number in range(1, 2000):  # each one of another life of it
+                peer.send("pull.0", Dequeue("nobody.0", number << 32, 1, hour_ns, CLIENT_WAIT_NS_MAX))
+            peer.send("pull.0", Dequeue("buffer.0", 7, 1024, hour_ns + 1, 0))
+            peer.send("pull.0", Dequeue("buffer.0", 7, 4, 1, 0))
+            peer.send("pull.0", Dequeue("no-process", 7, 1, 1, 1))
+            peer.send(
+                "pull.0", Settle("nobody.0", 8, ("pull.00000000-1", mine[0]["lease"][:-1] + "99999"), "done", "", 0)
+            )
+            peer.send("pull.0", Show("nobody.0", 9, "x"))
+            peer.send("pull.0", encode(Show("nobody.0", 9, mine[0]["lease"]))[:-3])
+            peer.send("pull.0", Settled(1, ("acked",)))
+            run.wait(lambda: run.status()["nodes"]["pull"]["wire_errors"] >= 3, what="refused messages")
+            assert ack(client, mine) == ["acked"] * 2
+            # The buffer lives, is told of frames that it has not asked for, and refuses that.
+            run.wait(lambda: run.status()["nodes"]["buffer"]["wire_errors"] > 0, what="a refused answer")
+            others = take(client, 4)
+            assert sorted(one["sequence"] for one in others) == [2, 3, 4, 5] and len(ack(client, others)) == 4
+        finally:
+            peer.close()
+    assert run.end()["unaccounted"] == 0
