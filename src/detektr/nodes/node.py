@@ -36,18 +36,20 @@ from detektr.process.user_boundary import leave_child
 from detektr.wire.link import Link
 from detektr.wire.message import (
     Announce,
-    Answered,
     Asked,
     Clear,
     Cleared,
     Dequeue,
+    Dequeued,
     Failure,
     Message,
     Refusal,
     Release,
     Resend,
     Settle,
+    Settled,
     Show,
+    Shown,
     Welcome,
 )
 
@@ -55,6 +57,8 @@ TICK_NS = 1_000_000_000  # the tick: a look at everything that nothing wakes us 
 UNSERVED_TICK_NS = 300_000_000  # ... while frames wait and nobody is there to take them ...
 ATTACH_TICK_NS = 50_000_000  # ... and while a producer is missing
 _TO_CONSUMER = (Welcome, Refusal, Announce)
+_ASKED = (Dequeue, Settle, Show)
+_ANSWERS = (Cleared, Dequeued, Settled, Shown)
 _OF_FRAMES = (Failure, Announce, Release, Dequeue, Settle, Show)  # the other messages change who is attached
 _log = logging.getLogger(__name__)
 
@@ -467,12 +471,12 @@ class Node(ABC, Generic[Options]):
         if isinstance(message, Clear):
             self.clear(message)
             return
-        if isinstance(message, Asked):
-            self.answer(message, now_ns)
-            return
-        if isinstance(message, Cleared | Answered):
+        if isinstance(message, _ANSWERS):
             what = type(message).__name__
             raise WireError(f"a {self.kind} has not asked for a {what} of request {message.request}")
+        if isinstance(message, _ASKED):
+            self.answer(message, now_ns)
+            return
         if not isinstance(message, _TO_CONSUMER):
             self.publisher.handle(message, now_ns)
             return

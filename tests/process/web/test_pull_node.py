@@ -16,6 +16,7 @@ import pytest
 
 from detektr.errors import DetektrError
 from detektr.http import frames
+from detektr.options import Lane
 from detektr.wire.codec import CLIENT_LEASE_NS_MAX, CLIENT_WAIT_NS_MAX, encode
 from detektr.wire.message import Dequeue, Settle, Settled, Show
 from tests.harness.peer import Peer
@@ -44,12 +45,12 @@ def graph(source: str = "pictures", when_full: str = "block", **more: Any) -> di
     return {
         "cam": {"kind": "capture", "source": f"python:mine:{source}", "when_full": when_full},
         "buffer": {"kind": "buffer", "input": "cam", "high_water_mark": 8, "when_full": when_full},
-        "pull": {"kind": "pull", "input": "buffer", "window": 16, "restart": RESTART, **more},
+        "pull": {"kind": "pull", "input": "buffer", "window": 16, "restart": RESTART} | more,
     }
 
 
-def pipeline(tmp_path: Path, nodes: dict[str, Any]) -> RunningPipeline:
-    return RunningPipeline(tmp_path, "demo", nodes, web={"port": 0, "token": TOKEN})
+def pipeline(tmp_path: Path, nodes: dict[str, Any], announce: Lane | None = None) -> RunningPipeline:
+    return RunningPipeline(tmp_path, "demo", nodes, announce=announce, web={"port": 0, "token": TOKEN})
 
 
 @contextmanager
@@ -91,17 +92,19 @@ def test_clients_get_every_frame_at_least_once_over_kills_of_the_node_and_of_the
         except BaseException as fault:
             faults.append(fault)
 
+    def wait_more(count: int) -> None:
+        reached = len(seen) + count
+        run.wait(lambda: len(seen) >= reached or faults, what="more frames")
+
     with served(run) as client:
         url = f"http://127.0.0.1:{client.port}"
         clients = [threading.Thread(target=client_of, args=(url,)) for _ in range(2)]
         for one in clients:
             one.start()
         for _ in range(3):
-            reached = len(seen) + 10
-            run.wait(lambda reached=reached: len(seen) >= reached or faults, what="more frames")
+            wait_more(10)
             kill_pull(run)
-            reached = len(seen) + 10
-            run.wait(lambda reached=reached: len(seen) >= reached or faults, what="more frames")
+            wait_more(10)
             pid = web_pid(run)
             os.kill(pid, signal.SIGKILL)
             wait_successor(run, pid)
@@ -118,8 +121,9 @@ def test_clients_get_every_frame_at_least_once_over_kills_of_the_node_and_of_the
     assert edge["offered"] == edge["delivered"] == COUNT
 
 
-def test_an_ack_counts_though_the_process_that_gave_the_frame_was_killed(tmp_path: Path) -> None:
-    run = pipeline(tmp_path, graph())
+@pytest.mark.parametrize("announce", ["zmq", "shm"])
+def test_an_ack_counts_though_the_process_that_gave_the_frame_was_killed(tmp_path: Path, announce: Lane) -> None:
+    run = pipeline(tmp_path, graph(), announce)
     with served(run) as client:
         mine = take(client, 6)
         run.kill("pull")
@@ -168,6 +172,26 @@ def test_a_deadline_stands_over_a_kill_and_what_expires_is_given_out_again_marke
         failed = next(one for _ in range(100) for one in take(client, 1) if one["id"] == long["id"])
         assert failed["delivery"] == 2
     run.end()
+
+
+def test_frames_of_a_processor_come_with_its_results_also_after_a_kill_of_either(tmp_path: Path) -> None:
+    nodes = graph(input="eye")
+    nodes["eye"] = {"kind": "processor", "input": "buffer", "use": "mine:Takes", "restart": RESTART}
+    run = pipeline(tmp_path, nodes)
+    with served(run) as client:
+        mine = take(client, 4)
+        assert [one["results"] for one in mine] == [{"eye": [{"n": one["sequence"]}]} for one in mine]
+        eye = run.kill("eye")
+        kill_pull(run)
+        run.wait(lambda: [pid for pid in run.pids("eye") if pid != eye], what="a successor of eye")
+        assert client.ask(f"{mine[0]['picture']}&format=raw").status == 200
+        assert ack(client, mine) == ["acked"] * 4
+        others = take(client, 6)
+        assert ack(client, others) == ["acked"] * 6
+        seen = [one["sequence"] for one in [*mine, *others]]
+        assert len(set(seen)) == 10 and {one["delivery"] for one in mine} == {1}
+        run.wait_delivered("eye", "pull", 10)
+    assert run.end()["unaccounted"] == 0
 
 
 def test_a_frame_that_fails_each_time_becomes_a_dead_letter(tmp_path: Path) -> None:
@@ -272,6 +296,10 @@ def test_what_strangers_ask_for_is_refused_or_reaches_nobody_and_clients_pull_on
             assert ack(client, mine) == ["acked"] * 2
             # The buffer lives, is told of frames that it has not asked for, and refuses that.
             run.wait(lambda: run.status()["nodes"]["buffer"]["wire_errors"] > 0, what="a refused answer")
+            peer.send("cam.0", Dequeue("nobody.0", 1, 1, 1, 1))
+            run.wait(
+                lambda: run.status()["nodes"]["cam"]["wire_errors"] > 0, what="a question that is none for a camera"
+            )
             others = take(client, 4)
             assert sorted(one["sequence"] for one in others) == [2, 3, 4, 5] and len(ack(client, others)) == 4
         finally:

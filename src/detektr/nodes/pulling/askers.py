@@ -52,7 +52,7 @@ class Askers:
         if key not in self._known:
             parts = _PROCESS.match(replica)
             if parts is None:
-                raise WireError(f"replica {replica!r} that asks is not a node and a number, as in guest-1.0")
+                raise WireError(f"replica {replica!r} that asks is not a node and a number, as in motion.0")
             peer = parts[1], int(parts[2])
             self._known[key] = self._link.open_outbox(self._folder.inbox(*peer), self._folder.doorbell(*peer))
             for other in [one for one in self._known if one[0] == replica and one != key]:

@@ -211,7 +211,7 @@ class PullClient:
         line = self._line
         is_there = self._folder.inbox(self.node, 0).exists()
         now_ns = time.monotonic_ns()
-        if line is None and is_there:
+        if line is None and is_there and self._questions:
             line = self._line = _Line(self._folder, self.node)
             self._has_ended, self._missed_since_ns = False, 0
         if line is not None:
