@@ -297,9 +297,7 @@ def test_what_strangers_ask_for_is_refused_or_reaches_nobody_and_clients_pull_on
             # The buffer lives, is told of frames that it has not asked for, and refuses that.
             run.wait(lambda: run.status()["nodes"]["buffer"]["wire_errors"] > 0, what="a refused answer")
             peer.send("cam.0", Dequeue("nobody.0", 1, 1, 1, 1))
-            run.wait(
-                lambda: run.status()["nodes"]["cam"]["wire_errors"] > 0, what="a question that is none for a camera"
-            )
+            run.wait(lambda: run.status()["nodes"]["cam"]["wire_errors"] > 0, what="a question refused")
             others = take(client, 4)
             assert sorted(one["sequence"] for one in others) == [2, 3, 4, 5] and len(ack(client, others)) == 4
         finally:

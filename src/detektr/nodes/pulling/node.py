@@ -143,7 +143,9 @@ class PullNode(Node[PullOptions]):
             results = self._settle_all(message, now_ns)
             self._askers.tell(message.replica, message.request, Settled(message.request, tuple(results)))
         elif isinstance(message, Show):
-            self._askers.tell(message.replica, message.request, self._show(message))
+            shown = self._show(message)
+            if shown is not None:
+                self._askers.tell(message.replica, message.request, shown)
 
     # -- frames out -------------------------------------------------------------------------------------------------
 
@@ -288,11 +290,13 @@ class PullNode(Node[PullOptions]):
         """Tell the producer that a frame was tried often enough: it becomes a dead letter."""
         self.subscribers[frame[0]].fail((frame[1], frame[2]), why, FailureKind.PERMANENT)
 
-    def _show(self, message: Show) -> Shown:
-        """Say where the picture lies of a frame that is out."""
+    def _show(self, message: Show) -> Shown | None:
+        """Say where the picture lies of a frame that is out; None: that is not known yet, and is asked again."""
         given = self._the_book.get(message.lease)
         lease = None if given is None else self._lease_of(given.item)
         if lease is None:
+            if given is not None and given.item[1:] in self.subscribers[given.item[0]].held:
+                return None
             return Shown(message.request, b"", f"no frame is out under lease {message.lease}")
         return Shown(message.request, lease.payload, "")
 
