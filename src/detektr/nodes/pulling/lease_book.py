@@ -20,7 +20,7 @@ PulledFrame = tuple[int, int, int]
 class LeaseBook:
     """The frames of one node that are, or were, out at clients."""
 
-    def __init__(self, node: str, table: PullTable, window: int, deliveries_max: int) -> None:
+    def __init__(self, node: str, table: PullTable, window: int, deliveries_max: int, inputs: int = 1) -> None:
         """Go on with what the table says.
 
         Args:
@@ -28,6 +28,7 @@ class LeaseBook:
             table: of the node, ours to write.
             window: most frames that are out at once.
             deliveries_max: how often a frame is given out before it is given up.
+            inputs: how many it has; rows of others, which a predecessor had, are let go of.
         """
         self._table = table
         prefix = f"{node}.{table.prefix:08x}"
@@ -35,7 +36,10 @@ class LeaseBook:
             prefix, window, deliveries_max=deliveries_max, count=table.named
         )
         self._rows: dict[PulledFrame, tuple[int, Row]] = {}
-        for place, row in table.rows():
+        for place, row in list(table.rows()):
+            if row.entry >= inputs:
+                table.free(place)
+                continue
             frame = row.entry, row.key, row.sequence
             self._rows[frame] = place, row
             if row.state == OUT:

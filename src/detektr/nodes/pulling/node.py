@@ -63,7 +63,7 @@ class PullNode(Node[PullOptions]):
         options, upstreams = self.spec.options, self.spec.upstreams
         window = max(1, sum([upstream.window for upstream in upstreams]))
         table = PullTable(self.folder.pull(self.spec.node, self.spec.replica), window)
-        book = self._book = LeaseBook(self.spec.node, table, window, options.max_deliveries)
+        book = self._book = LeaseBook(self.spec.node, table, window, options.max_deliveries, len(upstreams))
         held = 0
         for subscriber in self.subscribers:
             for name in book.names(subscriber.entry, (OUT, BACK, DEAD)):

@@ -86,6 +86,13 @@ def test_names_of_leases_are_never_used_again(book: LeaseBook, path: Path) -> No
     assert len(leases) == 20
 
 
+def test_rows_of_an_input_that_is_no_more_are_let_go_of(book: LeaseBook, path: Path) -> None:
+    book.give(2, 100, source(1, 2), 1)
+    none = LeaseBook("pull", PullTable(path, WINDOW), WINDOW, DELIVERIES, inputs=0)
+    assert none.due_ns() is None and none.has_free_row and not list(PullTable(path, WINDOW).rows())
+    none.close(unlink=False)
+
+
 def test_no_more_is_given_than_the_table_has_rows_for(book: LeaseBook) -> None:
     given = book.give(10, 100, source(*range(10)), 1)
     assert len(given) == WINDOW and not book.has_room
