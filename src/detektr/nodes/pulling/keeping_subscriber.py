@@ -18,7 +18,7 @@ class KeepingSubscriber(EdgeSubscriber):
     """See the module's first lines."""
 
     progress_kind: ClassVar[type[WorkProgress]] = AnyOrderProgress
-    stays = False
+    stays: bool = False
     """Whether a successor follows, so that closing this end gives no lease back."""
 
     def handle(self, message: Welcome | Refusal | Announce, now_ns: int) -> None:
