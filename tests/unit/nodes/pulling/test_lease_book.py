@@ -95,9 +95,10 @@ def test_rows_of_an_input_that_is_no_more_are_let_go_of(book: LeaseBook, path: P
 
 def test_no_more_is_given_than_the_table_has_rows_for(book: LeaseBook) -> None:
     given = book.give(10, 100, source(*range(10)), 1)
-    assert len(given) == WINDOW and not book.has_room
+    assert (len(given), book.has_room) == (WINDOW, False)
     book.ack(given[0].lease)
-    assert book.has_room and not book.has_free_row and book.give(1, 100, source(11), 2) == []
+    rooms = book.has_room, book.has_free_row, book.give(1, 100, source(11), 2)
+    assert rooms == (True, False, [])
     book.forget([given[0].item])  # its producer has heard
     assert [one.item for one in book.give(1, 100, source(11), 3)] == [(0, 1, 11)]
 
