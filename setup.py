@@ -37,6 +37,7 @@ COMPILED = {
     "edge/lanes/": ["lane", "wakeup", "shm_lane", "zmq_lane", "zmq_receiver"],
     "nodes/": ["node", "relay", "buffer"],
     "nodes/capturing/": ["media_clock", "frame_writer", "publish_queue", "source_reader", "capture_thread", "capture"],
+    "nodes/pulling/": ["keeping_subscriber", "node"],
     "nodes/working/": ["first_frames", "worker", "frame_reader", "processor", "sink", "batch", "batch_processor"],
     "sources/": ["generator", "pacing", "timeline", "video"],
     "sources/decoding/": ["decoded_picture", "picture_decoder", "auto_rotate"],

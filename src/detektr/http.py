@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.error
@@ -69,7 +70,7 @@ def frames(
     Args:
         url: of the server: `http://127.0.0.1:8002`, or `http://127.0.0.1:8002/pipelines/NAME` where it shows several.
         token: the server's; None: the file opens `dequeue` and `ack`.
-        node: whose frames; None: the only buffer's.
+        node: whose frames, of the kind `pull`, or a buffer or capture; None: the only one of that kind, in that order.
         count: how many are fetched at once.
         lease_s: how long they are ours, in seconds; the last of them waits for the others.
         wait_s: how long a call waits for a frame, in seconds.
@@ -123,8 +124,11 @@ class _Server:
                     if fault.code == 429:
                         time.sleep(float(fault.headers.get("Retry-After", 1)))
                         continue
+                    if fault.code == 504 and time.monotonic() <= away_by:  # its node is started again
+                        time.sleep(PAUSE_S)
+                        continue
                     raise DetektrError(_words(path, fault)) from None
-            except (urllib.error.URLError, ConnectionError, TimeoutError) as fault:
+            except (urllib.error.URLError, ConnectionError, TimeoutError, http.client.HTTPException) as fault:
                 if time.monotonic() > away_by:
                     raise DetektrError(f"{self.root} does not answer: {fault}; see whether it runs") from None
                 time.sleep(PAUSE_S)

@@ -33,6 +33,8 @@ from detektr.quantity import duration_ns as duration_ns
 
 DEAD_LETTER_BYTES = 256 << 20
 WINDOW = 4  # leases of a replica unless told otherwise: fast work never waits for the next one
+PULL_WINDOW = 16  # frames that wait for clients that pull, or are out at them, unless told otherwise
+PULL_DELIVERIES = 5  # how often a frame is given out to clients unless told otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -378,10 +380,28 @@ class SinkOptions(WorkerOptions):
     journal: {backoff: 1s..60s, for: 1h}; neither `timeout` nor `max_deliveries` ends its lease meanwhile."""
 
 
-NodeOptions = CaptureOptions | BufferOptions | ProcessorOptions | SinkOptions
+@dataclass(frozen=True, kw_only=True)
+class PullOptions(_NodeOptions):
+    """Gives frames out to clients that ask for them over HTTP (`/frames/dequeue`), and keeps what is out over kills."""
+
+    kind: Literal["pull"] = "pull"
+    input: Input | list[Input]
+    """The capture, buffer or processor to read from (a name, or a mapping with `from` and what this edge has of its
+    own), or a list of them; `cameras` is all cameras."""
+    per_camera: bool = False
+    """One of these for each of the file's `cameras` (NAME-CAMERA), reading what there is of that camera alone."""
+    window: Annotated[int, Ge(1), Le(1024)] = PULL_WINDOW
+    """Most frames that wait here or are out at clients; with several inputs: of each."""
+    max_deliveries: Annotated[int, Ge(1), Le(100)] = PULL_DELIVERIES
+    """How often a frame is given out, as its lease expired or its work failed, before it is dead-lettered."""
+    announce: Lane | None = None
+    """How this node is told of frames: zmq (messages) or shm (shared memory); else as `announce` of the pipeline."""
 
 
-def worker_window(options: WorkerOptions) -> int:
+NodeOptions = CaptureOptions | BufferOptions | ProcessorOptions | SinkOptions | PullOptions
+
+
+def worker_window(options: WorkerOptions | PullOptions) -> int:
     """Return the most leases that one replica holds at once on one input; with `batch`, all inputs fill two batches."""
     if options.window is not None:
         return options.window

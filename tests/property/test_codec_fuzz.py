@@ -11,12 +11,23 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from detektr.errors import WireError
-from detektr.wire.codec import TEXT_CHARS_MAX, VERSION, decode, encode
+from detektr.wire.codec import (
+    ASKED_MAX,
+    CLIENT_LEASE_NS_MAX,
+    CLIENT_WAIT_NS_MAX,
+    TEXT_CHARS_MAX,
+    VERSION,
+    decode,
+    encode,
+)
 from detektr.wire.message import (
+    OUTCOMES,
     Announce,
     Attach,
     Clear,
     Cleared,
+    Dequeue,
+    Dequeued,
     Detach,
     Failure,
     FailureKind,
@@ -24,6 +35,10 @@ from detektr.wire.message import (
     Refusal,
     Release,
     Resend,
+    Settle,
+    Settled,
+    Show,
+    Shown,
     Welcome,
 )
 
@@ -36,6 +51,8 @@ names = st.from_regex(r"[A-Za-z][A-Za-z0-9_.-]{0,39}", fullmatch=True)
 frames = st.tuples(counts, counts)
 failures = st.lists(st.tuples(counts, counts, st.integers(0, len(FailureKind) - 1), texts), max_size=4).map(tuple)
 held = st.lists(frames, max_size=4).map(tuple)
+client_leases = st.from_regex(r"[A-Za-z0-9_.-]{1,80}", fullmatch=True)
+results = st.sampled_from(("acked", "already", "expired", "unknown"))
 attaches = st.builds(
     Attach,
     consumer=names,
@@ -67,6 +84,34 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Detach, names, sessions),
     st.builds(Clear, names, counts, st.lists(names, max_size=4).map(tuple)),
     st.builds(Cleared, counts, st.lists(st.tuples(names, counts), max_size=4).map(tuple)),
+    st.builds(
+        Dequeue,
+        names,
+        counts,
+        st.integers(1, ASKED_MAX),
+        st.integers(0, CLIENT_LEASE_NS_MAX),
+        st.integers(0, CLIENT_WAIT_NS_MAX),
+    ),
+    st.builds(
+        Dequeued,
+        counts,
+        st.lists(st.tuples(client_leases, counts, tags, st.binary(max_size=20)), max_size=4).map(tuple),
+        counts,
+        st.booleans(),
+        tags,
+    ),
+    st.builds(
+        Settle,
+        names,
+        counts,
+        st.lists(client_leases, max_size=4).map(tuple),
+        st.sampled_from(OUTCOMES),
+        texts,
+        st.integers(0, CLIENT_LEASE_NS_MAX),
+    ),
+    st.builds(Settled, counts, st.lists(results, max_size=4).map(tuple)),
+    st.builds(Show, names, counts, client_leases),
+    st.builds(Shown, counts, st.binary(max_size=20), texts),
     st.builds(Resend, names, st.from_regex(r"[0-9a-f]{1,32}", fullmatch=True), st.binary(min_size=1, max_size=20)),
     st.builds(
         Announce,

@@ -1,4 +1,4 @@
-"""`detektr capture|buffer|processor|sink`: one node by itself, of a file or without one.
+"""`detektr capture|buffer|processor|sink|pull`: one node by itself, of a file or without one.
 
 The options of a command are the keys of its kind; they are looked up when that command is asked for, so that the list
 of commands stays quick.
@@ -32,7 +32,9 @@ _HELP = {
     "env": "An environment variable of this process; may be repeated. A secret is better set outside: `ps` shows this.",
     "cpus": "A CPU that it may run on, as `lscpu -e` numbers them; may be repeated.",
 }
-_EXAMPLES = {"capture": "--name cam --source clip.mp4", "buffer": "--name b --input cam"}
+_EXAMPLES = {
+    **{"capture": "--name cam --source clip.mp4", "buffer": "--name b --input cam", "pull": "--name p --input b"},
+}
 
 
 class NodeGroup(TyperGroup):

@@ -19,6 +19,7 @@ from detektr.options import (
     Lane,
     NodeOptions,
     ProcessorOptions,
+    PullOptions,
     SinkOptions,
     WorkerOptions,
 )
@@ -48,7 +49,7 @@ def plan_processes(
                 producer_replica=part,
                 consumer=name,
                 window=edge.window + edge.held_back,
-                is_durable=isinstance(options[name], BufferOptions),
+                is_durable=isinstance(options[name], BufferOptions | PullOptions),
                 lane=_lane(options[name], announce),
                 passed_max=edge.passed_max,
                 is_gathering=ways.is_gatherer(name),

@@ -363,6 +363,8 @@ class Edge:
             self._drop(cell, "overwritten")
         elif kind == FailureKind.TOO_OLD:
             self._drop(cell, "too_old")
+        elif kind == FailureKind.STOPPED:
+            self._drop(cell, "stopped")
         elif kind == FailureKind.GIVEN_BACK:
             self._requeue([cell], reason, is_attempt=False)
         elif kind == FailureKind.PERMANENT:

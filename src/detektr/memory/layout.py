@@ -11,6 +11,7 @@ ends in BYTES. A file is written in full under another name and renamed, so nobo
     user metrics      | header | records: a metric, or one series of one with its numbers; it grows    |
     partition         | header | camera, owner, since, one entry per camera                            |
     trail             | header | names of edges | records of what became of frames, oldest overwritten |
+    pull              | header | leases that ended, oldest overwritten | a row for each frame that is out |
 
 Each word has exactly one writer: the process that holds the file open for writing. `Final`: numbers in compiled code.
 """
@@ -21,7 +22,7 @@ from typing import Final
 
 WORD_BYTES: Final = 8
 PAGE_BYTES: Final = 4096
-VERSION: Final = 14  # of all layouts here; a reader refuses another version
+VERSION: Final = 15  # of all layouts here; a reader refuses another version
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC: Final = 0x676E69722E6B7464  # "dtk.ring"
@@ -250,6 +251,32 @@ TRAIL_WORKED: Final = 1  # outcomes beside those of a frame, which are the words
 TRAIL_FAILED: Final = 2  # an attempt
 TRAIL_NOBODY: Final = 0xFFFF  # in the place of a replica
 
+# pull: which frames of one node are out at clients that pull ---------------------------------------------------------
+PULL_MAGIC: Final = 0x6C6C75702E6B7464  # "dtk.pull"
+PULL_WORD_MAGIC: Final = 0
+PULL_WORD_VERSION: Final = 1
+PULL_WORD_ROWS: Final = 2
+PULL_WORD_PREFIX: Final = 3  # of the names of its leases; drawn when the file is made
+PULL_WORD_NAMED: Final = 4  # leases that were named so far
+PULL_WORD_ENDED_COUNT: Final = 5  # leases that have ended so far
+PULL_WORD_ENDED: Final = 8  # (number of a lease, how it ended in the lowest bits), by their count
+PULL_ENDED_MAX: Final = 4096  # that are remembered, so that a second ack of one is told from an unknown one
+PULL_ENDED_SHIFT: Final = 2
+PULL_WORD_FIRST_ROW: Final = PULL_WORD_ENDED + PULL_ENDED_MAX
+PULL_ROW_IMAGE: Final = 0  # which of the two images of the row counts: the other one is written, then this word
+PULL_ROW_IMAGES: Final = 1
+PULL_IMAGE_STATE: Final = 0
+PULL_IMAGE_ENTRY: Final = 1  # number of the node's input
+PULL_IMAGE_KEY: Final = 2
+PULL_IMAGE_SEQUENCE: Final = 3
+PULL_IMAGE_NUMBER: Final = 4  # of its lease
+PULL_IMAGE_DELIVERIES: Final = 5  # how often the frame was given out
+PULL_IMAGE_EXPIRES_NS: Final = 6  # monotonic
+PULL_IMAGE_REQUEST: Final = 7  # number of the question that it was the answer to
+PULL_IMAGE_CHECK: Final = 8  # sum of the words before
+PULL_IMAGE_WORDS: Final = 9
+PULL_ROW_WORDS: Final = PULL_ROW_IMAGES + 2 * PULL_IMAGE_WORDS
+
 
 def whole_pages(nbytes: int) -> int:
     """Round up to whole memory pages, in bytes."""
@@ -279,6 +306,11 @@ def partition_bytes(cameras: int) -> int:
 def trail_bytes(records: int) -> int:
     """Size of a trail with room for so many records."""
     return whole_pages((TRAIL_WORD_RECORDS + TRAIL_RECORD_WORDS * records) * WORD_BYTES)
+
+
+def pull_bytes(rows: int) -> int:
+    """Size of the table of a node that clients pull from, with so many rows."""
+    return whole_pages((PULL_WORD_FIRST_ROW + PULL_ROW_WORDS * rows) * WORD_BYTES)
 
 
 def first_slot_byte(slots: int) -> int:

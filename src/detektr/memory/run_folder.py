@@ -132,6 +132,10 @@ class RunFolder:
         """Path of the file in which one process of the sink `node` notes which events it could not write yet."""
         return self.path / f"{node}.{replica}.retry"
 
+    def pull(self, node: str, replica: int) -> Path:
+        """Path of the table in which one process of the node `node` notes which frames are out at clients."""
+        return self.path / f"{node}.{replica}.pull"
+
     def partition(self, consumer: str) -> Path:
         """Path of the map that says which replica of `consumer` gets the frames of which camera."""
         return self.path / f"{consumer}.partition"
@@ -272,7 +276,7 @@ def owner_of(name: str) -> str:
     left, _, kind = name.rpartition(".")
     if kind == "ring":  # node.epoch.ring, of a capture, which has one process
         return f"{left.rpartition('.')[0]}.0"
-    kinds = ("edge", "status", "sock", "bell", "completions", "metrics", "retry", "trail")
+    kinds = ("edge", "status", "sock", "bell", "completions", "metrics", "retry", "trail", "pull")
     return left.partition("~")[0] if kind in kinds else ""
 
 

@@ -18,6 +18,7 @@ from detektr.edge.gathering_subscriber import GatheringSubscriber
 from detektr.edge.outcomes import OutcomeReporter
 from detektr.edge.publisher import EdgePublisher
 from detektr.edge.subscriber import EdgeSubscriber
+from detektr.edge.upstream import Upstream
 from detektr.errors import RefusedError, WireError
 from detektr.events import MessageRefused, NodeStateChanged, RunEvent
 from detektr.ledger import EdgeLedger
@@ -33,13 +34,32 @@ from detektr.nodes.stack_dump import offer_stacks
 from detektr.process.seen_time import SeenClock
 from detektr.process.user_boundary import leave_child
 from detektr.wire.link import Link
-from detektr.wire.message import Announce, Clear, Cleared, Failure, Message, Refusal, Release, Resend, Welcome
+from detektr.wire.message import (
+    Announce,
+    Asked,
+    Clear,
+    Cleared,
+    Dequeue,
+    Dequeued,
+    Failure,
+    Message,
+    Refusal,
+    Release,
+    Resend,
+    Settle,
+    Settled,
+    Show,
+    Shown,
+    Welcome,
+)
 
 TICK_NS = 1_000_000_000  # the tick: a look at everything that nothing wakes us for ...
 UNSERVED_TICK_NS = 300_000_000  # ... while frames wait and nobody is there to take them ...
 ATTACH_TICK_NS = 50_000_000  # ... and while a producer is missing
 _TO_CONSUMER = (Welcome, Refusal, Announce)
-_OF_FRAMES = (Failure, Announce, Release)  # the other messages change who is attached
+_ASKED = (Dequeue, Settle, Show)
+_ANSWERS = (Cleared, Dequeued, Settled, Shown)
+_OF_FRAMES = (Failure, Announce, Release, Dequeue, Settle, Show)  # the other messages change who is attached
 _log = logging.getLogger(__name__)
 
 
@@ -77,7 +97,7 @@ class Node(ABC, Generic[Options]):
             relayed_outcomes=OutcomeReporter(name, self.report, _frame_id, self._save_frame, self.trail),
         )
         self.subscribers = [
-            (GatheringSubscriber if upstream.is_gathering else EdgeSubscriber)(
+            self.subscriber_kind(upstream)(
                 upstream,
                 entry,
                 self.folder,
@@ -115,6 +135,10 @@ class Node(ABC, Generic[Options]):
             ephemeral_policy="drop-oldest",
             ephemeral_mark=0,
         )
+
+    def subscriber_kind(self, upstream: Upstream) -> type[EdgeSubscriber]:
+        """Return the class of our end of an edge that we read."""
+        return GatheringSubscriber if upstream.is_gathering else EdgeSubscriber
 
     def prepare(self) -> None:
         """Do everything that can fail before frames flow: import, construct, open, reserve."""
@@ -216,6 +240,14 @@ class Node(ABC, Generic[Options]):
             WireError: this kind of node queues no frames for others, or it has no such edge.
         """
         raise WireError(f"a {self.kind} takes no Clear from {message.replica}")
+
+    def answer(self, message: Asked, now_ns: int) -> None:
+        """Answer who asks in the name of clients that pull.
+
+        Raises:
+            WireError: this kind of node gives no frames to clients.
+        """
+        raise WireError(f"a {self.kind} gives no frames to clients and takes no {type(message).__name__}")
 
     def seen_streams(self) -> list[tuple[int, int]]:
         """Return, for a durable consumer, the next sequence that it expects of each stream."""
@@ -439,8 +471,12 @@ class Node(ABC, Generic[Options]):
         if isinstance(message, Clear):
             self.clear(message)
             return
-        if isinstance(message, Cleared):
-            raise WireError(f"a {self.kind} has not asked for a Cleared of request {message.request}")
+        if isinstance(message, _ANSWERS):
+            what = type(message).__name__
+            raise WireError(f"a {self.kind} has not asked for a {what} of request {message.request}")
+        if isinstance(message, _ASKED):
+            self.answer(message, now_ns)
+            return
         if not isinstance(message, _TO_CONSUMER):
             self.publisher.handle(message, now_ns)
             return

@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 from detektr.edge.edge_options import EdgeOptions
 from detektr.edge.gathering.ways import WayEdge
 from detektr.edge.upstream import Upstream
-from detektr.options import DEAD_LETTER_BYTES, BufferOptions, CaptureOptions, NodeOptions
+from detektr.options import DEAD_LETTER_BYTES, BufferOptions, CaptureOptions, NodeOptions, PullOptions
 from detektr.process.placement import Placement
 from detektr.registry.node_kinds import options_from
 from detektr.source_uri import source_kind
@@ -68,7 +68,7 @@ class NodeSpec(Generic[Options]):
     def has_user_code(self) -> bool:
         """Whether code of the user's runs in this process: it ends as a Python program does then."""
         options = self.options
-        return not isinstance(options, BufferOptions) and (
+        return not isinstance(options, BufferOptions | PullOptions) and (
             not isinstance(options, CaptureOptions) or source_kind(options.source) == "python"
         )
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from detektr.descriptor import unpack_descriptor
 from detektr.errors import WireError
-from detektr.memory.announcement import Lease
+from detektr.memory.announcement import FrameName, Lease
 from detektr.memory.journal_reader import JournalReader, open_journal
+from detektr.memory.pull_table import OUT, read_pull_table
+from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block_reader import StatusBlockTable
 from detektr.observe.status import find_running
 
@@ -22,12 +24,14 @@ def read_leases(name: str, node: str | None = None) -> list[dict[str, Any]]:
         node: only those that this node holds or has given; None: all.
     Returns:
         Of each `edge`, `frame` (its id; of an event None), `slot` (likewise), `holder` (`node`, `replica`, `pid`),
-        `since` (UTC), `age_ms`, `delivery` and `doing`: `working`, `waiting`, `done` (not told yet) or `holding`.
+        `since` (UTC), `age_ms`, `delivery` and `doing`: `working`, `waiting`, `done` (not told yet), `holding`, or
+        `out` (at a client that pulls).
     Raises:
         DetektrError: no pipeline of this name runs.
     """
     folder = find_running(name)
     blocks = StatusBlockTable(folder)
+    pulled: dict[str, set[FrameName]] = {}
     now_ns, utc_ns = time.monotonic_ns(), time.time_ns()
     found = []
     for producer, _, consumer, path in folder.journals():
@@ -40,6 +44,10 @@ def read_leases(name: str, node: str | None = None) -> list[dict[str, Any]]:
                 age_ns = max(0, now_ns - since_ns)
                 holder = holders.get(session, "")
                 record = _record(journal, lease, holder, session, blocks)
+                if holder not in pulled:
+                    pulled[holder] = _out(folder, holder)
+                if lease.name in pulled[holder]:
+                    record["doing"] = "out"
                 found.append((age_ns, record | {"since": _utc(utc_ns - age_ns), "age_ms": age_ns // 10**6}))
             journal.close()
     blocks.close()
@@ -55,6 +63,14 @@ def describe_leases(leases: list[dict[str, Any]]) -> str:
         f" ({one['doing']}, delivery {one['delivery']})"
         for one in leases
     )
+
+
+def _out(folder: RunFolder, holder: str) -> set[FrameName]:
+    """Return the frames that a process has given out to clients that pull; none where it does not."""
+    node, _, replica = holder.rpartition(".")
+    if not node or not replica.isdigit():
+        return set()
+    return {(row.key, row.sequence) for row in read_pull_table(folder.pull(node, int(replica))) if row.state == OUT}
 
 
 def _who(holder: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ _KINDS = {
     ".sock": "socket",
     ".bell": "doorbell",
     ".retry": "outages",
+    ".pull": "frames at clients",
     ".lock": "lock",
 }
 _MIB = 1 << 20

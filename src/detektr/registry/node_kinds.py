@@ -129,6 +129,15 @@ _ALL = (
         shape=("[/", "/]"),
         file_only=_SUPERVISED | {"retry"},  # alone, its edge and what waits on it go when it dies
     ),
+    NodeKind(
+        name="pull",
+        summary="Give frames to clients that ask for them over HTTP.",
+        options_name="PullOptions",
+        node="detektr.nodes.pulling.node:PullNode",
+        may_read=("capture", "buffer", "processor"),
+        shape=("[\\", "\\]"),
+        file_only=_SUPERVISED,
+    ),
 )
 NODE_KINDS: Mapping[str, NodeKind] = MappingProxyType({kind.name: kind for kind in _ALL})
 """By name. Shared memory holds their places in this order: a new one goes last, and with it the layout's version up."""

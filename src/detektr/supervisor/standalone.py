@@ -43,6 +43,7 @@ from detektr.options import (
     BufferOptions,
     CaptureOptions,
     NodeOptions,
+    PullOptions,
     WorkerOptions,
     inputs_of,
     worker_window,
@@ -186,8 +187,8 @@ def spec_by_hand(pipeline: str, node: str | None, given: Mapping[str, Any]) -> N
         options=options,
         upstreams=tuple(_upstreams(pipeline, node, options)),
         slots=slots,
-        mark=0 if isinstance(options, WorkerOptions) else options.high_water_mark or 1,
-        guests=0 if isinstance(options, WorkerOptions) else options.guests or 0,
+        mark=options.high_water_mark or 1 if isinstance(options, CaptureOptions | BufferOptions) else 0,
+        guests=options.guests or 0 if isinstance(options, CaptureOptions | BufferOptions) else 0,
         folder=str(Path.cwd()),
         secrets=secrets,
     )
@@ -353,14 +354,15 @@ def _refuse_machine(pipeline: Pipeline, node: str) -> None:
 def _upstreams(pipeline: str, node: str, options: NodeOptions) -> list[Upstream]:
     buffer = options if isinstance(options, BufferOptions) else None
     worker = options if isinstance(options, WorkerOptions) else None
-    window = (buffer.guests or 0) if buffer else worker_window(worker) if worker else 0
+    reader = options if isinstance(options, WorkerOptions | PullOptions) else None
+    window = (buffer.guests or 0) if buffer else worker_window(reader) if reader else 0
     return [
         Upstream(
             producer=producer,
             producer_replica=part,
             consumer=node,
             window=window,
-            is_durable=buffer is not None,
+            is_durable=buffer is not None or isinstance(options, PullOptions),
             is_ephemeral=True,
             max_deliveries=worker.max_deliveries if worker else 1,
             timeout_ns=worker.timeout_ns if worker else 0,

@@ -19,7 +19,7 @@ from detektr.nodes.spec import NodeSpec
 from detektr.observe.culprit import held_up
 from detektr.observe.logbook import Logbook
 from detektr.observe.run_reader import RunReader
-from detektr.options import CaptureOptions, SinkOptions
+from detektr.options import CaptureOptions, PullOptions, SinkOptions
 from detektr.redaction import mask
 from detektr.supervisor.child_process import ChildProcess, ProcessGroups, modules_of
 from detektr.supervisor.fork_client import ForkServer
@@ -179,7 +179,7 @@ class Supervisor:
             ):
                 managed.child.try_order({"order": "stop"})
             elif (
-                isinstance(managed.spec.options, SinkOptions)
+                isinstance(managed.spec.options, SinkOptions | PullOptions)
                 and managed.child is not None
                 and managed.ready_ns is not None
             ):
@@ -336,7 +336,7 @@ class Supervisor:
             return
         is_only_serving = self.phase == "draining" and isinstance(managed.spec.options, CaptureOptions)
         managed.child.try_order({"order": "stop" if is_only_serving else "go"})
-        if self.phase == "draining" and isinstance(managed.spec.options, SinkOptions):
+        if self.phase == "draining" and isinstance(managed.spec.options, SinkOptions | PullOptions):
             managed.child.try_order({"order": "drain"})
         self._give_up_consumers(managed)
         self._enter(managed, "running", "")

@@ -11,11 +11,14 @@ import msgpack
 from detektr.errors import WireError
 from detektr.memory.layout import NOTIFY_EACH
 from detektr.wire.message import (
+    OUTCOMES,
     Announce,
     AnnouncedLease,
     Attach,
     Clear,
     Cleared,
+    Dequeue,
+    Dequeued,
     Detach,
     Failure,
     FailureKind,
@@ -23,6 +26,10 @@ from detektr.wire.message import (
     Refusal,
     Release,
     Resend,
+    Settle,
+    Settled,
+    Show,
+    Shown,
     Welcome,
 )
 
@@ -30,13 +37,18 @@ VERSION = 5  # of what attaches and leaves: a list of fields
 LANE_VERSION = 1  # of announcements and releases: maps, for readers in other languages too; docs/internals/lane.md
 MESSAGE_BYTES_MAX = 4 << 20  # above what attaches with the most leases; of what is larger, an inbox reads no byte
 EVENT_BYTES_MAX = 2 << 20  # above the largest `event_bytes`, with what marks it as resent
+ASKED_MAX = 1024  # frames, or leases of clients, that one message is about
+CLIENT_LEASE_NS_MAX = 3_600_000_000_000
+CLIENT_WAIT_NS_MAX = 60_000_000_000
 LEASES_MAX = 1 << 17  # what a buffer of the longest queues holds, and says when it attaches
 TEXT_CHARS_MAX = 16_384
 _U64_MAX = (1 << 64) - 1
 _TAG_MAX = (1 << 63) - 1  # far from where counting on would leave a word
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")  # becomes part of a file's name
-_KINDS: tuple[type[Message], ...] = (Attach, Welcome, Refusal, Failure, Detach, Resend, Clear, Cleared)
+_ATTACHING: tuple[type[Message], ...] = (Attach, Welcome, Refusal, Failure, Detach, Resend, Clear, Cleared)
+_KINDS: tuple[type[Message], ...] = (*_ATTACHING, Dequeue, Dequeued, Settle, Settled, Show, Shown)
 _LETTER = re.compile(r"[0-9a-f]{1,32}")
+_CLIENT_LEASE = re.compile(r"[A-Za-z0-9_.-]{1,80}")  # of a client, by its name
 _LEASE_KEYS = ("tag", "delivery", "stream", "sequence", "captured_ns", "cell", "frame")
 _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
 
@@ -219,6 +231,20 @@ def _is_flag(value: Any) -> bool:
     return isinstance(value, bool)
 
 
+def _is_client_lease(value: Any) -> bool:
+    return isinstance(value, str) and _CLIENT_LEASE.fullmatch(value) is not None
+
+
+def _is_packed(value: Any) -> bool:
+    return isinstance(value, bytes) and len(value) <= EVENT_BYTES_MAX
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) <= ASKED_MAX
+
+
+_RESULTS = ("acked", "already", "expired", "unknown")
+_are_handed_out = _are(_is_client_lease, _is_count, _is_tag, _is_packed)
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "consumer": _is_name,
     "replica": _is_name,
@@ -247,6 +273,19 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "consumers": lambda value: isinstance(value, tuple) and all(map(_is_name, value)),
     "counts": _are(_is_name, _is_count),
     "event": lambda value: isinstance(value, bytes) and 0 < len(value) <= EVENT_BYTES_MAX,
+    "most": lambda value: _is_count(value) and 0 < value <= ASKED_MAX,
+    "lease_ns": lambda value: _is_count(value) and value <= CLIENT_LEASE_NS_MAX,
+    "wait_ns": lambda value: _is_count(value) and value <= CLIENT_WAIT_NS_MAX,
+    "for_ns": lambda value: _is_count(value) and value <= CLIENT_LEASE_NS_MAX,
+    "frames": lambda value: _is_short(value) and _are_handed_out(value),
+    "remaining": _is_count,
+    "is_ended": _is_flag,
+    "full_until_ns": _is_tag,
+    "leases": lambda value: _is_short(value) and all(map(_is_client_lease, value)),
+    "outcome": lambda value: isinstance(value, str) and value in OUTCOMES,
+    "results": lambda value: _is_short(value) and all([isinstance(one, str) and one in _RESULTS for one in value]),
+    "lease": _is_client_lease,
+    "frame": _is_packed,
 }
 _are_completed = _are(_is_count, _is_count, _is_count)
 _CHECKS_OF = {kind: tuple(_CHECKS[name] for name in kind._fields) for kind in _KINDS}

@@ -1,4 +1,4 @@
-"""Messages between processes: attach, detach, failures, and on the lane `zmq` each lease. No pixels.
+"""Messages between processes: attach, detach, failures, what clients pull, on the lane `zmq` each lease. No pixels.
 
 On the lane `shm`, leases lie in the edge's journal and completed ones in a completion queue, without messages.
 
@@ -30,6 +30,8 @@ class FailureKind(IntEnum):
     """The frame was older than the edge's `max_age` when its work was about to begin: undone, and dropped."""
     GIVEN_BACK = 4
     """No attempt: its camera is another replica's from now on, so the frame is leased to that one."""
+    STOPPED = 5
+    """No attempt: the run ends, and nobody has asked for the frame within the drain's time; it is dropped."""
 
 
 class Attach(NamedTuple):
@@ -135,6 +137,86 @@ class Cleared(NamedTuple):
     """Of each edge, by its consumer, how many frames were dropped."""
 
 
+class Dequeue(NamedTuple):
+    """A question to a node of the kind `pull`: frames for a client; answered by `Dequeued`.
+
+    A question that is asked again, as its answer may be lost, has the same number and gets the same frames.
+    """
+
+    replica: str
+    """Name of the process that asks, at whose inbox the answer is taken."""
+    request: int
+    """Number of the question, which the answer has too; its upper half is drawn by each life of who asks."""
+    most: int
+    """How many frames at most."""
+    lease_ns: int
+    """How long they are the client's."""
+    wait_ns: int
+    """How long the answer may wait for a frame."""
+
+
+class Dequeued(NamedTuple):
+    """The answer to `Dequeue`."""
+
+    request: int
+    """0: nobody has asked; a node that ends says so to who has asked before."""
+    frames: tuple[tuple[str, int, int, bytes], ...]
+    """Of each frame the name of its lease, how often it was given out, the monotonic time at which the lease expires,
+    and what can be said of it without its picture, as JSON."""
+    remaining: int
+    """How many more wait."""
+    is_ended: bool
+    """No more frames will come."""
+    full_until_ns: int
+    """All frames that can be out are out, until this monotonic time at the latest; 0: they are not."""
+
+
+class Settle(NamedTuple):
+    """A question to a node of the kind `pull`: what has become of leases; answered by `Settled`."""
+
+    replica: str
+    """See `Dequeue`, as the next one."""
+    request: int
+    leases: tuple[str, ...]
+    outcome: str
+    """One of `OUTCOMES`: their frames are done, the work on them has failed, they never reached their client (so it was
+    no delivery), or they are wanted for longer."""
+    why: str
+    """In words, where the work has failed."""
+    for_ns: int
+    """How long they are wanted from now on; 0 unless they are."""
+
+
+OUTCOMES = ("done", "failed", "undone", "extended")
+
+
+class Settled(NamedTuple):
+    """The answer to `Settle`."""
+
+    request: int
+    results: tuple[str, ...]
+    """Of each lease, in their order: `acked`, `already`, `expired` or `unknown`."""
+
+
+class Show(NamedTuple):
+    """A question to a node of the kind `pull`: where the picture of a frame lies that is out; answered by `Shown`."""
+
+    replica: str
+    """See `Dequeue`, as the next one."""
+    request: int
+    lease: str
+
+
+class Shown(NamedTuple):
+    """The answer to `Show`."""
+
+    request: int
+    frame: bytes
+    """The frame's announcement; empty: nothing is out under that lease."""
+    why: str
+    """Why nothing is."""
+
+
 AnnouncedLease = tuple[int, int, int, int, int, int, bytes]
 """Delivery tag, count of deliveries, stream key, sequence, monotonic time of capture, cell of the journal, and the
 payload: a packed descriptor or event, packed once by whoever made it."""
@@ -177,4 +259,8 @@ class Release(NamedTuple):
     """The producer is to say soon how many have arrived."""
 
 
-Message = Attach | Welcome | Refusal | Failure | Detach | Resend | Clear | Cleared | Announce | Release
+Asked = Dequeue | Settle | Show
+Answered = Dequeued | Settled | Shown
+Message = (
+    Attach | Welcome | Refusal | Failure | Detach | Resend | Clear | Cleared | Asked | Answered | Announce | Release
+)

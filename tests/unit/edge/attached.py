@@ -79,14 +79,14 @@ class Bench:
             "max_deliveries": 9,
         }  # fmt: skip
         self.options = EdgeOptions(**(words | options))
-        self.producer, self.consumer = producer, consumer
+        self.producer, self.consumer, self.folder = producer, consumer, folder
         self.path = folder.journal(producer, 0, consumer)
         self.begin_producer()
         folder.inbox(producer, 0).touch()
         self.outbox, self.status_block = Outbox(), status_block or Progress(consumer)
         upstream = Upstream(producer, 0, consumer, self.options.window_total, lane="shm")
-        link = cast(Link, self.outbox)
-        self.subscriber = kind(upstream, entry, folder, link, self.status_block)
+        self.link = cast(Link, self.outbox)
+        self.subscriber = kind(upstream, entry, folder, self.link, self.status_block)
         self.completions = folder.completions(f"{consumer}.0", f"{producer}.0")
         self.now_ns = 2_000_000_000
         self.attach()

@@ -17,6 +17,7 @@ from detektr.options import (
     EdgeInput,
     NodeOptions,
     ProcessorOptions,
+    PullOptions,
     SinkOptions,
     WorkerOptions,
     edge_inputs,
@@ -240,6 +241,10 @@ def _check_fresh(
     faults: list[Fault],
 ) -> None:
     """Find what contradicts `fresh`, which says mark, policy and window by itself."""
+    if isinstance(options, PullOptions) and own.fresh:
+        what = f"node {name!r} asks for `fresh: true` of {own.from_!r}"
+        hint = "write `max_age` there in its place: frames wait here until somebody asks for them"
+        faults.append(Fault(line_of(*path, "fresh"), what, "a reader that works on frames as they come", hint))
     if isinstance(options, BufferOptions) and own.fresh:
         what = f"buffer {name!r} asks for `fresh: true` of {own.from_!r}"
         hint = f"write it at the processors that read {name!r}, and leave it out here"

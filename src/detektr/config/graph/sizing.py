@@ -37,6 +37,7 @@ from detektr.options import (
     EdgeInput,
     NodeOptions,
     ProcessorOptions,
+    PullOptions,
     SinkOptions,
     WhenFull,
     WorkerOptions,
@@ -127,13 +128,13 @@ def frames_held(node: NodeOptions, edges: list[GraphEdge], *, guests: int, is_on
     own = sum(edge.mark_of_input for edge in edges if edge.has_own_frames)
     shared = max((edge.mark_of_input for edge in edges if not edge.has_own_frames), default=0)
     spare = SPARE_FRAMES if isinstance(node, CaptureOptions) else BUFFER_SPARE
-    spare = 0 if is_on_demand or isinstance(node, WorkerOptions) else spare
+    spare = 0 if is_on_demand or isinstance(node, WorkerOptions | PullOptions) else spare
     return own + shared + sum(edge.window_total for edge in edges) + guests + spare
 
 
 def default_policy(node: NodeOptions) -> WhenFull:
     """Return what a node does at its mark, for edges that say nothing of their own."""
-    assert not isinstance(node, SinkOptions)
+    assert not isinstance(node, SinkOptions | PullOptions)
     if node.when_full is not None:
         return node.when_full
     return "drop-oldest" if isinstance(node, CaptureOptions) and is_live(node.source) else "block"
@@ -234,7 +235,7 @@ class _Walk:
             outputs=tuple(self.outputs[name]),
             replicas=options.replicas if isinstance(options, ProcessorOptions) else 1,
             is_live=isinstance(options, CaptureOptions) and is_live(options.source),
-            when_full=None if isinstance(options, SinkOptions) else default_policy(options),
+            when_full=None if isinstance(options, SinkOptions | PullOptions) else default_policy(options),
             mark=queued if is_producer else 0,
             guests=self._guests(name, level),
             is_on_demand=name in self.on_demand,
@@ -266,7 +267,7 @@ class _Walk:
 
     def _edge(self, name: str, consumer: str, level: int, held: Mapping[str, int]) -> GraphEdge:
         node, reader = self.nodes[name], self.nodes[consumer]
-        assert not isinstance(node, SinkOptions) and not isinstance(reader, CaptureOptions)
+        assert not isinstance(node, SinkOptions | PullOptions) and not isinstance(reader, CaptureOptions)
         own = self._own(name, consumer)
         is_fresh = _is_fresh(own, reader)
         mark = self._edge_mark(name, consumer, own, level)
@@ -313,7 +314,7 @@ class _Walk:
 
     def _edge_mark(self, name: str, consumer: str, own: EdgeInput, level: int) -> int:
         node, reader = self.nodes[name], self.nodes[consumer]
-        assert not isinstance(node, SinkOptions)
+        assert not isinstance(node, SinkOptions | PullOptions)
         if own.high_water_mark is not None:
             return own.high_water_mark
         if _is_fresh(own, reader):

@@ -149,6 +149,8 @@ class CaptureNode(Node[CaptureOptions]):
         trouble = self._reader.trouble
         if trouble is not None:
             return trouble
+        if self._capture_thread.is_finished and self._capture_thread.failure is None:
+            return "draining", ""
         if not self.publisher.fanout.edges:
             return "waiting", f"no consumer yet: detektr processor module:Class --input {self.spec.node}"
         return "running", ""

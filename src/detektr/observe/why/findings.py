@@ -1,7 +1,7 @@
 """What is wrong with a run, in words: who is to blame, what it costs, and what to do. The worst first. Pure.
 
 The codes are those of `/ready`: `supervisor_dead`, `ledger`, `failed`, `hung`, `camera_down`, `failing`, `stalled`,
-`losing`, `late`.
+`no_puller`, `losing`, `late`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from detektr.observe.why.terms import NodeTerms, Terms
 from detektr.telemetry.history.rows import EdgeRow, NodeRow
 from detektr.telemetry.history.window import NodeState, Window
 
-WORST_TO_BEST = ("supervisor_dead", "ledger", "failed", "hung", "camera_down", "failing", "stalled", "losing", "late")
+WORST_TO_BEST = (
+    *("supervisor_dead", "ledger", "failed", "hung", "camera_down", "failing", "stalled", "no_puller"),
+    *("losing", "late"),
+)
 CAMERA_DOWN = ("connecting", "stalled", "unauthorized", "forbidden", "not_found", "tls_failed", "retrying")
 ENDING = ("draining", "ended", "stopped")
 BEING_BORN = ("starting", "restarting")
@@ -24,6 +27,7 @@ BUSY_SHARE = 0.7  # of its time in the user's code: a node is too slow, and not 
 LOSING_SHARE = 0.01  # of the frames that were offered to an edge
 LATE_MS = 2000
 HUNG = ("hanging", "suspended")
+NO_PULLER = "no_puller"  # as the state of a node of the kind `pull` begins when nobody asks it for frames
 HUNG_S = 2  # a hang that is over is told if it took so long
 HUNG_MS = 30_000  # of what has no `timeout`
 _NEXT_HUNG = "mend the code at that line; the process is killed after three times its `timeout`"
@@ -81,9 +85,9 @@ def _of_node(name: str, blame: Blame, window: Window, terms: Terms, *, is_over: 
         blame,
         _cost(blame, window),
     )
-    judges = (_failed, _hung, _died, _camera_down, _failing, _stalled, _losing)
+    judges = (_failed, _hung, _died, _camera_down, _failing, _stalled, _no_puller, _losing)
     found = next((one for judge in judges if (one := judge(node, window, terms)) is not None), None)
-    if found is None or (is_over and found.code == "stalled"):
+    if found is None or (is_over and (found.code == "stalled" or (found.code == "no_puller" and not blame.lost))):
         return None
     since_s = found.since_s or blame.first_s or (states[-1].utc_s if states else window.begin_s)
     return replace(
@@ -207,6 +211,16 @@ def _stalled(node: _Node, window: Window, terms: Terms) -> Finding | None:
     return None
 
 
+def _no_puller(node: _Node, window: Window, terms: Terms) -> Finding | None:
+    """Frames wait for clients, and none asks."""
+    states = [one for one in node.states if one.state not in ENDING]
+    if node.terms.kind != "pull" or not states or not states[-1].why.startswith(NO_PULLER):
+        return None
+    next_ = f"let a client pull: `GET /frames/dequeue?node={node.name}`, or remove the node"
+    text = f"has frames that nobody asks for, since {states[-1].why.rpartition(' ')[2]}"
+    return node.finding("no_puller", text, next_, states[-1].utc_s)
+
+
 def _losing(node: _Node, window: Window, terms: Terms) -> Finding | None:
     blame, kind = node.blame, node.terms.kind
     offered = sum(_delta(window, edge, "offered") for edge in blame.lost)
@@ -232,6 +246,8 @@ def _too_slow(node: _Node, work: Work, window: Window, terms: Terms) -> Finding:
     if node.terms.kind == "sink":
         where = f"its input from {inputs[0][0]}" if inputs else "its input"
         next_ = f"let its input drop (`when_full: drop-oldest` at {where}), make it `optional: true`, or let it `retry`"
+    elif node.terms.kind == "pull":
+        next_ = "let more clients pull, or with a larger `count`; or thin what it gets (`fps` at its input)"
     elif node.terms.kind == "processor":
         thin = f"`fps: {int(able * 0.9)}` at its input" if able >= 1.2 else "`fps` at its input"
         next_ = f"give it more `replicas` where cores are to spare, make it faster, or thin what it gets ({thin})"

@@ -15,17 +15,17 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from detektr.api.clearing import SilentError
 from detektr.errors import RefusedError
+from detektr.nodes.pulling.dispenser import Result
 from detektr.web import shapes
 from detektr.web.access import Right
 from detektr.web.connection import EXCHANGE_S_MAX, LIMIT
 from detektr.web.endpoint import Call, Endpoint, json_answer
 from detektr.web.picture import SIDE_MAX, encode_picture, raw_headers
 from detektr.web.problem import Problem
-from detektr.web.pulling.dispenser import Result
 from detektr.web.pulling.pulled import Handful, OverError, Pulled
-from detektr.web.pulling.puller import Puller
-from detektr.web.pulling.pullers import PULLERS_MAX, Pullers
+from detektr.web.pulling.pullers import PULLERS_MAX, AnyPuller, Pullers
 from detektr.web.query import NAME, Parameter, read_body, refuse_unknown
 from detektr.web.view import View
 
@@ -33,10 +33,11 @@ WAIT_S_MAX = 30
 LEASE_S_MAX = 3600
 LEASES_MAX = 1000
 PICTURE_S_MAX = 30.0  # a large picture over a slow line
+RESTART_S_MAX = 15.0  # what waits for a node that is started again
 LEASE = r"^[A-Za-z][A-Za-z0-9_-]{0,31}\.[0-9a-f]{8}-[0-9]{1,18}$"
 T = TypeVar("T")
 COUNT = Parameter("count", "how many frames at most", "integer", 1, 1, 100)
-NODE = Parameter("node", "the node to pull from; the only buffer, if left out", pattern=NAME)
+NODE = Parameter("node", "the node to pull from; the only `pull`, else the only buffer, if left out", pattern=NAME)
 WAIT = Parameter("wait", "how long to wait for a frame, in seconds", "number", 0, 0, WAIT_S_MAX)
 LEASE_S = Parameter("lease", "how long the frames are ours, in seconds", "number", 30, 1, LEASE_S_MAX)
 LEASE_NAME = Parameter("lease", "the lease that the frame is out under", pattern=LEASE, is_required=True)
@@ -74,10 +75,28 @@ def make_endpoints(pullers: Pullers) -> tuple[Endpoint, ...]:
             "Frames, each under a lease",
             open_as="dequeue",
             parameters=(COUNT, NODE, WAIT, LEASE_S),
-            problems=(429,),
+            problems=(429, 504),
         ),
-        Endpoint(("POST",), "/frames/ack", token, pulling.ack, "Frames are done, or failed", open_as="ack", body=ack),
-        Endpoint(("POST",), "/frames/extend", token, pulling.extend, "Longer leases", open_as="extend", body=extend),
+        Endpoint(
+            ("POST",),
+            "/frames/ack",
+            token,
+            pulling.ack,
+            "Frames are done, or failed",
+            open_as="ack",
+            body=ack,
+            problems=(504,),
+        ),
+        Endpoint(
+            ("POST",),
+            "/frames/extend",
+            token,
+            pulling.extend,
+            "Longer leases",
+            open_as="extend",
+            body=extend,
+            problems=(504,),
+        ),
         Endpoint(
             ("GET",),
             "/frames/{id}/picture",
@@ -87,7 +106,7 @@ def make_endpoints(pullers: Pullers) -> tuple[Endpoint, ...]:
             open_as="picture",
             parameters=(LEASE_NAME, FORMAT, WIDTH),
             gives="image/jpeg",
-            problems=(410,),
+            problems=(410, 504),
         ),
     )
 
@@ -101,8 +120,8 @@ class _Pulling:
         values = call.values
         view = await call.view()
         try:
-            node = await call.read(lambda view: node_of(view, values["node"]))
-            puller = self._pullers.get(view.name, node)
+            node, is_pull = await call.read(lambda view: node_of(view, values["node"]))
+            puller = self._pullers.get(view.name, node, is_pull=is_pull)
         except Problem as problem:
             puller = self._pullers.only(view.name, values["node"])
             if problem.code != "not_running" or puller is None:
@@ -111,7 +130,7 @@ class _Pulling:
         if puller is None:
             detail = f"{PULLERS_MAX} consumers pull here already"
             raise Problem(429, "busy", detail, "try again in a minute", headers={"Retry-After": "60"})
-        call.request.scope[LIMIT] = values["wait"] + EXCHANGE_S_MAX
+        call.request.scope[LIMIT] = values["wait"] + max(EXCHANGE_S_MAX, RESTART_S_MAX)
         future = puller.dequeue(values["count"], round(values["lease"] * 1e9), round(values["wait"] * 1e9))
         try:
             handful = await _first(call, future, node)
@@ -160,7 +179,8 @@ class _Pulling:
         """Return the picture of a frame that is out."""
         name = (await call.view()).name
         lease, kind, width = (call.values[key] for key in ("lease", "format", "width"))
-        puller = self._pullers.find(name, lease.partition(".")[0])
+        puller = await self._of(call, name, lease.partition(".")[0])
+        call.request.scope[LIMIT] = RESTART_S_MAX
         try:
             if puller is None:
                 raise OverError(f"the lease {lease} is over: its server or its run has ended; dequeue again")
@@ -172,6 +192,13 @@ class _Pulling:
         headers = {"Cache-Control": "no-store", **(raw_headers(shot.layout) if kind == "raw" else {})}
         return Response(payload, 200, headers, content_type)
 
+    async def _of(self, call: Call, pipeline: str, node: str) -> AnyPuller | None:
+        """Return who pulls from the node that leases are of; None: they are of nobody any more."""
+        found = self._pullers.find(pipeline, node)
+        if found is None and await call.read(lambda view: view.moment().kinds.get(node)) == "pull":
+            found = self._pullers.get(pipeline, node, is_pull=True)  # its leases outlive a server that was killed
+        return found
+
     async def _of_each(self, call: Call, leases: Sequence[str], ask: Any) -> list[Result]:
         """Ask the consumer of each lease; returns what each came to, in their order."""
         name = (await call.view()).name
@@ -180,8 +207,9 @@ class _Pulling:
             if re.fullmatch(LEASE.strip("^$"), lease):
                 by_node.setdefault(lease.partition(".")[0], []).append(lease)
         results: dict[str, Result] = {}
+        call.request.scope[LIMIT] = RESTART_S_MAX
         for node, some in by_node.items():
-            puller = self._pullers.find(name, node)
+            puller = await self._of(call, name, node)
             if puller is not None:
                 results |= zip(some, await _result(ask(puller, some)), strict=True)
         told: list[Result] = []
@@ -196,7 +224,7 @@ class _Pulling:
 class _Delivery(Response):
     """Frames on their way: where the client is gone before the last byte, they were not given out."""
 
-    def __init__(self, body: dict[str, Any], puller: Puller, leases: Sequence[str]) -> None:
+    def __init__(self, body: dict[str, Any], puller: AnyPuller, leases: Sequence[str]) -> None:
         super().__init__(json.dumps(body) + "\n", 200, {"Cache-Control": "no-store"}, "application/json")
         self._puller, self._leases = puller, leases
 
@@ -241,10 +269,12 @@ async def _result(future: Future[T]) -> T:
         if future.cancelled():
             raise Problem(503, "again", "the consumer has just left", "ask again") from None
         raise
+    except SilentError as fault:
+        raise Problem(504, "silent", str(fault), "see what it does: /pipeline; then ask again") from None
 
 
-def node_of(view: View, node: str | None) -> str:
-    """Return the node to pull from.
+def node_of(view: View, node: str | None) -> tuple[str, bool]:
+    """Return the node to pull from, and whether it is of the kind `pull`.
 
     Raises:
         Problem: it is not there, gives no frames, or there are several and none is named.
@@ -253,15 +283,16 @@ def node_of(view: View, node: str | None) -> str:
     if not moment.is_live:
         raise Problem(503, "not_running", f"pipeline {view.name} does not run", "start it: `detektr up`")
     kinds = moment.kinds
-    givers = sorted(name for name, kind in kinds.items() if kind in ("buffer", "capture"))
+    givers = sorted(name for name, kind in kinds.items() if kind in ("buffer", "capture", "pull"))
     if node is not None:
         if node not in givers:
             raise Problem(404, "no_node", f"no node {node!r} gives frames here", f"name one of: {', '.join(givers)}")
-        return node
-    found = sorted(shapes.buffers(kinds, kinds))
+        return node, kinds[node] == "pull"
+    pulls = sorted(name for name, kind in kinds.items() if kind == "pull")
+    found = pulls or sorted(shapes.buffers(kinds, kinds))
     if len(found) != 1:
         raise Problem(409, "which_node", f"frames could come from {', '.join(found)}", "name one: ?node=", nodes=found)
-    return found[0]
+    return found[0], bool(pulls)
 
 
 def _frame(one: Pulled, prefix: str) -> dict[str, Any]:

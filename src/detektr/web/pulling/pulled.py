@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
-from detektr.errors import DetektrError
-from detektr.frame import Frame, UInt8Array
-from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block_reader import open_status_block
-from detektr.picture import PictureLayout
+import numpy as np
 
-ENDING = ("draining", "ended", "stopped", "failed")
+from detektr.errors import DetektrError, OverwrittenError, WireError
+from detektr.frame import UInt8Array
+from detektr.memory.announcement import Lease
+from detektr.nodes.working.frame_reader import FrameReader
+from detektr.picture import PictureLayout
 
 
 class OverError(DetektrError):
@@ -45,37 +44,31 @@ class Handful:
 class Shot:
     """A copy of a picture."""
 
-    facts: dict[str, Any]
     layout: PictureLayout
     pixels: UInt8Array
 
 
-def brings_no_more(folder: RunFolder, quiet_ns: int) -> bool:
-    """Whether no capture of a run brings frames: each is ending, or has brought none for so long."""
-    now_ns = time.time_ns()
-    for node, replica, path in folder.status_blocks():
-        block = open_status_block(path, node, replica)
-        if block is None:
-            continue
-        one = block.snapshot()
-        block.close()
-        is_quiet = one.state in ENDING or now_ns - one.last_frame_utc_ns > quiet_ns
-        if one.kind == "capture" and one.is_alive and not is_quiet:
-            return False
-    return True
+def copy_shot(reader: FrameReader, lease: Lease, frame_id: str) -> Shot:
+    """Return a copy of the picture of a lease.
 
-
-def facts_of(frame: Frame) -> dict[str, Any]:
-    """Return what can be said of a frame without its picture."""
-    return {
-        "id": frame.id,
-        "camera": frame.camera,
-        "node": frame.node,
-        "sequence": frame.sequence,
-        "timestamp": frame.timestamp.isoformat(),
-        "time": frame.time,
-        "width": frame.width,
-        "height": frame.height,
-        "format": frame.format,
-        "delivery": frame.delivery,
-    }
+    Args:
+        reader: opens it.
+        lease: of the frame.
+        frame_id: its id, as the client says.
+    Raises:
+        OverError: its slot holds another picture by now, or the lease is another frame's.
+    """
+    try:
+        frame, is_intact = reader.open(lease)
+    except (OverwrittenError, WireError) as fault:
+        raise OverError(f"frame {frame_id} is gone: {fault}; dequeue another frame") from None
+    try:
+        if frame.id != frame_id:
+            raise OverError(f"the lease is that of frame {frame.id}, and not of {frame_id}; dequeue it again")
+        pixels = np.ascontiguousarray(frame.pixels).reshape(-1).view(np.uint8).copy()
+        shot = Shot(frame.layout, pixels)
+    finally:
+        frame.close()
+    if not is_intact():
+        raise OverError(f"frame {frame_id} was overwritten; dequeue another frame")
+    return shot

@@ -17,14 +17,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-
 from detektr.api.attachment import Attachment
 from detektr.errors import DetektrError, OverwrittenError, RefusedError, WireError
 from detektr.memory.announcement import Lease
 from detektr.memory.run_folder import RunFolder
-from detektr.web.pulling.dispenser import Dispenser, Given, Result
-from detektr.web.pulling.pulled import Handful, OverError, Pulled, Shot, brings_no_more, facts_of
+from detektr.nodes.pulling.dispenser import Dispenser, Given, Result
+from detektr.nodes.pulling.facts import facts_of
+from detektr.nodes.pulling.run_end import brings_no_more
+from detektr.web.pulling.pulled import Handful, OverError, Pulled, Shot, copy_shot
 from detektr.wire.message import FailureKind
 
 WINDOW = 16
@@ -110,9 +110,9 @@ class Puller:
 
         return self._ask(extend)
 
-    def undo(self, leases: Sequence[str]) -> Future[None]:
+    def undo(self, leases: Sequence[str]) -> None:
         """Take back what never reached its client."""
-        return self._ask(lambda: self._dispenser.undo(leases))
+        self._ask(lambda: self._dispenser.undo(leases))
 
     def copy(self, lease: str, frame: str) -> Future[Shot]:
         """Return a copy of the picture that is out under a lease; the future raises OverError if it is over."""
@@ -215,10 +215,10 @@ class Puller:
             self._leave()
 
     def _expire(self, now_ns: int) -> None:
-        count, lost = self._dispenser.expire(now_ns)
+        late, lost = self._dispenser.expire(now_ns)
         attachment = self._attachment
         if attachment is not None:
-            for _ in range(count):
+            for _ in late:
                 attachment.status_block.count_refused()
             for lease in lost:
                 self._give_up(attachment, lease, f"its lease expired {lease.delivery} times")
@@ -305,16 +305,7 @@ class Puller:
             raise OverError(f"no frame {frame_id} is out under lease {lease}; dequeue it again")
         if not attachment.subscriber.still_holds(given.item):
             raise OverError(f"the lease {lease} of frame {frame_id} is over; dequeue another frame")
-        try:
-            frame, is_intact = attachment.reader.open(given.item)
-        except (OverwrittenError, WireError) as fault:
-            raise OverError(f"frame {frame_id} is gone: {fault}; dequeue another frame") from None
-        pixels = np.ascontiguousarray(frame.pixels).reshape(-1).view(np.uint8).copy()
-        shot = Shot(self._facts[given.item.name], frame.layout, pixels)
-        frame.close()
-        if not is_intact():
-            raise OverError(f"frame {frame_id} was overwritten; dequeue another frame")
-        return shot
+        return copy_shot(attachment.reader, given.item, frame_id)
 
     def _sleep(self) -> None:
         if self._stirred.is_set() or not self._orders.empty():

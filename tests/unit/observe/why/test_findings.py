@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -284,3 +285,18 @@ def test_two_hundred_edges_that_lose_are_judged_in_moments() -> None:
     begun_s = time.process_time()
     assert len(find(made, terms)) == 200
     assert time.process_time() - begun_s < 5, "it is asked for once a second"
+
+
+def test_a_pull_that_nobody_asks_is_the_culprit_of_what_waits_and_of_what_is_lost_for_it() -> None:
+    terms = replace(TERMS, nodes={**TERMS.nodes, "detect": NodeTerms("pull")})
+    why = {"detect": "no_puller: frames wait, and nobody has asked detect for any since 14:03:05"}
+    lonely = {"detect": lambda s: NodeRow(16, state="waiting" if s > 20 else "running")}
+    waits = {BUF: lambda s: edge(16 + 2 * s, lost=2 * s, queued=16)}
+    found = first(waits, lonely, why, terms=terms)
+    assert (found.code, found.culprit, found.lost) == ("no_puller", "detect", 120)
+    assert "nobody asks for, since 14:03:05" in found.text and "120 of" in found.text
+    assert "/frames/dequeue?node=detect" in found.next
+    quiet = window({BUF: lambda s: edge(16, queued=16)}, lonely, why)
+    assert [one.code for one in find(quiet, terms)] == ["no_puller"] and find(quiet, terms, is_over=True) == []
+    asked = {"detect": lambda s: NodeRow(16, state="waiting" if 20 < s < 40 else "running")}
+    assert find(window({}, asked, why), terms) == []

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given as over
 from hypothesis import strategies as st
 
-from detektr.web.pulling.dispenser import DELIVERIES_MAX, SETTLED_MAX, Dispenser
+from detektr.nodes.pulling.dispenser import SETTLED_MAX, Dispenser
+from detektr.options import PULL_DELIVERIES
 
 
 def source(*items: int) -> Callable[[], int | None]:
@@ -39,7 +40,7 @@ def test_an_expired_lease_gives_its_frame_out_again_marked() -> None:
     dispenser: Dispenser[int] = Dispenser("b.1", 4)
     first, second = dispenser.give(2, 100, source(1, 2))
     assert dispenser.extend(second.lease, 300) == "acked" and dispenser.due_ns() == 100
-    assert dispenser.expire(99) == (0, []) and dispenser.expire(100) == (1, [])
+    assert dispenser.expire(99) == ([], []) and dispenser.expire(100) == ([first], [])
     assert dispenser.ack(first.lease) == ("expired", None)
     [again] = dispenser.give(1, 400, source(3))
     assert (again.item, again.delivery) == (1, 2) and again.lease != first.lease
@@ -49,7 +50,7 @@ def test_an_expired_lease_gives_its_frame_out_again_marked() -> None:
 def test_what_failed_often_enough_is_given_up() -> None:
     dispenser: Dispenser[int] = Dispenser("b.1", 4)
     fresh = source(1)
-    for delivery in range(1, DELIVERIES_MAX):
+    for delivery in range(1, PULL_DELIVERIES):
         [one] = dispenser.give(1, 100, fresh)
         assert one.delivery == delivery and dispenser.fail(one.lease) == ("acked", None)
     [last] = dispenser.give(1, 100, fresh)
@@ -59,7 +60,7 @@ def test_what_failed_often_enough_is_given_up() -> None:
 def test_what_never_reached_its_client_is_no_delivery() -> None:
     dispenser: Dispenser[int] = Dispenser("b.1", 4)
     given = dispenser.give(3, 100, source(1, 2, 3))
-    dispenser.undo([one.lease for one in given])
+    assert dispenser.undo([one.lease for one in given]) == given[::-1]
     assert [(one.item, one.delivery) for one in dispenser.give(3, 100, source())] == [(1, 1), (2, 1), (3, 1)]
 
 
