@@ -24,6 +24,7 @@ from detektr.web.live import static_files
 from detektr.web.live.events import Events
 from detektr.web.live.latest import Latest
 from detektr.web.openapi import PREFIX, describe
+from detektr.web.operating import Operating
 from detektr.web.problem import Problem
 from detektr.web.pulling.clearing import Clearing
 from detektr.web.pulling.endpoints import make_endpoints
@@ -75,7 +76,7 @@ def make_app(desk: Desk) -> App:
     desk.closing.append(pullers.close)
     desk.owes_an_end = lambda: pullers.owe_an_end
     events = Events()
-    more = (Clearing(events.tell).endpoint, events.endpoint, Latest().endpoint)
+    more = (Clearing(events.tell).endpoint, *Operating(events.tell).endpoints, events.endpoint, Latest().endpoint)
     return App(desk, (*reading.ENDPOINTS, *static_files.ENDPOINTS, *session.ENDPOINTS, *make_endpoints(pullers), *more))
 
 
