@@ -19,11 +19,11 @@ from detektr.redaction import mask
 from detektr.web import reading, session
 from detektr.web.access import Facts, Right, TokenFact, Verdict, decide
 from detektr.web.connection import HEAD_BYTES_MAX
+from detektr.web.describing.openapi import PREFIX, describe
 from detektr.web.endpoint import Call, Desk, Endpoint, json_answer
 from detektr.web.live import static_files
 from detektr.web.live.events import Events
 from detektr.web.live.latest import Latest
-from detektr.web.describing.openapi import PREFIX, describe
 from detektr.web.operating.nodes import Operating
 from detektr.web.problem import Problem
 from detektr.web.pulling.clearing import Clearing
