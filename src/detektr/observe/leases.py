@@ -43,7 +43,7 @@ def read_leases(name: str, node: str | None = None) -> list[dict[str, Any]]:
             for session, since_ns, lease in journal.given():
                 age_ns = max(0, now_ns - since_ns)
                 holder = holders.get(session, "")
-                record = _record(journal, lease, holder, session, blocks)
+                record = lease_record(journal, lease, holder, session, blocks)
                 if holder not in pulled:
                     pulled[holder] = _out(folder, holder)
                 if lease.name in pulled[holder]:
@@ -79,9 +79,10 @@ def _who(holder: dict[str, Any]) -> str:
     return f"{holder['node']}.{holder['replica']} (process {holder['pid'] or 'none'})"
 
 
-def _record(
+def lease_record(
     journal: JournalReader, lease: Lease, holder: str, session: int, blocks: StatusBlockTable
 ) -> dict[str, Any]:
+    """Return what is known of one lease, without its times; see `read_leases`."""
     node, _, replica = holder.rpartition(".")
     block = blocks.get(holder) if node and replica.isdigit() else None
     progress = None if block is None else block.progress(session)

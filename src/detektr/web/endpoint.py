@@ -101,18 +101,27 @@ class Endpoint:
     right: Right
     answer: Callable[[Call], Awaitable[Response]]
     summary: str
+    text: str = ""
+    """What else is to be known of it."""
     open_as: str = ""
     """Its word in the key `open`."""
     parameters: tuple[Parameter, ...] = ()
     body: Mapping[str, Any] | None = None
     """JSON Schema of the body; None: it has none."""
     gives: str = "application/json"
+    schema: Mapping[str, Any] = field(default_factory=dict)
+    """JSON Schema of a good answer; empty: it may be any."""
     problems: tuple[int, ...] = ()
     """What else it may answer, beside 400, 401, 403, 404, 409 and 421."""
     is_of_pipeline: bool = True
     """Whether it is about one pipeline, and is also found below /pipelines/NAME."""
     extra: Mapping[int, str] = field(default_factory=dict)
     """Further good answers, with what they say."""
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether its path has no place for a name."""
+        return "{" not in self.path
 
 
 def json_answer(values: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

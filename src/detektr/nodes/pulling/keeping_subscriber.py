@@ -32,13 +32,9 @@ class KeepingSubscriber(EdgeSubscriber):
         """Return those of some frames whose leases the producer has ended; none of them unless we are attached."""
         return [name for name in known if name not in self.held] if self.is_attached else []
 
-    def close(self) -> None:
+    def close(self, *, is_followed: bool = False) -> None:
         """See `EdgeSubscriber.close`."""
-        if self.stays and self._outbox is not None:
-            self.flush()
-            self._outbox.close(linger_ms=500)
-            self._outbox = None
-        super().close()
+        super().close(is_followed=is_followed or self.stays)
 
     def _renew(self) -> None:
         """Look in the journal for the leases that we said we hold: they have other tags in another session."""

@@ -155,7 +155,8 @@ class PullNode(Node[PullOptions]):
         for key, wish in list(self._wishes.items()):
             again = book.given_for(wish.request)
             is_full = not book.has_room
-            if not (again or is_full or self._has_frames or now_ns >= wish.until_ns):
+            has_frames = self._has_frames and not self.is_paused
+            if not (again or is_full or has_frames or now_ns >= wish.until_ns):
                 continue
             del self._wishes[key]
             if not self._askers.is_there(*key):
@@ -171,7 +172,7 @@ class PullNode(Node[PullOptions]):
     def _handful(self, wish: Wish, again: list[Given[PulledFrame]], now_ns: int) -> Dequeued:
         book, nbytes = self._the_book, 0
         frames: list[tuple[str, int, int, bytes]] = []
-        left = min(wish.count, ASKED_MAX)
+        left = 0 if self.is_paused and not again else min(wish.count, ASKED_MAX)
         while left > 0 and nbytes < FACTS_BYTES_MAX:
             if not book.has_free_row:
                 self._sweep()

@@ -19,13 +19,24 @@ from detektr.web.access import Right
 from detektr.web.connection import LIMIT
 from detektr.web.endpoint import Call, Desk, Endpoint
 from detektr.web.live.changes import Look, changes, look_at
-from detektr.web.live.feed import Feed, Listener, as_text
+from detektr.web.live.feed import ALL_RESULTS, Feed, Listener, as_text
+from detektr.web.live.results import ResultWatch
 from detektr.web.problem import Problem
+from detektr.web.query import NAME, Parameter
 from detektr.web.view import View, utc_now
 
 LOOK_S = 1.0  # drops are one event a second for each edge and reason
 LINGER_S = 60.0  # after the last client has left, so that one that comes again has missed nothing
+RESULTS_LINGER_S = 5.0
 HEARTBEAT_S = 15.0
+RESULTS = Parameter("results", "also what this processor returns, or all of them (all)", pattern=NAME)
+TYPES = (
+    "Types of events: reset (the whole of /pipeline: the first one, and where those since Last-Event-ID are not kept"
+    " any more), state, ready, drop (one a second for each edge and reason), consumer, dead_letter, operator, lag (so"
+    " many were missed), and, if `results` asks for it, result: frame, camera, node, sequence, timestamp, replica,"
+    " delivery and data as a processor returned them, of ten frames a second of each node and camera at most, with"
+    " the number of frames skipped before."
+)
 CLIENTS_MAX = 64
 _log = logging.getLogger(__name__)
 
@@ -38,6 +49,9 @@ class _Channel:
     look: Look
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
     task: asyncio.Task[None] | None = None
+    results: ResultWatch | None = None
+    unwatched_s: float = 0.0
+    """For how long nobody has wanted results."""
 
 
 class Events:
@@ -58,9 +72,18 @@ class Events:
             self.stream,
             "Changes as they come, as server-sent events",
             open_as="events",
+            parameters=(RESULTS,),
             gives="text/event-stream",
             problems=(429,),
+            text=TYPES,
         )
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        for channel in self._channels.values():
+            if channel.results is not None:
+                channel.results.close()
+                channel.results = None
 
     async def tell(self, pipeline: str, kind: str, content: dict[str, Any]) -> None:
         """Tell all who listen to a pipeline of something that was done here."""
@@ -75,20 +98,23 @@ class Events:
 
         Without one, or where they are not kept any more, a `reset` comes first, with all that `/pipeline` says.
         """
-        view = await call.view()
+        view, results = await call.view(), call.values["results"] or ""
+        if results not in ("", ALL_RESULTS):
+            await call.desk.read(lambda: _refuse_no_processor(view, results))
         if self._clients >= CLIENTS_MAX:
             detail = f"{CLIENTS_MAX} clients listen already"
             raise Problem(429, "busy", detail, "end another stream, or try again later", headers={"Retry-After": "30"})
         call.request.scope[LIMIT] = None
         channel = await self._channel(call.desk, view)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(self._texts(call, view, channel), 200, headers, "text/event-stream")
+        return StreamingResponse(self._texts(call, view, channel, results), 200, headers, "text/event-stream")
 
-    async def _texts(self, call: Call, view: View, channel: _Channel) -> AsyncIterator[str]:
-        listener = Listener()
+    async def _texts(self, call: Call, view: View, channel: _Channel, results: str) -> AsyncIterator[str]:
+        listener = Listener(results)
         self._clients += 1  # here, where it is certain that the end is reached
         channel.feed.listeners.add(listener)
         try:
+            await self._watch_results(call.desk, view, channel)
             known = channel.feed.since(call.request.headers.get("last-event-id", ""))
             first = known if known is not None else [await self._reset(call.desk, view, channel)]
             yield "".join(["retry: 2000\n\n", *first])
@@ -116,6 +142,29 @@ class Events:
             self._channels[view.name] = channel
         return channel
 
+    async def _watch_results(self, desk: Desk, view: View, channel: _Channel) -> None:
+        """Read results while somebody wants them, and a little longer."""
+        wanted, watch = channel.feed.wanted, channel.results
+        channel.unwatched_s = 0.0 if wanted else channel.unwatched_s + LOOK_S
+        if wanted and watch is None:
+            loop = asyncio.get_running_loop()
+
+            def tell(results: list[tuple[str, str]]) -> None:
+                with contextlib.suppress(RuntimeError):  # the server has just ended
+                    loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self._pass_on(channel, results)))
+
+            watch = channel.results = ResultWatch(view.folder, tell)
+        if watch is not None and wanted:
+            watch.wanted = wanted
+        elif watch is not None and channel.unwatched_s > RESULTS_LINGER_S:
+            channel.results = None
+            await desk.work(watch.close)
+
+    async def _pass_on(self, channel: _Channel, results: list[tuple[str, str]]) -> None:
+        channel.feed.pass_on(results)
+        async with channel.news:
+            channel.news.notify_all()
+
     async def _reset(self, desk: Desk, view: View, channel: _Channel) -> str:
         def read() -> dict[str, Any]:
             with contextlib.suppress(DetektrError):
@@ -130,6 +179,7 @@ class Events:
         while idle_s < LINGER_S:
             await asyncio.sleep(LOOK_S)
             idle_s = 0.0 if channel.feed.listeners else idle_s + LOOK_S
+            await self._watch_results(desk, view, channel)
             try:
                 look = await desk.read(lambda: _look(view))
             except DetektrError as fault:  # the run has just ended, or begins: the next look finds it whole
@@ -143,6 +193,18 @@ class Events:
             if found:
                 async with channel.news:
                     channel.news.notify_all()
+
+
+def _refuse_no_processor(view: View, node: str) -> None:
+    """Refuse to show the results of what returns none.
+
+    Raises:
+        Problem: says which nodes do.
+    """
+    kinds = view.moment().kinds
+    if kinds.get(node) != "processor":
+        names = ", ".join(sorted(name for name, kind in kinds.items() if kind == "processor"))
+        raise Problem(404, "no_node", f"no processor {node!r} is here", f"name one of: {names or 'none'}, or all")
 
 
 def _look(view: View) -> Look:

@@ -12,7 +12,7 @@ from detektr.web.problem import CONTENT_TYPE, TITLES
 from detektr.web.query import NAME
 
 PREFIX = "/pipelines/{pipeline}"
-_ALWAYS = (400, 401, 403, 404, 409, 421, 503)
+_ALWAYS = (400, 401, 403, 404, 409, 421, 431, 503)
 
 
 def describe(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _operation(endpoint: Endpoint, prefix: str, method: str) -> dict[str, Any]:
         }
         for one in endpoint.parameters
     ]
-    good = {"description": endpoint.summary, "content": {endpoint.gives: {"schema": {}}}}
+    good = {"description": endpoint.summary, "content": {endpoint.gives: {"schema": endpoint.schema}}}
     answers: dict[str, Any] = {"200": good}
     answers |= {str(status): {**good, "description": text} for status, text in endpoint.extra.items()}
     problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
@@ -62,6 +62,7 @@ def _operation(endpoint: Endpoint, prefix: str, method: str) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": f"{method.lower()}_{words}",
         "summary": endpoint.summary,
+        **({"description": endpoint.text} if endpoint.text else {}),
         "parameters": parameters,
         "responses": answers,
     }
