@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,7 @@ def test_who_has_a_successor_gives_no_lease_back(bench: Kept) -> None:
     bench.lease_queued()
     assert isinstance(bench.subscriber, KeepingSubscriber)
     bench.subscriber.stays = True
+    bench.subscriber.upstream = replace(bench.subscriber.upstream, is_durable=True)
     bench.subscriber.close()
     assert not [message for message in bench.outbox.sent if isinstance(message, Detach)]
     bench.succeed(held=[0], done=[])
