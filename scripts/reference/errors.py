@@ -92,6 +92,9 @@ def page() -> str:
         "Each is an `application/problem+json` with `status`, `code`, `detail` and `next`. "
         f"A value stands where there is {BLANK} here.\n\n"
         + table(("status", "code", "what is wrong", "next"), _problems()),
+        "## Faults of a file\n\n`detektr validate` and `detektr up` list them all at once, each with file and line: "
+        "`FILE:LINE: what is wrong, expected ..., what to do`. "
+        f"A value stands where there is {BLANK} here.\n\n{_faults()}",
         "## Texts\n\n"
         "Each text that is raised for whoever wrote the file, the command or the code, by the part that raises it. "
         f"A value stands where there is {BLANK} here; the file's name and line stand in front where there are some.",
@@ -113,14 +116,21 @@ def _problems() -> list[tuple[str, str, str, str]]:
     return sorted(rows)
 
 
+def _faults() -> str:
+    """Return the table of what may be wrong with a file."""
+    found = [one.arguments[1:4] for one in raised("Fault", "_fault", below="config") if len(one.arguments) == 4]
+    rows = {tuple(map(_plain, told)): None for told in found if any(map(is_text, told))}
+    return table(("what is wrong", "expected", "what to do"), rows)
+
+
 def _texts() -> list[str]:
-    errors = ("DetektrError", "LeaseOverError", "NoRoomError", "RefusedError", "ResultError", "SourceError")
+    errors = ("DetektrError", "LeaseOverError", "NoRoomError", "RefusedError", "ResultError", "SourceError", "UserCodeError")
     parts = []
     for module, messages in groupby(raised(*errors), key=lambda one: one.module):
         rows = {
-            tuple(_plain(part) for part in split(one.arguments[0])): None
+            tuple(map(_plain, one.arguments[:2] if one.error == "UserCodeError" else split(one.arguments[0]))): None
             for one in messages
-            if one.arguments and is_text(one.arguments[0])
+            if one.arguments and is_text(" ".join(one.arguments))
         }
         if rows:
             parts.append(

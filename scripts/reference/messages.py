@@ -23,6 +23,10 @@ class Message(NamedTuple):
     """The error's arguments as texts, a blank for each value; empty where it is no text."""
 
 
+Names = dict[str, list[ast.expr]]
+"""What each name is set to, from the top of its function to the end."""
+
+
 def raised(*errors: str, below: str = "") -> Iterator[Message]:
     """Yield what is raised as one of these errors, in the order of files and lines.
 
@@ -36,9 +40,9 @@ def raised(*errors: str, below: str = "") -> Iterator[Message]:
         scopes = [tree, *(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))]
         names = {node: _names(scope) for scope in scopes for node in ast.walk(scope)}
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in errors:
+            if isinstance(node, ast.Call) and (name := _called(node)) in errors:
                 texts = tuple(_text(one, names[node]) for one in node.args)
-                yield Message(".".join(module.parts), node.func.id, texts)
+                yield Message(".".join(module.parts), name, texts)
 
 
 def purpose(module: str) -> str:
@@ -54,9 +58,14 @@ def split(text: str) -> tuple[str, str]:
     return wrong, rest
 
 
-def _names(scope: ast.AST) -> dict[str, ast.expr]:
-    """Return what names are set to once in a function, or at the top of a file."""
-    found: dict[str, list[ast.expr]] = {}
+def _called(node: ast.Call) -> str:
+    """Return the name of what is called; of a method too."""
+    return {ast.Name: "id", ast.Attribute: "attr"}.get(type(node.func), "") and ast.unparse(node.func).split(".")[-1]
+
+
+def _names(scope: ast.AST) -> Names:
+    """Return what names are set to in a function, or at the top of a file."""
+    found: Names = {}
     for node in scope.body if isinstance(scope, ast.Module) else ast.walk(scope):
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             target = node.targets[0]
@@ -66,10 +75,10 @@ def _names(scope: ast.AST) -> dict[str, ast.expr]:
                 for one, value in zip(target.elts, node.value.elts, strict=False):
                     if isinstance(one, ast.Name):
                         found.setdefault(one.id, []).append(value)
-    return {name: values[0] for name, values in found.items() if len(values) == 1}
+    return found
 
 
-def _text(node: ast.expr, names: dict[str, ast.expr], depth: int = 0) -> str:
+def _text(node: ast.expr, names: Names, depth: int = 0) -> str:
     """Return an expression as a text with blanks."""
     if isinstance(node, ast.Constant):
         return str(node.value)
@@ -79,10 +88,10 @@ def _text(node: ast.expr, names: dict[str, ast.expr], depth: int = 0) -> str:
         return _text(node.left, names, depth) + _text(node.right, names, depth)
     if isinstance(node, ast.FormattedValue):
         return _text(node.value, names, depth) if isinstance(node.value, ast.Name) else BLANK
-    if isinstance(node, ast.Name) and node.id in names and depth < 3:
-        found = names[node.id]
-        if isinstance(found, ast.Constant | ast.JoinedStr | ast.BinOp):
-            return _text(found, names, depth + 1)
+    if isinstance(node, ast.Name) and depth < 3:
+        before = [one for one in names.get(node.id, []) if one.lineno <= node.lineno]
+        if before and isinstance(before[-1], ast.Constant | ast.JoinedStr | ast.BinOp):
+            return _text(before[-1], names, depth + 1)
     return BLANK
 
 
