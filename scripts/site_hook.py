@@ -52,7 +52,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     source = {uri: name for name, uri in PAGES.items() if uri != "index.md"}.get(page.file.src_uri)
     origin = source or f"docs/{page.file.src_uri}"
     parts = re.split(r"(^```.*?^```|`[^`\n]*`)", markdown, flags=re.DOTALL | re.MULTILINE)  # code has no links
-    return "".join(part if index % 2 else _with_links(part, origin, page.file.src_uri) for index, part in enumerate(parts))
+    return "".join(
+        part if index % 2 else _with_links(part, origin, page.file.src_uri) for index, part in enumerate(parts)
+    )
 
 
 def _with_links(text: str, origin: str, uri: str) -> str:

@@ -124,7 +124,15 @@ def _faults() -> str:
 
 
 def _texts() -> list[str]:
-    errors = ("DetektrError", "LeaseOverError", "NoRoomError", "RefusedError", "ResultError", "SourceError", "UserCodeError")
+    errors = (
+        "DetektrError",
+        "LeaseOverError",
+        "NoRoomError",
+        "RefusedError",
+        "ResultError",
+        "SourceError",
+        "UserCodeError",
+    )
     parts = []
     for module, messages in groupby(raised(*errors), key=lambda one: one.module):
         rows = {

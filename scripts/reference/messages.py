@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,12 +37,8 @@ def raised(*errors: str, below: str = "") -> Iterator[Message]:
     """
     for path in sorted((SOURCES / below).rglob("*.py")):
         module = path.relative_to(SOURCES).with_suffix("")
-        tree = ast.parse(path.read_text())
-        scopes = [tree, *(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))]
-        names = {node: _names(scope) for scope in scopes for node in ast.walk(scope)}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and (name := _called(node)) in errors:
-                texts = tuple(_text(one, names[node]) for one in node.args)
+        for name, texts in _calls(path):
+            if name in errors:
                 yield Message(".".join(module.parts), name, texts)
 
 
@@ -56,6 +53,19 @@ def split(text: str) -> tuple[str, str]:
     """Return what is wrong and what to do of a message; the second is empty where the first says both."""
     wrong, _, rest = text.partition("; ")
     return wrong, rest
+
+
+@functools.cache
+def _calls(path: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return each call in a file: the name of what is called, and its arguments as texts."""
+    tree = ast.parse(path.read_text())
+    names: dict[ast.AST, Names] = {}
+    for scope in ast.walk(tree):  # from the outside in: the innermost function counts
+        if isinstance(scope, ast.Module | ast.FunctionDef):
+            here = _names(scope)
+            names.update((node, here) for node in ast.walk(scope))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return tuple((_called(node), tuple(_text(one, names[node]) for one in node.args)) for node in calls)
 
 
 def _called(node: ast.Call) -> str:
