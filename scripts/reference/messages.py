@@ -70,7 +70,9 @@ def _calls(path: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 def _called(node: ast.Call) -> str:
     """Return the name of what is called; of a method too."""
-    return {ast.Name: "id", ast.Attribute: "attr"}.get(type(node.func), "") and ast.unparse(node.func).split(".")[-1]
+    if isinstance(node.func, ast.Name):
+        return node.func.id
+    return node.func.attr if isinstance(node.func, ast.Attribute) else ""
 
 
 def _names(scope: ast.AST) -> Names:

@@ -60,7 +60,9 @@ def families() -> Iterable[Metric]:
 
 def _row(family: Metric) -> tuple[str, str, str, str]:
     name = {"counter": f"{family.name}_total", "histogram": f"{family.name}"}.get(family.type, family.name)
-    labels = dict.fromkeys(label for sample in family.samples for label in sample.labels) or family._labelnames
+    labels = dict.fromkeys(label for sample in family.samples for label in sample.labels) or getattr(
+        family, "_labelnames", ()
+    )
     told = ", ".join(code(label) for label in labels if label not in ("pipeline", "le"))
     return code(name), family.type, told, sentence(family.documentation)
 
