@@ -110,7 +110,7 @@ def test_the_time_that_a_frame_takes_and_the_age_of_the_oldest_that_waits_can_be
 
 
 def test_every_series_stands_in_its_page() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "metrics.md").read_text()
     names = {re.sub(r"_(bucket|sum|count)$", "", name) for name, _ in scrape()}
     assert {name for name in names if f"`{name}`" not in page} == set()
 
