@@ -23,8 +23,10 @@ from detektr.web.endpoint import Call, Desk, Endpoint, json_answer
 from detektr.web.live import static_files
 from detektr.web.live.events import Events
 from detektr.web.live.latest import Latest
+from detektr.web.live.stills import Stills
 from detektr.web.openapi import PREFIX, describe
 from detektr.web.problem import Problem
+from detektr.web.operating import dead_letters
 from detektr.web.pulling.clearing import Clearing
 from detektr.web.pulling.endpoints import make_endpoints
 from detektr.web.pulling.pullers import Pullers
@@ -74,8 +76,13 @@ def make_app(desk: Desk) -> App:
     pullers = Pullers()
     desk.closing.append(pullers.close)
     desk.owes_an_end = lambda: pullers.owe_an_end
+    stills = Stills()
+    desk.closing.append(stills.close)
     events = Events()
-    more = (Clearing(events.tell).endpoint, events.endpoint, Latest().endpoint)
+    more = (
+        *(Clearing(events.tell).endpoint, events.endpoint, Latest().endpoint, stills.endpoint),
+        *dead_letters.make_endpoints(events.tell),
+    )
     return App(desk, (*reading.ENDPOINTS, *static_files.ENDPOINTS, *session.ENDPOINTS, *make_endpoints(pullers), *more))
 
 
