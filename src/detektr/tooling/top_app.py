@@ -18,7 +18,7 @@ from detektr.observe.table import COLORS, Row, shown_ns
 from detektr.observe.top import TopLook, TopReader
 from detektr.observe.why.text import describe_findings
 
-LOOK_S = 1.0
+LOOK_S = 0.5  # told within a second of when others are
 LOG_LINES = 200
 NODE_COLUMNS = ("node", "state", "frames/s", "queue", "leases", "dropped", "age p50", "p99", "restarts")
 EDGE_COLUMNS = ("edge", "offered", "delivered", "dropped", "dead-lettered", "queued", "in flight")

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from tests.conftest import RunDetektr
 
 
-async def look(columns: int) -> tuple[str, list[str], str]:
+async def look(columns: int, name: str = "demo") -> tuple[str, list[str], str]:
     """Return the words on what is sick, the nodes from above, and what stands behind the first of them."""
-    app = TopApp("demo")
+    app = TopApp(name)
     async with app.run_test(size=(columns, 40)) as pilot:
         await pilot.pause()
         words = str(app.query_one("#sickest", Static).render())

@@ -6,6 +6,7 @@ import {Tracks, draw, shapes} from "./overlay.js";
 import {isKnown, path} from "./server.js";
 
 const WIDTH = 640, ASKED_MAX = 3; // pictures at once: a browser has six connections, and some are for others
+const PICTURE_MS = 10_000; // for one picture
 const QUIET_MS = 1500; // without a result for so long, the newest picture is shown
 const FRAMES_MAX = 20; // of each camera, whose results may still get company from other nodes
 
@@ -56,8 +57,8 @@ class Camera {
     this.isBusy = true;
     asked++;
     try {
-      const where = frame ? `/frames/${encodeURIComponent(frame)}/still.jpg` : `/nodes/${encodeURIComponent(this.name)}/latest.jpg`;
-      const answer = await fetch(path(`${where}?width=${WIDTH}`), {cache: "no-store"});
+      const where = frame ? `/frames/${encodeURIComponent(frame)}/still.jpg` : `/nodes/${encodeURIComponent(this.name)}/latest.jpg?width=${WIDTH}`;
+      const answer = await fetch(path(where), {cache: "no-store", signal: AbortSignal.timeout(PICTURE_MS)});
       if (!answer.ok) return; // it is gone by now: another one comes
       const image = await createImageBitmap(await answer.blob());
       this.picture?.image.close();

@@ -48,7 +48,7 @@ function see(result) {
   image.loading = "lazy";
   image.width = 120;
   image.addEventListener("error", () => image.replaceWith(make("span", "gone", "its picture is gone")));
-  image.src = path(`/frames/${encodeURIComponent(result.frame)}/still.jpg?width=240`);
+  image.src = path(`/frames/${encodeURIComponent(result.frame)}/still.jpg`);
   const more = button("its frame", () => lookUp(result.frame));
   more.className = "link";
   item.dataset.frame = result.frame;
@@ -59,11 +59,20 @@ function see(result) {
   at("s-seen").hidden = false;
 }
 
-let stream = null, again = 0;
+let stream = null, again = 0, hear = () => {};
+
+// What is called when the state of a node, or of the whole, has changed.
+export function onNews(act) {
+  hear = act;
+}
 
 function open() {
   const opened = (stream = new EventSource(path("/events?results=5")));
-  for (const kind of KINDS) opened.addEventListener(kind, (message) => show(kind, JSON.parse(message.data)));
+  for (const kind of KINDS)
+    opened.addEventListener(kind, (message) => {
+      show(kind, JSON.parse(message.data));
+      if (kind === "state" || kind === "ready") hear();
+    });
   opened.addEventListener("result", (message) => {
     const result = JSON.parse(message.data);
     takeResult(result);

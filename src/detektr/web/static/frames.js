@@ -16,7 +16,7 @@ function picture(frame) {
   image.alt = `picture of frame ${frame}`;
   image.width = 320;
   image.addEventListener("error", () => image.replaceWith(make("p", "gone", "its picture is gone: a slot of the ring is used again at once")));
-  image.src = path(`/frames/${encodeURIComponent(frame)}/still.jpg?width=640`);
+  image.src = path(`/frames/${encodeURIComponent(frame)}/still.jpg`);
   return image;
 }
 

@@ -2,7 +2,7 @@
 // the page is a module of its own: sickest, graph, ledger, cameras (overlay), events, frames, letters, node.
 import {arrange, at, clock, lasted, make, say} from "./dom.js";
 import {drawCameras} from "./cameras.js";
-import {listen} from "./events.js";
+import {listen, onNews} from "./events.js";
 import {drawGraph, onChoice} from "./graph.js";
 import {drawLedger} from "./ledger.js";
 import {drawLetters} from "./letters.js";
@@ -11,6 +11,8 @@ import {ask, checkToken, choose, complaint, isKnown, login, logout, pipeline} fr
 import {drawSickest} from "./sickest.js";
 
 const LOOK_MS = 1000, HIDDEN_MS = 10_000;
+const NEWS_MS = 250; // after news the server has put what it knows into words
+let timer = 0, due = 0, isLooking = false, hasNews = false;
 
 function drawPipelines(names) {
   const links = (names.length > 1 ? names : []).map((name) => {
@@ -45,6 +47,8 @@ async function look() {
 }
 
 async function goOn() {
+  isLooking = true;
+  hasNews = false;
   try {
     if (!pipeline()) await begin();
     await look();
@@ -52,7 +56,19 @@ async function goOn() {
     document.body.classList.add("stale");
     say(at("about"), `no answer from the server (${fault.message}); it is asked again`);
   }
-  setTimeout(goOn, document.hidden ? HIDDEN_MS : LOOK_MS);
+  isLooking = false;
+  lookIn(hasNews ? NEWS_MS : document.hidden ? HIDDEN_MS : LOOK_MS);
+}
+
+function lookIn(wait) {
+  clearTimeout(timer);
+  due = performance.now() + wait;
+  timer = setTimeout(goOn, wait);
+}
+
+function lookSoon() {
+  hasNews = true;
+  if (!isLooking && due - performance.now() > NEWS_MS) lookIn(NEWS_MS);
 }
 
 async function begin() {
@@ -75,5 +91,7 @@ at("login").addEventListener("submit", async (event) => {
 at("logout").addEventListener("click", () => logout().then(drawLogin, () => {}));
 window.addEventListener("hashchange", () => location.reload());
 onChoice(chooseNode);
+onNews(lookSoon);
+document.addEventListener("visibilitychange", () => document.hidden || lookSoon());
 await begin().catch(() => {}); // the loop says that there is no answer
 goOn();

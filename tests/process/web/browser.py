@@ -1,0 +1,111 @@
+"""A real browser, without a window, on the page of a pipeline: what it shows, and what its console says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from tests.harness.running import RunningPipeline
+
+TOKEN = "let-me-look-at-this-shop"
+LOOK_S_MAX = 30
+PICTURES = os.environ.get("TEST_PICTURES", "")
+"""Where pictures of the page are saved, for the docs; empty: nowhere."""
+_FLAGS = "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-sync"
+_READ = """
+const all = (selector, of = document) => [...of.querySelectorAll(selector)];
+const open = (part) => !part.hidden;
+return {
+  about: document.getElementById("about").textContent,
+  stale: document.body.classList.contains("stale"),
+  sick: all("#sickest li").map((item) => [item.dataset.code ?? "", item.dataset.culprit ?? "", item.textContent]),
+  columns: all("#graph > div").map((column) => all(".node", column).map((card) => card.dataset.node)),
+  states: Object.fromEntries(all(".node").map((card) => [card.dataset.node, card.dataset.state])),
+  bad: all(".node.bad").map((card) => card.dataset.node),
+  ledger: all("#ledger .row").map((row) => [row.dataset.edge, row.querySelector(".sum").textContent]),
+  bars: all("#ledger .bar").map((bar) => all("i", bar).reduce((sum, part) => sum + parseFloat(part.style.width || "0"), 0)),
+  open: all("#s-cameras, #s-events, #s-node, #s-letters, #s-seen").filter(open).map((part) => part.id),
+  shown: Object.fromEntries(all("figure").map((figure) => [figure.dataset.camera, Number(figure.dataset.shown)])),
+  down: all("figure.down").map((figure) => figure.dataset.camera),
+  captions: Object.fromEntries(all("figure").map((figure) => [figure.dataset.camera, figure.lastChild.textContent])),
+  boxes: Object.fromEntries(all("figure").map((figure) => [figure.dataset.camera, JSON.parse(figure.dataset.boxes || "[]")])),
+  logs: document.getElementById("logs").textContent,
+  events: all("#events li").map((item) => item.textContent),
+  seen: all("#seen li").map((item) => item.textContent),
+  letters: all("#letters li").map((item) => item.textContent),
+  found: document.getElementById("found").textContent,
+  markup: all("main b, main script, main img[onerror]").length,
+  wide: document.documentElement.scrollWidth > window.innerWidth + 1,
+};
+"""
+
+
+class Page:
+    """The page of a running pipeline in a browser."""
+
+    def __init__(self, driver: webdriver.Chrome, run: RunningPipeline, url: str) -> None:
+        """Open the page."""
+        self.driver, self.run, self.url = driver, run, url
+        driver.get(url)
+
+    def read(self) -> dict[str, Any]:
+        """Return what it shows now."""
+        return dict(self.driver.execute_script(_READ))
+
+    def wait(
+        self, what: str, condition: Callable[[dict[str, Any]], Any], within_s: float = LOOK_S_MAX
+    ) -> dict[str, Any]:
+        """Return what it shows as soon as a condition holds of it."""
+        shown: dict[str, Any] = {}
+
+        def look() -> dict[str, Any] | None:
+            shown.update(self.read())
+            return shown if condition(shown) else None
+
+        try:
+            return dict(self.run.wait(look, within_s, what))
+        except AssertionError as fault:
+            raise AssertionError(f"{fault}\nthe page shows: {shown}\nits console: {self.console()}") from None
+
+    def login(self, token: str = TOKEN) -> None:
+        """Say the token."""
+        self.wait("the form", lambda _: self.driver.find_element(By.ID, "token").is_displayed())
+        self.driver.find_element(By.ID, "token").send_keys(token + "\n")
+
+    def console(self) -> list[str]:
+        """Return the errors of its console since the last call."""
+        log: list[dict[str, Any]] = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        return [str(entry["message"]) for entry in log if entry["level"] == "SEVERE"]
+
+    def save(self, name: str) -> None:
+        """Save a picture of it for the docs, where they are wanted."""
+        if PICTURES:
+            self.driver.execute_script("scrollTo(0, 0)")
+            self.driver.save_screenshot(str(Path(PICTURES) / f"{name.replace(' ', '-')}.png"))
+
+
+@contextlib.contextmanager
+def open_browser(folder: Path, width: int = 1400, height: int = 1300, *more: str) -> Iterator[webdriver.Chrome]:
+    """Start a browser; `more` are flags."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for flag in [*_FLAGS.split(), "disable-component-update", f"user-data-dir={folder / 'browser'}", *more]:
+        options.add_argument(f"--{flag}")
+    options.add_argument(f"--window-size={width},{height}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def open_page(driver: webdriver.Chrome, run: RunningPipeline) -> Page:
+    """Open the page of a pipeline once its server is there."""
+    return Page(driver, run, run.wait(lambda: run.status().get("web"), what="the web server"))
