@@ -98,6 +98,14 @@ class NodeExited(RunEvent):
 
 
 @dataclass(frozen=True)
+class OperatorActed(RunEvent):
+    """An operator did something to a node: `did` is pause, resume, restart or clear, `to` its processes or edges."""
+
+    did: str
+    to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class CameraMoved(RunEvent):
     """A camera's frames go to this replica from now on: another one has died, or this one is back. It begins anew."""
 

@@ -23,6 +23,7 @@ LEFT_OUT = (  # pictures of a source that never became frames, and so are on no 
     "corrupt",  # damaged, or without the key frame that they refer to
     "stale",  # an old backlog of a live source
     "thinned",  # asked for: by `fps` or `decode: keyframes` of the capture
+    "paused",  # asked for: an operator has paused the capture
 )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from detektr.cli import dead_letters, looking, machine, nodes, pipelines, trail, web
+from detektr.cli import dead_letters, looking, machine, nodes, operating, pipelines, trail, web
 from detektr.cli.answering import PLAIN
 from detektr.process.standard_streams import open_streams
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.add_typer(pipelines.app)  # `detektr up` is `detektr pipeline up`
 app.add_typer(looking.app)
 app.add_typer(trail.app)
+app.add_typer(operating.app)
 app.add_typer(web.app)
 app.add_typer(nodes.app)
 app.add_typer(machine.app)

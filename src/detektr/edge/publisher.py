@@ -123,8 +123,7 @@ class EdgePublisher:
         if isinstance(message, Attach):
             self._attach(message, now_ns)
         elif isinstance(message, Failure):
-            edge = self._edge(message.consumer)
-            edge.finish(message.session, (), now_ns)  # a sign of life: its leases do not end for lack of progress
+            (edge := self._edge(message.consumer)).finish(message.session, (), now_ns)  # a sign of life
             for failed in message.failed:
                 edge.fail(message.session, failed)
         elif isinstance(message, Release):
@@ -281,10 +280,10 @@ class EdgePublisher:
             self._reporter(edge).report(edge)
         return count
 
-    def close(self, *, unlink: bool) -> None:
-        """Close every edge; with `unlink` the journals go too."""
+    def close(self, *, unlink: bool, is_followed: bool = False) -> None:
+        """Close every edge; with `unlink` the journals go too. Where we are followed, consumers keep leases."""
         for edge in self.edges.values():
-            self._close_edge(edge, unlink=unlink)
+            self._close_edge(edge, unlink=unlink, is_followed=is_followed)
         for session in tuple(self._connections):
             self._connections.close(session)
         self._partitioned.close()
@@ -371,8 +370,9 @@ class EdgePublisher:
         self._announcer(edge).edges.remove(edge)
         self._close_edge(edge, unlink=True)
 
-    def _close_edge(self, edge: Edge, *, unlink: bool) -> None:
-        edge.journal.leave()
+    def _close_edge(self, edge: Edge, *, unlink: bool, is_followed: bool = False) -> None:
+        if not is_followed:
+            edge.journal.leave()
         edge.journal.close()
         segment = self._segments.pop(edge.consumer)
         if unlink:

@@ -320,11 +320,11 @@ class EdgeSubscriber:
                 failures.note_told()
         self._receiver.flush(outbox, len(self.leases))
 
-    def close(self) -> None:
-        """Tell the producer of all completed leases, detach and close."""
+    def close(self, *, is_followed: bool = False) -> None:
+        """Tell the producer of all completed leases, and close; detach, unless a successor says what our edges hold."""
         self.flush()
         if self._outbox is not None:
-            if self._session:
+            if self._session and not (is_followed and self.upstream.is_durable):
                 self._outbox.try_send(Detach(self.upstream.consumer, self._session))
             self._outbox.close(linger_ms=500)
             self._outbox = None

@@ -21,7 +21,7 @@ from typing import Final
 
 WORD_BYTES: Final = 8
 PAGE_BYTES: Final = 4096
-VERSION: Final = 14  # of all layouts here; a reader refuses another version
+VERSION: Final = 15  # of all layouts here; a reader refuses another version
 
 # ring: one epoch of one capture -----------------------------------------------------------------------------------
 RING_MAGIC: Final = 0x676E69722E6B7464  # "dtk.ring"
@@ -172,6 +172,7 @@ STATUS_AGES: Final = 41
 STATUS_WORD_IS_HOLDING: Final = STATUS_WORD_AGES + STATUS_AGES  # whether frames are held back until others come or end
 STATUS_WORD_BUSY_NS: Final = STATUS_WORD_IS_HOLDING + 1  # spent in the user's code on frames whose work has ended ...
 STATUS_WORD_WORKED: Final = STATUS_WORD_IS_HOLDING + 2  # ... and how many these were, attempts that failed included
+STATUS_WORD_PAUSED: Final = STATUS_WORD_IS_HOLDING + 3  # pictures left out because an operator has paused the capture
 STATUS_WORD_WHY: Final = STATUS_WORD_AGES + STATUS_AGES + 7
 STATUS_WHY_BYTES_MAX: Final = 512
 STATUS_WORD_MODE: Final = STATUS_WORD_WHY + STATUS_WHY_BYTES_MAX // WORD_BYTES

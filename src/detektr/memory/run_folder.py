@@ -196,6 +196,11 @@ class RunFolder:
             segment.close()  # a sweep removed the name between our opening and our locking
 
     @property
+    def orders(self) -> Path:
+        """Path of the socket at which the supervisor takes what an operator asks for."""
+        return self.path / "supervisor.orders"
+
+    @property
     def lock(self) -> Path:
         """Path of the pipeline's lock."""
         return self.path / "supervisor.lock"

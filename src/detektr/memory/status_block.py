@@ -18,7 +18,7 @@ from detektr.registry.node_kinds import NODE_KINDS
 KINDS = (*NODE_KINDS, "guest")
 STATES = (
     *("starting", "waiting", "connecting", "running", "stalled", "draining", "ended", "failed"),
-    *("unauthorized", "forbidden", "not_found", "tls_failed", "retrying"),
+    *("unauthorized", "forbidden", "not_found", "tls_failed", "retrying", "paused"),
 )
 SWEEP_NS = 500_000_000  # so long we wait for a sweep, which locks a dead process's status block for a moment
 POLL_MS = 5
@@ -134,6 +134,10 @@ class StatusBlock:
     def count_trail_lost(self) -> None:
         """Count an audit record that was lost."""
         self.words[layout.STATUS_WORD_TRAIL_LOST] += 1
+
+    def count_paused(self) -> None:
+        """Count a live source's picture that was thrown away, as an operator has paused the capture."""
+        self.words[layout.STATUS_WORD_PAUSED] += 1
 
     def count_reconnect(self) -> None:
         """Count a live source that was lost and is opened again."""

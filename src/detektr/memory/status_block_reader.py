@@ -43,6 +43,8 @@ class NodeSnapshot:
     """Pictures that the decoder marked as damaged."""
     stale: int = 0
     """Pictures left out because they were an old backlog."""
+    paused: int = 0
+    """Pictures left out because an operator has paused the capture."""
     trail_lost: int = 0
     """Audit records that were lost because a queue was full."""
     last_frame_utc_ns: int = 0
@@ -130,6 +132,7 @@ class StatusBlockReader:
             thinned=words[layout.STATUS_WORD_THINNED],
             corrupt=words[layout.STATUS_WORD_CORRUPT],
             stale=words[layout.STATUS_WORD_STALE],
+            paused=words[layout.STATUS_WORD_PAUSED],
             trail_lost=words[layout.STATUS_WORD_TRAIL_LOST],
             last_frame_utc_ns=words[layout.STATUS_WORD_LAST_FRAME_UTC_NS],
             working_since_ns=words[layout.STATUS_WORD_WORKING_SINCE_NS],

@@ -11,6 +11,7 @@ from detektr.edge.ephemeral import Producer
 from detektr.edge.fanout import Fanout
 from detektr.edge.gathering.known_above import KnownAbove
 from detektr.errors import WireError
+from detektr.events import OperatorActed
 from detektr.nodes.control import ControlLine
 from detektr.nodes.node import Node
 from detektr.nodes.relay import Relay
@@ -66,8 +67,8 @@ class BufferNode(Node[BufferOptions]):
 
     def step(self, now_ns: int) -> bool:
         """Offer the frames that have arrived, inputs in turn, as long as the edges have room."""
-        if self.is_stopping and not self.is_final:
-            return False  # frames that are not taken yet go back upstream when we leave
+        if self.is_paused or (self.is_stopping and not self.is_final):
+            return False  # frames that are not taken yet wait, or go back upstream when we leave
         if self._relay is not None:
             self._relay.sweep(is_due=False)
         else:
@@ -98,7 +99,7 @@ class BufferNode(Node[BufferOptions]):
 
     def has_work(self) -> bool:
         """Whether frames have arrived that the edges now have room for."""
-        if self.is_stopping and not self.is_final:
+        if self.is_paused or (self.is_stopping and not self.is_final):
             return False
         fanout = self._frames
         return any(
@@ -138,6 +139,8 @@ class BufferNode(Node[BufferOptions]):
         outbox.close(linger_ms=500)
         dropped = {consumer: count for consumer, count in answer.counts if count}
         _log.warning("an operator has cleared the queues; dropped frames (reason: cleared): %s", dropped or "none")
+        edges = tuple([f"{self.spec.node}->{consumer}" for consumer, _ in answer.counts])
+        self.report(OperatorActed(self.spec.node, "clear", edges))
 
     def seen_streams(self) -> list[tuple[int, int]]:
         """Return per stream the first sequence that some edge was not offered."""

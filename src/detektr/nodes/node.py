@@ -39,6 +39,7 @@ TICK_NS = 1_000_000_000  # the tick: a look at everything that nothing wakes us 
 UNSERVED_TICK_NS = 300_000_000  # ... while frames wait and nobody is there to take them ...
 ATTACH_TICK_NS = 50_000_000  # ... and while a producer is missing
 _TO_CONSUMER = (Welcome, Refusal, Announce)
+_PAUSED = "an operator has paused it; `detektr resume {} {}` lets it go on"
 _OF_FRAMES = (Failure, Announce, Release)  # the other messages change who is attached
 _log = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ class Node(ABC, Generic[Options]):
         self.lock = threading.Lock()  # its holder owns the edges and the outboxes
         self.is_asleep = self.is_over = False
         self.is_stopping = self.is_final = False
+        self.is_paused = self.is_handing_over = False
         self.stopped_by = 0  # the signal that began the stop
         self.stop_deadline_ns = 0
         self._outbox = None if control is None else EventOutbox(control)
@@ -160,6 +162,27 @@ class Node(ABC, Generic[Options]):
     def hasten(self) -> None:
         """Stop waiting for the world outside: the run is being drained."""
 
+    def pause(self) -> None:
+        """Begin no new work until `resume` or `stop`; what is in work is finished, and our leases stay ours."""
+        if not self.is_stopping:
+            self.is_paused = True
+            self.look_soon()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self.is_paused = False
+        self.look_soon()
+
+    def hand_over(self) -> None:
+        """Stop this process for a successor: what is in work is finished, what is queued stays in the journals."""
+        if not self.is_stopping:
+            self.is_handing_over = True
+            self.stop(is_final=False)
+
+    def drop_unoffered(self, reason: str) -> int:
+        """Drop the frames that no journal has, as the time to hand over has expired; returns how many."""
+        return 0
+
     @abstractmethod
     def is_done(self) -> bool:
         """Whether everything is finished, so that the process may end."""
@@ -189,7 +212,8 @@ class Node(ABC, Generic[Options]):
         deadline_ns = now_ns + limit_ns
         self.stop_deadline_ns = min(self.stop_deadline_ns, deadline_ns) if self.is_stopping else deadline_ns
         self.is_stopping, self.is_final = True, self.is_final or is_final
-        self._next_tick_ns = 0
+        self.is_handing_over = self.is_handing_over and not self.is_final
+        self.resume()
 
     def drop_rest(self, reason: str) -> int:
         """Drop all frames that are still here, as the drain timeout has expired; returns how many."""
@@ -198,7 +222,7 @@ class Node(ABC, Generic[Options]):
     def try_end(self) -> bool:
         """End our edges when they are empty; consumers are told so unless only this process stops."""
         if self.is_stopping and not self.is_final:
-            return self.publisher.is_empty
+            return self.is_handing_over or self.publisher.is_empty
         return self.publisher.try_end()
 
     def resend(self, message: Resend, now_ns: int) -> None:
@@ -366,9 +390,10 @@ class Node(ABC, Generic[Options]):
     def _leave(self) -> None:
         """Leave the edges, and remove our files unless a living supervisor wants to read them."""
         is_own = self.control is None or self.control.is_cut
+        is_followed = self.is_handing_over and not is_own
         for subscriber in self.subscribers:
-            subscriber.close()
-        self.publisher.close(unlink=is_own)
+            subscriber.close(is_followed=is_followed)
+        self.publisher.close(unlink=is_own, is_followed=is_followed)
         if self.trail is not None:
             self.trail.close(unlink=is_own)
         if is_own:  # by name too: a signal may end us before the publisher knows the journal just made
@@ -462,6 +487,8 @@ class Node(ABC, Generic[Options]):
         state = self.state()
         if self.is_stopping:
             state = "draining", state[1] if state[0] == "retrying" else ""
+        elif self.is_paused:
+            state = "paused", _PAUSED.format(self.spec.pipeline, self.spec.node)
         if state != self._state:
             self._state = state
             self.status_block.set_state(*state)
@@ -478,7 +505,7 @@ class Node(ABC, Generic[Options]):
             if self.is_done():
                 return True
         if self.is_stopping and now_ns > self.stop_deadline_ns:
-            count = self.drop_rest("stopped")
+            count = self.drop_unoffered("stopped") if self.is_handing_over else self.drop_rest("stopped")
             self.settle(self.publisher.collect())
             if count:
                 is_kept = any([options.is_retried for options in self.spec.edges.values()])
@@ -501,6 +528,12 @@ class Node(ABC, Generic[Options]):
                 self.stop(is_final=True, within_ns=order.get("within_ns"))
             elif order is not None and order.get("order") == "drain":
                 self.hasten()
+            elif order is not None and order.get("order") == "pause":
+                self.pause()
+            elif order is not None and order.get("order") == "resume":
+                self.resume()
+            elif order is not None and order.get("order") == "hand_over":
+                self.hand_over()
             elif order is not None and order.get("order") == "give_up":
                 with self.lock:
                     self.publisher.give_up(order["consumer"])

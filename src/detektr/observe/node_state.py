@@ -7,7 +7,18 @@ from collections.abc import Iterable
 # A node has the state of its worst process. `hanging` is said by the supervisor: a frame takes too long; `suspended` by
 # the kernel.
 BEST_TO_WORST = (
-    *("ended", "running", "draining", "waiting", "connecting", "not_found", "forbidden", "unauthorized", "tls_failed"),
+    *(
+        "ended",
+        "running",
+        "draining",
+        "waiting",
+        "paused",
+        "connecting",
+        "not_found",
+        "forbidden",
+        "unauthorized",
+        "tls_failed",
+    ),
     *("retrying", "stalled", "hanging", "suspended", "starting", "restarting", "stopped", "failed"),
 )
 SUPERVISED = ("starting", "restarting", "ended", "failed")  # states to which a status block adds nothing

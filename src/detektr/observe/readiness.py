@@ -13,7 +13,18 @@ from detektr.observe.why.answer import explain
 
 LOOK_BACK_S = 10  # what was so before that is over
 READY_CODES = (
-    *("supervisor_dead", "ledger", "failed", "hung", "camera_down", "failing", "stalled", "losing", "no_puller"),
+    *(
+        "supervisor_dead",
+        "ledger",
+        "failed",
+        "hung",
+        "camera_down",
+        "failing",
+        "paused",
+        "stalled",
+        "losing",
+        "no_puller",
+    ),
 )
 STARTING = ("starting", "restarting", "connecting")
 _START = "wait until it has started; `detektr why` says more if it does not"

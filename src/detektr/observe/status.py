@@ -20,7 +20,10 @@ from detektr.observe.run_state import read_run_state
 from detektr.process.suspended import is_suspended
 from detektr.redaction import disarm
 
-_COUNTS = ("frames", "failures", "refused", "wire_errors", "reconnects", "thinned", "corrupt", "stale", "trail_lost")
+_COUNTS = (
+    *("frames", "failures", "refused", "wire_errors", "reconnects", "thinned", "corrupt", "stale", "paused"),
+    "trail_lost",
+)
 
 
 def describe_nodes(

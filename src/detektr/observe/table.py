@@ -19,7 +19,13 @@ _COLUMNS = {
     **{"node": 0, "kind": 110, "state": 0, "frames/s": 60, "queue": 40, "leases": 100, "dropped": 0},
     **{"left out": 0, "age p50": 80, "p99": 100, "restarts": 90},
 }  # heading: smallest width of a terminal that shows it; pictures left out are shown only if there are some
-COLORS = {"running": "green", "ended": "dim", "restarting": "red", "retrying": "yellow"} | dict.fromkeys(
+COLORS = {
+    "running": "green",
+    "ended": "dim",
+    "restarting": "red",
+    "retrying": "yellow",
+    "paused": "yellow",
+} | dict.fromkeys(
     ("failed", "hanging", "suspended", "stalled", "unauthorized", "forbidden", "not_found", "tls_failed"), "bold red"
 )
 

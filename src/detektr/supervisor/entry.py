@@ -84,6 +84,8 @@ def run_node(
         if control is None or order is not None:
             if order is not None and order.get("order") == "stop":  # the run drains: serve what is there, begin nothing
                 node.stop(is_final=True, within_ns=order.get("within_ns"))
+            elif order is not None and order.get("is_paused"):
+                node.pause()
             has_run = True
             node.run()
         is_told = control is None and node.stopped_by not in (0, signal.SIGTERM)

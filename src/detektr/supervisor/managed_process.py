@@ -28,6 +28,12 @@ class ManagedProcess:
         self.state = "starting"
         self.why = ""
         self.restarts = 0
+        self.lives = 0
+        """How many processes it has had."""
+        self.is_paused = self.is_told_to_pause = False
+        """Whether an operator has paused it, and whether its process knows."""
+        self.restart_by_ns: int | None = None
+        """Monotonic time until which it must have ended, as an operator restarts it; None: none does."""
         self.started_ns = 0
         self.ready_ns: int | None = None
         self.ended_ns = 0
@@ -60,8 +66,10 @@ class ManagedProcess:
         """Monotonic time at which we must look at it without being woken; None: none."""
         if self.restart_at_ns is not None:
             return self.restart_at_ns
-        is_awaited = self.child is not None and self.ready_ns is None and self.verdict is None
-        return self.ready_by_ns if is_awaited else None
+        if self.verdict is not None:
+            return None
+        is_awaited = self.child is not None and self.ready_ns is None
+        return self.ready_by_ns if is_awaited else self.restart_by_ns
 
     @property
     def as_replica(self) -> ReplicaFact:

@@ -31,6 +31,8 @@ from detektr.supervisor.managed_process import (
     optional_rest,
     relays_given_up,
 )
+from detektr.supervisor.operating import Operations
+from detektr.supervisor.operator_line import OperatorInbox
 from detektr.supervisor.orphaned_edges import end_edges
 from detektr.supervisor.restart import describe_exit
 from detektr.supervisor.signals import SignalPipe
@@ -91,6 +93,8 @@ class Supervisor:
         self._watch = Watch(signals.fd)
         self._next_look_ns = self._next_record_ns = 0
         self._hangs = HangWatch(folder, logbook.take, self._watch.seen_ns)
+        self._operations = Operations(self.processes, lambda event: self.record(event))
+        self._operators: OperatorInbox | None = None
         self._keepers: dict[str, PartitionKeeper] = {}  # by consumer
         self._culprits: dict[str, str] = {}  # who waited for whom when that was last so
         self._stopping_ns = 0  # since when the run is being stopped
@@ -133,6 +137,8 @@ class Supervisor:
         """
         for managed in self.processes:
             self._start(managed)
+        self._operators = OperatorInbox(self._folder)
+        self._watch.add_operator(self._operators.fd)
         self._change()
 
     def wait_ready(self) -> list[tuple[NodeSpec, str]]:
@@ -171,6 +177,7 @@ class Supervisor:
         longest_ns = max(managed.spec.options.drain_ns for managed in self.processes)
         self._end_ns = self._watch.now_ns() + longest_ns
         _log.info("%s: draining, for at most %.1f s", why, longest_ns / 1e9)
+        self._operations.forget(self._stopping_ns)
         for managed in self.processes:
             if (
                 isinstance(managed.spec.options, CaptureOptions)
@@ -207,6 +214,8 @@ class Supervisor:
                 end_edges(self._folder, managed.spec)
         for keeper in self._keepers.values():
             keeper.close()
+        if self._operators is not None:
+            self._operators.close()
         self._groups.close()
         self._forks.close()
         self._reader.close()
@@ -223,6 +232,8 @@ class Supervisor:
         for what, managed in self._watch.wait(self._next_ns()):
             if what == "signal":
                 self._take_signals()
+            elif what == "operator" and self._operators is not None:
+                self._operators.answer(self._obey)
             elif managed is None or managed.child is None:
                 continue  # its end came first
             elif what == "log":
@@ -255,6 +266,8 @@ class Supervisor:
                 self._condemn(managed, f"killed: not ready within {managed.spec.options.start_timeout}")
         if self.phase in ("running", "draining"):
             self._move_cameras(now_ns)
+            for managed in self._operations.do_due(now_ns):
+                self._condemn(managed, "killed: it did not end in time to be restarted")
         if now_ns >= self._next_look_ns:
             self._next_look_ns = now_ns + self._look_ns
             self._look_around(now_ns)
@@ -305,6 +318,10 @@ class Supervisor:
                 self.record({"event": "LedgerRead", "node": "", "edges": edges})
             self._look(ledgers, snapshots)
 
+    def _obey(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Do what an operator asks for."""
+        return self._operations.answer(request, self.phase, self._watch.now_ns())
+
     def _take_signals(self) -> None:
         for number in self._signals.take():
             if self.stop_signal is None:
@@ -319,7 +336,7 @@ class Supervisor:
     def _start(self, managed: ManagedProcess) -> None:
         managed.restart_at_ns = managed.ready_ns = managed.refusal = managed.verdict = managed.farewell = None
         managed.child = ChildProcess(managed.spec, self._forks)
-        managed.started_ns = self._watch.now_ns()
+        managed.started_ns, managed.lives, managed.restart_by_ns = self._watch.now_ns(), managed.lives + 1, None
         self._watch.add(managed)
 
     def _try_restart(self, managed: ManagedProcess) -> None:
@@ -335,7 +352,8 @@ class Supervisor:
         if managed.child is None or managed.ready_ns is None:
             return
         is_only_serving = self.phase == "draining" and isinstance(managed.spec.options, CaptureOptions)
-        managed.child.try_order({"order": "stop" if is_only_serving else "go"})
+        managed.is_told_to_pause = managed.is_paused
+        managed.child.try_order({"order": "stop" if is_only_serving else "go", "is_paused": managed.is_paused})
         if self.phase == "draining" and isinstance(managed.spec.options, SinkOptions):
             managed.child.try_order({"order": "drain"})
         self._give_up_consumers(managed)
@@ -428,6 +446,8 @@ class Supervisor:
         elif status == 0 and (self.phase == "cutting" or self._reader.is_ended(managed.journals(self._folder))):
             self._enter(managed, "ended", "")
             self.record(NodeExited(managed.name, how, False))
+        elif managed.restart_by_ns is not None and self.phase == "running":
+            self._begin_again(managed, how)
         else:
             self._judge(managed, how, is_clean=status == 0)
 
@@ -436,6 +456,12 @@ class Supervisor:
         why = managed.tell_start_failure(how, self._logbook)
         self._refusals.append((managed, why))
         self._enter(managed, "failed", why)
+
+    def _begin_again(self, managed: ManagedProcess, how: str) -> None:
+        """Start the successor of a process that an operator restarts; that is no failure."""
+        self.record(NodeExited(managed.name, how, True))
+        _log.info("%s has ended (%s); its successor begins, as an operator asked for it", managed.name, how)
+        self._try_restart(managed)
 
     def _judge(self, managed: ManagedProcess, how: str, *, is_clean: bool) -> None:
         """Plan the next life of a process whose work is not done, or give it up."""

@@ -9,7 +9,7 @@ from typing import Literal
 from detektr.process.seen_time import SeenClock
 from detektr.supervisor.managed_process import ManagedProcess
 
-What = Literal["signal", "log", "control", "end"]
+What = Literal["signal", "operator", "log", "control", "end"]
 
 
 class Watch:
@@ -45,6 +45,10 @@ class Watch:
         assert child is not None
         for what, fd in (("control", child.control_fd), ("log", child.log_fd), ("end", child.end_fd)):
             self._selector.register(fd, selectors.EVENT_READ, (what, managed))
+
+    def add_operator(self, fd: int) -> None:
+        """Watch for what an operator asks for."""
+        self._selector.register(fd, selectors.EVENT_READ, ("operator", None))
 
     def remove(self, *fds: int) -> None:
         """Watch these no longer, if they still are."""

@@ -70,6 +70,7 @@ _NODE_COUNTERS: list[_Row[NodeSnapshot]] = [
     ("thinned", "Pictures left out by fps.", lambda snapshot: snapshot.thinned),
     ("corrupt", "Pictures the decoder marked as damaged.", lambda snapshot: snapshot.corrupt),
     ("stale", "Pictures left out because they were an old backlog.", lambda snapshot: snapshot.stale),
+    ("paused", "Pictures left out while an operator had paused the capture.", lambda snapshot: snapshot.paused),
     ("trail_lost", "Audit records lost because their way was full.", lambda snapshot: snapshot.trail_lost),
 ]
 

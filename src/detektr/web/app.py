@@ -26,6 +26,7 @@ from detektr.web.live.latest import Latest
 from detektr.web.live.stills import Stills
 from detektr.web.openapi import PREFIX, describe
 from detektr.web.ordering import dead_letters
+from detektr.web.ordering.operating import Operating
 from detektr.web.problem import Problem
 from detektr.web.pulling.clearing import Clearing
 from detektr.web.pulling.endpoints import make_endpoints
@@ -81,7 +82,7 @@ def make_app(desk: Desk) -> App:
     events = Events()
     more = (
         *(Clearing(events.tell).endpoint, events.endpoint, Latest().endpoint, stills.endpoint),
-        *dead_letters.make_endpoints(events.tell),
+        *(*Operating(events.tell).endpoints, *dead_letters.make_endpoints(events.tell)),
     )
     return App(desk, (*reading.ENDPOINTS, *static_files.ENDPOINTS, *session.ENDPOINTS, *make_endpoints(pullers), *more))
 

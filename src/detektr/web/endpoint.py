@@ -107,6 +107,8 @@ class Endpoint:
     body: Mapping[str, Any] | None = None
     """JSON Schema of the body; None: it has none."""
     gives: str = "application/json"
+    schema: Mapping[str, Any] = field(default_factory=dict)
+    """JSON Schema of a good answer; empty: it may be any."""
     problems: tuple[int, ...] = ()
     """What else it may answer, beside 400, 401, 403, 404, 409 and 421."""
     is_of_pipeline: bool = True

@@ -51,7 +51,7 @@ def _operation(endpoint: Endpoint, prefix: str, method: str) -> dict[str, Any]:
         }
         for one in endpoint.parameters
     ]
-    good = {"description": endpoint.summary, "content": {endpoint.gives: {"schema": {}}}}
+    good = {"description": endpoint.summary, "content": {endpoint.gives: {"schema": endpoint.schema}}}
     answers: dict[str, Any] = {"200": good}
     answers |= {str(status): {**good, "description": text} for status, text in endpoint.extra.items()}
     problem = {"schema": {"$ref": "#/components/schemas/Problem"}}

@@ -19,8 +19,10 @@ PICTURES = os.environ.get("TEST_PICTURES", "")
 """Where pictures of the page are saved, for the docs; empty: nowhere."""
 _FLAGS = "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-sync"
 _READ = """
-const all = (selector, of = document) => [...of.querySelectorAll(selector)];
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 const open = (part) => !part.hidden;
+const wide = (bar) => all("i", bar).reduce((sum, part) => sum + parseFloat(part.style.width || "0"), 0);
+const of = (tell) => Object.fromEntries(all("figure").map((figure) => [figure.dataset.camera, tell(figure)]));
 return {
   about: document.getElementById("about").textContent,
   stale: document.body.classList.contains("stale"),
@@ -29,12 +31,12 @@ return {
   states: Object.fromEntries(all(".node").map((card) => [card.dataset.node, card.dataset.state])),
   bad: all(".node.bad").map((card) => card.dataset.node),
   ledger: all("#ledger .row").map((row) => [row.dataset.edge, row.querySelector(".sum").textContent]),
-  bars: all("#ledger .bar").map((bar) => all("i", bar).reduce((sum, part) => sum + parseFloat(part.style.width || "0"), 0)),
+  bars: all("#ledger .bar").map(wide),
   open: all("#s-cameras, #s-events, #s-node, #s-letters, #s-seen").filter(open).map((part) => part.id),
-  shown: Object.fromEntries(all("figure").map((figure) => [figure.dataset.camera, Number(figure.dataset.shown)])),
+  shown: of((figure) => Number(figure.dataset.shown)),
   down: all("figure.down").map((figure) => figure.dataset.camera),
-  captions: Object.fromEntries(all("figure").map((figure) => [figure.dataset.camera, figure.lastChild.textContent])),
-  boxes: Object.fromEntries(all("figure").map((figure) => [figure.dataset.camera, JSON.parse(figure.dataset.boxes || "[]")])),
+  captions: of((figure) => figure.lastChild.textContent),
+  boxes: of((figure) => JSON.parse(figure.dataset.boxes || "[]")),
   logs: document.getElementById("logs").textContent,
   events: all("#events li").map((item) => item.textContent),
   seen: all("#seen li").map((item) => item.textContent),

@@ -158,6 +158,17 @@ class CaptureNode(Node[CaptureOptions]):
         self._capture_thread.stop()
         super().stop(is_final=is_final, within_ns=within_ns)
 
+    def pause(self) -> None:
+        """See `Node.pause`: what is published is still delivered."""
+        super().pause()
+        if self.is_paused:
+            self._capture_thread.pause()
+
+    def resume(self) -> None:
+        """See `Node.resume`."""
+        super().resume()
+        self._capture_thread.resume()
+
     def is_done(self) -> bool:
         """Done when the source has ended, or was stopped, and every frame was taken."""
         if not self._capture_thread.is_finished and not self.is_stopping:
@@ -172,15 +183,19 @@ class CaptureNode(Node[CaptureOptions]):
             return fanout.is_empty  # a successor goes on from here, so consumers are not told of an end
         return self.try_end()
 
-    def drop_rest(self, reason: str) -> int:
-        """Drop all frames that are queued, in flight, or captured and never offered."""
+    def drop_unoffered(self, reason: str) -> int:
+        """Drop the frames that were captured and never offered."""
         if not self._capture_thread.has_written(LAST_PICTURE_S):
             _log.warning("the source's memory did not answer in time; the picture that was copied from it is dropped")
         dropped = 0
         while (frame := self._queue.take()) is not None:
             self.publisher.fanout.count_dropped(self._key, frame.sequence, frame.frames, reason)
             dropped += frame.frames
-        return dropped + super().drop_rest(reason)
+        return dropped
+
+    def drop_rest(self, reason: str) -> int:
+        """Drop all frames that are queued, in flight, or captured and never offered."""
+        return self.drop_unoffered(reason) + super().drop_rest(reason)
 
     def close_user_code(self) -> None:
         """Stop the thread; before it ends, it closes the user's code that yields pictures."""

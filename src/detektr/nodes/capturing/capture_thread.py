@@ -39,6 +39,8 @@ class CaptureThread:
         self._writing = threading.Lock()  # held while a picture is written, or to make sure that none is
         self._has_first, self._may_publish = threading.Event(), threading.Event()
         self._has_begun = False  # to publish
+        self._may_go_on = threading.Event()  # unless an operator has paused us
+        self._may_go_on.set()
 
     def start(self) -> None:
         """Begin to read, up to the first picture."""
@@ -52,10 +54,19 @@ class CaptureThread:
         """Let frames flow, the first picture included."""
         self._may_publish.set()
 
+    def pause(self) -> None:
+        """Publish no more: pictures of a live source are thrown away and counted, a file waits."""
+        self._may_go_on.clear()
+
+    def resume(self) -> None:
+        """Publish again."""
+        self._may_go_on.set()
+
     def stop(self) -> None:
         """Stop reading; queued frames stay, and one more picture may be written (`has_written`)."""
         self._reader.stop()
         self._may_publish.set()
+        self._may_go_on.set()
         self._queue.announce_room()
 
     def has_written(self, wait_s: float = 0.0) -> bool:
@@ -93,7 +104,9 @@ class CaptureThread:
                 )  # known for sure once a picture is there
                 if picture.is_break:
                     self._writer.end_epoch()
-                if queue.is_wanted or not reader.is_live:
+                if not self._may_go_on.is_set() and reader.is_live:
+                    reader.leave_out_paused()
+                elif queue.is_wanted or not reader.is_live:
                     self._publish(picture)
 
     def _publish(self, picture: Picture) -> None:
@@ -103,6 +116,8 @@ class CaptureThread:
             self._has_first.set()
             self._may_publish.wait()
             self._has_begun = True
+        if not self._reader.is_live:
+            self._may_go_on.wait()
         slot = self._claim() if has_ring else None
         with self._writing:
             if self._reader.is_stopped:

@@ -125,6 +125,10 @@ class SourceReader:
             self._status_block.begin_round(self._source_number)
         return picture
 
+    def leave_out_paused(self) -> None:
+        """Count the picture that was read last as left out, as an operator has paused the capture."""
+        self._status_block.count_paused()
+
     def leave(self) -> None:
         """Close the source, as its reader; one that is not open stays so."""
         source = self._source

@@ -81,7 +81,7 @@ class BatchProcessorNode(ProcessorNode):
             return has_moved
         is_holding = self._look_at_gate()
         if is_holding or self._batching.since_ns or not self.may_work():
-            self._note_alive(now_ns)
+            self.note_alive(now_ns)
         begun_ns, end_ns = now_ns, now_ns + STINT_NS
         while now_ns < end_ns and self.may_work():
             part = self._next_part(now_ns)

@@ -25,7 +25,6 @@ from detektr.errors import OverwrittenError, WireError
 from detektr.frame import Frame
 from detektr.memory.announcement import Announcement, Lease
 from detektr.nodes.control import ControlLine
-from detektr.nodes.node import TICK_NS
 from detektr.nodes.relay import Relay
 from detektr.nodes.spec import NodeSpec
 from detektr.nodes.working.event_stream import EventStream, identify_event, is_event
@@ -37,7 +36,6 @@ from detektr.registry.stateful import is_stateful
 from detektr.results import pass_on
 from detektr.wire.message import Resend
 
-ALIVE_EVERY_NS = 10_000_000  # signs of life are sent at most this often, however short the time-out of a frame
 RESENT_MAX = 4096  # remembered, should one be asked for again because its mark was late
 EPHEMERAL_EVENTS = 1024  # for ephemeral consumers: a few MiB, taken when one attaches
 _log = logging.getLogger(__name__)
@@ -58,8 +56,6 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         self._relay: Relay | None = None
         self._gate: Gate | None = None
         self._passing: bytes | None = None  # the last frame's announcement, which waits for its events or for room
-        self._alive_every_ns = max(ALIVE_EVERY_NS, min(TICK_NS, spec.options.timeout_ns // 4))
-        self._alive_ns = 0
         self._resent: deque[str] = deque(maxlen=RESENT_MAX)  # dead letters that were offered in this life
 
     def producer(self) -> Producer:
@@ -140,7 +136,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         has_emitted = self._is_emitting and self._emit()
         is_holding = self._look_at_gate()
         if is_holding or not self.may_work():
-            self._note_alive(now_ns)
+            self.note_alive(now_ns)
         return super().step(now_ns) or has_emitted
 
     def _look_at_gate(self) -> bool:
@@ -153,7 +149,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
 
     def tick_ns(self) -> int:
         """Return when to look next: often enough to send a sign of life in time."""
-        return min(super().tick_ns(), self._alive_every_ns)
+        return min(super().tick_ns(), self.alive_every_ns)
 
     def has_work(self) -> bool:
         """Whether leases wait to be worked on, or there is room by now for events that wait."""
@@ -167,8 +163,8 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         return self._gate is not None and self._gate.must_look
 
     def may_work(self) -> bool:
-        """Whether the last frame is out, and the next one would find room."""
-        return not self._is_emitting and self._has_room() and self._may_pass_on()
+        """Whether nobody has paused us, the last frame is out, and the next one would find room."""
+        return not self.is_paused and not self._is_emitting and self._has_room() and self._may_pass_on()
 
     def is_blocked(self) -> bool:
         """Whether there is no room for results, or a producer before us waits for what we have passed on."""
@@ -217,13 +213,6 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         """Offer the frame's events, and release the frame when all are out."""
         self._emitting = lease, subscriber
         self._emit()
-
-    def _note_alive(self, now_ns: int) -> None:
-        """Send a sign of life, not too often: a lack of room, not of progress, keeps our leases."""
-        if now_ns - self._alive_ns > self._alive_every_ns:
-            self._alive_ns = now_ns
-            for subscriber in self.subscribers:
-                subscriber.note_alive()
 
     def _has_room(self) -> bool:
         fanout = self.publisher.fanout

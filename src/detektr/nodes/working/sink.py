@@ -100,14 +100,14 @@ class SinkNode(WorkerNode[SinkOptions]):
         """Whether events wait to be written that no other event holds up; `due_ns` wakes us for those."""
         if not self._held:
             return super().has_work()
-        if self.is_stopping and not self.is_final:
+        if not self.may_work() or (self.is_stopping and not self.is_final):
             return False
         return any([subscriber.leases and _name(subscriber) not in self._held for subscriber in self.subscribers])
 
     def due_ns(self) -> int:
         """Return when to look next: also when a pause is over."""
         due_ns = super().due_ns()
-        if self._outages is not None:
+        if self._outages is not None and not self.is_paused:
             for name in self._held:
                 due_ns = min(due_ns, self._outages.due_ns(name))
         return due_ns

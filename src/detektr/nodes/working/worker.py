@@ -15,7 +15,7 @@ from detektr.edge.frame_trail import EdgeTrail
 from detektr.edge.subscriber import EdgeSubscriber
 from detektr.errors import OverwrittenError, RefusedError, ResultError
 from detektr.memory.announcement import Lease
-from detektr.nodes.node import Node
+from detektr.nodes.node import TICK_NS, Node
 from detektr.options import ProcessorOptions, SinkOptions
 from detektr.process.fault_text import fault_line, fault_place, fault_traceback
 from detektr.process.user_boundary import call_user, flush_files
@@ -25,6 +25,7 @@ from detektr.registry.user_code import build_worker, told
 from detektr.wire.message import FailureKind
 
 WHY_CHARS_MAX = 8000
+ALIVE_EVERY_NS = 10_000_000  # signs of life are sent at most this often, however short the time-out of a frame
 STINT_NS = 1_000_000  # the loop's other duties wait at most this long for quick work
 _log = logging.getLogger(__name__)
 Worker = TypeVar("Worker", bound=ProcessorOptions | SinkOptions, covariant=True)
@@ -37,10 +38,13 @@ class WorkerNode(Node[Worker]):
     _user: Any = None
     _working: tuple[EdgeSubscriber, Lease] | None = None
     _trails: Sequence[EdgeTrail] = ()  # by input; none where the audit trail has no frames
+    _alive_ns = 0  # when the last sign of life was sent
+    alive_every_ns = TICK_NS  # how often one keeps our leases
 
     def prepare(self) -> None:
         """Import and construct the user's code, and let it open what it needs."""
         options = self.spec.options
+        self.alive_every_ns = max(ALIVE_EVERY_NS, min(TICK_NS, options.timeout_ns // 4))
         super().prepare()
         group, folder = NODE_KINDS[options.kind].plugins, Path(self.spec.folder)
         self._user, method = build_worker(options.use, options.with_, self.method, group, folder)
@@ -80,6 +84,8 @@ class WorkerNode(Node[Worker]):
     def step(self, now_ns: int) -> bool:
         """Work on leases, inputs in turn, for a millisecond or one frame, whichever takes longer."""
         self.worked_ns = 0
+        if self.is_paused:
+            self.note_alive(now_ns)
         if self.is_stopping and not self.is_final:
             return False  # leases that are not begun yet go back upstream when we leave
         begun_ns, end_ns = now_ns, now_ns + STINT_NS
@@ -115,8 +121,19 @@ class WorkerNode(Node[Worker]):
         return not self.may_work()
 
     def may_work(self) -> bool:
-        """Whether there is room for results."""
-        return True
+        """Whether nobody has paused us, and there is room for results."""
+        return not self.is_paused
+
+    def note_alive(self, now_ns: int) -> None:
+        """Send a sign of life, not too often: a lack of room, or a pause, keeps our leases; a lack of progress not."""
+        if now_ns - self._alive_ns > self.alive_every_ns:
+            self._alive_ns = now_ns
+            for subscriber in self.subscribers:
+                subscriber.note_alive()
+
+    def tick_ns(self) -> int:
+        """Return when to look next: while we are paused, often enough to send a sign of life in time."""
+        return min(super().tick_ns(), self.alive_every_ns) if self.is_paused else super().tick_ns()
 
     def is_done(self) -> bool:
         """Done when every input has ended (or only we stop) and our own edges are empty."""

@@ -1,7 +1,7 @@
 """What is wrong with a run, in words: who is to blame, what it costs, and what to do. The worst first. Pure.
 
-The codes are those of `/ready`: `supervisor_dead`, `ledger`, `failed`, `hung`, `camera_down`, `failing`, `stalled`,
-`losing`, `memory_low` (see `room`), `late`.
+The codes are those of `/ready`: `supervisor_dead`, `ledger`, `failed`, `hung`, `camera_down`, `failing`, `paused`,
+`stalled`, `losing`, `memory_low` (see `room`), `late`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from detektr.telemetry.history.rows import EdgeRow, NodeRow
 from detektr.telemetry.history.window import NodeState, Window
 
 WORST_TO_BEST = (
-    *("supervisor_dead", "ledger", "failed", "hung", "camera_down", "failing", "stalled", "losing"),
+    *("supervisor_dead", "ledger", "failed", "hung", "camera_down", "failing", "paused", "stalled", "losing"),
     *("memory_low", "late"),
 )
 CAMERA_DOWN = ("connecting", "stalled", "unauthorized", "forbidden", "not_found", "tls_failed", "retrying")
@@ -84,7 +84,7 @@ def _of_node(name: str, blame: Blame, window: Window, terms: Terms, *, is_over: 
         blame,
         _cost(blame, window),
     )
-    judges = (_failed, _hung, _died, _camera_down, _failing, _stalled, _losing)
+    judges = (_failed, _hung, _died, _paused, _camera_down, _failing, _stalled, _losing)
     found = next((one for judge in judges if (one := judge(node, window, terms)) is not None), None)
     if found is None or (is_over and found.code == "stalled"):
         return None
@@ -154,6 +154,22 @@ def _died(node: _Node, window: Window, terms: Terms) -> Finding | None:
     text = f"died {how_often}, and was started again{f': {died.why}' if died is not None and died.why else ''}"
     logs = f"`detektr pipeline logs {terms.pipeline} {node.name}`"
     return node.finding("failed", text, f"mend what ended it; its log: {logs}", 0 if died is None else died.utc_s)
+
+
+def _paused(node: _Node, window: Window, terms: Terms) -> Finding | None:
+    """An operator has paused it, or had when frames were lost because of it."""
+    paused = _last_in(node.states, ("paused",))
+    if paused is None:
+        return None
+    if node.last.state == "paused":
+        next_ = f"`detektr resume {terms.pipeline} {node.name}` lets it go on"
+        return node.finding("paused", "was paused by an operator", next_, paused.utc_s)
+    ended_s = paused.utc_s + _lasted_s(paused, node.states, window)
+    if not node.blame.lost or node.blame.last_s > ended_s + window.step_s:
+        return None
+    text = f"was paused by an operator for {_span((ended_s - paused.utc_s) * 1000)}"
+    next_ = "let its input drop or wait, as its frames are worth it (`when_full`), before it is paused again"
+    return node.finding("paused", text, next_, paused.utc_s)
 
 
 def _camera_down(node: _Node, window: Window, terms: Terms) -> Finding | None:

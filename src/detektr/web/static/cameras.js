@@ -88,15 +88,17 @@ class Camera {
   }
 
   label() {
-    const rest = this.trouble || this.words;
+    const rest = this.rest || this.trouble || this.words;
     say(this.caption, this.isDown ? this.down : `${this.name}${rest ? `: ${rest}` : ""}`);
     this.canvas.setAttribute("aria-label", this.isDown ? this.down : `${this.name} now${rest ? `: ${rest}` : ""}`);
   }
 
   state(node) {
-    this.isDown = node.state !== "running" && !OFF.has(node.state);
+    const isResting = OFF.has(node.state) || node.state === "paused";
+    this.isDown = node.state !== "running" && !isResting;
     this.down = `${this.name}: ${node.state}${node.since ? ` since ${clock(node.since)}` : ""}${node.why ? `. ${node.why}` : ""}`;
-    dress(this.figure, this.isDown ? "down" : OFF.has(node.state) ? "off" : "");
+    this.rest = isResting ? node.state : "";
+    dress(this.figure, this.isDown ? "down" : isResting ? "off" : "");
     this.label();
   }
 }

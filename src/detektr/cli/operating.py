@@ -1,0 +1,57 @@
+"""`detektr pause`, `resume`, `restart`: what an operator does to single nodes of a running pipeline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from detektr.cli.answering import PLAIN, answering
+
+if TYPE_CHECKING:
+    from detektr.supervisor.operator_line import Deed
+
+app = typer.Typer(**PLAIN)
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Which pipeline.")]
+NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="Which node of it.")]
+
+
+@app.command("pause")
+@answering
+def _pause(name: NameArgument, node: NodeArgument) -> None:
+    """Let a node begin no new work, until `resume` or the end of the run.
+
+    What is in work is finished. Before it, a queue fills: `when_full` decides.
+    """
+    _ask(name, "pause", node, "is paused")
+
+
+@app.command("resume")
+@answering
+def _resume(name: NameArgument, node: NodeArgument) -> None:
+    """Let a paused node go on."""
+    _ask(name, "resume", node, "goes on")
+
+
+@app.command("restart")
+@answering
+def _restart(
+    name: NameArgument,
+    node: NodeArgument,
+    replica: Annotated[
+        int | None, typer.Option("--replica", metavar="N", min=0, help="Only this process of it, from 0.")
+    ] = None,
+) -> None:
+    """Start the processes of a node anew, one after the other.
+
+    Each finishes the frame in work first, within its `drain`. No frame is lost.
+    """
+    _ask(name, "restart", node, f"is being restarted; `detektr status {name}` says how it goes", replica)
+
+
+def _ask(name: str, deed: Deed, node: str, told: str, replica: int | None = None) -> None:
+    from detektr.supervisor.operator_line import ask_supervisor
+
+    answer = ask_supervisor(name, deed, node, replica)
+    was = "" if answer["changed"] else ", as it was before" if deed != "restart" else ", as was asked for before"
+    print(f"{', '.join(answer['processes'])} {told}{was}")

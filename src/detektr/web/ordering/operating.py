@@ -1,0 +1,94 @@
+"""The endpoints by which an operator pauses, resumes and restarts a node: the supervisor is asked, and does it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.responses import Response
+
+from detektr.supervisor.operator_line import DEEDS, Code, Deed, OperatorError, ask_supervisor
+from detektr.web.access import Right
+from detektr.web.endpoint import Call, Endpoint, json_answer
+from detektr.web.problem import Problem
+from detektr.web.query import Parameter, read_body, refuse_unknown
+from detektr.web.view import View
+
+REPLICA = Parameter("replica", "only this process of the node, from 0; all, if left out", "integer", None, 0, 1023)
+_SUMMARIES: dict[Deed, str] = {
+    "pause": "A node begins no new work",
+    "resume": "A paused node goes on",
+    "restart": "The processes of a node are started anew, one after the other",
+}
+_STATUS: dict[Code, int] = {
+    "no_node": 404,
+    "no_replica": 404,
+    "over": 410,
+    "not_now": 503,
+    "not_running": 503,
+    "supervisor_dead": 503,
+    "silent": 504,
+    "request": 400,
+}
+_ANSWER = {
+    "type": "object",
+    "properties": {
+        "node": {"type": "string"},
+        "did": {"type": "string", "enum": list(DEEDS)},
+        "processes": {"type": "array", "items": {"type": "string"}},
+        "changed": {"type": "boolean"},
+        "state": {"type": "string"},
+    },
+    "required": ["node", "did", "processes", "changed", "state"],
+}
+
+
+class Operating:
+    """Asks the supervisor, and tells who listens to events what was done."""
+
+    def __init__(self, tell: Callable[[str, str, dict[str, Any]], Awaitable[None]]) -> None:
+        """Begin; `tell` takes pipeline, type and content of an event."""
+        self._tell = tell
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """What can be asked for."""
+        return tuple(
+            Endpoint(
+                ("POST",),
+                f"/nodes/{{name}}/{deed}",
+                Right.TOKEN,
+                functools.partial(self._do, deed),
+                _SUMMARIES[deed],
+                parameters=(REPLICA,) if deed == "restart" else (),
+                body={"type": "object", "additionalProperties": False},
+                problems=(410, 504),
+                schema=_ANSWER,
+            )
+            for deed in DEEDS
+        )
+
+    async def _do(self, deed: Deed, call: Call) -> Response:
+        refuse_unknown(await read_body(call.request), ())
+        view, node, replica = await call.view(), call.path["name"], call.values.get("replica")
+        try:
+            answer = await call.desk.work(lambda: ask_supervisor(view.name, deed, node, replica))
+        except OperatorError as fault:
+            problem = functools.partial(_problem, view, fault, node)
+            raise await call.desk.read(problem) from None
+        if answer["changed"]:
+            told = {key: answer[key] for key in ("did", "node", "processes")}
+            await self._tell(view.name, "operator", told)
+        return json_answer(answer)
+
+
+def _problem(view: View, fault: OperatorError, node: str) -> Problem:
+    """Say why nothing was done; where the supervisor died, that is why."""
+    code: Code = fault.code
+    text, _, next_ = str(fault).rpartition("; ")
+    if code == "not_running":
+        for reason in view.ready()["reasons"]:
+            if reason["code"] == "supervisor_dead":
+                code, text, next_ = "supervisor_dead", reason["text"], reason["next"]
+    return Problem(_STATUS[code], code, text or str(fault), next_ or f"see /nodes/{node}")
