@@ -67,6 +67,14 @@ class Takes:
         pass
 
 
+class Fails:
+    """A sink that cannot write as long as a file is there."""
+
+    def write(self, event):
+        if Path("down").exists():
+            raise ConnectionError("the target is down")
+
+
 class Hangs:
     """A sink that hangs from the moment at which a file is there."""
 

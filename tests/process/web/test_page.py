@@ -1,9 +1,11 @@
-"""The page in a real browser, on a real run with a slow sink: what it shows is what `/pipeline` says."""
+"""The page in a real browser, on real runs: who sees what, boxes over their own frames, and what can be ordered."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+import json
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,113 +14,187 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from tests.harness.running import RunningPipeline
+from tests.harness.situations import CODE, shop
+from tests.process.web.browser import TOKEN, Page, open_browser, open_page
 from tests.process.web.client import WebClient
+from tests.process.web.test_reading import wait_successor, web_pid
 
-TOKEN = "let-me-look-at-this-shop"
-LOOK_S_MAX = 30
-CODE = """
-import time
+WEB = {"port": 0, "token": TOKEN}
+SIDE, SHADES = 48, {"door": 20, "yard": 40, "gate": 60}
+BRIGHT, DARK = 170, 130
+PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 
-import numpy as np
-
-
-def pictures():
-    begun = time.monotonic()
-    for count in range(100_000):
-        time.sleep(max(0.0, begun + count / 20 - time.monotonic()))
-        picture = np.zeros((120, 160, 3), np.uint8)
-        picture[:, :, 2] = 200  # red, as BGR
-        yield picture
-
-
-class Sees:
-    def process(self, frame):
-        return {"<b>n</b>": frame.sequence}
-
-
-class Sends:
-    def write(self, event):
-        time.sleep(0.4)
-"""
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    flags = "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-sync"
-    for flag in [*flags.split(), "disable-component-update", f"user-data-dir={tmp_path / 'browser'}"]:
-        options.add_argument(f"--{flag}")
-    options.add_argument("--window-size=1400,1300")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
-    yield driver
-    driver.quit()
-
-
-def shop() -> dict[str, Any]:
-    return {
-        "door": {"kind": "capture", "source": "python:mine:pictures", "when_full": "drop-oldest"},
-        "buf": {"kind": "buffer", "input": "door", "high_water_mark": 8},
-        "detect": {"kind": "processor", "input": "buf", "use": "mine:Sees", "high_water_mark": 4},
-        "hook": {"kind": "sink", "input": "detect", "use": "mine:Sends", "drain": "500ms"},
-    }
-
-
-READ = """
-const all = (selector, of = document) => [...of.querySelectorAll(selector)];
+# Brightness beside the edges of a box on the canvas: inside and outside, to the left and to the right; and of the edge.
+_AROUND = """
+const figure = document.querySelector(`figure[data-camera="${arguments[0]}"]`), canvas = figure.querySelector("canvas");
+const boxes = JSON.parse(figure.dataset.boxes || "[]"), pen = canvas.getContext("2d");
+if (boxes.length !== 1 || canvas.width !== 320) return null;
+const [x, y, width, height] = boxes[0];
+const pixel = (left) => {
+  const rows = [0.4, 0.5, 0.6, 0.7].map((part) => [...pen.getImageData(left, y + part * height, 1, 1).data]);
+  return rows.map(([red, green, blue]) => 0.3 * red + 0.59 * green + 0.11 * blue).sort((a, b) => a - b)[1];
+};
+const [red, green, blue] = pen.getImageData(x, y + height * 0.8, 1, 1).data;
 return {
-  about: document.getElementById("about").textContent,
-  sick: all("#sickest li").map((item) => [item.dataset.code ?? "", item.textContent]),
-  columns: all("#graph > div").map((column) => all(".node", column).map((card) => card.dataset.node)),
-  states: Object.fromEntries(all(".node").map((card) => [card.dataset.node, card.dataset.state])),
-  bad: all(".node.bad").map((card) => card.dataset.node),
-  ledger: all("#ledger .row").map((row) => [row.dataset.edge, row.querySelector(".sum").textContent]),
-  open: all("#s-cameras, #s-events, #s-logs").filter((part) => !part.hidden).map((part) => part.id),
-  shown: all("figure").map((figure) => Number(figure.dataset.shown ?? 0)),
-  pixel: all("canvas").map((canvas) => [...canvas.getContext("2d").getImageData(40, 40, 1, 1).data].slice(0, 3)),
-  logs: document.getElementById("logs").textContent,
-  events: all("#events li").map((item) => item.textContent),
-  markup: all("main b b").length,
+  box: boxes[0], frame: figure.dataset.frame, caption: figure.lastChild.textContent,
+  inside: [pixel(x + 4), pixel(x + width - 5)], outside: [pixel(x - 5), pixel(x + width + 4)],
+  edge: Math.max(red, green, blue) - Math.min(red, green, blue),
 };
 """
 
 
-def test_the_page_shows_what_the_pipeline_says(tmp_path: Path, browser: webdriver.Chrome) -> None:
+@pytest.fixture(autouse=True)
+def module(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(CODE)
-    with RunningPipeline(tmp_path, "shop", shop(), web={"port": 0, "token": TOKEN}) as run:
-        url = run.wait(lambda: run.status().get("web"), what="the web server")
-        client = WebClient(url, TOKEN)
 
-        def wait(what: str, condition: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-            """Return what the page shows as soon as a condition holds of it."""
 
-            def look() -> dict[str, Any] | None:
-                page: dict[str, Any] = browser.execute_script(READ)
-                return page if condition(page) else None
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    with open_browser(tmp_path) as driver:
+        yield driver
 
-            return dict(run.wait(look, LOOK_S_MAX, what))
 
-        browser.get(url)
-        page = wait("the culprit", lambda page: "hook takes 4" in page["sick"][0][1] if page["sick"] else False)
-        said = client.get("/pipeline")
-        assert page["sick"][0][0] == said["sickest"][0]["code"] == "losing" and said["sickest"][0]["culprit"] == "hook"
-        assert "holds up detect" in page["sick"][0][1] and "let it retry" in page["sick"][0][1], "code stands as such"
-        assert page["states"] == {node["name"]: node["state"] for node in said["nodes"]}
-        assert page["columns"] == [["door"], ["buf"], ["detect"], ["hook"]] and page["bad"] == ["hook"]
-        assert {edge for edge, _ in page["ledger"]} == {f"{edge['from']} -> {edge['to']}" for edge in said["edges"]}
-        for _, text in page["ledger"]:
-            match = re.fullmatch(r".*: (\d+) offered = ([^(]*)(?: \(.*\))?", text)
-            assert match is not None and int(match[1]) == sum(map(int, re.findall(r"\d+", match[2]))), text
-        assert page["open"] == [], "pictures, events and logs are for who knows the token"
+def click(page: Page, where: str, text: str) -> None:
+    """Click the button of this text below an element, and say yes to what is asked."""
+    for button in page.driver.find_elements(By.CSS_SELECTOR, f"{where} button"):
+        if button.text == text:
+            button.click()
+            break
+    else:
+        raise AssertionError(f"no button {text!r} below {where}")
 
-        browser.find_element(By.ID, "token").send_keys(TOKEN + "\n")
-        page = wait("a picture, logs and events", lambda page: sum(page["shown"]) and page["events"] and page["logs"])
-        assert page["open"] == ["s-cameras", "s-events", "s-logs"] and "hook.0" in page["logs"]
-        ((red, green, blue),) = page["pixel"]
-        assert red > 170 and green < 40 and blue < 40, page["pixel"]
-        assert page["markup"] == 0, "nothing of a run is ever markup"
-        log: list[dict[str, Any]] = browser.get_log("browser")  # type: ignore[no-untyped-call]
-        assert [entry for entry in log if entry["level"] == "SEVERE"] == []
+
+def test_numbers_are_for_all_and_pictures_events_and_logs_for_who_knows_the_token(
+    tmp_path: Path, driver: webdriver.Chrome
+) -> None:
+    with RunningPipeline(tmp_path, "shop", shop(), web=WEB) as run:
+        page = open_page(driver, run)
+        shown = page.wait("the graph", lambda shown: len(shown["states"]) == 6 and shown["sick"])
+        assert shown["open"] == [], "pictures, events and logs are for who knows the token"
+        assert set(shown["states"]) == {"door", "yard", "gate", "buf", "detect", "hook"}
+        assert page.console() == []
+        page.login("not-the-token-at-all")
+        page.wait("a refusal", lambda _: driver.find_element(By.ID, "refused").text == "this is not the token")
+        assert any("401" in line for line in page.console()), "the browser says that itself"
+        page.login()
+        shown = page.wait("a picture and logs", lambda shown: all(shown["shown"].values()) and shown["logs"])
+        assert {"s-cameras", "s-events", "s-node"} <= set(shown["open"]) and "hook.0" in shown["logs"]
+        click(page, '.node[data-node="buf"]', "buf")
+        page.wait("its own log", lambda shown: "buf.0" in shown["logs"] and "hook.0" not in shown["logs"])
+        assert page.console() == []
+
+        # The cookie is of this browser alone, and goes when it is told to.
+        driver.find_element(By.ID, "logout").click()
+        page.wait("the end of that", lambda shown: shown["open"] == [])
+
         run.end()
-        wait("the end", lambda page: "no answer from the server" in page["about"])
+        page.wait("the end", lambda shown: "no answer from the server" in shown["about"] and shown["stale"])
+
+
+def test_boxes_lie_where_results_say_on_the_picture_of_their_own_frame(
+    tmp_path: Path, driver: webdriver.Chrome
+) -> None:
+    audit = {"to": f"sqlite:{tmp_path / 'audit.db'}", "frames": "all"}
+    with RunningPipeline(tmp_path, "shop", shop(), web=WEB, audit=audit) as run:
+        page = open_page(driver, run)
+        page.login()
+        frames = set()
+        for camera, shade in SHADES.items():
+
+            def around(camera: str = camera) -> Any:
+                found = driver.execute_script(_AROUND, camera)
+                return found if found and 20 < found["box"][0] < 320 - SIDE - 20 else None
+
+            for _ in range(3):
+                found = run.wait(around, 30, f"a box on {camera}")
+                assert found["box"][1:] == [120 + shade, SIDE, SIDE], found
+                assert min(found["inside"]) > BRIGHT > DARK > max(found["outside"]), found
+                assert found["edge"] > 60, "the box has a colour"
+                assert found["caption"].startswith(f"{camera}: <b>cart</b> 0.93 #7"), "nothing of a run is ever markup"
+                frames.add(found["frame"])
+                before = found["frame"]
+                run.wait(
+                    lambda camera=camera, before=before: (
+                        (now := driver.execute_script(_AROUND, camera)) and now["frame"] != before
+                    ),
+                    what="another frame",
+                )
+        assert len(frames) == 9
+        shown = page.wait("what was seen", lambda shown: shown["seen"])
+        assert any("<b>cart</b> #7" in text for text in shown["seen"])
+        assert shown["markup"] == 0
+
+        # Each of them can be looked up: its way, and its picture as long as the server keeps it.
+        click(page, "#seen li", "its frame")
+        shown = page.wait("its steps", lambda shown: "captured" in shown["found"] and "delivered" in shown["found"])
+        page.wait(
+            "its picture",
+            lambda _: driver.execute_script("return document.querySelector('#found img')?.naturalWidth") == 320,
+        )
+        assert page.console() == []
+        assert shown["sick"][0][0] == "", shown["sick"]
+
+        # Readable on a phone, in the dark.
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+        dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+        page.wait("a page that is as wide as the phone", lambda shown: not shown["wide"])
+        assert driver.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(20, 22, 26)"
+        page.save("phone")
+
+
+def test_an_operator_pauses_clears_and_resends_from_the_page(tmp_path: Path, driver: webdriver.Chrome) -> None:
+    retry = {"backoff": "10ms..20ms", "for": "50ms"}
+    (tmp_path / "down").touch()
+    with RunningPipeline(tmp_path, "shop", shop(hook={"use": "mine:Fails", "retry": retry}), web=WEB) as run:
+        page = open_page(driver, run)
+        page.login()
+        page.wait("dead letters", lambda shown: any("the target is down" in text for text in shown["letters"]))
+        page.wait("blame", lambda shown: shown["sick"][0][:2] == ["failing", "hook"])
+        (tmp_path / "down").unlink()
+        driver.find_element(By.CSS_SELECTOR, "#letters summary").click()
+        page.wait("the event", lambda shown: any('"label": "<b>cart</b>"' in text for text in shown["letters"]))
+        before = WebClient(page.url, TOKEN).get("/dead-letters")["count"]
+        click(page, "#letters li", "resend")
+        page.wait("that it was", lambda _: driver.find_element(By.ID, "resent").text.startswith("1 resent"))
+        assert WebClient(page.url, TOKEN).get("/dead-letters")["count"] == before - 1
+        click(page, "#s-letters p", "resend all events")
+        page.wait("the rest", lambda shown: "s-letters" not in shown["open"])
+
+        click(page, '.node[data-node="detect"]', "detect")
+        page.wait("orders", lambda _: driver.find_elements(By.CSS_SELECTOR, "#orders button"))
+        for word, state in (("pause", "paused"), ("resume", "running")):
+            click(page, "#orders", word)
+            driver.switch_to.alert.accept()
+            page.wait(word, lambda shown, state=state: shown["states"]["detect"] == state)
+            page.wait(
+                "the other order", lambda _, word=word: driver.find_element(By.ID, "orders").text.split()[0] != word
+            )
+        assert driver.find_element(By.ID, "ordered").text == "resume detect: done"
+        click(page, '.node[data-node="buf"]', "buf")
+        page.wait("orders", lambda _: "clear" in driver.find_element(By.ID, "orders").text)
+        click(page, "#orders", "clear")
+        driver.switch_to.alert.accept()
+        page.wait("that it was", lambda _: driver.find_element(By.ID, "ordered").text == "clear buf: done")
+        page.wait("the same among the events", lambda shown: any("did clear" in text for text in shown["events"]))
+        assert page.console() == []
+
+
+def test_the_page_goes_on_when_its_server_was_killed(tmp_path: Path, driver: webdriver.Chrome) -> None:
+    with RunningPipeline(tmp_path, "shop", shop(), web=WEB) as run:
+        page = open_page(driver, run)
+        page.login()
+        page.wait("pictures", lambda shown: all(shown["shown"].values()) and shown["shown"])
+        first = web_pid(run)
+        os.kill(first, signal.SIGKILL)
+        wait_successor(run, first)
+        before = page.read()["shown"]
+        page.wait("newer pictures", lambda shown: all(shown["shown"][name] > before[name] + 2 for name in before))
+        pid = run.kill("detect", signal.SIGSTOP)
+        try:
+            page.wait(
+                "its events", lambda shown: any("detect: running → suspended" in text for text in shown["events"])
+            )
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert json.loads(WebClient(page.url, TOKEN).ask("/session").body) == {"known": True}

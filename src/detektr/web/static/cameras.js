@@ -34,15 +34,15 @@ class Camera {
     seen.observe(this.figure);
   }
 
-  take({frame, node, data}) {
+  // `still` says whether the server has a picture of that frame.
+  take({frame, node, data, still}) {
     const found = this.frames.get(frame) ?? {boxes: [], zones: []}, more = shapes(node, data);
     found.boxes.push(...more.boxes);
     found.zones.push(...more.zones);
     this.frames.set(frame, found);
     if (this.frames.size > FRAMES_MAX) this.frames.delete(this.frames.keys().next().value);
     this.tracks.note(more.boxes, performance.now());
-    this.resultAt = performance.now();
-    this.next = frame;
+    if (still) [this.next, this.resultAt] = [frame, performance.now()];
     if (this.picture?.frame === frame) this.paint();
   }
 

@@ -33,6 +33,16 @@ function show(kind, event) {
   prepend(at("events"), item, EVENTS_MAX);
 }
 
+function thumbnail({camera, frame}) {
+  const image = make("img");
+  image.alt = `${camera} at that frame`;
+  image.loading = "lazy";
+  image.width = 120;
+  image.addEventListener("error", () => image.replaceWith(make("span", "gone", "its picture is gone")));
+  image.src = path(`/frames/${encodeURIComponent(frame)}/still.jpg`);
+  return image;
+}
+
 const lately = new Map(); // by camera, node and what it says: when that was told last
 
 function see(result) {
@@ -43,12 +53,7 @@ function see(result) {
   lately.delete(key);
   lately.set(key, now);
   if (lately.size > 1000) lately.delete(lately.keys().next().value);
-  const item = make("li"), image = make("img");
-  image.alt = `${result.camera} at that frame`;
-  image.loading = "lazy";
-  image.width = 120;
-  image.addEventListener("error", () => image.replaceWith(make("span", "gone", "its picture is gone")));
-  image.src = path(`/frames/${encodeURIComponent(result.frame)}/still.jpg`);
+  const item = make("li"), image = result.still ? thumbnail(result) : make("span", "gone", "no picture");
   const more = button("its frame", () => lookUp(result.frame));
   more.className = "link";
   item.dataset.frame = result.frame;
