@@ -25,8 +25,8 @@ from detektr.web.live.events import Events
 from detektr.web.live.latest import Latest
 from detektr.web.live.stills import Stills
 from detektr.web.openapi import PREFIX, describe
-from detektr.web.ordering import dead_letters
-from detektr.web.ordering.operating import Operating
+from detektr.web.operating import dead_letters
+from detektr.web.operating.nodes import Operating
 from detektr.web.problem import Problem
 from detektr.web.pulling.clearing import Clearing
 from detektr.web.pulling.endpoints import make_endpoints

@@ -72,7 +72,7 @@ export function onNews(act) {
 }
 
 function open() {
-  const opened = (stream = new EventSource(path("/events?results=5")));
+  const opened = (stream = new EventSource(path("/events")));
   for (const kind of KINDS)
     opened.addEventListener(kind, (message) => {
       show(kind, JSON.parse(message.data));
