@@ -116,7 +116,7 @@ def test_all_who_tell_of_a_sink_that_begins_to_hang_do_so_within_a_second_and_in
         told.note("page", shown["sick"][0][2].partition(": ")[2])
         told.join()
         stream.close()
-        assert shown["states"]["hook"] == "hanging"
+        page.wait("its state", lambda shown: shown["states"]["hook"] == "hanging")
         assert set(told.said) == {"why", "ready", "metrics", "events", "top", "page"}
         times = {who: at for who, (at, _) in told.said.items()}
         apart = {who: round(at - min(times.values()), 2) for who, at in times.items()}
