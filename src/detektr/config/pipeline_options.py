@@ -58,10 +58,10 @@ class AuditOptions:
         """What keeps the trail: `sqlite`, `redis` or `none`."""
         return "redis" if self.to.startswith("redis") else self.to.partition(":")[0]
 
-    def place(self, folder: Path) -> tuple[str, str]:
-        """Return where the trail is, relative paths beginning in `folder`, and the prefix of its streams."""
+    def place(self, folder: Path) -> tuple[str, str, str]:
+        """Return where the trail is, relative paths beginning in `folder`, its streams' prefix, and `frames`."""
         kind, _, path = self.to.partition(":")
-        return (f"sqlite:{(folder / path).absolute()}" if kind == "sqlite" else self.to), self.prefix
+        return (f"sqlite:{(folder / path).absolute()}" if kind == "sqlite" else self.to), self.prefix, self.frames
 
     @property
     def share(self) -> int | None:

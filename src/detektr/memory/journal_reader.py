@@ -9,7 +9,7 @@ from pathlib import Path
 from detektr.errors import WireError
 from detektr.ledger import DROP_REASONS, EdgeLedger
 from detektr.memory import layout
-from detektr.memory.announcement import FrameName, Lease
+from detektr.memory.announcement import Announcement, FrameName, Lease
 from detektr.memory.journal_header import apply_redo, read_cameras
 from detektr.memory.layout import (
     ANNOUNCED_BASE_TAG,
@@ -272,6 +272,22 @@ class JournalReader:
                 lease = self._lease(cell, session, words[at + CELL_DELIVERY_TAG])
                 if lease is not None:
                     found.append((session, since_ns, lease))
+        return found
+
+    def waiting(self) -> list[Announcement]:
+        """Return the frames that are queued; a look cell by cell, as `given`."""
+        words, found = self._words, list[Announcement]()
+        for at in range(EDGE_WORD_FIRST_CELL, self._end, self._cell_words):
+            if words[at + CELL_STATE] == CELL_QUEUED:
+                _, _, _, key, sequence, _, captured_ns, length = _FRAME.unpack_from(
+                    self._bytes, (at + CELL_DELIVERIES) * WORD_BYTES
+                )
+                begin = (at + CELL_PAYLOAD) * WORD_BYTES
+                payload = self._bytes[begin : begin + length].tobytes()
+                # Afterwards: meanwhile the frame may have gone, and another may have come.
+                is_it = words[at + layout.CELL_KEY] == key and words[at + layout.CELL_SEQUENCE] == sequence
+                if is_it and words[at + CELL_STATE] == CELL_QUEUED:
+                    found.append(Announcement(key, sequence, captured_ns, payload))
         return found
 
     def names_of(self, session: int) -> set[FrameName]:

@@ -39,7 +39,7 @@ def read_leases(name: str, node: str | None = None) -> list[dict[str, Any]]:
             for session, since_ns, lease in journal.given():
                 age_ns = max(0, now_ns - since_ns)
                 holder = holders.get(session, "")
-                record = _record(journal, lease, holder, session, blocks)
+                record = lease_record(journal, lease, holder, session, blocks)
                 found.append((age_ns, record | {"since": _utc(utc_ns - age_ns), "age_ms": age_ns // 10**6}))
             journal.close()
     blocks.close()
@@ -63,9 +63,10 @@ def _who(holder: dict[str, Any]) -> str:
     return f"{holder['node']}.{holder['replica']} (process {holder['pid'] or 'none'})"
 
 
-def _record(
+def lease_record(
     journal: JournalReader, lease: Lease, holder: str, session: int, blocks: StatusBlockTable
 ) -> dict[str, Any]:
+    """Return what is known of one lease, without its times; see `read_leases`."""
     node, _, replica = holder.rpartition(".")
     block = blocks.get(holder) if node and replica.isdigit() else None
     progress = None if block is None else block.progress(session)

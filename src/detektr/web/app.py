@@ -19,12 +19,12 @@ from detektr.redaction import mask
 from detektr.web import reading, session
 from detektr.web.access import Facts, Right, TokenFact, Verdict, decide
 from detektr.web.connection import HEAD_BYTES_MAX
+from detektr.web.describing.openapi import PREFIX, describe
 from detektr.web.endpoint import Call, Desk, Endpoint, json_answer
 from detektr.web.live import static_files
 from detektr.web.live.events import Events
 from detektr.web.live.latest import Latest
 from detektr.web.live.stills import Stills
-from detektr.web.openapi import PREFIX, describe
 from detektr.web.operating import dead_letters
 from detektr.web.operating.nodes import Operating
 from detektr.web.problem import Problem
@@ -78,8 +78,9 @@ def make_app(desk: Desk) -> App:
     desk.closing.append(pullers.close)
     desk.owes_an_end = lambda: pullers.owe_an_end
     stills = Stills()
+    events = Events(stills.note)
+    desk.closing.append(events.close)
     desk.closing.append(stills.close)
-    events = Events()
     more = (
         *(Clearing(events.tell).endpoint, events.endpoint, Latest().endpoint, stills.endpoint),
         *(*Operating(events.tell).endpoints, *dead_letters.make_endpoints(events.tell)),
@@ -130,6 +131,7 @@ class App:
         _check_head(request)
         path, method = request.scope["path"], "GET" if request.method == "HEAD" else request.method
         found = [(place.endpoint, match) for place in self._places if (match := place.pattern.match(path))]
+        found = [one for one in found if one[0].is_literal] or found  # /frames/ack is no frame called ack
         chosen = next(((endpoint, match) for endpoint, match in found if method in endpoint.methods), None)
         endpoint, match = chosen or (found[0] if found else (None, None))
         right = Right.NUMBERS if endpoint is None else endpoint.right

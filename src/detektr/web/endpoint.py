@@ -101,6 +101,8 @@ class Endpoint:
     right: Right
     answer: Callable[[Call], Awaitable[Response]]
     summary: str
+    text: str = ""
+    """What else is to be known of it."""
     open_as: str = ""
     """Its word in the key `open`."""
     parameters: tuple[Parameter, ...] = ()
@@ -115,6 +117,11 @@ class Endpoint:
     """Whether it is about one pipeline, and is also found below /pipelines/NAME."""
     extra: Mapping[int, str] = field(default_factory=dict)
     """Further good answers, with what they say."""
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether its path has no place for a name."""
+        return "{" not in self.path
 
 
 def json_answer(values: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -12,11 +12,13 @@ from starlette.responses import PlainTextResponse, Response
 from detektr.errors import DetektrError
 from detektr.observe.leases import read_leases
 from detektr.observe.logbook import read_logs
+from detektr.observe.whereabouts import UnknownFrameError, find_frame
 from detektr.observe.why.answer import explain, list_runs
 from detektr.redaction import mask
 from detektr.telemetry.metrics import expose
 from detektr.web import shapes
 from detektr.web.access import Right
+from detektr.web.describing import schemas
 from detektr.web.endpoint import Call, Endpoint, json_answer
 from detektr.web.problem import Problem
 from detektr.web.query import NAME, Parameter
@@ -113,6 +115,15 @@ async def frames_status(call: Call) -> Response:
     return json_answer(await call.read(look))
 
 
+async def frame(call: Call) -> Response:
+    """Say where a frame is, and what became of it."""
+    view, text = await call.view(), call.path["id"]
+    try:
+        return json_answer(await call.desk.work(lambda: find_frame(view.name, text)))
+    except UnknownFrameError as fault:
+        raise Problem(404, "no_frame", mask(fault.text), fault.next) from None
+
+
 async def leases(call: Call) -> Response:
     """List the frames that are out, the oldest first."""
     node = call.values["node"]
@@ -173,20 +184,78 @@ def _or_404(look: Callable[[], Any]) -> Any:
 
 
 PROBE, NUMBERS, TOKEN = Right.PROBE, Right.NUMBERS, Right.TOKEN
+_PING = schemas.record(ok=schemas.FLAG)
 ENDPOINTS = (
-    Endpoint(("GET",), "/ping", PROBE, ping, "Whether the server is there", is_of_pipeline=False),
+    Endpoint(("GET",), "/ping", PROBE, ping, "Whether the server is there", schema=_PING, is_of_pipeline=False),
     Endpoint(
-        ("GET",), "/ready", PROBE, ready, "Whether the pipeline does its work, and why not", extra={503: "It does not"}
+        ("GET",),
+        "/ready",
+        PROBE,
+        ready,
+        "Whether the pipeline does its work, and why not",
+        schema=schemas.READY,
+        extra={503: "It does not"},
     ),
-    Endpoint(("GET",), "/healthz", PROBE, healthz, "Whether no node has failed", extra={503: "One has"}),
+    Endpoint(
+        ("GET",),
+        "/healthz",
+        PROBE,
+        healthz,
+        "Whether no node has failed",
+        schema=schemas.HEALTH,
+        extra={503: "One has"},
+    ),
     Endpoint(("GET",), "/metrics", PROBE, metrics, "The metrics, for Prometheus", gives="text/plain"),
-    Endpoint(("GET",), "/pipelines", NUMBERS, pipelines, "The pipelines shown here", is_of_pipeline=False),
-    Endpoint(("GET",), "/pipeline", NUMBERS, pipeline, "Nodes, edges, and what is wrong", parameters=(RUN,)),
-    Endpoint(("GET",), "/nodes/{name}", NUMBERS, node, "One node, with its edges"),
-    Endpoint(("GET",), "/frames/status", NUMBERS, frames_status, "What is queued", parameters=(NODE,), problems=(503,)),
-    Endpoint(("GET",), "/leases", NUMBERS, leases, "The frames that are out", parameters=(NODE,), problems=(503,)),
-    Endpoint(("GET",), "/why", NUMBERS, why, "Losses, and whose fault they were", parameters=(PLACE, AT, CAMERA, RUN)),
-    Endpoint(("GET",), "/runs", NUMBERS, runs, "The runs, oldest first"),
+    Endpoint(
+        ("GET",),
+        "/pipelines",
+        NUMBERS,
+        pipelines,
+        "The pipelines shown here",
+        schema=schemas.PIPELINES,
+        is_of_pipeline=False,
+    ),
+    Endpoint(
+        ("GET",),
+        "/pipeline",
+        NUMBERS,
+        pipeline,
+        "Nodes, edges, and what is wrong",
+        parameters=(RUN,),
+        schema=schemas.PIPELINE,
+    ),
+    Endpoint(("GET",), "/nodes/{name}", NUMBERS, node, "One node, with its edges", schema=schemas.ONE_NODE),
+    Endpoint(
+        ("GET",),
+        "/frames/status",
+        NUMBERS,
+        frames_status,
+        "What is queued",
+        parameters=(NODE,),
+        schema=schemas.FRAMES_STATUS,
+        problems=(503,),
+    ),
+    Endpoint(("GET",), "/frames/{id}", TOKEN, frame, "Where a frame is, and what became of it", schema=schemas.FRAME),
+    Endpoint(
+        ("GET",),
+        "/leases",
+        NUMBERS,
+        leases,
+        "The frames that are out",
+        parameters=(NODE,),
+        schema=schemas.LEASES,
+        problems=(503,),
+    ),
+    Endpoint(
+        ("GET",),
+        "/why",
+        NUMBERS,
+        why,
+        "Losses, and whose fault they were",
+        parameters=(PLACE, AT, CAMERA, RUN),
+        schema=schemas.WHY,
+    ),
+    Endpoint(("GET",), "/runs", NUMBERS, runs, "The runs, oldest first", schema=schemas.RUNS),
     Endpoint(
         ("GET",),
         "/logs",

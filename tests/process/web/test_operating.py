@@ -35,11 +35,11 @@ def some():
 
 class Notes:
     def process(self, frame):
-        return {"n": frame.sequence, "delivery": frame.delivery}
+        return {"n": frame.sequence}
 
     def write(self, event):
         fd = os.open("seen.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.write(fd, (json.dumps([event["data"]["n"], event["data"]["delivery"]]) + "\\n").encode())
+        os.write(fd, (json.dumps(event["data"]["n"]) + "\\n").encode())
         os.close(fd)
 """
 
@@ -75,7 +75,7 @@ def is_sick(client: WebClient, wanted: tuple[str, str]) -> bool:
 
 
 def lose_nothing(run: RunningPipeline, folder: Path) -> int:
-    """End a careful run; returns how many frames there were, each of which came to the sink once, at the first try."""
+    """End a careful run; returns how many frames there were, each of which came to the sink once."""
     (folder / "end").touch()
     report = run.end(None)
     assert report["unaccounted"] == 0
@@ -85,8 +85,7 @@ def lose_nothing(run: RunningPipeline, folder: Path) -> int:
         assert edge["delivered"] == edge["offered"] and not sum(edge["dropped"].values()), edge
     count = int(frames.pop())
     seen = [json.loads(line) for line in (folder / "seen.jsonl").read_text().splitlines()]
-    assert Counter(number for number, _ in seen) == Counter(range(count))
-    assert {delivery for _, delivery in seen} == {1}
+    assert Counter(seen) == Counter(range(count))
     return count
 
 

@@ -32,8 +32,24 @@ def trace(frame: str, name: str | None = None) -> dict[str, Any]:
     Raises:
         DetektrError: that is no frame, or no trail has it.
     """
-    wanted = wanted_frame(frame)
-    asked, faults = list[str](), list[DetektrError]()
+    wanted, asked = wanted_frame(frame), list[str]()
+    answer = find_steps(wanted, name, asked)
+    if answer is None:
+        raise DetektrError(_not_found(wanted, asked, name))
+    return answer
+
+
+def find_steps(wanted: WantedFrame, name: str | None, asked: list[str]) -> dict[str, Any] | None:
+    """Return the same as `trace`; None: no trail has it.
+
+    Args:
+        wanted: the frame.
+        name: which pipeline; None: all are asked.
+        asked: gets the pipelines whose trails were asked.
+    Raises:
+        DetektrError: a trail that may have it cannot be read.
+    """
+    faults = list[DetektrError]()
     for pipeline, trail in open_trails(name):
         asked.append(pipeline)
         try:
@@ -44,10 +60,12 @@ def trace(frame: str, name: str | None = None) -> dict[str, Any]:
         if rows:
             stream = max(rows, key=time_us).stream  # by number, several runs may have one
             rows = [row for row in rows if row.stream == stream]
-            operations = trail.operations_of(frame) if wanted.mark is not None else []
-            about = {"frame": frame, "pipeline": pipeline, "camera": stream.camera, "sequence": wanted.sequence}
+            operations = trail.operations_of(wanted.text) if wanted.mark is not None else []
+            about = {"frame": wanted.text, "pipeline": pipeline, "camera": stream.camera, "sequence": wanted.sequence}
             return {**about, "steps": steps_of(wanted, rows, operations)}
-    raise faults[0] if faults else DetektrError(_not_found(wanted, asked, name))
+    if faults:
+        raise faults[0]
+    return None
 
 
 def _not_found(wanted: WantedFrame, asked: Sequence[str], name: str | None) -> str:

@@ -34,13 +34,13 @@ class RunRecord:
         self._records = RunRecords(state_folder)
         self._values: dict[str, Any] = {"run": self.run, "started_utc_ns": begun_utc_ns}
 
-    def begin(self, pipeline: str, file: Path, audit: tuple[str, str], specs: Sequence[NodeSpec]) -> None:
+    def begin(self, pipeline: str, file: Path, audit: tuple[str, str, str], specs: Sequence[NodeSpec]) -> None:
         """Write down what runs.
 
         Args:
             pipeline: its name.
             file: the pipeline file.
-            audit: where the audit trail is, and the prefix of its streams.
+            audit: where the audit trail is, the prefix of its streams, and which frames are in it.
             specs: of all processes.
         """
         self._values |= {
@@ -49,6 +49,7 @@ class RunRecord:
             "version": version("detektr"),
             "audit": redact(audit[0]),
             "audit_prefix": audit[1],
+            "audit_frames": audit[2],
             "pid": os.getpid(),
             "pid_started": start_ticks(os.getpid()),
             "ended_utc_ns": None,

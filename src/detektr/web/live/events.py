@@ -7,28 +7,40 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
 from detektr.errors import DetektrError
+from detektr.memory.run_folder import RunFolder
 from detektr.process.fault_text import fault_line
 from detektr.web import shapes
 from detektr.web.access import Right
 from detektr.web.connection import LIMIT
 from detektr.web.endpoint import Call, Desk, Endpoint
 from detektr.web.live.changes import Look, changes, look_at
-from detektr.web.live.feed import Feed, Listener, as_text
+from detektr.web.live.feed import ALL_RESULTS, Feed, Listener, as_text
+from detektr.web.live.results import ResultWatch
 from detektr.web.problem import Problem
+from detektr.web.query import NAME, Parameter
 from detektr.web.view import View, utc_now
 
 LOOK_S = 0.25  # for states and readiness ...
 TIMES_TAKEN = 10  # ... or so many times what a look takes, so that listening costs a tenth of a core at most
 COUNTS_S = 1.0  # drops are one event a second for each edge and reason
 LINGER_S = 60.0  # after the last client has left, so that one that comes again has missed nothing
+RESULTS_LINGER_S = 5.0
 HEARTBEAT_S = 15.0
+RESULTS = Parameter("results", "also what this processor returns, or all of them (all)", pattern=NAME)
+TYPES = (
+    "Types of events: reset (what /pipeline says; first, and where events are not kept any more), state, ready, drop"
+    " (one a second for each edge and reason), consumer, dead_letter, operator, lag (so many were missed), and, where"
+    " `results` asks for it, result: what a processor returned (frame, camera, node, sequence, timestamp, replica,"
+    " delivery, data, and still: whether /frames/ID/still.jpg has its picture), at most ten frames a second of each"
+    " node and camera, with the number of frames skipped."
+)
 CLIENTS_MAX = 64
 _log = logging.getLogger(__name__)
 
@@ -41,13 +53,21 @@ class _Channel:
     look: Look
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
     task: asyncio.Task[None] | None = None
+    results: ResultWatch | None = None
+    watched_s: float = 0.0
+    """When somebody has wanted results last, monotonic."""
 
 
 class Events:
     """The streams of a server."""
 
-    def __init__(self) -> None:
-        """Begin without any."""
+    def __init__(self, keep_still: Callable[[RunFolder, str], bool]) -> None:
+        """Begin without any.
+
+        Args:
+            keep_still: keeps the picture of a frame of a run, by its id, if it is there; whether it does.
+        """
+        self._keep_still = keep_still
         self._channels: dict[str, _Channel] = {}
         self._clients = 0
 
@@ -61,9 +81,18 @@ class Events:
             self.stream,
             "Changes as they come, as server-sent events",
             open_as="events",
+            parameters=(RESULTS,),
             gives="text/event-stream",
             problems=(429,),
+            text=TYPES,
         )
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        for channel in self._channels.values():
+            if channel.results is not None:
+                channel.results.close()
+                channel.results = None
 
     async def tell(self, pipeline: str, kind: str, content: dict[str, Any]) -> None:
         """Tell all who listen to a pipeline of something that was done here."""
@@ -78,20 +107,23 @@ class Events:
 
         Without one, or where they are not kept any more, a `reset` comes first, with all that `/pipeline` says.
         """
-        view = await call.view()
+        view, results = await call.view(), call.values["results"] or ""
+        if results not in ("", ALL_RESULTS):
+            await call.desk.read(lambda: _refuse_no_processor(view, results))
         if self._clients >= CLIENTS_MAX:
             detail = f"{CLIENTS_MAX} clients listen already"
             raise Problem(429, "busy", detail, "end another stream, or try again later", headers={"Retry-After": "30"})
         call.request.scope[LIMIT] = None
         channel = await self._channel(call.desk, view)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(self._texts(call, view, channel), 200, headers, "text/event-stream")
+        return StreamingResponse(self._texts(call, view, channel, results), 200, headers, "text/event-stream")
 
-    async def _texts(self, call: Call, view: View, channel: _Channel) -> AsyncIterator[str]:
-        listener = Listener()
+    async def _texts(self, call: Call, view: View, channel: _Channel, results: str) -> AsyncIterator[str]:
+        listener = Listener(results)
         self._clients += 1  # here, where it is certain that the end is reached
         channel.feed.listeners.add(listener)
         try:
+            await self._watch_results(call.desk, view, channel)
             known = channel.feed.since(call.request.headers.get("last-event-id", ""))
             first = known if known is not None else [await self._reset(call.desk, view, channel)]
             yield "".join(["retry: 2000\n\n", *first])
@@ -119,6 +151,30 @@ class Events:
             self._channels[view.name] = channel
         return channel
 
+    async def _watch_results(self, desk: Desk, view: View, channel: _Channel) -> None:
+        """Read results while somebody wants them, and a little longer."""
+        wanted, watch = channel.feed.wanted, channel.results
+        now_s = time.monotonic()
+        channel.watched_s = now_s if wanted else channel.watched_s
+        if wanted and watch is None:
+            loop = asyncio.get_running_loop()
+
+            def tell(results: list[tuple[str, str]]) -> None:
+                with contextlib.suppress(RuntimeError):  # the server has just ended
+                    loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self._pass_on(channel, results)))
+
+            watch = channel.results = ResultWatch(view.folder, tell, lambda frame: self._keep_still(view.folder, frame))
+        if watch is not None and wanted:
+            watch.wanted = wanted
+        elif watch is not None and now_s - channel.watched_s > RESULTS_LINGER_S:
+            channel.results = None
+            await desk.work(watch.close)
+
+    async def _pass_on(self, channel: _Channel, results: list[tuple[str, str]]) -> None:
+        channel.feed.pass_on(results)
+        async with channel.news:
+            channel.news.notify_all()
+
     async def _reset(self, desk: Desk, view: View, channel: _Channel) -> str:
         def read() -> dict[str, Any]:
             with contextlib.suppress(DetektrError):
@@ -135,6 +191,7 @@ class Events:
             await asyncio.sleep(pause_s)
             begun_s = time.monotonic()
             heard_s = begun_s if channel.feed.listeners else heard_s
+            await self._watch_results(desk, view, channel)
             try:
                 look = await desk.read(lambda: _look(view))
             except DetektrError as fault:  # the run has just ended, or begins: the next look finds it whole
@@ -153,6 +210,18 @@ class Events:
             if found:
                 async with channel.news:
                     channel.news.notify_all()
+
+
+def _refuse_no_processor(view: View, node: str) -> None:
+    """Refuse to show the results of what returns none.
+
+    Raises:
+        Problem: says which nodes do.
+    """
+    kinds = view.moment().kinds
+    if kinds.get(node) != "processor":
+        names = ", ".join(sorted(name for name, kind in kinds.items() if kind == "processor"))
+        raise Problem(404, "no_node", f"no processor {node!r} is here", f"name one of: {names or 'none'}, or all")
 
 
 def _look(view: View) -> Look:

@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 KEPT_MAX = 10_000
 QUEUED_MAX = 256
+ALL_RESULTS = "all"
 _ID = re.compile(r"^([0-9a-z-]{1,40})-([0-9]{1,15})\Z")
 
 
 class Listener:
     """What waits for one client; what finds no room is dropped, and it is told how much that was."""
 
-    def __init__(self) -> None:
-        """Begin without anything."""
+    def __init__(self, results: str = "") -> None:
+        """Begin without anything.
+
+        Args:
+            results: the node whose results it wants too, or `all`; empty: none.
+        """
+        self.results = results
         self._queue: deque[str] = deque()
         self._missed = 0
 
@@ -59,6 +66,19 @@ class Feed:
         self._kept.append((self._count, text))
         for listener in self.listeners:
             listener.put(text)
+
+    def pass_on(self, results: Iterable[tuple[str, str]]) -> None:
+        """Give results, by node and as JSON, to who wants them; they have no number, and are not kept."""
+        for node, line in results:
+            text = f"event: result\ndata: {line}\n\n"
+            for listener in self.listeners:
+                if listener.results in (node, ALL_RESULTS):
+                    listener.put(text)
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The nodes whose results somebody wants; with `all` in it: all of them."""
+        return frozenset(listener.results for listener in self.listeners if listener.results)
 
     @property
     def last_id(self) -> str:

@@ -11,6 +11,7 @@ import asyncio
 import collections
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -32,7 +33,8 @@ from detektr.web.problem import Problem
 WIDTH_MAX = 640
 KEPT_BYTES_MAX = 48 << 20
 EACH_NS = 180_000_000  # five a second at most, of each camera
-WAITING_MAX = 16  # copies that wait for the one thread that makes them; more are left out
+WAITING_MAX = 16  # copies that wait for the one thread that encodes them; more are left out
+CAMERAS_MAX = 1000
 
 
 @dataclass(frozen=True)
@@ -98,22 +100,35 @@ class Stills:
             problems=(410,),
         )
 
-    def note(self, folder: RunFolder, frame: str) -> None:
-        """Copy the picture of a frame that somebody may ask for; not too often, and without waiting.
+    def note(self, folder: RunFolder, frame: str) -> bool:
+        """Keep the picture of a frame that somebody may ask for, if its slot still holds it; not too often.
+
+        It is copied here and now, and encoded in a thread.
 
         Args:
             folder: the run's.
             frame: its id.
+        Returns:
+            Whether it is kept.
         """
         try:
             wanted = wanted_frame(frame)
         except DetektrError:
-            return
+            return False
         key, now_ns = (folder.pipeline, wanted.names), time.monotonic_ns()
-        if now_ns - self._last_ns.get(key, 0) < EACH_NS or self._waiting >= WAITING_MAX:
-            return
+        with self._changing:
+            if (folder.pipeline, frame) in self._kept:
+                return True
+            if now_ns - self._last_ns.get(key, 0) < EACH_NS or self._waiting >= WAITING_MAX:
+                return False
+        copied = copy_frame(folder, wanted)
+        if copied is None:
+            return False
+        if len(self._last_ns) > CAMERAS_MAX:
+            self._last_ns.clear()
         self._last_ns[key] = now_ns
-        self._ask(folder, frame, wanted)
+        self._make((folder.pipeline, frame), lambda: _encode(*copied))
+        return True
 
     async def show(self, call: Call) -> Response:
         """Return the picture of a frame, at most 640 pixels wide."""
@@ -141,22 +156,22 @@ class Stills:
 
     def _ask(self, folder: RunFolder, frame: str, wanted: WantedFrame) -> Future[Still | None]:
         """Return the still of a frame, one that is kept or one that is made now."""
-        key = folder.pipeline, frame
+
+        def take() -> Still | None:
+            copied = copy_frame(folder, wanted)
+            return None if copied is None else _encode(*copied)
+
+        return self._make((folder.pipeline, frame), take)
+
+    def _make(self, key: tuple[str, str], make: Callable[[], Still | None]) -> Future[Still | None]:
         with self._changing:
             known = self._kept.get(key)
             if known is not None:
                 return known
             self._waiting += 1
-            made = self._kept[key] = self._thread.submit(self._take, folder, wanted)
+            made = self._kept[key] = self._thread.submit(make)
         made.add_done_callback(lambda done: self._done(key, done))
         return made
-
-    def _take(self, folder: RunFolder, wanted: WantedFrame) -> Still | None:
-        found = copy_frame(folder, wanted)
-        if found is None:
-            return None
-        layout, pixels = found
-        return Still(encode_picture(pixels, layout, "jpeg", WIDTH_MAX)[1], layout.width, layout.height)
 
     def _done(self, key: tuple[str, str], done: Future[Still | None]) -> None:
         """Keep a still that was made, in place of the oldest ones; one that could not be made is not remembered."""
@@ -173,3 +188,7 @@ class Stills:
                 if future.done() and old != key:
                     kept = self._kept.pop(old).result()
                     self._nbytes -= 0 if kept is None else len(kept.payload)
+
+
+def _encode(layout: PictureLayout, pixels: UInt8Array) -> Still:
+    return Still(encode_picture(pixels, layout, "jpeg", WIDTH_MAX)[1], layout.width, layout.height)

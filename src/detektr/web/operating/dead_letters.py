@@ -23,6 +23,7 @@ from detektr.redaction import mask
 from detektr.sinks.jsonl import encode_line
 from detektr.web.access import Right
 from detektr.web.connection import LIMIT
+from detektr.web.describing import schemas
 from detektr.web.endpoint import Call, Endpoint, json_answer
 from detektr.web.picture import SIDE_MAX, encode_picture
 from detektr.web.problem import Problem
@@ -109,9 +110,32 @@ def make_endpoints(tell: Tell) -> tuple[Endpoint, ...]:
 
     token = Right.TOKEN
     return (
-        Endpoint(("GET",), "/dead-letters", token, list_all, "What was given up", parameters=(LISTED, RESENT)),
-        Endpoint(("POST",), "/dead-letters/resend", token, resend_some, "Give events to their sinks again", body=_WISH),
-        Endpoint(("GET",), "/dead-letters/{letter}", token, show, "One of them, and why it was given up"),
+        Endpoint(
+            ("GET",),
+            "/dead-letters",
+            token,
+            list_all,
+            "What was given up",
+            parameters=(LISTED, RESENT),
+            schema=schemas.DEAD_LETTERS,
+        ),
+        Endpoint(
+            ("POST",),
+            "/dead-letters/resend",
+            token,
+            resend_some,
+            "Give events to their sinks again",
+            body=_WISH,
+            schema=schemas.RESENT,
+        ),
+        Endpoint(
+            ("GET",),
+            "/dead-letters/{letter}",
+            token,
+            show,
+            "One of them, and why it was given up",
+            schema=schemas.DEAD_LETTER,
+        ),
         Endpoint(
             ("GET",),
             "/dead-letters/{letter}/picture.jpg",

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from detektr.supervisor.operator_line import DEEDS, Code, Deed, OperatorError, ask_supervisor
 from detektr.web.access import Right
+from detektr.web.describing.schemas import FLAG, TEXT, list_of, record
 from detektr.web.endpoint import Call, Endpoint, json_answer
 from detektr.web.problem import Problem
 from detektr.web.query import Parameter, read_body, refuse_unknown
@@ -31,17 +32,7 @@ _STATUS: dict[Code, int] = {
     "silent": 504,
     "request": 400,
 }
-_ANSWER = {
-    "type": "object",
-    "properties": {
-        "node": {"type": "string"},
-        "did": {"type": "string", "enum": list(DEEDS)},
-        "processes": {"type": "array", "items": {"type": "string"}},
-        "changed": {"type": "boolean"},
-        "state": {"type": "string"},
-    },
-    "required": ["node", "did", "processes", "changed", "state"],
-}
+_ANSWER = record(node=TEXT, did={"enum": list(DEEDS)}, processes=list_of(TEXT), changed=FLAG, state=TEXT)
 
 
 class Operating:

@@ -116,8 +116,11 @@ export function drawCameras(nodes) {
   arrange(at("cameras"), captures.filter(wanted).map((node) => cameras.get(node.name).figure));
 }
 
+// The id of a frame names its capture, which may be called otherwise than its camera: TIME_CAPTURE_CAMERA_SEQUENCE_MARK.
 export function takeResult(result) {
-  cameras.found.get(result.source ?? result.camera)?.take(result);
+  const rest = result.frame.slice(result.frame.indexOf("_") + 1);
+  for (const [name, camera] of cameras.found)
+    if (rest.startsWith(`${name}_${result.camera}_`)) camera.take(result);
 }
 
 let turn = 0;

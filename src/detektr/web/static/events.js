@@ -72,7 +72,7 @@ export function onNews(act) {
 }
 
 function open() {
-  const opened = (stream = new EventSource(path("/events")));
+  const opened = (stream = new EventSource(path("/events?results=all")));
   for (const kind of KINDS)
     opened.addEventListener(kind, (message) => {
       show(kind, JSON.parse(message.data));

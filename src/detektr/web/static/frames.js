@@ -32,10 +32,10 @@ export async function lookUp(frame) {
       found.replaceChildren(make("p", "", complaint(answer)), ...shown);
       return;
     }
-    const {camera, state, steps = []} = answer.body, list = make("ol", "steps");
+    const {camera, steps = [], places = []} = answer.body, list = make("ol", "steps");
     list.append(...steps.map(line));
-    const head = [`frame ${frame}`, camera && `of camera ${camera}`, typeof state === "string" && state].filter(Boolean);
-    found.replaceChildren(make("p", "", head.join(", ")), list, ...shown);
+    const now = places.map(({edge, what, state, age_ms: age}) => make("p", "", `now: ${what} ${state} on ${edge}, for ${age} ms`));
+    found.replaceChildren(make("p", "", `frame ${frame}${camera ? ` of camera ${camera}` : ""}`), list, ...now, ...shown);
   } catch (fault) {
     found.replaceChildren(make("p", "", `no answer from the server (${fault.message})`));
   }

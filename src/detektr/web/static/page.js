@@ -26,6 +26,7 @@ function drawPipelines(names) {
 
 function drawLogin() {
   at("login").hidden = isKnown();
+  at("s-frame").hidden = !isKnown();
   at("logout").hidden = !isKnown();
 }
 

@@ -62,6 +62,7 @@ def _operation(endpoint: Endpoint, prefix: str, method: str) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": f"{method.lower()}_{words}",
         "summary": endpoint.summary,
+        **({"description": endpoint.text} if endpoint.text else {}),
         "parameters": parameters,
         "responses": answers,
     }
