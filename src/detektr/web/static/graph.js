@@ -5,6 +5,7 @@ import {lost} from "./ledger.js";
 const BAD = new Set(["failed", "hanging", "suspended", "stalled", "unauthorized", "forbidden", "not_found", "tls_failed", "restarting"]);
 const WARN = new Set(["connecting", "retrying", "starting", "waiting", "paused"]);
 export const OFF = new Set(["ended", "stopped", "draining"]);
+const OLD_MS = 100; // a frame that waits for longer: its age is told
 const FILTER_FROM = 24; // nodes: fewer are found by looking
 
 let earlier = null; // the look before this one, for rates
@@ -54,6 +55,7 @@ function drawEdge(edge, seconds, culprits) {
   const rate = (count) => (before && seconds > 0 ? Math.max(0, (count(edge) - count(before)) / seconds) : 0);
   const told = [`→ ${edge.to}`, `${number(rate((one) => one.offered))}/s`];
   if (edge.high_water_mark) told.push(`queue ${edge.queued}/${edge.high_water_mark}`);
+  if (edge.oldest_ms >= OLD_MS) told.push(`oldest ${number(edge.oldest_ms / 1000)} s`);
   const losing = rate(lost);
   if (losing > 0) told.push(`loses ${number(losing)}/s`);
   if (edge.stalled) told.push("STALLED");

@@ -12,7 +12,7 @@ import {drawSickest} from "./sickest.js";
 
 const LOOK_MS = 1000, HIDDEN_MS = 10_000;
 const NEWS_MS = 250; // after news the server has put what it knows into words
-let timer = 0, due = 0, isLooking = false, hasNews = false;
+let timer = 0, due = 0, isLooking = false, hasNews = false, wasKnown = false;
 
 function drawPipelines(names) {
   const links = (names.length > 1 ? names : []).map((name) => {
@@ -25,6 +25,8 @@ function drawPipelines(names) {
 }
 
 function drawLogin() {
+  if (wasKnown && !isKnown()) return location.reload(); // what was told to who knew the token is not left on the screen
+  wasKnown = isKnown();
   at("login").hidden = isKnown();
   at("s-frame").hidden = !isKnown();
   at("logout").hidden = !isKnown();
