@@ -26,7 +26,8 @@ PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 
 # Brightness beside the edges of a box on the canvas: inside and outside, to the left and to the right; and of the edge.
 _AROUND = """
-const figure = document.querySelector(`figure[data-camera="${arguments[0]}"]`), canvas = figure?.querySelector("canvas");
+const figure = document.querySelector(`figure[data-camera="${arguments[0]}"]`);
+const canvas = figure?.querySelector("canvas");
 if (!canvas) return null;
 const boxes = JSON.parse(figure.dataset.boxes || "[]"), pen = canvas.getContext("2d");
 if (boxes.length !== 1 || canvas.width !== 320) return null;
