@@ -9,7 +9,7 @@ import typer
 from detektr.cli.answering import PLAIN, answering
 
 if TYPE_CHECKING:
-    from detektr.supervisor.operator_line import Deed
+    from detektr.supervisor.operating.line import Deed
 
 app = typer.Typer(**PLAIN)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Which pipeline.")]
@@ -50,7 +50,7 @@ def _restart(
 
 
 def _ask(name: str, deed: Deed, node: str, told: str, replica: int | None = None) -> None:
-    from detektr.supervisor.operator_line import ask_supervisor
+    from detektr.supervisor.operating.line import ask_supervisor
 
     answer = ask_supervisor(name, deed, node, replica)
     was = "" if answer["changed"] else ", as it was before" if deed != "restart" else ", as was asked for before"

@@ -307,10 +307,7 @@ class EdgeSubscriber:
         self._is_sign_due = True
 
     def flush(self) -> None:
-        """Tell the producer of failures, and of completed leases if it waits for them.
-
-        It is also told, as a sign of life, when we skipped leases that were ended.
-        """
+        """Tell the producer of failures, of completed leases if it waits for them, and of life where we skip leases."""
         outbox, failures = self._outbox, self.failures
         if failures.untold or self._is_sign_due:
             failure = Failure(self.upstream.consumer, self._session, tuple(failures.untold))
@@ -323,6 +320,7 @@ class EdgeSubscriber:
     def close(self, *, is_followed: bool = False) -> None:
         """Tell the producer of all completed leases, and close; detach, unless a successor says what our edges hold."""
         self.flush()
+        self._receiver.tell_all(self._outbox)
         if self._outbox is not None:
             if self._session and not (is_followed and self.upstream.is_durable):
                 self._outbox.try_send(Detach(self.upstream.consumer, self._session))

@@ -31,8 +31,8 @@ from detektr.supervisor.managed_process import (
     optional_rest,
     relays_given_up,
 )
-from detektr.supervisor.operating import Operations
-from detektr.supervisor.operator_line import OperatorInbox
+from detektr.supervisor.operating.line import OperatorInbox
+from detektr.supervisor.operating.operations import Operations
 from detektr.supervisor.orphaned_edges import end_edges
 from detektr.supervisor.restart import describe_exit
 from detektr.supervisor.signals import SignalPipe

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from detektr.errors import DetektrError
 from detektr.observe.leases import read_leases
 from detektr.observe.logbook import read_logs
-from detektr.observe.whereabouts import UnknownFrameError, find_frame
+from detektr.observe.trail.whereabouts import UnknownFrameError, find_frame
 from detektr.observe.why.answer import explain, list_runs
 from detektr.redaction import mask
 from detektr.telemetry.metrics import expose

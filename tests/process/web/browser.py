@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
@@ -89,11 +92,18 @@ class Page:
         """Save a picture of it for the docs, where they are wanted."""
         if PICTURES:
             self.driver.execute_script("scrollTo(0, 0)")
-            self.driver.save_screenshot(str(Path(PICTURES) / f"{name.replace(' ', '-')}.png"))
+            with av.open(io.BytesIO(self.driver.get_screenshot_as_png())) as container:
+                picture = next(container.decode(video=0)).reformat(format="yuv420p")
+            picture.pts = 0
+            encoder: Any = av.CodecContext.create("libwebp", "w")
+            encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, "yuv420p"
+            encoder.time_base, encoder.options = Fraction(1, 25), {"quality": "82"}
+            payload = b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])
+            (Path(PICTURES) / f"{name.replace(' ', '-')}.webp").write_bytes(payload)
 
 
 @contextlib.contextmanager
-def open_browser(folder: Path, width: int = 1400, height: int = 1300, *more: str) -> Iterator[webdriver.Chrome]:
+def open_browser(folder: Path, width: int = 1200, height: int = 1200, *more: str) -> Iterator[webdriver.Chrome]:
     """Start a browser; `more` are flags."""
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"

@@ -25,10 +25,11 @@ def module(tmp_path: Path) -> None:
 class Stream:
     """An open stream of events."""
 
-    def __init__(self, client: WebClient, last_id: str = "") -> None:
+    def __init__(self, client: WebClient, last_id: str = "", results: str = "") -> None:
         self._connection = http.client.HTTPConnection(client.host, client.port, timeout=ANSWER_S_MAX)
         headers = {"Authorization": f"Bearer {client.token}", **({"Last-Event-ID": last_id} if last_id else {})}
-        self._connection.request("GET", "/events", headers=headers)
+        path = f"/events?results={results}" if results else "/events"
+        self._connection.request("GET", path, headers=headers)
         self._answer = self._connection.getresponse()
         assert self._answer.status == 200, self._answer.read()
         assert self._answer.headers["Content-Type"].startswith("text/event-stream")
@@ -79,6 +80,60 @@ def test_who_listens_is_told_of_states_drops_and_operators_and_can_come_again(tm
         finally:
             run.kill("eye", signal.SIGCONT)
             assert pid
+
+
+def guests(run: RunningPipeline) -> list[dict[str, Any]]:
+    """Return the edges of consumers that are not in the file."""
+    return [edge for edge in run.status()["edges"] if str(edge["to"]).startswith("guest")]
+
+
+def test_what_processors_return_goes_to_who_asks_for_it_and_costs_nothing_else(tmp_path: Path) -> None:
+    nodes = graph(replicas=2)
+    nodes["other"] = {"kind": "processor", "input": "buffer", "use": "mine:Takes"}
+    run = RunningPipeline(tmp_path, "demo", nodes, web={"port": 0, "token": TOKEN})
+    with served(run) as client:
+        plain = Stream(client)
+        plain.wait("reset")
+        run.wait_delivered("eye", "out", 20)
+        assert guests(run) == [], "nobody has asked for results"
+        mine, every = Stream(client, results="eye"), Stream(client, results="all")
+        numbers = []
+        for kind, content in mine.events():
+            if kind == "result":
+                assert (content["node"], content["camera"]) == ("eye", "cam") and content["data"]["n"] == content[
+                    "sequence"
+                ]
+                assert content["frame"].startswith(content["frame"].partition("_")[0] + "_cam_cam_")
+                numbers.append((content["sequence"], content["skipped"]))
+                if len(numbers) == 10:
+                    break
+        assert len({number for number, _ in numbers}) == 10
+        assert sum(skipped for _, skipped in numbers) > 0, "40 frames a second are more than anybody looks at"
+        assert every.wait("result", node="other")["replica"] == 0
+        assert {edge["from"] for edge in guests(run)} == {"eye", "other"}
+        assert all(edge["unaccounted"] == 0 for edge in guests(run) if "unaccounted" in edge)
+        pid = run.kill("other")
+        run.wait(lambda: run.pids("other") not in ([], [pid]), what="another one")
+        number = run.edge("buffer", "other")["delivered"]
+        while every.wait("result", node="other")["sequence"] < number:
+            pass
+        mine.close()
+        every.close()
+        run.wait(lambda: guests(run) == [], what="the end of the edge that nobody needs")
+        for kind, _ in plain.events():
+            assert kind != "result"
+            if kind == "consumer":
+                break
+        plain.close()
+        refused = client.ask("/events?results=buffer")
+        assert (refused.status, refused.json["code"]) == (404, "no_node") and "eye, other, or all" in refused.json[
+            "next"
+        ]
+        assert WebClient(f"http://127.0.0.1:{client.port}").ask("/events?results=all").status == 401
+        last = Stream(client, results="all")
+        last.wait("result")
+        assert run.end()["unaccounted"] == 0, "who watches does not hold up the end"
+        last.close()
 
 
 def test_the_latest_picture_is_the_cameras_own_and_costs_its_ledger_nothing(tmp_path: Path) -> None:

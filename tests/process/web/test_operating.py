@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import os
+import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ import pytest
 from tests.harness.running import RunningPipeline
 from tests.process.web.client import WebClient
 from tests.process.web.test_live import Stream
-from tests.process.web.test_reading import CODE, TOKEN, graph, served
+from tests.process.web.test_reading import CODE, TOKEN, graph, is_gone, served, web_pid
 
 if TYPE_CHECKING:
     from tests.conftest import RunDetektr
@@ -284,5 +286,8 @@ def test_what_cannot_be_done_is_said_in_words(tmp_path: Path, run_detektr: RunDe
             what="word of the dead supervisor",
         )
         assert reply.status == 503 and reply.json["next"]
+        pid = web_pid(run)
+        os.kill(pid, signal.SIGTERM)
+        run.wait(lambda: is_gone(pid), what="the end of the server, which outlives a supervisor")
     missing = run_detektr("restart", "demo", "eye")
     assert missing.returncode == 1 and "Traceback" not in missing.stderr and "demo" in missing.stderr

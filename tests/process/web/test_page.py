@@ -85,6 +85,17 @@ def test_numbers_are_for_all_and_pictures_events_and_logs_for_who_knows_the_toke
         page.wait("its own log", lambda shown: "buf.0" in shown["logs"] and "hook.0" not in shown["logs"])
         assert page.console() == []
 
+        # Readable on a phone, in the dark.
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+        dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+        page.wait(
+            "a page that is as wide as the phone", lambda shown: not shown["wide"] and any(shown["boxes"].values())
+        )
+        assert driver.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(20, 22, 26)"
+        page.save("phone")
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
         # The cookie is of this browser alone, and goes when it is told to.
         driver.find_element(By.ID, "logout").click()
         page.wait("the end of that", lambda shown: shown["open"] == [])
@@ -97,7 +108,8 @@ def test_boxes_lie_where_results_say_on_the_picture_of_their_own_frame(
     tmp_path: Path, driver: webdriver.Chrome
 ) -> None:
     audit = {"to": f"sqlite:{tmp_path / 'audit.db'}", "frames": "all"}
-    with RunningPipeline(tmp_path, "shop", shop(), web=WEB, audit=audit) as run:
+    detect = {"with": {"label": "<b>cart</b>"}}
+    with RunningPipeline(tmp_path, "shop", shop(detect), web=WEB, audit=audit) as run:
         page = open_page(driver, run)
         page.login()
         frames = set()
@@ -136,14 +148,6 @@ def test_boxes_lie_where_results_say_on_the_picture_of_their_own_frame(
         assert page.console() == []
         assert shown["sick"][0][0] == "", shown["sick"]
 
-        # Readable on a phone, in the dark.
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
-        dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
-        page.wait("a page that is as wide as the phone", lambda shown: not shown["wide"])
-        assert driver.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(20, 22, 26)"
-        page.save("phone")
-
 
 def test_an_operator_pauses_clears_and_resends_from_the_page(tmp_path: Path, driver: webdriver.Chrome) -> None:
     retry = {"backoff": "10ms..20ms", "for": "50ms"}
@@ -155,7 +159,7 @@ def test_an_operator_pauses_clears_and_resends_from_the_page(tmp_path: Path, dri
         page.wait("blame", lambda shown: shown["sick"][0][:2] == ["failing", "hook"])
         (tmp_path / "down").unlink()
         driver.find_element(By.CSS_SELECTOR, "#letters summary").click()
-        page.wait("the event", lambda shown: any('"label": "<b>cart</b>"' in text for text in shown["letters"]))
+        page.wait("the event", lambda shown: any('"label": "cart"' in text for text in shown["letters"]))
         before = WebClient(page.url, TOKEN).get("/dead-letters")["count"]
         click(page, "#letters li", "resend")
         page.wait("that it was", lambda _: driver.find_element(By.ID, "resent").text.startswith("1 resent"))

@@ -136,6 +136,10 @@ class Receiver(ABC):
             work_left: leases that wait to be worked on.
         """
 
+    def tell_all(self, outbox: Outbox | None) -> bool:
+        """Tell the producer of all completed leases, as we leave; False: it knows them all, or looks itself."""
+        return False
+
     @abstractmethod
     def fall_asleep(self, work_left: int) -> bool:
         """Note that we sleep; whether leases came, or completions must be told, before the producer could see that."""

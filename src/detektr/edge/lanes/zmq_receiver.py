@@ -162,6 +162,13 @@ class ZmqReceiver(Receiver):
             if now_ns >= self._company_ns() - (COMPANY_NS - AWAKE_COMPANY_NS) or now_ns >= self.due_ns():
                 self._send(outbox, now_ns)
 
+    def tell_all(self, outbox: Outbox | None) -> bool:
+        """See `Receiver.tell_all`."""
+        has_some = outbox is not None and self._journal is not None and bool(self._unsent)
+        if has_some and outbox is not None:
+            self._send(outbox, time.monotonic_ns())
+        return has_some
+
     def fall_asleep(self, work_left: int) -> bool:
         """See `Receiver.fall_asleep`: a message wakes us, whenever it comes."""
         return False

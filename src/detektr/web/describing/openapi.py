@@ -12,7 +12,7 @@ from detektr.web.problem import CONTENT_TYPE, TITLES
 from detektr.web.query import NAME
 
 PREFIX = "/pipelines/{pipeline}"
-_ALWAYS = (400, 401, 403, 404, 409, 421, 503)
+_ALWAYS = (400, 401, 403, 404, 409, 421, 431, 503)
 
 
 def describe(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:

@@ -35,11 +35,11 @@ RESULTS_LINGER_S = 5.0
 HEARTBEAT_S = 15.0
 RESULTS = Parameter("results", "also what this processor returns, or all of them (all)", pattern=NAME)
 TYPES = (
-    "Types of events: reset (what /pipeline says; first, and where events are not kept any more), state, ready, drop"
-    " (one a second for each edge and reason), consumer, dead_letter, operator, lag (so many were missed), and, where"
-    " `results` asks for it, result: what a processor returned (frame, camera, node, sequence, timestamp, replica,"
-    " delivery, data, and still: whether /frames/ID/still.jpg has its picture), at most ten frames a second of each"
-    " node and camera, with the number of frames skipped."
+    "Types of events: reset (the whole of /pipeline: the first one, and where those since Last-Event-ID are not kept"
+    " any more), state, ready, drop (one a second for each edge and reason), consumer, dead_letter, operator, lag (so"
+    " many were missed), and, if `results` asks for it, result: frame, camera, node, sequence, timestamp, replica,"
+    " delivery and data as a processor returned them, and still (whether /frames/ID/still.jpg has its picture), of ten"
+    " frames a second of each node and camera at most, with the number of frames skipped before."
 )
 CLIENTS_MAX = 64
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from detektr.supervisor.operator_line import DEEDS, Code, Deed, OperatorError, ask_supervisor
+from detektr.supervisor.operating.line import DEEDS, Code, Deed, OperatorError, ask_supervisor
 from detektr.web.access import Right
 from detektr.web.describing.schemas import FLAG, TEXT, list_of, record
 from detektr.web.endpoint import Call, Endpoint, json_answer

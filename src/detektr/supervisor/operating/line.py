@@ -158,10 +158,12 @@ def _reply(payload: bytes, answer: Callable[[Mapping[str, Any]], Mapping[str, An
     try:
         request = json.loads(payload)
         if not isinstance(request, dict) or request.get("do") not in DEEDS or not isinstance(request.get("node"), str):
-            raise ValueError("a request is an object with `do` (pause, resume or restart) and `node`")
+            raise ValueError(
+                f"{payload!r:.80} is no object with `do` and `node`; write one with pause, resume or restart"
+            )
         replica = request.get("replica")
         if replica is not None and (not isinstance(replica, int) or isinstance(replica, bool)):
-            raise ValueError("`replica` is not a number")
+            raise ValueError(f"replica is {replica!r:.40}; write the number of a process, from 0")
         return answer(request)
     except OperatorError as fault:
         return {"refused": fault.code, "why": str(fault)}

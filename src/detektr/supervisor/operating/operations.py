@@ -9,7 +9,7 @@ from typing import Any
 
 from detektr.events import OperatorActed, RunEvent
 from detektr.supervisor.managed_process import ManagedProcess, describe
-from detektr.supervisor.operator_line import OperatorError
+from detektr.supervisor.operating.line import OperatorError
 
 END_NS = 3_000_000_000  # from the drain's end until a process that is to be restarted is killed
 _log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class Operations:
         """Do what is asked for, or begin to.
 
         Args:
-            request: `do`, `node` and `replica`, see `operator_line`.
+            request: `do`, `node` and `replica`, see `line`.
             phase: the supervisor's.
             now_ns: now, as seen.
         Raises:
