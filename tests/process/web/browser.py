@@ -93,10 +93,10 @@ class Page:
         if PICTURES:
             self.driver.execute_script("scrollTo(0, 0)")
             with av.open(io.BytesIO(self.driver.get_screenshot_as_png())) as container:
-                picture = next(container.decode(video=0)).reformat(format="yuv420p")
+                picture = next(container.decode(video=0)).reformat(format="bgra")
             picture.pts = 0
             encoder: Any = av.CodecContext.create("libwebp", "w")
-            encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, "yuv420p"
+            encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, "bgra"
             encoder.time_base, encoder.options = Fraction(1, 25), {"quality": "82"}
             payload = b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])
             (Path(PICTURES) / f"{name.replace(' ', '-')}.webp").write_bytes(payload)

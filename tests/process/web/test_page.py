@@ -196,6 +196,7 @@ def test_the_page_goes_on_when_its_server_was_killed(tmp_path: Path, driver: web
         wait_successor(run, first)
         before = page.read()["shown"]
         page.wait("newer pictures", lambda shown: all(shown["shown"][name] > before[name] + 2 for name in before))
+        page.wait("another stream", lambda shown: sum("listening" in text for text in shown["events"]) == 2)
         pid = run.kill("detect", signal.SIGSTOP)
         try:
             page.wait(

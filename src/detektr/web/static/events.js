@@ -9,9 +9,10 @@ import {checkToken, isKnown, path} from "./server.js";
 const EVENTS_MAX = 200, SEEN_MAX = 60;
 const AGAIN_MS = 10_000; // the same thing, seen again by the same node in the same camera, is told again after this
 const OPEN_AGAIN_MS = 3000;
-const KINDS = ["state", "ready", "drop", "dead_letter", "consumer", "operator", "lag"];
+const KINDS = ["reset", "state", "ready", "drop", "dead_letter", "consumer", "operator", "lag"];
 
 function told(kind, event) {
+  if (kind === "reset") return `listening from now on: the run is ${event.state}`;
   if (kind === "drop") return `${event.from} → ${event.to} dropped ${event.count}: ${event.reason}`;
   if (kind === "dead_letter") return `${event.from} → ${event.to}: ${event.count} dead-lettered`;
   if (kind === "consumer") return `${event.from} → ${event.to}: ${event.consumers} ${event.consumers === 1 ? "consumer" : "consumers"} now`;
