@@ -49,11 +49,11 @@ def test_what_was_given_up_is_listed_shown_and_resent(tmp_path: Path) -> None:
         assert nobody.ask("/dead-letters/resend", "POST", {"all": True}).status == 401
         cross = client.ask("/dead-letters/resend", "POST", {"all": True}, {"Origin": "https://evil.example"})
         assert cross.status == 403 and client.get("/dead-letters")["count"] == 12
-        for body in ({}, {"letters": "x"}, {"letters": [1]}, {"all": "yes"}, {"all": True, "more": 1}):
+        for body in ({}, {"ids": "x"}, {"ids": [1]}, {"all": "yes"}, {"all": True, "more": 1}):
             assert client.ask("/dead-letters/resend", "POST", body).status == 400, body
 
         (tmp_path / "down").unlink()
-        one = client.post("/dead-letters/resend", {"letters": [event["id"], frame["id"]]})
+        one = client.post("/dead-letters/resend", {"ids": [event["id"], frame["id"]]})
         assert one["resent"] == 1 and [left["id"] for left in one["left"]] == [frame["id"]]
         assert "a frame cannot be resent" in one["left"][0]["why"]
         rest = client.post("/dead-letters/resend", {"all": True})

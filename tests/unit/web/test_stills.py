@@ -107,5 +107,5 @@ def test_brightness_stays(folder: RunFolder, camera: Camera, kept: Stills) -> No
     still = kept._ask(folder, frame, wanted_frame(frame)).result(10)
     assert still is not None
     decoder = av.CodecContext.create("mjpeg", "r")
-    (picture,) = [*decoder.decode(av.Packet(still.payload)), *decoder.decode(None)]  # type: ignore[attr-defined]
+    (picture,) = [*decoder.decode(av.Packet(still.payload)), *decoder.decode(None)]
     assert abs(float(np.mean(picture.to_ndarray(format="gray"))) - 120) <= 4

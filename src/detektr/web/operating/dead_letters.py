@@ -36,10 +36,10 @@ LISTED = Parameter("limit", "how many, the newest", "integer", 100, 1, LETTERS_M
 RESENT = Parameter("resent", "also those that were resent: yes or no", default="no", choices=("yes", "no"))
 WIDTH = Parameter("width", "scaled down to it, in pixels", "integer", None, 16, SIDE_MAX)
 Tell = Callable[[str, str, dict[str, Any]], Awaitable[None]]
-_LETTERS = {"type": "array", "items": {"type": "string", "maxLength": 40}, "maxItems": LETTERS_MAX}
+_IDS = {"type": "array", "items": {"type": "string", "maxLength": 40}, "maxItems": LETTERS_MAX}
 _WISH = {
     "type": "object",
-    "properties": {"letters": _LETTERS, "all": {"type": "boolean"}, "to": {"type": "string", "pattern": NAME}},
+    "properties": {"ids": _IDS, "all": {"type": "boolean"}, "to": {"type": "string", "pattern": NAME}},
     "additionalProperties": False,
 }
 
@@ -93,14 +93,14 @@ def make_endpoints(tell: Tell) -> tuple[Endpoint, ...]:
     async def resend_some(call: Call) -> Response:
         """Give events to their sinks again; returns when each was taken, or refused."""
         body = await read_body(call.request)
-        letters, every, to = _wish(body)
+        ids, every, to = _wish(body)
         name = await call.read(lambda view: view.name if view.moment().is_live else "")
         if not name:
             raise Problem(503, "not_running", "the pipeline does not run", "start it: `detektr up`")
         call.request.scope[LIMIT] = RESEND_S_MAX
 
         def do() -> dict[str, Any]:
-            done = resend(name, open_spool(name), letters, every=every, to=to, wait_ns=WAIT_NS)
+            done = resend(name, open_spool(name), ids, every=every, to=to, wait_ns=WAIT_NS)
             left = [{"id": letter, "why": mask(why)} for letter, why in done.left]
             return {"resent": done.resent, "left": left, "frames": done.frames}
 
@@ -115,7 +115,7 @@ def make_endpoints(tell: Tell) -> tuple[Endpoint, ...]:
             "/dead-letters",
             token,
             list_all,
-            "What was given up",
+            "Dead letters, the newest first",
             parameters=(LISTED, RESENT),
             schema=schemas.DEAD_LETTERS,
         ),
@@ -133,7 +133,7 @@ def make_endpoints(tell: Tell) -> tuple[Endpoint, ...]:
             "/dead-letters/{letter}",
             token,
             show,
-            "One of them, and why it was given up",
+            "One dead letter, and why it was given up",
             schema=schemas.DEAD_LETTER,
         ),
         Endpoint(
@@ -155,15 +155,15 @@ def _wish(body: dict[str, Any]) -> tuple[list[str], bool, str | None]:
     Raises:
         Problem: the body does not say so.
     """
-    refuse_unknown(body, ("letters", "all", "to"))
-    letters, every, to = body.get("letters", []), body.get("all", False), body.get("to")
-    if not isinstance(letters, list) or len(letters) > LETTERS_MAX or not all(isinstance(one, str) for one in letters):
-        raise Problem(400, "body", f"letters is not a list of at most {LETTERS_MAX} ids", "send those of /dead-letters")
+    refuse_unknown(body, ("ids", "all", "to"))
+    ids, every, to = body.get("ids", []), body.get("all", False), body.get("to")
+    if not isinstance(ids, list) or len(ids) > LETTERS_MAX or not all(isinstance(one, str) for one in ids):
+        raise Problem(400, "body", f"ids is not a list of at most {LETTERS_MAX} texts", "send those of /dead-letters")
     if not isinstance(every, bool) or not (to is None or isinstance(to, str)):
         raise Problem(400, "body", "all is not true or false, or to is no name", "send them as /openapi.json has it")
-    if not letters and not every:
-        raise Problem(400, "body", "neither letters nor all says which are meant", 'send {"letters": [...]}')
-    return letters, every, to
+    if not ids and not every:
+        raise Problem(400, "body", "the body names no dead letter", 'send {"ids": [...]}, or {"all": true}')
+    return ids, every, to
 
 
 def _or_404(look: Any) -> Any:

@@ -48,7 +48,7 @@ const items = new Known((letter) => {
 function draw(row) {
   const item = items.get(row.id), head = item.querySelector("summary");
   say(head, `${clock(row.at)} ${row.kind} ${row.producer} → ${row.consumer}: ${lastLine(row.why)}`);
-  if (row.kind === "event" && item.children.length === 1) item.append(button("resend", () => resend({letters: [row.id]})));
+  if (row.kind === "event" && item.children.length === 1) item.append(button("resend", () => resend({ids: [row.id]})));
   return item;
 }
 

@@ -16,11 +16,11 @@ from textual.widgets import Static
 from detektr.observe.why.answer import explain
 from detektr.tooling.top_app import TopApp
 from tests.harness.running import RunningPipeline
-from tests.harness.situations import CODE, shop
-from tests.process.web.browser import TOKEN, open_browser, open_page
+from tests.process.page.browser import TOKEN, open_browser, open_page
+from tests.process.page.situations import CODE, shop
+from tests.process.page.test_situations import without_numbers
 from tests.process.web.client import WebClient
 from tests.process.web.test_live import Stream
-from tests.process.web.test_situations import without_numbers
 
 APART_S_MAX = 1.0
 WITHIN_S = 30.0

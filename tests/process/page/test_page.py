@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from tests.harness.running import RunningPipeline
-from tests.harness.situations import CODE, shop
-from tests.process.web.browser import TOKEN, Page, open_browser, open_page
+from tests.process.page.browser import TOKEN, Page, open_browser, open_page
+from tests.process.page.situations import CODE, shop
 from tests.process.web.client import WebClient
 from tests.process.web.test_reading import wait_successor, web_pid
 
@@ -54,6 +55,13 @@ def module(tmp_path: Path) -> None:
 def driver(tmp_path: Path) -> Iterator[webdriver.Chrome]:
     with open_browser(tmp_path) as driver:
         yield driver
+
+
+def around(driver: webdriver.Chrome, camera: str, known: Container[str]) -> Any:
+    """Return what is to be seen around a box that is not at the edge, of a frame that is not known yet."""
+    found = driver.execute_script(_AROUND, camera)
+    is_new = found and found["frame"] not in known and 20 < found["box"][0] < 320 - SIDE - 20
+    return found if is_new else None
 
 
 def click(page: Page, where: str, text: str) -> None:
@@ -112,27 +120,15 @@ def test_boxes_lie_where_results_say_on_the_picture_of_their_own_frame(
     with RunningPipeline(tmp_path, "shop", shop(detect), web=WEB, audit=audit) as run:
         page = open_page(driver, run)
         page.login()
-        frames = set()
+        frames: set[str] = set()
         for camera, shade in SHADES.items():
-
-            def around(camera: str = camera) -> Any:
-                found = driver.execute_script(_AROUND, camera)
-                return found if found and 20 < found["box"][0] < 320 - SIDE - 20 else None
-
             for _ in range(3):
-                found = run.wait(around, 30, f"a box on {camera}")
+                found = run.wait(functools.partial(around, driver, camera, frames), 30, f"another box on {camera}")
                 assert found["box"][1:] == [120 + shade, SIDE, SIDE], found
                 assert min(found["inside"]) > BRIGHT > DARK > max(found["outside"]), found
                 assert found["edge"] > 60, "the box has a colour"
                 assert found["caption"].startswith(f"{camera}: <b>cart</b> 0.93 #7"), "nothing of a run is ever markup"
                 frames.add(found["frame"])
-                before = found["frame"]
-                run.wait(
-                    lambda camera=camera, before=before: (
-                        (now := driver.execute_script(_AROUND, camera)) and now["frame"] != before
-                    ),
-                    what="another frame",
-                )
         assert len(frames) == 9
         shown = page.wait("what was seen", lambda shown: shown["seen"])
         assert any("<b>cart</b> #7" in text for text in shown["seen"])
@@ -169,13 +165,14 @@ def test_an_operator_pauses_clears_and_resends_from_the_page(tmp_path: Path, dri
 
         click(page, '.node[data-node="detect"]', "detect")
         page.wait("orders", lambda _: driver.find_elements(By.CSS_SELECTOR, "#orders button"))
-        for word, state in (("pause", "paused"), ("resume", "running")):
-            click(page, "#orders", word)
-            driver.switch_to.alert.accept()
-            page.wait(word, lambda shown, state=state: shown["states"]["detect"] == state)
-            page.wait(
-                "the other order", lambda _, word=word: driver.find_element(By.ID, "orders").text.split()[0] != word
-            )
+        click(page, "#orders", "pause")
+        driver.switch_to.alert.accept()
+        page.wait("a pause", lambda shown: shown["states"]["detect"] == "paused")
+        page.wait("the other order", lambda _: driver.find_element(By.ID, "orders").text.startswith("resume"))
+        click(page, "#orders", "resume")
+        driver.switch_to.alert.accept()
+        page.wait("its end", lambda shown: shown["states"]["detect"] == "running")
+        page.wait("the answer", lambda _: driver.find_element(By.ID, "ordered").text.endswith("done"))
         assert driver.find_element(By.ID, "ordered").text == "resume detect: done"
         click(page, '.node[data-node="buf"]', "buf")
         page.wait("orders", lambda _: "clear" in driver.find_element(By.ID, "orders").text)

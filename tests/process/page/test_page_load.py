@@ -11,8 +11,8 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.process.web.browser import open_browser
-from tests.process.web.large_shop import CAMERAS, NODES, LargeShop, wait_for
+from tests.process.page.browser import open_browser
+from tests.process.page.large_shop import CAMERAS, NODES, LargeShop, wait_for
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil

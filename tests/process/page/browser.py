@@ -92,7 +92,7 @@ class Page:
         """Save a picture of it for the docs, where they are wanted."""
         if PICTURES:
             self.driver.execute_script("scrollTo(0, 0)")
-            with av.open(io.BytesIO(self.driver.get_screenshot_as_png())) as container:
+            with av.open(io.BytesIO(self.driver.get_screenshot_as_png()), "r") as container:
                 picture = next(container.decode(video=0)).reformat(format="bgra")
             picture.pts = 0
             encoder: Any = av.CodecContext.create("libwebp", "w")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,9 +15,9 @@ import pytest
 from detektr.errors import DetektrError
 from detektr.observe.why.answer import explain
 from tests.harness.running import RunningPipeline
-from tests.harness.situations import CODE, SITUATIONS, camera_server, fill_all_but, shop, small_memory
 from tests.process.commands.test_top import look
-from tests.process.web.browser import TOKEN, open_browser, open_page
+from tests.process.page.browser import TOKEN, open_browser, open_page
+from tests.process.page.situations import CODE, SITUATIONS, camera_server, fill_all_but, shop, small_memory
 from tests.process.web.client import WebClient
 
 COLUMNS = (80, 200)
@@ -128,7 +129,7 @@ def test_page_and_top_say_what_why_says_and_the_sickest_first(tmp_path: Path, sh
             return is_first and is_same and head.startswith(f"1. {wanted.code}, since ")
 
         for width in COLUMNS:
-            run.wait(lambda width=width: top_agrees(width), 30, f"`top` in {width} columns to say the same")
+            run.wait(functools.partial(top_agrees, width), 30, f"`top` in {width} columns to say the same")
         if foreign:
             foreign.unlink()
         run.end()
