@@ -41,6 +41,7 @@ _HOMES = {
     "SourceError": "detektr.errors",
     "attach": "detektr.api.attachment",
     "run": "detektr.api.running",
+    "traceparent": "detektr.api.tracing",
 }
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "attach",
     "metrics",
     "run",
+    "traceparent",
 ]
 
 

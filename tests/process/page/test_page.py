@@ -130,12 +130,12 @@ def test_boxes_lie_where_results_say_on_the_picture_of_their_own_frame(
                 assert found["caption"].startswith(f"{camera}: <b>cart</b> 0.93 #7"), "nothing of a run is ever markup"
                 frames.add(found["frame"])
         assert len(frames) == 9
-        shown = page.wait("what was seen", lambda shown: shown["seen"])
+        shown = page.wait("what was seen", lambda _: driver.find_elements(By.CSS_SELECTOR, "#seen li:has(img)"))
         assert any("<b>cart</b> #7" in text for text in shown["seen"])
         assert shown["markup"] == 0
 
         # Each of them can be looked up: its way, and its picture as long as the server keeps it.
-        click(page, "#seen li", "its frame")
+        click(page, "#seen li:has(img)", "its frame")
         shown = page.wait("its steps", lambda shown: "captured" in shown["found"] and "delivered" in shown["found"])
         page.wait(
             "its picture",

@@ -7,6 +7,7 @@ import {summary} from "./overlay.js";
 import {checkToken, isKnown, path} from "./server.js";
 
 const EVENTS_MAX = 200, SEEN_MAX = 60;
+const LATELY_MAX = 500;
 const AGAIN_MS = 10_000; // the same thing, seen again by the same node in the same camera, is told again after this
 const OPEN_AGAIN_MS = 3000;
 const KINDS = ["reset", "state", "ready", "drop", "dead_letter", "consumer", "operator", "lag"];
@@ -44,23 +45,31 @@ function thumbnail({camera, frame}) {
   return image;
 }
 
-const lately = new Map(); // by camera, node and what it says: when that was told last
+function entry(result, words) {
+  const item = make("li"), text = make("span");
+  const more = button("its frame", () => lookUp(result.frame, result.still));
+  more.className = "link";
+  item.dataset.frame = result.frame;
+  text.append(make("time", "", clock(result.timestamp)), `${result.camera}: ${words} (${result.node}) `, more);
+  item.append(result.still ? thumbnail(result) : make("span", "gone", "no picture"), text);
+  return item;
+}
+
+const lately = new Map(); // by camera, node and what it says: {at, item}, when that was told last, and where
 
 function see(result) {
   const words = summary(result.node, result.data), now = performance.now();
   if (!words) return;
-  const key = JSON.stringify([result.camera, result.node, words]);
-  if (now - (lately.get(key) ?? -AGAIN_MS) < AGAIN_MS) return;
+  const key = JSON.stringify([result.camera, result.node, words]), known = lately.get(key);
+  if (known && now - known.at < AGAIN_MS) {
+    if (known.hasPicture || !result.still) return;
+    known.hasPicture = true; // the same was seen a moment later, with a picture
+    return known.item.replaceWith(entry(result, words));
+  }
+  const item = entry(result, words);
   lately.delete(key);
-  lately.set(key, now);
-  if (lately.size > 1000) lately.delete(lately.keys().next().value);
-  const item = make("li"), image = result.still ? thumbnail(result) : make("span", "gone", "no picture");
-  const more = button("its frame", () => lookUp(result.frame));
-  more.className = "link";
-  item.dataset.frame = result.frame;
-  const text = make("span");
-  text.append(make("time", "", clock(result.timestamp)), `${result.camera}: ${words} (${result.node}) `, more);
-  item.append(image, text);
+  lately.set(key, {at: now, item, hasPicture: result.still});
+  if (lately.size > LATELY_MAX) lately.delete(lately.keys().next().value);
   prepend(at("seen"), item, SEEN_MAX);
   at("s-seen").hidden = false;
 }

@@ -20,14 +20,15 @@ function picture(frame) {
   return image;
 }
 
-export async function lookUp(frame) {
+// `hasPicture` false: its picture is known to be gone.
+export async function lookUp(frame, hasPicture = true) {
   const found = at("found");
   at("frame").value = frame;
   at("s-frame").scrollIntoView({block: "nearest"});
   found.replaceChildren(make("p", "", "looking"));
   try {
     const answer = await ask(`/frames/${encodeURIComponent(frame)}`);
-    const shown = isKnown() ? [picture(frame)] : [];
+    const shown = isKnown() && hasPicture ? [picture(frame)] : [];
     if (!answer.isGood) {
       found.replaceChildren(make("p", "", complaint(answer)), ...shown);
       return;
