@@ -1,4 +1,4 @@
-"""`detektr traces` beside a run, with a small collector: a trace for each frame, over its nodes and a user's own spans."""
+"""`detektr traces` with a small collector: a trace for each frame, over its nodes and a user's own spans."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from tests.conftest import RunDetektr
 
 FRAMES = 12
-CODE = (
-    """
+CODE = """
 import numpy as np
 import detektr
 from opentelemetry import propagate, trace
@@ -28,7 +27,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 
 def pictures():
-    for count in range(%d):
+    for count in range(12):
         yield np.full((8, 8), count, np.uint8)
 
 
@@ -51,8 +50,6 @@ class Takes:
     def write(self, event):
         pass
 """
-    % FRAMES
-)
 
 
 class Collector:
