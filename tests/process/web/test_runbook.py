@@ -51,10 +51,13 @@ def test_the_old_commands_answer_on_the_shipped_file(tmp_path: Path) -> None:
             frames: list[dict[str, Any]] = []
 
             def pull() -> bool:
-                frames.extend(json.loads(shell(f"curl -s '{url}/frames/dequeue?count=10'"))["frames"])
-                return len(frames) >= 10
+                said = json.loads(shell(f"curl -s '{url}/frames/dequeue?count=10'"))
+                frames.extend(said.get("frames", ()))
+                assert "frames" in said or said["code"] == "window_full", said
+                return len(frames) >= 10 or "frames" not in said
 
-            run.wait(pull, what="ten frames")
+            run.wait(pull, what="ten frames, or as many as can be out at once")
+            assert len(frames) >= 2
             assert all(frame["id"] and frame["lease"] and frame["delivery"] >= 1 for frame in frames)
             leases = json.dumps({"leases": [frame["lease"] for frame in frames[:2]]})
             acked = json.loads(

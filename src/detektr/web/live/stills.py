@@ -147,7 +147,7 @@ class Stills:
             next_ = "see /frames/ID for what became of it, /dead-letters for the pictures of those that were given up"
             raise Problem(410, "gone", detail, next_)
         headers = {
-            "Cache-Control": "private, max-age=600",
+            "Cache-Control": "no-store",
             "X-Detektr-Frame": frame,
             "X-Detektr-Width": str(still.width),
             "X-Detektr-Height": str(still.height),

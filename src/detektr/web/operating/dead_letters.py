@@ -84,7 +84,7 @@ async def picture(call: Call) -> Response:
         return encode_picture(np.frombuffer(data, np.uint8), layout, "jpeg", width)[1]
 
     payload = await call.desk.work(lambda: _or_404(look))
-    return Response(payload, 200, {"Cache-Control": "private, max-age=600"}, "image/jpeg")
+    return Response(payload, 200, {"Cache-Control": "no-store"}, "image/jpeg")
 
 
 def make_endpoints(tell: Tell) -> tuple[Endpoint, ...]:
