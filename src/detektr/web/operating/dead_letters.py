@@ -41,6 +41,10 @@ _WISH = {
     "type": "object",
     "properties": {"ids": _IDS, "all": {"type": "boolean"}, "to": {"type": "string", "pattern": NAME}},
     "additionalProperties": False,
+    "anyOf": [
+        {"properties": {"ids": {"minItems": 1}}, "required": ["ids"]},
+        {"properties": {"all": {"const": True}}, "required": ["all"]},
+    ],
 }
 
 
