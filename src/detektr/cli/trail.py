@@ -40,7 +40,7 @@ def _traces(
     to: Annotated[
         str, typer.Option("--to", metavar="URL", help="Where a collector listens.")
     ] = "http://127.0.0.1:4318",
-) -> None:
+) -> int:
     """Send traces of frames to an OpenTelemetry collector, until the run ends.
 
     A span for each edge and each node's work, out of the audit trail (OTLP over HTTP). It needs:
@@ -55,8 +55,9 @@ def _traces(
 
         hint = 'install it: pip install "detektr[otel]"'
         raise RefusedError(f"traces: the package {fault.name} is missing; {hint}") from None
-    sent = send_traces(name, to, lambda line: print(line, file=sys.stderr))
+    sent, missing = send_traces(name, to, lambda line: print(line, file=sys.stderr))
     print(f"{sent} spans sent to {to}")
+    return 1 if missing else 0
 
 
 @audit_app.command("tail")

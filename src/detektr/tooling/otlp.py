@@ -6,6 +6,7 @@ slow or away holds up no frame. What it does not take in time is sent again, and
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -31,7 +32,7 @@ LATE_S = 5.0  # a row is there at most so long after its time
 BATCH = 512
 WAITING_MAX = 20_000
 ROWS_MAX = 100_000
-TIMEOUT_S = 10.0
+TIMEOUT_S = 5.0
 
 
 class TraceSender:
@@ -81,6 +82,11 @@ class TraceSender:
         while self._waiting and self._send(list(self._waiting)[:BATCH]):
             pass
 
+    @property
+    def missing(self) -> int:
+        """Spans that the collector has not taken so far, or never will."""
+        return self.lost + len(self._waiting)
+
     def close(self) -> None:
         """Let go of the collector and the trail."""
         exporter: Any = self._exporter
@@ -112,27 +118,32 @@ class TraceSender:
         )
 
 
-def send_traces(pipeline: str, url: str, tell: Callable[[str], None]) -> int:
-    """Send the traces of a pipeline's newest run until it has ended; returns how many spans.
+def send_traces(pipeline: str, url: str, tell: Callable[[str], None]) -> tuple[int, int]:
+    """Send the traces of a pipeline's newest run until it has ended.
 
     Args:
         pipeline: its name.
         url: of the collector, such as `http://127.0.0.1:4318`.
         tell: takes lines for people.
+    Returns:
+        How many spans the collector has taken, and how many it has not.
     Raises:
         DetektrError: it has never run, or its run has no audit trail.
     """
-    sender, folder, lost = TraceSender(pipeline, "last", url), RunFolder(pipeline), 0
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # what it says, we say in a line
+    sender, folder, told = TraceSender(pipeline, "last", url), RunFolder(pipeline), 0
     try:
         is_over = False
         while not is_over:
             is_over = read_run_state(folder).get("run") != sender.run  # before the look, which is the last one then
             sender.look(time.time())
-            if sender.lost > lost:
-                lost = sender.lost
-                tell(f"{lost} spans were let go of: {url} takes too few")
+            if sender.missing and (is_over or sender.lost > told):
+                told = sender.lost
+                tell(
+                    f"{url} has not taken {sender.missing} spans; see whether a collector listens there, and is not busy"
+                )
             if not is_over:
                 time.sleep(EACH_S)
-        return sender.sent
+        return sender.sent, sender.missing
     finally:
         sender.close()

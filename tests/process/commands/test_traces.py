@@ -53,11 +53,10 @@ class Takes:
 
 
 class Collector:
-    """Takes traces over HTTP; the first request is answered as by one that is too busy."""
+    """Takes traces over HTTP."""
 
     def __init__(self) -> None:
         self.spans: list[dict[str, Any]] = []
-        self.refused = 0
         collector = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -139,16 +138,28 @@ def test_each_frame_has_a_trace_over_its_nodes_with_the_users_own_spans(
         assert look.end_time_unix_nano < see.end_time_unix_nano + slack_ns
 
 
-def test_a_run_without_a_trail_and_a_collector_that_is_away_are_told_in_words(
-    tmp_path: Path, run_detektr: RunDetektr
-) -> None:
+def test_a_run_without_a_trail_is_told_in_words(tmp_path: Path, run_detektr: RunDetektr) -> None:
     (tmp_path / "mine.py").write_text(CODE)
     nodes = {
         "cam": {"kind": "capture", "source": "python:mine:pictures", "when_full": "block"},
-        "out": {"kind": "processor", "input": "cam", "use": "mine:Takes.write"},
+        "see": {"kind": "processor", "input": "cam", "use": "motion"},
     }
-    assert "has not run here" in run_detektr("traces", "demo").stderr
-    nodes["out"]["use"] = "motion"
+    assert "pipeline 'demo' has no run 'last'" in run_detektr("traces", "demo").stderr
     with RunningPipeline(tmp_path, "demo", nodes) as run:
         run.end(None)
-    assert "audit" in run_detektr("traces", "demo").stderr
+    told = run_detektr("traces", "demo")
+    assert told.returncode == 1 and "kept no audit trail" in told.stderr, told
+
+
+def test_a_collector_that_is_away_is_told_in_words(tmp_path: Path, run_detektr: RunDetektr) -> None:
+    (tmp_path / "mine.py").write_text(CODE)
+    nodes = {
+        "cam": {"kind": "capture", "source": "python:mine:pictures", "when_full": "block"},
+        "see": {"kind": "processor", "input": "cam", "use": "motion"},
+    }
+    audit = {"to": f"sqlite:{tmp_path / 'audit.db'}", "frames": "all"}
+    with RunningPipeline(tmp_path, "demo", nodes, audit=audit) as run:
+        run.end(None)
+    told = run_detektr("traces", "demo", "--to", "http://127.0.0.1:9")
+    assert told.returncode == 1 and told.stdout == "0 spans sent to http://127.0.0.1:9\n"
+    assert told.stderr.startswith("http://127.0.0.1:9 has not taken 24 spans; see whether"), told.stderr
