@@ -139,9 +139,7 @@ def send_traces(pipeline: str, url: str, tell: Callable[[str], None]) -> tuple[i
             sender.look(time.time())
             if sender.missing and (is_over or sender.lost > told):
                 told = sender.lost
-                tell(
-                    f"{url} has not taken {sender.missing} spans; see whether a collector listens there, and is not busy"
-                )
+                tell(f"{url} has not taken {sender.missing} spans; see whether a collector listens there, and has time")
             if not is_over:
                 time.sleep(EACH_S)
         return sender.sent, sender.missing
