@@ -88,10 +88,10 @@ class Page:
         log: list[dict[str, Any]] = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
         return [str(entry["message"]) for entry in log if entry["level"] == "SEVERE"]
 
-    def save(self, name: str) -> None:
-        """Save a picture of it for the docs, where they are wanted."""
+    def save(self, name: str, part: str = "name") -> None:
+        """Save a picture of it for the docs, from this part on, where they are wanted."""
         if PICTURES:
-            self.driver.execute_script("scrollTo(0, 0)")
+            self.driver.execute_script("document.getElementById(arguments[0]).scrollIntoView()", part)
             with av.open(io.BytesIO(self.driver.get_screenshot_as_png()), "r") as container:
                 picture = next(container.decode(video=0)).reformat(format="bgra")
             picture.pts = 0
