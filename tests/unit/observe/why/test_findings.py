@@ -194,6 +194,27 @@ def test_a_sink_that_waits_out_an_outage_says_what_it_waits_for() -> None:
     assert "No space left on device" in found.text and "holds up detect" in found.text
 
 
+def test_a_paused_node_is_blamed_for_what_waits_or_is_lost_because_of_it() -> None:
+    found = first(
+        {BUF: lambda s: edge(24 * s, 20 * s), OUT: lambda s: edge(20, queued=8, full_s=1)},
+        {"hook": lambda s: NodeRow(worked=9, state="paused")},
+        {"hook": "an operator has paused it"},
+    )
+    assert (found.code, found.culprit) == ("paused", "hook")
+    assert found.text.startswith("hook was paused by an operator and holds up detect: 1200 of 1440 frames were lost")
+    assert found.next == "`detektr resume shop hook` lets it go on"
+
+
+def test_a_pause_that_is_over_is_told_where_frames_were_lost_in_it() -> None:
+    def paused(second: int) -> NodeRow:
+        return NodeRow(worked=24 * second, busy_ms=20 * second, state="paused" if 10 <= second < 20 else "running")
+
+    found = first({BUF: lambda s: edge(24 * s, 24 * min(max(s - 10, 0), 10))}, {"detect": paused})
+    assert (found.code, found.culprit, found.lost) == ("paused", "detect", 240)
+    assert found.text.startswith("detect was paused by an operator for 10 s: 240 of 1440 frames were lost")
+    assert find(window({}, {"detect": paused}), TERMS) == [], "it cost nothing"
+
+
 def test_a_queue_that_is_too_small_for_bursts_is_blamed_and_not_who_reads_it() -> None:
     found = first({BUF: lambda s: edge(24 * s, 5 * (s // 3))}, {"detect": worked(10, 24)})
     assert (found.code, found.culprit) == ("losing", "buf -> detect")
