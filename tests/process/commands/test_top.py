@@ -48,7 +48,7 @@ def test_what_is_sickest_comes_first_in_any_terminal_with_the_words_of_why(
             assert words.startswith("1. losing, since ") and "hook takes 40" in words and "retry" in words
             assert nodes[0] == "hook" and sorted(nodes) == ["buf", "cam", "detect", "hook"]
             assert "mine.py:" in more and "in write" in more
-            assert "detect->hook: an event at hook.0 since " in more, "its leases"
+            assert "detect->hook: an event at hook.0 (" in more, "its leases"
         once = run_detektr("top", "--once")
         rows = [line for line in once.stdout.splitlines() if line.startswith("│")]
         assert once.stdout.startswith("1. losing, since ") and "hook" in rows[0], once.stdout
