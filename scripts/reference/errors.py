@@ -46,6 +46,10 @@ FINDINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "More than 1 % of an edge's frames were lost: a node is too slow, or a queue too small for bursts.",
             "`detektr why NAME` says which, and what to write.",
         ),
+        "memory_low": (
+            "Less than a tenth of shared memory is free: the next ring may find no room.",
+            "`detektr doctor FILE` says how much is needed.",
+        ),
         "late": (
             "Nothing is lost, and frames are older than 2 s before the work on them begins.",
             "Set `max_age`, or `fresh: true`, at the input.",

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from detektr.api.attachment import Frames as Frames
     from detektr.api.attachment import attach as attach
     from detektr.api.running import run as run
+    from detektr.api.tracing import traceparent as traceparent
     from detektr.errors import DetektrError as DetektrError
     from detektr.errors import LeaseOverError as LeaseOverError
     from detektr.errors import NoRoomError as NoRoomError
@@ -41,6 +42,7 @@ _HOMES = {
     "SourceError": "detektr.errors",
     "attach": "detektr.api.attachment",
     "run": "detektr.api.running",
+    "traceparent": "detektr.api.tracing",
 }
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "attach",
     "metrics",
     "run",
+    "traceparent",
 ]
 
 

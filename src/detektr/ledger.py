@@ -65,6 +65,14 @@ class EdgeLedger:
         others = self.delivered + sum(self.dropped.values()) + self.dead_lettered + self.queued + self.in_flight
         return self.offered - others
 
+    def oldest_ms(self, now_ns: int) -> int:
+        """Return for how long the frame waits that waits longest, in milliseconds; 0: none does.
+
+        Args:
+            now_ns: now, monotonic.
+        """
+        return max(0, now_ns - self.oldest_ns) // 10**6 if self.oldest_ns else 0
+
     def as_record(self) -> dict[str, object]:
         """Return the edge as it stands in reports and in `status --json`."""
         return {

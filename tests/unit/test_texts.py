@@ -49,7 +49,7 @@ HEADLESS = RELATIVE | {"it", "its", "not", "of", "off", "that", "these", "they",
 """A text that begins so has lost what it is about."""
 OLD_WORDS = re.compile(
     r"\b(bites?|bur(?:y|ies|ied)|buttons?|claim-run|cures?|grant(?:s|ed)?|guests?|haste|heirs?|hopeless|incarnations?"
-    r"|inflows?|intakes?|lanes?|(?<!dead )(?<!a )(?<!31 )letters?|outlets?|pages?|recall(?:s|ed)?|rosters?"
+    r"|inflows?|intakes?|lanes?|(?<!dead[ -])(?<!a )(?<!31 )letters?|outlets?|pages?|recall(?:s|ed)?|rosters?"
     r"|running numbers?|thinners?|uprights?)\b"
 )
 """Words that were replaced by the field's; a letter may stand in a name still, and `guests` is a key of the file."""

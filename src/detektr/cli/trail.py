@@ -33,6 +33,33 @@ def _trace(
     print(json.dumps(answer, indent=2) if is_json else describe_trace(answer))
 
 
+@app.command("traces")
+@answering
+def _traces(
+    name: NameArgument,
+    to: Annotated[
+        str, typer.Option("--to", metavar="URL", help="Where a collector listens.")
+    ] = "http://127.0.0.1:4318",
+) -> int:
+    """Send traces of frames to an OpenTelemetry collector, until the run ends.
+
+    A span for each edge and each node's work, out of the audit trail (OTLP over HTTP). It needs:
+    pip install "detektr[otel]".
+    """
+    import sys
+
+    try:
+        from detektr.tooling.otlp import send_traces
+    except ModuleNotFoundError as fault:
+        from detektr.errors import RefusedError
+
+        hint = 'install it: pip install "detektr[otel]"'
+        raise RefusedError(f"traces: the package {fault.name} is missing; {hint}") from None
+    sent, missing = send_traces(name, to, lambda line: print(line, file=sys.stderr))
+    print(f"{sent} spans sent to {to}")
+    return 1 if missing else 0
+
+
 @audit_app.command("tail")
 @answering
 def _tail(

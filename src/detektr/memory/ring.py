@@ -17,6 +17,7 @@ from detektr.memory.segment import Segment, create_segment, open_segment
 from detektr.picture import PictureLayout
 
 _FIRST_GENERATION = layout.RING_SLOT_HEADERS_BYTE // layout.WORD_BYTES + RING_SLOT_GENERATION
+_SEQUENCE = RING_SLOT_SEQUENCE - RING_SLOT_GENERATION  # from a slot's generation
 _NO_WORDS = memoryview(b"").cast("Q")
 
 
@@ -186,11 +187,24 @@ class RingReader:
         words, found = self._words, None
         for slot in range(self.slots):
             header = _FIRST_GENERATION + slot * RING_SLOT_HEADER_WORDS
-            generation, sequence = words[header], words[header + RING_SLOT_SEQUENCE - RING_SLOT_GENERATION]
+            generation, sequence = words[header], words[header + _SEQUENCE]
             is_complete = generation and generation & 1 == 0
             if is_complete and (found is None or sequence > found[2]):
                 found = slot, generation, sequence
         return found
+
+    def find(self, sequence: int) -> tuple[int, int] | None:
+        """Return slot and generation of the complete picture with a sequence; None: it is not here, or not any more.
+
+        Nobody holds it for us: copy it, and ask `holds` afterwards.
+        """
+        words = self._words
+        for slot in range(self.slots):
+            header = _FIRST_GENERATION + slot * RING_SLOT_HEADER_WORDS
+            generation = words[header]
+            if generation and generation & 1 == 0 and words[header + _SEQUENCE] == sequence:
+                return slot, generation
+        return None
 
     @property
     def is_unlinked(self) -> bool:

@@ -13,12 +13,13 @@ import os
 import re
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from detektr.descriptor import Descriptor, unpack_descriptor
 from detektr.edge.edge_options import FrameOutcome
-from detektr.errors import DetektrError
+from detektr.errors import DetektrError, RefusedError
 from detektr.memory.ring import open_ring
 from detektr.memory.run_folder import RunFolder
 from detektr.nodes.dead_letter_spool import DeadLetterSpool, dead_letter_folder
@@ -41,6 +42,7 @@ _Y4M = {
     "yuv444p": "444",
     "yuv411p": "411",
 }
+_PLANAR = {"420jpeg": "yuv420p", "422": "yuv422p", "444": "yuv444p", "411": "yuv411p"}
 
 
 class DeadLetters:
@@ -230,6 +232,34 @@ def _picture_file(layout: PictureLayout, data: bytes) -> tuple[str, bytes]:
     colour_range = " XCOLORRANGE=FULL" if layout.is_full_range else ""
     header = f"YUV4MPEG2 W{layout.width} H{layout.height} F25:1 Ip A1:1 C{colour_space}{colour_range}\nFRAME\n"
     return ".y4m", header.encode() + data
+
+
+def read_picture(path: Path, record: Mapping[str, Any]) -> tuple[PictureLayout, bytes]:
+    """Read a picture that `save_picture` wrote: how it lies, and its bytes.
+
+    Args:
+        path: of the file.
+        record: the dead letter's, which says format, size, matrix and range.
+    Raises:
+        OSError: the file cannot be read.
+        RefusedError: it has not as many bytes as such a picture has.
+    """
+    saved, data = str(record["format"]), path.read_bytes()
+    formats = {".ppm": "rgb24", ".pgm": "gray", ".y4m": _PLANAR.get(_Y4M.get(saved.replace("yuvj", "yuv"), ""), saved)}
+    layout = PictureLayout(
+        formats.get(path.suffix, saved),
+        int(record["width"]),
+        int(record["height"]),
+        str(record["matrix"]),
+        bool(record["is_full_range"]),
+    )
+    picture = data[-layout.nbytes :]  # the header is before it
+    if len(picture) < layout.nbytes:
+        raise RefusedError(
+            f"{path} has {len(data)} bytes, and a picture of {layout.width}x{layout.height} in {layout.format} has"
+            f" {layout.nbytes}: the slot was smaller than its picture; look at what there is with a raw viewer"
+        )
+    return layout, picture
 
 
 def _show_command(layout: PictureLayout, path: Path) -> str:

@@ -102,7 +102,7 @@ def read_status(name: str) -> dict[str, Any]:
     reader = RunReader(folder)
     ledgers, snapshots = reader.read()
     reader.close()
-    started_ns = run_state.get("started_utc_ns")
+    started_ns, now_ns = run_state.get("started_utc_ns"), time.monotonic_ns()
     return {
         "pipeline": name,
         "run": run_state.get("run"),
@@ -113,7 +113,7 @@ def read_status(name: str) -> dict[str, Any]:
         "metrics": run_state.get("metrics"),
         "web": run_state.get("web"),
         "nodes": describe_nodes(run_state.get("nodes", {}), ledgers, snapshots),
-        "edges": [edge.as_record() for edge in merge(ledgers)],
+        "edges": [edge.as_record() | {"oldest_ms": edge.oldest_ms(now_ns)} for edge in merge(ledgers)],
         "cameras": _cameras(folder),
     }
 

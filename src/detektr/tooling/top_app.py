@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
+import collections
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -12,14 +13,16 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Static
 
 from detektr.errors import DetektrError
+from detektr.observe.leases import describe_leases, read_leases
 from detektr.observe.logbook import read_logs
 from detektr.observe.stacks import read_stacks
 from detektr.observe.table import COLORS, Row, shown_ns
 from detektr.observe.top import TopLook, TopReader
 from detektr.observe.why.text import describe_findings
 
-LOOK_S = 1.0
+LOOK_S = 0.5  # told within a second of when others are
 LOG_LINES = 200
+LEASES_SHOWN = 20  # the oldest
 NODE_COLUMNS = ("node", "state", "frames/s", "queue", "leases", "dropped", "age p50", "p99", "restarts")
 EDGE_COLUMNS = ("edge", "offered", "delivered", "dropped", "dead-lettered", "queued", "in flight")
 
@@ -107,7 +110,7 @@ class TopApp(App[None]):
 
 
 class NodeScreen(Screen[None]):
-    """What is to be known of one node: its stacks now, and its last log lines."""
+    """What is to be known of one node: its stacks and leases now, and its last log lines."""
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape", "app.pop_screen", "Back"), ("r", "look", "Look again")]
 
@@ -128,13 +131,22 @@ class NodeScreen(Screen[None]):
 
     def action_look(self) -> None:
         """Look once more."""
-        lines = []
-        try:
-            lines += [f"{one.name} (process {one.pid}): {one.place}" for one in read_stacks(self._pipeline, self._node)]
-            lines += ["", *itertools.islice(read_logs(self._pipeline, self._node), 100_000)][-LOG_LINES:]
-        except DetektrError as fault:
-            lines.append(str(fault))
+        lines: list[str] = []
+        for part in (self._stacks, self._leases, self._logs):
+            try:
+                lines += [*part(), ""]
+            except DetektrError as fault:  # the others may know more
+                lines += [str(fault), ""]
         self.query_one("#more", Static).update(Text("\n".join(lines)))
+
+    def _stacks(self) -> list[str]:
+        return [f"{one.name} (process {one.pid}): {one.place}" for one in read_stacks(self._pipeline, self._node)]
+
+    def _leases(self) -> list[str]:
+        return describe_leases(read_leases(self._pipeline, self._node)[:LEASES_SHOWN]).splitlines()
+
+    def _logs(self) -> Iterable[str]:
+        return collections.deque(read_logs(self._pipeline, self._node), LOG_LINES)
 
 
 def _cells(row: Row) -> list[Text]:

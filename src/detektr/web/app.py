@@ -24,6 +24,8 @@ from detektr.web.endpoint import Call, Desk, Endpoint, json_answer
 from detektr.web.live import static_files
 from detektr.web.live.events import Events
 from detektr.web.live.latest import Latest
+from detektr.web.live.stills import Stills
+from detektr.web.operating import dead_letters
 from detektr.web.operating.nodes import Operating
 from detektr.web.problem import Problem
 from detektr.web.pulling.clearing import Clearing
@@ -75,9 +77,14 @@ def make_app(desk: Desk) -> App:
     pullers = Pullers()
     desk.closing.append(pullers.close)
     desk.owes_an_end = lambda: pullers.owe_an_end
-    events = Events()
+    stills = Stills()
+    events = Events(stills.note)
     desk.closing.append(events.close)
-    more = (Clearing(events.tell).endpoint, *Operating(events.tell).endpoints, events.endpoint, Latest().endpoint)
+    desk.closing.append(stills.close)
+    more = (
+        *(Clearing(events.tell).endpoint, events.endpoint, Latest().endpoint, stills.endpoint),
+        *(*Operating(events.tell).endpoints, *dead_letters.make_endpoints(events.tell)),
+    )
     return App(desk, (*reading.ENDPOINTS, *static_files.ENDPOINTS, *session.ENDPOINTS, *make_endpoints(pullers), *more))
 
 

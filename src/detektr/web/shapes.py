@@ -66,7 +66,7 @@ def edge_status(edge: EdgeLedger, now_ns: int) -> dict[str, Any]:
         "mark": edge.mark,
         "leased": edge.in_flight,
         "window": edge.window,
-        "oldest_ms": (now_ns - edge.oldest_ns) // 10**6 if edge.oldest_ns else 0,
+        "oldest_ms": edge.oldest_ms(now_ns),
         "offered": edge.offered,
         "delivered": edge.delivered,
         "dropped": {reason: count for reason, count in edge.dropped.items() if count},

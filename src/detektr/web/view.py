@@ -22,7 +22,8 @@ from detektr.telemetry.metrics import NodeSupervision, PipelineCollector
 from detektr.web.problem import Problem
 
 SNAPSHOT_NS = 100_000_000
-WHY_NS = 1_000_000_000  # the history has a row a second
+WHY_NS = 200_000_000  # who asks at different moments is told of the same thing within a second ...
+TIMES_TAKEN, OLD_NS_MAX = 10, 1_000_000_000  # ... unless that would keep us busy: what takes long is asked less often
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class View:
         self.name = name
         self.folder = RunFolder(name)
         self._reader = RunReader(self.folder)
-        self._kept: dict[str, tuple[int, Any]] = {}
+        self._kept: dict[str, tuple[int, Any]] = {}  # what is known, and until when
         self._ready: tuple[bool, str] | None = None
 
     def moment(self) -> Moment:
@@ -151,8 +152,10 @@ class View:
     def _cached(self, what: str, for_ns: int, take: Callable[[], Any]) -> Any:
         now_ns = time.monotonic_ns()
         known = self._kept.get(what)
-        if known is None or now_ns - known[0] >= for_ns:
-            known = self._kept[what] = now_ns, take()
+        if known is None or now_ns >= known[0]:
+            value = take()
+            taken_ns = time.monotonic_ns() - now_ns
+            known = self._kept[what] = now_ns + max(for_ns, min(OLD_NS_MAX, TIMES_TAKEN * taken_ns)), value
         return known[1]
 
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from tests.conftest import RunDetektr
 
 
-async def look(columns: int) -> tuple[str, list[str], str]:
+async def look(columns: int, name: str = "demo") -> tuple[str, list[str], str]:
     """Return the words on what is sick, the nodes from above, and what stands behind the first of them."""
-    app = TopApp("demo")
+    app = TopApp(name)
     async with app.run_test(size=(columns, 40)) as pilot:
         await pilot.pause()
         words = str(app.query_one("#sickest", Static).render())
@@ -48,6 +48,7 @@ def test_what_is_sickest_comes_first_in_any_terminal_with_the_words_of_why(
             assert words.startswith("1. losing, since ") and "hook takes 40" in words and "retry" in words
             assert nodes[0] == "hook" and sorted(nodes) == ["buf", "cam", "detect", "hook"]
             assert "mine.py:" in more and "in write" in more
+            assert "detect->hook: an event at hook.0 (" in more, "its leases"
         once = run_detektr("top", "--once")
         rows = [line for line in once.stdout.splitlines() if line.startswith("│")]
         assert once.stdout.startswith("1. losing, since ") and "hook" in rows[0], once.stdout

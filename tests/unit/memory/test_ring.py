@@ -54,6 +54,21 @@ def test_a_published_slot_is_held_until_it_is_written_again(writer: RingWriter, 
     assert not reader.holds(slot, first)
 
 
+def test_a_picture_is_found_by_its_sequence_until_its_slot_is_written_again(
+    writer: RingWriter, reader: RingReader
+) -> None:
+    assert reader.find(0) is None, "a slot that was never written holds nothing"
+    slot = claim(writer)
+    generation = writer.publish(slot, 41)
+    assert reader.find(41) == (slot, generation) and reader.find(42) is None
+    writer.release(slot)
+    assert reader.find(41) == (slot, generation)
+    assert claim(writer) == slot
+    assert reader.find(41) is None
+    writer.publish(slot, 42)
+    assert reader.find(41) is None and reader.find(42) is not None
+
+
 def test_no_slot_is_claimed_twice_and_a_full_ring_gives_none(writer: RingWriter) -> None:
     assert {writer.try_claim(), writer.try_claim()} == {0, 1}
     assert writer.try_claim() is None

@@ -14,10 +14,11 @@ import pytest
 
 from detektr.descriptor import Descriptor, unpack_descriptor
 from detektr.edge.edge_options import FrameOutcome, OutcomeKind
+from detektr.errors import RefusedError
 from detektr.frame import Frame, plane_rows
 from detektr.memory.ring import RingFacts, RingWriter
 from detektr.memory.run_folder import RunFolder
-from detektr.nodes.dead_letter import PICTURES_MAX, DeadLetters, save_picture
+from detektr.nodes.dead_letter import PICTURES_MAX, DeadLetters, read_picture, save_picture
 from detektr.nodes.working.event_stream import unpack_event
 from detektr.picture import FORMATS, PictureLayout
 
@@ -58,6 +59,28 @@ def test_picture_reads_back_bit_for_bit(tmp_path: Path, name: str, width: int, h
     for plane, expected in zip(read_back.planes, planes, strict=True):
         assert np.array_equal(plane_rows(plane, *expected.shape), expected)
     assert read_back.color_range == (2 if name.startswith("yuvj") else 0)
+
+
+@pytest.mark.parametrize("name", [name for name, known in FORMATS.items() if known.sample_bytes == 1])
+@pytest.mark.parametrize("width", [64, 65])
+def test_what_was_saved_is_read_as_the_same_picture(tmp_path: Path, name: str, width: int) -> None:
+    layout = PictureLayout(name, width, 49, "bt709", name.startswith("yuv"))
+    data = noise(layout)
+    path = save_picture(tmp_path, descriptor(), layout, memoryview(data), MANY)
+    record = {"format": name, "width": width, "height": 49, "matrix": layout.matrix}
+    read, picture = read_picture(path, {**record, "is_full_range": layout.is_full_range})
+    assert (read.matrix, read.is_full_range) == (layout.matrix, layout.is_full_range)
+    before = Frame(descriptor(), layout, np.frombuffer(data, np.uint8), 1, None)
+    after = Frame(descriptor(), read, np.frombuffer(picture, np.uint8), 1, None)
+    assert np.array_equal(before.gray, after.gray)
+    assert np.abs(before.bgr.astype(int) - after.bgr).mean() < 3, "chroma may be scaled in another way"
+
+
+def test_a_picture_that_is_too_short_is_refused_with_its_size(tmp_path: Path) -> None:
+    path = save_picture(tmp_path, descriptor(), PictureLayout("gray", 64, 48), b"short", MANY)
+    record = {"format": "gray", "width": 64, "height": 48, "matrix": "bt601", "is_full_range": False}
+    with pytest.raises(RefusedError, match="has 5 bytes, and a picture of 64x48 in gray has 3072"):
+        read_picture(path, record)
 
 
 def outcome(payload: bytes, reason: str = "ValueError: x\n") -> FrameOutcome:

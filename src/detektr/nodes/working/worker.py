@@ -22,6 +22,7 @@ from detektr.process.user_boundary import call_user, flush_files
 from detektr.redaction import mask
 from detektr.registry.node_kinds import NODE_KINDS
 from detektr.registry.user_code import build_worker, told
+from detektr.tracing import HERE
 from detektr.wire.message import FailureKind
 
 WHY_CHARS_MAX = 8000
@@ -46,6 +47,7 @@ class WorkerNode(Node[Worker]):
         options = self.spec.options
         self.alive_every_ns = max(ALIVE_EVERY_NS, min(TICK_NS, options.timeout_ns // 4))
         super().prepare()
+        HERE.node, HERE.share = self.spec.node, self.spec.trail_share or 0
         group, folder = NODE_KINDS[options.kind].plugins, Path(self.spec.folder)
         self._user, method = build_worker(options.use, options.with_, self.method, group, folder)
         self._call: Callable[[Any], Any] = functools.partial(call_user, method)

@@ -16,7 +16,8 @@ from detektr.observe.run_reader import RunReader
 from detektr.observe.run_state import read_run_state
 from detektr.observe.status import describe_nodes, list_pipelines
 from detektr.observe.why.blame import lost_since
-from detektr.observe.why.findings import Finding, find
+from detektr.observe.why.findings import WORST_TO_BEST, Finding, find
+from detektr.observe.why.room import low_memory
 from detektr.observe.why.terms import Terms, terms_of_memory, terms_of_record
 from detektr.process.start_ticks import start_ticks
 from detektr.telemetry.history.reader import HistoryReader
@@ -68,7 +69,12 @@ def explain(
         is_live = is_live and record["ended_utc_ns"] is None
     _refuse_unknown(name, place, camera, window, terms)
     found = find(window, terms, is_over=not is_live)
-    found = [*_dead_supervisor(record, folder, window, is_live=is_live), *found]
+    found = [
+        *_dead_supervisor(record, folder, window, is_live=is_live),
+        *found,
+        *(low_memory(folder) if is_live else ()),
+    ]
+    found.sort(key=lambda one: WORST_TO_BEST.index(one.code))  # stable: of one code, who loses most stays first
     found = [one for one in found if _concerns(one, place, camera, terms)]
     return {
         "pipeline": name,

@@ -1,7 +1,7 @@
 """What is wrong with a run, in words: who is to blame, what it costs, and what to do. The worst first. Pure.
 
 The codes are those of `/ready`: `supervisor_dead`, `ledger`, `failed`, `hung`, `camera_down`, `failing`, `paused`,
-`stalled`, `no_puller`, `losing`, `late`.
+`stalled`, `no_puller`, `losing`, `memory_low` (see `room`), `late`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from detektr.telemetry.history.window import NodeState, Window
 
 WORST_TO_BEST = (
     *("supervisor_dead", "ledger", "failed", "hung", "camera_down", "failing", "paused", "stalled", "no_puller"),
-    *("losing", "late"),
+    *("losing", "memory_low", "late"),
 )
 CAMERA_DOWN = ("connecting", "stalled", "unauthorized", "forbidden", "not_found", "tls_failed", "retrying")
 ENDING = ("draining", "ended", "stopped")

@@ -71,3 +71,7 @@ WHY = record(
     pipeline=TEXT, run=OPTIONAL_TEXT, live=FLAG, window={"type": "object"}, sickest=list_of(FINDING), evidence={}
 )
 RUNS = list_of(record(run=TEXT, file=OPTIONAL_TEXT, started_utc_ns=COUNT))
+_LETTER = record(id=TEXT, at=TEXT, kind=TEXT, producer=TEXT, consumer=TEXT, why=TEXT, resent=OPTIONAL_TEXT)
+DEAD_LETTERS = record(count=COUNT, let_go=COUNT, dead_letters=list_of(_LETTER))
+DEAD_LETTER = record(**_LETTER["properties"], picture=FLAG)
+RESENT = record(resent=COUNT, left=list_of(record(id=TEXT, why=TEXT)), frames=COUNT)

@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
 from detektr.errors import DetektrError
+from detektr.memory.run_folder import RunFolder
 from detektr.process.fault_text import fault_line
 from detektr.web import shapes
 from detektr.web.access import Right
@@ -25,7 +27,9 @@ from detektr.web.problem import Problem
 from detektr.web.query import NAME, Parameter
 from detektr.web.view import View, utc_now
 
-LOOK_S = 1.0  # drops are one event a second for each edge and reason
+LOOK_S = 0.25  # for states and readiness ...
+TIMES_TAKEN = 10  # ... or so many times what a look takes, so that listening costs a tenth of a core at most
+COUNTS_S = 1.0  # drops are one event a second for each edge and reason
 LINGER_S = 60.0  # after the last client has left, so that one that comes again has missed nothing
 RESULTS_LINGER_S = 5.0
 HEARTBEAT_S = 15.0
@@ -34,8 +38,8 @@ TYPES = (
     "Types of events: reset (the whole of /pipeline: the first one, and where those since Last-Event-ID are not kept"
     " any more), state, ready, drop (one a second for each edge and reason), consumer, dead_letter, operator, lag (so"
     " many were missed), and, if `results` asks for it, result: frame, camera, node, sequence, timestamp, replica,"
-    " delivery and data as a processor returned them, of ten frames a second of each node and camera at most, with"
-    " the number of frames skipped before."
+    " delivery and data as a processor returned them, and still (whether /frames/ID/still.jpg has its picture), of ten"
+    " frames a second of each node and camera at most, with the number of frames skipped before."
 )
 CLIENTS_MAX = 64
 _log = logging.getLogger(__name__)
@@ -50,15 +54,20 @@ class _Channel:
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
     task: asyncio.Task[None] | None = None
     results: ResultWatch | None = None
-    unwatched_s: float = 0.0
-    """For how long nobody has wanted results."""
+    watched_s: float = 0.0
+    """When somebody has wanted results last, monotonic."""
 
 
 class Events:
     """The streams of a server."""
 
-    def __init__(self) -> None:
-        """Begin without any."""
+    def __init__(self, keep_still: Callable[[RunFolder, str], bool]) -> None:
+        """Begin without any.
+
+        Args:
+            keep_still: keeps the picture of a frame of a run, by its id, if it is there; whether it does.
+        """
+        self._keep_still = keep_still
         self._channels: dict[str, _Channel] = {}
         self._clients = 0
 
@@ -145,7 +154,8 @@ class Events:
     async def _watch_results(self, desk: Desk, view: View, channel: _Channel) -> None:
         """Read results while somebody wants them, and a little longer."""
         wanted, watch = channel.feed.wanted, channel.results
-        channel.unwatched_s = 0.0 if wanted else channel.unwatched_s + LOOK_S
+        now_s = time.monotonic()
+        channel.watched_s = now_s if wanted else channel.watched_s
         if wanted and watch is None:
             loop = asyncio.get_running_loop()
 
@@ -153,10 +163,10 @@ class Events:
                 with contextlib.suppress(RuntimeError):  # the server has just ended
                     loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self._pass_on(channel, results)))
 
-            watch = channel.results = ResultWatch(view.folder, tell)
+            watch = channel.results = ResultWatch(view.folder, tell, lambda frame: self._keep_still(view.folder, frame))
         if watch is not None and wanted:
             watch.wanted = wanted
-        elif watch is not None and channel.unwatched_s > RESULTS_LINGER_S:
+        elif watch is not None and now_s - channel.watched_s > RESULTS_LINGER_S:
             channel.results = None
             await desk.work(watch.close)
 
@@ -174,18 +184,25 @@ class Events:
         return as_text(channel.feed.last_id, "reset", await desk.read(read))
 
     async def _watch(self, desk: Desk, view: View, channel: _Channel) -> None:
-        """Look once a second for what has changed, until nobody has listened for a while."""
-        idle_s = 0.0
-        while idle_s < LINGER_S:
-            await asyncio.sleep(LOOK_S)
-            idle_s = 0.0 if channel.feed.listeners else idle_s + LOOK_S
+        """Look for what has changed, until nobody has listened for a while."""
+        heard_s = counted_s = time.monotonic()
+        pause_s = LOOK_S
+        while time.monotonic() - heard_s < LINGER_S:
+            await asyncio.sleep(pause_s)
+            begun_s = time.monotonic()
+            heard_s = begun_s if channel.feed.listeners else heard_s
             await self._watch_results(desk, view, channel)
             try:
                 look = await desk.read(lambda: _look(view))
             except DetektrError as fault:  # the run has just ended, or begins: the next look finds it whole
                 _log.info("%s could not be read for events: %s", view.name, fault_line(fault))
                 continue
+            pause_s = max(LOOK_S, TIMES_TAKEN * (time.monotonic() - begun_s))
             before = channel.look if channel.look.run == look.run else Look(look.run)
+            if begun_s - counted_s < COUNTS_S:
+                look = replace(look, edges=before.edges)
+            else:
+                counted_s = begun_s
             found = changes(before, look)
             channel.look = look
             for kind, content in found:

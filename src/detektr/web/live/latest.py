@@ -35,6 +35,8 @@ class Still:
 
     sequence: int
     payload: bytes
+    width: int
+    """Of the frame itself, in pixels."""
 
 
 def copy_newest(folder: RunFolder, node: str) -> tuple[int, PictureLayout, UInt8Array] | None:
@@ -99,7 +101,8 @@ class Latest:
         if still is None:
             next_ = f"see /nodes/{node} for what it does"
             raise Problem(503, "no_picture", f"camera {node} has no picture now", next_)
-        headers = {"Cache-Control": "no-store", "X-Detektr-Sequence": str(still.sequence)}
+        about = {"X-Detektr-Sequence": str(still.sequence), "X-Detektr-Width": str(still.width)}
+        headers = {"Cache-Control": "no-store", **about}
         return Response(still.payload, 200, headers, "image/jpeg")
 
     async def _take(
@@ -112,6 +115,6 @@ class Latest:
             sequence, layout, pixels = found
             if before is not None and before.sequence == sequence:
                 return before
-            return Still(sequence, encode_picture(pixels, layout, "jpeg", width)[1])
+            return Still(sequence, encode_picture(pixels, layout, "jpeg", width)[1], layout.width)
 
         return await call.desk.work(take)

@@ -40,16 +40,18 @@ _log = logging.getLogger(__name__)
 class ResultWatch:
     """Reads the results of a run's processors in a thread of its own, until it is closed."""
 
-    def __init__(self, folder: RunFolder, tell: Told) -> None:
+    def __init__(self, folder: RunFolder, tell: Told, keep_still: Callable[[str], bool]) -> None:
         """Begin.
 
         Args:
             folder: the run's.
             tell: takes results, in the thread.
+            keep_still: keeps the picture of a frame, by its id, if it is there; whether it does. Its slot may be
+                written over a moment later, so it is asked at once, and the results of such a frame wait for nothing.
         """
         self.wanted: frozenset[str] = frozenset()
         """The processors that somebody watches; with `ALL_RESULTS` in it: all of them."""
-        self._folder, self._tell = folder, tell
+        self._folder, self._tell, self._keep_still = folder, tell, keep_still
         self._thinner = Thinner(EACH_NS)
         self._reader: _Reader | None = None
         self._is_closing = threading.Event()
@@ -82,9 +84,13 @@ class ResultWatch:
                 return
             reader = self._reader = _Reader(self._folder, processes)
         now_ns = time.monotonic_ns()
+        shown = []
         for event in reader.events(now_ns):
-            self._thinner.put(event)
-        self._tell_due(now_ns)
+            if self._keep_still(str(event.get("frame", ""))):
+                shown.append(event | {"still": True, "skipped": 0})
+            else:
+                self._thinner.put(event | {"still": False})
+        self._tell_all([*shown, *self._thinner.take(now_ns)])
         if reader.is_over or now_ns - reader.begun_ns > LOOK_NS:
             reader.begun_ns = now_ns
             is_over = reader.is_over
@@ -95,8 +101,7 @@ class ResultWatch:
         due_ns = self._thinner.due_ns()
         reader.sleep(TICK_NS if due_ns is None else min(TICK_NS, max(0, due_ns - time.monotonic_ns())))
 
-    def _tell_due(self, now_ns: int) -> None:
-        events = self._thinner.take(now_ns)
+    def _tell_all(self, events: list[dict[str, Any]]) -> None:
         if events:
             self._tell([(str(event.get("node", "")), as_line(event)) for event in events])
 

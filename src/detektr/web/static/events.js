@@ -1,0 +1,114 @@
+// Events as they come, over one stream: what happened in the run, and what was seen, with the picture of its frame where it
+// can still be had. Both lists keep their newest entries only, so that a page that is open for days stays small.
+import {at, button, clock, make} from "./dom.js";
+import {takeResult} from "./cameras.js";
+import {lookUp} from "./frames.js";
+import {summary} from "./overlay.js";
+import {checkToken, isKnown, path} from "./server.js";
+
+const EVENTS_MAX = 200, SEEN_MAX = 60;
+const LATELY_MAX = 500;
+const AGAIN_MS = 10_000; // the same thing, seen again by the same node in the same camera, is told again after this
+const OPEN_AGAIN_MS = 3000;
+const KINDS = ["reset", "state", "ready", "drop", "dead_letter", "consumer", "operator", "lag"];
+
+function told(kind, event) {
+  if (kind === "reset") return `listening from now on: the run is ${event.state}`;
+  if (kind === "drop") return `${event.from} → ${event.to} dropped ${event.count}: ${event.reason}`;
+  if (kind === "dead_letter") return `${event.from} → ${event.to}: ${event.count} dead-lettered`;
+  if (kind === "consumer") return `${event.from} → ${event.to}: ${event.consumers} ${event.consumers === 1 ? "consumer" : "consumers"} now`;
+  if (kind === "state") return `${event.node}: ${event.before ?? "new"} → ${event.state}${event.why ? ` (${event.why})` : ""}`;
+  if (kind === "ready") return event.ready ? "ready" : `not ready: ${(event.reasons ?? []).map((one) => one.text).join("; ")}`;
+  if (kind === "lag") return `${event.missed} events were left out, as this page was too slow`;
+  const rest = Object.entries(event).filter(([key]) => key !== "at" && key !== "run");
+  return `${kind}: ${rest.map(([key, value]) => `${key} ${typeof value === "object" ? JSON.stringify(value) : value}`).join(", ")}`;
+}
+
+function prepend(list, item, most) {
+  list.prepend(item);
+  while (list.childElementCount > most) list.lastElementChild.remove();
+}
+
+function show(kind, event) {
+  const item = make("li", kind);
+  item.append(make("time", "", clock(event.at ?? new Date().toISOString())), make("span", "", told(kind, event)));
+  prepend(at("events"), item, EVENTS_MAX);
+}
+
+function thumbnail({camera, frame}) {
+  const image = make("img");
+  image.alt = `${camera} at that frame`;
+  image.loading = "lazy";
+  image.width = 120;
+  image.addEventListener("error", () => image.replaceWith(make("span", "gone", "its picture is gone")));
+  image.src = path(`/frames/${encodeURIComponent(frame)}/still.jpg`);
+  return image;
+}
+
+function entry(result, words) {
+  const item = make("li"), text = make("span");
+  const more = button("its frame", () => lookUp(result.frame, result.still));
+  more.className = "link";
+  item.dataset.frame = result.frame;
+  text.append(make("time", "", clock(result.timestamp)), `${result.camera}: ${words} (${result.node}) `, more);
+  item.append(result.still ? thumbnail(result) : make("span", "gone", "no picture"), text);
+  return item;
+}
+
+const lately = new Map(); // by camera, node and what it says: {at, item}, when that was told last, and where
+
+function see(result) {
+  const words = summary(result.node, result.data), now = performance.now();
+  if (!words) return;
+  const key = JSON.stringify([result.camera, result.node, words]), known = lately.get(key);
+  if (known && now - known.at < AGAIN_MS) {
+    if (known.hasPicture || !result.still) return;
+    known.hasPicture = true; // the same was seen a moment later, with a picture
+    return known.item.replaceWith(entry(result, words));
+  }
+  const item = entry(result, words);
+  lately.delete(key);
+  lately.set(key, {at: now, item, hasPicture: result.still});
+  if (lately.size > LATELY_MAX) lately.delete(lately.keys().next().value);
+  prepend(at("seen"), item, SEEN_MAX);
+  at("s-seen").hidden = false;
+}
+
+let stream = null, again = 0, hear = () => {};
+
+// What is called when the state of a node, or of the whole, has changed.
+export function onNews(act) {
+  hear = act;
+}
+
+function open() {
+  const opened = (stream = new EventSource(path("/events?results=all")));
+  for (const kind of KINDS)
+    opened.addEventListener(kind, (message) => {
+      show(kind, JSON.parse(message.data));
+      if (kind === "state" || kind === "ready") hear();
+    });
+  opened.addEventListener("result", (message) => {
+    const result = JSON.parse(message.data);
+    takeResult(result);
+    see(result);
+  });
+  opened.addEventListener("error", () => {
+    if (opened.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+    close();
+    again = performance.now() + OPEN_AGAIN_MS;
+    checkToken().catch(() => {});
+  });
+}
+
+function close() {
+  stream?.close();
+  stream = null;
+}
+
+// Once a second. A page that nobody looks at does not listen: it costs the server nothing.
+export function listen() {
+  at("s-events").hidden = !isKnown();
+  if (!isKnown() || document.hidden) close();
+  else if (!stream && performance.now() > again) open();
+}
