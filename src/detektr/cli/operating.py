@@ -19,9 +19,10 @@ NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="Which node of
 @app.command("pause")
 @answering
 def _pause(name: NameArgument, node: NodeArgument) -> None:
-    """Let a node begin no new work, until `resume` or the end of the run.
+    """Let a node begin no new work until it is resumed.
 
-    What is in work is finished. Before it, a queue fills: `when_full` decides.
+    What is in work is finished. The queue before it drops or waits, as its
+    `when_full` says. The end of the run resumes it.
     """
     _ask(name, "pause", node, "is paused")
 
