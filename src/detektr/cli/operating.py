@@ -45,7 +45,8 @@ def _restart(
 ) -> None:
     """Start the processes of a node anew, one after the other.
 
-    Each finishes the frame in work first, within its `drain`. No frame is lost.
+    Each finishes the frame in work first, within its `drain`. Frames that wait are
+    kept for its successor.
     """
     _ask(name, "restart", node, f"is being restarted; `detektr status {name}` says how it goes", replica)
 
