@@ -19,9 +19,10 @@ NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="Which node of
 @app.command("pause")
 @answering
 def _pause(name: NameArgument, node: NodeArgument) -> None:
-    """Let a node begin no new work, until `resume` or the end of the run.
+    """Let a node begin no new work until it is resumed.
 
-    What is in work is finished. Before it, a queue fills: `when_full` decides.
+    What is in work is finished. The queue before it drops or waits, as its
+    `when_full` says. The end of the run resumes it.
     """
     _ask(name, "pause", node, "is paused")
 
@@ -44,7 +45,8 @@ def _restart(
 ) -> None:
     """Start the processes of a node anew, one after the other.
 
-    Each finishes the frame in work first, within its `drain`. No frame is lost.
+    Each finishes the frame in work first, within its `drain`. Frames that wait are
+    kept for its successor.
     """
     _ask(name, "restart", node, f"is being restarted; `detektr status {name}` says how it goes", replica)
 

@@ -39,6 +39,9 @@ class Notes:
     def process(self, frame):
         return {"n": frame.sequence}
 
+    def process_batch(self, frames):
+        return [self.process(frame) for frame in frames]
+
     def write(self, event):
         fd = os.open("seen.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.write(fd, (json.dumps(event["data"]["n"]) + "\\n").encode())
@@ -74,6 +77,11 @@ def sickest(client: WebClient) -> list[tuple[str, str]]:
 def is_sick(client: WebClient, wanted: tuple[str, str]) -> bool:
     """Whether this is among what is wrong."""
     return wanted in sickest(client)
+
+
+def is_another(run: RunningPipeline, node: str, before: int) -> bool:
+    """Whether a node of one process has another one, which works."""
+    return run.pids(node) not in ([], [before]) and run.status()["nodes"][node]["state"] == "running"
 
 
 def lose_nothing(run: RunningPipeline, folder: Path) -> int:
@@ -255,6 +263,24 @@ def test_processes_are_restarted_one_after_the_other_and_no_frame_is_lost(tmp_pa
         assert run.pids("eye")[0] == before[0]
         run.wait_delivered("eye", "out", run.edge("eye", "out")["delivered"] + 10)
         assert not [one for one in sickest(client) if one[0] == "failed"]
+        assert lose_nothing(run, tmp_path) > 60
+
+
+def test_a_processor_that_passes_frames_on_and_a_batch_are_restarted_without_loss(tmp_path: Path) -> None:
+    nodes = careful(batch={"size": 4, "wait": "10ms"})
+    nodes["look"] = {"kind": "processor", "input": "buffer", "use": "mine:Notes"}
+    nodes["eye"] |= {"input": "look"}
+    run = RunningPipeline(tmp_path, "demo", nodes, web={"port": 0, "token": TOKEN})
+    with served(run) as client:
+        for node in ("look", "eye", "look", "buffer", "look"):
+            run.wait_delivered("eye", "out", run.edge("eye", "out").get("delivered", 0) + 10)
+            [before] = run.pids(node)
+            client.post(f"/nodes/{node}/restart")
+            run.wait(functools.partial(is_another, run, node, before), what=f"another {node}")
+        client.post("/nodes/look/pause")
+        run.wait(lambda: told(client, "look")["state"] == "paused", what="the pause")
+        client.post("/nodes/look/resume")
+        run.wait_delivered("eye", "out", run.edge("eye", "out")["delivered"] + 10)
         assert lose_nothing(run, tmp_path) > 60
 
 
