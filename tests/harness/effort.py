@@ -22,9 +22,9 @@ settings.register_profile("long", derandomize=False, max_examples=1000, print_bl
 settings.load_profile(os.environ.get("DETEKTR_HYPOTHESIS") or "quick")
 
 
-def alike(value: Any) -> Any:
-    """Mark a value of a parameter as one more of several alike: `thorough`."""
-    return pytest.param(value, marks=pytest.mark.thorough)
+def alike(*values: Any) -> Any:
+    """Mark a value of a parameter, or of several, as one more of several alike: `thorough`."""
+    return pytest.param(*values, marks=pytest.mark.thorough)
 
 
 SEEDS = [0, 1, 2, *map(alike, range(3, 8))]

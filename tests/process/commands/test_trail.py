@@ -90,22 +90,30 @@ def seconds(step: dict[str, Any]) -> float:
     return datetime.datetime.fromisoformat(step["time"]).timestamp()
 
 
-@pytest.mark.parametrize("announce", ["zmq", alike("shm")])
+@pytest.mark.parametrize(
+    ("frames", "rate", "announce"),
+    [
+        (FRAMES, 100, "zmq"),
+        alike(FRAMES, 100, "shm"),
+        pytest.param(10_000, 200, "zmq", marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
+    ],
+)
 def test_each_frame_of_a_run_with_kills_is_told_as_its_code_wrote_it_down(
-    tmp_path: Path, run_detektr: RunDetektr, announce: Lane
+    tmp_path: Path, run_detektr: RunDetektr, frames: int, rate: int, announce: Lane
 ) -> None:
     audit = {"to": "sqlite:audit.db", "frames": "all"}
-    with RunningPipeline(tmp_path, "told", graph(tmp_path), announce=announce, audit=audit) as run:
-        for node, target in (("eye", 60), ("buf", 120), ("eye", 180), ("cam", 240)):
-            run.wait_delivered("buf", "eye", target, within_s=40)
+    nodes = graph(tmp_path, **{"with": {"count": frames, "rate": rate}})
+    with RunningPipeline(tmp_path, "told", nodes, announce=announce, audit=audit) as run:
+        for node, share in (("eye", 0.15), ("buf", 0.3), ("eye", 0.45), ("cam", 0.6)):
+            run.wait_delivered("buf", "eye", int(share * frames), within_s=40)
             run.kill(node)
-        report = run.end(None, within_s=60)
+        report = run.end(None, within_s=300)
     assert report["unaccounted"] == 0, run.tail()
     edges = {(edge["from"], edge["to"]): edge for edge in report["edges"]}
     attempts = defaultdict(list)
     for note in noted(tmp_path / "eye"):
         attempts[note["frame"]].append(note)
-    assert len(attempts) > FRAMES // 2
+    assert len(attempts) > frames // 2
     events = {note["frame"] for note in noted(tmp_path / "hook")}
     for frame, notes in attempts.items():
         answer = trace(frame)

@@ -27,12 +27,13 @@ def steps_of(frame: WantedFrame, rows: Iterable[Row], operations: Iterable[Recor
     """
     found: list[_Step] = []
     rows = list(rows)
-    if frame.captured_ms is not None and rows:
-        found.append((frame.captured_ms * 1000, {"node": rows[0].stream.node, "what": "captured"}))
     for row in _last_told(rows):
         found += _of_drop(frame, row) if isinstance(row, DropRow) else _of_life(row)
     for record in operations:
         found += _of_operation(record)
+    if frame.captured_ms is not None and rows:  # nothing is before it, whatever two clocks say of the same moment
+        first_us = min([frame.captured_ms * 1000, *[at_us for at_us, _ in found]])
+        found.insert(0, (first_us, {"node": rows[0].stream.node, "what": "captured"}))
     steps, before_us = [], None
     for at_us, fields in sorted(found, key=lambda step: step[0]):  # stable: steps of one row keep their order
         after_ms = 0.0 if before_us is None else (at_us - before_us) / 1000

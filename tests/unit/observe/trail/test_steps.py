@@ -77,3 +77,8 @@ def test_a_frame_that_was_dropped_says_where_when_and_why() -> None:
 
 def test_of_a_frame_that_nobody_knows_there_are_no_steps() -> None:
     assert steps_of(FRAME, []) == []
+
+
+def test_nothing_comes_before_the_capture_though_two_clocks_disagree() -> None:
+    steps = told(life("door.0->eye", 7, queued_us=1000, waited_us=2000, worked_us=3000, kept_us=4000))
+    assert steps[:2] == [(0, "door", "captured"), (0, "door.0", "queued")]
