@@ -154,9 +154,10 @@ def test_an_operator_pauses_clears_and_resends_from_the_page(tmp_path: Path, dri
         page.wait("dead letters", lambda shown: any("the target is down" in text for text in shown["letters"]))
         page.wait("blame", lambda shown: shown["sick"][0][:2] == ["failing", "hook"])
         (tmp_path / "down").unlink()
+        page.wait("what was seen", lambda shown: shown["seen"])
+        page.save("what was seen and given up", "s-seen")
         driver.find_element(By.CSS_SELECTOR, "#letters summary").click()
         page.wait("the event", lambda shown: any('"label": "cart"' in text for text in shown["letters"]))
-        page.save("what was seen and given up", "s-seen")
         before = WebClient(page.url, TOKEN).get("/dead-letters")["count"]
         click(page, "#letters li", "resend")
         page.wait("that it was", lambda _: driver.find_element(By.ID, "resent").text.startswith("1 resent"))
