@@ -43,9 +43,9 @@ def module(tmp_path: Path) -> None:
 
 def graph(source: str = "pictures", when_full: str = "block", **more: Any) -> dict[str, Any]:
     return {
-        "cam": {"kind": "capture", "source": f"python:mine:{source}", "when_full": when_full},
-        "buffer": {"kind": "buffer", "input": "cam", "high_water_mark": 8, "when_full": when_full},
-        "pull": {"kind": "pull", "input": "buffer", "window": 16, "restart": RESTART} | more,
+        "cam": {"kind": "capture", "source": f"python:mine:{source}", "when_full": when_full, "drain": "1s"},
+        "buffer": {"kind": "buffer", "input": "cam", "high_water_mark": 8, "when_full": when_full, "drain": "1s"},
+        "pull": {"kind": "pull", "input": "buffer", "window": 16, "restart": RESTART, "drain": "1s"} | more,
     }
 
 
@@ -81,7 +81,7 @@ def kill_pull(run: RunningPipeline) -> None:
 
 
 def test_clients_get_every_frame_at_least_once_over_kills_of_the_node_and_of_the_server(tmp_path: Path) -> None:
-    run = pipeline(tmp_path, graph("few"))
+    run = pipeline(tmp_path, graph("few", drain="20s"))
     seen: list[tuple[int, int]] = []
     faults: list[BaseException] = []
 
@@ -176,7 +176,7 @@ def test_a_deadline_stands_over_a_kill_and_what_expires_is_given_out_again_marke
 
 def test_frames_of_a_processor_come_with_its_results_also_after_a_kill_of_either(tmp_path: Path) -> None:
     nodes = graph(input="eye")
-    nodes["eye"] = {"kind": "processor", "input": "buffer", "use": "mine:Takes", "restart": RESTART}
+    nodes["eye"] = {"kind": "processor", "input": "buffer", "use": "mine:Takes", "restart": RESTART, "drain": "1s"}
     run = pipeline(tmp_path, nodes)
     with served(run) as client:
         mine = take(client, 4)
