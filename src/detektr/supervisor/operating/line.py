@@ -101,6 +101,7 @@ class OperatorInbox:
         try:
             self._path.unlink(missing_ok=True)  # of a supervisor that was killed: we hold the pipeline's lock
             self._listener.bind(str(self._path))
+            self._path.chmod(0o600)  # before anybody can connect
             self._listener.listen(CONNECTIONS_MAX)
         except OSError as fault:
             self._listener.close()
