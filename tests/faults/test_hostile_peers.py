@@ -383,7 +383,7 @@ def test_every_folder_is_0700_and_every_file_and_socket_in_it_0600(running: tupl
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
     assert {stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)} == {0o700}
     assert {name: oct(mode) for name, mode in modes.items() if mode != 0o600} == {}
-    suffixes = {".ring", ".edge", ".status", ".sock", ".bell", ".lock", ".json"}
+    suffixes = {".ring", ".edge", ".status", ".sock", ".bell", ".lock", ".json", ".orders"}
     assert {Path(name).suffix for name in modes} == suffixes | ({".completions"} if run.announce == "shm" else set())
     run.end()
 
