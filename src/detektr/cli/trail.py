@@ -41,9 +41,9 @@ def _traces(
         str, typer.Option("--to", metavar="URL", help="Where a collector listens.")
     ] = "http://127.0.0.1:4318",
 ) -> int:
-    """Send traces of frames to an OpenTelemetry collector, until the run ends.
+    """Send traces of frames to an OpenTelemetry collector.
 
-    A span for each edge and each node's work, out of the audit trail (OTLP over HTTP). It needs:
+    A span for each edge and each node's work, out of the audit trail (OTLP over HTTP), until the run ends. It needs:
     pip install "detektr[otel]".
     """
     import sys

@@ -22,7 +22,8 @@ from tests.process.page.test_situations import without_numbers
 from tests.process.web.client import WebClient
 from tests.process.web.test_live import Stream
 
-APART_S_MAX = 1.0
+APART_S_MAX = 1.0  # on a machine that has nothing else to do
+BUSY_APART_S_MAX = 5.0
 WITHIN_S = 30.0
 LOOK_S = 0.1
 
@@ -69,8 +70,9 @@ class Told:
             assert not thread.is_alive()
 
 
-def test_all_who_tell_of_a_sink_that_begins_to_hang_do_so_within_a_second_and_in_the_same_words(
-    tmp_path: Path,
+@pytest.mark.parametrize("apart_s_max", [BUSY_APART_S_MAX, pytest.param(APART_S_MAX, marks=pytest.mark.slow)])
+def test_all_who_tell_of_a_sink_that_begins_to_hang_do_so_together_and_in_the_same_words(
+    tmp_path: Path, apart_s_max: float
 ) -> None:
     (tmp_path / "mine.py").write_text(CODE)
     nodes = shop(hook={"use": "mine:Hangs", "with": {"at": "hang"}, "timeout": "2s"})
@@ -120,7 +122,7 @@ def test_all_who_tell_of_a_sink_that_begins_to_hang_do_so_within_a_second_and_in
         assert set(told.said) == {"why", "ready", "metrics", "events", "top", "page"}
         times = {who: at for who, (at, _) in told.said.items()}
         apart = {who: round(at - min(times.values()), 2) for who, at in times.items()}
-        assert max(apart.values()) <= APART_S_MAX, apart
+        assert max(apart.values()) <= apart_s_max, apart
         texts = {who: without_numbers(text) for who, (_, text) in told.said.items() if who != "metrics"}
         assert len({text for who, text in texts.items() if who != "page"}) == 1, texts
         assert texts["page"].startswith(texts["why"].replace("`", "")), texts

@@ -46,6 +46,7 @@ def size(driver: webdriver.Chrome) -> dict[str, Any]:
     return dict(driver.execute_script(_SIZE))
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(120)
 def test_a_large_pipeline_and_a_flood_of_results_keep_the_page_right_quick_and_small(
     shop: LargeShop, driver: webdriver.Chrome, wait_until: WaitUntil

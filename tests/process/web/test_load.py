@@ -22,7 +22,7 @@ VIEWERS = 10
 BUSY = """
 class Slow:
     def process(self, frame):
-        time.sleep(0.01)
+        time.sleep(0.02)
         return {"n": frame.sequence}
 """
 

@@ -20,7 +20,6 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.harness.effort import alike
 from tests.harness.running import RunningPipeline
 from tests.process.web.client import WebClient
 from tests.process.web.test_reading import CODE, TOKEN, graph, served
@@ -77,7 +76,7 @@ def _ask(url: str, headers: dict[str, str], statuses: set[int], nodes: Iterator[
     case.validate_response(answer, checks=CHECKS)
 
 
-@pytest.mark.parametrize("examples", [3, alike(40)])
+@pytest.mark.parametrize("examples", [3, pytest.param(40, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
 def test_every_answer_is_described_and_none_is_a_fault(tmp_path: Path, examples: int) -> None:
     with asked(tmp_path) as (run, client):
         description = client.get("/openapi.json")
