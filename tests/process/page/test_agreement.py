@@ -70,6 +70,7 @@ class Told:
             assert not thread.is_alive()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("apart_s_max", [BUSY_APART_S_MAX, pytest.param(APART_S_MAX, marks=pytest.mark.slow)])
 def test_all_who_tell_of_a_sink_that_begins_to_hang_do_so_together_and_in_the_same_words(
     tmp_path: Path, apart_s_max: float

@@ -74,6 +74,7 @@ def click(page: Page, where: str, text: str) -> None:
         raise AssertionError(f"no button {text!r} below {where}")
 
 
+@pytest.mark.thorough
 def test_numbers_are_for_all_and_pictures_events_and_logs_for_who_knows_the_token(
     tmp_path: Path, driver: webdriver.Chrome
 ) -> None:
@@ -185,6 +186,7 @@ def test_an_operator_pauses_clears_and_resends_from_the_page(tmp_path: Path, dri
         assert page.console() == []
 
 
+@pytest.mark.thorough
 def test_the_page_goes_on_when_its_server_was_killed(tmp_path: Path, driver: webdriver.Chrome) -> None:
     with RunningPipeline(tmp_path, "shop", shop(), web=WEB) as run:
         page = open_page(driver, run)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.harness.effort import alike
 from tests.harness.running import RunningPipeline
 from tests.process.web.client import WebClient
 from tests.process.web.test_operating import COUNTS, careful
@@ -28,7 +29,7 @@ def held(client: WebClient) -> dict[str, Any]:
     return dict(found[0]) if found else {}
 
 
-@pytest.mark.parametrize("audit", ["none", "sqlite:audit.db"])
+@pytest.mark.parametrize("audit", [alike("none"), "sqlite:audit.db"])
 def test_a_frame_is_found_where_it_waits_and_by_its_trail_afterwards(
     tmp_path: Path, audit: str, run_detektr: RunDetektr
 ) -> None:

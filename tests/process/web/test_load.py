@@ -82,6 +82,7 @@ def check_metrics(text: str) -> None:
     assert len(sums) >= 4 and not any(sums.values()), sums
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("scrapes", "calls"), [(60, 600), pytest.param(1000, 10_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
 )

@@ -143,6 +143,7 @@ def test_a_paused_node_takes_nothing_until_it_is_resumed_and_everybody_says_so(t
     assert report["unaccounted"] == 0
 
 
+@pytest.mark.thorough
 def test_a_paused_node_holds_back_who_waits_for_it_and_loses_nothing(tmp_path: Path, run_detektr: RunDetektr) -> None:
     run = RunningPipeline(tmp_path, "demo", careful(), web={"port": 0, "token": TOKEN})
     with served(run) as client:
@@ -168,6 +169,7 @@ def test_a_paused_node_holds_back_who_waits_for_it_and_loses_nothing(tmp_path: P
         assert lose_nothing(run, tmp_path) > 40
 
 
+@pytest.mark.thorough
 def test_the_end_of_a_run_resumes_what_is_paused(tmp_path: Path) -> None:
     run = RunningPipeline(tmp_path, "demo", careful(), web={"port": 0, "token": TOKEN})
     with served(run) as client:
@@ -208,6 +210,7 @@ def camera(picture: Path) -> Iterator[str]:
             thread.join()
 
 
+@pytest.mark.thorough
 def test_a_paused_camera_gives_no_frames_and_counts_what_it_throws_away(tmp_path: Path) -> None:
     import av
     import numpy as np

@@ -148,6 +148,7 @@ def test_an_ack_counts_though_the_process_that_gave_the_frame_was_killed(tmp_pat
     assert run.end()["unaccounted"] == 0
 
 
+@pytest.mark.thorough
 def test_a_deadline_stands_over_a_kill_and_what_expires_is_given_out_again_marked(tmp_path: Path) -> None:
     run = pipeline(tmp_path, graph())
     with served(run) as client:
@@ -174,6 +175,7 @@ def test_a_deadline_stands_over_a_kill_and_what_expires_is_given_out_again_marke
     run.end()
 
 
+@pytest.mark.thorough
 def test_frames_of_a_processor_come_with_its_results_also_after_a_kill_of_either(tmp_path: Path) -> None:
     nodes = graph(input="eye")
     nodes["eye"] = {"kind": "processor", "input": "buffer", "use": "mine:Takes", "restart": RESTART, "drain": "1s"}
@@ -194,6 +196,7 @@ def test_frames_of_a_processor_come_with_its_results_also_after_a_kill_of_either
     assert run.end()["unaccounted"] == 0
 
 
+@pytest.mark.thorough
 def test_a_frame_that_fails_each_time_becomes_a_dead_letter(tmp_path: Path) -> None:
     run = pipeline(tmp_path, graph(max_deliveries=2))
     with served(run) as client:
@@ -244,6 +247,7 @@ def test_nobody_who_pulls_is_said_and_the_camera_waits_until_somebody_does(tmp_p
     assert report["unaccounted"] == 0
 
 
+@pytest.mark.thorough
 def test_a_drop_policy_drops_and_counts_where_nobody_pulls(tmp_path: Path) -> None:
     run = pipeline(tmp_path, graph(when_full="drop-oldest", drain="300ms"))
     with served(run) as client:
@@ -260,6 +264,7 @@ def test_a_drop_policy_drops_and_counts_where_nobody_pulls(tmp_path: Path) -> No
     assert run.end()["unaccounted"] == 0
 
 
+@pytest.mark.thorough
 def test_frames_that_nobody_asks_for_are_dropped_at_the_end_of_a_file(tmp_path: Path) -> None:
     run = pipeline(tmp_path, graph("few", drain="1s"))
     with served(run) as client:

@@ -12,6 +12,7 @@ from tests.process.web.test_pull_node import ack, graph, module, pipeline, serve
 __all__ = ["module"]  # the fixture that writes the code of the cameras
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("module")
 def test_a_paused_pull_gives_out_nothing_and_takes_acks(tmp_path: Path) -> None:
     run = pipeline(tmp_path, graph())
