@@ -109,7 +109,7 @@ def test_page_and_top_say_what_why_says_and_the_sickest_first(tmp_path: Path, sh
             99.9 < filled < 100.1 or ": 0 offered" in text
             for filled, (_, text) in zip(shown["bars"], shown["ledger"], strict=True)
         ), "the bars add up, too"
-        assert shown["down"] == (["yard"] if server else [])
+        page.wait("the camera that is down", lambda shown: shown["down"] == (["yard"] if server else []))
         if server:
             assert re.search(r"yard: \w+ since .*\d", shown["captions"]["yard"]), shown["captions"]
         if name == "dead letters":

@@ -137,7 +137,7 @@ def test_a_paused_node_takes_nothing_until_it_is_resumed_and_everybody_says_so(t
 
         assert client.post("/nodes/eye/resume")["changed"]
         run.wait_delivered("buffer", "eye", after["delivered"] + 20)
-        assert told(client, "eye")["state"] == "running"
+        run.wait(lambda: told(client, "eye")["state"] == "running", what="its state")
         assert not client.post("/nodes/eye/resume")["changed"]
     report = run.end()
     assert report["unaccounted"] == 0
@@ -301,7 +301,7 @@ def test_what_cannot_be_done_is_said_in_words(tmp_path: Path, run_detektr: RunDe
             assert (reply.status, reply.json["code"]) == (404, "no_node") and "cam, buffer, eye, out" in reply.json[
                 "next"
             ]
-        assert told(client, "eye")["state"] == "running"
+        run.wait(lambda: told(client, "eye")["state"] == "running", what="its state")
         assert client.ask("/nodes/eye/restart?replica=7", "POST").json["code"] == "no_replica"
         assert client.ask("/nodes/eye/pause?replica=0", "POST").status == 400
         assert client.ask("/nodes/eye/pause", "POST", {"x": 1}).json["code"] == "body"
