@@ -130,7 +130,7 @@ def test_all_who_tell_of_a_sink_that_begins_to_hang_do_so_together_and_in_the_sa
             assert all(text.startswith(("hook hangs since ", "hook has worked on one event ")) for text in words), texts
         else:
             assert len(words) == 1, texts
-        assert texts["page"].startswith(texts["why"].replace("`", "")), texts
+            assert texts["page"].startswith(texts["why"].replace("`", "")), texts
 
 
 @pytest.mark.parametrize("text", ["hook hangs for 2.1 s at 12:03:04", "hook hangs for 11 s at 12:04:00"])
