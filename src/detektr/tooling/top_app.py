@@ -71,7 +71,7 @@ class TopApp(App[None]):
 
     def look(self) -> None:
         """Look once more, and show it; the chosen node stays chosen."""
-        if self.over:
+        if self.over or not self.query("#title"):  # or its widgets are gone already, as it ends
             return
         try:
             look = self.reader.look()
