@@ -10,6 +10,7 @@ import pytest
 from detektr.memory.run_folder import shm_root
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 @pytest.mark.thorough
 def test_100_cycles_of_starts_ends_and_kills_leave_nothing() -> None:

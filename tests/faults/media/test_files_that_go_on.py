@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.harness.running import RunningPipeline
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ def note(frame, path):
 """
 
 
+@pytest.mark.thorough
 def test_pictures_of_a_file_whose_capture_was_killed_come_once(make_clip: MakeClip, tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", frames=FRAMES, width=64, height=48)
     (tmp_path / "mine.py").write_text(NOTE)

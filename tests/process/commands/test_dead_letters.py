@@ -113,6 +113,7 @@ def test_dead_letters_are_listed_after_their_run_and_resent_into_the_next(
     assert "39 that were resent are left out" in run_detektr("dead-letters", "list", "shop").stdout
 
 
+@pytest.mark.thorough
 def test_a_sink_that_is_down_again_gets_no_more_than_its_mark_and_what_is_left_can_be_resent_later(
     tmp_path: Path, run_detektr: RunDetektr
 ) -> None:

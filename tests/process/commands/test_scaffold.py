@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.conftest import RunDetektr
 
 
+@pytest.mark.thorough
 def test_a_new_project_tests_itself_and_runs(tmp_path: Path, run_detektr: RunDetektr) -> None:
     made = run_detektr("new", "shop")
     assert made.stdout.splitlines() == ["shop/pipeline.yaml", "shop/look.py", "shop/test_look.py"]

@@ -87,6 +87,7 @@ def guests(run: RunningPipeline) -> list[dict[str, Any]]:
     return [edge for edge in run.status()["edges"] if str(edge["to"]).startswith("guest")]
 
 
+@pytest.mark.thorough
 def test_what_processors_return_goes_to_who_asks_for_it_and_costs_nothing_else(tmp_path: Path) -> None:
     nodes = graph(replicas=2)
     nodes["other"] = {"kind": "processor", "input": "buffer", "use": "mine:Takes"}

@@ -123,6 +123,7 @@ def average(picture: bytes) -> float:
         return float(next(container.decode(video=0)).to_ndarray(format="gray").mean())
 
 
+@pytest.mark.thorough
 def test_an_idle_puller_does_not_hold_up_the_end_of_a_run(tmp_path: Path) -> None:
     run = RunningPipeline(tmp_path, "demo", graph(), web={"port": 0, "token": TOKEN, "open": ["dequeue"]})
     with served(run, None) as client:
@@ -190,6 +191,7 @@ def test_a_client_in_four_lines_gets_the_frames_and_what_fails_comes_again(tmp_p
     assert run.end(None)["unaccounted"] == 0
 
 
+@pytest.mark.thorough
 def test_a_killed_server_leaves_no_lease_behind_and_its_successor_pulls_on(tmp_path: Path) -> None:
     run = RunningPipeline(tmp_path, "demo", graph(), web={"port": 0, "token": TOKEN})
     with served(run) as client:

@@ -198,6 +198,7 @@ def test_the_server_outlives_a_killed_supervisor_and_the_next_run_ends_it(
         assert client.get("/pipeline")["run"] != ours
 
 
+@pytest.mark.thorough
 def test_a_killed_server_is_started_again_on_its_port(tmp_path: Path) -> None:
     run = RunningPipeline(tmp_path, "demo", graph(), web={"port": 0})
     with served(run) as client:
@@ -253,6 +254,7 @@ def ended(client: socket.socket) -> bool:
         return False
 
 
+@pytest.mark.thorough
 def test_who_sends_half_a_request_keeps_out_nobody(tmp_path: Path, wait_until: WaitUntil) -> None:
     command = [sys.executable, "-m", "detektr", "web", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:

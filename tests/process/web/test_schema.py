@@ -100,6 +100,7 @@ def untouched(run: RunningPipeline) -> None:
     assert {node["state"] for node in status["nodes"].values()} == {"running"}
 
 
+@pytest.mark.thorough
 def test_nothing_changes_without_the_token_or_for_another_site(tmp_path: Path) -> None:
     with asked(tmp_path) as (run, client):
         description = client.get("/openapi.json")
