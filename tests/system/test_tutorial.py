@@ -32,7 +32,7 @@ def test_what_the_tutorial_says_happens(tmp_path: Path, run_detektr: RunDetektr)
     chain = run_detektr("up", "chain.yaml", "--quiet", "--report", "report.json")
     assert chain.returncode == 0, chain.stderr
     (alert,) = (tmp_path / "alerts.txt").read_text().splitlines()
-    assert f"One line: `{alert}`" in PAGE
+    assert f"`alerts.txt` has one line: `{alert}`" in PAGE
     edges = {edge["to"]: edge for edge in json.loads((tmp_path / "report.json").read_text())["edges"]}
     (seen,) = re.findall(r"Of the 60 frames the model saw (\d+)", PAGE)
     assert edges["detect"]["delivered"] == int(seen) and edges["detect"]["dropped"] == {"filtered": 60 - int(seen)}
