@@ -96,16 +96,16 @@ def page() -> str:
     kinds = [_kind(kind) for kind in NODE_KINDS.values()]
     sections = [f"## `{name}`\n\n{text}\n\n{_keys(cls, name)}" for name, (cls, text) in SECTIONS.items()]
     top = (
-        f"## The top of the file\n\n{_keys(PipelineOptions, '')}\n\n`{CAMERAS}` maps the name of each camera to its source, "
-        f"or to a mapping with the keys of a [capture](#capture). `{DEFAULTS}` holds keys that all these cameras "
+        f"## The top of the file\n\n{_keys(PipelineOptions, '')}\n\n`{CAMERAS}` maps the name of each camera to its "
+        f"source, or to a mapping with the keys of a [capture](#capture). `{DEFAULTS}` holds keys that all these cameras "
         "share. How to use both: [many cameras](../how-to/many-cameras.md). "
         "Every node also takes the [keys of all nodes](#every-node)."
     )
     values = (
         "## Values\n\n"
         + UNITS[0]
-        + " `${NAME}` and `${NAME:-default}` stand for a variable of the environment, `${file:NAME}` for the content of a"
-        " file in `$CREDENTIALS_DIRECTORY` or `/run/secrets`; detektr never prints these values. Relative paths and"
+        + " `${NAME}` and `${NAME:-default}` stand for a variable of the environment, `${file:NAME}` for the content of"
+        " a file in `$CREDENTIALS_DIRECTORY` or `/run/secrets`; detektr never prints these values. Relative paths and"
         " modules are looked for beside the pipeline file. `detektr validate` lists all faults with their lines, and"
         " `detektr schema` prints the JSON Schema for editors."
     )

@@ -98,7 +98,12 @@ class App:
         everything = (
             *endpoints,
             Endpoint(
-                ("GET",), "/openapi.json", Right.NUMBERS, self._describe, "This description", is_of_pipeline=False
+                ("GET",),
+                "/openapi.json",
+                Right.NUMBERS,
+                self._describe,
+                "Get this description of all requests",
+                is_of_pipeline=False,
             ),
         )
         self._description = describe(everything, _version())

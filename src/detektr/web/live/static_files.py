@@ -32,8 +32,16 @@ async def page(call: Call) -> Response:
 
 
 ENDPOINTS = (
-    Endpoint(("GET",), "/", Right.NUMBERS, page, "The pipeline in a browser", gives="text/html", is_of_pipeline=False),
     Endpoint(
-        ("GET",), "/page/{file}", Right.NUMBERS, page, "A file of what / shows", gives="*/*", is_of_pipeline=False
+        ("GET",),
+        "/",
+        Right.NUMBERS,
+        page,
+        "Get the page, which shows the pipeline in a browser",
+        gives="text/html",
+        is_of_pipeline=False,
+    ),
+    Endpoint(
+        ("GET",), "/page/{file}", Right.NUMBERS, page, "Get a file of the page", gives="*/*", is_of_pipeline=False
     ),
 )

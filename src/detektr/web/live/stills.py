@@ -94,7 +94,7 @@ class Stills:
             "/frames/{id}/still.jpg",
             Right.TOKEN,
             self.show,
-            "The picture of a frame, while it is there",
+            "Get the picture of a frame, while the server still has it",
             open_as="picture",
             gives="image/jpeg",
             problems=(410,),

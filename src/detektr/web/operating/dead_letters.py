@@ -32,14 +32,18 @@ from detektr.web.query import NAME, Parameter, read_body, refuse_unknown
 LETTERS_MAX = 1000
 WAIT_NS = 10_000_000_000  # while no event is taken
 RESEND_S_MAX = 120.0
-LISTED = Parameter("limit", "how many, the newest", "integer", 100, 1, LETTERS_MAX)
-RESENT = Parameter("resent", "also those that were resent: yes or no", default="no", choices=("yes", "no"))
-WIDTH = Parameter("width", "scaled down to it, in pixels", "integer", None, 16, SIDE_MAX)
+LISTED = Parameter("limit", "most dead letters in the answer, the newest", "integer", 100, 1, LETTERS_MAX)
+RESENT = Parameter("resent", "whether those that were resent are listed too", default="no", choices=("yes", "no"))
+WIDTH = Parameter("width", "width in pixels, to which the picture is scaled down", "integer", None, 16, SIDE_MAX)
 Tell = Callable[[str, str, dict[str, Any]], Awaitable[None]]
 _IDS = {"type": "array", "items": {"type": "string", "maxLength": 40}, "maxItems": LETTERS_MAX}
 _WISH = {
     "type": "object",
-    "properties": {"ids": _IDS, "all": {"type": "boolean"}, "to": {"type": "string", "pattern": NAME}},
+    "properties": {
+        "ids": {**_IDS, "description": "ids of dead letters, as /dead-letters lists them"},
+        "all": {"type": "boolean", "description": "true: all events that were not resent yet"},
+        "to": {"type": "string", "pattern": NAME, "description": "another sink than the one that failed"},
+    },
     "additionalProperties": False,
     "anyOf": [
         {"properties": {"ids": {"minItems": 1}}, "required": ["ids"]},
@@ -119,7 +123,7 @@ def make_endpoints(tell: Tell) -> tuple[Endpoint, ...]:
             "/dead-letters",
             token,
             list_all,
-            "Dead letters, the newest first",
+            "List dead letters, the newest first",
             parameters=(LISTED, RESENT),
             schema=schemas.DEAD_LETTERS,
         ),
@@ -137,7 +141,7 @@ def make_endpoints(tell: Tell) -> tuple[Endpoint, ...]:
             "/dead-letters/{letter}",
             token,
             show,
-            "One dead letter, and why it was given up",
+            "Show one dead letter, and why it was given up",
             schema=schemas.DEAD_LETTER,
         ),
         Endpoint(
@@ -145,7 +149,7 @@ def make_endpoints(tell: Tell) -> tuple[Endpoint, ...]:
             "/dead-letters/{letter}/picture.jpg",
             token,
             picture,
-            "The picture of a frame that was given up",
+            "Get the picture of a frame that was given up",
             parameters=(WIDTH,),
             gives="image/jpeg",
             problems=(410,),
