@@ -97,8 +97,8 @@ def page() -> str:
     sections = [f"## `{name}`\n\n{text}\n\n{_keys(cls, name)}" for name, (cls, text) in SECTIONS.items()]
     top = (
         f"## The top of the file\n\n{_keys(PipelineOptions, '')}\n\n`{CAMERAS}` maps the name of each camera to its "
-        f"source, or to a mapping with the keys of a [capture](#capture). `{DEFAULTS}` holds keys that all these cameras "
-        "share. How to use both: [many cameras](../how-to/many-cameras.md). "
+        f"source, or to a mapping with the keys of a [capture](#capture). `{DEFAULTS}` holds keys that all these "
+        "cameras share. How to use both: [many cameras](../how-to/many-cameras.md). "
         "Every node also takes the [keys of all nodes](#every-node)."
     )
     values = (

@@ -33,7 +33,8 @@ VARIABLES: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "DETEKTR_WEB_TOKEN": ("The token of `detektr web`.", "detektr makes one", "`d3a1c9e0b7f24a55`"),
         "DETEKTR_COMPILE": (
             "At installation, 0 leaves all code as Python files; otherwise the code that every frame passes is"
-            " compiled, if there is a C compiler. For the scripts of the repository, 1 compiles, and 0 removes compiled code.",
+            " compiled, if there is a C compiler. For the scripts of the repository, 1 compiles, and 0 removes"
+            " compiled code.",
             "pip compiles",
             "`0`",
         ),
@@ -62,13 +63,13 @@ def exit_codes() -> str:
     rows = (
         (
             "0",
-            "The run, or the command, did what was asked. So did a run that SIGTERM or `down` ended after a drain.",
+            "The run, or the command, did what was asked. A run that SIGTERM or `down` ended after a drain counts too.",
         ),
         (
             str(DetektrError.exit_code),
             "One of these: a node that is not `optional` failed for good; a consumer finished no frame, or all its"
-            " frames became dead letters; a ledger did not add up; a report or an answer could not be written; `doctor` found"
-            " what would hurt a pipeline; `healthcheck` found that a pipeline does not do its work; not all dead"
+            " frames became dead letters; a ledger did not add up; a report or an answer could not be written; `doctor`"
+            " found what would hurt a pipeline; `healthcheck` found that a pipeline does not do its work; not all dead"
             " letters could be resent.",
         ),
         (
@@ -101,7 +102,8 @@ def environment() -> str:
         "## detektr's own\n\n" + table(("variable", "meaning", "unless it is set", "example"), rows),
         "## Others that count\n\n" + table(("variable", "meaning"), OTHERS),
         f"## Threads of numerical libraries\n\nIn each process with your code, detektr sets {threads} to the share of"
-        " the cores that this process has, unless they are set already: [place a node](../how-to/place-a-node.md#threads).",
+        " the cores that this process has, unless they are set already:"
+        " [place a node](../how-to/place-a-node.md#threads).",
     )
 
 

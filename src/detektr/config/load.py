@@ -138,8 +138,10 @@ def _read(path: Path) -> str:
         hint = "check its path and whether you may read it"
         raise PipelineFileError(path, [Fault(1, f"this cannot be read: {why}", "a YAML file", hint)]) from None
     if len(payload) > FILE_BYTES_MAX:
-        what = f"more than {FILE_BYTES_MAX // 1024} KiB"
-        raise PipelineFileError(path, [Fault(1, what, "a pipeline file", "check that this is one; else split it")])
+        what = f"the file has more than {FILE_BYTES_MAX // 1024} KiB"
+        raise PipelineFileError(
+            path, [Fault(1, what, "a pipeline file", "check that it is a pipeline file, and split it if it is")]
+        )
     try:
         return payload.decode("utf-8-sig")
     except UnicodeDecodeError as error:
