@@ -42,7 +42,7 @@ def page() -> str:
         "## What a sink gets\n\nA sink gets a dict of plain values ([write a sink](../how-to/write-a-sink.md));"
         f" `detektr.Event` is its type.\n\n{table(('key', 'type', 'what', 'example'), rows)}",
         "## What nodes report\n\nThe log names these events, the audit trail keeps them as records"
-        f" (`detektr audit query`), and `/events` sends them as they come.\n\n"
+        " (`detektr audit query`), and `/events` sends them as they come.\n\n"
         + table(("event", "what has happened", "fields"), records),
         f"## Reasons\n\nAn edge drops a frame for one of these reasons: {reasons}. A capture leaves a picture out"
         f" for one of these: {left_out}. The [glossary](../glossary.md#ledger) says what each of them means.",

@@ -67,9 +67,9 @@ def exit_codes() -> str:
         ),
         (
             str(DetektrError.exit_code),
-            "One of these: a node that is not `optional` failed for good; a consumer finished no frame, or all its"
-            " frames became dead letters; a ledger did not add up; a report or an answer could not be written; `doctor`"
-            " found what would hurt a pipeline; `healthcheck` found that a pipeline does not do its work; not all dead"
+            "One of these: a node that is not `optional` failed for good; an edge delivered nothing, and gave frames up"
+            " as dead letters; a ledger did not add up; a report or an answer could not be written; `doctor` found"
+            " what would hurt a pipeline; `healthcheck` found that a pipeline does not do its work; not all dead"
             " letters could be resent.",
         ),
         (

@@ -191,7 +191,7 @@ def _check_head(request: Request) -> None:
     nbytes = sum(len(name) + len(value) for name, value in scope["headers"])
     nbytes += len(scope.get("raw_path") or b"") + len(scope["query_string"])
     if nbytes > HEAD_BYTES_MAX:
-        detail = f"the head of the request has {nbytes} bytes, and {HEAD_BYTES_MAX} are taken"
+        detail = f"the head of the request has {nbytes} bytes, more than {HEAD_BYTES_MAX}"
         raise Problem(431, "head", detail, "send fewer or shorter headers")
 
 

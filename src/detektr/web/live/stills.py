@@ -138,7 +138,7 @@ class Stills:
         except DetektrError as fault:
             raise Problem(404, "no_frame", str(fault), "take an id from /events, a sink or the log") from None
         if wanted.mark is None:
-            raise Problem(404, "no_frame", f"{frame!r:.80} is no id of a frame", "take one from /events or a sink")
+            raise Problem(404, "no_frame", f"{frame!r:.80} is not the id of a frame", "take one from /events or a sink")
         still = await asyncio.shield(
             asyncio.wrap_future(self._ask(view.folder, frame, wanted))
         )  # others may wait for it too

@@ -166,9 +166,13 @@ def _wish(body: dict[str, Any]) -> tuple[list[str], bool, str | None]:
     refuse_unknown(body, ("ids", "all", "to"))
     ids, every, to = body.get("ids", []), body.get("all", False), body.get("to")
     if not isinstance(ids, list) or len(ids) > LETTERS_MAX or not all(isinstance(one, str) for one in ids):
-        raise Problem(400, "body", f"ids is not a list of at most {LETTERS_MAX} texts", "send those of /dead-letters")
+        raise Problem(
+            400, "body", f"ids is not a list of at most {LETTERS_MAX} texts", "send ids as /dead-letters lists them"
+        )
     if not isinstance(every, bool) or not (to is None or isinstance(to, str)):
-        raise Problem(400, "body", "all is not true or false, or to is no name", "send them as /openapi.json has it")
+        raise Problem(
+            400, "body", "all is neither true nor false, or to is not a name", "send them as /openapi.json has it"
+        )
     if not ids and not every:
         raise Problem(400, "body", "the body names no dead letter", 'send {"ids": [...]}, or {"all": true}')
     return ids, every, to

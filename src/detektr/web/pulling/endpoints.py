@@ -299,7 +299,13 @@ def node_of(view: View, node: str | None) -> tuple[str, bool]:
     pulls = sorted(name for name, kind in kinds.items() if kind == "pull")
     found = pulls or sorted(shapes.buffers(kinds, kinds))
     if len(found) != 1:
-        raise Problem(409, "which_node", f"frames could come from {', '.join(found)}", "name one: ?node=", nodes=found)
+        raise Problem(
+            409,
+            "which_node",
+            f"frames can come from several nodes: {', '.join(found)}",
+            "name one: ?node=",
+            nodes=found,
+        )
     return found[0], bool(pulls)
 
 
@@ -318,9 +324,9 @@ def _frame(one: Pulled, prefix: str) -> dict[str, Any]:
 def _leases(body: dict[str, Any]) -> list[str]:
     leases = body.get("leases")
     if not isinstance(leases, list) or not 1 <= len(leases) <= LEASES_MAX:
-        raise Problem(400, "body", "leases is not a list of 1 to 1000 leases", "send those that dequeue gave")
+        raise Problem(400, "body", "leases is not a list of 1 to 1000 leases", "send leases as dequeue gave them")
     if not all(isinstance(lease, str) and len(lease) <= 80 for lease in leases):
-        raise Problem(400, "body", "leases has something in it that is no lease", "send those that dequeue gave")
+        raise Problem(400, "body", "leases contains a value that is not a lease", "send leases as dequeue gave them")
     return leases
 
 
