@@ -61,7 +61,7 @@ STATES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "starting": ("The process gets ready: it imports your code and calls `open`.", ""),
         "waiting": (
             "The node waits for its producer or consumer, or frames wait and no client asks for them.",
-            "Start the reader.",
+            "Start what it waits for.",
         ),
         "connecting": ("The capture is opening its source, or the source does not answer.", "`detektr probe SOURCE`"),
         "running": ("The node works.", ""),

@@ -180,8 +180,8 @@ class CaptureOptions(_NodeOptions):
     """How an rtsp:// camera sends: by tcp, by udp, or auto (by udp if tcp is refused or brings nothing)."""
     stream: VideoStreamChoice = "best"
     """Which video stream to read, if a source has several, or which variant of a playlist (HLS, DASH): best, of this
-    height or the next below (720p), of at most so many kbit/s (1500k), or by its place, from 0 (#1). The capture does
-    not fetch the others."""
+    height or the next below (720p), of at most so many kbit/s (1500k), or by its place, counted from 0 (#1 is the
+    second). The capture does not fetch the others."""
     open_timeout: Duration = "10s"
     """Longest time that a live source may take to answer; after that the capture tries again."""
     stall_timeout: Duration = "10s"

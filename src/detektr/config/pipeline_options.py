@@ -134,7 +134,8 @@ class PipelineWords:
 
     memory: Size | None = None
     """Shared memory that each camera's ring and its share of the journals may take; 64MiB by default. The marks and
-    `guests` that the file leaves out follow from it. If the file gives `memory`, those that it gives must fit too."""
+    `guests` that the file leaves out follow from it. If `memory` is in the file, the marks and `guests` in the file
+    must fit too."""
     announce: Lane = "zmq"
     """The lane on which leases are announced: zmq (ZeroMQ messages) or shm (shared memory, with lower latency and less
     CPU)."""

@@ -110,7 +110,7 @@ def make_endpoints(pullers: Pullers) -> tuple[Endpoint, ...]:
             "/frames/{id}/picture",
             token,
             pulling.picture,
-            "The picture of a frame that is out",
+            "Get the picture of a frame that is out",
             open_as="picture",
             parameters=(LEASE_NAME, FORMAT, WIDTH),
             gives="image/jpeg",
