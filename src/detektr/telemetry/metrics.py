@@ -148,7 +148,7 @@ class PipelineCollector(Collector):
                 for camera, count in counts.items():
                     dropped.add_sample(f"{dropped.name}_total", {**key, "camera": camera}, count)
         yield dropped
-        text = "Leases announced to consumers, by lane: zmq or shm."
+        text = "Leases announced to consumers, by how: in ZeroMQ messages (zmq) or in shared memory (shm)."
         announced = CounterMetricFamily("detektr_edge_announced", text, labels=[*labels, "lane"])
         for edge in edges:
             announced.add_metric([self._pipeline, edge.producer, edge.consumer, edge.lane], edge.announced)

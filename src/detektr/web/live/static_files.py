@@ -37,11 +37,11 @@ ENDPOINTS = (
         "/",
         Right.NUMBERS,
         page,
-        "Get the page, which shows the pipeline in a browser",
+        "Show the pipeline in a browser",
         gives="text/html",
         is_of_pipeline=False,
     ),
     Endpoint(
-        ("GET",), "/page/{file}", Right.NUMBERS, page, "Get a file of the page", gives="*/*", is_of_pipeline=False
+        ("GET",), "/page/{file}", Right.NUMBERS, page, "Get a file that / needs", gives="*/*", is_of_pipeline=False
     ),
 )
