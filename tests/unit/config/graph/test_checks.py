@@ -254,7 +254,7 @@ def test_a_window_that_no_batch_can_fill_is_refused() -> None:
 def test_a_batch_for_a_shipped_processor_that_takes_single_frames_is_refused() -> None:
     motion = ProcessorOptions(input="a", use="motion", batch=BatchOptions(size=8))
     fault = only(refused(a=capture(), it=motion))
-    assert fault.what == "node 'it' has a `batch`, and 'motion' takes single frames"
+    assert fault.what == "node 'it' has a `batch`, but 'motion' takes single frames"
 
 
 def chained(**detect: Any) -> Graph:
