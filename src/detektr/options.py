@@ -364,8 +364,9 @@ class ProcessorOptions(WorkerOptions):
     replicas: Annotated[int, Ge(1), Le(64)] = 1
     """Processes that share the work; each frame goes to one of them only."""
     partition_by: Literal["camera"] | None = None
-    """camera: all frames of one camera go to the same replica, in order. This is the default for a class with `stateful
-    = True`; for others, each frame goes to the replica with the least work. Below a processor, it includes `order`."""
+    """camera: all frames of one camera go to the same replica, in order. A class with `stateful = True` gets this
+    without the key. Otherwise each frame goes to the replica with the least work. Below a processor, this key includes
+    `order`."""
     order: Literal["camera"] | None = None
     """camera: the frames of each camera come in the order of their capture, even if replicas above finish them in
     another order. A frame waits only as long as an earlier one may still come. This includes `partition_by: camera`."""
@@ -374,7 +375,7 @@ class ProcessorOptions(WorkerOptions):
     at least one has passed it on. It has the `results` of all branches; `frame.missing` says which branch has not
     brought it, and why."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] = 256
-    """Most events queued for one sink. (Frames for a reader have a mark of their own, at the reader's `input`.)"""
+    """Most events queued for one sink. Frames for a reader have a mark of their own, at the reader's `input`."""
     when_full: WhenFull = "block"
     """What an edge of this processor does at its high-water mark, with events for a sink or frames for a reader."""
     event_bytes: Annotated[int, Ge(256), Le(1 << 20)] = 8192

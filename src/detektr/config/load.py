@@ -233,8 +233,8 @@ def _audit_fault(pipeline: Pipeline) -> Fault | None:
     if path.is_dir():
         return Fault(1, f"`audit` {str(path)!r} is a directory", "a file", "name a file in it")
     if not path.parent.is_dir():
-        hint = f"make it (mkdir -p {path.parent}), or name another path"
-        return Fault(1, f"`audit`: there is no folder {str(path.parent)!r}", "a folder that can be written to", hint)
+        make = f"make it (mkdir -p {path.parent}), or name another path"
+        return Fault(1, f"`audit`: there is no folder {str(path.parent)!r}", "a folder that can be written to", make)
     if not os.access(path.parent, os.W_OK | os.X_OK):  # SQLite writes its journal beside the file
         return Fault(1, f"`audit`: folder {str(path.parent)!r} is read-only", "a folder that can be written to", hint)
     if path.exists() and not os.access(path, os.W_OK):
