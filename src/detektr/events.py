@@ -19,7 +19,7 @@ class RunEvent:
 
 @dataclass(frozen=True)
 class FrameRedelivered(RunEvent):
-    """A frame went back to its queue; `delivery` is the number of the attempt that failed."""
+    """A frame went back to its queue; `delivery` counts the attempts at it that have failed."""
 
     consumer: str
     frame: str

@@ -149,7 +149,7 @@ def _healthcheck(
     ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
-    """Say whether a pipeline does its work, and why not.
+    """Say whether a pipeline does its work, and if not, why.
 
     It ends with 0 if it does, and with 1 if not, as the HEALTHCHECK of a container expects.
     """

@@ -67,7 +67,7 @@ def node_command(kind: NodeKind) -> Any:
 
 def _help(kind: NodeKind) -> str:
     example = _EXAMPLES.get(kind.name, "my.module:Class --input NAME")
-    return f"{kind.summary}\n\nIt is a node of a file (--pipeline FILE --node NAME), or one without a file: {example}."
+    return f"{kind.summary}\n\nStart a node of a file (--pipeline FILE --node NAME), or one without a file: {example}."
 
 
 def _stub(kind: NodeKind) -> None:

@@ -61,9 +61,9 @@ _EDGE_GAUGES: list[_Row[EdgeLedger]] = [
 ]
 _NODE_COUNTERS: list[_Row[NodeSnapshot]] = [
     ("frames", "Frames captured, passed on or processed; events, if it is a sink.", lambda snapshot: snapshot.frames),
-    ("worked", "Attempts on which your code has worked to an end.", lambda snapshot: snapshot.worked),
+    ("worked", "Attempts on which your code worked until it returned or raised.", lambda snapshot: snapshot.worked),
     ("busy_seconds", "Time that your code took for these attempts.", lambda snapshot: snapshot.busy_ns / 1e9),
-    ("failures", "Frames on which the processor raised.", lambda snapshot: snapshot.failures),
+    ("failures", "Attempts on which your code raised an exception.", lambda snapshot: snapshot.failures),
     ("refused", "Results thrown away because the lease or the slot was lost.", lambda snapshot: snapshot.refused),
     ("wire_errors", "Messages that the process refused as not valid.", lambda snapshot: snapshot.wire_errors),
     ("reconnects", "Times that the capture opened its source again.", lambda snapshot: snapshot.reconnects),
