@@ -112,10 +112,10 @@ def test_a_camera_of_a_variable_is_never_printed(tmp_path: Path) -> None:
         ),
         (CAMERAS.replace("yard:", "cameras:") + SHARED, "5: a camera named 'cameras', "),
         (CAMERAS + SHARED.replace("all:", "cameras:"), "8: a node named 'cameras', "),
-        (CAMERAS + EACH + "  own-yard: {kind: buffer, input: yard}\n", "8: node 'own' makes 'own-yard' for camera"),
+        (CAMERAS + EACH + "  own-yard: {kind: buffer, input: yard}\n", "8: node 'own' becomes 'own-yard' for camera"),
         (
             CAMERAS.replace("yard:", "a-yard-with-quite-a-long-name:") + EACH.replace("motion", "detector"),
-            "9: node 'detector' makes 'detector-a-yard-with-quite-a-long-name' for camera",
+            "9: node 'detector' becomes 'detector-a-yard-with-quite-a-long-name' for camera",
         ),
         (
             CAMERAS + EACH.replace("cameras, per_camera: true", "cameras"),
