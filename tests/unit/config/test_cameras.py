@@ -142,7 +142,7 @@ def test_a_camera_of_a_variable_is_never_printed(tmp_path: Path) -> None:
 def test_a_wrong_file_is_refused_on_its_line_and_in_its_own_names(tmp_path: Path, text: str, expected: str) -> None:
     told = refusal(tmp_path, text)
     assert any(line.startswith(expected) for line in told), told
-    assert not any("own-" in line.partition(", expected")[0] for line in told if "makes" not in line), told
+    assert not any("own-" in line.partition(", expected")[0] for line in told if "becomes" not in line), told
 
 
 def test_what_is_wrong_for_every_camera_is_told_once(tmp_path: Path) -> None:
