@@ -20,38 +20,38 @@ FINDINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "`detektr up` starts it again; `detektr shm clean` removes what nobody owns.",
         ),
         "ledger": (
-            "Frames stand in no term of an edge's ledger, or in two: a defect of detektr.",
+            "The ledger of an edge does not add up: detektr has a defect.",
             "Report it with `detektr status NAME --json`.",
         ),
-        "failed": ("A node died, or has failed for good.", "`detektr logs NAME NODE`"),
+        "failed": ("A process of a node died, or the node has failed for good.", "`detektr logs NAME NODE`"),
         "hung": (
-            "Your code works on one frame for longer than `timeout`, or a process is suspended.",
+            "Your code has worked on one frame for longer than `timeout`, or a process is suspended.",
             "`detektr pipeline stacks NAME --node NODE`",
         ),
-        "camera_down": ("A camera brings no frame.", "`detektr probe SOURCE`"),
+        "camera_down": ("A camera brings no frames.", "`detektr probe SOURCE`"),
         "failing": (
-            "Frames or events were given up, or a sink waits out an outage.",
+            "Frames or events were given up as dead letters, or a sink waits for an outage to end.",
             "`detektr dead-letters list NAME`",
         ),
         "paused": (
-            "An operator has paused a node, or had while frames were lost because of it.",
+            "An operator has paused a node, or a pause that has ended made edges lose frames.",
             "`detektr resume NAME NODE`",
         ),
         "stalled": (
-            "Frames wait, nobody takes them, and nothing else explains it.",
+            "Frames wait, no consumer takes them, and no other code explains why.",
             "`detektr pipeline stacks NAME --node NODE`",
         ),
-        "no_puller": ("Frames wait for clients at a `pull`, and none has asked for 10 s.", "Start the clients."),
+        "no_puller": ("Frames wait at a `pull`, and for 10 s no client has asked for any.", "Start the clients."),
         "losing": (
-            "More than 1 % of an edge's frames were lost: a node is too slow, or a queue too small for bursts.",
-            "`detektr why NAME` says which, and what to write.",
+            "An edge lost more than 1 % of its frames: a node is too slow, or a queue is too small for bursts.",
+            "`detektr why NAME` says which it is, and what to write in the file.",
         ),
         "memory_low": (
-            "Less than a tenth of shared memory is free: the next ring may find no room.",
+            "Less than a tenth of shared memory is free, so there may be no room for the next ring.",
             "`detektr doctor FILE` says how much is needed.",
         ),
         "late": (
-            "Nothing is lost, and frames are older than 2 s before the work on them begins.",
+            "No frames are lost, but they are older than 2 s when the work on them begins.",
             "Set `max_age`, or `fresh: true`, at the input.",
         ),
     }
@@ -59,24 +59,111 @@ FINDINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
 STATES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "starting": ("The process gets ready: it imports your code and calls `open`.", ""),
-        "waiting": ("Frames wait and nobody reads them.", "Start the reader."),
+        "waiting": (
+            "The node waits for its producer or consumer, or frames wait and no client asks for them.",
+            "Start what it waits for.",
+        ),
         "connecting": ("The capture is opening its source, or the source does not answer.", "`detektr probe SOURCE`"),
-        "running": ("Frames flow.", ""),
-        "stalled": ("A camera stands without a picture; or frames wait and nobody takes them.", "`detektr why NAME`"),
+        "running": ("The node works.", ""),
+        "stalled": (
+            "A camera has brought no picture for `stall_timeout`, or frames wait and no consumer is attached.",
+            "`detektr why NAME`",
+        ),
         "paused": ("An operator has paused the node.", "`detektr resume NAME NODE`"),
         "draining": ("The node finishes what is queued, for its `drain` at most.", ""),
         "ended": ("The node has done its work.", ""),
-        "failed": ("The node was started as often as `restart` allows.", "`detektr logs NAME NODE`"),
+        "failed": (
+            "The node failed more often than `restart` allows, and is not started again.",
+            "`detektr logs NAME NODE`",
+        ),
         "unauthorized": ("The camera refused user or password.", "Correct them in `source`."),
         "forbidden": ("The camera does not allow this user, or has too many viewers.", "Look at its users and limits."),
         "not_found": ("The camera has no such path, or a device is not plugged in.", "Look up the stream's path."),
-        "tls_failed": ("Capture and camera could not agree on encryption.", "See whether this port speaks TLS."),
-        "retrying": ("A sink waits to try an event again, or a source to be opened again.", "`detektr status NAME`"),
-        "restarting": ("The process ended, and is started again after a pause.", "`detektr logs NAME NODE`"),
-        "hanging": ("One frame takes longer than `timeout`.", "`detektr pipeline stacks NAME --node NODE`"),
-        "suspended": ("The process was stopped by a signal, or frozen.", "`kill -CONT`, and its number"),
+        "tls_failed": (
+            "The capture and the camera could not agree on encryption.",
+            "See whether this port speaks TLS.",
+        ),
+        "retrying": (
+            "A sink waits before it tries an event again, or a capture before it opens its source again.",
+            "`detektr status NAME`",
+        ),
+        "restarting": ("The process ended; the supervisor starts it again after a pause.", "`detektr logs NAME NODE`"),
+        "hanging": (
+            "One frame takes longer than `timeout`, or one picture of a python: source longer than `stall_timeout`.",
+            "`detektr pipeline stacks NAME --node NODE`",
+        ),
+        "suspended": (
+            "A signal has stopped the process, or its control group is frozen.",
+            "`kill -CONT` with the number of the process",
+        ),
     }
 )
+
+
+PARTS: Mapping[str, str] = MappingProxyType(
+    {
+        "api.attachment": "`detektr.attach`",
+        "api.running": "`detektr.run`",
+        "cli.dead_letters": "`detektr dead-letters`",
+        "cli.looking": "`detektr top`: its package",
+        "cli.trail": "`detektr traces`: its package",
+        "cli.web": "`detektr web`: its arguments",
+        "frame": "The pixels of a frame",
+        "http": "`detektr.http`",
+        "memory.run_folder": "Folders and names",
+        "memory.segment": "Room in shared memory",
+        "memory.status_block": "A process that is running already",
+        "nodes.capturing.capture": "The first picture of a source",
+        "nodes.dead_letter": "The picture of a dead letter",
+        "nodes.node": "The inputs of a node",
+        "nodes.working.event_stream": "What a processor returns",
+        "nodes.working.worker": "`open` of your code",
+        "observe.dead_letters": "Looking up dead letters",
+        "observe.logbook": "`detektr logs`",
+        "observe.stacks": "`detektr stacks`",
+        "observe.status": "`detektr status`",
+        "observe.top": "`detektr top`",
+        "observe.trail.places": "Reading the audit trail",
+        "observe.trail.times": "Times on the command line",
+        "observe.why.answer": "`detektr why` and `detektr runs`",
+        "plugins": "Short names of `use` and `python:`",
+        "process.open_files": "The limit of open files",
+        "process.placement": "`env`, `cpus` and `nice`",
+        "process.web_process": "The port of the web server",
+        "registry.stateful": "`stateful` of your code",
+        "registry.user_code": "Finding and building your code",
+        "sinks.jsonl": "The sink `jsonl`",
+        "sources.decoding.decoded_picture": "Pictures of several sizes",
+        "sources.decoding.picture_decoder": "The codec of a source",
+        "sources.opening": "The pixel format of a capture",
+        "sources.survey": "Measuring a source",
+        "supervisor.child_process": "Starting one process",
+        "supervisor.fork_client": "Starting processes at all",
+        "supervisor.operating.line": "The socket on which operators ask",
+        "supervisor.run_lock": "A pipeline that is running already",
+        "supervisor.standalone": "Nodes that are started by themselves",
+        "supervisor.stopping": "`detektr down`",
+        "telemetry.audit": "`audit`: where the trail goes",
+        "telemetry.audit_redis": "`audit`: a trail in Redis",
+        "telemetry.audit_sqlite": "`audit`: a trail in SQLite",
+        "telemetry.endpoint": "The port of the metrics",
+        "telemetry.history.reader": "The history of a run",
+        "telemetry.history.record_reader": "The record of a run",
+        "telemetry.log": "`DETEKTR_LOG`",
+        "telemetry.report": "`detektr up --report`",
+        "telemetry.spool": "The spool of the audit trail",
+        "telemetry.trail.wanted": "`detektr trace`: the frame",
+        "testing": "`detektr.testing`",
+        "tooling.catalogue": "`detektr list`",
+        "tooling.doctor": "`detektr doctor`",
+        "tooling.probe": "`detektr probe`",
+        "tooling.scaffold": "`detektr new`",
+        "web.pulling.puller": "Frames for clients over HTTP",
+        "web.token": "The token of the web server",
+        "wire.link": "Doorbells of processes",
+    }
+)
+"""What the texts of each module are about, as a heading; of a module that is not here, the head of its docstring."""
 
 
 def page() -> str:
@@ -92,22 +179,23 @@ def page() -> str:
     states = [(code(name), *STATES[name]) for name in dict.fromkeys(EXPORTED_STATES)]
     return document(
         "Errors",
-        "How to go about it: [find out why](../how-to/find-out-why.md), and [troubleshooting](../troubleshooting.md).",
+        "How to use this page: [find out why](../how-to/find-out-why.md) and [troubleshooting](../troubleshooting.md).",
         "## What `why` finds\n\n"
-        "`detektr why`, `detektr status`, `/ready` and `/pipeline` name these, the worst first.\n\n"
-        + table(("code", "what is so", "next"), findings),
-        "## States of a node\n\n" + table(("state", "what is so", "next"), states),
-        "## Errors that your code can raise or catch\n\n" + table(("class", "what it says"), _classes()),
+        "`detektr why`, `detektr status`, `/ready` and `/pipeline` give these codes, the worst first.\n\n"
+        + table(("code", "what has happened", "next"), findings),
+        "## States of a node\n\n" + table(("state", "what it means", "next"), states),
+        "## Errors that your code can raise or catch\n\n" + table(("class", "what it means"), _classes()),
         "## Problems of the web server\n\n"
-        "Each is an `application/problem+json` with `status`, `code`, `detail` and `next`. "
-        f"A value stands where there is {BLANK} here.\n\n"
+        "Each problem is an `application/problem+json` with `status`, `code`, `detail` and `next`. "
+        f"In this table, {BLANK} stands for a value.\n\n"
         + table(("status", "code", "what is wrong", "next"), _problems()),
         "## Faults of a file\n\n`detektr validate` and `detektr up` list them all at once, each with file and line: "
         "`FILE:LINE: what is wrong, expected ..., what to do`. "
-        f"A value stands where there is {BLANK} here.\n\n{_faults()}",
+        f"In this table, {BLANK} stands for a value.\n\n{_faults()}",
         "## Texts\n\n"
-        "Each text that is raised for whoever wrote the file, the command or the code, by the part that raises it. "
-        f"A value stands where there is {BLANK} here; the file's name and line stand in front where there are some.",
+        "These are the texts of errors for the author of the file, the command or the code. Each heading says what "
+        f"they are about. In these tables, {BLANK} stands for a value; a text about a file begins with its name and "
+        "line.",
         *_texts(),
     )
 
@@ -151,10 +239,12 @@ def _texts() -> list[str]:
             if one.arguments and is_text(" ".join(one.arguments))
         }
         if rows:
-            parts.append(
-                f"### {sentence(purpose(module)).rstrip('.')}\n\n{table(('what is wrong', 'what to do'), rows)}"
-            )
+            parts.append(f"### {_heading(module)}\n\n{table(('what is wrong', 'what to do'), rows)}")
     return parts
+
+
+def _heading(module: str) -> str:
+    return PARTS.get(module) or sentence(purpose(module)).rstrip(".")
 
 
 def _plain(text: str) -> str:

@@ -39,10 +39,11 @@ def page() -> str:
     left_out = ", ".join(map(code, LEFT_OUT))
     return document(
         "Events",
-        "## What a sink gets\n\nA dict of plain values ([write a sink](../how-to/write-a-sink.md));"
+        "## What a sink gets\n\nA sink gets a dict of plain values ([write a sink](../how-to/write-a-sink.md));"
         f" `detektr.Event` is its type.\n\n{table(('key', 'type', 'what', 'example'), rows)}",
-        "## What nodes report\n\nThe log names these, the audit trail keeps them as records (`detektr audit query`),"
-        f" and `/events` sends them as they come.\n\n{table(('event', 'what has happened', 'fields'), records)}",
+        "## What nodes report\n\nThe log names these events, the audit trail keeps them as records"
+        " (`detektr audit query`), and `/events` sends them as they come.\n\n"
+        + table(("event", "what has happened", "fields"), records),
         f"## Reasons\n\nAn edge drops a frame for one of these reasons: {reasons}. A capture leaves a picture out"
         f" for one of these: {left_out}. The [glossary](../glossary.md#ledger) says what each of them means.",
     )
@@ -52,5 +53,5 @@ def _type(hint: object) -> str:
     text = str(getattr(hint, "__forward_arg__", hint))
     inner = text.removeprefix("NotRequired[").removesuffix("]") if text.startswith("NotRequired") else text
     return {"str": "text", "int": "whole number", "dict[str, Any]": "dict"}.get(inner, inner) + (
-        ", not always there" if text != inner else ""
+        " (not always there)" if text != inner else ""
     )

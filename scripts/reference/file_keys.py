@@ -75,16 +75,16 @@ EXAMPLES: Mapping[str, str] = MappingProxyType(
     }
 )
 """An example where one that fits the kind of value would say little; by key, or section and key. A test reads them."""
-UNITS = ("Times are written `500ms`, `10s`, `2m` or `1h`, sizes `64MiB` or `1GiB`, and a rate in frames a second.",)
+UNITS = ("A time is written `500ms`, `10s`, `2m` or `1h`, a size `64MiB` or `1GiB`, and `fps` in frames a second.",)
 SECTIONS: Mapping[str, tuple[type, str]] = MappingProxyType(
     {
-        "audit": (AuditOptions, "As a mapping, `audit` says more than where the trail goes."),
-        "metrics": (MetricsOptions, "The endpoint of metrics."),
-        "web": (WebOptions, "The web server. `web: {}` takes all defaults."),
-        "input": (EdgeInput, "One `input` as a mapping: what is agreed for this edge alone."),
-        "restart": (RestartOptions, "Of every node."),
-        "retry": (RetryOptions, "Of a sink."),
-        "batch": (BatchOptions, "Of a processor with `process_batch`."),
+        "audit": (AuditOptions, "The audit trail, if `audit` is a mapping."),
+        "metrics": (MetricsOptions, "The endpoint from which Prometheus scrapes the metrics."),
+        "web": (WebOptions, "The web server. `web: {}` starts it with all defaults."),
+        "input": (EdgeInput, "One `input`, if it is a mapping: the settings of this edge alone."),
+        "restart": (RestartOptions, "How the supervisor restarts a node; every node has this key."),
+        "retry": (RetryOptions, "How a sink tries again an event that it could not write."),
+        "batch": (BatchOptions, "The batches of a processor that has `process_batch`."),
     }
 )
 """Sections of the file: the class of each, and whose it is."""
@@ -96,18 +96,18 @@ def page() -> str:
     kinds = [_kind(kind) for kind in NODE_KINDS.values()]
     sections = [f"## `{name}`\n\n{text}\n\n{_keys(cls, name)}" for name, (cls, text) in SECTIONS.items()]
     top = (
-        f"## The top of the file\n\n{_keys(PipelineOptions, '')}\n\n`{CAMERAS}` holds captures by their names, each a "
-        f"source or a mapping with the keys of a [capture](#capture); `{DEFAULTS}` holds the keys that all of them "
-        "have. Every node also reads the [keys of all nodes](#every-node). "
-        "How to write them: [many cameras](../how-to/many-cameras.md)."
+        f"## The top of the file\n\n{_keys(PipelineOptions, '')}\n\n`{CAMERAS}` maps the name of each camera to its "
+        f"source, or to a mapping with the keys of a [capture](#capture). `{DEFAULTS}` holds keys that all these "
+        "cameras share. How to use both: [many cameras](../how-to/many-cameras.md). "
+        "Every node also takes the [keys of all nodes](#every-node)."
     )
     values = (
         "## Values\n\n"
         + UNITS[0]
-        + " `${NAME}` and `${NAME:-default}` come from the environment, `${file:NAME}` from a file in"
-        " `$CREDENTIALS_DIRECTORY` or `/run/secrets`; none of them is ever printed. Relative paths and modules are"
-        " looked for beside the file. `detektr validate` lists all faults with their lines, `detektr schema` prints the"
-        " JSON Schema for editors."
+        + " `${NAME}` and `${NAME:-default}` stand for a variable of the environment, `${file:NAME}` for the content of"
+        " a file in `$CREDENTIALS_DIRECTORY` or `/run/secrets`; detektr never prints these values. Relative paths and"
+        " modules are looked for beside the pipeline file. `detektr validate` lists all faults with their lines, and"
+        " `detektr schema` prints the JSON Schema for editors."
     )
     common = f"## Every node\n\n{_keys(_common(), '')}"
     return document("The pipeline file", values, top, *kinds, common, *sections)
@@ -143,7 +143,7 @@ def _fitting(annotation: Any, default: object) -> str:
 
 def _kind(kind: NodeKind) -> str:
     shared = {one.name for one in fields(_common())}
-    may_read = f" It reads: {', '.join(kind.may_read)}." if kind.may_read else ""
+    may_read = f" It can read from: {', '.join(kind.may_read)}." if kind.may_read else ""
     text = f"{sentence(first_paragraph(kind.options))}{may_read}"
     return f"## `{kind.name}`\n\n{text}\n\n{_keys(kind.options, '', shared | {'kind'})}".replace(
         f"## `{kind.name}`", f"## {kind.name.capitalize()}"

@@ -14,18 +14,20 @@ WHO = {
     "probe": "anybody",
     "numbers": "this machine, or the token",
     "token": "the token",
-    "session": "the token, in the request",
+    "session": "whoever sends the token",
 }
 
 
 def page() -> str:
     """Return the page."""
     intro = (
-        f"The key `web` gives a pipeline a web server, and `detektr web` one beside running pipelines. `/openapi.json`"
-        " describes all of it for programs (OpenAPI 3.1). Where a server shows several pipelines, each path is also"
-        f" below `{PREFIX}`. What is wrong with a request comes as a problem (RFC 9457) with a `code` and the `next`"
-        " step: [errors](errors.md#problems-of-the-web-server). How to use it:"
-        " [ask over HTTP](../how-to/ask-over-http.md)."
+        f"A pipeline whose file has the key `web` has a web server of its own; `detektr web` starts one beside running"
+        " pipelines. `/openapi.json` describes all requests for programs (OpenAPI 3.1). If a server shows several"
+        f" pipelines, each path is also below `{PREFIX}`. The server refuses a request with a problem (RFC 9457), which"
+        " has a `code` and says the `next` step: [errors](errors.md#problems-of-the-web-server). How to use it:"
+        " [ask over HTTP](../how-to/ask-over-http.md).\n\n"
+        'In the column "who may", "this machine" means a client on the same machine. The key'
+        " [`open`](file.md#web) of the file lets such clients send further requests without the token."
     )
     rows, parts = [], []
     for path, methods in described()["paths"].items():
@@ -52,7 +54,8 @@ def rights() -> dict[tuple[str, str], str]:
     found = {}
     for place in app._places:
         for method in place.endpoint.methods:
-            found[method, place.endpoint.path] = WHO[place.endpoint.right.value]
+            is_end = (method, place.endpoint.path) == ("DELETE", "/session")  # it takes away what the client has
+            found[method, place.endpoint.path] = "anybody" if is_end else WHO[place.endpoint.right.value]
     return found
 
 

@@ -101,7 +101,9 @@ def _text(node: ast.expr, names: Names, depth: int = 0) -> str:
     if isinstance(node, ast.FormattedValue):
         return _text(node.value, names, depth) if isinstance(node.value, ast.Name) else BLANK
     if isinstance(node, ast.Name) and depth < 3:
-        before = [one for one in names.get(node.id, []) if one.lineno <= node.lineno]
+        before = sorted(
+            (one for one in names.get(node.id, []) if one.lineno <= node.lineno), key=lambda one: one.lineno
+        )
         if before and isinstance(before[-1], ast.Constant | ast.JoinedStr | ast.BinOp):
             return _text(before[-1], names, depth + 1)
     return BLANK

@@ -21,8 +21,8 @@ def page() -> str:
     """Return the page."""
     names = [name for name in detektr.__all__ if name in detektr._HOMES]
     head = (
-        "What stands here may be imported, and keeps its name and meaning over releases of one minor version;"
-        " everything else is detektr's own."
+        "You may import what is listed here; it keeps its name and meaning over all releases of one minor version."
+        " Everything else is internal to detektr."
     )
     parts = [f"## `detektr`\n\n{_table('detektr', detektr, names)}"]
     parts += [f"## `{name}`\n\n{_table(name, module, all_)}" for name, module, all_ in MODULES]

@@ -15,8 +15,12 @@ from detektr.telemetry.metrics import NodeSupervision, PipelineCollector
 from scripts.reference.markdown import code, document, sentence, table
 
 GROUPS = (
-    ("detektr_edge_", "Edges", "The ledger of each edge adds up in each scrape."),
-    ("frame_buffer_consumer_", "Edges from buffers", "By the names of an older system; the counts are the ledger's."),
+    ("detektr_edge_", "Edges", "In each scrape, the ledger of each edge adds up."),
+    (
+        "frame_buffer_consumer_",
+        "Edges from buffers",
+        "These have the names of an older system; the counts are those of the ledger.",
+    ),
     ("detektr_node_", "Nodes and their processes", ""),
     ("detektr_frame_", "Ages", ""),
     ("detektr_", "Shared memory, and what your code counts", ""),
@@ -27,8 +31,8 @@ def page() -> str:
     """Return the page."""
     left = {family.name: family for family in families()}
     parts = [
-        "All series have the label `pipeline`. Counters go on over restarts of a process. How to scrape them, and what"
-        " to build on them: [watch with Prometheus](../metrics.md)."
+        "All series also have the label `pipeline`. Counters go on counting when a process is restarted. How to scrape"
+        " them, and what to build on them: [watch with Prometheus](../metrics.md)."
     ]
     for prefix, title, text in GROUPS:
         here = [left.pop(name) for name in [*left] if name.startswith(prefix)]

@@ -16,25 +16,26 @@ ROOT = Path(__file__).parents[2]
 VARIABLES: Mapping[str, tuple[str, str, str]] = MappingProxyType(
     {
         "DETEKTR_SHM_DIR": (
-            "The folder in which detektr keeps shared memory, an absolute path. All processes of a run need the same.",
+            "Absolute path of the folder in which detektr keeps shared memory, the same for all processes of a run.",
             "`/dev/shm`",
             "`/dev/shm/shop`",
         ),
         "DETEKTR_STATE_DIR": (
-            "The folder for what outlives a run (history, dead letters, logs, spools), an absolute path.",
+            "Absolute path of the folder for what outlives a run: history, dead letters, logs, spools.",
             "`$XDG_STATE_HOME/detektr`, else `~/.local/state/detektr`",
             "`/var/lib/detektr`",
         ),
         "DETEKTR_LOG": (
-            "The level of the log: debug, info, warning or error. With debug, tracebacks are written too.",
+            "The level of the log: debug, info, warning or error. With debug, the log has tracebacks too.",
             "`info`",
             "`debug`",
         ),
-        "DETEKTR_WEB_TOKEN": ("The token of `detektr web`.", "one is made", "`d3a1c9e0b7f24a55`"),
+        "DETEKTR_WEB_TOKEN": ("The token of `detektr web`.", "detektr makes one", "`d3a1c9e0b7f24a55`"),
         "DETEKTR_COMPILE": (
-            "At installation: 0 leaves everything as Python files; else what every frame passes is compiled where there"
-            " is a C compiler. In front of the scripts of the repository: 1 compiles, 0 takes away what was compiled.",
-            "compile when installed by pip",
+            "At installation, 0 leaves all code as Python files; otherwise the code that every frame passes is"
+            " compiled, if there is a C compiler. For the scripts of the repository, 1 compiles, and 0 removes"
+            " compiled code.",
+            "pip compiles",
             "`0`",
         ),
     }
@@ -42,33 +43,45 @@ VARIABLES: Mapping[str, tuple[str, str, str]] = MappingProxyType(
 INNER = {"DETEKTR_HANDED_OVER"}
 """Variables that detektr sets for processes of its own."""
 OTHERS: tuple[tuple[str, str], ...] = (
-    ("`${NAME}` in the file", "Any variable that the file names; see [values](file.md#values)."),
-    ("`CREDENTIALS_DIRECTORY`", "Where `${file:NAME}` is looked for first; systemd sets it (`LoadCredential=`)."),
-    ("`PYTHONPATH`", "Where modules of `use` and `python:` are looked for, before the folder of the file."),
-    ("`XDG_STATE_HOME`, `HOME`", "Where the state folder is, unless `DETEKTR_STATE_DIR` says so."),
+    ("`${NAME}` in the file", "Any variable whose name the file contains; see [values](file.md#values)."),
+    (
+        "`CREDENTIALS_DIRECTORY`",
+        "The folder in which detektr first looks for `${file:NAME}`; systemd sets it (`LoadCredential=`).",
+    ),
+    (
+        "`PYTHONPATH`",
+        "The folders in which detektr looks for modules of `use` and `python:`, before the folder of the file.",
+    ),
+    ("`XDG_STATE_HOME`, `HOME`", "They say where the state folder is, unless `DETEKTR_STATE_DIR` is set."),
     ("`MALLOC_ARENA_MAX`", "A capture sets it to keep its memory small, unless it is set already."),
-    ("`TERM`", "A live table is drawn on a terminal unless this is `dumb`."),
+    ("`TERM`", "`detektr up` draws a live table on a terminal unless this is `dumb`."),
 )
 
 
 def exit_codes() -> str:
     """Return the page of exit codes."""
     rows = (
-        ("0", "The run, or the command, did what was asked; also a run that SIGTERM or `down` ended after a drain."),
+        (
+            "0",
+            "The run, or the command, did what was asked. A run that SIGTERM or `down` ended after a drain counts too.",
+        ),
         (
             str(DetektrError.exit_code),
-            "A node that is not `optional` failed for good; a consumer was delivered nothing, or dead-lettered all; a"
-            " ledger did not add up; a report or an answer could not be written; `doctor` found what would hurt;"
-            " `healthcheck` found a reason; not all dead letters could be resent.",
+            "One of these: a node that is not `optional` failed for good; an edge delivered nothing, and gave frames up"
+            " as dead letters; a ledger did not add up; a report or an answer could not be written; `doctor` found"
+            " what would hurt a pipeline; `healthcheck` found that a pipeline does not do its work; not all dead"
+            " letters could be resent.",
         ),
         (
             str(RefusedError.exit_code),
-            "The file, the arguments or the machine were refused. Nothing was started, and nothing is left behind.",
+            "detektr refused the file, the arguments or the machine. It started nothing, and left nothing behind.",
         ),
-        ("130", "Ctrl-C (SIGINT). A run was drained first."),
-        ("128+n", "Signal n ended it, as 137 after SIGKILL (which Linux also sends where memory is out)."),
+        ("130", "Ctrl-C (SIGINT) ended it; a run was drained first."),
+        ("128+n", "Signal n ended it; for example 137 is SIGKILL, which Linux also sends when memory runs out."),
     )
-    text = "Each command and each node by itself ends with one of these. Why it did stands in its last lines."
+    text = (
+        "Each command, and each node that is started by itself, ends with one of these codes. Its last lines say why."
+    )
     return document("Exit codes", text, table(("code", "when"), rows))
 
 
@@ -88,8 +101,9 @@ def environment() -> str:
         "Environment variables",
         "## detektr's own\n\n" + table(("variable", "meaning", "unless it is set", "example"), rows),
         "## Others that count\n\n" + table(("variable", "meaning"), OTHERS),
-        f"## Threads of numerical libraries\n\ndetektr sets {threads} for each process with your code to its share"
-        " of the cores, unless they are set: [place a node](../how-to/place-a-node.md#threads).",
+        f"## Threads of numerical libraries\n\nIn each process with your code, detektr sets {threads} to the share of"
+        " the cores that this process has, unless they are set already:"
+        " [place a node](../how-to/place-a-node.md#threads).",
     )
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 
 class DetektrError(Exception):
-    """Base of all; the command line prints it as it stands and leaves with `exit_code`."""
+    """Base class of all; the command line prints the text as it is and ends with `exit_code`."""
 
     exit_code = 1
 
 
 class RefusedError(DetektrError):
-    """The file, the arguments or the machine were refused; nothing was started, nothing is left behind."""
+    """The file, the arguments or the machine were refused; detektr started nothing, and left nothing behind."""
 
     exit_code = 2
 
 
 class NoRoomError(RefusedError):
-    """Shared memory has no room for what is asked; says how much is needed and free, and what to do."""
+    """Shared memory has no room for what is needed; the text says how much is needed and free, and what to do."""
 
 
 class SourceError(DetektrError):
@@ -36,7 +36,7 @@ class WireError(DetektrError):
 
 
 class ResultError(DetektrError):
-    """What a processor returned is no event; another attempt at the same frame would give the same."""
+    """What a processor returned is not an event; another attempt at the same frame would return the same."""
 
 
 class OverwrittenError(DetektrError):
@@ -44,7 +44,7 @@ class OverwrittenError(DetektrError):
 
 
 class LeaseOverError(DetektrError):
-    """A frame was asked for its pixels after its lease was over; its slot may hold another frame by now."""
+    """Code asked a frame for its pixels after its lease had ended; its slot may hold another frame by now."""
 
 
 class EndedEarlyError(SystemExit):

@@ -19,7 +19,7 @@ class RunEvent:
 
 @dataclass(frozen=True)
 class FrameRedelivered(RunEvent):
-    """A frame went back to its queue; `delivery` is the attempt that ended."""
+    """A frame went back to its queue; `delivery` counts the attempts at it that have failed."""
 
     consumer: str
     frame: str
@@ -30,7 +30,7 @@ class FrameRedelivered(RunEvent):
 
 @dataclass(frozen=True)
 class FrameDeadLettered(RunEvent):
-    """A frame was given up after its last attempt; `saved` is where its picture and the reason are."""
+    """An edge gave a frame up as a dead letter; `saved` says where its picture and the reason are."""
 
     consumer: str
     frame: str
@@ -41,7 +41,7 @@ class FrameDeadLettered(RunEvent):
 
 @dataclass(frozen=True)
 class ResultRefused(RunEvent):
-    """A consumer finished a frame whose lease it no longer held; the result was thrown away."""
+    """A consumer finished a frame after its lease had ended; detektr threw the result away."""
 
     consumer: str
     frame: str
@@ -67,7 +67,7 @@ class ConsumerLeft(RunEvent):
 
 @dataclass(frozen=True)
 class EdgeStalled(RunEvent):
-    """An edge has frames and nobody to take them."""
+    """Frames wait on an edge, and no consumer is attached."""
 
     consumer: str
     queued: int
@@ -82,7 +82,7 @@ class EdgeResumed(RunEvent):
 
 @dataclass(frozen=True)
 class NodeStateChanged(RunEvent):
-    """A node entered a state; `why` is empty where the state says all."""
+    """A node entered a state; `why` is empty if the state says everything."""
 
     state: str
     why: str = ""
@@ -90,7 +90,7 @@ class NodeStateChanged(RunEvent):
 
 @dataclass(frozen=True)
 class NodeExited(RunEvent):
-    """A node's process ended; `how` in words, `log` its last lines."""
+    """A process of a node ended; `how` says how, in words, and `log` has its last lines."""
 
     how: str
     will_restart: bool
@@ -99,7 +99,8 @@ class NodeExited(RunEvent):
 
 @dataclass(frozen=True)
 class OperatorActed(RunEvent):
-    """An operator did something to a node: `did` is pause, resume, restart or clear, `to` its processes or edges."""
+    """An operator did something to a node: `did` is pause, resume, restart or clear, and `to` names its processes or
+    edges."""
 
     did: str
     to: tuple[str, ...] = ()
@@ -107,13 +108,14 @@ class OperatorActed(RunEvent):
 
 @dataclass(frozen=True)
 class CameraMoved(RunEvent):
-    """A camera's frames go to this replica from now on: another one has died, or this one is back. It begins anew."""
+    """From now on this replica gets a camera's frames, because another replica died or this one came back. It knows
+    nothing yet of the camera's earlier frames."""
 
     camera: str
 
 
 @dataclass(frozen=True)
 class MessageRefused(RunEvent):
-    """A message from another process was not one of ours, or asked for what it may not have."""
+    """A process refused a message from another one: it was not valid, or asked for what it must not have."""
 
     why: str

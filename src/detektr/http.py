@@ -19,7 +19,7 @@ ANSWER_S_MAX = 10.0  # beyond what an answer is asked to wait
 
 
 class PulledFrame:
-    """One frame that was pulled; it is ours until its lease ends."""
+    """One frame that was pulled; it is yours until its lease ends."""
 
     def __init__(self, server: _Server, facts: Mapping[str, Any]) -> None:
         """Take what the server said of it."""

@@ -44,11 +44,12 @@ class RestartOptions:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     when: Literal["on-failure", "always", "never"] = "on-failure"
-    """on-failure: when it ends before its work is done, up to `limit`; always: the same, without a limit; never."""
+    """on-failure: the supervisor starts a process again that ends before its work is done, as often as `limit` allows;
+    always: the same, without a limit; never: it starts none again."""
     backoff: Pauses = "1s..60s"
-    """First and longest pause between tries, doubling, with jitter."""
+    """First and longest pause before a new start: each pause is twice the one before, with jitter."""
     limit: Rate = "5 in 10m"
-    """More failures than this within that time and the node is `failed` for good."""
+    """If a process fails more often than this within that time, it is given up, and its node is `failed`."""
 
     def __post_init__(self) -> None:
         _ = (self.backoff_ns, self.limit_count_ns)
@@ -74,9 +75,9 @@ class RetryOptions:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     backoff: Pauses = "1s..60s"
-    """First and longest pause between tries, doubling, with jitter."""
+    """First and longest pause before a new attempt: each pause is twice the one before, with jitter."""
     for_: Duration = "1h"
-    """How long an event may wait for a sink that fails; then it is dead-lettered (written `for` in the file)."""
+    """How long an event may wait while the sink fails; after that it becomes a dead letter."""
 
     def __post_init__(self) -> None:
         _ = self.backoff_ns
@@ -101,10 +102,10 @@ class BatchOptions:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     size: Annotated[int, Ge(1), Le(256)]
-    """Most frames of one call, of all inputs and cameras; a batch that is full begins at once."""
+    """Most frames in one call, over all inputs and cameras; a full batch begins at once."""
     wait: Duration = "20ms"
-    """How long a frame waits for others at most; 0ms: whatever is there is a batch. Nobody waits for frames that cannot
-    come, as when the run ends."""
+    """Longest time that a frame waits for others; 0ms: a batch is whatever is there. A batch never waits for frames
+    that cannot come, for example at the end of a run."""
 
     def __post_init__(self) -> None:
         _ = self.wait_ns
@@ -120,20 +121,24 @@ class _NodeOptions:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     restart: RestartOptions = field(default_factory=RestartOptions)
-    """When and how often this node is started again."""
+    """When and how often the supervisor starts this node again."""
     optional: bool = False
-    """True: nobody waits for this node. What it is too slow for is dropped as `consumer_slow`, the end of a run waits
-    for it for its `drain` at most, and the pipeline goes on, and ends with 0, when it has failed for good."""
+    """true: the pipeline does not wait for this node. Frames that come faster than the node takes them are dropped as
+    `consumer_slow`. The end of a run waits for the node for its `drain` at most. If the node fails for good, the
+    pipeline goes on and can still end with exit code 0."""
     start_timeout: Duration = "60s"
-    """A node that is not ready by then is killed and counted as failed."""
+    """The supervisor kills a process that is not ready within this time, and counts it as a failure."""
     drain: Duration = "10s"
-    """How long a stop may take to finish what is queued; the rest is dropped as `stopped`."""
+    """Longest time that the node may take to finish what is queued when it is stopped; the rest is dropped as
+    `stopped`."""
     env: Mapping[EnvName, str] = field(default_factory=dict)
-    """Environment variables of this node's processes, above those that detektr was started with."""
+    """Environment variables of this node's processes; they override those that detektr was started with."""
     cpus: list[Annotated[int, Ge(0), Le(CPU_MAX)]] | None = None
-    """CPUs that its processes may run on, by number as in `lscpu -e`; else all that detektr itself may run on."""
+    """CPUs on which the node's processes may run, by their number in `lscpu -e`. By default they may run on all CPUs
+    that detektr itself may use."""
     nice: Annotated[int, Ge(-20), Le(19)] | None = None
-    """Priority of its processes: 19 gives way to all others; below that of detektr itself needs a right."""
+    """Priority of the node's processes; 19 gives way to all others. A value below that of detektr itself needs a right
+    (CAP_SYS_NICE, or a higher limit)."""
 
     def __post_init__(self) -> None:
         for name in ("start_timeout", "drain", "timeout", "max_age", "open_timeout", "stall_timeout"):
@@ -156,56 +161,63 @@ class _NodeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptureOptions(_NodeOptions):
-    """A camera, a file or a generator of pictures, decoded into a ring."""
+    """A capture reads a camera, a file or a generator of pictures, and writes the decoded pictures into a ring."""
 
     kind: Literal["capture"] = "capture"
     source: str
-    """clip.mp4, a folder of images, rtsp://..., http(s)://..., /dev/video0, lavfi:..., or python:my.module:pictures."""
+    """What to read: clip.mp4, a folder of images, rtsp://..., http(s)://..., /dev/video0, lavfi:... (an FFmpeg filter),
+    or python:my.module:pictures (a generator of your own)."""
     camera: Name | None = None
-    """The camera's name in frame ids; the node's own name unless told otherwise."""
+    """The camera's name in frame ids; by default the name of the node."""
     with_: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments for a python: source (written `with` in the file)."""
+    """Arguments for the code of a python: source."""
     realtime: bool = False
-    """A file at its own pace (a generator's pictures without a time: at `fps`); false: as fast as they are taken,
-    and offered several at a time."""
+    """true: the capture plays a file at its own pace, and a generator's pictures without a time at `fps`. false: it
+    reads as fast as consumers take frames, and offers several at a time."""
     loop: bool = False
-    """Start a file again when it ends."""
+    """true: the capture begins a file again when it has ended."""
     transport: Literal["tcp", "udp", "auto"] = "tcp"
-    """How an rtsp:// camera sends; auto: by udp where tcp is refused or brings nothing."""
+    """How an rtsp:// camera sends: by tcp, by udp, or auto (by udp if tcp is refused or brings nothing)."""
     stream: VideoStreamChoice = "best"
-    """Which of several video streams, or variants of a playlist (HLS, DASH): the best, by height (720p), by most
-    kbit/s (1500k), each or the next below, or by its place (#1). The others are not fetched."""
+    """Which video stream to read, if a source has several, or which variant of a playlist (HLS, DASH): best, of this
+    height or the next below (720p), of at most so many kbit/s (1500k), or by its place, counted from 0 (#1 is the
+    second). The capture does not fetch the others."""
     open_timeout: Duration = "10s"
-    """Longest time until a live source answers; it is tried again."""
+    """Longest time that a live source may take to answer; after that the capture tries again."""
     stall_timeout: Duration = "10s"
-    """A live source without a picture for this long is `stalled`, and opened again; key frames must come more often."""
+    """A live source that brings no picture for this long is `stalled`, and the capture opens it again. The time must be
+    longer than the interval between the camera's key frames."""
     fps: Annotated[float, Ge(0.001), Le(1000)] | None = None
-    """Thin out to this many frames a second, evenly; the others count as `thinned`. A folder of images has so many, and
-    one picture at a URL is asked for so often (1 unless told otherwise)."""
+    """Keep this many frames a second, evenly; the others count as `thinned`. A folder of images is read at this rate
+    (25 by default), and a single picture at a URL is fetched at it (1 by default)."""
     decode: Literal["all", "keyframes"] = "all"
-    """keyframes: only pictures that stand alone, for cheap watching of many cameras; the others count as `thinned`."""
+    """keyframes: decode only pictures that stand alone, which makes it cheap to watch many cameras; the others count as
+    `thinned`."""
     hwaccel: Literal["auto", "cuda", "qsv", "none"] = "none"
-    """Decode by hardware; where that fails it is done in software, and the status says why."""
+    """Hardware that decodes: auto (the first that works), cuda, qsv or none. Where it fails, the capture decodes in
+    software, and the status says why."""
     decoder_threads: Annotated[int, Ge(1), Le(64)] | None = None
-    """Threads of the decoder; else 1 for a live source, and two to six more than cores for a file at full speed."""
+    """Threads that decode. By default a live source has 1, and a file at full speed two to six more than there are
+    cores."""
     format: PixelFormatName | None = None
-    """Pixel format in the ring (an FFmpeg name); the decoder's own unless told otherwise."""
+    """Pixel format in the ring, by FFmpeg's name; by default that of the decoder."""
     width: Annotated[int, Ge(2), Le(16384)] | None = None
-    """Width in pixels, scaled while captured; the source's own unless told otherwise."""
+    """Width in pixels, to which the capture scales each picture; by default the source's own."""
     height: Annotated[int, Ge(2), Le(16384)] | None = None
-    """Height in pixels."""
+    """Height in pixels, to which the capture scales each picture; by default the source's own."""
     memory: Size | None = None
-    """Shared memory for this camera's frames, ring and journals together, from which follow the marks and `guests` that
-    nobody wrote; else as `memory` of the pipeline."""
+    """Shared memory that this camera's ring and its share of the journals may take. The marks and `guests` that the
+    file leaves out follow from it. By default it is `memory` of the pipeline."""
     slots: Annotated[int, Ge(2), Le(65536)] | None = None
-    """Slots in the ring; follows from the graph unless told otherwise, and may not be fewer than it needs."""
+    """Slots in the ring. By default it has as many as the graph needs; detektr refuses fewer."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] | None = None
-    """Most frames queued for one consumer of this capture; follows from `memory` unless told otherwise."""
+    """Most frames queued for one consumer of this capture; by default it follows from `memory`."""
     when_full: WhenFull | None = None
-    """Policy at the mark; a file, served or not, blocks and a live source drops the oldest unless told otherwise."""
+    """What an edge of this capture does at its high-water mark. By default, edges of a live source drop the oldest
+    frame, and a file waits (`block`), even if a server sends it."""
     guests: Annotated[int, Ge(0), Le(1024)] | None = None
-    """Slots kept for consumers that are not in the file (`detektr.attach`), beyond the frames that are queued for those
-    of the file; follows from `memory` unless told otherwise."""
+    """Slots kept for consumers that are not in the file (`detektr.attach`), beyond those for frames that are queued for
+    consumers in the file. By default it follows from `memory`."""
 
     @property
     def open_timeout_ns(self) -> int:
@@ -220,29 +232,30 @@ class CaptureOptions(_NodeOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeInput:
-    """One input, and what is agreed for the edge from it: what is left out is as its producer says for all edges."""
+    """One input, with the settings of the edge from it; for a setting that is left out, that of its producer counts."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     from_: Name
-    """The node to read from (written `from` in the file); `cameras` is all cameras."""
+    """The node to read from; `cameras` means all cameras."""
     when_full: WhenFull | None = None
-    """What happens at the mark of this edge: drop-oldest, drop-newest or block."""
+    """What this edge does at its high-water mark; by default what `when_full` of its producer says."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] | None = None
-    """Most frames, or events, queued on this edge for one input of its producer; frames of a processor: 2 unless told
-    otherwise."""
+    """Most frames, or events, that this edge queues for one input of its producer. For frames of a processor it is 2 by
+    default."""
     fresh: bool = False
-    """True: nothing is kept here but the newest frame of each input, and each replica holds one frame at a time."""
+    """true: this edge keeps only the newest frame of each input, and each replica holds one frame at a time."""
     max_age: Duration | None = None
-    """Frames older than this, counted from their capture, are dropped as `too_old`: when their turn comes, and once
-    more when the work on them is about to begin."""
+    """The edge drops frames that are older than this, counted from their capture, as `too_old`: when their turn comes,
+    and once more when work on them is about to begin."""
     fps: Annotated[float, Ge(0.001), Le(1000)] | None = None
-    """Thin each camera out to this many frames a second, evenly, by the frames' own times; the others count as
+    """Let this many frames a second of each camera pass, evenly, by the frames' own times; the edge drops the others as
     `thinned`."""
     cameras: Name | list[Name] | None = None
-    """Only frames of these cameras; the others count as `filtered`."""
+    """Let only frames of these cameras pass; the edge drops the others as `filtered`."""
     only: Literal["results"] | None = None
-    """results: only frames for which the processor that is read returned something; the others count as `filtered`."""
+    """results: let only frames pass for which the processor that is read returned something; the edge drops the others
+    as `filtered`."""
 
     def __post_init__(self) -> None:
         if self.max_age is not None and option_ns("max_age", self.max_age) == 0:
@@ -269,27 +282,30 @@ Input = Name | EdgeInput
 
 @dataclass(frozen=True, kw_only=True)
 class BufferOptions(_NodeOptions):
-    """Holds announcements, never pixels, and applies the high-water mark."""
+    """A buffer queues frames for its readers up to the high-water mark; it holds leases, never pixels."""
 
     kind: Literal["buffer"] = "buffer"
     input: Input | list[Input]
-    """The capture, buffer or processor to read from (a name, or a mapping with `from` and what this edge has of its
-    own), or a list of them; `cameras` is all cameras."""
+    """The capture, buffer or processor to read from: a name, a mapping with `from` and the settings of this edge alone,
+    or a list of them; `cameras` means all cameras."""
     per_camera: bool = False
-    """One of these for each of the file's `cameras` (NAME-CAMERA), reading what there is of that camera alone."""
+    """true: detektr makes one such node for each of the file's `cameras`, named NAME-CAMERA, which reads the nodes of
+    that camera only."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] | None = None
-    """Most frames queued for one consumer and one input; follows from `memory` of the cameras unless told otherwise."""
+    """Most frames queued for one consumer from one input; by default it follows from `memory` of the cameras."""
     low_water_mark: Annotated[int, Ge(0), Le(65535)] | None = None
-    """After the mark was reached, frames are taken again below this; one under the mark unless told otherwise."""
+    """A queue that was full takes frames again when it has fallen to this many; by default one less than the high-water
+    mark."""
     when_full: WhenFull = "drop-oldest"
-    """What happens at the mark: drop-oldest, drop-newest or block."""
+    """What an edge of this buffer does at its high-water mark."""
     max_age: Duration | None = None
-    """Frames older than this, counted from their capture, are dropped as `too_old` instead of worked on."""
+    """Frames that are older than this, counted from their capture, are dropped as `too_old`."""
     announce: Lane | None = None
-    """How this node is told of frames: zmq (messages) or shm (shared memory); else as `announce` of the pipeline."""
+    """The lane on which this node is told of frames: zmq (messages) or shm (shared memory). By default it is `announce`
+    of the pipeline."""
     guests: Annotated[int, Ge(0), Le(1024)] | None = None
-    """Frames that consumers outside the file (`detektr.attach`) may hold together, beyond those that are queued for
-    consumers of the file; follows from `memory` of the cameras unless told otherwise."""
+    """Most frames that consumers outside the file (`detektr.attach`) may hold together, beyond those that are queued
+    for consumers in the file. By default it follows from `memory` of the cameras."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -308,24 +324,27 @@ class WorkerOptions(_NodeOptions):
     """What processors and sinks share."""
 
     input: Input | list[Input]
-    """The node to read from (a name, or a mapping with `from` and what this edge has of its own), or a list of them;
-    `cameras` is all cameras."""
+    """The node to read from: a name, a mapping with `from` and the settings of this edge alone, or a list of them;
+    `cameras` means all cameras."""
     per_camera: bool = False
-    """One of these for each of the file's `cameras` (NAME-CAMERA), reading what there is of that camera alone."""
+    """true: detektr makes one such node for each of the file's `cameras`, named NAME-CAMERA, which reads the nodes of
+    that camera only."""
     use: Reference
-    """Class, object or function: module:Name, found on PYTHONPATH and beside the pipeline file, or a short name."""
+    """Your code: a class, object or function as module:Name, found on PYTHONPATH or beside the pipeline file, or a
+    short name (`detektr list`)."""
     with_: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments for it (written `with` in the file)."""
+    """Arguments for your code."""
     window: Annotated[int, Ge(1), Le(1024)] | None = None
-    """Most leases one replica holds at once, 4 unless told otherwise; with several inputs: of each. With `batch`: what
-    two batches need, if that is more."""
+    """Most leases that one replica holds at once on each input. By default it is 4; with `batch`, it is enough for two
+    batches over all inputs, if that is more."""
     max_deliveries: Annotated[int, Ge(1), Le(100)] = 3
-    """Attempts at one frame before it is dead-lettered."""
+    """Attempts at one frame, or event, before it becomes a dead letter."""
     announce: Lane | None = None
-    """How this node is told of its work: zmq (messages) or shm (shared memory); else as `announce` of the pipeline."""
+    """The lane on which this node is told of its work: zmq (messages) or shm (shared memory). By default it is
+    `announce` of the pipeline."""
     timeout: Duration = "30s"
-    """How long one frame, or one batch, may take before its leases end and it goes elsewhere; after thrice that, the
-    kill."""
+    """Longest time for the work on one frame or one batch. After that its leases end, and its frames are delivered
+    again; after three times as long, the supervisor kills the process."""
 
     @property
     def timeout_ns(self) -> int:
@@ -335,33 +354,36 @@ class WorkerOptions(_NodeOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessorOptions(WorkerOptions):
-    """Your code, on every frame."""
+    """A processor runs your code on every frame."""
 
     kind: Literal["processor"] = "processor"
     fresh: bool = False
-    """True: the newest frame of each camera first, and none waits longer than the work on one frame takes. A camera's
-    older frames are dropped; a file at full speed waits instead. As `fresh` at each `input`."""
+    """true: the newest frame of each camera comes first, and no frame waits for longer than the work on one frame
+    takes. A camera's older frames are dropped; a file at full speed waits instead. It is the same as `fresh` at each
+    `input`."""
     replicas: Annotated[int, Ge(1), Le(64)] = 1
-    """Processes that share the work: each frame goes to exactly one of them."""
+    """Processes that share the work; each frame goes to one of them only."""
     partition_by: Literal["camera"] | None = None
-    """camera: each camera's frames go to one replica, in order, as they do without asking where the class says
-    `stateful = True`; else each frame goes to the replica with the least work. Below a processor it is `order` too."""
+    """camera: all frames of one camera go to the same replica, in order. A class with `stateful = True` gets this
+    without the key. Otherwise each frame goes to the replica with the least work. Below a processor, this key includes
+    `order`."""
     order: Literal["camera"] | None = None
-    """camera: each camera's frames come in the order of their capture, also from replicas that finish them in another:
-    a frame waits as long as an earlier one may still come, never longer. Its cameras are partitioned as well."""
+    """camera: the frames of each camera come in the order of their capture, even if replicas above finish them in
+    another order. A frame waits only as long as an earlier one may still come. This includes `partition_by: camera`."""
     join: Literal["frame"] | None = None
-    """frame: the inputs are branches of the same cameras; each frame comes once, when every branch has settled it and
-    at least one has passed it on, with all their `results`, and `frame.missing` where a branch has none."""
+    """frame: the inputs are branches of the same cameras. Each frame comes once, when every branch has settled it and
+    at least one has passed it on. It has the `results` of all branches; `frame.missing` says which branch has not
+    brought it, and why."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] = 256
-    """Most events queued for one sink; frames for a reader have a mark of their own, on its input."""
+    """Most events queued for one sink. Frames for a reader have a mark of their own, at the reader's `input`."""
     when_full: WhenFull = "block"
-    """What happens to events, and to frames for a reader, at the mark."""
+    """What an edge of this processor does at its high-water mark, with events for a sink or frames for a reader."""
     event_bytes: Annotated[int, Ge(256), Le(1 << 20)] = 8192
-    """Largest event, packed, and most of one frame's results together, where others read the frames; more fails the
-    frame."""
+    """Largest size of one packed event and, if other nodes read the frames, of one frame's results together. If your
+    code returns more, the work on the frame has failed."""
     batch: BatchOptions | None = None
-    """Frames of all inputs in lists: `process_batch(frames)` is called with up to `size` of them, in place of `process`
-    with one, and returns a list with a result for each."""
+    """The processor calls `process_batch(frames)` with up to `size` frames of all inputs, in place of `process(frame)`.
+    The method returns a list with one result for each frame."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -372,30 +394,34 @@ class ProcessorOptions(WorkerOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class SinkOptions(WorkerOptions):
-    """Takes the events of processors."""
+    """A sink takes the events of processors."""
 
     kind: Literal["sink"] = "sink"
     retry: RetryOptions | None = None
-    """An event that cannot be written is tried again, in order, after pauses, while the events behind it wait in the
-    journal: {backoff: 1s..60s, for: 1h}; neither `timeout` nor `max_deliveries` ends its lease meanwhile."""
+    """The sink tries an event again, after pauses, if it cannot write it. The events behind it wait in the journal, so
+    that all stay in order. Meanwhile neither `timeout` nor `max_deliveries` ends the lease of the event."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PullOptions(_NodeOptions):
-    """Gives frames out to clients that ask for them over HTTP (`/frames/dequeue`), and keeps what is out over kills."""
+    """A pull gives frames to clients that ask for them over HTTP (`/frames/dequeue`). If it is killed, its successor
+    still knows which frames are out."""
 
     kind: Literal["pull"] = "pull"
     input: Input | list[Input]
-    """The capture, buffer or processor to read from (a name, or a mapping with `from` and what this edge has of its
-    own), or a list of them; `cameras` is all cameras."""
+    """The capture, buffer or processor to read from: a name, a mapping with `from` and the settings of this edge alone,
+    or a list of them; `cameras` means all cameras."""
     per_camera: bool = False
-    """One of these for each of the file's `cameras` (NAME-CAMERA), reading what there is of that camera alone."""
+    """true: detektr makes one such node for each of the file's `cameras`, named NAME-CAMERA, which reads the nodes of
+    that camera only."""
     window: Annotated[int, Ge(1), Le(1024)] = PULL_WINDOW
-    """Most frames that wait here or are out at clients; with several inputs: of each."""
+    """Most frames of each input that wait here or are out at clients."""
     max_deliveries: Annotated[int, Ge(1), Le(100)] = PULL_DELIVERIES
-    """How often a frame is given out, as its lease expired or its work failed, before it is dead-lettered."""
+    """How often a frame is given out before it becomes a dead letter; it is given out again if its lease expires or its
+    client says that the work failed."""
     announce: Lane | None = None
-    """How this node is told of frames: zmq (messages) or shm (shared memory); else as `announce` of the pipeline."""
+    """The lane on which this node is told of frames: zmq (messages) or shm (shared memory). By default it is `announce`
+    of the pipeline."""
 
 
 NodeOptions = CaptureOptions | BufferOptions | ProcessorOptions | SinkOptions | PullOptions

@@ -92,7 +92,7 @@ def frame(
 def frames(
     path: str | os.PathLike[str], camera: str = "door", *, count: int | None = None, format: str | None = None
 ) -> Iterator[Frame]:
-    """Yield the frames of a video or a folder of pictures, with their own times, from `FIRST` on.
+    """Yield the frames of a video or a folder of pictures, with their own times, which begin at `FIRST`.
 
     Args:
         path: the file or folder.
@@ -197,7 +197,7 @@ def run_sink(sink: object, events: Iterable[Event]) -> None:
 
 
 def clear_metrics() -> None:
-    """Set all user metrics of this process back to nothing counted: one test's numbers are not another's.
+    """Reset all user metrics of this process, so that a test does not see the numbers of another.
 
     The metrics themselves stay, so a module that made one at its top goes on using it.
     """

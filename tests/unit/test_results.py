@@ -80,7 +80,7 @@ def test_results_of_one_frame_that_are_too_large_together_fail_it_in_words() -> 
     result = [{"text": "x" * 90} for _ in range(3)]
     assert stream.pack_results(None) == b"\x90" == stream.pack_results([])
     assert msgpack.unpackb(stream.pack_results({"at": np.int64(3)})) == [{"at": 3}]
-    with pytest.raises(ResultError, match=r"3 results of 295 bytes together.*detect takes 256: raise its event_bytes"):
+    with pytest.raises(ResultError, match=r"3 results of 295 bytes together.*detect takes at most 256: raise its"):
         stream.pack_results(result)
 
 

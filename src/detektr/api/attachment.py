@@ -64,7 +64,7 @@ def attach(
 
 
 class Frames:
-    """The frames of one node, one at a time; see `attach`. To be used by one thread at a time, not over a fork."""
+    """The frames of one node, one at a time; see `attach`. One thread at a time may use it, and no fork."""
 
     def __init__(
         self,

@@ -9,15 +9,15 @@ import typer
 from detektr.cli.answering import PLAIN, answering, duration_ns
 
 app = typer.Typer(help="List and show what was given up; resend events.", **PLAIN)
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Which pipeline; it need not run.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The pipeline; it need not run.")]
 
 
 @app.command("list")
 @answering
 def _list(
     name: NameArgument,
-    is_all: Annotated[bool, typer.Option("--all", help="Also those that were resent.")] = False,
-    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    is_all: Annotated[bool, typer.Option("--all", help="List also those that were resent.")] = False,
+    is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the dead letters of a pipeline, oldest first, one a line."""
     import json
@@ -33,10 +33,10 @@ def _list(
 @answering
 def _show(
     name: NameArgument,
-    letter: Annotated[str, typer.Argument(metavar="ID", help="Which one, as `list` says.")],
-    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    letter: Annotated[str, typer.Argument(metavar="ID", help="Its id, as `list` prints it.")],
+    is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print all of one: event or picture, and why it was given up."""
+    """Print one dead letter: its event or picture, and the reason."""
     import json
 
     from detektr.observe.dead_letters import describe_dead_letter, open_spool, whole_dead_letter
@@ -48,17 +48,19 @@ def _show(
 @app.command("resend")
 @answering
 def _resend(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Which pipeline; it must run.")],
-    letters: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Which ones, as `list` says.")] = None,
-    is_all: Annotated[bool, typer.Option("--all", help="All that were not resent yet.")] = False,
-    to: Annotated[
-        str | None, typer.Option(metavar="SINK", help="To another sink than the one that did not take it.")
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The pipeline; it must run.")],
+    letters: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID...]", help="Their ids, as `list` prints them.")
     ] = None,
-    wait: Annotated[str, typer.Option(metavar="TIME", help="How long to wait while nothing is taken.")] = "30s",
+    is_all: Annotated[bool, typer.Option("--all", help="Resend all that were not resent yet.")] = False,
+    to: Annotated[
+        str | None, typer.Option(metavar="SINK", help="Give them to this sink, not to the one that failed.")
+    ] = None,
+    wait: Annotated[str, typer.Option(metavar="TIME", help="Longest time to wait while the sink takes none.")] = "30s",
 ) -> int:
     """Give events again to the sink of a running pipeline.
 
-    They say `resent` then. Frames cannot be resent: their slots were given back.
+    The events are marked as `resent`. Frames cannot be resent, as their slots were given back.
     """
     from detektr.api.resending import resend
     from detektr.errors import RefusedError

@@ -15,21 +15,23 @@ app = typer.Typer(**PLAIN)
 @answering
 def _why(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Which pipeline; the only one there is, if left out.")
+        str | None, typer.Argument(metavar="[NAME]", help="The pipeline; by default the only one there is.")
     ] = None,
     place: Annotated[
-        str | None, typer.Argument(metavar="[EDGE]", help="Only of this edge (buffer->detect) or node.")
+        str | None, typer.Argument(metavar="[EDGE]", help="Only this edge (buffer->detect) or node.")
     ] = None,
     at: Annotated[
-        str | None, typer.Option("--at", metavar="TIME", help="Of that minute: 14:03; around that second: 14:03:20.")
+        str | None, typer.Option("--at", metavar="TIME", help="This minute (14:03), or around this second (14:03:20).")
     ] = None,
-    camera: Annotated[str | None, typer.Option("--camera", metavar="C", help="Only of this camera.")] = None,
-    run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Of this run, or the last.")] = None,
-    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    camera: Annotated[str | None, typer.Option("--camera", metavar="C", help="Only this camera.")] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="ID", help="This run: an id from `detektr runs`, or last.")
+    ] = None,
+    is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what was lost or late, whose fault it is, what to do.
 
-    Of a run that goes on: in the last minute. Of one that has ended: in all of it.
+    It looks at the last minute of a run that goes on, and at all of a run that has ended.
     """
     import json
 
@@ -44,14 +46,14 @@ def _why(
 @answering
 def _top(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Which pipeline; the one that runs, if left out.")
+        str | None, typer.Argument(metavar="[NAME]", help="The pipeline; by default the one that runs.")
     ] = None,
-    is_once: Annotated[bool, typer.Option("--once", help="Look once, print, and end.")] = False,
-    is_json: Annotated[bool, typer.Option("--json", help="With --once: as JSON.")] = False,
+    is_once: Annotated[bool, typer.Option("--once", help="Print what there is now, and end.")] = False,
+    is_json: Annotated[bool, typer.Option("--json", help="With --once: print JSON.")] = False,
 ) -> None:
     """Watch a pipeline in the terminal, the worst first.
 
-    Enter goes into a node: where its code is now, and its log; q ends. It needs: pip install "detektr[top]".
+    Enter shows where a node's code is now, and its log; q ends. This command needs: pip install "detektr[top]".
     """
     from detektr.observe.why.answer import the_pipeline
 
@@ -98,13 +100,13 @@ def _look_once(name: str, *, is_json: bool) -> None:
 @answering
 def _runs(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Which pipeline; the only one there is, if left out.")
+        str | None, typer.Argument(metavar="[NAME]", help="The pipeline; by default the only one there is.")
     ] = None,
-    is_json: Annotated[bool, typer.Option("--json", help="As JSON, with the ledger of each.")] = False,
+    is_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the ledger of each run.")] = False,
 ) -> None:
     """List the runs of a pipeline, with their ids.
 
-    Each with when it was, how long it took, and how it ended.
+    Each line says when the run began, how long it took, and how it ended.
     """
     import json
 
@@ -119,16 +121,16 @@ def _runs(
 @answering
 def _leases(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Which pipeline; the only one there is, if left out.")
+        str | None, typer.Argument(metavar="[NAME]", help="The pipeline; by default the only one there is.")
     ] = None,
     node: Annotated[
-        str | None, typer.Option("--node", metavar="N", help="Only what this node holds or has given.")
+        str | None, typer.Option("--node", metavar="N", help="Only frames that this node holds or has given out.")
     ] = None,
-    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the frames that are out, and at whom.
+    """List the frames that are out, and who holds them.
 
-    The oldest come first, with since when they are out, and what is done with them.
+    The oldest come first. Each line says since when the frame is out, and what is done with it.
     """
     import json
 
@@ -143,13 +145,13 @@ def _leases(
 @answering
 def _healthcheck(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Which pipeline; the only one there is, if left out.")
+        str | None, typer.Argument(metavar="[NAME]", help="The pipeline; by default the only one there is.")
     ] = None,
-    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
-    """Say whether a pipeline does its work, and why not.
+    """Say whether a pipeline does its work, and if not, why.
 
-    It ends with 0 if so, else with 1: for the HEALTHCHECK of a container.
+    It ends with 0 if it does, and with 1 if not, as the HEALTHCHECK of a container expects.
     """
     import json
 

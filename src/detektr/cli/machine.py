@@ -17,13 +17,13 @@ shm_app = typer.Typer(help="Show what lies in shared memory; remove what nobody 
 @answering
 def _probe(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="rtsp://..., http(s)://..., clip.mp4, /dev/video0.")],
-    for_: Annotated[str, typer.Option("--for", metavar="TIME", help="How long to look.")] = "5s",
+    for_: Annotated[str, typer.Option("--for", metavar="TIME", help="How long to read the source.")] = "5s",
     transport: Annotated[
-        str | None, typer.Option(metavar="HOW", help="Of rtsp://: tcp, udp or auto; tcp, if left out.")
+        str | None, typer.Option(metavar="HOW", help="How an rtsp:// camera sends: tcp (the default), udp or auto.")
     ] = None,
-    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure a source, and write its lines for a pipeline file."""
+    """Measure a source, and print its lines for a pipeline file."""
     from detektr.tooling.probe import probe
 
     found = probe(source, duration_ns(for_, "--for") / 1e9, transport)
@@ -34,13 +34,13 @@ def _probe(
 @answering
 def _doctor(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A pipeline file, for what it needs of this machine.")
+        Path | None, typer.Argument(metavar="[FILE]", help="A pipeline file, to check what it needs.")
     ] = None,
-    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what of this machine would hurt a pipeline.
+    """Say what on this machine would hurt a pipeline.
 
-    Shared memory (with `--shm-size` for a container), disk, limits, cores, decoders, ports, clock.
+    It looks at shared memory (with `--shm-size` for a container), disk, limits, cores, decoders, ports, clock.
     """
     import json
     from dataclasses import asdict
@@ -71,12 +71,12 @@ def _new(
 @answering
 def _list(
     group: Annotated[
-        str | None, typer.Argument(metavar="[WHAT]", help="processors, sinks or sources; all, if left out.")
+        str | None, typer.Argument(metavar="[WHAT]", help="processors, sinks or sources; by default all.")
     ] = None,
 ) -> None:
-    """List what `use` and python: sources know by a short name.
+    """List the short names for `use` and for python: sources.
 
-    Those of other packages too; one that is broken says why.
+    It lists those of installed packages too, and says of a broken one why it is broken.
     """
     from detektr.tooling.catalogue import describe_plugins
 
@@ -95,7 +95,7 @@ def _ls() -> None:
 @shm_app.command("clean")
 @answering
 def _clean() -> None:
-    """Remove what no live process owns."""
+    """Remove the files that no live process owns."""
     from detektr.observe.shm import clean_shm, cleaned_words
 
     print(cleaned_words(*clean_shm()))

@@ -29,8 +29,8 @@ _METAVARS = {
 _HELP = {
     "input": f"{_WITHOUT}: the node to read from; may be repeated.",
     "with_": "An argument for your code; may be repeated.",
-    "env": "An environment variable of this process; may be repeated. A secret is better set outside: `ps` shows this.",
-    "cpus": "A CPU that it may run on, as `lscpu -e` numbers them; may be repeated.",
+    "env": "An environment variable of this process; may be repeated. `ps` shows it: set a secret outside.",
+    "cpus": "A CPU on which the process may run, by its number in `lscpu -e`; may be repeated.",
 }
 _EXAMPLES = {
     **{"capture": "--name cam --source clip.mp4", "buffer": "--name b --input cam", "pull": "--name p --input b"},
@@ -67,7 +67,7 @@ def node_command(kind: NodeKind) -> Any:
 
 def _help(kind: NodeKind) -> str:
     example = _EXAMPLES.get(kind.name, "my.module:Class --input NAME")
-    return f"{kind.summary}\n\nEither a node of a file (--pipeline FILE --node NAME), or one without: {example}."
+    return f"{kind.summary}\n\nStart a node of a file (--pipeline FILE --node NAME), or one without a file: {example}."
 
 
 def _stub(kind: NodeKind) -> None:
@@ -88,10 +88,10 @@ def _with_options(kind: NodeKind) -> Any:
         parameters["use"] = str | None, typer.Argument(None, metavar="[MODULE:CLASS]", help=text)
     text = "A pipeline file that has the node."
     parameters["file"] = Path | None, typer.Option(None, "--pipeline", metavar="FILE", help=text)
-    text = "With --pipeline: which node of it."
+    text = "With --pipeline: the node."
     parameters["node"] = str | None, typer.Option(None, "--node", metavar="NAME", help=text)
     if "replicas" in types:
-        text = "With --pipeline: which of its replicas."
+        text = "With --pipeline: the replica, counted from 0."
         parameters["replica"] = int, typer.Option(0, "--replica", metavar="N", help=text)
     text = f"{_WITHOUT}: the node's name."
     parameters["name"] = str | None, typer.Option(None, "--name", metavar="NAME", help=text)
@@ -110,7 +110,7 @@ def _with_options(kind: NodeKind) -> Any:
             parameters[key] = list[str] | None, typer.Option(None, option, metavar=metavar, help=words[key])
         else:
             parameters[key] = plain | None, typer.Option(None, option, metavar=metavar, help=words[key])
-    text = "Serve this process's metrics on 127.0.0.1."
+    text = "Serve this process's metrics on this port of 127.0.0.1."
     parameters["metrics_port"] = int | None, typer.Option(None, "--metrics-port", metavar="PORT", help=text)
 
     def run(**given: Any) -> None:

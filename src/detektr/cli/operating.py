@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from detektr.supervisor.operating.line import Deed
 
 app = typer.Typer(**PLAIN)
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Which pipeline.")]
-NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="Which node of it.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The pipeline.")]
+NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="The node.")]
 
 
 @app.command("pause")
@@ -21,8 +21,8 @@ NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="Which node of
 def _pause(name: NameArgument, node: NodeArgument) -> None:
     """Let a node begin no new work until it is resumed.
 
-    What is in work is finished. The queue before it drops or waits, as its
-    `when_full` says. The end of the run resumes it.
+    The node finishes what is in work. The queue before it drops or waits, as its
+    `when_full` says. If you end the run, the node goes on too.
     """
     _ask(name, "pause", node, "is paused")
 
@@ -40,13 +40,13 @@ def _restart(
     name: NameArgument,
     node: NodeArgument,
     replica: Annotated[
-        int | None, typer.Option("--replica", metavar="N", min=0, help="Only this process of it, from 0.")
+        int | None, typer.Option("--replica", metavar="N", min=0, help="Only this process of the node, counted from 0.")
     ] = None,
 ) -> None:
-    """Start the processes of a node anew, one after the other.
+    """Restart the processes of a node, one after the other.
 
-    Each finishes the frame in work first, within its `drain`. Frames that wait are
-    kept for its successor.
+    Each process first finishes the frame in work, within its `drain`. Its successor
+    gets the frames that wait.
     """
     _ask(name, "restart", node, f"is being restarted; `detektr status {name}` says how it goes", replica)
 

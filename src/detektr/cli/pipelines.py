@@ -19,10 +19,12 @@ FileArgument = Annotated[Path, typer.Argument(metavar="[FILE]", help="The pipeli
 def _up(
     file: FileArgument = Path("pipeline.yaml"),
     for_: Annotated[
-        str | None, typer.Option("--for", metavar="TIME", help="Drain and end after this time: 10s.")
+        str | None, typer.Option("--for", metavar="TIME", help="Drain and end after this time, for example 10s.")
     ] = None,
-    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the ledger there as JSON.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No table; of the log only warnings and worse.")] = False,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the ledger to this file as JSON.")] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Show no table, and only warnings and errors of the log.")
+    ] = False,
 ) -> int:
     """Start a pipeline and stay with it until it ends.
 
@@ -46,7 +48,7 @@ def _up(
 @app.command("validate")
 @answering
 def _validate(file: FileArgument = Path("pipeline.yaml")) -> None:
-    """List what is wrong with a file or missing on this machine."""
+    """List what is wrong with a file, or missing on this machine."""
     from detektr.config.load import PipelineFileError, check_machine, load_pipeline
     from detektr.config.plan_text import describe_plan
 
@@ -81,13 +83,14 @@ def _schema() -> None:
 @app.command("status")
 @answering
 def _status(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Which pipeline; all, if left out.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The pipeline; by default all.")] = None,
     run: Annotated[
-        str | None, typer.Option("--run", metavar="ID", help="How this run ended, or the last; `detektr runs` has ids.")
+        str | None,
+        typer.Option("--run", metavar="ID", help="Show how this run ended: an id from `detektr runs`, or last."),
     ] = None,
-    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say how a pipeline is, and what is wrong; or which ones run."""
+    """Say how a pipeline is and what is wrong, or which ones run."""
     import json
 
     from detektr.observe.status import list_pipelines, read_status
@@ -114,12 +117,12 @@ def _status(
 @app.command("stacks")
 @answering
 def _stacks(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Which pipeline.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The pipeline.")],
     node: Annotated[
-        str | None, typer.Option("--node", metavar="N", help="Only this node, or process (motion.0).")
+        str | None, typer.Option("--node", metavar="N", help="Only this node or process (motion.0).")
     ] = None,
 ) -> None:
-    """Say where the code of each process is now, with all stacks."""
+    """Show where the code of each process is now, and its stacks."""
     from detektr.observe.stacks import describe_stacks, read_stacks
 
     print(describe_stacks(read_stacks(name, node)))
@@ -128,10 +131,10 @@ def _stacks(
 @app.command("down")
 @answering
 def _down(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Which pipeline.")],
-    wait: Annotated[str, typer.Option(metavar="TIME", help="How long to wait for its end.")] = "60s",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The pipeline.")],
+    wait: Annotated[str, typer.Option(metavar="TIME", help="Longest time to wait for its end.")] = "60s",
 ) -> int:
-    """Let a pipeline drain and end, and wait for it."""
+    """Drain and end a pipeline, and wait until it has ended."""
     from detektr.supervisor.stopping import stop_pipeline
 
     if stop_pipeline(name, duration_ns(wait, "--wait")):
@@ -143,9 +146,9 @@ def _down(
 @app.command("logs")
 @answering
 def _logs(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Which pipeline.")],
-    node: Annotated[str | None, typer.Argument(metavar="[NODE]", help="Only this node, or process (motion.0).")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with lines as they come.")] = False,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The pipeline.")],
+    node: Annotated[str | None, typer.Argument(metavar="[NODE]", help="Only this node or process (motion.0).")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print further lines as they come.")] = False,
 ) -> None:
     """Print what the processes of a pipeline wrote."""
     from detektr.observe.logbook import read_logs

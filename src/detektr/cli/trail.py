@@ -10,20 +10,20 @@ from detektr.cli.answering import PLAIN, answering
 
 app = typer.Typer(**PLAIN)
 audit_app = typer.Typer(help="Ask the audit trail about frames and nodes.", **PLAIN)
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Which pipeline.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="As JSON, one record a line.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The pipeline.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one record a line.")]
 
 
 @app.command("trace")
 @answering
 def _trace(
     frame: Annotated[str, typer.Argument(metavar="FRAME_ID", help="The frame's id, or CAMERA/SEQUENCE.")],
-    name: Annotated[str | None, typer.Option("--name", metavar="N", help="Of this pipeline only.")] = None,
-    is_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    name: Annotated[str | None, typer.Option("--name", metavar="N", help="Look in this pipeline only.")] = None,
+    is_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what happened to one frame, where and when.
 
-    The trail must have it: `audit: {to: sqlite:audit.db, frames: all}`.
+    The audit trail must have recorded the frame: `audit: {to: sqlite:audit.db, frames: all}`.
     """
     import json
 
@@ -37,14 +37,12 @@ def _trace(
 @answering
 def _traces(
     name: NameArgument,
-    to: Annotated[
-        str, typer.Option("--to", metavar="URL", help="Where a collector listens.")
-    ] = "http://127.0.0.1:4318",
+    to: Annotated[str, typer.Option("--to", metavar="URL", help="Address of the collector.")] = "http://127.0.0.1:4318",
 ) -> int:
     """Send traces of frames to an OpenTelemetry collector.
 
-    A span for each edge and each node's work, out of the audit trail (OTLP over HTTP), until the run ends. It needs:
-    pip install "detektr[otel]".
+    It makes a span for each edge and for the work of each node out of the audit trail, and sends them (OTLP over HTTP)
+    until the run ends. It needs: pip install "detektr[otel]".
     """
     import sys
 
@@ -64,8 +62,8 @@ def _traces(
 @answering
 def _tail(
     name: NameArgument,
-    lines: Annotated[int, typer.Option("-n", min=1, max=100_000, help="How many.")] = 20,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with records as they come.")] = False,
+    lines: Annotated[int, typer.Option("-n", min=1, max=100_000, help="How many records.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print further records as they come.")] = False,
     is_json: JsonOption = False,
 ) -> None:
     """Print the newest records of the trail."""
@@ -81,19 +79,31 @@ def _tail(
 @answering
 def _query(
     name: NameArgument,
-    node: Annotated[str, typer.Option("--node", metavar="N", help="Of edges from or to this node.")] = "",
-    edge: Annotated[str, typer.Option("--edge", metavar="E", help="Of this edge: buffer->detect.")] = "",
+    node: Annotated[str, typer.Option("--node", metavar="N", help="Only records of edges from or to this node.")] = "",
+    edge: Annotated[str, typer.Option("--edge", metavar="E", help="Only records of this edge (buffer->detect).")] = "",
     outcome: Annotated[
-        str, typer.Option("--outcome", metavar="O", help="delivered, failed, dead_lettered, dropped, or its reason.")
+        str,
+        typer.Option(
+            "--outcome",
+            metavar="O",
+            help="Only this outcome: delivered, failed, dead_lettered, dropped, or its reason.",
+        ),
     ] = "",
     since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="14:03, 14:03:20, 2026-11-30T14:03; or 10m ago.")
+        str | None,
+        typer.Option(
+            "--since", metavar="TIME", help="From this time on: 14:03, 14:03:20, 2026-11-30T14:03, or 10m ago."
+        ),
     ] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Likewise.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="At most so many: the newest.")] = 1000,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Up to this time, written likewise.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=1_000_000, help="Print at most so many records, the newest.")
+    ] = 1000,
     is_json: JsonOption = False,
 ) -> None:
-    """Print what the trail has of a time or an edge."""
+    """Print records of the trail by time, edge, node or outcome."""
     import json
     import time
 

@@ -17,15 +17,17 @@ TOKEN_VARIABLE = "DETEKTR_WEB_TOKEN"
 @answering
 def _web(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Which pipelines; all that run, if left out.")
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="The pipelines; by default all that run.")
     ] = None,
-    port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="0 takes a free one.")] = 8002,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8002,
     host: Annotated[str, typer.Option(metavar="HOST", help="Address of this machine to listen on.")] = "127.0.0.1",
 ) -> None:
     """Serve running pipelines over HTTP.
 
-    It tells what runs and whose fault it is, and gives frames to who pulls. The token is that of
-    DETEKTR_WEB_TOKEN; one is made and kept where that is not set.
+    The server says what runs and whose fault a loss is, and gives frames to clients that pull them. Its token is
+    that in DETEKTR_WEB_TOKEN; if that is not set, detektr makes one and keeps it.
     """
     from detektr.errors import RefusedError
     from detektr.memory.run_folder import NAME, state_root

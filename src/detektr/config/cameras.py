@@ -77,15 +77,20 @@ class _Expander:
         nodes = nodes if isinstance(nodes, dict) else {}
         cameras = self._cameras(given, self._defaults(defaults)) if is_given else {}
         if has_defaults and not is_given:
-            self._fault((DEFAULTS,), f"`{DEFAULTS}` without `{CAMERAS}`", "cameras", f"add `{CAMERAS}:`, or remove it")
+            self._fault(
+                (DEFAULTS,),
+                f"the file has `{DEFAULTS}`, but no `{CAMERAS}`",
+                "cameras",
+                f"add `{CAMERAS}:`, or remove it",
+            )
         each = [name for name, node in nodes.items() if self._is_per_camera(name, node)]
         if each and not is_given:
-            what = f"node {each[0]!r} is wanted `{PER_CAMERA}`, and this file has no `{CAMERAS}`"
+            what = f"node {each[0]!r} has `{PER_CAMERA}: true`, but this file has no `{CAMERAS}`"
             hint = f"add `{CAMERAS}:`, or remove `{PER_CAMERA}`"
             self._fault(("nodes", each[0], PER_CAMERA), what, "cameras", hint)
         count = len(cameras) + len(nodes) + len(each) * (len(cameras) - 1)
         if is_given and count > NODES_MAX:
-            what = f"{len(cameras)} cameras and the nodes for them make {count} nodes"
+            what = f"with one of each `{PER_CAMERA}` node for {len(cameras)} cameras, the file has {count} nodes"
             self._fault((CAMERAS,), what, f"at most {NODES_MAX} in one pipeline", "split it into several pipelines")
         elif is_given:
             self._refuse_same_names(cameras, nodes, each)
@@ -100,7 +105,7 @@ class _Expander:
     def _defaults(self, values: object) -> dict[str, Any]:
         if not isinstance(values, dict):
             hint = "write for example `{fps: 10, transport: tcp}`"
-            self._fault((DEFAULTS,), f"`{DEFAULTS}` is no mapping", "keys of a capture", hint)
+            self._fault((DEFAULTS,), f"`{DEFAULTS}` is not a mapping", "keys of a capture", hint)
             return {}
         for key in _OWN_KEYS:
             if key in values:
@@ -112,7 +117,7 @@ class _Expander:
         """Return a capture for each camera that can be read, as the file would have it."""
         example = f"write for example `door: rtsp://10.0.0.5/stream` below `{CAMERAS}:`"
         if not isinstance(given, dict) or not given:
-            kind = "empty" if not given else "a list" if isinstance(given, list) else "no mapping"
+            kind = "empty" if not given else "a list" if isinstance(given, list) else "not a mapping"
             self._fault((CAMERAS,), f"`{CAMERAS}` is {kind}", "a mapping of names to cameras", example)
             return {}
         captures = {}
@@ -120,7 +125,7 @@ class _Expander:
             path: Path = (CAMERAS, name)
             own = {"source": value} if isinstance(value, str) else value
             if not isinstance(own, dict):
-                kind = "empty" if value is None else "no source"
+                kind = "empty" if value is None else "neither text nor a mapping"
                 self._fault(path, f"camera {name!r} is {kind}", "a source, or a mapping with `source`", example)
                 continue
             if own.get("kind", "capture") != "capture":
@@ -142,21 +147,26 @@ class _Expander:
     def _refuse_same_names(self, cameras: Iterable[str], nodes: Mapping[str, Any], each: list[str]) -> None:
         for name in cameras:
             if name == CAMERAS:
-                self._fault((CAMERAS, name), f"a camera named {name!r}", "another name: it means all of them", "rename")
+                self._fault(
+                    (CAMERAS, name),
+                    f"a camera named {name!r}",
+                    "another name, as this one means all cameras",
+                    "rename it",
+                )
             if name in nodes:
                 what = f"node {name!r} has the name of a camera (line {self.document.line(CAMERAS, name)})"
                 self._fault(("nodes", name), what, "each name once", "rename one of them")
         if CAMERAS in nodes:
-            what, expected = f"a node named {CAMERAS!r}", "another name: it means all cameras"
-            self._fault(("nodes", CAMERAS), what, expected, "rename the node, and what reads from it")
+            what, expected = f"a node named {CAMERAS!r}", "another name, as this one means all cameras"
+            self._fault(("nodes", CAMERAS), what, expected, "rename the node, also in each `input` that names it")
         for name in each:
             for camera in cameras:
                 made = f"{name}-{camera}"
                 if made in nodes or made in cameras:
-                    what = f"node {name!r} makes {made!r} for camera {camera!r}, a name that is taken"
+                    what = f"node {name!r} becomes {made!r} for camera {camera!r}, and that name is taken"
                     self._fault(("nodes", name), what, "each name once", "rename one of them")
                 if len(made) > NAME_CHARS_MAX >= max(len(name), len(camera)):
-                    what = f"node {name!r} makes {made!r} for camera {camera!r}, {len(made)} characters"
+                    what = f"node {name!r} becomes {made!r} for camera {camera!r}, which has {len(made)} characters"
                     self._fault(("nodes", name), what, f"at most {NAME_CHARS_MAX}", "shorten one of the names")
 
     def _nodes(self, cameras: list[str], nodes: Mapping[str, Any], each: list[str]) -> dict[str, Any]:
@@ -208,7 +218,7 @@ class _Expander:
                 hint = f"write `{near}`" if near else "correct the name, or add that node"
                 if is_shared:
                     hint = f"write `{PER_CAMERA}: true` there too, or remove it here"
-                what = f"node {name!r} is wanted `{PER_CAMERA}` and reads from {one!r:.60}, which is not"
+                what = f"node {name!r} has `{PER_CAMERA}: true` and reads from {one!r:.60}, which has not"
                 expected = listed(group for group in groups if group != name)
                 self._fault(("nodes", name, "input", index), what, expected, hint)
 

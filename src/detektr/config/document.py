@@ -95,7 +95,11 @@ class _Loader(yaml.SafeLoader):
         if self.depth >= DEPTH_MAX:
             loader: Any = self  # PyYAML's types leave `peek_event` out
             line = loader.peek_event().start_mark.line + 1
-            raise _Refused(Fault(line, f"more than {DEPTH_MAX} levels", "a pipeline file", "nest it less"))
+            raise _Refused(
+                Fault(
+                    line, f"values that are nested more than {DEPTH_MAX} levels deep", "a pipeline file", "nest it less"
+                )
+            )
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -111,7 +115,7 @@ def read_document(text: str, environment: Mapping[str, str]) -> Document:
     """
     place = next((text.count("\n", 0, match.start()) + 1 for match in re.finditer(f"[{_OPEN}{_CLOSE}]", text)), None)
     if place is not None:
-        return _unreadable(Fault(place, "a character of private use (U+E000 or U+E001)", "text", "remove it"))
+        return _unreadable(Fault(place, "a private-use character (U+E000 or U+E001)", "text", "remove it"))
     variables: list[str] = []
 
     def stand_in(match: re.Match[str]) -> str:
@@ -132,7 +136,14 @@ def read_document(text: str, environment: Mapping[str, str]) -> Document:
         return _unreadable(_yaml_fault(fault, text))
     except (ValueError, OverflowError):  # "\\Uffffffff": PyYAML lets chr() say so
         line = 1 if loader is None else loader.line + 1
-        return _unreadable(Fault(line, "an escape that is no character", "at most \\U0010ffff", "write it as UTF-8"))
+        return _unreadable(
+            Fault(
+                line,
+                "an escape sequence that stands for no character",
+                "at most \\U0010ffff",
+                "write the character itself as UTF-8",
+            )
+        )
     if not isinstance(values, dict):
         kind = "a list" if isinstance(values, list) else f"the value {values!r:.60}"
         what = f"the file is {kind}" if values is not None else "the file is empty"
@@ -174,13 +185,20 @@ class _Builder:
         self.lines.setdefault(path, line)
         self._count += 1
         if self._count > VALUES_MAX:
-            what = f"more than {VALUES_MAX} values once its aliases are followed"
+            what = f"more than {VALUES_MAX} values, counting those that its aliases repeat"
             raise _Refused(Fault(line, what, "a pipeline file", "use fewer aliases, or split the pipeline"))
         if len(self._open) > DEPTH_MAX:
-            what = f"more than {DEPTH_MAX} levels once its aliases are followed"
+            what = f"more than {DEPTH_MAX} levels, counting those that its aliases repeat"
             raise _Refused(Fault(line, what, "a pipeline file", "nest it less"))
         if node in self._open:
-            raise _Refused(Fault(line, "an alias inside what it names", "values that end", "remove the alias"))
+            raise _Refused(
+                Fault(
+                    line,
+                    "an alias inside the value that it names",
+                    "a value that does not contain itself",
+                    "remove the alias",
+                )
+            )
         if node.tag is not None:
             what = f"the tag {node.tag.replace('tag:yaml.org,2002:', '!!')!r:.60}"
             self.faults.append(Fault(line, what, "plain values", "remove it; put text in quotes"))
@@ -221,7 +239,14 @@ class _Builder:
                 continue
             if source in self._open:
                 line = source.start_mark.line + 1
-                raise _Refused(Fault(line, "a `<<` inside what it names", "values that end", "remove it"))
+                raise _Refused(
+                    Fault(
+                        line,
+                        "a `<<` inside the mapping that it names",
+                        "a mapping that does not contain itself",
+                        "remove it",
+                    )
+                )
             rest = [(key, value) for key, value in source.value if not self._is_known(key, values)]
             self._open.append(source)
             values |= self.build(yaml.MappingNode(source.tag, rest, source.start_mark), path)
@@ -240,7 +265,9 @@ class _Builder:
         key = str(node.value)
         if _PLACE.search(key):
             raw = _PLACE.sub(lambda match: self.texts[int(match.group(1))], key)
-            self.faults.append(Fault(line, f"the key {raw!r:.60}", "a fixed key", "use variables in values only"))
+            self.faults.append(
+                Fault(line, f"the key {raw!r:.60}", "a key without variables", "use variables in values only")
+            )
             return None
         if node.style is None and not isinstance(read_scalar(key), str):
             what = f"the key {key!r:.60}" if key else "an empty key"

@@ -138,8 +138,10 @@ def _read(path: Path) -> str:
         hint = "check its path and whether you may read it"
         raise PipelineFileError(path, [Fault(1, f"this cannot be read: {why}", "a YAML file", hint)]) from None
     if len(payload) > FILE_BYTES_MAX:
-        what = f"more than {FILE_BYTES_MAX // 1024} KiB"
-        raise PipelineFileError(path, [Fault(1, what, "a pipeline file", "check that this is one; else split it")])
+        what = f"the file has more than {FILE_BYTES_MAX // 1024} KiB"
+        raise PipelineFileError(
+            path, [Fault(1, what, "a pipeline file", "check that it is a pipeline file, and split it if it is")]
+        )
     try:
         return payload.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -231,8 +233,8 @@ def _audit_fault(pipeline: Pipeline) -> Fault | None:
     if path.is_dir():
         return Fault(1, f"`audit` {str(path)!r} is a directory", "a file", "name a file in it")
     if not path.parent.is_dir():
-        hint = f"make it (mkdir -p {path.parent}), or name another path"
-        return Fault(1, f"`audit`: there is no folder {str(path.parent)!r}", "a folder that can be written to", hint)
+        make = f"make it (mkdir -p {path.parent}), or name another path"
+        return Fault(1, f"`audit`: there is no folder {str(path.parent)!r}", "a folder that can be written to", make)
     if not os.access(path.parent, os.W_OK | os.X_OK):  # SQLite writes its journal beside the file
         return Fault(1, f"`audit`: folder {str(path.parent)!r} is read-only", "a folder that can be written to", hint)
     if path.exists() and not os.access(path, os.W_OK):

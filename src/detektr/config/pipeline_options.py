@@ -33,20 +33,22 @@ class AuditOptions:
     to: Annotated[
         str, Text(r"^(none|sqlite:\S.*|rediss?://\S+)$", "sqlite:PATH, redis://..., rediss://... or none")
     ] = "none"
-    """sqlite:PATH (beside the pipeline file unless absolute), redis://..., rediss://... or none."""
+    """Where the trail goes: sqlite:PATH (beside the pipeline file unless absolute), redis://..., rediss://... or
+    none."""
     frames: Annotated[
         str, Text(r"^(all|dropped|none|[0-9]{1,2}(\.[0-9]{1,4})? ?%)$", "all, dropped, none or a share such as 1%")
     ] = "dropped"
-    """Which frames are in, each on all its edges: `all`, those that were lost (`dropped`), those and a share of all
-    (`1%`), or `none`."""
+    """Which frames the trail records, each on all its edges: `all`, those that were lost (`dropped`), those that were
+    lost and a share of all (`1%`), or `none`."""
     keep: Annotated[str, Text(r"^[1-9][0-9]{0,4} ?(h|d)$", "a time such as 12h or 30d")] = "30d"
     """How long records are kept."""
     most: Size | None = None
-    """Most bytes that the trail takes, on disk (2GiB unless told otherwise) or in Redis's memory (256MiB)."""
+    """Most bytes that the trail takes: on disk (2GiB by default) or in Redis's memory (256MiB by default)."""
     prefix: Annotated[
         str, Text(r"^[A-Za-z0-9:._-]{0,64}$", "at most 64 characters out of A-Z, a-z, 0-9, :, ., _ and -")
     ] = ""
-    """Stands before the names of the streams in Redis, which all pipelines share."""
+    """Text before the names of the streams in Redis. All pipelines with the same Redis and prefix share these
+    streams."""
 
     def __post_init__(self) -> None:
         _ = self.bytes_max
@@ -93,9 +95,9 @@ class MetricsOptions:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     port: Annotated[int, Ge(0), Le(65535)] | None = None
-    """Port; 0 takes a free one and says which."""
+    """Port to listen on; with 0, detektr takes a free one and says which. Without a port there is no endpoint."""
     host: Annotated[str, Text(r"^[A-Za-z0-9._:-]+$", HOST_WORDS)] = "127.0.0.1"
-    """Address to listen on; loopback unless told otherwise."""
+    """Address to listen on; by default only this machine can connect."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,16 +107,18 @@ class WebOptions:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     port: Annotated[int, Ge(0), Le(65535)] = WEB_PORT
-    """Port; 0 takes a free one and says which."""
+    """Port to listen on; with 0, detektr takes a free one and says which."""
     host: Annotated[str, Text(r"^[A-Za-z0-9._:-]+$", HOST_WORDS)] = "127.0.0.1"
-    """Address to listen on; loopback unless told otherwise."""
+    """Address to listen on; by default only this machine can connect."""
     token: Annotated[str, Text(r"^[\x21-\x7e]{16,256}$", "16 to 256 characters without spaces")] | None = None
-    """What a client must say to see pictures, results and logs, and to change something; one is made and kept in the
-    pipeline's state folder where none is given."""
+    """The token that a client must send to see pictures, results and logs, and to change something. If none is given,
+    detektr makes one and keeps it in the pipeline's state folder."""
     open: list[Literal["dequeue", "ack", "extend", "clear", "picture", "logs", "events"]] = field(default_factory=list)
-    """What needs no token from this machine: dequeue, ack, extend, clear, picture, logs, events."""
+    """Requests that clients on this machine may send without the token: dequeue, ack, extend, clear, picture, logs,
+    events."""
     names: list[Annotated[str, Text(r"^[A-Za-z0-9._:-]+$", HOST_WORDS)]] = field(default_factory=list)
-    """Further names by which clients may call the server (the Host header), as behind a proxy or in a container."""
+    """Further names by which clients may call the server (the Host header), for example behind a proxy or in a
+    container."""
 
     def settings(self, pipeline: str) -> dict[str, Any]:
         """Return what the server's process is told, see `detektr.web.server.WebSettings`."""
@@ -129,12 +133,15 @@ class PipelineWords:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     memory: Size | None = None
-    """Shared memory for each camera's frames, ring and journals together, 64MiB unless told otherwise: marks and
-    `guests` that nobody wrote follow from it, and those that are written must fit where it is written too."""
+    """Shared memory that each camera's ring and its share of the journals may take; 64MiB by default. The marks and
+    `guests` that the file leaves out follow from it. If `memory` is in the file, the marks and `guests` in the file
+    must fit too."""
     announce: Lane = "zmq"
-    """The lane on which frames are announced: zmq (ZeroMQ messages) or shm (shared memory: lower latency, less CPU)."""
+    """The lane on which leases are announced: zmq (ZeroMQ messages) or shm (shared memory, with lower latency and less
+    CPU)."""
     dead_letters: Size = _DEAD_LETTERS[0]
-    """Most that is kept on disk of what was given up (`detektr dead-letters`), half of it pictures; the oldest go."""
+    """Most bytes of dead letters that are kept on disk (`detektr dead-letters`), half of them for pictures; the oldest
+    are removed first."""
 
     def __post_init__(self) -> None:
         _ = self.dead_letter_bytes
@@ -154,8 +161,8 @@ class PipelineOptions(PipelineWords):
     nodes: Mapping[Name, NodeOptions]
     """The nodes by name; each says what it is (`kind`) and what it reads from (`input`)."""
     audit: AuditOptions = field(default_factory=AuditOptions)
-    """Where the audit trail goes: sqlite:PATH, redis://..., rediss://... or none; or a mapping with more to say."""
+    """Where the audit trail goes: sqlite:PATH, redis://..., rediss://... or none; or a mapping with more settings."""
     metrics: MetricsOptions = field(default_factory=MetricsOptions)
-    """Where Prometheus finds the metrics; leave out for none."""
+    """Where Prometheus finds the metrics; without this key there is no endpoint."""
     web: WebOptions | None = None
-    """The HTTP server: what runs, whose fault it is, frames to pull; leave out for none."""
+    """The web server, which shows the run and gives frames to clients; without this key there is none."""

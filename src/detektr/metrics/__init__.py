@@ -21,7 +21,7 @@ __all__ = ["BUCKETS", "Counter", "Gauge", "Histogram", "HistogramValue", "counte
 
 
 def counter(name: str, help: str, labels: Iterable[str] = (), *, series_max: int = SERIES_MAX) -> Counter:
-    """Return the counter of this name; asked for twice, it is the same one.
+    """Return the counter of this name; a second call with the name returns the same one.
 
     Args:
         name: letters, digits and `_`; the endpoint shows `detektr_user_NAME_total`.

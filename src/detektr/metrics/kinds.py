@@ -150,7 +150,7 @@ class Counter(Metric):
 
 
 class Gauge(Metric):
-    """Shows a number as it is now; it is not on the endpoint before it is first set."""
+    """Shows a number as it is now; the endpoint has it once it has been set."""
 
     def set(self, value: float, /, **labels: object) -> None:
         """Show this number from now on; one that is not a number takes the series off the endpoint.
@@ -188,7 +188,7 @@ class Gauge(Metric):
 
 @dataclass(frozen=True)
 class HistogramValue:
-    """What a histogram has of one label set."""
+    """The numbers of one label set of a histogram."""
 
     count: int
     sum: float

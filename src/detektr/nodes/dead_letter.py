@@ -256,7 +256,7 @@ def read_picture(path: Path, record: Mapping[str, Any]) -> tuple[PictureLayout, 
     picture = data[-layout.nbytes :]  # the header is before it
     if len(picture) < layout.nbytes:
         raise RefusedError(
-            f"{path} has {len(data)} bytes, and a picture of {layout.width}x{layout.height} in {layout.format} has"
+            f"{path} has {len(data)} bytes, but a picture of {layout.width}x{layout.height} in {layout.format} has"
             f" {layout.nbytes}: the slot was smaller than its picture; look at what there is with a raw viewer"
         )
     return layout, picture

@@ -119,7 +119,7 @@ def _bind(node: str, cpus: tuple[int, ...]) -> None:
     absent = absent_cpus(cpus)
     if absent:
         raise RefusedError(
-            f"node {node}: `cpus` has {', '.join(map(str, absent))}, and its process may run on"
+            f"node {node}: `cpus` has {', '.join(map(str, absent))}, but its process may run only on"
             f" {cpus_in_words(os.sched_getaffinity(0))}; correct `cpus`, or allow this process the others"
         )
     try:
@@ -137,8 +137,8 @@ def _set_nice(node: str, nice: int) -> None:
         _of_all_threads(lambda thread: os.setpriority(os.PRIO_PROCESS, thread, nice))
     except PermissionError:
         raise RefusedError(
-            f"node {node}: `nice` is {nice}, and this user cannot go below {now}, where its process is now; write"
-            f" {now} or more, or allow less (a unit: LimitNICE=; a container: --cap-add SYS_NICE; ulimit -e)"
+            f"node {node}: `nice` is {nice}, but this user cannot go below {now}, the value of its process now; write"
+            f" {now} or more, or allow lower values (a unit: LimitNICE=; a container: --cap-add SYS_NICE; ulimit -e)"
         ) from None
     except OSError as fault:
         raise RefusedError(f"node {node}: `nice` {nice} cannot be set: {fault.strerror}; remove it") from None

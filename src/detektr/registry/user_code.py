@@ -79,7 +79,7 @@ def find(reference: str, group: str, folder: Path) -> Any:
         except (KeyboardInterrupt, EndedEarlyError):
             raise
         except BaseException as fault:  # a module's __getattr__
-            raise UserCodeError(f"asking {module_name} for {name!r} raised {told(fault)}", "mend it") from fault
+            raise UserCodeError(f"getting {name!r} from {module_name} raised {told(fault)}", "mend it") from fault
     return found
 
 
@@ -119,7 +119,9 @@ def make_worker(target: Any, arguments: Mapping[str, Any], method: str) -> tuple
     elif not inspect.isroutine(target) and callable(getattr(target, method, None)):
         if arguments:
             hint = "name its class, or leave `with` out"
-            raise UserCodeError(f"is an object that is built already, so `with` ({', '.join(arguments)}) is late", hint)
+            raise UserCodeError(
+                f"is an object that is built already, so it takes no `with` ({', '.join(arguments)})", hint
+            )
         thing = target
     elif callable(target) and method != "process_batch":  # a function of one frame looks like one of several
         _check_runs(target)
@@ -133,7 +135,7 @@ def make_worker(target: Any, arguments: Mapping[str, Any], method: str) -> tuple
         raise UserCodeError(f"is {shown(target)}, which has no {method}()", hint)
     call = getattr(thing, method, None)
     if not callable(call):
-        raise UserCodeError(f"once built it has no {method}()", f"define {method}(self, {given})")
+        raise UserCodeError(f"the object that it builds has no {method}()", f"define {method}(self, {given})")
     _check_call(call, given)
     return thing, call
 
@@ -339,7 +341,7 @@ def _check_runs(call: Callable[..., Any]) -> Any:
         raise UserCodeError(f"{name}() is async, and nobody awaits it", hint)
     if inspect.isgeneratorfunction(code):
         hint = "return a list of events, or do the work without `yield`"
-        raise UserCodeError(f"{name}() is a generator (it has `yield`): a call does nothing yet", hint)
+        raise UserCodeError(f"{name}() is a generator (it has `yield`), so calling it runs none of its code", hint)
     return call if isinstance(call, functools.partial) else code
 
 
@@ -359,7 +361,7 @@ def _check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], g
         by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         if not parameters or parameters[0].kind not in (*by_position, inspect.Parameter.VAR_POSITIONAL):
             name = getattr(target, "__name__", "it")
-            raise UserCodeError(f"it is {name}{signature}", f"expected {name}({given}) and keys of `with` behind")
+            raise UserCodeError(f"it is {name}{signature}", f"expected {name}({given}) followed by keys of `with`")
         parameters = parameters[1:]
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     named = [one for one in parameters if one.kind in by_name]

@@ -13,27 +13,28 @@ class Event(TypedDict):
     """
 
     frame: str
-    """Id of the frame: `1753608701224_<node>_<camera>_<sequence>_<8 hex>`, the same at each delivery."""
+    """The frame's id, `1753608701224_<node>_<camera>_<sequence>_<8 hex>`; it is the same at each delivery."""
     camera: str
-    """Name of the camera."""
+    """The camera's name."""
     sequence: int
-    """Count of the camera's frames since the pipeline was started, from 0."""
+    """The number of the frame: the camera's frames are counted from 0 since the pipeline was started."""
     epoch: int
-    """Life of the ring: a restart of the capture or a change of size begins a new one."""
+    """The life of the ring: a restart of the capture, or another picture size, begins the next one."""
     timestamp: str
-    """Wall-clock time of the capture, ISO 8601 in UTC to the millisecond."""
+    """UTC time of the picture, in ISO 8601 to the millisecond: by the camera's clock if it sends one, else by the
+    machine's."""
     node: str
-    """Name of the processor."""
+    """The name of the processor."""
     replica: int
-    """Which of its processes, from 0."""
+    """The number of the processor's replica, from 0."""
     delivery: int
-    """Which attempt at the frame gave it: 1, 2, ..."""
+    """The number of the attempt at the frame that gave this event, from 1."""
     data: dict[str, Any]
-    """What `process` returned. Times are ISO 8601 text in it, numpy values are numbers and lists."""
+    """What `process` returned. Times in it are ISO 8601 text, and numpy values are numbers and lists."""
     delivery_of_event: NotRequired[int]
-    """Which attempt at this event it is; there from the second one on."""
+    """The number of the attempt at this event; the key is there from the second attempt on."""
     resent: NotRequired[str]
-    """Id of the dead letter that it was; there if `detektr dead-letters resend` gave it again."""
+    """The id of the dead letter that the event was; the key is there if `detektr dead-letters resend` gave it again."""
 
 
 class Sink:

@@ -41,8 +41,8 @@ def acquire_run_lock(pipeline: str, names: Collection[str]) -> tuple[RunFolder, 
             if time.monotonic_ns() > deadline_ns:
                 who = ", ".join(f"{name} (process {pid})" for name, pid in living)
                 raise RefusedError(
-                    f"pipeline {pipeline!r}: {who} {'runs' if len(living) == 1 else 'run'} still, without a supervisor:"
-                    f" started alone, or left over; `detektr pipeline down {pipeline}` ends what is left"
+                    f"pipeline {pipeline!r}: {who} {'still runs' if len(living) == 1 else 'still run'} without a"
+                    f" supervisor (started alone, or left over); `detektr pipeline down {pipeline}` ends what is left"
                 )
             select.poll().poll(_POLL_MS)
         folder.sweep(keep=(folder.lock.name,))

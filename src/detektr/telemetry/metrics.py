@@ -45,33 +45,37 @@ RunSample = tuple[list[EdgeLedger], list[NodeSnapshot]]
 _T = TypeVar("_T", EdgeLedger, NodeSnapshot)
 _Row = tuple[str, str, Callable[[_T], float]]  # name, help text, value
 _EDGE_COUNTERS: list[_Row[EdgeLedger]] = [
-    ("offered", "Frames (to a sink: events) offered to the edge.", lambda edge: edge.offered),
-    ("delivered", "Frames that a consumer finished.", lambda edge: edge.delivered),
-    ("dead_lettered", "Frames given up after their last attempt.", lambda edge: edge.dead_lettered),
-    ("redelivered", "Further attempts at frames.", lambda edge: edge.redelivered),
-    ("refused", "Results thrown away because the lease was over.", lambda edge: edge.refused),
+    ("offered", "Frames, or events for a sink, that the producer offered to the edge.", lambda edge: edge.offered),
+    ("delivered", "Frames that a replica finished and released.", lambda edge: edge.delivered),
+    ("dead_lettered", "Frames that the edge gave up as dead letters.", lambda edge: edge.dead_lettered),
+    ("redelivered", "Leases beyond the first of a frame.", lambda edge: edge.redelivered),
+    ("refused", "Results and releases that came too late and were thrown away.", lambda edge: edge.refused),
 ]
 _EDGE_GAUGES: list[_Row[EdgeLedger]] = [
-    ("queued", "Frames in the queue.", lambda edge: edge.queued),
-    ("in_flight", "Frames leased to consumers.", lambda edge: edge.in_flight),
-    ("high_water_mark", "Most frames that may be queued.", lambda edge: edge.mark),
-    ("consumers", "Replicas attached.", lambda edge: edge.attached),
-    ("stalled", "1: nobody takes the frames.", lambda edge: int(edge.is_stalled)),
-    ("unaccounted", "Frames that stand in no term of the ledger; not 0 is a defect.", lambda edge: edge.unaccounted),
+    ("queued", "Frames that wait for a replica.", lambda edge: edge.queued),
+    ("in_flight", "Frames that are leased to replicas.", lambda edge: edge.in_flight),
+    ("high_water_mark", "Most frames that the edge queues.", lambda edge: edge.mark),
+    ("consumers", "Replicas that are attached.", lambda edge: edge.attached),
+    ("stalled", "1 if frames wait and no consumer is attached.", lambda edge: int(edge.is_stalled)),
+    ("unaccounted", "Frames missing in the ledger; if not 0, detektr has a defect.", lambda edge: edge.unaccounted),
 ]
 _NODE_COUNTERS: list[_Row[NodeSnapshot]] = [
-    ("frames", "Frames captured, passed on or processed; on a sink: events.", lambda snapshot: snapshot.frames),
-    ("worked", "Frames on which your code has worked to an end, each attempt.", lambda snapshot: snapshot.worked),
-    ("busy_seconds", "Time that your code took for them.", lambda snapshot: snapshot.busy_ns / 1e9),
-    ("failures", "Frames on which the processor raised.", lambda snapshot: snapshot.failures),
-    ("refused", "Results thrown away: lease over or slot overwritten.", lambda snapshot: snapshot.refused),
-    ("wire_errors", "Messages that were not ours.", lambda snapshot: snapshot.wire_errors),
-    ("reconnects", "Times the source was opened again.", lambda snapshot: snapshot.reconnects),
-    ("thinned", "Pictures left out by fps.", lambda snapshot: snapshot.thinned),
-    ("corrupt", "Pictures the decoder marked as damaged.", lambda snapshot: snapshot.corrupt),
+    ("frames", "Frames captured, passed on or processed; events, if it is a sink.", lambda snapshot: snapshot.frames),
+    ("worked", "Attempts on which your code worked until it returned or raised.", lambda snapshot: snapshot.worked),
+    ("busy_seconds", "Time that your code took for these attempts.", lambda snapshot: snapshot.busy_ns / 1e9),
+    ("failures", "Attempts on which your code raised an exception.", lambda snapshot: snapshot.failures),
+    ("refused", "Results thrown away because the lease or the slot was lost.", lambda snapshot: snapshot.refused),
+    ("wire_errors", "Messages that the process refused as not valid.", lambda snapshot: snapshot.wire_errors),
+    ("reconnects", "Times that the capture opened its source again.", lambda snapshot: snapshot.reconnects),
+    ("thinned", "Pictures left out by `fps` or `decode`.", lambda snapshot: snapshot.thinned),
+    ("corrupt", "Pictures left out because they were damaged.", lambda snapshot: snapshot.corrupt),
     ("stale", "Pictures left out because they were an old backlog.", lambda snapshot: snapshot.stale),
     ("paused", "Pictures left out while an operator had paused the capture.", lambda snapshot: snapshot.paused),
-    ("trail_lost", "Audit records lost because their way was full.", lambda snapshot: snapshot.trail_lost),
+    (
+        "trail_lost",
+        "Audit records lost because they waited for too long to be stored.",
+        lambda snapshot: snapshot.trail_lost,
+    ),
 ]
 
 
@@ -144,7 +148,7 @@ class PipelineCollector(Collector):
                 for camera, count in counts.items():
                     dropped.add_sample(f"{dropped.name}_total", {**key, "camera": camera}, count)
         yield dropped
-        text = "Leases announced to consumers, by how: in ZeroMQ messages or in shared memory."
+        text = "Leases announced to consumers, by how: in ZeroMQ messages (zmq) or in shared memory (shm)."
         announced = CounterMetricFamily("detektr_edge_announced", text, labels=[*labels, "lane"])
         for edge in edges:
             announced.add_metric([self._pipeline, edge.producer, edge.consumer, edge.lane], edge.announced)
@@ -152,7 +156,7 @@ class PipelineCollector(Collector):
         yield from _families(GaugeMetricFamily, "detektr_edge_", _EDGE_GAUGES, labels, keyed)
         oldest = GaugeMetricFamily(
             "detektr_edge_oldest_age_seconds",
-            "Age of the oldest queued frame, from its capture; 0: none.",
+            "Age of the oldest queued frame since its capture; 0 if none is queued.",
             labels=labels,
         )
         now_ns = time.monotonic_ns()
@@ -172,15 +176,17 @@ class PipelineCollector(Collector):
         labels = ["pipeline", "node", "replica"]
         keyed = [(self._process_key(snapshot), snapshot) for snapshot in snapshots]
         yield from _families(CounterMetricFamily, "detektr_node_", _NODE_COUNTERS, labels, keyed)
-        up = GaugeMetricFamily("detektr_node_up", "1: the process is alive.", labels=labels)
+        up = GaugeMetricFamily("detektr_node_up", "1 if the process is alive.", labels=labels)
         last = GaugeMetricFamily(
             "detektr_node_last_frame_timestamp_seconds", "Wall-clock time of the last frame.", labels=labels
         )
         age = HistogramMetricFamily(
             "detektr_frame_age_seconds", "Time from capture until the node was done with a frame.", labels=labels
         )
-        slots = GaugeMetricFamily("detektr_ring_slots", "Slots of the ring.", labels=[*labels, "state"])
-        shm = GaugeMetricFamily("detektr_shm_bytes", "Shared memory the ring takes.", labels=labels)
+        slots = GaugeMetricFamily(
+            "detektr_ring_slots", "Slots of the ring, by state: free or used.", labels=[*labels, "state"]
+        )
+        shm = GaugeMetricFamily("detektr_shm_bytes", "Bytes of shared memory that the ring takes.", labels=labels)
         for key, snapshot in keyed:
             up.add_metric(key, int(snapshot.is_alive))
             if snapshot.last_frame_utc_ns:
@@ -198,10 +204,10 @@ class PipelineCollector(Collector):
         with contextlib.suppress(OSError):
             stat = os.statvfs(shm_root().parent)
             sizes = GaugeMetricFamily(
-                "detektr_shm_size_bytes", "Size of the file system of shared memory.", labels=_WHOLE
+                "detektr_shm_size_bytes", "Size of the file system that holds shared memory.", labels=_WHOLE
             )
             frees = GaugeMetricFamily(
-                "detektr_shm_free_bytes", "Room on the file system of shared memory.", labels=_WHOLE
+                "detektr_shm_free_bytes", "Free bytes on the file system that holds shared memory.", labels=_WHOLE
             )
             sizes.add_metric([self._pipeline], stat.f_blocks * stat.f_frsize)
             frees.add_metric([self._pipeline], stat.f_bavail * stat.f_frsize)
@@ -210,11 +216,15 @@ class PipelineCollector(Collector):
     def _node_metrics(
         self, snapshots: list[NodeSnapshot], supervision: Mapping[str, NodeSupervision]
     ) -> Iterator[Metric]:
-        restarts = CounterMetricFamily("detektr_node_restarts", "Starts after an end.", labels=["pipeline", "node"])
+        restarts = CounterMetricFamily(
+            "detektr_node_restarts", "Times that the supervisor started the node again.", labels=["pipeline", "node"]
+        )
         for node, known in supervision.items():
             restarts.add_metric([self._pipeline, node], known.restarts)
         state = GaugeMetricFamily(
-            "detektr_node_state", "1 for the state the node is in.", labels=["pipeline", "node", "state"]
+            "detektr_node_state",
+            "1 for the state that the node is in, 0 for the others.",
+            labels=["pipeline", "node", "state"],
         )
         for node, current in _states(snapshots, supervision).items():
             for each in dict.fromkeys((*EXPORTED_STATES, current)):

@@ -98,7 +98,12 @@ class App:
         everything = (
             *endpoints,
             Endpoint(
-                ("GET",), "/openapi.json", Right.NUMBERS, self._describe, "This description", is_of_pipeline=False
+                ("GET",),
+                "/openapi.json",
+                Right.NUMBERS,
+                self._describe,
+                "Get this description of all requests",
+                is_of_pipeline=False,
             ),
         )
         self._description = describe(everything, _version())
@@ -186,7 +191,7 @@ def _check_head(request: Request) -> None:
     nbytes = sum(len(name) + len(value) for name, value in scope["headers"])
     nbytes += len(scope.get("raw_path") or b"") + len(scope["query_string"])
     if nbytes > HEAD_BYTES_MAX:
-        detail = f"the head of the request has {nbytes} bytes, and {HEAD_BYTES_MAX} are taken"
+        detail = f"the head of the request has {nbytes} bytes, more than {HEAD_BYTES_MAX}"
         raise Problem(431, "head", detail, "send fewer or shorter headers")
 
 

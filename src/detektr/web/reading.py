@@ -25,13 +25,13 @@ from detektr.web.query import NAME, Parameter
 from detektr.web.view import View, utc_now
 
 LINES_MAX = 5000
-RUN = Parameter("run", "id of a run, the begin of one, or last", pattern=r"^(last|[0-9a-f-]{1,40})$")
+RUN = Parameter("run", "the id of a run, its first characters, or last", pattern=r"^(last|[0-9a-f-]{1,40})$")
 NODE = Parameter("node", "only this node", pattern=NAME)
-AT = Parameter("at", "a time: 14:03, 14:03:20 or 2026-11-30T14:03", pattern=r"^[0-9T: .+-]{4,40}$")
+AT = Parameter("at", "look at this time: 14:03, 14:03:20 or 2026-11-30T14:03", pattern=r"^[0-9T: .+-]{4,40}$")
 PLACE = Parameter("place", "only this node or edge (buffer->detect)", pattern=r"^[A-Za-z0-9_> -]{1,80}$")
 CAMERA = Parameter("camera", "only this camera", pattern=NAME)
-LINES = Parameter("lines", "how many, the latest", "integer", 200, 1, LINES_MAX)
-PROCESS = Parameter("node", "only this node, or process (motion.0)", pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,40}$")
+LINES = Parameter("lines", "number of lines, the latest ones", "integer", 200, 1, LINES_MAX)
+PROCESS = Parameter("node", "only this node or process (motion.0)", pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,40}$")
 
 
 async def ping(call: Call) -> Response:
@@ -186,13 +186,13 @@ def _or_404(look: Callable[[], Any]) -> Any:
 PROBE, NUMBERS, TOKEN = Right.PROBE, Right.NUMBERS, Right.TOKEN
 _PING = schemas.record(ok=schemas.FLAG)
 ENDPOINTS = (
-    Endpoint(("GET",), "/ping", PROBE, ping, "Whether the server is there", schema=_PING, is_of_pipeline=False),
+    Endpoint(("GET",), "/ping", PROBE, ping, "Say that the server is there", schema=_PING, is_of_pipeline=False),
     Endpoint(
         ("GET",),
         "/ready",
         PROBE,
         ready,
-        "Whether the pipeline does its work, and why not",
+        "Say whether the pipeline does its work, and if not, why",
         schema=schemas.READY,
         extra={503: "It does not"},
     ),
@@ -201,17 +201,17 @@ ENDPOINTS = (
         "/healthz",
         PROBE,
         healthz,
-        "Whether no node has failed",
+        "Say whether any node has failed",
         schema=schemas.HEALTH,
         extra={503: "One has"},
     ),
-    Endpoint(("GET",), "/metrics", PROBE, metrics, "The metrics, for Prometheus", gives="text/plain"),
+    Endpoint(("GET",), "/metrics", PROBE, metrics, "Get the metrics, for Prometheus", gives="text/plain"),
     Endpoint(
         ("GET",),
         "/pipelines",
         NUMBERS,
         pipelines,
-        "The pipelines shown here",
+        "List the pipelines that this server shows",
         schema=schemas.PIPELINES,
         is_of_pipeline=False,
     ),
@@ -220,28 +220,30 @@ ENDPOINTS = (
         "/pipeline",
         NUMBERS,
         pipeline,
-        "Nodes, edges, and what is wrong",
+        "Show nodes and edges, and what is wrong",
         parameters=(RUN,),
         schema=schemas.PIPELINE,
     ),
-    Endpoint(("GET",), "/nodes/{name}", NUMBERS, node, "One node, with its edges", schema=schemas.ONE_NODE),
+    Endpoint(("GET",), "/nodes/{name}", NUMBERS, node, "Show one node and its edges", schema=schemas.ONE_NODE),
     Endpoint(
         ("GET",),
         "/frames/status",
         NUMBERS,
         frames_status,
-        "What is queued",
+        "Count the frames that are queued",
         parameters=(NODE,),
         schema=schemas.FRAMES_STATUS,
         problems=(503,),
     ),
-    Endpoint(("GET",), "/frames/{id}", TOKEN, frame, "Where a frame is, and what became of it", schema=schemas.FRAME),
+    Endpoint(
+        ("GET",), "/frames/{id}", TOKEN, frame, "Say where a frame is, and what became of it", schema=schemas.FRAME
+    ),
     Endpoint(
         ("GET",),
         "/leases",
         NUMBERS,
         leases,
-        "The frames that are out",
+        "List the frames that are out, and who holds them",
         parameters=(NODE,),
         schema=schemas.LEASES,
         problems=(503,),
@@ -251,17 +253,17 @@ ENDPOINTS = (
         "/why",
         NUMBERS,
         why,
-        "Losses, and whose fault they were",
+        "Say what was lost, and whose fault it was",
         parameters=(PLACE, AT, CAMERA, RUN),
         schema=schemas.WHY,
     ),
-    Endpoint(("GET",), "/runs", NUMBERS, runs, "The runs, oldest first", schema=schemas.RUNS),
+    Endpoint(("GET",), "/runs", NUMBERS, runs, "List the runs, the oldest first", schema=schemas.RUNS),
     Endpoint(
         ("GET",),
         "/logs",
         TOKEN,
         logs,
-        "The output of the processes",
+        "Get what the processes of the pipeline wrote",
         open_as="logs",
         parameters=(PROCESS, LINES),
         gives="text/plain",

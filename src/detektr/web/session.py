@@ -46,11 +46,28 @@ async def end_session(call: Call) -> Response:
     return answer
 
 
-_BODY = {"type": "object", "properties": {"token": {"type": "string"}}, "additionalProperties": False}
+_BODY = {
+    "type": "object",
+    "properties": {"token": {"type": "string", "description": "the token"}},
+    "additionalProperties": False,
+}
 ENDPOINTS = (
     Endpoint(
-        ("POST",), "/session", Right.SESSION, begin_session, "A cookie for the token", body=_BODY, is_of_pipeline=False
+        ("POST",),
+        "/session",
+        Right.SESSION,
+        begin_session,
+        "Get a cookie that stands for the token",
+        body=_BODY,
+        is_of_pipeline=False,
     ),
-    Endpoint(("GET",), "/session", Right.NUMBERS, has_session, "Whether one is known", is_of_pipeline=False),
-    Endpoint(("DELETE",), "/session", Right.SESSION, end_session, "Without the cookie", is_of_pipeline=False),
+    Endpoint(
+        ("GET",),
+        "/session",
+        Right.NUMBERS,
+        has_session,
+        "Say whether the cookie or the token of the request is valid",
+        is_of_pipeline=False,
+    ),
+    Endpoint(("DELETE",), "/session", Right.SESSION, end_session, "Take the cookie away", is_of_pipeline=False),
 )

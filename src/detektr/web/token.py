@@ -60,9 +60,9 @@ def _read(path: Path) -> str:
         facts = os.fstat(fd)
         token = file.read(1024).strip()
     if facts.st_uid != os.getuid() or facts.st_mode & 0o077:
-        raise RefusedError(f"web: {path} can be read by others; remove it, and another token is made")
+        raise RefusedError(f"web: {path} can be read by others; remove it, and detektr makes another token")
     if _TOKEN.match(token) is None:
-        raise RefusedError(f"web: {path} holds no token of 16 characters or more; remove it, and one is made")
+        raise RefusedError(f"web: {path} holds no token of 16 characters or more; remove it, and detektr makes one")
     return token
 
 

@@ -143,7 +143,7 @@ def test_a_priority_that_is_not_allowed_is_refused_before_any_frame(tmp_path: Pa
     command = [*rights, sys.executable, "-m", "detektr", "pipeline", "up", str(run.file)]
     refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert refused.returncode == 2, refused.stderr
-    assert "node work: `nice` is -5, and this user cannot go below" in refused.stderr
+    assert "node work: `nice` is -5, but this user cannot go below" in refused.stderr
     assert not (tmp_path / "events.jsonl").exists() or not seen(tmp_path, "work")
 
 

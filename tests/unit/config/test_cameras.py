@@ -104,7 +104,7 @@ def test_a_camera_of_a_variable_is_never_printed(tmp_path: Path) -> None:
         ),
         (CAMERAS.replace("fps: 10", "fpps: 10") + SHARED, "5: camera 'yard' has the unknown key 'fpps', "),
         (CAMERAS.replace("fps: 5", "source: x") + SHARED, "2: `camera_defaults` has `source`, expected keys that"),
-        (CAMERAS.replace("{fps: 5, optional: true}", "5") + SHARED, "2: `camera_defaults` is no mapping, "),
+        (CAMERAS.replace("{fps: 5, optional: true}", "5") + SHARED, "2: `camera_defaults` is not a mapping, "),
         (CAMERAS.replace("fps: 10", "kind: buffer") + SHARED, "5: camera 'yard' has a `kind`, expected a capture, "),
         (
             CAMERAS + "  door: {kind: buffer, input: yard}\n" + SHARED,
@@ -112,19 +112,19 @@ def test_a_camera_of_a_variable_is_never_printed(tmp_path: Path) -> None:
         ),
         (CAMERAS.replace("yard:", "cameras:") + SHARED, "5: a camera named 'cameras', "),
         (CAMERAS + SHARED.replace("all:", "cameras:"), "8: a node named 'cameras', "),
-        (CAMERAS + EACH + "  own-yard: {kind: buffer, input: yard}\n", "8: node 'own' makes 'own-yard' for camera"),
+        (CAMERAS + EACH + "  own-yard: {kind: buffer, input: yard}\n", "8: node 'own' becomes 'own-yard' for camera"),
         (
             CAMERAS.replace("yard:", "a-yard-with-quite-a-long-name:") + EACH.replace("motion", "detector"),
-            "9: node 'detector' makes 'detector-a-yard-with-quite-a-long-name' for camera",
+            "9: node 'detector' becomes 'detector-a-yard-with-quite-a-long-name' for camera",
         ),
         (
             CAMERAS + EACH.replace("cameras, per_camera: true", "cameras"),
-            "9: node 'motion' is wanted `per_camera` and reads from 'own', which is not, expected cameras,"
+            "9: node 'motion' has `per_camera: true` and reads from 'own', which has not, expected cameras,"
             " write `per_camera: true` there too, or remove it here",
         ),
         (
             CAMERAS + EACH.replace("input: own", "input: onw"),
-            "9: node 'motion' is wanted `per_camera` and reads from 'onw', which is not, expected cameras or own,"
+            "9: node 'motion' has `per_camera: true` and reads from 'onw', which has not, expected cameras or own,"
             " write `own`",
         ),
         (CAMERAS + EACH.replace("per_camera: true}", "per_camera: yes}", 1), "8: node 'own': `per_camera` is 'yes', "),
@@ -135,14 +135,14 @@ def test_a_camera_of_a_variable_is_never_printed(tmp_path: Path) -> None:
         ("name: shop\ncameras: {}\nnodes:" + SHARED, "2: `cameras` is empty, expected a mapping of names to cameras, "),
         ("name: shop\ncameras: [{name: door}]\nnodes:" + SHARED, "2: `cameras` is a list, expected a mapping"),
         ("name: shop\ncameras:\n  door:\nnodes:" + SHARED, "3: camera 'door' is empty, expected a source, or a map"),
-        ("name: shop\nnodes:" + EACH, "3: node 'own' is wanted `per_camera`, and this file has no `cameras`, "),
-        ("name: shop\ncamera_defaults: {fps: 5}\nnodes:" + SHARED, "2: `camera_defaults` without `cameras`, "),
+        ("name: shop\nnodes:" + EACH, "3: node 'own' has `per_camera: true`, but this file has no `cameras`, "),
+        ("name: shop\ncamera_defaults: {fps: 5}\nnodes:" + SHARED, "2: the file has `camera_defaults`, but no"),
     ],
 )
 def test_a_wrong_file_is_refused_on_its_line_and_in_its_own_names(tmp_path: Path, text: str, expected: str) -> None:
     told = refusal(tmp_path, text)
     assert any(line.startswith(expected) for line in told), told
-    assert not any("own-" in line.partition(", expected")[0] for line in told if "makes" not in line), told
+    assert not any("own-" in line.partition(", expected")[0] for line in told if "becomes" not in line), told
 
 
 def test_what_is_wrong_for_every_camera_is_told_once(tmp_path: Path) -> None:
@@ -156,7 +156,8 @@ def test_what_is_wrong_for_every_camera_is_told_once(tmp_path: Path) -> None:
 def test_more_nodes_than_a_pipeline_may_have_are_refused_before_they_are_made(tmp_path: Path) -> None:
     cameras = "".join(f"  c{number}: x.mp4\n" for number in range(100))
     (told,) = refusal(tmp_path, f"name: shop\ncameras:\n{cameras}nodes:{EACH}")
-    assert told.startswith("2: 100 cameras and the nodes for them make 301 nodes, expected at most 256")
+    what = "2: with one of each `per_camera` node for 100 cameras, the file has 301 nodes"
+    assert told.startswith(f"{what}, expected at most 256")
 
 
 def test_inputs_on_lines_of_their_own_keep_their_lines(tmp_path: Path) -> None:

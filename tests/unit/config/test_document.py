@@ -67,7 +67,7 @@ def test_each_key_and_item_knows_its_line() -> None:
         ("a: !secret x\n", 1, "tag"),
         ("a: " + "9" * 5000 + "\n", 1, "5000 digits"),
         ("a: " + "[" * 5000 + "\n", 1, "32 levels"),
-        ("a: \ue000\n", 1, "private use"),
+        ("a: \ue000\n", 1, "private-use"),
         ("a:\n  <<: [1]\n", 2, "not a mapping"),
         ("${KEY}: 1\n", 1, "'${KEY}'"),
     ],

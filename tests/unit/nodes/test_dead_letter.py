@@ -79,7 +79,7 @@ def test_what_was_saved_is_read_as_the_same_picture(tmp_path: Path, name: str, w
 def test_a_picture_that_is_too_short_is_refused_with_its_size(tmp_path: Path) -> None:
     path = save_picture(tmp_path, descriptor(), PictureLayout("gray", 64, 48), b"short", MANY)
     record = {"format": "gray", "width": 64, "height": 48, "matrix": "bt601", "is_full_range": False}
-    with pytest.raises(RefusedError, match="has 5 bytes, and a picture of 64x48 in gray has 3072"):
+    with pytest.raises(RefusedError, match="has 5 bytes, but a picture of 64x48 in gray has 3072"):
         read_picture(path, record)
 
 

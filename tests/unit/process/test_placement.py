@@ -39,11 +39,11 @@ def test_a_priority_without_permission_is_refused_with_what_is_allowed(monkeypat
     monkeypatch.setattr(os, "setpriority", refuse)
     now = os.getpriority(os.PRIO_PROCESS, 0)
     with pytest.raises(
-        RefusedError, match=rf"node work: `nice` is -5, and this user cannot go below {now}, .*LimitNICE"
+        RefusedError, match=rf"node work: `nice` is -5, but this user cannot go below {now}, .*LimitNICE"
     ):
         Placement(node="work", nice=-5).apply()
 
 
 def test_cpus_that_have_gone_since_are_refused_with_what_there_is() -> None:
-    with pytest.raises(RefusedError, match=r"node work: `cpus` has 8191, and its process may run on 0"):
+    with pytest.raises(RefusedError, match=r"node work: `cpus` has 8191, but its process may run only on 0"):
         Placement(node="work", cpus=(0, 8191)).apply()

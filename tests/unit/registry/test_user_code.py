@@ -184,7 +184,7 @@ bare = lambda: None
         ("OnlyFrame", "it is process(frame); expected process(self, frame)"),
         ("More", "it is process(self, frame, model); expected process(self, frame)"),
         ("Async", "process() is async, and nobody awaits it; write `def`"),
-        ("Yields", "process() is a generator (it has `yield`): a call does nothing yet; return a list"),
+        ("Yields", "process() is a generator (it has `yield`), so calling it runs none of its code; return a list"),
         ("Misspelt", "the class Misspelt has no method process(); rename proces() to process()"),
         ("Nothing", "the class Nothing has no method process(); define process(self, frame)"),
         ("seven", "is int 7, which has no process(); name a class with process(self, frame), an object"),

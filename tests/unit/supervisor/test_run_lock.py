@@ -44,7 +44,7 @@ def test_living_process_of_a_node_is_waited_for_and_then_named(shm_dir: Path, mo
     folder.make()
     status_block = StatusBlock(folder.status_block("cam", 0), "capture")
     with pytest.raises(
-        RefusedError, match=rf"cam\.0 \(process {status_block.words[2]}\) runs still, without a supervisor"
+        RefusedError, match=rf"cam\.0 \(process {status_block.words[2]}\) still runs without a supervisor"
     ):
         acquire_run_lock("demo", ["cam"])
     status_block.close(unlink=True)

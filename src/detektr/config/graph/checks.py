@@ -86,7 +86,7 @@ def _check_sizes(
         if readers > REPLICAS_MAX:
             what = f"{readers} replicas read from {name!r}"
             hint = f"use fewer `replicas`, or another buffer beside {name!r}"
-            faults.append(Fault(line_of("nodes", name), what, f"at most {REPLICAS_MAX} on one producer", hint))
+            faults.append(Fault(line_of("nodes", name), what, f"at most {REPLICAS_MAX} readers of one producer", hint))
         inputs = sum(edge.parts for edge in graph.edges_to(name))
         if inputs > INPUTS_MAX:
             what = f"{node.kind} {name!r} reads from {inputs} processes"
@@ -96,7 +96,7 @@ def _check_sizes(
         cameras = sum(graph.nodes[other].kind == "capture" for other in above)
         if cameras > CAMERAS_MAX:
             what = f"the frames of {cameras} captures come through buffer {name!r}"
-            hint = "give some of them a buffer, and consumers, of their own"
+            hint = "let some of them have another buffer with consumers of its own"
             faults.append(Fault(line_of("nodes", name, "input"), what, f"at most {CAMERAS_MAX}", hint))
         options = nodes[name]
         _check_batch(graph, options, name, line_of, faults)
@@ -184,7 +184,7 @@ def _check_batch(
     if not isinstance(options, ProcessorOptions) or options.batch is None:
         return
     if plugins.takes_single_frames(options.use):
-        what = f"node {name!r} has a `batch`, and {options.use!r} takes single frames"
+        what = f"node {name!r} has a `batch`, but {options.use!r} takes single frames"
         expected = "a class with process_batch(self, frames)"
         faults.append(Fault(line_of("nodes", name, "batch"), what, expected, "remove `batch`, or name such a class"))
     edges = graph.edges_to(name)
@@ -208,17 +208,19 @@ def _check_edges(
         path = ("nodes", name, "input", index) if is_list else ("nodes", name, "input")
         _check_fresh(options, own, name, path, line_of, faults)
         if options.optional and own.when_full == "block":
-            what = f"node {name!r} is `optional`, and its edge from {own.from_!r} says `when_full: block`"
+            what = f"node {name!r} is `optional`, but its input {own.from_!r} says `when_full: block`"
             hint = "write drop-oldest or drop-newest, or remove `optional`"
-            faults.append(Fault(line_of(*path, "when_full"), what, "an edge that nobody waits for", hint))
+            faults.append(
+                Fault(line_of(*path, "when_full"), what, "an edge on which nobody waits for an optional node", hint)
+            )
         if own.only is not None and (producer.kind != "processor" or isinstance(options, SinkOptions)):
             what = f"node {name!r} asks for `only: {own.only}` of the {producer.kind} {own.from_!r}"
-            hint = "write it where a processor's frames are read, or leave it out"
+            hint = "write `only` at an input that is a processor's frames, or leave it out"
             faults.append(Fault(line_of(*path, "only"), what, "frames of a processor, which returns results", hint))
         if own.fps is not None and producer.replicas > 1:
             what = f"node {name!r} asks for `fps: {own.fps:g}` of {own.from_!r}, which has {producer.replicas} replicas"
-            hint = f"write `fps` on the input of {own.from_!r}, or one replica there"
-            faults.append(Fault(line_of(*path, "fps"), what, "one process, which sees all frames", hint))
+            hint = f"write `fps` at the `input` of {own.from_!r}, or give it one replica"
+            faults.append(Fault(line_of(*path, "fps"), what, "a producer of one process, which sees all frames", hint))
         cameras = [
             found.camera or other
             for other in graph.nodes
@@ -227,7 +229,7 @@ def _check_edges(
         for camera in own.camera_names:
             if camera not in cameras:
                 near = nearest(camera, cameras)
-                what = f"node {name!r} asks for camera {camera!r}, of which no frames come through {own.from_!r}"
+                what = f"node {name!r} wants frames of camera {camera!r}, and none come through {own.from_!r}"
                 hint = f"write `{near}`" if near else "correct the name, or leave `cameras` out"
                 faults.append(Fault(line_of(*path, "cameras"), what, listed(cameras), hint))
 
@@ -261,4 +263,8 @@ def _check_fresh(
     for key, value, where in said:
         what = f"node {name!r} has `{key}: {value}` beside `fresh: true`"
         hint = f"remove `{key}`, or `fresh`"
-        faults.append(Fault(line_of(*where), what, "one frame that waits, the newest, and one in work", hint))
+        faults.append(
+            Fault(
+                line_of(*where), what, "one frame in work and the newest one waiting, which is what `fresh` means", hint
+            )
+        )

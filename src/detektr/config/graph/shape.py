@@ -75,8 +75,12 @@ class Shape:
                 is_processor = isinstance(node, ProcessorOptions)
                 what = f"{node.kind} {name!r} gets the frames of {', '.join(twice)} twice: by {source!r} too"
                 why = "is passed on" if is_passed_on or not is_processor else "comes in order"
-                others = "read one of them, or let a processor with `join: frame` read both"
-                hint = "add `join: frame`, which makes one of both, or read one of them" if is_processor else others
+                others = "read only one of them, or let a processor with `join: frame` read both"
+                hint = (
+                    "add `join: frame`, which brings both together, or read only one of them"
+                    if is_processor
+                    else others
+                )
                 self._fault(("nodes", name, "input", index), what, f"one way for each frame that {why}", hint)
                 self.refused |= {name}
             found |= passing
@@ -104,13 +108,13 @@ class Shape:
             other = sorted(captures[source] ^ captures[reads[0]])
             if other:
                 both = f"{reads[0]!r} and {source!r}"
-                what = f"node {name!r} joins {both}, which do not both get the frames of {', '.join(other)}"
+                what = f"node {name!r} joins {both}, but only one of them gets the frames of {', '.join(other)}"
                 hint = "let both read the same cameras (`cameras` of an input may leave some out), or leave `join` out"
                 self._fault(("nodes", name, "input", index), what, "branches of the same cameras", hint)
         key = "join" if node.join is not None else "order"
         if (node.join or node.order) and wants_newest(node):
             what = f"node {name!r} has `{key}: {getattr(node, key)}` and `fresh: true`"
-            hint = "remove one; with `fresh` at the processors that it reads, it gets few frames, and late ones never"
+            hint = "remove one of them, or, to drop frames, write `fresh` at the processors that it reads"
             self._fault(
                 ("nodes", name, key), what, f"`{key}`, which holds frames back, or `fresh`, which drops them", hint
             )
@@ -131,7 +135,7 @@ class Shape:
             if source in inputs[:index]:
                 self._fault(path, f"node {name!r} reads twice from {source!r}", "each input once", "remove one")
             elif source == name:
-                self._fault(path, f"node {name!r} reads from itself", f"another node, {kinds}", "name that node")
+                self._fault(path, f"node {name!r} reads from itself", f"another node, {kinds}", "name another node")
             elif source not in self.nodes and source not in self.unsure:
                 self._missing(path, name, source)
             elif source in self.nodes and self.nodes[source].kind not in allowed:

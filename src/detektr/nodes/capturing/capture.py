@@ -75,7 +75,7 @@ class CaptureNode(Node[CaptureOptions]):
             if self._capture_thread.failure is not None:
                 raise self._capture_thread.failure
             if self._capture_thread.is_finished and self._writer.rings.is_empty:
-                raise RefusedError(f"source {self.spec.options.source!r} has no picture; name one that has")
+                raise RefusedError(f"source {self.spec.options.source!r} has no picture; name a source that has one")
 
     def run(self) -> None:
         """Let frames flow."""

@@ -75,8 +75,8 @@ class EventStream:
             payload = self._pack({**about, "data": event})
             if len(payload) > self.event_bytes:
                 raise ResultError(
-                    f"{self._method}() returned an event of {len(payload)} bytes; {self.node} takes {self.event_bytes}:"
-                    " raise its event_bytes"
+                    f"{self._method}() returned an event of {len(payload)} bytes; {self.node} takes at most"
+                    f" {self.event_bytes}: raise its event_bytes"
                 )
             packed.append(payload)
         return packed
@@ -96,7 +96,7 @@ class EventStream:
         if len(packed) > self.event_bytes:
             raise ResultError(
                 f"{self._method}() returned {len(events)} results of {len(packed)} bytes together for a frame that is"
-                f" passed on; {self.node} takes {self.event_bytes}: raise its event_bytes"
+                f" passed on; {self.node} takes at most {self.event_bytes}: raise its event_bytes"
             )
         return packed
 

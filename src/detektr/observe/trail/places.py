@@ -209,6 +209,6 @@ def _with_password(place: str, file: Path) -> str:
     address = load_pipeline(file).options.audit.to
     if redact(address) != place:
         raise DetektrError(
-            f"{file} names another trail than the run had ({place}); write that one there, then ask again"
+            f"{file} names another trail than that of the run ({place}); write the run's trail there, then ask again"
         )
     return address

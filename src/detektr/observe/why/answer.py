@@ -222,7 +222,7 @@ def _past(records: RunRecords, record: Mapping[str, Any], at: str | None) -> Win
         begin_s, end_s = max(begun_s - 1, first_s), min(ended_s, last_s)
         if begin_s >= end_s:
             runs, when = f"`detektr runs {record['pipeline']}`", f"it went from {_local(begun_s)} to {_local(ended_s)}"
-            raise DetektrError(f"run {record['run']} was not on at {at}: {when}; see {runs}")
+            raise DetektrError(f"run {record['run']} was not running at {at}: {when}; see {runs}")
     window = Window(begin_s, end_s, 1)
     is_dead = at is None and record["ended_utc_ns"] is None  # in its first second perhaps, which is something to say
     with contextlib.suppress(*((DetektrError,) if is_dead else ())):

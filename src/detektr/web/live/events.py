@@ -33,7 +33,7 @@ COUNTS_S = 1.0  # drops are one event a second for each edge and reason
 LINGER_S = 60.0  # after the last client has left, so that one that comes again has missed nothing
 RESULTS_LINGER_S = 5.0
 HEARTBEAT_S = 15.0
-RESULTS = Parameter("results", "also what this processor returns, or all of them (all)", pattern=NAME)
+RESULTS = Parameter("results", "send also what this processor returns, or every processor (all)", pattern=NAME)
 TYPES = (
     "Types of events: reset (the whole of /pipeline: the first one, and where those since Last-Event-ID are not kept"
     " any more), state, ready, drop (one a second for each edge and reason), consumer, dead_letter, operator, lag (so"
@@ -79,7 +79,7 @@ class Events:
             "/events",
             Right.TOKEN,
             self.stream,
-            "Changes as they come, as server-sent events",
+            "Get changes as they come, as server-sent events",
             open_as="events",
             parameters=(RESULTS,),
             gives="text/event-stream",

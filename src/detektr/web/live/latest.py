@@ -26,7 +26,7 @@ from detektr.web.query import Parameter
 EACH_S = 0.2  # five pictures a second at most, for each camera and size
 KEPT_MAX = 64
 TRIES = 20
-WIDTH = Parameter("width", "scaled down to it, in pixels", "integer", None, 16, SIDE_MAX)
+WIDTH = Parameter("width", "width in pixels, to which the picture is scaled down", "integer", None, 16, SIDE_MAX)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Latest:
             "/nodes/{name}/latest.jpg",
             Right.TOKEN,
             self.show,
-            "The latest picture of a camera",
+            "Get the latest picture of a camera",
             open_as="picture",
             parameters=(WIDTH,),
             gives="image/jpeg",

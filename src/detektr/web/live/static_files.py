@@ -32,8 +32,16 @@ async def page(call: Call) -> Response:
 
 
 ENDPOINTS = (
-    Endpoint(("GET",), "/", Right.NUMBERS, page, "The pipeline in a browser", gives="text/html", is_of_pipeline=False),
     Endpoint(
-        ("GET",), "/page/{file}", Right.NUMBERS, page, "A file of what / shows", gives="*/*", is_of_pipeline=False
+        ("GET",),
+        "/",
+        Right.NUMBERS,
+        page,
+        "Show the pipeline in a browser",
+        gives="text/html",
+        is_of_pipeline=False,
+    ),
+    Endpoint(
+        ("GET",), "/page/{file}", Right.NUMBERS, page, "Get a file that / needs", gives="*/*", is_of_pipeline=False
     ),
 )

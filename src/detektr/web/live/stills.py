@@ -94,7 +94,7 @@ class Stills:
             "/frames/{id}/still.jpg",
             Right.TOKEN,
             self.show,
-            "The picture of a frame, while it is there",
+            "Get the picture of a frame, while the server still has it",
             open_as="picture",
             gives="image/jpeg",
             problems=(410,),
@@ -138,7 +138,7 @@ class Stills:
         except DetektrError as fault:
             raise Problem(404, "no_frame", str(fault), "take an id from /events, a sink or the log") from None
         if wanted.mark is None:
-            raise Problem(404, "no_frame", f"{frame!r:.80} is no id of a frame", "take one from /events or a sink")
+            raise Problem(404, "no_frame", f"{frame!r:.80} is not the id of a frame", "take one from /events or a sink")
         still = await asyncio.shield(
             asyncio.wrap_future(self._ask(view.folder, frame, wanted))
         )  # others may wait for it too

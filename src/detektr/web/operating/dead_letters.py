@@ -32,14 +32,18 @@ from detektr.web.query import NAME, Parameter, read_body, refuse_unknown
 LETTERS_MAX = 1000
 WAIT_NS = 10_000_000_000  # while no event is taken
 RESEND_S_MAX = 120.0
-LISTED = Parameter("limit", "how many, the newest", "integer", 100, 1, LETTERS_MAX)
-RESENT = Parameter("resent", "also those that were resent: yes or no", default="no", choices=("yes", "no"))
-WIDTH = Parameter("width", "scaled down to it, in pixels", "integer", None, 16, SIDE_MAX)
+LISTED = Parameter("limit", "most dead letters in the answer, the newest", "integer", 100, 1, LETTERS_MAX)
+RESENT = Parameter("resent", "whether those that were resent are listed too", default="no", choices=("yes", "no"))
+WIDTH = Parameter("width", "width in pixels, to which the picture is scaled down", "integer", None, 16, SIDE_MAX)
 Tell = Callable[[str, str, dict[str, Any]], Awaitable[None]]
 _IDS = {"type": "array", "items": {"type": "string", "maxLength": 40}, "maxItems": LETTERS_MAX}
 _WISH = {
     "type": "object",
-    "properties": {"ids": _IDS, "all": {"type": "boolean"}, "to": {"type": "string", "pattern": NAME}},
+    "properties": {
+        "ids": {**_IDS, "description": "ids of dead letters, as /dead-letters lists them"},
+        "all": {"type": "boolean", "description": "true: all events that were not resent yet"},
+        "to": {"type": "string", "pattern": NAME, "description": "another sink than the one that failed"},
+    },
     "additionalProperties": False,
     "anyOf": [
         {"properties": {"ids": {"minItems": 1}}, "required": ["ids"]},
@@ -119,7 +123,7 @@ def make_endpoints(tell: Tell) -> tuple[Endpoint, ...]:
             "/dead-letters",
             token,
             list_all,
-            "Dead letters, the newest first",
+            "List dead letters, the newest first",
             parameters=(LISTED, RESENT),
             schema=schemas.DEAD_LETTERS,
         ),
@@ -137,7 +141,7 @@ def make_endpoints(tell: Tell) -> tuple[Endpoint, ...]:
             "/dead-letters/{letter}",
             token,
             show,
-            "One dead letter, and why it was given up",
+            "Show one dead letter, and why it was given up",
             schema=schemas.DEAD_LETTER,
         ),
         Endpoint(
@@ -145,7 +149,7 @@ def make_endpoints(tell: Tell) -> tuple[Endpoint, ...]:
             "/dead-letters/{letter}/picture.jpg",
             token,
             picture,
-            "The picture of a frame that was given up",
+            "Get the picture of a frame that was given up",
             parameters=(WIDTH,),
             gives="image/jpeg",
             problems=(410,),
@@ -162,9 +166,13 @@ def _wish(body: dict[str, Any]) -> tuple[list[str], bool, str | None]:
     refuse_unknown(body, ("ids", "all", "to"))
     ids, every, to = body.get("ids", []), body.get("all", False), body.get("to")
     if not isinstance(ids, list) or len(ids) > LETTERS_MAX or not all(isinstance(one, str) for one in ids):
-        raise Problem(400, "body", f"ids is not a list of at most {LETTERS_MAX} texts", "send those of /dead-letters")
+        raise Problem(
+            400, "body", f"ids is not a list of at most {LETTERS_MAX} texts", "send ids as /dead-letters lists them"
+        )
     if not isinstance(every, bool) or not (to is None or isinstance(to, str)):
-        raise Problem(400, "body", "all is not true or false, or to is no name", "send them as /openapi.json has it")
+        raise Problem(
+            400, "body", "all is neither true nor false, or to is not a name", "send them as /openapi.json has it"
+        )
     if not ids and not every:
         raise Problem(400, "body", "the body names no dead letter", 'send {"ids": [...]}, or {"all": true}')
     return ids, every, to

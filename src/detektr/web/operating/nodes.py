@@ -16,11 +16,13 @@ from detektr.web.problem import Problem
 from detektr.web.query import Parameter, read_body, refuse_unknown
 from detektr.web.view import View
 
-REPLICA = Parameter("replica", "only this process of the node, from 0; all, if left out", "integer", None, 0, 1023)
+REPLICA = Parameter(
+    "replica", "only this process of the node, counted from 0; by default all", "integer", None, 0, 1023
+)
 _SUMMARIES: dict[Deed, str] = {
-    "pause": "A node begins no new work",
-    "resume": "A paused node goes on",
-    "restart": "The processes of a node are started anew, one after the other",
+    "pause": "Let a node begin no new work",
+    "resume": "Let a paused node go on",
+    "restart": "Restart the processes of a node, one after the other",
 }
 _STATUS: dict[Code, int] = {
     "no_node": 404,

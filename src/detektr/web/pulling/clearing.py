@@ -19,8 +19,8 @@ from detektr.web.view import View
 ANSWER_NS = 2_000_000_000
 KEYS_MAX = 1000  # of answers that are kept, so that who asks again clears nothing more
 KEY_CHARS_MAX = 200
-NODE = Parameter("node", "the buffer; the only one, if left out", pattern=NAME)
-EDGE = Parameter("edge", "only this edge: buffer->detect", pattern=r"^[A-Za-z0-9_-]{1,32}->[A-Za-z0-9_-]{1,32}$")
+NODE = Parameter("node", "the buffer; by default the only one", pattern=NAME)
+EDGE = Parameter("edge", "only this edge (buffer->detect)", pattern=r"^[A-Za-z0-9_-]{1,32}->[A-Za-z0-9_-]{1,32}$")
 
 
 class Clearing:
@@ -40,7 +40,7 @@ class Clearing:
             "/buffer/clear",
             Right.TOKEN,
             self.clear,
-            "Drop what is queued",
+            "Drop the frames that are queued on the edges of a buffer",
             open_as="clear",
             parameters=(NODE, EDGE),
             body={"type": "object", "additionalProperties": False},

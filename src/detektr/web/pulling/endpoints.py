@@ -36,13 +36,13 @@ PICTURE_S_MAX = 30.0  # a large picture over a slow line
 RESTART_S_MAX = 15.0  # what waits for a node that is started again
 LEASE = r"^[A-Za-z][A-Za-z0-9_-]{0,31}\.[0-9a-f]{8}-[0-9]{1,18}$"
 T = TypeVar("T")
-COUNT = Parameter("count", "how many frames at most", "integer", 1, 1, 100)
-NODE = Parameter("node", "the node to pull from; the only `pull`, else the only buffer, if left out", pattern=NAME)
-WAIT = Parameter("wait", "how long to wait for a frame, in seconds", "number", 0, 0, WAIT_S_MAX)
-LEASE_S = Parameter("lease", "how long the frames are ours, in seconds", "number", 30, 1, LEASE_S_MAX)
-LEASE_NAME = Parameter("lease", "the lease that the frame is out under", pattern=LEASE, is_required=True)
-FORMAT = Parameter("format", "jpeg, png or raw", default="jpeg", choices=("jpeg", "png", "raw"))
-WIDTH = Parameter("width", "scaled down to it, in pixels", "integer", None, 16, SIDE_MAX)
+COUNT = Parameter("count", "most frames in the answer", "integer", 1, 1, 100)
+NODE = Parameter("node", "the node to pull from; by default the only `pull`, or else the only buffer", pattern=NAME)
+WAIT = Parameter("wait", "longest time to wait for a frame, in seconds", "number", 0, 0, WAIT_S_MAX)
+LEASE_S = Parameter("lease", "how long the leases last, in seconds", "number", 30, 1, LEASE_S_MAX)
+LEASE_NAME = Parameter("lease", "the lease under which the frame is out", pattern=LEASE, is_required=True)
+FORMAT = Parameter("format", "format of the picture in the answer", default="jpeg", choices=("jpeg", "png", "raw"))
+WIDTH = Parameter("width", "width in pixels, to which the picture is scaled down", "integer", None, 16, SIDE_MAX)
 
 
 def make_endpoints(pullers: Pullers) -> tuple[Endpoint, ...]:
@@ -52,16 +52,24 @@ def make_endpoints(pullers: Pullers) -> tuple[Endpoint, ...]:
     ack = {
         "type": "object",
         "properties": {
-            "leases": leases,
-            "outcome": {"type": "string", "enum": ["done", "failed"]},
-            "why": {"type": "string", "maxLength": 500},
+            "leases": {**leases, "description": "the leases to end, as dequeue gave them"},
+            "outcome": {"type": "string", "enum": ["done", "failed"], "description": "done (the default) or failed"},
+            "why": {"type": "string", "maxLength": 500, "description": "why the work has failed"},
         },
         "required": ["leases"],
         "additionalProperties": False,
     }
     extend = {
         "type": "object",
-        "properties": {"leases": leases, "seconds": {"type": "number", "minimum": 1, "maximum": LEASE_S_MAX}},
+        "properties": {
+            "leases": {**leases, "description": "the leases to extend, as dequeue gave them"},
+            "seconds": {
+                "type": "number",
+                "minimum": 1,
+                "maximum": LEASE_S_MAX,
+                "description": "how long the leases last from now on, in seconds, 1 to 3600",
+            },
+        },
         "required": ["leases", "seconds"],
         "additionalProperties": False,
     }
@@ -72,7 +80,7 @@ def make_endpoints(pullers: Pullers) -> tuple[Endpoint, ...]:
             "/frames/dequeue",
             token,
             pulling.dequeue,
-            "Frames, each under a lease",
+            "Get frames, each under a lease",
             open_as="dequeue",
             parameters=(COUNT, NODE, WAIT, LEASE_S),
             problems=(429, 504),
@@ -82,7 +90,7 @@ def make_endpoints(pullers: Pullers) -> tuple[Endpoint, ...]:
             "/frames/ack",
             token,
             pulling.ack,
-            "Frames are done, or failed",
+            "End leases: the work on their frames is done, or has failed",
             open_as="ack",
             body=ack,
             problems=(504,),
@@ -92,7 +100,7 @@ def make_endpoints(pullers: Pullers) -> tuple[Endpoint, ...]:
             "/frames/extend",
             token,
             pulling.extend,
-            "Longer leases",
+            "Let leases end later",
             open_as="extend",
             body=extend,
             problems=(504,),
@@ -102,7 +110,7 @@ def make_endpoints(pullers: Pullers) -> tuple[Endpoint, ...]:
             "/frames/{id}/picture",
             token,
             pulling.picture,
-            "The picture of a frame that is out",
+            "Get the picture of a frame that is out",
             open_as="picture",
             parameters=(LEASE_NAME, FORMAT, WIDTH),
             gives="image/jpeg",
@@ -291,7 +299,13 @@ def node_of(view: View, node: str | None) -> tuple[str, bool]:
     pulls = sorted(name for name, kind in kinds.items() if kind == "pull")
     found = pulls or sorted(shapes.buffers(kinds, kinds))
     if len(found) != 1:
-        raise Problem(409, "which_node", f"frames could come from {', '.join(found)}", "name one: ?node=", nodes=found)
+        raise Problem(
+            409,
+            "which_node",
+            f"frames can come from several nodes: {', '.join(found)}",
+            "name one: ?node=",
+            nodes=found,
+        )
     return found[0], bool(pulls)
 
 
@@ -310,9 +324,9 @@ def _frame(one: Pulled, prefix: str) -> dict[str, Any]:
 def _leases(body: dict[str, Any]) -> list[str]:
     leases = body.get("leases")
     if not isinstance(leases, list) or not 1 <= len(leases) <= LEASES_MAX:
-        raise Problem(400, "body", "leases is not a list of 1 to 1000 leases", "send those that dequeue gave")
+        raise Problem(400, "body", "leases is not a list of 1 to 1000 leases", "send leases as dequeue gave them")
     if not all(isinstance(lease, str) and len(lease) <= 80 for lease in leases):
-        raise Problem(400, "body", "leases has something in it that is no lease", "send those that dequeue gave")
+        raise Problem(400, "body", "leases contains a value that is not a lease", "send leases as dequeue gave them")
     return leases
 
 

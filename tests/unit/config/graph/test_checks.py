@@ -197,13 +197,13 @@ def test_only_an_edge_without_a_policy_of_its_own_takes_the_one_that_its_source_
 def test_what_cannot_be_on_one_edge_is_refused_with_its_value() -> None:
     nodes: dict[str, Any] = {"door": capture(), "yard": capture("rtsp://h/x", camera="back")}
     fault = only(refused(**nodes, b=buffer(["door", "yard"]), p=processor(own("b", cameras=["door", "bakc"]))))
-    assert "'p' asks for camera 'bakc', of which no frames come through 'b'" in fault.what
+    assert "'p' wants frames of camera 'bakc', and none come through 'b'" in fault.what
     assert (fault.expected, fault.hint) == ("door or back", "write `back`")
     several: dict[str, Any] = {"c": capture(), "p": processor("c", replicas=4)}
     fault = only(refused(**several, s=sink(own("p", fps=1))))
-    assert "`fps: 1` of 'p', which has 4 replicas" in fault.what and "input of 'p'" in fault.hint
+    assert "`fps: 1` of 'p', which has 4 replicas" in fault.what and "`input` of 'p'" in fault.hint
     fault = only(refused(c=capture(), p=processor([own("c", when_full="block")], optional=True)))
-    assert "'p' is `optional`, and its edge from 'c' says `when_full: block`" in fault.what
+    assert "'p' is `optional`, but its input 'c' says `when_full: block`" in fault.what
     fault = only(refused(c=capture(), p=processor([own("c", fps=3), "c"])))
     assert fault.what == "node 'p' reads twice from 'c'"
 
@@ -254,7 +254,7 @@ def test_a_window_that_no_batch_can_fill_is_refused() -> None:
 def test_a_batch_for_a_shipped_processor_that_takes_single_frames_is_refused() -> None:
     motion = ProcessorOptions(input="a", use="motion", batch=BatchOptions(size=8))
     fault = only(refused(a=capture(), it=motion))
-    assert fault.what == "node 'it' has a `batch`, and 'motion' takes single frames"
+    assert fault.what == "node 'it' has a `batch`, but 'motion' takes single frames"
 
 
 def chained(**detect: Any) -> Graph:

@@ -101,12 +101,12 @@ def test_a_frame_that_would_be_passed_on_twice_is_refused() -> None:
     )
     assert fault.line == 4
     assert fault.what == "processor 'both' gets the frames of camera twice: by 'pose' too"
-    assert fault.hint == "add `join: frame`, which makes one of both, or read one of them"
+    assert fault.hint == "add `join: frame`, which brings both together, or read only one of them"
     faults = refused(
         camera=capture(), a=buffer("camera"), b=buffer("camera"), c=buffer(["a", "b"]), last=processor("c")
     )
     assert "buffer 'c' gets the frames of camera twice" in only(faults).what
-    assert only(faults).hint == "read one of them, or let a processor with `join: frame` read both"
+    assert only(faults).hint == "read only one of them, or let a processor with `join: frame` read both"
     built(camera=capture(), detect=processor("camera"), pose=processor("camera"), both=processor(["detect", "pose"]))
 
 
@@ -131,7 +131,10 @@ nodes:
   yard: {kind: capture, source: clip.mp4}
   look: {kind: processor, input: yard, use: "m:C"}
 """
-FRESH = "or `fresh`, which drops them, remove one; with `fresh` at the processors that it reads, it gets few frames, "
+FRESH = (
+    "which holds frames back, or `fresh`, which drops them, remove one of them, or, to drop frames, write `fresh` at"
+    " the processors that it reads"
+)
 
 
 @pytest.mark.parametrize(
@@ -149,9 +152,9 @@ FRESH = "or `fresh`, which drops them, remove one; with `fresh` at the processor
         ),
         (
             "input: [detect, look], join: frame",
-            "node 'it' joins 'detect' and 'look', which do not both get the frames of camera, yard, expected branches"
-            " of the same cameras, let both read the same cameras (`cameras` of an input may leave some out), or leave"
-            " `join` out",
+            "node 'it' joins 'detect' and 'look', but only one of them gets the frames of camera, yard, expected"
+            " branches of the same cameras, let both read the same cameras (`cameras` of an input may leave some out),"
+            " or leave `join` out",
         ),
         (
             "input: [detect, detect], join: frame",
@@ -159,23 +162,20 @@ FRESH = "or `fresh`, which drops them, remove one; with `fresh` at the processor
         ),
         (
             "input: [detect, pose], join: frame, fresh: true",
-            f"node 'it' has `join: frame` and `fresh: true`, expected `join`, which holds frames back, {FRESH}and late"
-            " ones never",
+            f"node 'it' has `join: frame` and `fresh: true`, expected `join`, {FRESH}",
         ),
         (
             "input: [detect, {from: pose, fresh: true}], join: frame",
-            f"node 'it' has `join: frame` and `fresh: true`, expected `join`, which holds frames back, {FRESH}and late"
-            " ones never",
+            f"node 'it' has `join: frame` and `fresh: true`, expected `join`, {FRESH}",
         ),
         (
             "input: detect, order: camera, fresh: true",
-            f"node 'it' has `order: camera` and `fresh: true`, expected `order`, which holds frames back, {FRESH}and"
-            " late ones never",
+            f"node 'it' has `order: camera` and `fresh: true`, expected `order`, {FRESH}",
         ),
         (
             "input: [detect, pose], order: camera",
             "processor 'it' gets the frames of camera twice: by 'pose' too, expected one way for each frame that comes"
-            " in order, add `join: frame`, which makes one of both, or read one of them",
+            " in order, add `join: frame`, which brings both together, or read only one of them",
         ),
         ("input: detect, order: frame", "node 'it': `order` is 'frame', expected camera, correct it, or leave it out"),
         (

@@ -54,5 +54,7 @@ def test_a_result_that_is_no_event_is_refused_in_words(result: object, words: st
 
 
 def test_an_event_larger_than_its_cell_is_refused_with_the_cure() -> None:
-    with pytest.raises(ResultError, match=r"returned an event of \d+ bytes; motion takes 300: raise its event_bytes"):
+    with pytest.raises(
+        ResultError, match=r"returned an event of \d+ bytes; motion takes at most 300: raise its event_bytes"
+    ):
         pack({"text": "x" * 300}, event_bytes=300)
