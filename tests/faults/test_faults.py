@@ -249,14 +249,14 @@ def test_processor_that_ends_while_events_wait_loses_none_and_marks_those_that_c
 
 
 def test_time_that_events_wait_is_no_time_that_their_frame_takes(tmp_path: Path) -> None:
-    nodes = several(tmp_path, 4, many=40, mark=2)
-    nodes["answers"]["timeout"] = "30ms"  # of the 80 ms that the sink takes for the events of one frame
+    nodes = several(tmp_path, 4, many=400, mark=2)
+    nodes["answers"]["timeout"] = "600ms"  # of the 800 ms that the sink takes for the events of one frame
     with RunningPipeline(tmp_path, "several", nodes) as run:
         report = run.end(None)
     assert run.exit_code == 0, run.tail()
     edges = {edge["to"]: edge for edge in report["edges"]}
     assert (edges["answers"]["delivered"], edges["answers"]["redelivered"], edges["answers"]["refused"]) == (4, 0, 0)
-    assert edges["slow"]["delivered"] == 4 * 40
+    assert edges["slow"]["delivered"] == 4 * 400
 
 
 @pytest.mark.usefixtures("lane")

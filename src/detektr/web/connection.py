@@ -9,7 +9,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CONNECTIONS_MAX = 32
 HEAD_BYTES_MAX = 8192
-EXCHANGE_S_MAX = 5.0  # from the connection, or the first byte of another request on it, to the last byte of the answer
+EXCHANGE_S_MAX = 5.0  # from the first byte of a request to the last byte of its answer; and from the connection to that byte
 LIMIT = "detektr.limit_s"  # in a request's scope: another limit, in seconds, or None: none, and it counts elsewhere
 
 
@@ -54,6 +54,7 @@ class BoundedConnection(H11Protocol):
         """See uvicorn."""
         super().__init__(*arguments, **options)
         self._begun_s = 0.0
+        self._has_asked = False
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -65,7 +66,7 @@ class BoundedConnection(H11Protocol):
         return limit
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count the connection, and let its first exchange begin."""
+        """Count the connection, and wait for its first request no longer than for an exchange."""
         super().connection_made(transport)
         self._begin()
         self.among.enter(self)
@@ -77,8 +78,13 @@ class BoundedConnection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come; the first of it begins another exchange."""
-        if self._timer is None:
+        """Take what has come; the first of it begins another exchange.
+
+        Browsers connect ahead of time: the wait for the first byte of all does not shorten the exchange after it.
+        """
+        if self._timer is None or not self._has_asked:
+            self._has_asked = True
+            self._end()
             self._begin()
         super().data_received(data)
 
