@@ -9,7 +9,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CONNECTIONS_MAX = 32
 HEAD_BYTES_MAX = 8192
-EXCHANGE_S_MAX = 5.0  # from the first byte of a request to the last byte of its answer; and from the connection to that byte
+EXCHANGE_S_MAX = 5.0  # from the connection to a request's first byte, and from that to the last of its answer
 LIMIT = "detektr.limit_s"  # in a request's scope: another limit, in seconds, or None: none, and it counts elsewhere
 
 
