@@ -41,7 +41,10 @@ FINDINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "Frames wait, nobody takes them, and nothing else explains it.",
             "`detektr pipeline stacks NAME --node NODE`",
         ),
-        "no_puller": ("Frames wait for clients at a `pull`, and none has asked for 10 s.", "Start the clients."),
+        "no_puller": (
+            "Frames wait for clients at a `pull`, and none has asked for 10 s, or for 30 s while others are out at them.",
+            "Start the clients; `detektr leases NAME` says what is out.",
+        ),
         "losing": (
             "More than 1 % of an edge's frames were lost: a node is too slow, or a queue too small for bursts.",
             "`detektr why NAME` says which, and what to write.",
