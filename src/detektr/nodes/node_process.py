@@ -81,6 +81,20 @@ class NodeProcess(ABC, Generic[Options]):
         self._next_tick_ns = 0
         """Monotonic time at which the loop looks next at everything that nothing wakes us for; 0: in its next turn."""
 
+    def look_soon(self) -> None:
+        """Let the next turn be one with a tick, as our state has changed."""
+        self._next_tick_ns = 0
+
+    def ledgers(self) -> list[EdgeLedger]:
+        """Return the ledgers of our edges as they are now, inputs first; to be asked before `close`."""
+        found = [ledger for subscriber in self.subscribers if (ledger := subscriber.ledger()) is not None]
+        for producer, _, consumer, path in self.folder.journals(self.spec.node, self.spec.replica):
+            journal = open_journal(path, producer, consumer)
+            if journal is not None:
+                found.append(journal.ledger())
+                journal.close()
+        return found
+
     # -- what our ends of the edges ask -------------------------------------------------------------------------------
 
     def producer(self) -> Producer:
@@ -130,20 +144,6 @@ class NodeProcess(ABC, Generic[Options]):
             self.status_block.count_trail_lost()
         if self._outbox.is_filling:
             self._next_tick_ns = 0
-
-    def look_soon(self) -> None:
-        """Let the next turn be one with a tick, as our state has changed."""
-        self._next_tick_ns = 0
-
-    def ledgers(self) -> list[EdgeLedger]:
-        """Return the ledgers of our edges as they are now, inputs first; to be asked before `close`."""
-        found = [ledger for subscriber in self.subscribers if (ledger := subscriber.ledger()) is not None]
-        for producer, _, consumer, path in self.folder.journals(self.spec.node, self.spec.replica):
-            journal = open_journal(path, producer, consumer)
-            if journal is not None:
-                found.append(journal.ledger())
-                journal.close()
-        return found
 
 
 def _frame_id(payload: bytes) -> str:
