@@ -35,7 +35,7 @@ COMPILED = {
     "edge/partition/": ["camera_map", "camera_backlog", "edge_partition"],
     "edge/relay/": ["any_order", "fanout"],
     "edge/lanes/": ["lane", "wakeup", "shm_lane", "zmq_lane", "zmq_receiver"],
-    "nodes/": ["node", "relay", "buffer"],
+    "nodes/": ["node_process", "node_life", "node", "relay", "buffer"],
     "nodes/capturing/": ["media_clock", "frame_writer", "publish_queue", "source_reader", "capture_thread", "capture"],
     "nodes/pulling/": ["keeping_subscriber", "node"],
     "nodes/working/": ["first_frames", "worker", "frame_reader", "processor", "sink", "batch", "batch_processor"],

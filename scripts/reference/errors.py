@@ -41,7 +41,10 @@ FINDINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "Frames wait, no consumer takes them, and no other code explains why.",
             "`detektr pipeline stacks NAME --node NODE`",
         ),
-        "no_puller": ("Frames wait at a `pull`, and for 10 s no client has asked for any.", "Start the clients."),
+        "no_puller": (
+            "Frames wait at a `pull`, and no client has asked for 10 s, or for 30 s while others are out at clients.",
+            "Start the clients; `detektr leases NAME` says what is out.",
+        ),
         "losing": (
             "An edge lost more than 1 % of its frames: a node is too slow, or a queue is too small for bursts.",
             "`detektr why NAME` says which it is, and what to write in the file.",

@@ -35,6 +35,7 @@ DEAD_LETTER_BYTES = 256 << 20
 WINDOW = 4  # leases of a replica unless told otherwise: fast work never waits for the next one
 PULL_WINDOW = 16  # frames that wait for clients that pull, or are out at them, unless told otherwise
 PULL_DELIVERIES = 5  # how often a frame is given out to clients unless told otherwise
+PULL_LEASE_S = 30  # how long a frame is a client's unless it asks otherwise
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,6 @@ MODULES_MAX = 15
 LONG_FILES = {
     "src/detektr/edge/edge.py": "each decision about a frame between a producer and a consumer group, in one place",
     "src/detektr/frame.py": "what a user's code can ask of a frame: one class, its properties with their docstrings",
-    "src/detektr/nodes/node.py": "the loop that all nodes share; a part of it read alone would be a riddle",
     "src/detektr/options.py": "every key of a node with what it means: the single source of help, schema and checks",
     "src/detektr/supervisor/supervisor.py": "all phases of a run, from its first process to its last",
     "tests/property/gathering/process.py": "one played process, of any kind: its acts need each other",

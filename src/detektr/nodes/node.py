@@ -1,39 +1,19 @@
-"""The loop of every node process, with its status block, sockets, signals and the line to its supervisor."""
+"""The loop that all nodes share: what one turn does, in which order, and when it may sleep."""
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
 import time
-from abc import ABC, abstractmethod
-from typing import ClassVar, Generic
+from abc import abstractmethod
 
-from detektr.descriptor import DESCRIPTOR_BYTES_MAX, unpack_descriptor
-from detektr.edge.edge_options import FrameOutcome
-from detektr.edge.ephemeral import Producer
-from detektr.edge.frame_trail import open_frame_trail
-from detektr.edge.gathering_subscriber import GatheringSubscriber
-from detektr.edge.outcomes import OutcomeReporter
-from detektr.edge.publisher import EdgePublisher
-from detektr.edge.subscriber import EdgeSubscriber
-from detektr.edge.upstream import Upstream
-from detektr.errors import RefusedError, WireError
-from detektr.events import MessageRefused, NodeStateChanged, RunEvent
-from detektr.ledger import EdgeLedger
-from detektr.memory import layout
-from detektr.memory.journal_reader import open_journal
-from detektr.memory.run_folder import RunFolder
-from detektr.memory.status_block import acquire_status_block
-from detektr.nodes.control import ControlLine, EventOutbox
-from detektr.nodes.dead_letter import DeadLetters
-from detektr.nodes.node_signals import NodeSignals
+from detektr.errors import WireError
+from detektr.events import MessageRefused
+from detektr.nodes.control import ControlLine
+from detektr.nodes.node_life import NodeLife
 from detektr.nodes.spec import NodeSpec, Options
-from detektr.nodes.stack_dump import offer_stacks
 from detektr.process.seen_time import SeenClock
 from detektr.process.user_boundary import leave_child
-from detektr.wire.link import Link
 from detektr.wire.message import (
     Announce,
     Asked,
@@ -59,94 +39,24 @@ ATTACH_TICK_NS = 50_000_000  # ... and while a producer is missing
 _TO_CONSUMER = (Welcome, Refusal, Announce)
 _ASKED = (Dequeue, Settle, Show)
 _ANSWERS = (Cleared, Dequeued, Settled, Shown)
-_PAUSED = "an operator has paused it; `detektr resume {} {}` lets it go on"
 _OF_FRAMES = (Failure, Announce, Release, Dequeue, Settle, Show)  # the other messages change who is attached
 _log = logging.getLogger(__name__)
 
 
-class Node(ABC, Generic[Options]):
+class Node(NodeLife[Options]):
     """One process of a node. `prepare` may refuse, `run` works until the end, `close` leaves nothing behind."""
 
-    kind: ClassVar[str]
-    is_stateful = False
-    """Whether the user's code keeps state for each camera; known once it is prepared."""
-
     def __init__(self, spec: NodeSpec[Options], control: ControlLine | None = None) -> None:
-        """Take the node's name: lock its status block and bind its socket.
-
-        Raises:
-            RefusedError: a process of this name runs already, the folder cannot be used, or it has too many inputs.
-        """
-        if len(spec.upstreams) > layout.STATUS_INPUTS_MAX:
-            raise RefusedError(f"{spec.node} has {len(spec.upstreams)} inputs; use at most {layout.STATUS_INPUTS_MAX}")
-        self.spec, self.control = spec, control
-        self.folder = RunFolder(spec.pipeline)
-        self.status_block = acquire_status_block(self.folder, spec.node, spec.replica, self.kind)
-        offer_stacks(self.status_block)
-        self.link = Link(self.folder.inbox(spec.node, spec.replica), self.folder.doorbell(spec.node, spec.replica))
-        self.dead_letters = DeadLetters(self.folder, self.status_block.path.stem, spec.dead_letter_bytes)
-        name, are_events = self.producer().name, self.kind == "processor"
-        self.trail = open_frame_trail(self.folder, spec.node, spec.replica, spec.trail_share)
-        self.publisher = EdgePublisher(
-            self.producer(),
-            self.folder,
-            self.link,
-            self.report,
-            outcomes=OutcomeReporter(
-                name, self.report, self.identify, self.save_dead_letter, self.trail, are_events=are_events
-            ),
-            relayed_outcomes=OutcomeReporter(name, self.report, _frame_id, self._save_frame, self.trail),
-        )
-        self.subscribers = [
-            self.subscriber_kind(upstream)(
-                upstream,
-                entry,
-                self.folder,
-                self.link,
-                self.status_block,
-                seen=self.seen_streams,
-                done=self.done_frames,
-            )
-            for entry, upstream in enumerate(spec.upstreams)
-        ]
+        """See `NodeProcess`."""
+        super().__init__(spec, control)
         self._owner = os.getpid()  # the process that all of this belongs to
-        self._signals: NodeSignals | None = None
-        self._leaving, self._has_left = threading.Lock(), False
-        self.lock = threading.Lock()  # its holder owns the edges and the outboxes
         self.is_asleep = self.is_over = False
-        self.is_stopping = self.is_final = False
-        self.is_paused = self.is_handing_over = False
-        self.stopped_by = 0  # the signal that began the stop
-        self.stop_deadline_ns = 0
-        self._outbox = None if control is None else EventOutbox(control)
-        self._state = ("", "")
-        self._next_tick_ns = self._wake_at_ns = 0
+        self._wake_at_ns = 0
         self._clock = SeenClock(time.monotonic_ns())
         self.worked_ns = 0
         """Time that the user's code took in the last turn."""
 
-    # -- for the kinds of nodes -------------------------------------------------------------------------------------
-
-    def producer(self) -> Producer:
-        """Return how ephemeral consumers may read this node; unless a kind of node says otherwise, not at all."""
-        return Producer(
-            node=self.spec.node,
-            replica=self.spec.replica,
-            payload_bytes=DESCRIPTOR_BYTES_MAX,
-            ephemeral_frames=0,
-            ephemeral_policy="drop-oldest",
-            ephemeral_mark=0,
-        )
-
-    def subscriber_kind(self, upstream: Upstream) -> type[EdgeSubscriber]:
-        """Return the class of our end of an edge that we read."""
-        return GatheringSubscriber if upstream.is_gathering else EdgeSubscriber
-
-    def prepare(self) -> None:
-        """Do everything that can fail before frames flow: import, construct, open, reserve."""
-        for consumer, options in self.spec.edges.items():
-            self.publisher.add_edge(consumer, options)
-        self.publisher.adopt_ephemeral_edges()
+    # -- what a turn asks each kind of node ---------------------------------------------------------------------------
 
     @abstractmethod
     def step(self, now_ns: int) -> bool:
@@ -160,17 +70,8 @@ class Node(ABC, Generic[Options]):
         """Whether we, or a producer before us, can do nothing until leases are completed."""
         return any([subscriber.is_awaited for subscriber in self.subscribers])
 
-    def is_ending(self) -> bool:
-        """Whether no more frames will come, so that we end once those that are here are finished."""
-        if self.is_stopping:
-            return True
-        for subscriber in self.subscribers:
-            if not subscriber.is_ended:
-                return False
-        return bool(self.subscribers)
-
     def tick_ns(self) -> int:
-        """Return the monotonic time of the next tick."""
+        """Return how long after one tick the next is due."""
         if not all(subscriber.is_attached for subscriber in self.subscribers):
             return ATTACH_TICK_NS
         return UNSERVED_TICK_NS if self.publisher.is_unserved else TICK_NS
@@ -178,76 +79,6 @@ class Node(ABC, Generic[Options]):
     def due_ns(self) -> int:
         """Return the monotonic time at which to look next: a producer or a consumer must be told something then."""
         return min([self.publisher.due_ns(), *[subscriber.due_ns() for subscriber in self.subscribers]])
-
-    def look_soon(self) -> None:
-        """Let the next turn be one with a tick, as our state has changed."""
-        self._next_tick_ns = 0
-
-    def hasten(self) -> None:
-        """Stop waiting for the world outside: the run is being drained."""
-
-    def pause(self) -> None:
-        """Begin no new work until `resume` or `stop`; what is in work is finished, and our leases stay ours."""
-        if not self.is_stopping:
-            self.is_paused = True
-            self.look_soon()
-
-    def resume(self) -> None:
-        """Go on after `pause`."""
-        self.is_paused = False
-        self.look_soon()
-
-    def hand_over(self) -> None:
-        """Stop this process for a successor: what is in work is finished, what is queued stays in the journals."""
-        if not self.is_stopping:
-            self.is_handing_over = True
-            self.stop(is_final=False)
-
-    def drop_unoffered(self, reason: str) -> int:
-        """Drop the frames that no journal has, as the time to hand over has expired; returns how many."""
-        return 0
-
-    @abstractmethod
-    def is_done(self) -> bool:
-        """Whether everything is finished, so that the process may end."""
-
-    def state(self) -> tuple[str, str]:
-        """Return the node's state, and why."""
-        missing = next(
-            (
-                subscriber.why
-                for subscriber in self.subscribers
-                if not subscriber.is_attached and not subscriber.is_ended
-            ),
-            "",
-        )
-        return ("waiting", missing) if missing else ("running", "")
-
-    def stop(self, *, is_final: bool, within_ns: int | None = None) -> None:
-        """Begin to stop, within the drain's time unless told otherwise.
-
-        Args:
-            is_final: the whole pipeline stops: frames that our inputs still hold are worked off, and consumers are told
-                that no more will come. Else only this process stops, and its consumers wait for its successor.
-            within_ns: time after which remaining frames are dropped as `stopped`.
-        """
-        now_ns = time.monotonic_ns()
-        limit_ns = self.spec.options.drain_ns if within_ns is None else within_ns
-        deadline_ns = now_ns + limit_ns
-        self.stop_deadline_ns = min(self.stop_deadline_ns, deadline_ns) if self.is_stopping else deadline_ns
-        self.is_stopping, self.is_final = True, self.is_final or is_final
-        self.is_handing_over = self.is_handing_over and not self.is_final
-        self.resume()
-
-    def drop_rest(self, reason: str) -> int:
-        """Drop all frames that are still here, as the drain timeout has expired; returns how many."""
-        return self.publisher.drop_rest(reason)
-
-    def try_end(self) -> bool:
-        """End our edges when they are empty; consumers are told so unless only this process stops."""
-        if self.is_stopping and not self.is_final:
-            return self.is_handing_over or self.publisher.is_empty
-        return self.publisher.try_end()
 
     def resend(self, message: Resend, now_ns: int) -> None:
         """Offer an event to a sink once more.
@@ -273,33 +104,18 @@ class Node(ABC, Generic[Options]):
         """
         raise WireError(f"a {self.kind} gives no frames to clients and takes no {type(message).__name__}")
 
-    def seen_streams(self) -> list[tuple[int, int]]:
-        """Return, for a durable consumer, the next sequence that it expects of each stream."""
-        return []
-
-    def done_frames(self, entry: int) -> list[tuple[int, int]]:
-        """Return the frames of an input that our edges know by name and are done with."""
-        return []
-
-    def settle(self, names: list[tuple[int, int]]) -> None:
-        """Note the step, and that no edge needs these frames any more; leases have been announced by then."""
-
-    # -- the loop ---------------------------------------------------------------------------------------------------
+    # -- turn after turn ----------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Work until everything is finished, or stopped and drained, or the drain timeout expires."""
-        self._signals = NodeSignals()
-        wakeup = self._signals.fd
+        self._listen()
         self.publisher.call_back()
         self._clock.look(time.monotonic_ns())
-        watched = [wakeup] if self.control is None else [wakeup, self.control.fileno()]
-        for fd in watched:
-            self.link.watch(fd)
         while not self.is_over:
             may_sleep = self.turn()
             ready = self.link.wait(self._wake_at_ns - time.monotonic_ns() if may_sleep else 0)
             if ready:
-                self._hear(ready, wakeup)
+                self._hear(ready)
                 self._next_tick_ns = 0
 
     def turn(self) -> bool:
@@ -344,10 +160,25 @@ class Node(ABC, Generic[Options]):
             self._clock.expect(now_ns, max(now_ns, self._next_tick_ns))
         return not has_news and not self.has_work()
 
-    def _forgive(self, unseen_ns: int) -> None:
-        """Do not count time that we did not see: for no lease, and, except for the user's code, not for our drain."""
-        self.publisher.forgive(unseen_ns)
-        self.stop_deadline_ns += max(0, unseen_ns - self.worked_ns)
+    def _serve(self, now_ns: int, *, is_ending: bool) -> bool:
+        """Work, and move leases; whether there was something to do."""
+        has_moved, publisher = self.step(now_ns), self.publisher
+        if publisher.edges:
+            publisher.is_blocked = is_ending or self.is_blocked()
+            has_moved |= publisher.pump(now_ns)
+            if now_ns >= publisher.due_ns():
+                publisher.tell_again(now_ns)
+        self.settle(publisher.collect())
+        return has_moved
+
+    def _tick(self, now_ns: int) -> None:
+        """Look at everything that nothing wakes us for, and tell of our state and of what has happened."""
+        for subscriber in self.subscribers:
+            subscriber.tick(now_ns)
+        self.publisher.tick(now_ns)
+        self._show_state()
+        if self._outbox is not None:
+            self._outbox.send()
 
     def _fall_asleep(self) -> bool:
         """Tell producers and consumers that we sleep; whether news came before they could see that."""
@@ -360,6 +191,13 @@ class Node(ABC, Generic[Options]):
             if subscriber.fall_asleep():
                 has_news = True
         return has_news or (has_edges and not publisher.is_blocked and self.is_blocked())
+
+    def _forgive(self, unseen_ns: int) -> None:
+        """Do not count time that we did not see: for no lease, and, except for the user's code, not for our drain."""
+        self.publisher.forgive(unseen_ns)
+        self.stop_deadline_ns += max(0, unseen_ns - self.worked_ns)
+
+    # -- from other threads -------------------------------------------------------------------------------------------
 
     def serve(self) -> None:
         """Do the loop's work for the edges from another thread, if the loop sleeps; else the loop does it."""
@@ -380,96 +218,7 @@ class Node(ABC, Generic[Options]):
         """Wake the loop from another thread, so that it looks for changes."""
         self.link.wake()
 
-    def _serve(self, now_ns: int, *, is_ending: bool) -> bool:
-        """Work, and move leases; whether there was something to do."""
-        has_moved, publisher = self.step(now_ns), self.publisher
-        if publisher.edges:
-            publisher.is_blocked = is_ending or self.is_blocked()
-            has_moved |= publisher.pump(now_ns)
-            if now_ns >= publisher.due_ns():
-                publisher.tell_again(now_ns)
-        self.settle(publisher.collect())
-        return has_moved
-
-    def close(self) -> None:
-        """Let the user's code end, then leave."""
-        self.close_user_code()
-        self.leave()
-
-    def close_user_code(self) -> None:
-        """Close the user's code, and let go of its objects; this may take long."""
-
-    def died(self, why: str) -> None:
-        """Note that an exception has ended the work: the attempt at the current frame has failed."""
-
-    def leave(self, within_s: float = -1) -> bool:
-        """Leave, once, from the thread that comes first; False: another thread has not finished that in this time."""
-        if not self._leaving.acquire(timeout=within_s):
-            return False
-        try:
-            if not self._has_left:
-                self._has_left = True
-                self._leave()
-        finally:
-            self._leaving.release()
-        return True
-
-    @property
-    def signal_fd(self) -> int:
-        """Descriptor at which ending signals arrive; -1: not yet."""
-        return -1 if self._signals is None else self._signals.fd
-
-    def _leave(self) -> None:
-        """Leave the edges, and remove our files unless a living supervisor wants to read them."""
-        is_own = self.control is None or self.control.is_cut
-        is_followed = self.is_handing_over and not is_own
-        for subscriber in self.subscribers:
-            subscriber.close(is_followed=is_followed)
-        self.publisher.close(unlink=is_own, is_followed=is_followed)
-        if self.trail is not None:
-            self.trail.close(unlink=is_own)
-        if is_own:  # by name too: a signal may end us before the publisher knows the journal just made
-            for _, _, _, path in self.folder.journals(self.spec.node, self.spec.replica):
-                path.unlink(missing_ok=True)
-            self.folder.user_metrics(self.spec.node, self.spec.replica).unlink(missing_ok=True)
-        self.link.close()
-        if self._outbox is not None:
-            self._outbox.send()
-        self.status_block.close(unlink=is_own)
-        if self.control is not None and self.control.is_cut:
-            self.folder.sweep_if_abandoned()  # files that earlier processes left and no supervisor removed
-        elif is_own:
-            self.folder.remove_if_empty()
-
-    def ledgers(self) -> list[EdgeLedger]:
-        """Return the ledgers of our edges as they are now, inputs first; to be asked before `close`."""
-        found = [ledger for subscriber in self.subscribers if (ledger := subscriber.ledger()) is not None]
-        for producer, _, consumer, path in self.folder.journals(self.spec.node, self.spec.replica):
-            journal = open_journal(path, producer, consumer)
-            if journal is not None:
-                found.append(journal.ledger())
-                journal.close()
-        return found
-
-    def report(self, event: RunEvent) -> None:
-        """Remember what happened until it can be told; when that takes too long the oldest is lost, and counted."""
-        if self._outbox is None or not self.spec.is_audited:
-            return
-        if not self._outbox.put(event):
-            self.status_block.count_trail_lost()
-        if self._outbox.is_filling:
-            self._next_tick_ns = 0
-
-    def identify(self, payload: bytes) -> str:
-        """Return the id of the frame that an announcement is about."""
-        return _frame_id(payload)
-
-    def save_dead_letter(self, consumer: str, outcome: FrameOutcome) -> str:
-        """Save a frame that a consumer could not do, with its picture and the reason; returns where."""
-        return self._save_frame(consumer, outcome)
-
-    def _save_frame(self, consumer: str, outcome: FrameOutcome) -> str:
-        return self.dead_letters.save_frame(consumer, outcome)
+    # -- messages -----------------------------------------------------------------------------------------------------
 
     def _receive(self, now_ns: int) -> bool:
         """Take messages; whether leases or completions were among them."""
@@ -483,12 +232,12 @@ class Node(ABC, Generic[Options]):
             else:
                 self._next_tick_ns = 0
             try:
-                self._hand_over(message, now_ns)
+                self._deliver(message, now_ns)
             except WireError as fault:
                 self._refuse(fault)
         return is_of_frames
 
-    def _hand_over(self, message: Message, now_ns: int) -> None:
+    def _deliver(self, message: Message, now_ns: int) -> None:
         """Give a message to the end of an edge that it is for."""
         if isinstance(message, Resend):
             self.resend(message, now_ns)
@@ -512,83 +261,7 @@ class Node(ABC, Generic[Options]):
                 subscriber.handle(message, now_ns)
 
     def _refuse(self, fault: WireError) -> None:
+        """Count a message that nobody here can take, and tell of it."""
         if self.status_block.count_wire_error().bit_count() == 1:  # 1, 2, 4, 8, ... of them
             _log.warning("message refused: %s", fault)
         self.report(MessageRefused(self.status_block.path.stem, str(fault)))
-
-    def _tick(self, now_ns: int) -> None:
-        for subscriber in self.subscribers:
-            subscriber.tick(now_ns)
-        self.publisher.tick(now_ns)
-        state = self.state()
-        if self.is_stopping:
-            state = "draining", state[1] if state[0] == "retrying" else ""
-        elif self.is_paused:
-            state = "paused", _PAUSED.format(self.spec.pipeline, self.spec.node)
-        if state != self._state:
-            self._state = state
-            self.status_block.set_state(*state)
-            _log.info("%s", state[1] if state[1].startswith(state[0]) else ": ".join(filter(None, state)))
-            self.report(NodeStateChanged(self.status_block.path.stem, *state))
-        if self._outbox is not None:
-            self._outbox.send()
-
-    def _has_ended(self, now_ns: int) -> bool:
-        if self.is_done():
-            return True
-        if self.is_ending() and self.publisher.leave_optional(now_ns):
-            self.settle(self.publisher.collect())
-            if self.is_done():
-                return True
-        if self.is_stopping and now_ns > self.stop_deadline_ns:
-            count = self.drop_unoffered("stopped") if self.is_handing_over else self.drop_rest("stopped")
-            self.settle(self.publisher.collect())
-            if count:
-                is_kept = any([options.is_retried for options in self.spec.edges.values()])
-                kept = "; those for sinks with `retry` are dead letters" if is_kept else ""
-                drain = self.spec.options.drain
-                _log.warning("drain timeout (%s) expired; dropped %d frames (reason: stopped)%s", drain, count, kept)
-            self.try_end()
-            return True
-        return False
-
-    def _hear(self, ready: list[int], wakeup: int) -> None:
-        for fd in ready:
-            if fd not in (wakeup, -1 if self.control is None else self.control.fileno()):
-                self.link.unwatch(fd)  # a consumer's process has ended; the tick finds out which
-        if wakeup in ready:
-            self._obey_signals()
-        if self.control is not None and self.control.fileno() in ready:
-            order = self.control.try_order()
-            if order is not None and order.get("order") == "stop":
-                self.stop(is_final=True, within_ns=order.get("within_ns"))
-            elif order is not None and order.get("order") == "drain":
-                self.hasten()
-            elif order is not None and order.get("order") == "pause":
-                self.pause()
-            elif order is not None and order.get("order") == "resume":
-                self.resume()
-            elif order is not None and order.get("order") == "hand_over":
-                self.hand_over()
-            elif order is not None and order.get("order") == "give_up":
-                with self.lock:
-                    self.publisher.give_up(order["consumer"])
-            elif order is not None and order.get("order") == "let_go":
-                with self.lock:
-                    self.publisher.let_go(order["replica"])
-            if self.control.is_cut:
-                self.link.unwatch(self.control.fileno())
-                _log.warning("the supervisor is gone: stopping")
-                self.stop(is_final=True)
-
-    def _obey_signals(self) -> None:
-        assert self._signals is not None
-        for number in self._signals.take():
-            # A second signal ends the drain. But a terminal that closes sends SIGHUP once for each shell.
-            is_impatient = self.stopped_by and number != signal.SIGHUP
-            self.stop(is_final=False, within_ns=0 if is_impatient else None)
-            self.stopped_by = self.stopped_by or number
-
-
-def _frame_id(payload: bytes) -> str:
-    return unpack_descriptor(payload).id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import signal
 from collections.abc import Container, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.process.web.test_reading import wait_successor, web_pid
 WEB = {"port": 0, "token": TOKEN}
 SIDE, SHADES = 48, {"door": 20, "yard": 40, "gate": 60}
 BRIGHT, DARK = 170, 130
+CLOCK = r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d"
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 
 # Brightness beside the edges of a box on the canvas: inside and outside, to the left and to the right; and of the edge.
@@ -153,7 +155,9 @@ def test_an_operator_pauses_clears_and_resends_from_the_page(tmp_path: Path, dri
         page = open_page(driver, run)
         page.login()
         page.wait("dead letters", lambda shown: any("the target is down" in text for text in shown["letters"]))
-        page.wait("blame", lambda shown: shown["sick"][0][:2] == ["failing", "hook"])
+        shown = page.wait("blame", lambda shown: shown["sick"][0][:2] == ["failing", "hook"])
+        assert re.match(f"failing, since {CLOCK}: ", shown["sick"][0][2]), "as all other words of that line say a time"
+        assert re.search(f", at {CLOCK}$", shown["about"])
         (tmp_path / "down").unlink()
         page.wait("what was seen", lambda shown: shown["seen"])
         page.save("what was seen and given up", "s-seen")

@@ -214,16 +214,17 @@ def test_a_frame_that_fails_each_time_becomes_a_dead_letter(tmp_path: Path) -> N
     assert run.end()["unaccounted"] == 0
 
 
+def no_puller(client: WebClient) -> Any:
+    """Return the reason that nobody pulls; None: it is not said."""
+    reasons = client.ask("/ready").json["reasons"]
+    return next((one for one in reasons if one["code"] == "no_puller"), None)
+
+
 def test_nobody_who_pulls_is_said_and_the_camera_waits_until_somebody_does(tmp_path: Path) -> None:
     run = pipeline(tmp_path, graph(drain="300ms"))
     with served(run) as client:
         run.wait(lambda: run.edge("buffer", "pull").get("queued") == 8, what="a full queue")
-
-        def no_puller() -> Any:
-            reasons = client.ask("/ready").json["reasons"]
-            return next((one for one in reasons if one["code"] == "no_puller"), None)
-
-        reason = run.wait(no_puller, within_s=30, what="the reason no_puller")
+        reason = run.wait(lambda: no_puller(client), within_s=30, what="the reason no_puller")
         assert reason["node"] == "pull" and "/frames/dequeue" in reason["next"]
         node = client.get("/nodes/pull")
         assert node["state"] == "waiting" and node["why"].startswith("no_puller: ")
@@ -241,10 +242,25 @@ def test_nobody_who_pulls_is_said_and_the_camera_waits_until_somebody_does(tmp_p
         doing = [one["doing"] for one in client.get("/leases") if one["edge"] == "buffer->pull"]
         assert doing.count("out") == 3
         ack(client, given)
-        run.wait(lambda: not no_puller(), what="that somebody pulls")
+        run.wait(lambda: not no_puller(client), what="that somebody pulls")
         run.wait(lambda: run.status()["nodes"]["pull"]["state"] == "running", what="a node that runs")
     report = run.end()
     assert report["unaccounted"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_client_that_took_all_for_an_hour_and_never_came_back_hides_no_lack_of_clients(tmp_path: Path) -> None:
+    run = pipeline(tmp_path, graph(drain="300ms"))
+    with served(run) as client:
+        held = take(client, 16, lease_s=3600)
+        reason = run.wait(lambda: no_puller(client), within_s=60, what="the reason no_puller")
+        assert reason["node"] == "pull" and "(others are out at clients)" in reason["text"]
+        asked = client.post("/frames/extend", {"leases": [held[0]["lease"]], "seconds": 3600})
+        assert asked["extended"] == 1
+        run.wait(lambda: not no_puller(client), what="that somebody is there")
+        assert ack(client, held) == ["acked"] * 16
+    assert run.end()["unaccounted"] == 0
 
 
 @pytest.mark.thorough

@@ -105,15 +105,17 @@ class PullNode(Node[PullOptions]):
         self._frames.drop_gone()
         self._sweep()
         self._forget_lost()
-        waits = self._has_frames and not self._wishes and not self._the_book.is_any_out
+        waits, is_any_out = not self._wishes and self._count_waiting() > 0, self._the_book.is_any_out
         is_ending = self._is_draining or brings_no_more(self.folder)
-        self._patience.look(now_ns, waits=waits, is_ending=is_ending)
+        self._patience.look(now_ns, waits=waits, is_any_out=is_any_out, is_ending=is_ending)
         state, why = super().state()
         lonely_since_ns = self._patience.lonely_since_ns(now_ns)
         if state == "running" and lonely_since_ns is not None:
             since_s = (time.time_ns() - now_ns + lonely_since_ns) // 1_000_000_000
             since = time.strftime("%H:%M:%S", time.localtime(since_s))
-            return "waiting", f"no_puller: frames wait, and nobody has asked {self.spec.node} for any since {since}"
+            out = " (others are out at clients)" if is_any_out else ""
+            why = f"no_puller: frames wait, and nobody has asked {self.spec.node} for any since {since}{out}"
+            return "waiting", why
         return state, why
 
     def hasten(self) -> None:
@@ -186,11 +188,7 @@ class PullNode(Node[PullOptions]):
                     frames.append((one.lease, one.delivery, one.expires_ns, facts))
             if again:
                 break
-        remaining = book.waiting
-        for subscriber in self.subscribers:
-            ledger = subscriber.ledger()
-            remaining += len(subscriber.leases) + (0 if ledger is None else ledger.queued)
-        return Dequeued(wish.request, tuple(frames), remaining, False, 0)
+        return Dequeued(wish.request, tuple(frames), self._count_waiting(), False, 0)
 
     def _fresh(self, now_ns: int) -> PulledFrame | None:
         """Return the next frame that was never out, inputs in turn; None: there is none."""
@@ -364,6 +362,14 @@ class PullNode(Node[PullOptions]):
     def _the_book(self) -> LeaseBook:
         assert self._book is not None, "it is opened before frames flow"
         return self._book
+
+    def _count_waiting(self) -> int:
+        """Return how many frames wait to be given out, here and in the queues before us."""
+        count = self._the_book.waiting
+        for subscriber in self.subscribers:
+            ledger = subscriber.ledger()
+            count += len(subscriber.leases) + (0 if ledger is None else ledger.queued)
+        return count
 
     @property
     def _has_frames(self) -> bool:

@@ -233,7 +233,7 @@ def _no_puller(node: _Node, window: Window, terms: Terms) -> Finding | None:
     if node.terms.kind != "pull" or not states or not states[-1].why.startswith(NO_PULLER):
         return None
     next_ = f"let a client pull: `GET /frames/dequeue?node={node.name}`, or remove the node"
-    text = f"has frames that nobody asks for, since {states[-1].why.rpartition(' ')[2]}"
+    text = f"has frames that nobody asks for, since {states[-1].why.rpartition(' since ')[2]}"
     return node.finding("no_puller", text, next_, states[-1].utc_s)
 
 

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from detektr.api.clearing import SilentError
 from detektr.errors import RefusedError
 from detektr.nodes.pulling.dispenser import Result
+from detektr.options import PULL_LEASE_S
 from detektr.web import shapes
 from detektr.web.access import Right
 from detektr.web.connection import EXCHANGE_S_MAX, LIMIT
@@ -39,7 +40,7 @@ T = TypeVar("T")
 COUNT = Parameter("count", "most frames in the answer", "integer", 1, 1, 100)
 NODE = Parameter("node", "the node to pull from; by default the only `pull`, or else the only buffer", pattern=NAME)
 WAIT = Parameter("wait", "longest time to wait for a frame, in seconds", "number", 0, 0, WAIT_S_MAX)
-LEASE_S = Parameter("lease", "how long the leases last, in seconds", "number", 30, 1, LEASE_S_MAX)
+LEASE_S = Parameter("lease", "how long the leases last, in seconds", "number", PULL_LEASE_S, 1, LEASE_S_MAX)
 LEASE_NAME = Parameter("lease", "the lease under which the frame is out", pattern=LEASE, is_required=True)
 FORMAT = Parameter("format", "format of the picture in the answer", default="jpeg", choices=("jpeg", "png", "raw"))
 WIDTH = Parameter("width", "width in pixels, to which the picture is scaled down", "integer", None, 16, SIDE_MAX)

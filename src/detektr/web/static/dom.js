@@ -66,12 +66,16 @@ export const number = (value) => (value >= 100 ? value.toFixed(0) : value >= 10 
 
 const isToday = (moment) => moment.toDateString() === new Date().toDateString();
 
-// A time of this machine's zone, with the day where it is not today's.
+const twoDigits = (count) => String(count).padStart(2, "0");
+
+// A time of this machine's zone as `detektr why` writes it, whatever the browser's language; with the day where it is not today's.
 export function clock(utc) {
   if (!utc) return "";
   const moment = new Date(utc);
   if (Number.isNaN(moment.getTime())) return "";
-  return isToday(moment) ? moment.toLocaleTimeString() : moment.toLocaleString();
+  const time = [moment.getHours(), moment.getMinutes(), moment.getSeconds()].map(twoDigits).join(":");
+  if (isToday(moment)) return time;
+  return `${[moment.getFullYear(), moment.getMonth() + 1, moment.getDate()].map(twoDigits).join("-")} ${time}`;
 }
 
 export function lasted(seconds) {

@@ -28,8 +28,12 @@ from detektr.wire.doorbell import Doorbell, RemoteDoorbell
 from detektr.wire.link import Link, Outbox
 from tests.harness.interpreted import interpreted
 
-_node, _capture, _worker = interpreted(
-    "detektr.nodes.node", "detektr.nodes.capturing.capture", "detektr.nodes.working.worker"
+*_, _node, _capture, _worker = interpreted(
+    "detektr.nodes.node_process",
+    "detektr.nodes.node_life",
+    "detektr.nodes.node",
+    "detektr.nodes.capturing.capture",
+    "detektr.nodes.working.worker",
 )
 Node, CaptureNode, WorkerNode = _node.Node, _capture.CaptureNode, _worker.WorkerNode  # tried on stand-ins
 

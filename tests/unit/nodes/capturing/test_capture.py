@@ -9,8 +9,12 @@ from detektr.nodes.capturing.frame_writer import WrittenFrame
 from detektr.nodes.capturing.publish_queue import PublishQueue
 from tests.harness.interpreted import interpreted
 
-_, _writer, _capture = interpreted(
-    "detektr.nodes.node", "detektr.nodes.capturing.frame_writer", "detektr.nodes.capturing.capture"
+*_, _writer, _capture = interpreted(
+    "detektr.nodes.node_process",
+    "detektr.nodes.node_life",
+    "detektr.nodes.node",
+    "detektr.nodes.capturing.frame_writer",
+    "detektr.nodes.capturing.capture",
 )
 
 

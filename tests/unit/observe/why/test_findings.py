@@ -317,6 +317,8 @@ def test_a_pull_that_nobody_asks_is_the_culprit_of_what_waits_and_of_what_is_los
     assert (found.code, found.culprit, found.lost) == ("no_puller", "detect", 120)
     assert "nobody asks for, since 14:03:05" in found.text and "120 of" in found.text
     assert "/frames/dequeue?node=detect" in found.next
+    out = {"detect": f"{why['detect']} (others are out at clients)"}
+    assert "since 14:03:05 (others are out at clients): 120 of" in first(waits, lonely, out, terms=terms).text
     quiet = window({BUF: lambda s: edge(16, queued=16)}, lonely, why)
     assert [one.code for one in find(quiet, terms)] == ["no_puller"] and find(quiet, terms, is_over=True) == []
     asked = {"detect": lambda s: NodeRow(16, state="waiting" if 20 < s < 40 else "running")}
