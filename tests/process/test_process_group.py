@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -91,19 +92,45 @@ def _group(pid: int) -> int:
         return 0
 
 
+def endless(tmp_path: Path) -> dict[str, Any]:
+    """Write the code of a run that goes on, and return its nodes."""
+    code = CODE.replace("range(count)", "range(10**6)").replace("number, np", "number % 250, np")
+    (tmp_path / "mine.py").write_text(code + "\ndef look(frame): pass\n")
+    return {
+        "cam": {"kind": "capture", "source": "python:mine:pictures"},
+        "work": {"kind": "processor", "input": "cam", "use": "mine:look"},
+    }
+
+
+def test_a_capture_that_a_signal_has_ended_before_its_supervisor_heard_it_has_ended_in_order(
+    tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    with RunningPipeline(tmp_path, "all", endless(tmp_path)) as run:
+        run.wait_delivered("cam", "work", 20)
+        assert run.process is not None
+        supervisor = psutil.Process(run.process.pid)
+        capture = psutil.Process(run.pids("cam")[0])
+        supervisor.suspend()
+        capture.terminate()
+        wait_until(lambda: is_over(capture), what="the end of the capture")
+        supervisor.terminate()
+        supervisor.resume()
+        report = run.end(None)
+    assert run.exit_code == 0 and report["unaccounted"] == 0, run.tail()
+    assert {node["state"] for node in report["nodes"].values()} == {"ended"}, run.tail()
+
+
+def is_over(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_ZOMBIE
+    return True
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_a_signal_to_every_process_of_a_run_shows_no_traceback_and_drains(
     tmp_path: Path, number: int, code: int
 ) -> None:
-    (tmp_path / "mine.py").write_text(
-        CODE.replace("range(count)", "range(10**6)").replace("number, np", "number % 250, np")
-    )
-    (tmp_path / "mine.py").write_text((tmp_path / "mine.py").read_text() + "\ndef look(frame): pass\n")
-    nodes = {
-        "cam": {"kind": "capture", "source": "python:mine:pictures"},
-        "work": {"kind": "processor", "input": "cam", "use": "mine:look"},
-    }
-    with RunningPipeline(tmp_path, "all", nodes) as run:
+    with RunningPipeline(tmp_path, "all", endless(tmp_path)) as run:
         run.wait_delivered("cam", "work", 20)
         assert run.process is not None
         everybody = [run.process, *psutil.Process(run.process.pid).children(recursive=True)]

@@ -475,6 +475,10 @@ class Supervisor:
             managed.restart_at_ns = verdict.restart_at_ns
             self._enter(managed, "restarting", how)
             return
+        if is_clean and self.phase == "draining":  # somebody's signal reached it before our order did
+            end_edges(self._folder, managed.spec)
+            self._enter(managed, "ended", "")
+            return
         why = f"{how}; {verdict.why}" if self.phase in ("running", "draining") else how
         _log.error("%s: %s", managed.name, why)
         self._enter(managed, "failed", why)
