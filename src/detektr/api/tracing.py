@@ -15,7 +15,8 @@ def traceparent(of: Frame | Event) -> str:
     """Return the header `traceparent` (W3C Trace Context) of the work that this process does on a frame, or an event.
 
     Spans that have it as their parent lie below that of the node in the trace that `detektr traces` sends. The frame
-    is said to be sampled where the audit trail has it whatever becomes of it (`frames: all`, or a share).
+    is said to be sampled where the audit trail has it whatever becomes of it (`frames: all`, or a share); in a process
+    that is none of a run's nodes, never.
 
     Args:
         of: what the code was given. A frame may be over; of a repeated one, and of an event, ask while it is in work:

@@ -91,16 +91,20 @@ def tell(line: str) -> None:
 
 @contextlib.contextmanager
 def otel_extra(command: str) -> Iterator[None]:
-    """Say which extra has to be installed where an import within finds nothing.
+    """Say what has to be installed, or set otherwise, where an import within fails.
 
     Raises:
-        RefusedError: OpenTelemetry is not there.
+        RefusedError: OpenTelemetry is not there, or refuses one of its own variables.
     """
     try:
         yield
     except ImportError as fault:
         hint = 'install it: pip install "detektr[otel]"'
         raise RefusedError(f"{command}: the package {fault.name} is missing; {hint}") from None
+    except ValueError as fault:
+        from detektr.tooling.otlp.collector import refused_settings
+
+        raise refused_settings(fault) from None
 
 
 def say_sent(what: str, url: str, counts: tuple[int, int]) -> int:

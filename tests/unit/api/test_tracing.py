@@ -1,4 +1,4 @@
-"""What user code puts above its own spans is the span that the trail tells of, of a sink and of a repeated frame too."""
+"""What user code puts above its own spans is the span that the trail tells of; of a sink and a repeated frame too."""
 
 from __future__ import annotations
 
@@ -82,5 +82,6 @@ def test_elsewhere_an_event_leads_to_the_processor_that_it_came_from() -> None:
     "change", [{"frame": "41"}, {"frame": None}, {"sequence": 40}, {"camera": "door_x"}, {"frame": DESCRIPTOR.id + "g"}]
 )
 def test_what_is_no_event_is_refused_with_what_it_says(change: dict[str, Any]) -> None:
+    changed: Any = {**EVENT, **change}
     with pytest.raises(detektr.RefusedError, match="names no frame; give it the event as the sink got it"):
-        detektr.traceparent({**EVENT, **change})
+        detektr.traceparent(changed)

@@ -17,7 +17,9 @@ from detektr.observe.trail.spans import Edges
 from detektr.redaction import mask
 from detektr.tracing import edge_between, span_of, trace_of, work_on
 
-_LINE: Final = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) ([A-Z]+) ([A-Za-z][\w.-]{0,63}): (.*)\Z", re.DOTALL)
+_LINE: Final = re.compile(
+    r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) ([A-Z]+) ([A-Za-z][\w.-]{0,63}): (.*)\Z", re.DOTALL
+)
 _FRAME: Final = re.compile(r"(?<![\w-])\d{1,15}_([A-Za-z][\w-]{0,80})_(\d{1,19})_([0-9a-f]{8})(?![\w-])")
 _ATTEMPT: Final = re.compile(r", attempt (\d{1,8}):")  # behind the id, where a node says that one has failed
 
@@ -95,9 +97,7 @@ class LogReading:
                 span, is_sampled = span_of(trace, what) if what else 0, is_in_share(sequence, self._share)
                 break
         uid = self._uid(moment, line)
-        return LogRecord(
-            utc_ns, level, process, node, replica, camera, frame, trace, span, is_sampled, mask(text), uid
-        )
+        return LogRecord(utc_ns, level, process, node, replica, camera, frame, trace, span, is_sampled, mask(text), uid)
 
     def _span(self, node: str, attempt: int) -> str:
         """Return which span of a frame a node's line is about; empty: one of several."""

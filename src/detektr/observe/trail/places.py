@@ -203,7 +203,8 @@ def share_of(record: dict[str, Any]) -> int:
     """Return how many of 2^32 frames the trail of a run has whatever becomes of them; 0: it has none."""
     from detektr.config.pipeline_options import AuditOptions
 
-    return AuditOptions(str(record.get("audit", "none")), str(record.get("audit_frames", "dropped"))).share or 0
+    to, frames = str(record.get("audit", "none")), str(record.get("audit_frames", "dropped"))
+    return AuditOptions(to=to, frames=frames).share or 0
 
 
 def _with_password(place: str, file: Path) -> str:

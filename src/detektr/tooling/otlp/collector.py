@@ -1,11 +1,12 @@
-"""A collector, and what waits for it: in order, bounded; what finds no room is let go of, the oldest first, and counted."""
+"""A collector, and what waits for it: in order and bounded; where there is no room the oldest goes, and is counted."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -57,10 +58,15 @@ def made(make: Callable[..., Exporter], url: str, path: str) -> Exporter:
     try:
         return make(where, timeout=TIMEOUT_S)
     except (ImportError, OSError, RuntimeError, ValueError) as fault:
-        raise RefusedError(
-            f"environment: OpenTelemetry takes no settings such as these ({mask(str(fault))!r:.200}); correct its"
-            " variables that begin with OTEL_"
-        ) from None
+        raise refused_settings(fault) from None
+
+
+def refused_settings(fault: Exception) -> RefusedError:
+    """Return in words that OpenTelemetry cannot use one of its own variables."""
+    return RefusedError(
+        f"environment: OpenTelemetry refuses a setting ({mask(str(fault))!r:.200}); correct its variables that begin"
+        " with OTEL_"
+    )
 
 
 class Waiting(Generic[Item]):
@@ -128,58 +134,11 @@ class Sender(Protocol):
         """Take what has come by now, and send it; whether the collector has taken all."""
 
 
-def send_all(sender: Sender, pipeline: str, url: str, tell: Callable[[str], None], *, follow: bool) -> tuple[int, int]:
-    """Send what there is and, with `follow`, what comes until the run has ended.
-
-    Args:
-        sender: of a run.
-        pipeline: its name.
-        url: of the collector.
-        tell: takes lines for people.
-        follow: go on until the run has ended.
-    Returns:
-        How many things the collector has taken, and how many it has not.
-    Raises:
-        DetektrError: what is to be sent cannot be read.
-    """
-    heard = _Heard()
-    log = logging.getLogger("opentelemetry")  # what it says, we say in a line
-    log.propagate = False
-    log.addHandler(heard)
-    try:
-        folder, waiting, where = RunFolder(pipeline), sender.waiting, redact(url)
-        is_over, told, was_taken = False, 0, True
-        while not is_over:
-            # Before the look, which is the last one then.
-            is_over = not follow or read_run_state(folder).get("run") != sender.run
-            is_taken = sender.look(time.time())
-            if is_over and waiting.missing:
-                tell(
-                    f"{where} has not taken {waiting.missing} {sender.what}; see whether a collector listens there, and"
-                    f" has time{heard.words()}"
-                )
-            elif waiting.lost > told:
-                told = waiting.lost
-                tell(f"{where} is too slow: {told} {sender.what} lost so far, the oldest{heard.words()}")
-            elif is_taken != was_taken and is_taken:
-                tell(f"{where} takes {sender.what} again; lost so far: {waiting.lost}")
-            elif is_taken != was_taken:
-                tell(
-                    f"{where} takes no {sender.what} now; they wait, and are sent again: see whether a collector"
-                    f" listens there{heard.words()}"
-                )
-            was_taken = is_taken
-            if not is_over:
-                time.sleep(EACH_S)
-        return waiting.sent, waiting.missing
-    finally:
-        log.removeHandler(heard)
-
-
-class _Heard(logging.Handler):
+class Heard(logging.Handler):
     """Keeps the last thing that OpenTelemetry has said."""
 
     def __init__(self) -> None:
+        """Begin with nothing."""
         super().__init__(logging.WARNING)
         self._last = ""
 
@@ -190,3 +149,60 @@ class _Heard(logging.Handler):
     def words(self) -> str:
         """Return it as one more clause; empty where it has said nothing."""
         return f" ({self._last})" if self._last else ""
+
+
+@contextlib.contextmanager
+def hearing() -> Iterator[Heard]:
+    """Keep what OpenTelemetry says, and print none of it: we say it in a line."""
+    heard, log = Heard(), logging.getLogger("opentelemetry")
+    before = log.propagate
+    log.propagate = False
+    log.addHandler(heard)
+    try:
+        yield heard
+    finally:
+        log.removeHandler(heard)
+        log.propagate = before
+
+
+def send_all(
+    sender: Sender, pipeline: str, url: str, heard: Heard, tell: Callable[[str], None], *, follow: bool
+) -> tuple[int, int]:
+    """Send what there is and, with `follow`, what comes until the run has ended.
+
+    Args:
+        sender: of a run.
+        pipeline: its name.
+        url: of the collector.
+        heard: what OpenTelemetry says meanwhile.
+        tell: takes lines for people.
+        follow: go on until the run has ended.
+    Returns:
+        How many things the collector has taken, and how many it has not.
+    Raises:
+        DetektrError: what is to be sent cannot be read.
+    """
+    folder, waiting, where = RunFolder(pipeline), sender.waiting, redact(url)
+    is_over, told, was_taken = False, 0, True
+    while not is_over:
+        is_over = not follow or read_run_state(folder).get("run") != sender.run  # before the look, the last one then
+        is_taken = sender.look(time.time())
+        if is_over and waiting.missing:
+            tell(
+                f"{where} has not taken {waiting.missing} {sender.what}; see whether a collector listens there, and"
+                f" has time{heard.words()}"
+            )
+        elif waiting.lost > told:
+            told = waiting.lost
+            tell(f"{where} is too slow: {told} {sender.what} lost so far, the oldest{heard.words()}")
+        elif is_taken and not was_taken:
+            tell(f"{where} takes {sender.what} again; lost so far: {waiting.lost}")
+        elif was_taken and not is_taken:
+            tell(
+                f"{where} takes no {sender.what} now; they wait, and are sent again: see whether a collector listens"
+                f" there{heard.words()}"
+            )
+        was_taken = is_taken
+        if not is_over:
+            time.sleep(EACH_S)
+    return waiting.sent, waiting.missing

@@ -6,6 +6,7 @@ none knows of it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from opentelemetry._logs import LogRecord as ApiRecord
@@ -22,7 +23,7 @@ from detektr.observe.trail.log_records import LogReading, LogRecord
 from detektr.observe.trail.places import share_of
 from detektr.observe.trail.spans import edges_of
 from detektr.telemetry.history.record_reader import RunRecords
-from detektr.tooling.otlp.collector import Waiting, made, send_all
+from detektr.tooling.otlp.collector import Waiting, hearing, made, send_all
 from detektr.tooling.otlp.traces import resource_of
 
 SEVERITIES = {
@@ -120,8 +121,5 @@ def send_logs(
     Raises:
         DetektrError: it has never run, or has no log.
     """
-    sender = LogSender(pipeline, node, url)
-    try:
-        return send_all(sender, pipeline, url, tell, follow=follow)
-    finally:
-        sender.close()
+    with hearing() as heard, contextlib.closing(LogSender(pipeline, node, url)) as sender:
+        return send_all(sender, pipeline, url, heard, tell, follow=follow)

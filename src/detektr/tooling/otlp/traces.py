@@ -6,6 +6,7 @@ slow or away holds up no frame. What it does not take in time is sent again, and
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ from detektr.observe.trail.spans import Span, edges_of, spans_of
 from detektr.telemetry.history.record_reader import RunRecords
 from detektr.telemetry.trail.rows import Row
 from detektr.telemetry.trail.wanted import WantedRows
-from detektr.tooling.otlp.collector import Waiting, made, send_all
+from detektr.tooling.otlp.collector import Waiting, hearing, made, send_all
 
 LATE_S = 5.0  # a row is there at most so long after its time
 ROWS_MAX = 100_000
@@ -130,13 +131,10 @@ def send_traces(pipeline: str, url: str, tell: Callable[[str], None]) -> tuple[i
     Raises:
         DetektrError: it has never run, or its run has no audit trail.
     """
-    sender = TraceSender(pipeline, "last", url)
-    try:
+    with hearing() as heard, contextlib.closing(TraceSender(pipeline, "last", url)) as sender:
         if not sender.share:
             tell(
                 f"no frame of {pipeline} is sampled: its audit trail has `frames: {sender.frames}`; write `frames: all`"
                 " there, or a share such as 1%"
             )
-        return send_all(sender, pipeline, url, tell, follow=True)
-    finally:
-        sender.close()
+        return send_all(sender, pipeline, url, heard, tell, follow=True)

@@ -28,7 +28,21 @@ SPANS = {
     for delivery in (2, 1)
     for producer, consumer in (("my_cam", "buf"), ("buf", "see"))
     for span in spans_of(
-        LifeRow(9, "", Stream("my_cam", "front_door", 7), 41, f"{producer}.0", consumer, "delivered", 1, 1, 1, 1, 0, delivery),
+        LifeRow(
+            9,
+            "",
+            Stream("my_cam", "front_door", 7),
+            41,
+            f"{producer}.0",
+            consumer,
+            "delivered",
+            1,
+            1,
+            1,
+            1,
+            0,
+            delivery,
+        ),
         edges_of(RECORD),
         WHOLE,
     )

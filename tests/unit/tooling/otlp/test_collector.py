@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from detektr.errors import RefusedError
 from detektr.tooling.otlp import collector
-from detektr.tooling.otlp.collector import Waiting, endpoint, made
+from detektr.tooling.otlp.collector import Waiting, endpoint, hearing, made, send_all
 
 
 class FussyCollector:
@@ -59,7 +61,9 @@ def test_one_that_is_larger_than_all_the_room_is_lost_alone(monkeypatch: pytest.
     assert waiting.lost == 1 and waiting.send() and waiting.sent == 1
 
 
-@pytest.mark.parametrize("url", ["", "collector", "collector:4318", "ftp://host/", "http://", "http://h:x", "http://[::1"])
+@pytest.mark.parametrize(
+    "url", ["", "collector", "collector:4318", "ftp://host/", "http://", "http://h:x", "http://[::1"]
+)
 def test_what_is_no_address_is_refused_in_words(url: str) -> None:
     with pytest.raises(RefusedError, match="is no address; write one such as"):
         endpoint(url, "v1/logs")
@@ -79,5 +83,35 @@ def test_a_variable_of_opentelemetrys_that_it_cannot_use_is_told_in_words() -> N
     def fails(where: str, timeout: float) -> None:
         raise ValueError("Invalid compression type: 'zip'")
 
-    with pytest.raises(RefusedError, match="Invalid compression type: 'zip'.*; correct its variables"):
+    with pytest.raises(RefusedError, match=r"Invalid compression type: 'zip'.*; correct its variables"):
         made(fails, "http://127.0.0.1:4318", "v1/logs")
+
+
+class FakeSender:
+    """Has one thing to send, which the collector takes or not."""
+
+    run, what = "20300101-120000-001", "spans"
+
+    def __init__(self, *, is_up: bool) -> None:
+        fussy = FussyCollector()
+        fussy.is_up = is_up
+        self.waiting: Waiting[int] = Waiting(fussy.export, lambda one: 1)
+
+    def look(self, now_s: float) -> bool:
+        self.waiting.add(1)
+        logging.getLogger("opentelemetry.exporter").error("no answer from http://me:secret99@host")
+        return self.waiting.send()
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+def test_what_was_not_taken_in_the_end_is_told_with_the_reason_and_without_secrets(
+    is_up: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+    with hearing() as heard:
+        url = "http://me:secret99@host:4318"
+        counts = send_all(FakeSender(is_up=is_up), "demo", url, heard, told.append, follow=False)
+    assert counts == ((1, 0) if is_up else (0, 1))
+    words = "http://***@host:4318 has not taken 1 spans; see whether a collector listens there, and has time"
+    assert told == ([] if is_up else [f"{words} (no answer from http://***@host)"])
+    assert capfd.readouterr() == ("", ""), "what OpenTelemetry says is printed by nobody else"
