@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 from opentelemetry._logs import LogRecord as ApiRecord
 from opentelemetry._logs import SeverityNumber
@@ -73,7 +74,8 @@ class LogSender:
 
     def close(self) -> None:
         """Let go of the collector and the files."""
-        self._exporter.shutdown()
+        exporter: Any = self._exporter
+        exporter.shutdown()
         self._reader.close()
 
     def _export(self, records: list[LogRecord]) -> bool:
