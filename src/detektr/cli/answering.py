@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec
 
 from detektr.errors import DetektrError, RefusedError
@@ -81,6 +82,43 @@ def _silence(fd: int) -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, fd)
     os.close(nothing)
+
+
+def tell(line: str) -> None:
+    """Print a line beside the answer, without secrets; nobody may be there to read it."""
+    say(line, 0)
+
+
+@contextlib.contextmanager
+def otel_extra(command: str) -> Iterator[None]:
+    """Say what has to be installed, or set otherwise, where an import within fails.
+
+    Raises:
+        RefusedError: OpenTelemetry is not there, or refuses one of its own variables.
+    """
+    try:
+        yield
+    except ImportError as fault:
+        hint = 'install it: pip install "detektr[otel]"'
+        raise RefusedError(f"{command}: the package {fault.name} is missing; {hint}") from None
+    except ValueError as fault:
+        from detektr.tooling.otlp.collector import refused_settings
+
+        raise refused_settings(fault) from None
+
+
+def say_sent(what: str, url: str, counts: tuple[int, int]) -> int:
+    """Print how many things a collector has taken; returns 1 if it has not taken some.
+
+    Args:
+        what: in words: `spans`.
+        url: of the collector.
+        counts: how many it has taken, and how many it has not.
+    """
+    from detektr.redaction import redact
+
+    print(f"{counts[0]} {what} sent to {redact(url)}")
+    return 1 if counts[1] else 0
 
 
 def say(text: str, code: int) -> int:

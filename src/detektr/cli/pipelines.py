@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from detektr.cli.answering import PLAIN, answering, duration_ns, say
+from detektr.cli.answering import PLAIN, answering, duration_ns, otel_extra, say, say_sent, tell
 
 app = typer.Typer(help="Whole pipelines: start, check, look, end.", **PLAIN)
 FileArgument = Annotated[Path, typer.Argument(metavar="[FILE]", help="The pipeline file.")]
@@ -149,9 +149,21 @@ def _logs(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The pipeline.")],
     node: Annotated[str | None, typer.Argument(metavar="[NODE]", help="Only this node or process (motion.0).")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print further lines as they come.")] = False,
-) -> None:
-    """Print what the processes of a pipeline wrote."""
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="URL", help="Send the lines of the newest run to an OpenTelemetry collector.")
+    ] = None,
+) -> int:
+    """Print what the processes of a pipeline wrote, or send it.
+
+    With `--to http://127.0.0.1:4318` the lines of the newest run go to a collector (OTLP over HTTP), each with the
+    trace of the frame that it names; with --follow until the run ends. It needs: pip install "detektr[otel]".
+    """
+    if to is not None:
+        with otel_extra("logs"):
+            from detektr.tooling.otlp.logs import send_logs
+        return say_sent("log lines", to, send_logs(name, node, to, tell, follow=follow))
     from detektr.observe.logbook import read_logs
 
     for line in read_logs(name, node, follow=follow):
         print(line, flush=follow)
+    return 0

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from detektr.cli.answering import PLAIN, answering
+from detektr.cli.answering import PLAIN, answering, otel_extra, say_sent, tell
 
 app = typer.Typer(**PLAIN)
 audit_app = typer.Typer(help="Ask the audit trail about frames and nodes.", **PLAIN)
@@ -42,20 +42,11 @@ def _traces(
     """Send traces of frames to an OpenTelemetry collector.
 
     It makes a span for each edge and for the work of each node out of the audit trail, and sends them (OTLP over HTTP)
-    until the run ends. It needs: pip install "detektr[otel]".
+    until the run ends. `detektr logs NAME --to URL` sends the log. It needs: pip install "detektr[otel]".
     """
-    import sys
-
-    try:
-        from detektr.tooling.otlp import send_traces
-    except ModuleNotFoundError as fault:
-        from detektr.errors import RefusedError
-
-        hint = 'install it: pip install "detektr[otel]"'
-        raise RefusedError(f"traces: the package {fault.name} is missing; {hint}") from None
-    sent, missing = send_traces(name, to, lambda line: print(line, file=sys.stderr))
-    print(f"{sent} spans sent to {to}")
-    return 1 if missing else 0
+    with otel_extra("traces"):
+        from detektr.tooling.otlp.traces import send_traces
+    return say_sent("spans", to, send_traces(name, to, tell))
 
 
 @audit_app.command("tail")

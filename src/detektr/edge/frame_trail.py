@@ -20,7 +20,7 @@ _STEP: Final = 0x9E3779B1  # 2^32 times the golden section: neighbours land far 
 _MASK: Final = WHOLE - 1
 _SEQUENCE_MASK: Final = WHOLE - 1
 _DELIVERIES_MAX: Final = (1 << 24) - 1
-_ASKED_FOR: Final = ("thinned", "filtered")  # the file itself leaves these frames out
+ASKED_FOR: Final = ("thinned", "filtered")  # the file itself leaves these frames out
 _KEY: Final = b"\xa5frame"
 
 
@@ -103,7 +103,7 @@ class EdgeTrail:
         """Tell of frames that the edge did not take; see `Edge.count_dropped`."""
         if self._entry < 0:
             return
-        if reason in _ASKED_FOR:
+        if reason in ASKED_FOR:
             sequence = about_of(payload) & _SEQUENCE_MASK if self._are_events else last_sequence
             if not is_in_share(sequence, self._share):
                 return

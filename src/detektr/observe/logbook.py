@@ -145,28 +145,50 @@ def read_logs(pipeline: str, node: str | None = None, *, follow: bool = False) -
     Raises:
         DetektrError: there is no such log.
     """
-    folder = log_folder(pipeline)
-    if NAME.match(pipeline) is None or not folder.is_dir():
-        known = sorted(path.parent.name for path in state_root().glob("*/logs")) if state_root().is_dir() else []
-        raise DetektrError(f"pipeline {pipeline!r} has no logs; these have: {', '.join(known) or 'none'}")
-    if not _log_names(folder, node):
-        names = ", ".join(sorted({name.rpartition(".")[0] for name in _log_names(folder, None)}))
-        raise DetektrError(f"node {node!r} of pipeline {pipeline!r} has no logs; these have: {names or 'none'}")
-    return _lines(folder, node, follow=follow)
+    return _lines(LogReader(pipeline, node), follow=follow)
 
 
-def _lines(folder: Path, node: str | None, *, follow: bool) -> Iterator[str]:
-    tails = {name: _Tail(folder / f"{name}.log") for name in _log_names(folder, node)}
+class LogReader:
+    """Reads the log lines of a pipeline on from where it was."""
+
+    def __init__(self, pipeline: str, node: str | None = None) -> None:
+        """Look which logs there are.
+
+        Args:
+            pipeline: its name.
+            node: see `read_logs`.
+        Raises:
+            DetektrError: there is no such log.
+        """
+        folder = log_folder(pipeline)
+        if NAME.match(pipeline) is None or not folder.is_dir():
+            known = sorted(path.parent.name for path in state_root().glob("*/logs")) if state_root().is_dir() else []
+            raise DetektrError(f"pipeline {pipeline!r} has no logs; these have: {', '.join(known) or 'none'}")
+        if not _log_names(folder, node):
+            names = ", ".join(sorted({name.rpartition(".")[0] for name in _log_names(folder, None)}))
+            raise DetektrError(f"node {node!r} of pipeline {pipeline!r} has no logs; these have: {names or 'none'}")
+        self._folder, self._node, self._tails = folder, node, dict[str, _Tail]()
+
+    def read(self) -> Iterator[str]:
+        """Yield the lines that have come since the last time, at first all, in order of time."""
+        for name in _log_names(self._folder, self._node):
+            self._tails.setdefault(name, _Tail(self._folder / f"{name}.log"))
+        return _merged(self._tails.values())
+
+    def close(self) -> None:
+        """Close the files."""
+        for tail in self._tails.values():
+            tail.close()
+
+
+def _lines(reader: LogReader, *, follow: bool) -> Iterator[str]:
     try:
-        yield from _merged(tails.values())
+        yield from reader.read()
         while follow:
             select.select([], [], [], FOLLOW_S)
-            for name in _log_names(folder, node):
-                tails.setdefault(name, _Tail(folder / f"{name}.log"))
-            yield from list(_merged(tails.values()))  # all of them read before the first line is taken from us
+            yield from list(reader.read())  # all of them read before the first line is taken from us
     finally:
-        for tail in tails.values():
-            tail.close()
+        reader.close()
 
 
 def _merged(tails: Iterable[_Tail]) -> Iterator[str]:

@@ -22,7 +22,7 @@ from detektr.process.user_boundary import call_user, flush_files
 from detektr.redaction import mask
 from detektr.registry.node_kinds import NODE_KINDS
 from detektr.registry.user_code import build_worker, told
-from detektr.tracing import HERE
+from detektr.tracing import HERE, InWork
 from detektr.wire.message import FailureKind
 
 WHY_CHARS_MAX = 8000
@@ -48,6 +48,7 @@ class WorkerNode(Node[Worker]):
         self.alive_every_ns = max(ALIVE_EVERY_NS, min(TICK_NS, options.timeout_ns // 4))
         super().prepare()
         HERE.node, HERE.share = self.spec.node, self.spec.trail_share or 0
+        HERE.is_sink, HERE.in_work = self.kind == "sink", self._in_work
         group, folder = NODE_KINDS[options.kind].plugins, Path(self.spec.folder)
         self._user, method = build_worker(options.use, options.with_, self.method, group, folder)
         self._call: Callable[[Any], Any] = functools.partial(call_user, method)
@@ -158,8 +159,14 @@ class WorkerNode(Node[Worker]):
             _log.error("%s.close() raised %s", type(self._user).__name__, fault_line(fault))
         call_user(self._let_go)
 
+    def _in_work(self) -> InWork | None:
+        if self._working is None:
+            return None
+        subscriber, lease = self._working
+        return InWork(self.describe(lease), subscriber.upstream.producer, lease.sequence, lease.delivery)
+
     def _let_go(self) -> None:
-        self._user, self._call = None, _ended
+        self._user, self._call, HERE.in_work = None, _ended, None
         flush_files()
         gc.collect()
 

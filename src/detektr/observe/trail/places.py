@@ -199,6 +199,14 @@ def open_trail_of(record: dict[str, Any]) -> OpenTrail:
     )
 
 
+def share_of(record: dict[str, Any]) -> int:
+    """Return how many of 2^32 frames the trail of a run has whatever becomes of them; 0: it has none."""
+    from detektr.config.pipeline_options import AuditOptions
+
+    to, frames = str(record.get("audit", "none")), str(record.get("audit_frames", "dropped"))
+    return AuditOptions(to=to, frames=frames).share or 0
+
+
 def _with_password(place: str, file: Path) -> str:
     """Return an address as the pipeline file has it, where the record of the run has its password masked."""
     if "***" not in place:
