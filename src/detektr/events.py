@@ -99,15 +99,27 @@ class NodeExited(RunEvent):
 
 @dataclass(frozen=True)
 class OperatorActed(RunEvent):
-    """An operator did something to a node: `did` is pause, resume, restart or clear, `to` its processes or edges."""
+    """An operator did something to a node: `did` is pause, resume, restart, scale or clear, `to` its processes or
+    edges."""
 
     did: str
     to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
+class NodeScaled(RunEvent):
+    """A node is to have another number of processes from now on, `replicas` in place of `before`: an operator asked for
+    it, or one that it asked for cannot begin (`why`)."""
+
+    replicas: int
+    before: int
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class CameraMoved(RunEvent):
-    """A camera's frames go to this replica from now on: another one has died, or this one is back. It begins anew."""
+    """A camera's frames go to this replica from now on: another one has died or is scaled away, or this one is back or
+    new. It begins anew."""
 
     camera: str
 

@@ -343,6 +343,9 @@ class ProcessorOptions(WorkerOptions):
     older frames are dropped; a file at full speed waits instead. As `fresh` at each `input`."""
     replicas: Annotated[int, Ge(1), Le(64)] = 1
     """Processes that share the work: each frame goes to exactly one of them."""
+    max_replicas: Annotated[int, Ge(1), Le(64)] | None = None
+    """Most of them that `detektr scale` may ask for while the pipeline runs; `memory` and queues are reckoned with so
+    many, running or not. Unless you write it, as many as `replicas`."""
     partition_by: Literal["camera"] | None = None
     """camera: each camera's frames go to one replica, in order, as they do without asking where the class says
     `stateful = True`; else each frame goes to the replica with the least work. Below a processor it is `order` too."""
@@ -365,9 +368,17 @@ class ProcessorOptions(WorkerOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.replicas_max < self.replicas:
+            expected = f"at least the {self.replicas} that the node begins with (`replicas`)"
+            raise OptionError("max_replicas", self.max_replicas, expected, str(self.replicas))
         if self.batch is not None and self.batch.wait_ns >= self.timeout_ns:
             expected = f"one whose `wait` ({self.batch.wait}) is shorter than `timeout` ({self.timeout})"
             raise OptionError("batch", {"wait": self.batch.wait}, expected, "{size: 8, wait: 20ms}")
+
+    @property
+    def replicas_max(self) -> int:
+        """Most processes that it ever has at once."""
+        return self.replicas if self.max_replicas is None else self.max_replicas
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,7 +115,7 @@ class Node(ABC, Generic[Options]):
         self.lock = threading.Lock()  # its holder owns the edges and the outboxes
         self.is_asleep = self.is_over = False
         self.is_stopping = self.is_final = False
-        self.is_paused = self.is_handing_over = False
+        self.is_paused = self.is_handing_over = self.is_retiring = False
         self.stopped_by = 0  # the signal that began the stop
         self.stop_deadline_ns = 0
         self._outbox = None if control is None else EventOutbox(control)
@@ -171,7 +171,7 @@ class Node(ABC, Generic[Options]):
 
     def tick_ns(self) -> int:
         """Return the monotonic time of the next tick."""
-        if not all(subscriber.is_attached for subscriber in self.subscribers):
+        if not all(subscriber.is_attached or subscriber.is_ended for subscriber in self.subscribers):
             return ATTACH_TICK_NS
         return UNSERVED_TICK_NS if self.publisher.is_unserved else TICK_NS
 
@@ -199,9 +199,18 @@ class Node(ABC, Generic[Options]):
 
     def hand_over(self) -> None:
         """Stop this process for a successor: what is in work is finished, what is queued stays in the journals."""
-        if not self.is_stopping:
+        if not self.is_stopping or self.is_retiring:
             self.is_handing_over = True
             self.stop(is_final=False)
+
+    def retire(self) -> None:
+        """Leave in order, for good: what is in work is finished, and our own edges end once they are empty.
+
+        Only another order, or a signal, sets a time for that: nothing is dropped because we leave.
+        """
+        if not self.is_stopping:
+            self.stop(is_final=False)
+            self.is_retiring = True
 
     def drop_unoffered(self, reason: str) -> int:
         """Drop the frames that no journal has, as the time to hand over has expired; returns how many."""
@@ -234,7 +243,9 @@ class Node(ABC, Generic[Options]):
         now_ns = time.monotonic_ns()
         limit_ns = self.spec.options.drain_ns if within_ns is None else within_ns
         deadline_ns = now_ns + limit_ns
-        self.stop_deadline_ns = min(self.stop_deadline_ns, deadline_ns) if self.is_stopping else deadline_ns
+        has_deadline = self.is_stopping and not self.is_retiring
+        self.stop_deadline_ns = min(self.stop_deadline_ns, deadline_ns) if has_deadline else deadline_ns
+        self.is_retiring = False
         self.is_stopping, self.is_final = True, self.is_final or is_final
         self.is_handing_over = self.is_handing_over and not self.is_final
         self.resume()
@@ -245,7 +256,7 @@ class Node(ABC, Generic[Options]):
 
     def try_end(self) -> bool:
         """End our edges when they are empty; consumers are told so unless only this process stops."""
-        if self.is_stopping and not self.is_final:
+        if self.is_stopping and not self.is_final and not self.is_retiring:
             return self.is_handing_over or self.publisher.is_empty
         return self.publisher.try_end()
 
@@ -505,7 +516,7 @@ class Node(ABC, Generic[Options]):
         if not isinstance(message, _TO_CONSUMER):
             self.publisher.handle(message, now_ns)
             return
-        if not self.subscribers:
+        if not self.spec.upstreams:
             raise WireError(f"a {self.kind} reads from nobody and takes no {type(message).__name__}")
         for subscriber in self.subscribers:
             if subscriber.owns(message.session):
@@ -540,7 +551,7 @@ class Node(ABC, Generic[Options]):
             self.settle(self.publisher.collect())
             if self.is_done():
                 return True
-        if self.is_stopping and now_ns > self.stop_deadline_ns:
+        if self.is_stopping and now_ns > self.stop_deadline_ns and not self.is_retiring:
             count = self.drop_unoffered("stopped") if self.is_handing_over else self.drop_rest("stopped")
             self.settle(self.publisher.collect())
             if count:
@@ -570,6 +581,8 @@ class Node(ABC, Generic[Options]):
                 self.resume()
             elif order is not None and order.get("order") == "hand_over":
                 self.hand_over()
+            elif order is not None and order.get("order") == "retire":
+                self.retire()
             elif order is not None and order.get("order") == "give_up":
                 with self.lock:
                     self.publisher.give_up(order["consumer"])
