@@ -67,7 +67,11 @@ def _scale(
 
     answer = ask_supervisor(name, "scale", node, replicas=replicas)
     count = "1 replica" if replicas == 1 else f"{replicas} replicas"
-    how = f"is scaled to {count}; `detektr status {name}` says how it goes" if answer["changed"] else f"has {count}, as before"
+    how = (
+        f"is scaled to {count}; `detektr status {name}` says how it goes"
+        if answer["changed"]
+        else f"has {count}, as before"
+    )
     print(f"{node} {how}")
 
 

@@ -39,8 +39,8 @@ def describe_nodes(
     Returns:
         By node, in the supervisor's order and then those started alone: `kind`, `state` (that of its worst process, but
         for those that leave as it is scaled down), `pids`, `replicas` (how many processes it is to have),
-        `max_replicas` (how many it may), `restarts`, `why`, `since` (UTC at which it came into that state; None: not known), `mode` (how a
-        capture's source is read) and the counts of its status blocks.
+        `max_replicas` (how many it may), `restarts`, `why`, `since` (UTC at which it came into that state; None: not
+        known), `mode` (how a capture's source is read) and the counts of its status blocks.
     """
     ledgers = list(ledgers)
     culprits = held_up(ledgers, time.monotonic_ns())

@@ -150,7 +150,9 @@ def relays_given_up(managed: ManagedProcess, processes: Iterable[ManagedProcess]
     return [
         other.name
         for other in processes
-        if (other.state == "failed" or other.is_given_up) and (edge := managed.spec.edges.get(other.spec.node)) and edge.relays_to
+        if (other.state == "failed" or other.is_given_up)
+        and (edge := managed.spec.edges.get(other.spec.node))
+        and edge.relays_to
     ]
 
 

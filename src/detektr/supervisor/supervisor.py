@@ -331,7 +331,10 @@ class Supervisor:
 
     def _obey(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Do what an operator asks for."""
-        return self._operations.answer(request, self.phase, self._watch.now_ns())
+        answer = self._operations.answer(request, self.phase, self._watch.now_ns())
+        if request["do"] == "scale":
+            self._change()  # before anybody who was answered can look
+        return answer
 
     def _take_signals(self) -> None:
         for number in self._signals.take():

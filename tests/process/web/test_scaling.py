@@ -74,7 +74,9 @@ def test_a_node_is_scaled_up_and_down_and_everybody_says_so(tmp_path: Path, run_
         run.wait_delivered("eye", "out", run.edge("eye", "out")["delivered"] + 30)
         assert lose_nothing(run, tmp_path) > 60
     with closing(sqlite3.connect(audit)) as store:
-        rows = [(event, json.loads(data)) for event, data in store.execute("SELECT event, data FROM records ORDER BY id")]
+        rows = [
+            (event, json.loads(data)) for event, data in store.execute("SELECT event, data FROM records ORDER BY id")
+        ]
     scaled = [(data["before"], data["replicas"]) for event, data in rows if event == "NodeScaled"]
     assert scaled == [(1, 3), (3, 1), (1, 2)]
     asked = [data["to"] for event, data in rows if event == "OperatorActed"]

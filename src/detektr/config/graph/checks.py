@@ -222,7 +222,9 @@ def _check_edges(
             hint = "write it where a processor's frames are read, or leave it out"
             faults.append(Fault(line_of(*path, "only"), what, "frames of a processor, which returns results", hint))
         if own.fps is not None and producer.replicas_max > 1:
-            what = f"node {name!r} asks for `fps: {own.fps:g}` of {own.from_!r}, which has {_several(producer)} replicas"
+            what = (
+                f"node {name!r} asks for `fps: {own.fps:g}` of {own.from_!r}, which has {_several(producer)} replicas"
+            )
             hint = f"write `fps` on the input of {own.from_!r}, or one replica there"
             faults.append(Fault(line_of(*path, "fps"), what, "one process, which sees all frames", hint))
         cameras = [

@@ -1,4 +1,4 @@
-"""Where the cameras of nodes that keep state live: a map for each such node, as its processes die, come back and leave."""
+"""Where the cameras of nodes that keep state live: a map for each node, as its processes die, come back and leave."""
 
 from __future__ import annotations
 

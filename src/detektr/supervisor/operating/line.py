@@ -23,7 +23,9 @@ REPLICAS_MAX = 64  # that a file may ask for
 MESSAGE_BYTES_MAX = 1 << 16
 CONNECTIONS_MAX = 8  # one more ends the oldest: who connects and says nothing keeps out nobody
 ANSWER_S = 2.0
-Code = Literal["no_node", "no_replica", "no_scale", "over", "not_now", "not_running", "supervisor_dead", "silent", "request"]
+Code = Literal[
+    "no_node", "no_replica", "no_scale", "over", "not_now", "not_running", "supervisor_dead", "silent", "request"
+]
 
 
 class OperatorError(DetektrError):
@@ -176,8 +178,14 @@ def _reply(payload: bytes, answer: Callable[[Mapping[str, Any]], Mapping[str, An
         if replica is not None and (not isinstance(replica, int) or isinstance(replica, bool)):
             raise ValueError(f"replica is {replica!r:.40}; write the number of a process, from 0")
         replicas = request.get("replicas", 1)
-        if not isinstance(replicas, int) or isinstance(replicas, bool) or ("replicas" in request) != (request["do"] == "scale"):
-            raise ValueError(f"replicas is {request.get('replicas')!r:.40}; write how many to scale a node to, only then")
+        if (
+            not isinstance(replicas, int)
+            or isinstance(replicas, bool)
+            or ("replicas" in request) != (request["do"] == "scale")
+        ):
+            raise ValueError(
+                f"replicas is {request.get('replicas')!r:.40}; write how many to scale a node to, only then"
+            )
         return answer(request)
     except OperatorError as fault:
         return {"refused": fault.code, "why": str(fault)}

@@ -1,4 +1,4 @@
-"""What an operator asks of a running pipeline: nodes paused, resumed, scaled, and restarted one process after another."""
+"""What an operator asks of a running pipeline: nodes paused, resumed, scaled, restarted one process after the other."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Operations:
                 one.is_paused = deed == "pause"
         if changed:
             names = ", ".join(one.name for one in changed)
-            to = f" to {request['replicas']} replicas" if deed == "scale" else ""
+            to = f"; it is to have {request['replicas']}" if deed == "scale" else ""
             _log.warning("an operator asked for it: %s of %s%s", deed, names, to)
             self._record(OperatorActed(node, deed, tuple(one.name for one in changed)))
         self.do_due(now_ns)

@@ -1,14 +1,14 @@
 """Changes how many replicas a running node has: new ones begin, and those with the highest numbers leave in order.
 
-    a replica that is wanted      what is done
-    was away                      it begins, as after a restart
-    is told to leave              it hands over to a successor, which goes on with what it left
+a replica that is wanted      what is done
+was away                      it begins, as after a restart
+is told to leave              it hands over to a successor, which goes on with what it left
 
-    a replica that is not wanted  what is done
-    owns cameras                  they move to others; it goes on working meanwhile, for `drain` at most
-    works                         it is told to retire: it finishes what is in work, gives back what it has not begun, and
-                                  ends when its own edges are empty; who still works on it after `drain` is killed
-    has died                      nothing waits on its own edges: it is away; else a successor empties them, and retires
+a replica that is not wanted  what is done
+owns cameras                  they move to others; it goes on working meanwhile, for `drain` at most
+works                         it is told to retire: it finishes what is in work, gives back what it has not begun, and
+                              ends when its own edges are empty; who still works on it after `drain` is killed
+has died                      nothing waits on its own edges: it is away; else a successor empties them, and retires
 """
 
 from __future__ import annotations
@@ -119,9 +119,8 @@ class Scaling:
             if one.is_wanted:
                 if one.state == "away":
                     begin.append(one)
-                elif one.is_told_to_retire and one.child is not None and one.restart_by_ns is None:
-                    if one.child.try_order({"order": "hand_over"}):
-                        one.restart_by_ns = now_ns + one.spec.options.drain_ns + END_NS
+                elif one.is_told_to_retire and one.restart_by_ns is None and _is_told(one, "hand_over"):
+                    one.restart_by_ns = now_ns + one.spec.options.drain_ns + END_NS
             elif one.child is not None and one.ready_ns is not None and not one.is_told_to_retire:
                 self._retire(one, now_ns)
         return begin
@@ -146,6 +145,11 @@ class Scaling:
         is_over_due = one.is_paused or one.leave_by_ns is None or now_ns >= one.leave_by_ns
         if not (is_over_due or self._homes.is_free(one.spec.node, one.spec.replica)):
             return
-        if one.child is not None and one.child.try_order({"order": "retire"}):
+        if _is_told(one, "retire"):
             one.is_told_to_retire = True
             one.leave_by_ns = now_ns + one.spec.options.drain_ns + END_NS
+
+
+def _is_told(one: ManagedProcess, order: str) -> bool:
+    """Tell a process; False: it has none, or its line is full or cut."""
+    return one.child is not None and one.child.try_order({"order": order})

@@ -62,7 +62,9 @@ class RunRecord:
     def note_replicas(self, replicas: Mapping[str, int]) -> None:
         """Write down how many processes the nodes are to have from now on, where that has changed."""
         nodes: Mapping[str, dict[str, Any]] = self._values.get("nodes", {})
-        changed = {name: count for name, count in replicas.items() if name in nodes and nodes[name]["replicas"] != count}
+        changed = {
+            name: count for name, count in replicas.items() if name in nodes and nodes[name]["replicas"] != count
+        }
         for name, count in changed.items():
             nodes[name]["replicas"] = count
         if changed:

@@ -1,4 +1,4 @@
-"""The endpoints by which an operator pauses, resumes, restarts and scales a node: the supervisor is asked, and does it."""
+"""The endpoints by which an operator pauses, resumes, restarts and scales a node: the supervisor does it."""
 
 from __future__ import annotations
 
