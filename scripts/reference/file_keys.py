@@ -61,6 +61,7 @@ EXAMPLES: Mapping[str, str] = MappingProxyType(
         "batch": "{size: 8, wait: 20ms}",
         "window": "1",
         "replicas": "2",
+        "max_replicas": "4",
         "guests": "8",
         "high_water_mark": "16",
         "low_water_mark": "8",

@@ -99,7 +99,7 @@ class NodeExited(RunEvent):
 
 @dataclass(frozen=True)
 class OperatorActed(RunEvent):
-    """An operator did something to a node: `did` is pause, resume, restart or clear, and `to` names its processes or
+    """An operator did something to a node: `did` is pause, resume, restart, scale or clear, and `to` its processes or
     edges."""
 
     did: str
@@ -107,9 +107,19 @@ class OperatorActed(RunEvent):
 
 
 @dataclass(frozen=True)
+class NodeScaled(RunEvent):
+    """A node is to have another number of processes from now on, `replicas` in place of `before`: an operator asked for
+    it, or one that it asked for cannot begin (`why`)."""
+
+    replicas: int
+    before: int
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class CameraMoved(RunEvent):
-    """From now on this replica gets a camera's frames, because another replica died or this one came back. It knows
-    nothing yet of the camera's earlier frames."""
+    """From now on this replica gets a camera's frames: another replica died or left, or this one came back or is new. It
+    knows nothing yet of the camera's earlier frames."""
 
     camera: str
 

@@ -364,6 +364,9 @@ class ProcessorOptions(WorkerOptions):
     `input`."""
     replicas: Annotated[int, Ge(1), Le(64)] = 1
     """Processes that share the work; each frame goes to one of them only."""
+    max_replicas: Annotated[int, Ge(1), Le(64)] | None = None
+    """The most replicas that `detektr scale` may ask for while the pipeline runs. Rings, queues and `memory` are sized for
+    so many, running or not; by default for `replicas`."""
     partition_by: Literal["camera"] | None = None
     """camera: all frames of one camera go to the same replica, in order. A class with `stateful = True` gets this
     without the key. Otherwise each frame goes to the replica with the least work. Below a processor, this key includes
@@ -388,9 +391,17 @@ class ProcessorOptions(WorkerOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.replicas_max < self.replicas:
+            expected = f"at least the {self.replicas} that the node begins with (`replicas`)"
+            raise OptionError("max_replicas", self.max_replicas, expected, str(self.replicas))
         if self.batch is not None and self.batch.wait_ns >= self.timeout_ns:
             expected = f"one whose `wait` ({self.batch.wait}) is shorter than `timeout` ({self.timeout})"
             raise OptionError("batch", {"wait": self.batch.wait}, expected, "{size: 8, wait: 20ms}")
+
+    @property
+    def replicas_max(self) -> int:
+        """Most processes that it ever has at once."""
+        return self.replicas if self.max_replicas is None else self.max_replicas
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""`detektr pause`, `resume`, `restart`: what an operator does to single nodes of a running pipeline."""
+"""`detektr pause`, `resume`, `restart`, `scale`: what an operator does to single nodes of a running pipeline."""
 
 from __future__ import annotations
 
@@ -49,6 +49,30 @@ def _restart(
     gets the frames that wait.
     """
     _ask(name, "restart", node, f"is being restarted; `detektr status {name}` says how it goes", replica)
+
+
+@app.command("scale")
+@answering
+def _scale(
+    name: NameArgument,
+    node: NodeArgument,
+    replicas: Annotated[int, typer.Argument(metavar="REPLICAS", help="How many processes it is to have, from 1.")],
+) -> None:
+    """Give a processor more replicas, or fewer, while the pipeline runs.
+
+    There may be as many as its `max_replicas` says. Those that leave finish what is
+    in work; what they have not begun goes to the others.
+    """
+    from detektr.supervisor.operating.line import ask_supervisor
+
+    answer = ask_supervisor(name, "scale", node, replicas=replicas)
+    count = "1 replica" if replicas == 1 else f"{replicas} replicas"
+    how = (
+        f"is scaled to {count}; `detektr status {name}` says how it goes"
+        if answer["changed"]
+        else f"has {count}, as before"
+    )
+    print(f"{node} {how}")
 
 
 def _ask(name: str, deed: Deed, node: str, told: str, replica: int | None = None) -> None:

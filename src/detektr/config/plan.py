@@ -36,8 +36,12 @@ def plan_processes(
     trail_share: int | None = None,
     announce: Lane = "zmq",
     dead_letter_bytes: int = DEAD_LETTER_BYTES,
+    is_supervised: bool = True,
 ) -> list[NodeSpec]:
-    """Return one spec per process, in the order in which they are started: consumers before their producers."""
+    """Return one spec per process, in the order in which they are started: consumers before their producers.
+
+    Of a node that may be scaled there are as many as it may ever have; a run begins with the first of them.
+    """
     specs = []
     works = {name: _work(options[name]) for name in graph.nodes}
     ways = Ways(options, list(graph.nodes), {name: list(node.inputs) for name, node in graph.nodes.items()})
@@ -55,11 +59,11 @@ def plan_processes(
                 is_gathering=ways.is_gatherer(name),
             )
             for edge in graph.edges_to(name)
-            for part in range(edge.parts)
+            for part in range(graph.parts(edge.producer, is_supervised=is_supervised))
         )
         edges = {edge.consumer: _edge_options(graph, edge, options, announce, ways) for edge in graph.edges_from(name)}
         sharers = sum(graph.nodes[other].replicas for other, work in works.items() if work == works[name])
-        for replica in range(node.replicas):
+        for replica in range(graph.parts(name, is_supervised=is_supervised)):
             specs.append(
                 NodeSpec(
                     pipeline=pipeline,
@@ -125,7 +129,7 @@ def _edge_options(
         is_policy_open=edge.is_policy_open,
         lane=_lane(consumer, announce),
         is_partitioned=edge.is_partitioned,
-        replicas=edge.replicas,
+        replicas=graph.nodes[edge.consumer].replicas,
         all_cameras=cameras_of(edge.consumer, graph, options),
         streams=edge.streams,
         passed_max=edge.passed_max,
@@ -133,7 +137,7 @@ def _edge_options(
         tombstones=edge.tombstones,
         keeps_settled=edge.keeps_settled,
         only_results=edge.only_results,
-        gatherers=tuple(f"{name}.{replica}" for name in gatherers for replica in range(graph.nodes[name].replicas)),
+        gatherers=tuple(f"{name}.{replica}" for name in gatherers for replica in range(graph.nodes[name].replicas_max)),
         is_joined=not isinstance(consumer, SinkOptions) and ways.keeps_settled(edge.producer, edge.consumer),
         is_gathering=ways.is_gatherer(edge.consumer),
         reserve=edge.reserve,
@@ -154,7 +158,7 @@ def _ways_to(name: str, graph: Graph, options: Mapping[str, NodeOptions], ways: 
 
 
 def _way_edge(graph: Graph, producer: str, consumer: str) -> WayEdge:
-    return WayEdge(producer, graph.nodes[producer].replicas, consumer)
+    return WayEdge(producer, graph.nodes[producer].replicas_max, consumer)
 
 
 def cameras_of(consumer: str, graph: Graph, options: Mapping[str, NodeOptions]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from detektr.config.graph.topology import CameraMemory, Graph, GraphEdge
+from detektr.config.graph.topology import CameraMemory, Graph, GraphEdge, GraphNode
 from detektr.config.load import Pipeline
 from detektr.config.pipeline_options import PipelineOptions
 from detektr.config.plan import cameras_of, plan_processes
@@ -32,8 +32,10 @@ def describe_plan(pipeline: Pipeline) -> str:
     graph, nodes = pipeline.graph, pipeline.options.nodes
     specs = plan_processes(pipeline.options.name, graph, nodes, pipeline.folder, announce=pipeline.options.announce)
     journals = sum(edge.journal_bytes for edge in graph.edges)
+    begun = sum(node.replicas for node in graph.nodes.values())
+    most = f" (at most {len(specs)})" if len(specs) > begun else ""
     lines = [
-        f"{pipeline.path}: good: {len(graph.nodes)} nodes in {len(specs)} processes, {len(graph.edges)} edges,"
+        f"{pipeline.path}: good: {len(graph.nodes)} nodes in {begun} processes{most}, {len(graph.edges)} edges,"
         f" {journals / _MIB:.1f} MiB for their queues"
     ]
     for name, options in nodes.items():
@@ -41,7 +43,7 @@ def describe_plan(pipeline: Pipeline) -> str:
         if isinstance(options, CaptureOptions) and found is not None and found.memory is not None:
             lines.append(f"  {name}: {_memory_in_words(found.memory, found.slots or 0, options.fps or _GUESSED_FPS)}")
     for name in dict.fromkeys(edge.consumer for edge in graph.edges if edge.is_partitioned and edge.replicas > 1):
-        lines.append(f"  {name}: {_shares(len(cameras_of(name, graph, nodes)), graph.nodes[name].replicas)}")
+        lines.append(f"  {name}: {_shares(len(cameras_of(name, graph, nodes)), graph.nodes[name])}")
     for edge in graph.edges:
         if EdgeInput(from_=edge.producer) not in edge_inputs(nodes[edge.consumer]):  # it says more than the name
             lines.append(f"  {edge.consumer} from {edge.producer}: {edge.terms}")
@@ -67,10 +69,11 @@ def _memory_in_words(memory: CameraMemory, slots: int, fps: float) -> str:
     return ", ".join(words)
 
 
-def _shares(cameras: int, replicas: int) -> str:
+def _shares(cameras: int, node: GraphNode) -> str:
     """Say how replicas that keep state share the cameras."""
-    told = f"each camera's frames go to one of its {replicas} replicas"
-    idle = replicas - cameras
+    several = f"{node.replicas} to {node.replicas_max}" if node.replicas_max > node.replicas else f"{node.replicas}"
+    told = f"each camera's frames go to one of its {several} replicas"
+    idle = node.replicas_max - cameras
     if idle <= 0:
         return told
     count = "1 camera" if cameras == 1 else f"{cameras} cameras"

@@ -36,10 +36,11 @@ class PartitionWriter:
 
         self._segment = create_segment(path, layout.partition_bytes(len(rows)), fill)
 
-    def write(self, epoch: int, rows: Sequence[Row]) -> None:
+    def write(self, epoch: int, replicas: int, rows: Sequence[Row]) -> None:
         """Replace the state of the map by that of a later epoch."""
         words = self._segment.words
         words[layout.PARTITION_WORD_CHANGE] += 1
+        words[layout.PARTITION_WORD_REPLICAS] = replicas
         for place, (_, owner, since) in enumerate(rows):
             at = _entry(place)
             words[at + layout.PARTITION_OWNER], words[at + layout.PARTITION_SINCE] = owner + 1, since

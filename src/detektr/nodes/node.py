@@ -72,7 +72,7 @@ class Node(NodeLife[Options]):
 
     def tick_ns(self) -> int:
         """Return how long after one tick the next is due."""
-        if not all(subscriber.is_attached for subscriber in self.subscribers):
+        if not all(subscriber.is_attached or subscriber.is_ended for subscriber in self.subscribers):
             return ATTACH_TICK_NS
         return UNSERVED_TICK_NS if self.publisher.is_unserved else TICK_NS
 
@@ -254,7 +254,7 @@ class Node(NodeLife[Options]):
         if not isinstance(message, _TO_CONSUMER):
             self.publisher.handle(message, now_ns)
             return
-        if not self.subscribers:
+        if not self.spec.upstreams:
             raise WireError(f"a {self.kind} reads from nobody and takes no {type(message).__name__}")
         for subscriber in self.subscribers:
             if subscriber.owns(message.session):

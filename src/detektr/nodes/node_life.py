@@ -28,7 +28,7 @@ class NodeLife(NodeProcess[Options]):
         """See `NodeProcess`."""
         super().__init__(spec, control)
         self.is_stopping = self.is_final = False
-        self.is_paused = self.is_handing_over = False
+        self.is_paused = self.is_handing_over = self.is_retiring = False
         self.stopped_by = 0  # the signal that began the stop
         self.stop_deadline_ns = 0
         self._signals: NodeSignals | None = None
@@ -56,9 +56,18 @@ class NodeLife(NodeProcess[Options]):
 
     def hand_over(self) -> None:
         """Stop this process for a successor: what is in work is finished, what is queued stays in the journals."""
-        if not self.is_stopping:
+        if not self.is_stopping or self.is_retiring:
             self.is_handing_over = True
             self.stop(is_final=False)
+
+    def retire(self) -> None:
+        """Leave in order, for good: what is in work is finished, and our own edges end once they are empty.
+
+        Only another order, or a signal, sets a time for that: nothing is dropped because we leave.
+        """
+        if not self.is_stopping:
+            self.stop(is_final=False)
+            self.is_retiring = True
 
     def hasten(self) -> None:
         """Stop waiting for the world outside: the run is being drained."""
@@ -74,7 +83,9 @@ class NodeLife(NodeProcess[Options]):
         now_ns = time.monotonic_ns()
         limit_ns = self.spec.options.drain_ns if within_ns is None else within_ns
         deadline_ns = now_ns + limit_ns
-        self.stop_deadline_ns = min(self.stop_deadline_ns, deadline_ns) if self.is_stopping else deadline_ns
+        has_deadline = self.is_stopping and not self.is_retiring
+        self.stop_deadline_ns = min(self.stop_deadline_ns, deadline_ns) if has_deadline else deadline_ns
+        self.is_retiring = False
         self.is_stopping, self.is_final = True, self.is_final or is_final
         self.is_handing_over = self.is_handing_over and not self.is_final
         self.resume()
@@ -125,6 +136,8 @@ class NodeLife(NodeProcess[Options]):
             self.resume()
         elif what == "hand_over":
             self.hand_over()
+        elif what == "retire":
+            self.retire()
         elif what == "give_up":
             with self.lock:
                 self.publisher.give_up(order["consumer"])
@@ -180,7 +193,7 @@ class NodeLife(NodeProcess[Options]):
 
     def try_end(self) -> bool:
         """End our edges when they are empty; consumers are told so unless only this process stops."""
-        if self.is_stopping and not self.is_final:
+        if self.is_stopping and not self.is_final and not self.is_retiring:
             return self.is_handing_over or self.publisher.is_empty
         return self.publisher.try_end()
 
@@ -200,7 +213,7 @@ class NodeLife(NodeProcess[Options]):
             self.settle(self.publisher.collect())
             if self.is_done():
                 return True
-        if self.is_stopping and now_ns > self.stop_deadline_ns:
+        if self.is_stopping and now_ns > self.stop_deadline_ns and not self.is_retiring:
             count = self.drop_unoffered("stopped") if self.is_handing_over else self.drop_rest("stopped")
             self.settle(self.publisher.collect())
             if count:

@@ -50,6 +50,16 @@ class RunReader:
         found = [journals.get(name) for name in names]
         return all(journal is not None and journal.is_ended for journal in found)
 
+    def is_empty(self, names: Iterable[str]) -> bool:
+        """Return whether none of these journals holds a frame; one that does not exist holds none.
+
+        Args:
+            names: file names of journals.
+        """
+        journals = self._look()[0]
+        found = [journals[name].ledger() for name in names if name in journals]
+        return not any(edge.queued or edge.in_flight for edge in found)
+
     def map_epoch(self, consumer: str) -> int | None:
         """Return the epoch of the map to which all edges to a consumer keep that is partitioned; None: it has no edge.
 

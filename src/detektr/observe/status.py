@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import math
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -36,9 +37,10 @@ def describe_nodes(
         ledgers: of all edges.
         snapshots: status blocks of all processes.
     Returns:
-        By node, in the supervisor's order and then those started alone: `kind`, `state` (that of its worst process),
-        `pids`, `restarts`, `why`, `since` (UTC at which it came into that state; None: not known), `mode` (how a
-        capture's source is read) and the counts of its status blocks.
+        By node, in the supervisor's order and then those started alone: `kind`, `state` (that of its worst process, but
+        for those that leave as it is scaled down), `pids`, `replicas` (how many processes it is to have),
+        `max_replicas` (how many it may), `restarts`, `why`, `since` (UTC at which it came into that state; None: not
+        known), `mode` (how a capture's source is read) and the counts of its status blocks.
     """
     ledgers = list(ledgers)
     culprits = held_up(ledgers, time.monotonic_ns())
@@ -49,7 +51,8 @@ def describe_nodes(
     nodes: dict[str, dict[str, Any]] = {}
     for name, found in by_node.items():
         known = supervised.get(name, {})
-        live = [snapshot for snapshot in found if snapshot.is_alive]
+        count = known.get("replicas", math.inf)  # those behind it leave
+        live = [snapshot for snapshot in found if snapshot.is_alive and snapshot.replica < count]
         if known:
             state = node_state(known["state"], [snapshot.state for snapshot in live], is_stalled=name in stalled)
         else:
@@ -62,6 +65,8 @@ def describe_nodes(
             "kind": known.get("kind") or next((snapshot.kind for snapshot in found if snapshot.kind), ""),
             "state": state,
             "pids": [snapshot.pid for snapshot in live] if not known else known["pids"],
+            "replicas": known.get("replicas", len(live)),
+            "max_replicas": known.get("max_replicas", len(live)),
             "restarts": known.get("restarts", 0),
             "why": disarm(_suspended(suspended) or known.get("why") or next(iter(words), "") or _flow(name, culprits)),
             "since": _utc(min((snapshot.since_utc_ns for snapshot in live if snapshot.state == state), default=0)),

@@ -19,6 +19,8 @@ def describe_status(status: Mapping[str, Any]) -> str:
     nodes: list[tuple[str, ...]] = [headings]
     for name, node in status["nodes"].items():
         pids = " ".join(map(str, node["pids"])) or "-"
+        if node.get("max_replicas", 1) > 1:
+            pids += f" ({node['replicas']} of {node['max_replicas']})"
         frames, restarts = str(node.get("frames", 0)), str(node["restarts"])
         why = node.get("why") or node.get("mode") or ""
         gone, since = describe_counts(left_out(node)) or "-", node.get("since") or "-"

@@ -110,6 +110,7 @@ _ALL = (
         file_only=_SUPERVISED
         | {
             "replicas",
+            "max_replicas",
             "partition_by",
             "order",
             "join",

@@ -10,6 +10,7 @@ from detektr.memory.run_folder import RunFolder
 from detektr.nodes.spec import NodeSpec
 from detektr.observe.logbook import Logbook
 from detektr.observe.node_state import worst
+from detektr.options import ProcessorOptions
 from detektr.supervisor.child_process import ChildProcess
 from detektr.supervisor.restart import RestartPolicy
 
@@ -17,9 +18,9 @@ LAST_LINES_SHOWN = 3
 
 
 class ManagedProcess:
-    """A node's replica: `starting`, `running`, `restarting`, `ended` or `failed`."""
+    """A node's replica: `starting`, `running`, `restarting`, `ended`, `failed`, or `away`: nobody wants it now."""
 
-    def __init__(self, spec: NodeSpec) -> None:
+    def __init__(self, spec: NodeSpec, *, is_wanted: bool = True) -> None:
         """Begin without a process."""
         self.spec = spec
         self.name = f"{spec.node}.{spec.replica}"
@@ -32,6 +33,14 @@ class ManagedProcess:
         """How many processes it has had."""
         self.is_paused = self.is_told_to_pause = False
         """Whether an operator has paused it, and whether its process knows."""
+        self.is_wanted = is_wanted
+        """Whether its node is to have it, as the file says or an operator has scaled it."""
+        self.is_trial = False
+        """Whether it was begun because a node was scaled up, and was not ready yet."""
+        self.is_told_to_retire = self.is_given_up = False
+        """Whether its process knows that it is to leave; whether it left frames to nobody."""
+        self.leave_by_ns: int | None = None
+        """Monotonic time until which it may take for the next step of leaving; None: it does not leave."""
         self.restart_by_ns: int | None = None
         """Monotonic time until which it must have ended, as an operator restarts it; None: none does."""
         self.started_ns = 0
@@ -75,8 +84,8 @@ class ManagedProcess:
     def as_replica(self) -> ReplicaFact:
         """What is known of it as an owner of cameras; one that has ended with its inputs gives none away."""
         if self.child is not None and self.ready_ns is not None:
-            return ReplicaFact(True, self.ready_ns)
-        return ReplicaFact(self.state == "ended", self.ended_ns, self.is_over)
+            return ReplicaFact(True, self.ready_ns, is_leaving=not self.is_wanted)
+        return ReplicaFact(self.state == "ended", self.ended_ns, self.is_over, is_leaving=not self.is_wanted)
 
     @property
     def is_over(self) -> bool:
@@ -98,18 +107,31 @@ class ManagedProcess:
         return f"{what}{f'; it said: {said}' if said else ''}; its log: {logbook.path(self.name)}"
 
 
+def is_begun_with(spec: NodeSpec) -> bool:
+    """Whether a run begins with a process; the others are for an operator who scales its node."""
+    return not isinstance(spec.options, ProcessorOptions) or spec.replica < spec.options.replicas
+
+
 def describe(processes: Sequence[ManagedProcess]) -> dict[str, dict[str, Any]]:
-    """Return the state of each node, in the order of the frames: `kind`, `state`, `pids`, `restarts`, `why`."""
+    """Return the state of each node, in the order of the frames.
+
+    Returns:
+        By name `kind`, `state`, `pids`, `replicas` (how many it is to have now), `max_replicas` (that it may have),
+        `restarts` and `why`. A process that is to leave does not change the state.
+    """
     nodes: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(managed.spec.node for managed in reversed(processes)):
         own = [managed for managed in processes if managed.spec.node == name]
-        state = worst(managed.state for managed in own)
+        wanted = [managed for managed in own if managed.is_wanted]
+        state = worst(managed.state for managed in wanted)
         nodes[name] = {
             "kind": own[0].spec.options.kind,
             "state": state,
             "pids": [managed.pid for managed in own if managed.pid is not None],
+            "replicas": len(wanted),
+            "max_replicas": len(own),
             "restarts": sum(managed.restarts for managed in own),
-            "why": next((managed.why for managed in own if managed.state == state and managed.why), ""),
+            "why": next((managed.why for managed in wanted if managed.state == state and managed.why), ""),
         }
     return nodes
 
@@ -118,7 +140,8 @@ def consumers_given_up(managed: ManagedProcess, processes: Iterable[ManagedProce
     """Return the consumers of a node that have no process, and will have none."""
     failed: dict[str, bool] = {}
     for other in processes:
-        failed[other.spec.node] = failed.get(other.spec.node, True) and other.state == "failed"
+        if other.is_wanted:
+            failed[other.spec.node] = failed.get(other.spec.node, True) and other.state == "failed"
     return [node for node in managed.spec.edges if failed.get(node)]
 
 
@@ -127,7 +150,9 @@ def relays_given_up(managed: ManagedProcess, processes: Iterable[ManagedProcess]
     return [
         other.name
         for other in processes
-        if other.state == "failed" and (edge := managed.spec.edges.get(other.spec.node)) and edge.relays_to
+        if (other.state == "failed" or other.is_given_up)
+        and (edge := managed.spec.edges.get(other.spec.node))
+        and edge.relays_to
     ]
 
 

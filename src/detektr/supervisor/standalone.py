@@ -138,6 +138,7 @@ def spec_from_file(path: Path, kind: str, node: str, replica: int = 0) -> NodeSp
         secrets=tuple(pipeline.secrets),
         announce=pipeline.options.announce,
         dead_letter_bytes=pipeline.options.dead_letter_bytes,
+        is_supervised=False,
     )
     return next(spec for spec in specs if (spec.node, spec.replica) == (node, replica))
 

@@ -8,10 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from detektr.edge.partition.assignment import ReplicaFact
-from detektr.edge.partition.keeper import PartitionKeeper
 from detektr.errors import RefusedError
-from detektr.events import CameraMoved, NodeExited, NodeStateChanged, RunEvent
+from detektr.events import NodeExited, NodeStateChanged, RunEvent
 from detektr.ledger import EdgeLedger, merge
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.status_block_reader import NodeSnapshot
@@ -24,16 +22,18 @@ from detektr.redaction import mask
 from detektr.supervisor.child_process import ChildProcess, ProcessGroups, modules_of
 from detektr.supervisor.fork_client import ForkServer
 from detektr.supervisor.hang_watch import HangWatch
+from detektr.supervisor.leaving.cameras import CameraHomes
+from detektr.supervisor.leaving.orphaned_edges import end_edges, end_unborn
 from detektr.supervisor.managed_process import (
     ManagedProcess,
     consumers_given_up,
     describe,
+    is_begun_with,
     optional_rest,
     relays_given_up,
 )
 from detektr.supervisor.operating.line import OperatorInbox
 from detektr.supervisor.operating.operations import Operations
-from detektr.supervisor.orphaned_edges import end_edges
 from detektr.supervisor.restart import describe_exit
 from detektr.supervisor.signals import SignalPipe
 from detektr.supervisor.watch import Watch
@@ -76,7 +76,7 @@ class Supervisor:
             look_ns: ... so often, in nanoseconds.
             change: is told when the state of a process has changed.
         """
-        self.processes = [ManagedProcess(spec) for spec in specs]
+        self.processes = [ManagedProcess(spec, is_wanted=is_begun_with(spec)) for spec in specs]
         self.record: Callable[[RunEvent | Mapping[str, Any]], None] = lambda event: None
         """Takes what happened; must not wait."""
         self.phase: Phase = "starting"
@@ -93,9 +93,9 @@ class Supervisor:
         self._watch = Watch(signals.fd)
         self._next_look_ns = self._next_record_ns = 0
         self._hangs = HangWatch(folder, logbook.take, self._watch.seen_ns)
-        self._operations = Operations(self.processes, lambda event: self.record(event))
+        self._homes = CameraHomes(folder, self.processes, self._reader, lambda event: self.record(event))
+        self._operations = Operations(self.processes, lambda event: self.record(event), self._homes)
         self._operators: OperatorInbox | None = None
-        self._keepers: dict[str, PartitionKeeper] = {}  # by consumer
         self._culprits: dict[str, str] = {}  # who waited for whom when that was last so
         self._stopping_ns = 0  # since when the run is being stopped
         self._end_ns: int | None = None  # when the phase's time is over
@@ -130,13 +130,17 @@ class Supervisor:
         self._forks.need(modules_of(managed.spec for managed in self.processes))
 
     def start(self) -> None:
-        """Start every process; none of them lets frames flow yet.
+        """Start every process that is wanted; none of them lets frames flow yet.
 
         Raises:
-            RefusedError: the machine starts no more processes.
+            RefusedError: the machine starts no more processes, or has no memory for those that may come.
         """
         for managed in self.processes:
-            self._start(managed)
+            if managed.is_wanted:
+                self._start(managed)
+            else:
+                managed.state = "away"
+                end_unborn(self._folder, managed.spec)
         self._operators = OperatorInbox(self._folder)
         self._watch.add_operator(self._operators.fd)
         self._change()
@@ -212,8 +216,7 @@ class Supervisor:
         for managed in self.processes:  # a process that died in a drain, or before a planned restart, left its edges
             if managed.child is None and self.started_ns:
                 end_edges(self._folder, managed.spec)
-        for keeper in self._keepers.values():
-            keeper.close()
+        self._homes.close()
         if self._operators is not None:
             self._operators.close()
         self._groups.close()
@@ -248,7 +251,7 @@ class Supervisor:
         times = [self._next_look_ns, *(at_ns for at_ns in (self._end_ns, self._for_ns) if at_ns is not None)]
         if self.phase in ("running", "draining"):
             now_ns = self._watch.now_ns()
-            due = [keeper.due_ns(self._replicas(node), now_ns) for node, keeper in self._keepers.items()]
+            due = self._homes.due_ns(now_ns), self._operations.due_ns(now_ns)
             times += [at_ns for at_ns in due if at_ns is not None]
         return min([*times, *(at_ns for managed in self.processes if (at_ns := managed.due_ns) is not None)])
 
@@ -259,15 +262,21 @@ class Supervisor:
         if self._end_ns is not None and now_ns >= self._end_ns and self.phase in ("draining", "cutting", "aborting"):
             self._end_phase(now_ns)
         for managed in self.processes:
+            if managed.restart_at_ns is not None and not managed.is_wanted and self._has_left(managed):
+                managed.restart_at_ns = None
+                self._note_left(managed, managed.why, is_clean=False)
             if managed.restart_at_ns is not None and now_ns >= managed.restart_at_ns:
                 managed.restarts += 1
                 self._try_restart(managed)
             if managed.child is not None and managed.ready_ns is None and now_ns >= managed.ready_by_ns:
                 self._condemn(managed, f"killed: not ready within {managed.spec.options.start_timeout}")
         if self.phase in ("running", "draining"):
-            self._move_cameras(now_ns)
+            self._homes.look(now_ns)
             for managed in self._operations.do_due(now_ns):
                 self._condemn(managed, "killed: it did not end in time to be restarted")
+            for managed in self._operations.to_begin if self.phase == "running" else ():
+                managed.is_trial = True
+                self._try_restart(managed)
         if now_ns >= self._next_look_ns:
             self._next_look_ns = now_ns + self._look_ns
             self._look_around(now_ns)
@@ -288,7 +297,7 @@ class Supervisor:
         for managed in self.processes:
             if managed.restart_at_ns is not None:
                 managed.restart_at_ns = None
-                self._enter(managed, "failed", managed.why)
+                self._enter(managed, "failed" if managed.is_wanted else "away", managed.why)
             if managed.child is not None and managed.ready_ns is not None:
                 managed.child.try_order({"order": "stop", "within_ns": 0})
             elif managed.child is not None:
@@ -302,6 +311,8 @@ class Supervisor:
         for managed in self.processes:
             snapshot = by_name.get(managed.name)
             if snapshot is not None and managed.pid == snapshot.pid and managed.state in ("running", "hanging"):
+                if self._operations.is_late(managed, snapshot.working_since_ns, now_ns):
+                    self._condemn(managed, "killed: it did not finish its work in time to leave")
                 finding = self._hangs.look(managed, snapshot, now_ns, self._stopping_ns)
                 if finding is not None and finding[0] == "killed":
                     self._condemn(managed, finding[1])
@@ -320,7 +331,10 @@ class Supervisor:
 
     def _obey(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Do what an operator asks for."""
-        return self._operations.answer(request, self.phase, self._watch.now_ns())
+        answer = self._operations.answer(request, self.phase, self._watch.now_ns())
+        if request["do"] == "scale":
+            self._change()  # before anybody who was answered can look
+        return answer
 
     def _take_signals(self) -> None:
         for number in self._signals.take():
@@ -337,6 +351,7 @@ class Supervisor:
         managed.restart_at_ns = managed.ready_ns = managed.refusal = managed.verdict = managed.farewell = None
         managed.child = ChildProcess(managed.spec, self._forks)
         managed.started_ns, managed.lives, managed.restart_by_ns = self._watch.now_ns(), managed.lives + 1, None
+        managed.is_told_to_retire = managed.is_given_up = False
         self._watch.add(managed)
 
     def _try_restart(self, managed: ManagedProcess) -> None:
@@ -358,6 +373,11 @@ class Supervisor:
             managed.child.try_order({"order": "drain"})
         self._give_up_consumers(managed)
         self._enter(managed, "running", "")
+        if managed.is_trial:
+            managed.is_trial = False
+            for other in self.processes:  # those that read it have seen its edges ended
+                if other.child is not None and any(one.producer == managed.spec.node for one in other.spec.upstreams):
+                    other.child.try_order({"order": "look"})
 
     def _give_up_consumers(self, managed: ManagedProcess) -> None:
         """Tell a working producer which consumers have failed for good, so that it does not wait for them."""
@@ -366,28 +386,6 @@ class Supervisor:
                 managed.child.try_order({"order": "give_up", "consumer": node})
             for relay in relays_given_up(managed, self.processes):
                 managed.child.try_order({"order": "let_go", "replica": relay})
-
-    def _keep_cameras(self, node: str) -> None:
-        """Keep a map for a node that keeps state for each camera; its producers find it before frames flow."""
-        replicas = len(self._replicas(node))
-        if replicas > 1 and node not in self._keepers:
-            edges = [managed.spec.edges[node] for managed in self.processes if node in managed.spec.edges]
-            self._keepers[node] = PartitionKeeper(self._folder, node, edges[0].all_cameras, replicas)
-
-    def _replicas(self, node: str) -> list[ReplicaFact]:
-        return [managed.as_replica for managed in self.processes if managed.spec.node == node]
-
-    def _move_cameras(self, now_ns: int) -> None:
-        """Move the cameras of dead replicas to others, and back; producers look at the map when they are told to."""
-        for node, keeper in self._keepers.items():
-            acknowledged = self._reader.map_epoch(node) if keeper.is_moving else None
-            moved = keeper.look(self._replicas(node), acknowledged, now_ns)
-            for camera, replica in moved:
-                if replica is not None:
-                    self.record(CameraMoved(f"{node}.{replica}", camera))
-            for managed in self.processes if moved else ():
-                if node in managed.spec.edges and managed.child is not None and managed.ready_ns is not None:
-                    managed.child.try_order({"order": "look"})
 
     def _take_log(self, managed: ManagedProcess) -> bool:
         """Take some output of a process; False: there is no more now."""
@@ -409,7 +407,7 @@ class Supervisor:
             for event in message.get("events", ()):
                 self.record(event)
             if message.get("is_stateful"):
-                self._keep_cameras(managed.spec.node)
+                self._homes.keep(managed.spec.node)
             if message.get("ready"):
                 managed.ready_ns = self._watch.now_ns()
                 if self.phase in ("running", "draining"):
@@ -443,6 +441,10 @@ class Supervisor:
             self._refuse(managed, how)
         elif self.phase == "aborting":
             self._enter(managed, "ended", "")
+        elif not managed.is_wanted and self._has_left(managed):
+            self._note_left(managed, how, is_clean=status == 0)
+        elif managed.is_wanted and managed.is_told_to_retire and self.phase == "running":
+            self._begin_again(managed, how)
         elif status == 0 and (self.phase == "cutting" or self._reader.is_ended(managed.journals(self._folder))):
             self._enter(managed, "ended", "")
             self.record(NodeExited(managed.name, how, False))
@@ -456,6 +458,21 @@ class Supervisor:
         why = managed.tell_start_failure(how, self._logbook)
         self._refusals.append((managed, why))
         self._enter(managed, "failed", why)
+
+    def _has_left(self, managed: ManagedProcess) -> bool:
+        """Whether a process that is gone has left nothing on its own edges; of a relay, only if it has ended them."""
+        own = managed.journals(self._folder) if managed.spec.edges else []
+        is_relay = any(edge.tombstones for edge in managed.spec.edges.values())
+        return self._reader.is_ended(own) or (not is_relay and self._reader.is_empty(own))
+
+    def _note_left(self, managed: ManagedProcess, how: str, *, is_clean: bool) -> None:
+        """Note that a process has left which its node is not to have any more."""
+        if managed.spec.edges and not self._reader.is_ended(managed.journals(self._folder)):
+            end_unborn(self._folder, managed.spec)
+        self.record(NodeExited(managed.name, how, False))
+        level = logging.INFO if is_clean else logging.WARNING
+        _log.log(level, "%s has left (%s): %s was scaled down", managed.name, how, managed.spec.node)
+        self._enter(managed, "away", "")
 
     def _begin_again(self, managed: ManagedProcess, how: str) -> None:
         """Start the successor of a process that an operator restarts; that is no failure."""
@@ -481,12 +498,15 @@ class Supervisor:
             return
         why = f"{how}; {verdict.why}" if self.phase in ("running", "draining") else how
         _log.error("%s: %s", managed.name, why)
-        self._enter(managed, "failed", why)
+        if managed.is_trial and managed.is_wanted:
+            self._operations.undo(managed, now_ns, how)
+        managed.is_given_up = not managed.is_wanted
+        self._enter(managed, "failed" if managed.is_wanted else "away", why)
         if self.phase in ("running", "draining"):
             end_edges(self._folder, managed.spec)
             for other in self.processes:
                 self._give_up_consumers(other)
-        if self.phase == "running" and not managed.spec.options.optional:
+        if self.phase == "running" and managed.is_wanted and not managed.spec.options.optional:
             self._has_given_up = True
             self.stop(f"{managed.spec.node} has failed for good")
 

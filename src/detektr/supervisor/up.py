@@ -209,7 +209,8 @@ class _Run:
         check_open_files(needed, f"{self.pipeline.path}: a pipeline of {count} processes")
         options, supervisor = self.pipeline.options, self.supervisor
         name = options.name
-        _log.info("starting %d processes", len(supervisor.processes))
+        count = sum(managed.is_wanted for managed in supervisor.processes)
+        _log.info("starting %d processes", count)
         supervisor.warm_up()
         self._open_telemetry()  # meanwhile
         supervisor.start()
@@ -221,7 +222,7 @@ class _Run:
         seconds = (time.monotonic_ns() - self._begun_ns) / 1e9
         where = f"; metrics on {self._metrics}" if self._metrics else ""
         where += f"; web on {self._web.url}" if self._web is not None else ""
-        _log.info("%d processes ready after %.2f s%s", len(supervisor.processes), seconds, where)
+        _log.info("%d processes ready after %.2f s%s", count, seconds, where)
         if self._web is not None and options.web is not None and options.web.token is None:
             _log.info("the token of %s is in %s", self._web.url, state_root() / name / TOKEN_FILE)
         _log.info("logs: %s", log_folder(name))
@@ -327,9 +328,7 @@ class _Run:
                     return reader.read_user_metrics()
 
             def supervision() -> dict[str, NodeSupervision]:
-                return {
-                    name: NodeSupervision(node["restarts"], node["state"]) for name, node in self._supervised.items()
-                }
+                return {name: NodeSupervision.of(node) for name, node in self._supervised.items()}
 
             collector = PipelineCollector(read, options.name, supervision, read_user_metrics)
             server = serve_metrics(collector, options.metrics.host, options.metrics.port)
@@ -339,6 +338,7 @@ class _Run:
 
     def _write_run_state(self) -> None:
         self._supervised = self.supervisor.describe()
+        self._record.note_replicas({name: node["replicas"] for name, node in self._supervised.items()})
         run_state = {
             "pipeline": self.pipeline.options.name,
             "file": str(self.pipeline.path.absolute()),

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -39,6 +39,13 @@ class NodeSupervision:
 
     restarts: int = 0
     state: str = "starting"
+    replicas: int | None = None
+    """How many processes it is to have; those with higher numbers leave, or have left. None: not known."""
+
+    @classmethod
+    def of(cls, node: Mapping[str, Any]) -> NodeSupervision:
+        """Return what is known of a node, as a status has it."""
+        return cls(node["restarts"], node["state"], node.get("replicas"))
 
 
 RunSample = tuple[list[EdgeLedger], list[NodeSnapshot]]
@@ -110,7 +117,7 @@ class PipelineCollector(Collector):
         # A label set may stand in a scrape only once.
         snapshots = {(snapshot.node, snapshot.replica): snapshot for snapshot in found}
         yield from self._edge_metrics(merge(ledgers), list(snapshots.values()))
-        yield from self._process_metrics(list(snapshots.values()))
+        yield from self._process_metrics(list(snapshots.values()), supervision)
         yield from self._node_metrics(list(snapshots.values()), supervision)
         if snapshots:
             yield from self._shm_metrics()
@@ -172,7 +179,9 @@ class PipelineCollector(Collector):
         of_buffers = [(key, edge) for key, edge in keyed if edge.producer in buffers]
         yield from _families(CounterMetricFamily, "frame_buffer_consumer_", rows, labels, of_buffers)
 
-    def _process_metrics(self, snapshots: list[NodeSnapshot]) -> Iterator[Metric]:
+    def _process_metrics(
+        self, snapshots: list[NodeSnapshot], supervision: Mapping[str, NodeSupervision]
+    ) -> Iterator[Metric]:
         labels = ["pipeline", "node", "replica"]
         keyed = [(self._process_key(snapshot), snapshot) for snapshot in snapshots]
         yield from _families(CounterMetricFamily, "detektr_node_", _NODE_COUNTERS, labels, keyed)
@@ -188,7 +197,8 @@ class PipelineCollector(Collector):
         )
         shm = GaugeMetricFamily("detektr_shm_bytes", "Bytes of shared memory that the ring takes.", labels=labels)
         for key, snapshot in keyed:
-            up.add_metric(key, int(snapshot.is_alive))
+            if snapshot.is_alive or not _has_left(snapshot, supervision):
+                up.add_metric(key, int(snapshot.is_alive))
             if snapshot.last_frame_utc_ns:
                 last.add_metric(key, snapshot.last_frame_utc_ns / 1e9)
             if snapshot.age_counts:
@@ -219,8 +229,13 @@ class PipelineCollector(Collector):
         restarts = CounterMetricFamily(
             "detektr_node_restarts", "Times that the supervisor started the node again.", labels=["pipeline", "node"]
         )
+        replicas = GaugeMetricFamily(
+            "detektr_node_replicas", "Replicas that the node is to have now.", labels=["pipeline", "node"]
+        )
         for node, known in supervision.items():
             restarts.add_metric([self._pipeline, node], known.restarts)
+            if known.replicas is not None:
+                replicas.add_metric([self._pipeline, node], known.replicas)
         state = GaugeMetricFamily(
             "detektr_node_state",
             "1 for the state that the node is in, 0 for the others.",
@@ -229,7 +244,7 @@ class PipelineCollector(Collector):
         for node, current in _states(snapshots, supervision).items():
             for each in dict.fromkeys((*EXPORTED_STATES, current)):
                 state.add_metric([self._pipeline, node, each], int(each == current))
-        yield from (restarts, state)
+        yield from (restarts, replicas, state)
 
     def _process_key(self, snapshot: NodeSnapshot) -> list[str]:
         return [self._pipeline, snapshot.node, str(snapshot.replica)]
@@ -248,6 +263,12 @@ def _families(
         for key, thing in keyed:
             metric.add_metric(key, value(thing))
         yield metric
+
+
+def _has_left(snapshot: NodeSnapshot, supervision: Mapping[str, NodeSupervision]) -> bool:
+    """Whether a process is gone because its node was scaled down; its counts stay, since counters never fall."""
+    known = supervision.get(snapshot.node)
+    return known is not None and known.replicas is not None and snapshot.replica >= known.replicas
 
 
 def _states(snapshots: Iterable[NodeSnapshot], supervision: Mapping[str, NodeSupervision]) -> dict[str, str]:

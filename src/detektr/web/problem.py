@@ -21,6 +21,7 @@ TITLES: Mapping[int, str] = MappingProxyType(
         410: "that is over",
         413: "the body is too large",
         421: "this server is not called so",
+        422: "the pipeline file does not allow this",
         431: "the head of the request is too large",
         429: "too much at once",
         500: "the server has a fault",

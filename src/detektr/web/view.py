@@ -77,7 +77,7 @@ class View:
 
         def supervision() -> dict[str, NodeSupervision]:
             nodes = self.status()["nodes"] if self.moment().is_live else {}
-            return {name: NodeSupervision(facts["restarts"], facts["state"]) for name, facts in nodes.items()}
+            return {name: NodeSupervision.of(facts) for name, facts in nodes.items()}
 
         return PipelineCollector(self.read, self.name, supervision, self._reader.read_user_metrics)
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from tests.harness.running import RunningPipeline
 from tests.process.page.browser import TOKEN, Page, open_browser, open_page
@@ -25,6 +26,7 @@ WEB = {"port": 0, "token": TOKEN}
 SIDE, SHADES = 48, {"door": 20, "yard": 40, "gate": 60}
 BRIGHT, DARK = 170, 130
 CLOCK = r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d"
+DETECT = '.node[data-node="detect"] .kind'
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 
 # Brightness beside the edges of a box on the canvas: inside and outside, to the left and to the right; and of the edge.
@@ -188,6 +190,42 @@ def test_an_operator_pauses_clears_and_resends_from_the_page(tmp_path: Path, dri
         page.wait("that it was", lambda _: driver.find_element(By.ID, "ordered").text == "clear buf: done")
         page.wait("the same among the events", lambda shown: any("did clear" in text for text in shown["events"]))
         assert page.console() == []
+
+
+def test_an_operator_scales_a_node_from_the_page_with_the_keyboard(tmp_path: Path, driver: webdriver.Chrome) -> None:
+    with RunningPipeline(tmp_path, "shop", shop({"max_replicas": 2}), web=WEB) as run:
+        page = open_page(driver, run)
+        page.login()
+        page.wait("what was seen", lambda shown: shown["seen"])
+        click(page, '.node[data-node="buf"]', "buf")
+        page.wait("orders", lambda _: driver.find_elements(By.CSS_SELECTOR, "#orders button"))
+        assert "replica" not in driver.find_element(By.ID, "orders").text, "a buffer has one process"
+        click(page, '.node[data-node="detect"]', "detect")
+        page.wait("orders", lambda _: "one more replica" in driver.find_element(By.ID, "orders").text)
+
+        def order(word: str, said: str, kind: str) -> None:
+            """Press the button of this word, dismiss what is asked, press it again and accept."""
+            button = next(one for one in driver.find_elements(By.CSS_SELECTOR, "#orders button") if one.text == word)
+            button.send_keys(Keys.ENTER)
+            driver.switch_to.alert.dismiss()
+            assert not driver.find_element(By.ID, "ordered").text.startswith(said)
+            driver.switch_to.active_element.send_keys(Keys.ENTER)
+            asked = driver.switch_to.alert
+            assert asked.text == f"{said.partition(':')[0]}?"
+            asked.accept()
+            page.wait("the answer", lambda _: driver.find_element(By.ID, "ordered").text.startswith(said))
+            page.wait("how many there are", lambda _: kind in driver.find_element(By.CSS_SELECTOR, DETECT).text)
+            assert driver.switch_to.active_element.text == word, "the button that was pressed keeps the focus"
+
+        order("one more replica", "scale detect to 2: done", "2 of 2 replicas")
+        run.wait(lambda: len(run.pids("detect")) == 2, what="another process")
+        order("one more replica", "scale detect to 3: detect cannot have 3 replicas", "2 of 2 replicas")
+        assert "`max_replicas: 2`" in driver.find_element(By.ID, "ordered").text
+        order("one fewer", "scale detect to 1: done", "1 of 2 replicas")
+        run.wait(lambda: len(run.pids("detect")) == 1, what="one process")
+        page.wait("a node at work", lambda shown: shown["states"]["detect"] == "running")
+        page.wait("the same among the events", lambda shown: any("did scale" in text for text in shown["events"]))
+        assert all("422" in line for line in page.console()), "the browser says that one was refused"
 
 
 @pytest.mark.thorough

@@ -16,8 +16,8 @@ def test_who_reads_the_map_sees_each_state_whole(tmp_path: Path) -> None:
     assert reader is not None
     assert (reader.epoch, reader.replicas, reader.read()) == (1, 2, (1, ROWS))
     moved = [("door", -1, 1), ("yard", 1, 1)]
-    writer.write(2, moved)
-    assert (reader.epoch, reader.read()) == (2, (2, moved))
+    writer.write(2, 3, moved)
+    assert (reader.epoch, reader.replicas, reader.read()) == (2, 3, (2, moved))
     writer._segment.words[layout.PARTITION_WORD_CHANGE] += 1  # as one who is killed in the middle of a change leaves it
     assert (reader.epoch, reader.read()) == (2, None)
     reader.close()

@@ -72,8 +72,16 @@ def test_what_never_began_says_why_in_its_own_words_or_by_its_last_lines(tmp_pat
 def test_node_is_described_by_all_its_processes() -> None:
     first, second = ManagedProcess(spec({})), ManagedProcess(spec({}))
     first.state, second.state, second.why, second.restarts = "running", "failed", "killed", 2
-    expected = {"kind": "processor", "state": "failed", "pids": [], "restarts": 2, "why": "killed"}
+    counts = {"replicas": 2, "max_replicas": 2, "restarts": 2}
+    expected = {"kind": "processor", "state": "failed", "pids": [], "why": "killed", **counts}
     assert describe([first, second]) == {"motion": expected}
+
+
+def test_a_process_that_is_to_leave_does_not_say_how_its_node_is() -> None:
+    first, second = ManagedProcess(spec({})), ManagedProcess(spec({}), is_wanted=False)
+    first.state, second.state, second.why = "running", "hanging", "hangs"
+    told = describe([first, second])["motion"]
+    assert (told["state"], told["why"], told["replicas"], told["max_replicas"]) == ("running", "", 1, 2)
 
 
 def managed(node: str, kind: str, inputs: tuple[str, ...], *, is_over: bool = False, optional: bool) -> ManagedProcess:

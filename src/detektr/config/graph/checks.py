@@ -8,7 +8,7 @@ from detektr import plugins
 from detektr.config.document import Fault
 from detektr.config.graph.shape import Shape
 from detektr.config.graph.sizing import SLOTS_MAX, least_bytes, size_graph
-from detektr.config.graph.topology import Graph
+from detektr.config.graph.topology import Graph, GraphNode
 from detektr.config.suggestions import listed, nearest
 from detektr.memory.layout import EDGE_SEEN_MAX, STATUS_INPUTS_MAX
 from detektr.options import (
@@ -66,6 +66,7 @@ def mermaid(graph: Graph) -> str:
     for name, node in graph.nodes.items():
         left, right = NODE_KINDS[node.kind].shape
         count = f" x{node.replicas}" if node.replicas > 1 else f", {node.slots} slots" if node.slots else ""
+        count += f", at most x{node.replicas_max}" if node.replicas_max > node.replicas else ""
         lines.append(f'    {numbers[name]}{left}"{name}<br/>{node.kind}{count}"{right}')
     for edge in graph.edges:
         lines.append(f'    {numbers[edge.producer]} -->|"{edge.terms}"| {numbers[edge.consumer]}')
@@ -82,10 +83,10 @@ def _check_sizes(
 ) -> None:
     told: set[tuple[str | int, ...]] = set()
     for name, node in graph.nodes.items():
-        readers = sum(graph.nodes[consumer].replicas for consumer in node.outputs)
+        readers = sum(graph.nodes[consumer].replicas_max for consumer in node.outputs)
         if readers > REPLICAS_MAX:
             what = f"{readers} replicas read from {name!r}"
-            hint = f"use fewer `replicas`, or another buffer beside {name!r}"
+            hint = f"use fewer `replicas` (or `max_replicas`), or another buffer beside {name!r}"
             faults.append(Fault(line_of("nodes", name), what, f"at most {REPLICAS_MAX} readers of one producer", hint))
         inputs = sum(edge.parts for edge in graph.edges_to(name))
         if inputs > INPUTS_MAX:
@@ -120,6 +121,11 @@ def _check_sizes(
             faults.append(Fault(line_of("nodes", name, "slots"), what, expected, hint))
         else:
             _check_memory(graph, nodes, name, line_of, faults, memory, told)
+
+
+def _several(node: GraphNode) -> str:
+    """Say how many processes a node has, or may have."""
+    return str(node.replicas) if node.replicas == node.replicas_max else f"up to {node.replicas_max}"
 
 
 def _check_memory(
@@ -217,8 +223,9 @@ def _check_edges(
             what = f"node {name!r} asks for `only: {own.only}` of the {producer.kind} {own.from_!r}"
             hint = "write `only` at an input that is a processor's frames, or leave it out"
             faults.append(Fault(line_of(*path, "only"), what, "frames of a processor, which returns results", hint))
-        if own.fps is not None and producer.replicas > 1:
-            what = f"node {name!r} asks for `fps: {own.fps:g}` of {own.from_!r}, which has {producer.replicas} replicas"
+        if own.fps is not None and producer.replicas_max > 1:
+            many = _several(producer)
+            what = f"node {name!r} asks for `fps: {own.fps:g}` of {own.from_!r}, which has {many} replicas"
             hint = f"write `fps` at the `input` of {own.from_!r}, or give it one replica"
             faults.append(Fault(line_of(*path, "fps"), what, "a producer of one process, which sees all frames", hint))
         cameras = [

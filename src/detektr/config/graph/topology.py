@@ -25,11 +25,11 @@ class GraphEdge:
     window: int
     """Most leases of one replica of the consumer, for one lane."""
     replicas: int
-    """Replicas of the consumer."""
+    """Most replicas of the consumer."""
     inputs: int
     """Inputs of a buffer that produces; 1 for the other kinds."""
     parts: int
-    """Replicas of the producer, each with an edge of its own."""
+    """Most replicas of the producer, each with an edge of its own."""
     is_optional: bool = False
     """Whether its consumer is one that nobody waits for."""
     max_age_ns: int | None = None
@@ -146,6 +146,9 @@ class GraphNode:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     replicas: int
+    """Processes with which it begins."""
+    replicas_max: int = 1
+    """Most processes that it may have while it runs."""
     is_live: bool = False
     when_full: WhenFull | None = None
     mark: int = 0
@@ -169,6 +172,10 @@ class Graph:
 
     nodes: Mapping[str, GraphNode]
     edges: tuple[GraphEdge, ...]
+
+    def parts(self, name: str, *, is_supervised: bool) -> int:
+        """Return for how many processes of a node there is a place: nobody scales one that no supervisor watches."""
+        return self.nodes[name].replicas_max if is_supervised else self.nodes[name].replicas
 
     def edges_from(self, name: str) -> tuple[GraphEdge, ...]:
         """Return the edges that a node produces for."""

@@ -121,7 +121,7 @@ class Ways:
 def is_partitioned(options: ProcessorOptions) -> bool:
     """Whether each camera's frames go to one replica, as far as can be said without importing the user's code."""
     is_gatherer = options.order is not None or options.join is not None
-    if is_gatherer and options.replicas > 1:  # partners must meet, and the next frame be where the last one was
+    if is_gatherer and options.replicas_max > 1:  # partners must meet, and the next frame be where the last one was
         return True
     return options.partition_by == "camera" or is_known_stateful("processors", options.use)
 

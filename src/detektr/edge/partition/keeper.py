@@ -23,7 +23,7 @@ class PartitionKeeper:
             folder: the run's.
             consumer: whose replicas get the frames.
             cameras: whose frames come to it, in the file's order.
-            replicas: how many it has.
+            replicas: with how many it begins.
         Raises:
             NoRoomError: shared memory has no room for the map.
         """
@@ -34,6 +34,14 @@ class PartitionKeeper:
         idle = [f"{consumer}.{number}" for number in range(replicas) if not first.cameras_of(number)]
         spare = f"; {', '.join(idle)} in reserve" if idle else ""
         _log.info("%s keeps state: each camera's frames go to one of its %d replicas%s", consumer, replicas, spare)
+
+    def scale(self, replicas: int) -> None:
+        """Share the cameras among so many replicas; see `Assignment.scale`."""
+        self._assignment.scale(replicas)
+
+    def is_free(self, replica: int) -> bool:
+        """Whether a replica has no camera, and none is on the way to it or from it."""
+        return self._assignment.is_free(replica)
 
     @property
     def is_moving(self) -> bool:
@@ -55,7 +63,7 @@ class PartitionKeeper:
         if not self._assignment.look(facts, acknowledged, now_ns):
             return []
         after = self._assignment.map
-        self._file.write(after.epoch, after.rows())
+        self._file.write(after.epoch, after.replicas, after.rows())
         changed = [camera for camera, home in after.homes.items() if home.owner != before.homes[camera].owner]
         owners = [after.homes[camera].owner for camera in changed]
         for owner in sorted(set(owners) - {NOBODY}):

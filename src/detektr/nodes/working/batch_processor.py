@@ -111,6 +111,10 @@ class BatchProcessorNode(ProcessorNode):
         """See `Node`; but not before the last batch's events are out."""
         return not self._outcomes and super().is_done()
 
+    def may_leave_inputs(self) -> bool:
+        """See `WorkerNode`; a batch is finished when all its results are out."""
+        return not self._outcomes and super().may_leave_inputs()
+
     def died(self, why: str) -> None:
         """Count the attempt at a frame that was worked on alone; those of a batch are not to blame."""
         if self._is_alone:

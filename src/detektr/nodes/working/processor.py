@@ -74,7 +74,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
         """Import the user's code, and number events on from where a predecessor stopped."""
         super().prepare()
         options = self.spec.options
-        is_gathering = bool(self.spec.ways) and options.replicas > 1
+        is_gathering = bool(self.spec.ways) and options.replicas_max > 1
         keeps_state = is_stateful(self._user, options.use)
         self.is_stateful = is_gathering or options.partition_by == "camera" or keeps_state
         for subscriber in self.subscribers:
@@ -109,7 +109,7 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
     def _open_gate(self) -> Gate:
         """Return what orders or joins the frames of our inputs."""
         spec, options = self.spec, self.spec.options
-        camera_map = MapReader(self.folder, spec.node, (), options.replicas) if options.replicas > 1 else None
+        camera_map = MapReader(self.folder, spec.node, (), options.replicas) if options.replicas_max > 1 else None
         return Gate(
             Outlook(self.folder, spec.node, spec.ways),
             self.status_block,
@@ -176,6 +176,10 @@ class ProcessorNode(WorkerNode[ProcessorOptions]):
     def is_done(self) -> bool:
         """See `Node`; but not before the last frame's events are out."""
         return not self._is_emitting and super().is_done()
+
+    def may_leave_inputs(self) -> bool:
+        """See `WorkerNode`; what we have passed on stays leased to us until its readers are done."""
+        return self._relay is None and self._gate is None and not self._is_emitting
 
     def settle(self, names: list[tuple[int, int]]) -> None:
         """Release the frames that all their readers are done with; `names` are events, which nobody waits for."""

@@ -140,8 +140,16 @@ class WorkerNode(Node[Worker]):
 
     def is_done(self) -> bool:
         """Done when every input has ended (or only we stop) and our own edges are empty."""
+        if self.is_retiring and self.may_leave_inputs():
+            for subscriber in self.subscribers:  # now: our own edges may be long in emptying
+                subscriber.close()
+            self.subscribers.clear()
         is_restarting = self.is_stopping and not self.is_final
         return (is_restarting or all(subscriber.is_ended for subscriber in self.subscribers)) and self.try_end()
+
+    def may_leave_inputs(self) -> bool:
+        """Whether all that we have begun is finished, so that we hold only what goes to others as we leave."""
+        return True
 
     def died(self, why: str) -> None:
         """Count the attempt at the current frame; else it would be leased again as if nobody had tried."""

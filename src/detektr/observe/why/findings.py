@@ -266,7 +266,12 @@ def _too_slow(node: _Node, work: Work, window: Window, terms: Terms) -> Finding:
         next_ = "let more clients pull, or with a larger `count`; or thin what it gets (`fps` at its input)"
     elif node.terms.kind == "processor":
         thin = f"`fps: {int(able * 0.9)}` at its input" if able >= 1.2 else "`fps` at its input"
-        next_ = f"give it more `replicas` where cores are to spare, make it faster, or thin what it gets ({thin})"
+        more = (
+            f" (`detektr scale {terms.pipeline} {node.name} {replicas + 1}`)"
+            if replicas < node.terms.replicas_max
+            else ""
+        )
+        next_ = f"give it more `replicas` where cores are to spare{more}, make it faster, or thin what it gets ({thin})"
     else:
         next_ = "look whether the machine has cores to spare, and at its log"
     return node.finding("losing", text, next_)

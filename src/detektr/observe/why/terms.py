@@ -21,6 +21,8 @@ class NodeTerms:
     """How long one frame may take; 0: any time."""
     camera: str = ""
     """Of a capture: its camera."""
+    replicas_max: int = 1
+    """How many replicas an operator may ask for."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,14 @@ def terms_of_record(record: Mapping[str, Any]) -> Terms:
     return Terms(
         record["pipeline"],
         {
-            name: NodeTerms(one["kind"], one["replicas"], one["optional"], one["timeout_ms"], one["camera"])
+            name: NodeTerms(
+                one["kind"],
+                one["replicas"],
+                one["optional"],
+                one["timeout_ms"],
+                one["camera"],
+                one.get("max_replicas", one["replicas"]),
+            )
             for name, one in record.get("nodes", {}).items()
         },
         {

@@ -17,12 +17,15 @@ from typing import Any, Literal
 from detektr.errors import DetektrError, RefusedError
 from detektr.memory.run_folder import RunFolder
 
-Deed = Literal["pause", "resume", "restart"]
-DEEDS: tuple[Deed, ...] = ("pause", "resume", "restart")
+Deed = Literal["pause", "resume", "restart", "scale"]
+DEEDS: tuple[Deed, ...] = ("pause", "resume", "restart", "scale")
+REPLICAS_MAX = 64  # that a file may ask for
 MESSAGE_BYTES_MAX = 1 << 16
 CONNECTIONS_MAX = 8  # one more ends the oldest: who connects and says nothing keeps out nobody
 ANSWER_S = 2.0
-Code = Literal["no_node", "no_replica", "over", "not_now", "not_running", "supervisor_dead", "silent", "request"]
+Code = Literal[
+    "no_node", "no_replica", "no_scale", "over", "not_now", "not_running", "supervisor_dead", "silent", "request"
+]
 
 
 class OperatorError(DetektrError):
@@ -35,23 +38,32 @@ class OperatorError(DetektrError):
 
 
 def ask_supervisor(
-    pipeline: str, deed: Deed, node: str, replica: int | None = None, *, within_s: float = ANSWER_S
+    pipeline: str,
+    deed: Deed,
+    node: str,
+    replica: int | None = None,
+    *,
+    replicas: int | None = None,
+    within_s: float = ANSWER_S,
 ) -> dict[str, Any]:
-    """Have the supervisor of a running pipeline pause, resume or restart a node.
+    """Have the supervisor of a running pipeline pause, resume, restart or scale a node.
 
     Args:
         pipeline: its name.
         deed: what to do.
         node: with which node.
         replica: with which of its processes only, of a restart; None: with all.
+        replicas: how many processes a node is to have, to scale it.
         within_s: longest wait for the answer, in seconds.
     Returns:
-        `node`, `did`, `processes` (whom it concerns), `changed` (False: it was so already) and `state` of the node.
+        `node`, `did`, `processes` (whom it concerns), `changed` (False: it was so already), `state` of the node; of a
+        node that is scaled `replicas`, how many it is to have.
     Raises:
         OperatorError: it was not done, and why.
     """
     folder = RunFolder(pipeline)
-    request = json.dumps({"do": deed, "node": node, "replica": replica}).encode()
+    wish = {"do": deed, "node": node, "replica": replica} | ({} if replicas is None else {"replicas": replicas})
+    request = json.dumps(wish).encode()
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
             line.settimeout(within_s)
@@ -160,11 +172,20 @@ def _reply(payload: bytes, answer: Callable[[Mapping[str, Any]], Mapping[str, An
         request = json.loads(payload)
         if not isinstance(request, dict) or request.get("do") not in DEEDS or not isinstance(request.get("node"), str):
             raise ValueError(
-                f"{payload!r:.80} is no object with `do` and `node`; write one with pause, resume or restart"
+                f"{payload!r:.80} is no object with `do` and `node`; write one with pause, resume, restart or scale"
             )
         replica = request.get("replica")
         if replica is not None and (not isinstance(replica, int) or isinstance(replica, bool)):
             raise ValueError(f"replica is {replica!r:.40}; write the number of a process, from 0")
+        replicas = request.get("replicas", 1)
+        if (
+            not isinstance(replicas, int)
+            or isinstance(replicas, bool)
+            or ("replicas" in request) != (request["do"] == "scale")
+        ):
+            raise ValueError(
+                f"replicas is {request.get('replicas')!r:.40}; write how many to scale a node to, only then"
+            )
         return answer(request)
     except OperatorError as fault:
         return {"refused": fault.code, "why": str(fault)}

@@ -59,6 +59,17 @@ class RunRecord:
         self._write()
         self._records.forget_old()
 
+    def note_replicas(self, replicas: Mapping[str, int]) -> None:
+        """Write down how many processes the nodes are to have from now on, where that has changed."""
+        nodes: Mapping[str, dict[str, Any]] = self._values.get("nodes", {})
+        changed = {
+            name: count for name, count in replicas.items() if name in nodes and nodes[name]["replicas"] != count
+        }
+        for name, count in changed.items():
+            nodes[name]["replicas"] = count
+        if changed:
+            self._write()
+
     def end(
         self, exit_code: int, stopped_by: str, report: Mapping[str, Any], sickest: Sequence[Mapping[str, Any]]
     ) -> None:
@@ -86,7 +97,8 @@ def _nodes(specs: Sequence[NodeSpec]) -> dict[str, dict[str, Any]]:
         options = spec.options
         nodes[spec.node] = {
             "kind": options.kind,
-            "replicas": nodes.get(spec.node, {"replicas": 0})["replicas"] + 1,
+            "replicas": options.replicas if isinstance(options, ProcessorOptions) else 1,
+            "max_replicas": options.replicas_max if isinstance(options, ProcessorOptions) else 1,
             "optional": options.optional,
             "timeout_ms": options.timeout_ns // 10**6 if isinstance(options, ProcessorOptions | SinkOptions) else 0,
             "camera": (options.camera or spec.node) if isinstance(options, CaptureOptions) else "",

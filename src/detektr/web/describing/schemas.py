@@ -31,6 +31,7 @@ PIPELINES = list_of(record(name=TEXT, url=TEXT))
 _SUMS = {"offered": COUNT, "delivered": COUNT, "dropped": COUNTS, "dead_lettered": COUNT}
 LEDGER = {"type": "object", "properties": {"from": TEXT, "to": TEXT, **_SUMS}, "required": ["from", "to", *_SUMS]}
 NODE = record(kind=TEXT, state=TEXT, pids=list_of(COUNT), restarts=COUNT, why=TEXT)
+NODE["properties"] |= {"replicas": COUNT, "max_replicas": COUNT}  # reports of earlier versions do not say
 PIPELINE = record(
     name=TEXT,
     at=TEXT,

@@ -76,7 +76,8 @@ function drawNode(node, edges, seconds, culprits) {
   const card = cards.get(node.name), [, kind, why, below] = card.children;
   dress(card, `node ${mood(node, culprits)}`);
   card.dataset.state = node.state;
-  say(kind, ` ${node.kind} · ${node.state}${node.restarts ? ` · restarts ${node.restarts}` : ""}`);
+  const several = node.max_replicas > 1 ? ` · ${node.replicas} of ${node.max_replicas} replicas` : "";
+  say(kind, ` ${node.kind} · ${node.state}${several}${node.restarts ? ` · restarts ${node.restarts}` : ""}`);
   say(why, node.why || node.mode || "");
   arrange(below, edges.map((edge) => drawEdge(edge, seconds, culprits)));
   return card;

@@ -3,32 +3,40 @@ import {arrange, at, button, make, say} from "./dom.js";
 import {ask, complaint, isKnown, order} from "./server.js";
 
 const LOGS_MS = 3000, LOG_LINES = 200;
-let logsAt = -LOGS_MS, chosen = "", orders = "";
+let logsAt = -LOGS_MS, chosen = "", orders = "", replicasOf = new Map();
 
-async function command(words, rest) {
+async function command(words, rest, body) {
   if (!confirm(`${words}?`)) return;
   say(at("ordered"), `${words}: asked`);
   try {
-    const answer = await order(rest);
+    const answer = await order(rest, body);
     say(at("ordered"), answer.isGood ? `${words}: done` : `${words}: ${complaint(answer)}`);
   } catch (fault) {
     say(at("ordered"), `${words}: no answer from the server (${fault.message})`);
   }
 }
 
+// From the number that is shown at the click; one that the node may not have is refused, in words that name the key.
+const scale = (name, step) => {
+  const replicas = (replicasOf.get(name) ?? 1) + step;
+  return command(`scale ${name} to ${replicas}`, `/nodes/${encodeURIComponent(name)}/scale`, {replicas});
+};
+
 function ordersOf(node) {
   if (!node) return [];
-  const where = `/nodes/${encodeURIComponent(node.name)}`, isPaused = node.state === "paused";
-  const found = [isPaused ? ["resume", `${where}/resume`] : ["pause", `${where}/pause`], ["restart", `${where}/restart`]];
-  if (node.kind === "buffer") found.push(["clear", `/buffer/clear?node=${encodeURIComponent(node.name)}`]);
+  const {name} = node, where = `/nodes/${encodeURIComponent(name)}`, isPaused = node.state === "paused";
+  const post = (word, rest) => [word, () => command(`${word} ${name}`, rest)];
+  const found = [isPaused ? post("resume", `${where}/resume`) : post("pause", `${where}/pause`), post("restart", `${where}/restart`)];
+  if (node.max_replicas > 1) found.push(["one more replica", () => scale(name, 1)], ["one fewer", () => scale(name, -1)]);
+  if (node.kind === "buffer") found.push(post("clear", `/buffer/clear?node=${encodeURIComponent(name)}`));
   return found;
 }
 
 function drawOrders(node) {
-  const found = ordersOf(node), key = JSON.stringify(found);
+  const found = ordersOf(node), key = JSON.stringify([node?.name, ...found.map(([word]) => word)]);
   if (key === orders) return; // buttons that stay keep their focus
   orders = key;
-  at("orders").replaceChildren(...found.map(([word, rest]) => button(word, () => command(`${word} ${node.name}`, rest))));
+  at("orders").replaceChildren(...found.map(([word, act]) => button(word, act)));
 }
 
 export function chooseNode(name) {
@@ -42,6 +50,7 @@ export function chooseNode(name) {
 export async function drawNode(nodes) {
   at("s-node").hidden = !isKnown();
   if (!isKnown()) return;
+  replicasOf = new Map(nodes.map((node) => [node.name, node.replicas]));
   const names = nodes.map((node) => node.name), options = at("node");
   if ([...options.options].slice(1).map((one) => one.value).join("\n") !== names.join("\n")) {
     arrange(options, [options.options[0], ...names.map((name) => make("option", "", name))]);

@@ -266,7 +266,7 @@ class Map:
         self.reader = MapReader(folder, NODE, ["door"], 2)
 
     def move(self, owner: int) -> None:
-        self.writer.write(2, [("door", owner, 2)])
+        self.writer.write(2, 2, [("door", owner, 2)])
 
 
 @pytest.mark.parametrize("how", [{"is_ordered": True}, {"is_joined": True}, {"is_joined": True, "is_ordered": True}])

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from detektr.edge.partition.assignment import ABSENT_NS, BACK_NS, MOVE_NS, Assignment, ReplicaFact
+from detektr.edge.partition.assignment import ABSENT_NS, BACK_NS, MOVE_NS, Assignment, ReplicaFact, spread
 from detektr.edge.partition.camera_map import NOBODY, Home, first_map
 
 UP = ReplicaFact(True, 0)
@@ -94,3 +94,52 @@ def test_a_camera_on_the_move_stays_when_its_next_owner_dies_or_an_edge_does_not
         assert assignment.map.homes["a"] == Home(1, 2), "as if it had never left: nobody else had it"
         assert not assignment.look([UP, UP], 2, now_ns + after_ns + BACK_NS - 1)
         assert assignment.look([UP, UP], 2, now_ns + after_ns + BACK_NS), "tried again, but not all the time"
+
+
+LEAVES = ReplicaFact(True, 0, is_leaving=True)
+
+
+def test_cameras_are_shared_evenly_and_few_of_them_move() -> None:
+    owners = dict(zip("abcdef", (0, 1, 2, 0, 1, 2), strict=True))
+    assert spread(owners, 2) == {"a": 0, "b": 1, "c": 0, "d": 0, "e": 1, "f": 1}
+    assert spread(dict.fromkeys("abc", 0), 3) == {"a": 0, "c": 1, "b": 2}
+    assert spread(owners, 3) == owners
+    assert set(spread(owners, 1).values()) == {0}
+
+
+def test_a_new_replica_gets_its_share_at_once_and_in_two_steps() -> None:
+    assignment = Assignment(("a", "b"), 1)
+    assignment.scale(2)
+    assert assignment.look([UP, ReplicaFact(False, 0)], None, 1), "how many there are is said to all"
+    assert owners(assignment) == [0, 0] and assignment.map.replicas == 2
+    facts = [UP, ReplicaFact(True, 5)]
+    assert assignment.due_ns(facts, 5) == 5
+    assert assignment.look(facts, 1, 5) and owners(assignment) == [0, NOBODY] and assignment.is_moving
+    assert not assignment.look(facts, 2, 6), "an edge still has leases that keep to the map before"
+    assert assignment.look(facts, 3, 7) and owners(assignment) == [0, 1]
+    assert assignment.map.homes["b"] == Home(1, 4)
+
+
+def test_who_leaves_keeps_a_camera_until_nobody_holds_a_frame_of_it() -> None:
+    assignment = Assignment(("a", "b"), 2)
+    assignment.scale(1)
+    facts = [UP, LEAVES]
+    assert assignment.look(facts, 1, 5) and owners(assignment) == [0, NOBODY]
+    assert not assignment.is_free(1)
+    assert not assignment.look(facts, 1, 6)
+    assert assignment.look(facts, 2, 7) and owners(assignment) == [0, 0]
+    assert assignment.is_free(1) and assignment.map.replicas == 1
+    assert assignment.due_ns(facts, 8) is None
+
+
+def test_who_dies_as_it_leaves_is_not_waited_for_and_gets_nothing() -> None:
+    assignment = Assignment(("a", "b", "c"), 3)
+    assignment.scale(2)
+    dying = ReplicaFact(False, 5, is_leaving=True)
+    assert assignment.look([ReplicaFact(True, 0), UP, dying], None, 6)
+    assert owners(assignment) == [0, 1, 0]
+    assignment = Assignment(("a", "b"), 2)
+    assignment.scale(1)
+    assert not assignment.is_free(1)
+    dead = ReplicaFact(False, 0)
+    assert assignment.look([dead, LEAVES], None, ABSENT_NS * 2) and owners(assignment) == [0, 1], "it has nobody else"

@@ -40,6 +40,16 @@ class DeafChild:
         return not self.is_deaf
 
 
+class NoHomes:
+    """Nobody keeps state."""
+
+    def scale(self, node: str, replicas: int) -> None:
+        pass
+
+    def is_free(self, node: str, replica: int) -> bool:
+        return True
+
+
 class Stage:
     """Two replicas of a node, at work, and an operator."""
 
@@ -53,7 +63,7 @@ class Stage:
         for managed, child in zip(self.processes, self.children, strict=True):
             managed.child, managed.ready_ns, managed.state = cast(ChildProcess, child), 1, "running"
             managed.lives = 1
-        self.operations = Operations(self.processes, self.told.append)
+        self.operations = Operations(self.processes, self.told.append, NoHomes())
 
     def ask(
         self, deed: str, replica: int | None = None, *, node: str = "eye", phase: str = "running"
@@ -120,6 +130,20 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(deed: str, more: dic
     assert stage.orders() == [[], []] and stage.told == []
 
 
+def test_a_node_that_is_scaled_down_has_those_restarted_that_stay() -> None:
+    stage = Stage()
+    stage.ask("restart")
+    answer = stage.operations.answer({"do": "scale", "node": "eye", "replicas": 1}, "running", 10 * S)
+    assert (answer["processes"], answer["changed"], answer["replicas"]) == (["eye.0"], True, 1)
+    first = stage.processes[0]
+    first.lives, first.restart_by_ns = 2, None  # its successor works
+    stage.operations.do_due(11 * S)
+    assert stage.orders() == [["hand_over"], ["retire"]]
+    assert stage.ask("restart")["processes"] == ["eye.0"]
+    with pytest.raises(OperatorError, match="it has 0 to 0"):
+        stage.ask("restart", 1)
+
+
 def test_what_has_failed_for_good_cannot_be_paused() -> None:
     stage = Stage()
     for managed in stage.processes:
@@ -159,6 +183,9 @@ def say(payload: bytes) -> socket.socket:
         b'{"do": "pause", "node": 3}',
         b'{"do": "restart", "node": "eye", "replica": true}',
         b'{"do": ["pause"], "node": "eye"}',
+        b'{"do": "scale", "node": "eye"}',
+        b'{"do": "scale", "node": "eye", "replicas": true}',
+        b'{"do": "pause", "node": "eye", "replicas": 2}',
     ],
 )
 def test_a_request_that_is_none_is_answered_so(inbox: OperatorInbox, payload: bytes) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from detektr.descriptor import stream_key
 from detektr.edge.edge import Edge
 from detektr.edge.edge_options import FrameOutcome
+from detektr.edge.ephemeral import write_terms
 from detektr.edge.frame_trail import open_frame_trail
 from detektr.edge.relay.edge_file import open_edge
 from detektr.edge.relay.fanout import RelayFanout
@@ -71,6 +72,23 @@ def end_edges(folder: RunFolder, spec: NodeSpec) -> int:
             "%s.%d has ended for good: dropped %d frames (reason: gone)%s", spec.node, spec.replica, count, kept
         )
     return count
+
+
+def end_unborn(folder: RunFolder, spec: NodeSpec) -> None:
+    """Make the edges of a process that does not run, ended: consumers wait for nothing, and there is room for its own.
+
+    Args:
+        folder: the run's.
+        spec: of a process that never ran.
+    Raises:
+        NoRoomError: shared memory has no room for them.
+    """
+    for consumer, options in spec.edges.items():
+        segment, edge = open_edge(folder.journal(spec.node, spec.replica, consumer), consumer, options)
+        write_terms(edge.journal, options)
+        edge.journal.end()
+        edge.journal.close()
+        segment.close()
 
 
 def _has_retried(spec: NodeSpec) -> bool:

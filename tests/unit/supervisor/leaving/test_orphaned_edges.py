@@ -15,7 +15,7 @@ from detektr.memory.run_folder import RunFolder
 from detektr.nodes.dead_letter_spool import DeadLetterSpool, dead_letter_folder
 from detektr.nodes.spec import NodeSpec
 from detektr.options import CaptureOptions, ProcessorOptions
-from detektr.supervisor.orphaned_edges import end_edges
+from detektr.supervisor.leaving.orphaned_edges import end_edges
 
 OPTIONS = EdgeOptions(mark=4, low=3, when_full="block", inputs=1, window_total=4, payload_bytes=64)
 SPEC = NodeSpec(pipeline="demo", node="cam", options=CaptureOptions(source="x"), edges={"a": OPTIONS, "b": OPTIONS})
