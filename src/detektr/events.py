@@ -118,8 +118,8 @@ class NodeScaled(RunEvent):
 
 @dataclass(frozen=True)
 class CameraMoved(RunEvent):
-    """From now on this replica gets a camera's frames: another replica died or left, or this one came back or is new. It
-    knows nothing yet of the camera's earlier frames."""
+    """From now on this replica gets a camera's frames: another replica died or left, or this one came back or is new.
+    It knows nothing yet of the camera's earlier frames."""
 
     camera: str
 

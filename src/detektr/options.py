@@ -365,8 +365,8 @@ class ProcessorOptions(WorkerOptions):
     replicas: Annotated[int, Ge(1), Le(64)] = 1
     """Processes that share the work; each frame goes to one of them only."""
     max_replicas: Annotated[int, Ge(1), Le(64)] | None = None
-    """The most replicas that `detektr scale` may ask for while the pipeline runs. Rings, queues and `memory` are sized for
-    so many, running or not; by default for `replicas`."""
+    """The most replicas that `detektr scale` may ask for while the pipeline runs. Rings, queues and `memory` are sized
+    for so many, running or not; by default for `replicas`."""
     partition_by: Literal["camera"] | None = None
     """camera: all frames of one camera go to the same replica, in order. A class with `stateful = True` gets this
     without the key. Otherwise each frame goes to the replica with the least work. Below a processor, this key includes

@@ -150,7 +150,8 @@ def _logs(
     node: Annotated[str | None, typer.Argument(metavar="[NODE]", help="Only this node or process (motion.0).")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print further lines as they come.")] = False,
     to: Annotated[
-        str | None, typer.Option("--to", metavar="URL", help="Send the lines of the newest run to an OpenTelemetry collector.")
+        str | None,
+        typer.Option("--to", metavar="URL", help="Send the lines of the newest run to an OpenTelemetry collector."),
     ] = None,
 ) -> int:
     """Print what the processes of a pipeline wrote, or send it.
