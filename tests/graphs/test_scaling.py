@@ -27,7 +27,7 @@ def scale(run: RunningPipeline, replicas: int, *, is_waited_for: bool = True) ->
 def is_scaled(run: RunningPipeline, replicas: int) -> bool:
     """Whether `follow` has so many processes, at work."""
     node = run.status()["nodes"]["follow"]
-    return len(run.pids("follow")) == replicas == node["replicas"] and node["state"] == "running"
+    return bool(len(run.pids("follow")) == replicas == node["replicas"] and node["state"] == "running")
 
 
 def assert_once(seen: list[Seen], count: int, cameras: tuple[str, ...] = CAMERAS) -> None:

@@ -122,7 +122,7 @@ def test_a_capture_that_a_signal_has_ended_before_its_supervisor_heard_it_has_en
 
 def is_over(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
-        return process.status() == psutil.STATUS_ZOMBIE
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
     return True
 
 

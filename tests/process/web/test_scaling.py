@@ -14,8 +14,8 @@ import pytest
 from tests.harness.running import RunningPipeline
 from tests.process.web.client import WebClient
 from tests.process.web.test_live import Stream
-from tests.process.web.test_operating import CODE, COUNTS, careful, lose_nothing, sickest, told
-from tests.process.web.test_reading import TOKEN, graph, served
+from tests.process.web.test_operating import COUNTS, careful, lose_nothing, sickest, told
+from tests.process.web.test_reading import CODE, TOKEN, graph, served
 
 if TYPE_CHECKING:
     from tests.conftest import RunDetektr

@@ -68,6 +68,7 @@ def connection(loop: LoopByHand) -> BoundedConnection:
     config.load()
     kind = Connections().protocol()
     made = kind(config, ServerState(), {}, cast("Any", loop))
+    assert isinstance(made, BoundedConnection)
     made.connection_made(cast("Any", Transport()))
     return made
 

@@ -56,14 +56,14 @@ class Operations:
             _log.warning("an operator asked for it: %s of %s%s", deed, names, to)
             self._record(OperatorActed(node, deed, tuple(one.name for one in changed)))
         self.do_due(now_ns)
-        known = describe(self._processes)[node]
+        described = describe(self._processes)[node]
         return {
             "node": node,
             "did": deed,
             "processes": [one.name for one in wanted],
             "changed": bool(changed),
-            "state": _state(wanted, deed, known["state"]),
-        } | ({"replicas": known["replicas"]} if deed == "scale" else {})
+            "state": _state(wanted, deed, described["state"]),
+        } | ({"replicas": described["replicas"]} if deed == "scale" else {})
 
     def do_due(self, now_ns: int) -> list[ManagedProcess]:
         """Tell processes what they do not know yet, and go on with restarts.

@@ -82,7 +82,9 @@ class Operating:
             problem = functools.partial(_problem, view, fault, node)
             raise await call.desk.read(problem) from None
         if answer["changed"]:
-            told = {key: answer[key] for key in ("did", "node", "processes", "replicas") if key in answer}
+            told: dict[str, Any] = {
+                key: answer[key] for key in ("did", "node", "processes", "replicas") if key in answer
+            }
             await self._tell(view.name, "operator", told)
         return json_answer(answer)
 

@@ -20,7 +20,8 @@ from detektr.options import ProcessorOptions
 from detektr.supervisor.child_process import ChildProcess
 from detektr.supervisor.managed_process import ManagedProcess
 from detektr.supervisor.operating.line import CONNECTIONS_MAX, OperatorError, OperatorInbox, ask_supervisor
-from detektr.supervisor.operating.operations import END_NS, Operations
+from detektr.supervisor.operating.operations import Operations
+from detektr.supervisor.operating.scaling import END_NS
 
 S = 1_000_000_000
 
