@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.harness.collector import Collector, attributes
 from tests.harness.running import RunningPipeline
+from tests.process.commands.collector import Collector, attributes
 
 if TYPE_CHECKING:
     from tests.conftest import RunDetektr
