@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from scripts.reference import commands, errors, events, file_keys, http_api, python_api, series, surroundings
+from scripts.reference import commands, errors, events, file_keys, http_api, python_api, series, shipped, surroundings
 
 PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
         "file.md": file_keys.page,
         "commands.md": commands.page,
+        "shipped.md": shipped.page,
         "python.md": python_api.page,
         "events.md": events.page,
         "metrics.md": series.page,

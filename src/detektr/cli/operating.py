@@ -58,7 +58,7 @@ def _scale(
     node: NodeArgument,
     replicas: Annotated[int, typer.Argument(metavar="REPLICAS", help="How many processes it is to have, from 1.")],
 ) -> None:
-    """Give a processor more replicas, or fewer, while the pipeline runs.
+    """Give a running processor more or fewer replicas.
 
     There may be as many as its `max_replicas` says. Those that leave finish what is
     in work; what they have not begun goes to the others.

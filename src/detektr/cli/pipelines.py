@@ -28,7 +28,7 @@ def _up(
 ) -> int:
     """Start a pipeline and stay with it until it ends.
 
-    Ctrl-C drains it and prints the ledger.
+    Ctrl-C drains it and prints the ledger; a second Ctrl-C drops what is left, and ends it.
     """
     from detektr.process.open_files import raise_open_files
     from detektr.process.standard_streams import keep_streams

@@ -210,7 +210,8 @@ def _failing(node: _Node, window: Window, terms: Terms) -> Finding | None:
     if not dead:
         return node.finding("failing", f"cannot do its work{fault}", "mend what it says; it tries again by itself")
     letters = f"`detektr dead-letters list {terms.pipeline}`"
-    next_ = f"{letters} has them, with their tracebacks; mend the cause, then `resend` them"
+    again = ", then `resend` them" if node.what == "event" else ""
+    next_ = f"{letters} has them, with their tracebacks; mend the cause{again}"
     return node.finding("failing", f"gave up {dead} of {offered} {node.what}s{fault}", next_)
 
 
@@ -261,7 +262,10 @@ def _too_slow(node: _Node, work: Work, window: Window, terms: Terms) -> Finding:
         text += f" ({able:.3g}/s{several}), and gets {offered / work.seconds:.3g}/s"
     if node.terms.kind == "sink":
         where = f"its input from {inputs[0][0]}" if inputs else "its input"
-        next_ = f"let its input drop (`when_full: drop-oldest` at {where}), make it `optional: true`, or let it `retry`"
+        next_ = (
+            f"make `write` faster, let its events drop (`when_full: drop-oldest` at {where}), make it `optional: true`,"
+            " or, if what it writes to is down, let `write` raise and the sink `retry`"
+        )
     elif node.terms.kind == "pull":
         next_ = "let more clients pull, or with a larger `count`; or thin what it gets (`fps` at its input)"
     elif node.terms.kind == "processor":
