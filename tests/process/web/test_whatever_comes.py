@@ -32,7 +32,7 @@ ODD = (
     "last",
 )
 BODIES = (None, b"", b"{", b"[]", b'{"leases": [[]]}', b'{"leases": ["' + b"x" * 200 + b'"]}', b"\xff\xfe", b'{"a": 1}')
-ANSWERED = {200, 400, 401, 403, 404, 405, 409, 410, 413, 421, 429, 431, 503, 504}
+ANSWERED = {200, 400, 401, 403, 404, 405, 409, 410, 413, 421, 422, 429, 431, 503, 504}
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +59,7 @@ def asked(description: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
                 yield method.upper(), filled + (f"?{query}" if query else ""), body
 
 
+@pytest.mark.timeout(240)  # about two thousand requests
 def test_no_request_is_a_fault_and_none_without_the_token_changes_anything(tmp_path: Path) -> None:
     run = RunningPipeline(tmp_path, "demo", graph(), web={"port": 0, "token": TOKEN})
     with served(run) as client:
