@@ -76,6 +76,7 @@ def test_a_stateful_chain_that_is_scaled_under_load_works_on_every_frame_once_an
     assert "follow.2 has left" in run.tail(400)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("lane")
 def test_frames_that_go_to_any_replica_are_worked_on_once_while_their_number_changes(tmp_path: Path) -> None:
     count = 600
@@ -125,6 +126,7 @@ def test_replicas_that_are_killed_while_they_come_and_leave_lose_nothing_and_dou
         assert edge["delivered"] == edge["offered"], edge
 
 
+@pytest.mark.thorough
 def test_a_paused_node_is_scaled_and_restarted_and_goes_on_where_it_was(tmp_path: Path) -> None:
     count = 300
     nodes = graph(tmp_path, cameras=3, count=count, replicas=3, busy_s=0.002, every=20)
@@ -150,6 +152,7 @@ def test_a_paused_node_is_scaled_and_restarted_and_goes_on_where_it_was(tmp_path
         assert_in_order(seen, camera, count)
 
 
+@pytest.mark.thorough
 def test_events_that_a_slow_sink_has_not_taken_keep_their_replica_until_it_has(tmp_path: Path) -> None:
     """What it has not begun goes to the others meanwhile; scaled up again, its successor goes on with the events."""
     count = 200
@@ -175,6 +178,7 @@ def test_events_that_a_slow_sink_has_not_taken_keep_their_replica_until_it_has(t
     assert len(written) == 3 * count and not any(sum(edge["dropped"].values()) for edge in report["edges"])
 
 
+@pytest.mark.thorough
 def test_a_replica_that_cannot_begin_leaves_the_node_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "import pathlib\n"

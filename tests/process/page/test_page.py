@@ -192,6 +192,7 @@ def test_an_operator_pauses_clears_and_resends_from_the_page(tmp_path: Path, dri
         assert page.console() == []
 
 
+@pytest.mark.thorough
 def test_an_operator_scales_a_node_from_the_page_with_the_keyboard(tmp_path: Path, driver: webdriver.Chrome) -> None:
     with RunningPipeline(tmp_path, "shop", shop({"max_replicas": 2}), web=WEB) as run:
         page = open_page(driver, run)

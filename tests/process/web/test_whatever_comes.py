@@ -59,6 +59,7 @@ def asked(description: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
                 yield method.upper(), filled + (f"?{query}" if query else ""), body
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(240)  # about two thousand requests
 def test_no_request_is_a_fault_and_none_without_the_token_changes_anything(tmp_path: Path) -> None:
     run = RunningPipeline(tmp_path, "demo", graph(), web={"port": 0, "token": TOKEN})
