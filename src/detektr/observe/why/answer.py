@@ -7,6 +7,7 @@ import datetime
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from detektr.observe.run_reader import RunReader
 from detektr.observe.run_state import read_run_state
 from detektr.observe.status import describe_nodes, list_pipelines
 from detektr.observe.why.blame import lost_since
+from detektr.observe.why.episodes import Episodes
 from detektr.observe.why.findings import WORST_TO_BEST, Finding, find
 from detektr.observe.why.room import low_memory
 from detektr.observe.why.terms import Terms, terms_of_memory, terms_of_record
@@ -26,10 +28,12 @@ from detektr.telemetry.history.rows import EdgeRow, Sampler
 from detektr.telemetry.history.window import Window
 from detektr.telemetry.history.writer import FILE
 
+EPISODIC = ("losing", "failing")  # what goes wrong from time to time: it began when it was last right for a minute
 LIVE_S = 60  # looked back at, of a run that goes on
 AROUND_S = 30  # before and after a time that is asked for with its seconds
 _TIME = re.compile(r"(?:([0-9]{4}-[0-9]{2}-[0-9]{2})[T ])?([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 RUN_S_MAX = 24 * 3600  # of an ended run: its last day
+_episodes = Episodes()
 
 
 def explain(
@@ -69,6 +73,8 @@ def explain(
         is_live = is_live and record["ended_utc_ns"] is None
     _refuse_unknown(name, place, camera, window, terms)
     found = find(window, terms, is_over=not is_live)
+    if is_live and run is None and at is None:
+        found = _since_it_began(found, record, records, window, terms)
     found = [
         *_dead_supervisor(record, folder, window, is_live=is_live),
         *found,
@@ -179,6 +185,32 @@ def _live(folder: RunFolder, records: RunRecords, live_s: int) -> tuple[Window, 
     moment = Sampler().sample(nodes, ledgers, snapshots, monotonic_ns=time.monotonic_ns(), utc_ns=time.time_ns())
     window.add(moment)
     return window, terms, record
+
+
+def _since_it_began(
+    found: list[Finding], record: Mapping[str, Any], records: RunRecords, window: Window, terms: Terms
+) -> list[Finding]:
+    """Return findings of losses with the time at which these began, also where that is before the window."""
+    if not record:
+        return found
+
+    def earlier(begin_s: int, end_s: int) -> Window | None:
+        try:
+            return _window(records, record["run"], begin_s, end_s)
+        except DetektrError:  # the file was removed, or is broken: what this moment says is known all the same
+            return None
+
+    names = {one.culprit: _node_of(one) for one in found if one.code in EPISODIC}
+    begun = _episodes.begun(record["run"], names.values(), window, terms, earlier)
+    return [
+        replace(one, since_s=begun.get(names[one.culprit], one.since_s)) if one.code in EPISODIC else one
+        for one in found
+    ]
+
+
+def _node_of(one: Finding) -> str:
+    """Return the node of a finding whose culprit may be an edge, which is the edge's consumer."""
+    return one.culprit.rpartition(" -> ")[2]
 
 
 def _record_of(records: RunRecords, run: str | None, now_s: int) -> Mapping[str, Any]:

@@ -31,10 +31,18 @@ class Blame:
     cameras: Counter[str] = field(default_factory=Counter)
     held_up: set[str] = field(default_factory=set)
     """Nodes that it held up meanwhile."""
-    first_s: int = 0
-    """Time (UTC, in seconds) of the first row with a loss ..."""
-    last_s: int = 0
-    """... and of the last."""
+    times: list[int] = field(default_factory=list)
+    """Times (UTC, in seconds) of the rows with a loss, in order."""
+
+    @property
+    def first_s(self) -> int:
+        """Time of the first row with a loss; 0: there is none."""
+        return self.times[0] if self.times else 0
+
+    @property
+    def last_s(self) -> int:
+        """Time of the last row with a loss; 0: there is none."""
+        return self.times[-1] if self.times else 0
 
 
 def lost_since(before: EdgeRow, row: EdgeRow) -> dict[str, int]:
@@ -82,7 +90,8 @@ def charge(window: Window, terms: Terms) -> dict[str, Blame]:
             blame.reasons.update(lost)
             blame.cameras.update(row.lost_by_camera or _camera_of(edge, terms, count))
             blame.held_up.update(path[:-1])
-            blame.first_s, blame.last_s = blame.first_s or utc_s, utc_s
+            if blame.last_s != utc_s:
+                blame.times.append(utc_s)
     return blames
 
 

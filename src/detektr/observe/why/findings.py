@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from detektr.ledger import describe_counts
 from detektr.observe.why.blame import Blame, Edge, Work, charge, work_of
@@ -127,7 +128,7 @@ def _failed(node: _Node, window: Window, terms: Terms) -> Finding | None:
     before = node.states[node.states.index(failed) - 1 :][:1] if failed in node.states[1:] else []
     if failed is None or any(one.state in HUNG for one in before):  # it was killed, as it hung
         return None
-    logs = f"`detektr pipeline logs {terms.pipeline} {node.name}`"
+    logs = f"`detektr logs {terms.pipeline} {node.name}`"
     text = f"has failed for good: {_why(failed)}"
     return node.finding("failed", text, f"mend it, then start the pipeline again; its log: {logs}", failed.utc_s)
 
@@ -153,7 +154,7 @@ def _died(node: _Node, window: Window, terms: Terms) -> Finding | None:
         return None
     how_often = "once" if times <= 1 else f"{times} times"
     text = f"died {how_often}, and was started again{f': {died.why}' if died is not None and died.why else ''}"
-    logs = f"`detektr pipeline logs {terms.pipeline} {node.name}`"
+    logs = f"`detektr logs {terms.pipeline} {node.name}`"
     return node.finding("failed", text, f"mend what ended it; its log: {logs}", 0 if died is None else died.utc_s)
 
 
@@ -212,7 +213,13 @@ def _failing(node: _Node, window: Window, terms: Terms) -> Finding | None:
     letters = f"`detektr dead-letters list {terms.pipeline}`"
     again = ", then `resend` them" if node.what == "event" else ""
     next_ = f"{letters} has them, with their tracebacks; mend the cause{again}"
-    return node.finding("failing", f"gave up {dead} of {offered} {node.what}s{fault}", next_)
+    since_s = min(
+        utc_s
+        for edge in inputs
+        for (_, before), (utc_s, row) in pairwise([(window.begin_s, EdgeRow()), *window.edges[edge]])
+        if row.dead_lettered > before.dead_lettered and utc_s > window.begin_s
+    )
+    return node.finding("failing", f"gave up {dead} of {offered} {node.what}s{fault}", next_, since_s)
 
 
 def _stalled(node: _Node, window: Window, terms: Terms) -> Finding | None:
@@ -220,7 +227,7 @@ def _stalled(node: _Node, window: Window, terms: Terms) -> Finding | None:
     for edge, rows in window.edges.items():
         if edge[1] != node.name or not rows[-1][1].stalled_s:
             continue
-        last, next_ = rows[-1][1], f"`detektr pipeline stacks {terms.pipeline} --node {node.name}` says where it is"
+        last, next_ = rows[-1][1], f"`detektr stacks {terms.pipeline} --node {node.name}` says where it is"
         what = "nobody is there to take them" if last.unserved_s else "it takes none"
         text = f"is waited for by {last.queued} frames of {edge[0]}, and {what}"
         found = node.finding("stalled", text, next_, next(utc_s for utc_s, row in rows if row.stalled_s))
@@ -302,7 +309,9 @@ def _cost(blame: Blame, window: Window) -> str:
         return held
     offered = sum(_delta(window, edge, "offered") for edge in blame.lost)
     where = ", ".join(f"{producer} -> {consumer}" for producer, consumer in blame.lost)
-    return f"{held}: {blame.lost.total()} of {offered} frames were lost on {where} ({describe_counts(blame.reasons)})"
+    lost = blame.lost.total()
+    of = f" of {offered}" if lost <= offered else ""  # what was offered before the window may be lost within it
+    return f"{held}: {lost}{of} frames were lost on {where} ({describe_counts(blame.reasons)})"
 
 
 def _victim(blame: Blame) -> str:
@@ -327,7 +336,7 @@ def _late(window: Window, terms: Terms, known: Iterable[str]) -> list[Finding]:
 def _ledgers(window: Window, terms: Terms) -> list[Finding]:
     """Return the edges whose ledger does not add up."""
     found = []
-    report = f"this is a defect of detektr: please report it, with `detektr pipeline status {terms.pipeline} --json`"
+    report = f"this is a defect of detektr: please report it, with `detektr status {terms.pipeline} --json`"
     for edge, rows in window.edges.items():
         utc_s, row = rows[-1]
         settled = row.delivered + sum(row.dropped.values()) + row.dead_lettered
