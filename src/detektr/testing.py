@@ -29,7 +29,8 @@ from detektr.metrics.registry import process_metrics
 from detektr.nodes.working.event_stream import EventStream, results_of, unpack_event
 from detektr.options import CaptureOptions, ProcessorOptions
 from detektr.picture import PictureLayout, format_name
-from detektr.registry.user_code import UserCodeError, make_worker
+from detektr.registry.code_checks import UserCodeError
+from detektr.registry.user_code import make_worker
 from detektr.sinks import Event
 
 Picture = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | str | os.PathLike[str]

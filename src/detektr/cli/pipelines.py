@@ -47,13 +47,19 @@ def _up(
 
 @app.command("validate")
 @answering
-def _validate(file: FileArgument = Path("pipeline.yaml")) -> None:
-    """List what is wrong with a file, or missing on this machine."""
+def _validate(
+    file: FileArgument = Path("pipeline.yaml"),
+    no_code: Annotated[
+        bool, typer.Option("--no-code", help="Do not import the code that the file names to see if it can be called.")
+    ] = False,
+) -> None:
+    """List what is wrong with a file, missing on this machine, or wrong with the code that the file names."""
     from detektr.config.load import PipelineFileError, check_machine, load_pipeline
     from detektr.config.plan_text import describe_plan
+    from detektr.tooling.code_check import check_code
 
     pipeline = load_pipeline(file)
-    faults = check_machine(pipeline)
+    faults = [*check_machine(pipeline), *(() if no_code else check_code(pipeline))]
     if faults:
         raise PipelineFileError(file, faults, pipeline.secrets)
     print(describe_plan(pipeline))
@@ -140,7 +146,7 @@ def _down(
     if stop_pipeline(name, duration_ns(wait, "--wait")):
         print(f"{name} has ended")
         return 0
-    return say(f"{name} has not ended within {wait}; it goes on draining: `detektr pipeline status {name}`", 1)
+    return say(f"{name} has not ended within {wait}; it goes on draining: `detektr status {name}`", 1)
 
 
 @app.command("logs")

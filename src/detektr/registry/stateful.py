@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from detektr.errors import RefusedError
-from detektr.registry.user_code import shown
+from detektr.registry.code_checks import shown
 
 
 def is_stateful(user: Any, use: str) -> bool:

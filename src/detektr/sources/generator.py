@@ -18,7 +18,8 @@ from detektr.errors import SourceError
 from detektr.options import SECOND_NS, CaptureOptions
 from detektr.picture import SIDE_PIXELS_MAX, PictureLayout
 from detektr.process.user_boundary import call_user
-from detektr.registry.user_code import PictureCode, shown, told
+from detektr.registry.code_checks import shown
+from detektr.registry.user_code import PictureCode, told
 from detektr.selection.rate_limiter import RateLimiter
 from detektr.sources.contract import Picture
 from detektr.sources.decoding.decoded_picture import ArrayPicture, DecodedPicture, FormatConverter

@@ -8,7 +8,8 @@ from pathlib import Path
 from detektr.config.suggestions import listed
 from detektr.errors import RefusedError
 from detektr.plugins import GROUPS, Plugin, find_plugins
-from detektr.registry.user_code import UserCodeError, find
+from detektr.registry.code_checks import UserCodeError
+from detektr.registry.user_code import find
 
 _HEADINGS = ("name", "module:Class", "package", "description")
 

@@ -70,7 +70,7 @@ class ProbeReport:
         """Return it as people read it."""
         rows = "\n".join(f"  {name:12} {words}" for name, words in _rows(self))
         warnings = "".join(f"! {warning}\n" for warning in self.warnings)
-        return f"{self.source}\n{rows}\n{warnings}\nA file that captures it (`detektr pipeline up`):\n\n{self.yaml}"
+        return f"{self.source}\n{rows}\n{warnings}\nA file that captures it (`detektr up`):\n\n{self.yaml}"
 
 
 def probe(source: str, seconds: float, transport: str | None = None) -> ProbeReport:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from detektr.errors import EndedEarlyError, RefusedError, SourceError
+from detektr.registry.code_checks import UserCodeError
 from detektr.registry.stateful import is_stateful
-from detektr.registry.user_code import PictureCode, UserCodeError, build_worker, find, make_worker, told
+from detektr.registry.user_code import PictureCode, build_worker, find, make_worker, told
 from detektr.sinks import Sink
 
 CODE = """
