@@ -31,7 +31,7 @@ IMPERATIVES = {
     "stop", "turn", "try", "use", "write", "yield",
 }  # fmt: skip
 ALTERNATIVES = (
-    "detektr pipeline down",
+    "detektr down",
     "e.g.",
     "expected",
     "it has:",

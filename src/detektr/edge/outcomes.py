@@ -106,4 +106,4 @@ def stall_words(edge: Edge, now_ns: int) -> str:
         return f"{edge.queued} frames are queued, some for cameras of {absent}, which takes none"
     if not hanging:
         return f"{edge.queued} frames are queued, and no consumer takes them"
-    return f"{edge.queued} frames wait for consumers that hang: {hanging}; `detektr pipeline stacks` says where"
+    return f"{edge.queued} frames wait for consumers that hang: {hanging}; `detektr stacks` says where"

@@ -59,11 +59,7 @@ def _who_stalls(consumer: str, nodes: Mapping[str, Any]) -> str:
     node = nodes.get(consumer, {"state": "", "pids": []})
     if node["state"] == "hanging":
         return f"{consumer} {node['why']}"
-    return (
-        f"{consumer} does not take them; `detektr pipeline stacks` says where it is"
-        if node["pids"]
-        else "nobody takes them"
-    )
+    return f"{consumer} does not take them; `detektr stacks` says where it is" if node["pids"] else "nobody takes them"
 
 
 def describe_pipelines(pipelines: Iterable[Mapping[str, Any]]) -> str:

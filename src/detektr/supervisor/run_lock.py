@@ -32,7 +32,7 @@ def acquire_run_lock(pipeline: str, names: Collection[str]) -> tuple[RunFolder, 
         if time.monotonic_ns() > deadline_ns:
             raise RefusedError(
                 f"pipeline {pipeline!r} is running already, as process {folder.lock_holder()};"
-                f" `detektr pipeline down {pipeline}` ends it"
+                f" `detektr down {pipeline}` ends it"
             )
         select.poll().poll(_POLL_MS)
     try:
@@ -42,7 +42,7 @@ def acquire_run_lock(pipeline: str, names: Collection[str]) -> tuple[RunFolder, 
                 who = ", ".join(f"{name} (process {pid})" for name, pid in living)
                 raise RefusedError(
                     f"pipeline {pipeline!r}: {who} {'still runs' if len(living) == 1 else 'still run'} without a"
-                    f" supervisor (started alone, or left over); `detektr pipeline down {pipeline}` ends what is left"
+                    f" supervisor (started alone, or left over); `detektr down {pipeline}` ends what is left"
                 )
             select.poll().poll(_POLL_MS)
         folder.sweep(keep=(folder.lock.name,))

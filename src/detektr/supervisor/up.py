@@ -1,4 +1,4 @@
-"""`detektr pipeline up`: from a file to a run, and from its end to its ledger."""
+"""`detektr up`: from a file to a run, and from its end to its ledger."""
 
 from __future__ import annotations
 

@@ -263,7 +263,7 @@ def test_a_node_that_has_failed_for_good_is_told_with_its_log() -> None:
         {"detect": "exit code 1; 5 failures in 10m"},
     )
     assert found.code == "failed" and "failed for good: exit code 1" in found.text
-    assert "detektr pipeline logs shop detect" in found.next
+    assert "detektr logs shop detect" in found.next
 
 
 @pytest.mark.parametrize("step_s", [1, 10, 60])
