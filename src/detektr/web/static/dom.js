@@ -78,6 +78,12 @@ export function clock(utc) {
   return `${[moment.getFullYear(), moment.getMonth() + 1, moment.getDate()].map(twoDigits).join("-")} ${time}`;
 }
 
+// What a time of this machine's zone is ahead of UTC: who reads the log of a machine elsewhere needs it.
+export function zone(utc) {
+  const minutes = -new Date(utc).getTimezoneOffset(), ahead = Math.abs(minutes);
+  return minutes ? `UTC${minutes < 0 ? "-" : "+"}${twoDigits(Math.floor(ahead / 60))}:${twoDigits(ahead % 60)}` : "UTC";
+}
+
 export function lasted(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;

@@ -1,6 +1,6 @@
 // The page of one pipeline: once a second it asks `/pipeline`, and gives what that says to those that draw it. Each part of
 // the page is a module of its own: sickest, graph, ledger, cameras (overlay), events, frames, letters, node.
-import {arrange, at, clock, lasted, make, say} from "./dom.js";
+import {arrange, at, clock, lasted, make, say, zone} from "./dom.js";
 import {drawCameras} from "./cameras.js";
 import {listen, onNews} from "./events.js";
 import {drawGraph, onChoice} from "./graph.js";
@@ -39,7 +39,7 @@ async function look() {
   say(at("name"), run.name);
   document.title = `${run.sickest.length ? "⚠ " : ""}${run.name}`;
   const since = run.seconds ? `, for ${lasted(run.seconds)}` : "";
-  say(at("about"), `${run.state}${since}, run ${run.run ?? "-"}, at ${clock(run.at)}`);
+  say(at("about"), `${run.state}${since}, run ${run.run ?? "-"}, at ${clock(run.at)} ${zone(run.at)}`);
   drawSickest(run.sickest);
   drawGraph(run);
   drawLedger(run.edges);
