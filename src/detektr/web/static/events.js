@@ -1,6 +1,6 @@
 // Events as they come, over one stream: what happened in the run, and what was seen, with the picture of its frame where it
 // can still be had. Both lists keep their newest entries only, so that a page that is open for days stays small.
-import {at, button, clock, make} from "./dom.js";
+import {at, button, clock, make, say} from "./dom.js";
 import {takeResult} from "./cameras.js";
 import {lookUp} from "./frames.js";
 import {summary} from "./overlay.js";
@@ -71,10 +71,20 @@ function see(result) {
   lately.set(key, {at: now, item, hasPicture: result.still});
   if (lately.size > LATELY_MAX) lately.delete(lately.keys().next().value);
   prepend(at("seen"), item, SEEN_MAX);
-  at("s-seen").hidden = false;
 }
 
 let stream = null, again = 0, hear = () => {};
+let deafSince = ""; // since when this page does not listen
+
+// That nothing is to be read here of some time does not mean that nothing was seen.
+function tellSince() {
+  const now = new Date().toISOString();
+  if (deafSince && at("seen").childElementCount)
+    prepend(at("seen"), make("li", "gap", `this page did not listen from ${clock(deafSince)} to ${clock(now)}`), SEEN_MAX);
+  if (!at("seen-since").textContent)
+    say(at("seen-since"), `since this page listens (${clock(now)}); what was seen before is where the sinks put it`);
+  deafSince = "";
+}
 
 // What is called when the state of a node, or of the whole, has changed.
 export function onNews(act) {
@@ -85,6 +95,7 @@ function open() {
   const opened = (stream = new EventSource(path("/events?results=all")));
   for (const kind of KINDS)
     opened.addEventListener(kind, (message) => {
+      if (kind === "reset") tellSince();
       show(kind, JSON.parse(message.data));
       if (kind === "state" || kind === "ready") hear();
     });
@@ -94,6 +105,7 @@ function open() {
     see(result);
   });
   opened.addEventListener("error", () => {
+    deafSince ||= new Date().toISOString();
     if (opened.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
     close();
     again = performance.now() + OPEN_AGAIN_MS;
@@ -102,13 +114,14 @@ function open() {
 }
 
 function close() {
+  if (stream) deafSince ||= new Date().toISOString();
   stream?.close();
   stream = null;
 }
 
 // Once a second. A page that nobody looks at does not listen: it costs the server nothing.
 export function listen() {
-  at("s-events").hidden = !isKnown();
+  at("s-events").hidden = at("s-seen").hidden = !isKnown();
   if (!isKnown() || document.hidden) close();
   else if (!stream && performance.now() > again) open();
 }
