@@ -21,9 +21,19 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+// The same for a text with code in it.
+export function write(element, text) {
+  if (element.dataset.words === text) return;
+  element.dataset.words = text;
+  element.replaceChildren(...written("span", "", text).childNodes);
+}
+
 export function dress(element, className) {
   if (element.className !== className) element.className = className;
 }
+
+// To what is asked for, where it is not in view. It may have become longer than it was: call this once it is there.
+export const goTo = (element) => element.scrollIntoView({block: "nearest"});
 
 export function button(text, act) {
   const made = make("button", "", text);
