@@ -82,7 +82,7 @@ function tellSince() {
   if (deafSince && at("seen").childElementCount)
     prepend(at("seen"), make("li", "gap", `this page did not listen from ${clock(deafSince)} to ${clock(now)}`), SEEN_MAX);
   if (!at("seen-since").textContent)
-    say(at("seen-since"), `since this page listens (${clock(now)}); what was seen before is where the sinks put it`);
+    say(at("seen-since"), `since this page listens (${clock(now)}); earlier results are where the sinks of this pipeline wrote them`);
   deafSince = "";
 }
 
@@ -96,6 +96,7 @@ function open() {
   for (const kind of KINDS)
     opened.addEventListener(kind, (message) => {
       if (kind === "reset") tellSince();
+      else deafSince = "";
       show(kind, JSON.parse(message.data));
       if (kind === "state" || kind === "ready") hear();
     });
