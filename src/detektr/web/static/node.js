@@ -1,5 +1,5 @@
 // One node, or all: its log lines, and what an operator can order. Each order is asked about first: it changes the run.
-import {arrange, at, button, make, say} from "./dom.js";
+import {arrange, at, button, goTo, make, say} from "./dom.js";
 import {ask, complaint, isKnown, order} from "./server.js";
 
 const LOGS_MS = 3000, LOG_LINES = 200;
@@ -33,6 +33,7 @@ function ordersOf(node) {
 }
 
 function drawOrders(node) {
+  say(at("orders-hint"), node ? "" : "choose a node to pause, resume, restart or scale it");
   const found = ordersOf(node), key = JSON.stringify([node?.name, ...found.map(([word]) => word)]);
   if (key === orders) return; // buttons that stay keep their focus
   orders = key;
@@ -44,7 +45,7 @@ export function chooseNode(name) {
   chosen = at("node").value;
   logsAt = -LOGS_MS;
   say(at("ordered"), "");
-  at("s-node").scrollIntoView({block: "nearest"});
+  goTo(at("s-node"));
 }
 
 export async function drawNode(nodes) {

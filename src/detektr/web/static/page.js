@@ -8,10 +8,11 @@ import {drawLedger} from "./ledger.js";
 import {drawLetters} from "./letters.js";
 import {chooseNode, drawNode} from "./node.js";
 import {ask, checkToken, choose, complaint, isKnown, login, logout, pipeline} from "./server.js";
-import {drawSickest} from "./sickest.js";
+import {drawSickest, onCulprit} from "./sickest.js";
 
 const LOOK_MS = 1000, HIDDEN_MS = 10_000;
 const NEWS_MS = 250; // after news the server has put what it knows into words
+let seenAt = ""; // what the page shows is of then
 let timer = 0, due = 0, isLooking = false, hasNews = false, wasKnown = false;
 
 function drawPipelines(names) {
@@ -32,15 +33,18 @@ function drawLogin() {
   at("logout").hidden = !isKnown();
 }
 
+const asOf = () => (seenAt ? `; what is shown is of ${clock(seenAt)}` : "");
+
 async function look() {
   const answer = await ask("/pipeline"), run = answer.body;
   document.body.classList.toggle("stale", !answer.isGood);
-  if (!answer.isGood) return say(at("about"), complaint(answer));
+  if (!answer.isGood) return say(at("about"), `${complaint(answer)}${asOf()}`);
+  seenAt = run.at;
   say(at("name"), run.name);
   document.title = `${run.sickest.length ? "⚠ " : ""}${run.name}`;
   const since = run.seconds ? `, for ${lasted(run.seconds)}` : "";
   say(at("about"), `${run.state}${since}, run ${run.run ?? "-"}, at ${clock(run.at)} ${zone(run.at)}`);
-  drawSickest(run.sickest);
+  drawSickest(run.sickest, new Set(run.nodes.map((node) => node.name)));
   drawGraph(run);
   drawLedger(run.edges);
   drawCameras(run.nodes);
@@ -57,7 +61,7 @@ async function goOn() {
     await look();
   } catch (fault) {
     document.body.classList.add("stale");
-    say(at("about"), `no answer from the server (${fault.message}); it is asked again`);
+    say(at("about"), `no answer from the server (${fault.message}); it is asked again${asOf()}`);
   }
   isLooking = false;
   lookIn(hasNews ? NEWS_MS : document.hidden ? HIDDEN_MS : LOOK_MS);
@@ -94,6 +98,7 @@ at("login").addEventListener("submit", async (event) => {
 at("logout").addEventListener("click", () => logout().then(drawLogin, () => {}));
 window.addEventListener("hashchange", () => location.reload());
 onChoice(chooseNode);
+onCulprit(chooseNode);
 onNews(lookSoon);
 document.addEventListener("visibilitychange", () => document.hidden || lookSoon());
 await begin().catch(() => {}); // the loop says that there is no answer
