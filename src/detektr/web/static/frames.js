@@ -1,5 +1,5 @@
 // What became of one frame, looked up by its id.
-import {at, clock, make} from "./dom.js";
+import {at, clock, goTo, make} from "./dom.js";
 import {ask, complaint, isKnown, path} from "./server.js";
 
 function line(step) {
@@ -13,6 +13,7 @@ function line(step) {
 
 function picture(frame) {
   const image = make("img");
+  image.addEventListener("load", () => goTo(at("s-frame")));
   image.alt = `picture of frame ${frame}`;
   image.width = 320;
   image.addEventListener("error", () => image.replaceWith(make("p", "gone", "its picture is gone: a slot of the ring is used again at once")));
@@ -24,19 +25,20 @@ function picture(frame) {
 export async function lookUp(frame, hasPicture = true) {
   const found = at("found");
   at("frame").value = frame;
-  at("s-frame").scrollIntoView({block: "nearest"});
+  goTo(at("s-frame"));
   found.replaceChildren(make("p", "", "looking"));
   try {
     const answer = await ask(`/frames/${encodeURIComponent(frame)}`);
     const shown = isKnown() && hasPicture ? [picture(frame)] : [];
     if (!answer.isGood) {
       found.replaceChildren(make("p", "", complaint(answer)), ...shown);
-      return;
+      return goTo(at("s-frame"));
     }
     const {camera, steps = [], places = []} = answer.body, list = make("ol", "steps");
     list.append(...steps.map(line));
     const now = places.map(({edge, what, state, age_ms: age}) => make("p", "", `now: ${what} ${state} on ${edge}, for ${age} ms`));
-    found.replaceChildren(make("p", "", `frame ${frame}${camera ? ` of camera ${camera}` : ""}`), list, ...now, ...shown);
+    found.replaceChildren(...shown, make("p", "", `frame ${frame}${camera ? ` of camera ${camera}` : ""}`), list, ...now);
+    goTo(at("s-frame"));
   } catch (fault) {
     found.replaceChildren(make("p", "", `no answer from the server (${fault.message})`));
   }
