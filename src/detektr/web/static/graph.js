@@ -1,5 +1,5 @@
 // The graph, from the cameras on the left to the sinks on the right: what each node does, and what waits on its edges.
-import {Known, arrange, at, button, dress, make, number, say} from "./dom.js";
+import {Known, arrange, at, button, dress, make, number, say, write} from "./dom.js";
 import {lost} from "./ledger.js";
 
 const BAD = new Set(["failed", "hanging", "suspended", "stalled", "unauthorized", "forbidden", "not_found", "tls_failed", "restarting"]);
@@ -78,7 +78,7 @@ function drawNode(node, edges, seconds, culprits) {
   card.dataset.state = node.state;
   const several = node.max_replicas > 1 ? ` · ${node.replicas} of ${node.max_replicas} replicas` : "";
   say(kind, ` ${node.kind} · ${node.state}${several}${node.restarts ? ` · restarts ${node.restarts}` : ""}`);
-  say(why, node.why || node.mode || "");
+  write(why, node.why || node.mode || (node.kind === "guest" ? "looks on: this page, or a program" : ""));
   arrange(below, edges.map((edge) => drawEdge(edge, seconds, culprits)));
   return card;
 }
