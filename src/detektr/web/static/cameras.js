@@ -96,7 +96,8 @@ class Camera {
   state(node) {
     const isResting = OFF.has(node.state) || node.state === "paused";
     this.isDown = node.state !== "running" && !isResting;
-    this.down = `${this.name}: ${node.state}${node.since ? ` since ${clock(node.since)}` : ""}${node.why ? `. ${node.why}` : ""}`;
+    const words = this.picture ? "" : " No picture came while this page was open.";
+    this.down = `${this.name}: ${node.state}${node.since ? ` since ${clock(node.since)}` : ""}${node.why ? `. ${node.why}` : ""}${this.isDown && words ? `.${words}` : ""}`;
     this.rest = isResting ? node.state : "";
     dress(this.figure, this.isDown ? "down" : isResting ? "off" : "");
     this.label();
