@@ -3,10 +3,9 @@
 import {Known, arrange, at, clock, dress, make, say} from "./dom.js";
 import {OFF, wanted} from "./graph.js";
 import {Tracks, draw, shapes} from "./overlay.js";
-import {isKnown, path} from "./server.js";
+import {isKnown, picture} from "./server.js";
 
 const WIDTH = 640, ASKED_MAX = 3; // pictures at once: a browser has six connections, and some are for others
-const PICTURE_MS = 10_000; // for one picture
 const QUIET_MS = 1500; // without a result for so long, the newest picture is shown
 const FRAMES_MAX = 20; // of each camera, whose results may still get company from other nodes
 
@@ -58,12 +57,10 @@ class Camera {
     asked++;
     try {
       const where = frame ? `/frames/${encodeURIComponent(frame)}/still.jpg` : `/nodes/${encodeURIComponent(this.name)}/latest.jpg?width=${WIDTH}`;
-      const answer = await fetch(path(where), {cache: "no-store", signal: AbortSignal.timeout(PICTURE_MS)});
-      if (!answer.ok) return; // it is gone by now: another one comes
-      const image = await createImageBitmap(await answer.blob());
+      const found = await picture(where);
+      if (!found) return; // another one comes
       this.picture?.image.close();
-      const whole = Number(answer.headers.get("X-Detektr-Width")) || image.width;
-      this.picture = {frame: answer.headers.get("X-Detektr-Frame") ?? frame, image, whole};
+      this.picture = {...found, frame: found.frame ?? frame};
       this.paint();
       this.figure.dataset.shown = String(Number(this.figure.dataset.shown) + 1);
     } catch (fault) {

@@ -3,13 +3,15 @@
 import {at, button, clock, make, say} from "./dom.js";
 import {takeResult} from "./cameras.js";
 import {lookUp} from "./frames.js";
-import {summary} from "./overlay.js";
-import {checkToken, isKnown, path} from "./server.js";
+import {Tracks, draw, shapes, summary} from "./overlay.js";
+import {checkToken, isKnown, path, picture} from "./server.js";
 
 const EVENTS_MAX = 200, SEEN_MAX = 60;
 const LATELY_MAX = 500;
 const AGAIN_MS = 10_000; // the same thing, seen again by the same node in the same camera, is told again after this
 const OPEN_AGAIN_MS = 3000;
+const DROPS_MS = 60_000; // an edge that goes on dropping is told once in this time, with the sum
+const PICTURE_WIDTH = 240;
 const KINDS = ["reset", "state", "ready", "drop", "dead_letter", "consumer", "operator", "lag"];
 
 function told(kind, event) {
@@ -29,20 +31,42 @@ function prepend(list, item, most) {
   while (list.childElementCount > most) list.lastElementChild.remove();
 }
 
+const drops = new Map(); // by edge and reason: the entry that counts them, how many, and since when
+
+function countDrop(event) {
+  const key = JSON.stringify([event.from, event.to, event.reason]), known = drops.get(key);
+  if (!known || !known.item.isConnected || performance.now() - known.at > DROPS_MS) return key;
+  known.count += event.count;
+  say(known.item.lastElementChild, `${told("drop", {...event, count: known.count})}, until ${clock(event.at)}`);
+  return "";
+}
+
 function show(kind, event) {
+  const drop = kind === "drop" ? countDrop(event) : null;
+  if (drop === "") return;
   const item = make("li", kind);
   item.append(make("time", "", clock(event.at ?? new Date().toISOString())), make("span", "", told(kind, event)));
   prepend(at("events"), item, EVENTS_MAX);
+  if (drop) drops.set(drop, {item, count: event.count, at: performance.now()});
+  for (const [key, {item: old}] of drops) if (!old.isConnected) drops.delete(key);
 }
 
-function thumbnail({camera, frame}) {
-  const image = make("img");
-  image.alt = `${camera} at that frame`;
-  image.loading = "lazy";
-  image.width = 120;
-  image.addEventListener("error", () => image.replaceWith(make("span", "gone", "its picture is gone")));
-  image.src = path(`/frames/${encodeURIComponent(frame)}/still.jpg`);
-  return image;
+// At once, though nobody may ever scroll to it: a moment later the server has no such picture any more.
+function thumbnail({camera, frame, node, data}) {
+  const canvas = make("canvas");
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", `${camera} at that frame`);
+  const isGone = () => canvas.replaceWith(make("span", "gone", "its picture is gone"));
+  picture(`/frames/${encodeURIComponent(frame)}/still.jpg`).then((found) => {
+    if (!found) return isGone();
+    const {image, whole} = found;
+    [canvas.width, canvas.height] = [PICTURE_WIDTH, Math.round((PICTURE_WIDTH * image.height) / image.width)];
+    const pen = canvas.getContext("2d");
+    pen.drawImage(image, 0, 0, canvas.width, canvas.height);
+    draw(pen, shapes(node, data), new Tracks(), canvas.width / whole);
+    image.close();
+  }).catch(isGone);
+  return canvas;
 }
 
 function entry(result, words) {

@@ -1,6 +1,6 @@
 // The page of one pipeline: once a second it asks `/pipeline`, and gives what that says to those that draw it. Each part of
 // the page is a module of its own: sickest, graph, ledger, cameras (overlay), events, frames, letters, node.
-import {arrange, at, clock, lasted, make, say, zone} from "./dom.js";
+import {arrange, at, button, clock, lasted, make, say, zone} from "./dom.js";
 import {drawCameras} from "./cameras.js";
 import {listen, onNews} from "./events.js";
 import {drawGraph, onChoice} from "./graph.js";
@@ -33,6 +33,13 @@ function drawLogin() {
   at("logout").hidden = !isKnown();
 }
 
+// On a phone the parts stand one below the other: the way to each of them. The address names the pipeline, so these are no links.
+function drawJumps() {
+  const parts = [...document.querySelectorAll("main > section:not([hidden]) > h2")];
+  if ([...at("jumps").children].map((one) => one.textContent).join() === parts.map((one) => one.textContent).join()) return;
+  at("jumps").replaceChildren(...parts.map((part) => button(part.textContent, () => part.scrollIntoView())));
+}
+
 const asOf = () => (seenAt ? `; what is shown is of ${clock(seenAt)}` : "");
 
 async function look() {
@@ -51,6 +58,7 @@ async function look() {
   drawLogin();
   listen();
   await Promise.all([drawNode(run.nodes), drawLetters()]);
+  drawJumps();
 }
 
 async function goOn() {

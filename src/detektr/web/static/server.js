@@ -1,6 +1,7 @@
 // What the page asks its server, and nobody else. The token goes to `/session` once; a cookie that no script can read stands for it.
 
 const ASK_MS = 15_000, ORDER_MS = 150_000; // for an answer: a line that is dead says nothing by itself
+const PICTURE_MS = 10_000;
 
 let name = decodeURIComponent(location.hash.slice(1));
 let known = false;
@@ -16,6 +17,14 @@ export async function ask(rest, options) {
   const body = isJson ? await answer.json() : await answer.text();
   if (answer.status === 401) known = false;
   return {status: answer.status, isGood: answer.ok, body, headers: answer.headers};
+}
+
+// Returns a picture as {image, frame, whole}, with the id of its frame and that frame's width; null: it is gone.
+export async function picture(rest) {
+  const answer = await fetch(path(rest), {cache: "no-store", signal: AbortSignal.timeout(PICTURE_MS)});
+  if (!answer.ok) return null;
+  const image = await createImageBitmap(await answer.blob());
+  return {image, frame: answer.headers.get("X-Detektr-Frame"), whole: Number(answer.headers.get("X-Detektr-Width")) || image.width};
 }
 
 const posted = (body) => ({method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)});
