@@ -205,6 +205,8 @@ def test_second_sigint_drops_the_rest_as_stopped_at_once(tmp_path: Path) -> None
     assert run.exit_code == 130, run.tail()
     assert edge(report, "work")["dropped"]["stopped"] > 0
     assert report["unaccounted"] == 0
+    assert "a second signal came; the frames that are still queued are dropped" in run.tail()
+    assert "drain timeout" not in run.tail()
 
 
 def test_sigterm_whose_drain_was_too_short_exits_with_143(tmp_path: Path) -> None:

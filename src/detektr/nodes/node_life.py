@@ -28,7 +28,7 @@ class NodeLife(NodeProcess[Options]):
         """See `NodeProcess`."""
         super().__init__(spec, control)
         self.is_stopping = self.is_final = False
-        self.is_paused = self.is_handing_over = self.is_retiring = False
+        self.is_paused = self.is_handing_over = self.is_retiring = self.is_cut = False
         self.stopped_by = 0  # the signal that began the stop
         self.stop_deadline_ns = 0
         self._signals: NodeSignals | None = None
@@ -82,6 +82,7 @@ class NodeLife(NodeProcess[Options]):
         """
         now_ns = time.monotonic_ns()
         limit_ns = self.spec.options.drain_ns if within_ns is None else within_ns
+        self.is_cut = self.is_cut or limit_ns == 0
         deadline_ns = now_ns + limit_ns
         has_deadline = self.is_stopping and not self.is_retiring
         self.stop_deadline_ns = min(self.stop_deadline_ns, deadline_ns) if has_deadline else deadline_ns
@@ -219,8 +220,8 @@ class NodeLife(NodeProcess[Options]):
             if count:
                 is_kept = any([options.is_retried for options in self.spec.edges.values()])
                 kept = "; those for sinks with `retry` are dead letters" if is_kept else ""
-                drain = self.spec.options.drain
-                _log.warning("drain timeout (%s) expired; dropped %d frames (reason: stopped)%s", drain, count, kept)
+                why = "told to end at once" if self.is_cut else f"drain timeout ({self.spec.options.drain}) expired"
+                _log.warning("%s; dropped %d frames (reason: stopped)%s", why, count, kept)
             self.try_end()
             return True
         return False

@@ -99,6 +99,7 @@ class Supervisor:
         self._culprits: dict[str, str] = {}  # who waited for whom when that was last so
         self._stopping_ns = 0  # since when the run is being stopped
         self._end_ns: int | None = None  # when the phase's time is over
+        self._cut_short = ""  # why it was over before its time
         self._for_ns: int | None = None  # when the run is to be stopped
 
     @property
@@ -293,7 +294,8 @@ class Supervisor:
         blamed = self._hangs.hanging(self.processes)
         blamed += [f"{node} takes what it gets too slowly" for node in dict.fromkeys(self._culprits.values())]
         why = f": {'; '.join(blamed)}" if blamed else ""
-        _log.warning("drain timeout expired; the frames that are still queued are dropped (reason: stopped)%s", why)
+        cause = self._cut_short or "drain timeout expired"
+        _log.warning("%s; the frames that are still queued are dropped (reason: stopped)%s", cause, why)
         for managed in self.processes:
             if managed.restart_at_ns is not None:
                 managed.restart_at_ns = None
@@ -343,7 +345,7 @@ class Supervisor:
             if self.phase == "running":
                 self.stop(f"signal {number}")
             elif self.phase in ("draining", "cutting") and self._signals.is_impatient(number):
-                self._end_ns = self._watch.now_ns()
+                self._end_ns, self._cut_short = self._watch.now_ns(), "a second signal came"
 
     # -- one process ------------------------------------------------------------------------------------------------
 
