@@ -53,7 +53,7 @@ def _validate(
         bool, typer.Option("--no-code", help="Do not import the code that the file names to see if it can be called.")
     ] = False,
 ) -> None:
-    """List what is wrong with a file, missing on this machine, or wrong with the code that the file names."""
+    """List what is wrong with a file, its code or this machine."""
     from detektr.config.load import PipelineFileError, check_machine, load_pipeline
     from detektr.config.plan_text import describe_plan
     from detektr.tooling.code_check import check_code

@@ -34,6 +34,7 @@ from detektr.process.open_files import check_open_files
 from detektr.process.web_process import WebProcess, end_left_behind
 from detektr.redaction import mask, register_secret
 from detektr.source_uri import host_and_port
+from detektr.supervisor.file_count import files_needed
 from detektr.supervisor.fork_client import ForkServer
 from detektr.supervisor.run_lock import acquire_run_lock
 from detektr.supervisor.signals import SignalPipe
@@ -49,10 +50,6 @@ SUMMARY_NS = 10_000_000_000
 AUDIT_CLOSE_S = 2.0
 SHOW_CLOSE_S = 1.0
 HISTORY_CLOSE_S = 2.0
-FILES_OWN = 40  # open in any process of ours, with some to spare
-FILES_OF_PROCESS = 4  # its line, its log, where that is written to, its handle ...
-FILES_OF_READER = 2  # ... and its mapped files
-FILES_OF_PEER = 11  # for the other side of an edge: sockets, doorbell, journal and completion queue
 _log = logging.getLogger(__name__)
 
 
@@ -138,6 +135,9 @@ def run_pipeline(
             try:
                 run.begin()
                 run.supervise(for_ns)
+            except RefusedError as fault:
+                run.note_refusal(str(fault))
+                raise
             finally:
                 run.end()
         finally:
@@ -231,8 +231,7 @@ class _Run:
         """Let the frames flow until all has ended."""
         if self.supervisor.stop_signal is None:
             begun_ns = time.monotonic_ns()
-            options = self.pipeline.options
-            self._record.begin(options.name, self.pipeline.path, options.audit.place(self.pipeline.folder), self._specs)
+            self._begin_record()
             self._history = HistoryWriter(self._state_folder, self._record.run)
             self.supervisor.run(for_ns)
             self._seconds = (time.monotonic_ns() - begun_ns) / 1e9
@@ -273,6 +272,15 @@ class _Run:
         if code == 128 + signal.SIGTERM and not is_cut:
             code = 0
         return code or int(bool(undelivered(needed)) or count_unaccounted(self.ledgers) != 0)
+
+    def note_refusal(self, why: str) -> None:
+        """Write down why nothing began, so that whoever asks later is told of this start and not of the one before."""
+        self._begin_record()
+        self._record.refuse(mask(why))
+
+    def _begin_record(self) -> None:
+        options = self.pipeline.options
+        self._record.begin(options.name, self.pipeline.path, options.audit.place(self.pipeline.folder), self._specs)
 
     def end_record(self, result: RunResult) -> None:
         """Write down how the run went."""
@@ -376,21 +384,6 @@ class _Run:
             if self._next_summary_ns:
                 _log.info("%s", summary(rows))
             self._next_summary_ns = now_ns + SUMMARY_NS
-
-
-def files_needed(specs: Sequence[NodeSpec], has_metrics: bool) -> int:
-    """Return how many files the process of a run that has most of them open has open at once: ours, or a node's."""
-    edges = sum(len(spec.edges) for spec in specs)
-    readers = 1 + has_metrics  # each maps the files of all processes and edges
-    own = FILES_OWN + FILES_OF_PROCESS * len(specs) + FILES_OF_READER * readers * (len(specs) + edges)
-    own += FILES_OF_READER * has_metrics * sum(spec.has_user_code for spec in specs)
-    own += FILES_OF_READER * sum(spec.trail_share is not None for spec in specs)
-    peers = [len(spec.upstreams) + sum(_replicas(specs, consumer) for consumer in spec.edges) for spec in specs]
-    return max(own, FILES_OWN + FILES_OF_PEER * max(peers, default=0))
-
-
-def _replicas(specs: Sequence[NodeSpec], node: str) -> int:
-    return sum(spec.node == node for spec in specs)
 
 
 def _refusal(pipeline: Pipeline, refusals: Sequence[tuple[NodeSpec, str]]) -> RefusedError:

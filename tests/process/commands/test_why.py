@@ -232,6 +232,26 @@ def test_a_healthy_run_has_nothing_to_say(tmp_path: Path, run_detektr: RunDetekt
     assert record["file"] == str(tmp_path / "pipeline.yaml")
 
 
+def test_a_start_that_was_refused_is_what_is_spoken_of_and_not_the_run_before(
+    tmp_path: Path, run_detektr: RunDetektr
+) -> None:
+    nodes = {"cam": {"kind": "capture", "source": "lavfi:testsrc2=size=64x48:rate=10:duration=1"}}
+    nodes["work"] = {"kind": "processor", "input": "cam", "use": "motion"}
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(json.dumps({"name": "shop", "nodes": nodes}))
+    assert run_detektr("up", "--quiet").returncode == 0
+    nodes["work"]["use"] = "nowhere:Nobody"
+    file.write_text(json.dumps({"name": "shop", "nodes": nodes}))
+    assert run_detektr("up", "--quiet").returncode == 2
+    told = run_detektr("why", "shop")
+    assert told.returncode == 0, told.stderr
+    assert "1. failed, since" in told.stdout and "the start was refused: " in told.stdout, told.stdout
+    assert "there is no module 'nowhere'" in told.stdout
+    runs = run_detektr("runs", "shop").stdout.splitlines()
+    assert [line.split()[5] for line in runs[1:]] == ["0", "2"], runs
+    assert "began nothing: its start was refused" in run_detektr("status", "shop", "--run", "last").stderr
+
+
 def test_what_is_asked_wrongly_is_answered_in_words(tmp_path: Path, run_detektr: RunDetektr) -> None:
     assert "start one: detektr up pipeline.yaml" in run_detektr("why").stderr
     assert "pipeline 'demo' has not run here; known are none" in run_detektr("why", "demo").stderr

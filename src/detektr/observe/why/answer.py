@@ -68,6 +68,8 @@ def explain(
         window, terms, record = _live(folder, records, live_s)
     else:
         record = _record(records, name, run, at)
+        if "refused" in record:
+            return _refused(name, record)
         window = _past(records, record, at)
         terms = terms_of_record(record)
         is_live = is_live and record["ended_utc_ns"] is None
@@ -92,6 +94,21 @@ def explain(
     }
 
 
+def _refused(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the answer about a start that began nothing."""
+    begun_s, ended_s = (record[key] // 10**9 for key in ("started_utc_ns", "ended_utc_ns"))
+    text = f"the start was refused: {'; '.join(record['refused'].splitlines())}"
+    one = Finding("failed", "", "the run", begun_s, text, f"mend it, then start again; {record['file']} is the file")
+    return {
+        "pipeline": name,
+        "run": record["run"],
+        "live": False,
+        "window": {"begin": _utc(begun_s), "end": _utc(ended_s), "step_s": 1},
+        "sickest": [_as_record(1, one)],
+        "evidence": [],
+    }
+
+
 def read_run(name: str, run: str) -> dict[str, Any]:
     """Return the status of a run that has ended, as `status.read_status` has it of one that goes on.
 
@@ -103,6 +120,8 @@ def read_run(name: str, run: str) -> dict[str, Any]:
     """
     record = RunRecords(state_root() / name).read(run)
     report = record.get("report")
+    if "refused" in record:
+        raise DetektrError(f"run {record['run']} began nothing: its start was refused; see `detektr why {name}`")
     if report is None:
         how = "goes on" if _supervises(RunFolder(name), record) else "died before its end was written down"
         raise DetektrError(f"run {record['run']} {how}, so it has no last ledger; see `detektr why {name} --run {run}`")

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from detektr.errors import RefusedError
 from detektr.nodes.spec import NodeSpec
 from detektr.options import CaptureOptions, ProcessorOptions, SinkOptions, wants_newest
 from detektr.process.json_file import write_json
@@ -81,6 +82,11 @@ class RunRecord:
             "report": report,
             "sickest": list(sickest),
         }
+        self._write()
+
+    def refuse(self, why: str) -> None:
+        """Write down that it began nothing, since a node or the machine refused; to be called after `begin`."""
+        self._values |= {"ended_utc_ns": time.time_ns(), "exit_code": RefusedError.exit_code, "refused": why}
         self._write()
 
     def _write(self) -> None:
