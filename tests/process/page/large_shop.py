@@ -141,8 +141,8 @@ class LargeShop:
             good = {"detections": [{"box": [8, 8, 99, 99], "label": f"thing {count}", "track": count, "score": 0.5}]}
             data = ODD[count // 2 % len(ODD)] if count % 2 else good
             event = {**about, "timestamp": "2026-11-30T10:00:00+00:00", "still": True, "data": data}
-            drop = {"at": about["frame"], "from": EVIL, "to": camera, "count": 1, "reason": "queue_full"}
-            text = f"event: result\ndata: {json.dumps(event)}\n\nevent: drop\ndata: {json.dumps(drop)}\n\n"
+            letter = {"at": about["frame"], "from": EVIL, "to": camera, "count": 1}
+            text = f"event: result\ndata: {json.dumps(event)}\n\nevent: dead_letter\ndata: {json.dumps(letter)}\n\n"
             try:
                 call.wfile.write(text.encode())
             except OSError:

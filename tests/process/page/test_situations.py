@@ -7,6 +7,7 @@ import contextlib
 import functools
 import re
 from collections.abc import Iterable
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,8 @@ def test_page_and_top_say_what_why_says_and_the_sickest_first(tmp_path: Path, sh
         assert page.console() == []
         if name != "hung sink":
             page.wait("boxes", lambda shown: any(shown["boxes"].values()))
+        drops = Counter(tuple(re.findall(r"(\S+ → \S+) dropped \d+: (\w+)", text)) for text in page.read()["events"])
+        assert all(count <= 3 for drop, count in drops.items() if drop), "an edge's drops are one entry a minute"
         page.save(name)
 
         def top_agrees(columns: int) -> bool:
