@@ -43,7 +43,7 @@ class JsonLines(Sink):
         self._rotate_bytes = rotate_bytes
         self._keep = keep
         self._fd: int | None = None
-        self._size = 0
+        self._size = self._written = 0  # of the file, and up to where it is ours
         self._check()
 
     def open(self) -> None:
@@ -54,10 +54,8 @@ class JsonLines(Sink):
             self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise RefusedError(f"JsonLines: {self._path}: {error.strerror}; name a file that can be written") from None
-        self._size = os.fstat(self._fd).st_size
-        # A pipe or a device has no end to look at.
-        if self._size and os.pread(self._fd, 1, self._size - 1) != b"\n":
-            self._append(b"\n")
+        self._size, self._written = os.fstat(self._fd).st_size, 0
+        self._end_half()
 
     def write(self, event: Event | dict[str, Any]) -> None:
         """Append one event.
@@ -70,6 +68,7 @@ class JsonLines(Sink):
             self.open()
         line = encode_line(event)
         fd = self._lock()
+        self._end_half()
         if self._rotate_bytes is not None and self._size and self._size + len(line) > self._rotate_bytes:
             self._rotate()
             fd = self._lock()
@@ -112,11 +111,19 @@ class JsonLines(Sink):
             self.close()  # another one has rotated it meanwhile; its lock goes with it
         raise OSError(f"{self._path} was replaced {REPLACED_MAX} times while its end was looked for; see who does that")
 
+    def _end_half(self) -> None:
+        """End a line that somebody else left unfinished: in a power cut, or another sink that was killed within it."""
+        assert self._fd is not None
+        # A pipe or a device has the size 0, and no end to look at.
+        if self._size not in (0, self._written) and os.pread(self._fd, 1, self._size - 1) != b"\n":
+            self._append(b"\n")
+
     def _append(self, line: bytes) -> None:
         assert self._fd is not None
         written = os.write(self._fd, line)
         if written == len(line):
             self._size += written
+            self._written = self._size
             return
         # The disk is full: what of the line did fit must not stay, unless somebody else wrote behind it.
         if os.fstat(self._fd).st_size == self._size + written:

@@ -88,6 +88,18 @@ def test_half_line_of_a_power_cut_spoils_no_other(path: Path) -> None:
     assert path.read_text().splitlines()[1:] == ['{"num', '{"number": 1}']
 
 
+def test_half_line_of_another_sink_that_was_killed_spoils_no_other(path: Path) -> None:
+    with path.open("ab", buffering=0) as killed:
+        sink = JsonLines(path)
+        sink.write({"a": 1})
+        killed.write(b'{"a": 2}\n')
+        sink.write({"a": 3})
+        killed.write(b'{"a":')
+        sink.write({"a": 5})
+        sink.close()
+    assert path.read_bytes().splitlines() == [b'{"a": 1}', b'{"a": 2}', b'{"a": 3}', b'{"a":', b'{"a": 5}']
+
+
 def test_full_disk_raises_and_leaves_no_half_line(path: Path) -> None:
     sink = JsonLines(path)
     sink.write({"number": 0})
