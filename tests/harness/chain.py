@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import time
@@ -12,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from detektr import Frame
-from tests.harness.checked import HEAD
+from tests.harness.checked import HEAD, open_notes, read_lines, write_notes
 
 
 class Passed(NamedTuple):
@@ -73,7 +72,7 @@ class Note:
 
     def open(self) -> None:
         """Open the file for appending: a line reaches the system in one write, also before a SIGKILL."""
-        self.fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.fd = open_notes(self.path)
 
     def process(self, frame: Frame) -> dict[str, Any] | None:
         """See the class."""
@@ -82,13 +81,10 @@ class Note:
         if self.busy_s or self.fixed_s:
             time.sleep(self.fixed_s + random.uniform(0, self.busy_s))
         about = [frame.sequence, frame.delivery, number, results, self.name, frame.camera, dict(frame.missing)]
-        line = json.dumps(about)
-        os.write(self.fd, f"{line}\n".encode())
+        write_notes(self.fd, [about])
         return {"seen": number} if self.returns else None
 
 
 def read_passed(path: Path) -> list[Passed]:
     """Return what readers noted, in order; none where there is no file yet."""
-    if not path.exists():
-        return []
-    return [Passed(*json.loads(line)) for line in path.read_text().splitlines()]
+    return [Passed(*note) for note in read_lines(path)]

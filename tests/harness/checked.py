@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import signal
 import struct
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -86,21 +87,21 @@ class Check:
 
     def open(self) -> None:
         """Open the file for appending: a line reaches the system in one write, also before a SIGKILL."""
-        self.fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.fd = open_notes(self.path)
 
     def process(self, frame: Frame) -> dict[str, Any] | None:
         """Check the frame, work on it, check again, and note it."""
-        line, event = self._look(frame)
-        os.write(self.fd, line.encode())
+        note, event = self._look(frame)
+        write_notes(self.fd, [note])
         return event
 
     def process_batch(self, frames: list[Frame]) -> list[dict[str, Any] | None]:
         """Do the same with several frames; they are noted together, if none of them raises."""
         looked = [self._look(frame) for frame in frames]
-        os.write(self.fd, "".join([line for line, _ in looked]).encode())
+        write_notes(self.fd, [note for note, _ in looked])
         return [event for _, event in looked]
 
-    def _look(self, frame: Frame) -> tuple[str, dict[str, Any] | None]:
+    def _look(self, frame: Frame) -> tuple[list[Any], dict[str, Any] | None]:
         flat = frame.pixels.reshape(-1)
         number, checksum = HEAD.unpack(flat[: HEAD.size].tobytes())
         if number in self.poison:
@@ -116,8 +117,8 @@ class Check:
                 is_right = is_right and HEAD.unpack(flat[: HEAD.size].tobytes()) == (number, checksum)
         is_right = is_right and zlib.crc32(flat[HEAD.size :].data) == checksum
         about = [frame.camera, frame.sequence, frame.delivery, is_right, os.getpid(), number]
-        line = json.dumps([*about, list(frame.results), dict(frame.missing)])
-        return f"{line}\n", {"number": number} if number % 100 == 0 else None
+        note = [*about, list(frame.results), dict(frame.missing)]
+        return note, {"number": number} if number % 100 == 0 else None
 
 
 class Keep(Check):
@@ -139,11 +140,41 @@ def wrong_pixels(notes: list[Note]) -> list[Note]:
     return [note for note in notes if not note.is_right and note.delivery >= last.get((note.camera, note.sequence), 0)]
 
 
+def open_notes(path: Path) -> int:
+    """Open a file for appending, also where others do so."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+
+def write_notes(fd: int, notes: Iterable[Any]) -> None:
+    """Append these, each on a line of its own, in one write.
+
+    A kill cuts a write off, if ever, where a page of the file ends. So each line also ends the one before it, and what
+    was cut off does not count: the work that it told of was not finished.
+    """
+    os.write(fd, "".join([f"\n{json.dumps(note)}\n" for note in notes]).encode())
+
+
+def read_lines(path: Path) -> Iterator[Any]:
+    """Yield what was written, in order; nothing where there is no file yet.
+
+    Raises:
+        ValueError: there is a line that no kill can have left so.
+    """
+    end = 0
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+        end += len(line)
+        if not line.strip():
+            continue
+        try:
+            yield json.loads(line)
+        except ValueError:
+            if (end - line.endswith(b"\n")) % mmap.PAGESIZE:
+                raise
+
+
 def read_notes(path: Path) -> list[Note]:
     """Return what `Check` noted, in order; none where there is no file yet."""
-    if not path.exists():
-        return []
-    return [Note(*json.loads(line)) for line in path.read_text().splitlines()]
+    return [Note(*note) for note in read_lines(path)]
 
 
 def partly_joined(notes: list[Note], branches: Sequence[str]) -> list[Note]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import zlib
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detektr import Frame
+from tests.harness.checked import open_notes, read_lines, write_notes
 
 
 class Seen(NamedTuple):
@@ -45,7 +45,7 @@ class Follow:
 
     def open(self) -> None:
         """Open the file for appending: a line reaches the system in one write, also before a SIGKILL."""
-        self.fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.fd = open_notes(self.path)
 
     def check(self, frame: Frame) -> None:
         """Raise at the first delivery of a faulty frame."""
@@ -66,7 +66,7 @@ class Follow:
         seen = Seen(
             camera, frame.sequence, frame.delivery, frame.is_first_here, self.counts[camera], frame.time, os.getpid()
         )
-        os.write(self.fd, f"{json.dumps(seen)}\n".encode())
+        write_notes(self.fd, [seen])
         if self.counts[camera] % self.every:
             return None
         return {"count": self.counts[camera], "sum": self.sums[camera]}
@@ -90,7 +90,7 @@ class Shared(Follow):
 
 def read_seen(path: Path) -> list[Seen]:
     """Return what `Follow` noted, in the order of the ends of the work; none where there is no file yet."""
-    return [Seen(*json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+    return [Seen(*note) for note in read_lines(path)]
 
 
 def of_camera(seen: list[Seen], camera: str) -> list[Seen]:
