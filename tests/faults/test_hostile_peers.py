@@ -196,15 +196,12 @@ def test_what_a_stranger_says_in_the_name_of_one_side_does_not_stop_the_edge(
     key = stream_key("camera", peer.run_of("camera"))
     strange = tuple((key, (1 << 40) + place, 1) for place in range(12))
     for number in range(60):  # some of them count as both sides do at that moment
-        edge = run.edge("buffer", "check")
-        if not edge:  # on a busy machine all frames are through by now
+        if not (edge := run.edge("buffer", "check")):  # on a busy machine all frames are through by now
             break
         for name, session in workers.items():
             at = max(0, edge["delivered"] // len(workers) + number % 9 - 2)
-            announce, release = (
-                Announce("check", session, 1, at, at + 3, 0, 0, False, ()),
-                Release("check", session, 0, at, strange),
-            )
+            announce = Announce("check", session, 1, at, at + 3, 0, 0, False, ())
+            release = Release("check", session, 0, at, strange)
             peer.send(*(("buffer.0", release) if side == "a worker" else (name, announce)))
     report = run.end(None)
     assert run.exit_code == 0, run.tail()

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import functools
 import re
-from collections.abc import Iterable
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
