@@ -127,7 +127,9 @@ def test_all_who_tell_of_a_sink_that_begins_to_hang_do_so_together_and_in_the_sa
         texts = {who: without_numbers(text) for who, (_, text) in told.said.items() if who != "metrics"}
         words = {text for who, text in texts.items() if who != "page"}
         if apart_s_max > APART_S_MAX:  # who looks late on a busy machine finds a line of code beside the time
-            assert all(text.startswith(("hook hangs since ", "hook has worked on one event ")) for text in words), texts
+            assert all(text.startswith(("hook hangs on one ", "hook has worked on one event ")) for text in words), (
+                texts
+            )
         else:
             assert len(words) == 1, texts
             assert texts["page"].startswith(texts["why"].replace("`", "")), texts

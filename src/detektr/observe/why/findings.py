@@ -6,6 +6,7 @@ The codes are those of `/ready`: `supervisor_dead`, `ledger`, `failed`, `hung`, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -31,6 +32,7 @@ HUNG = ("hanging", "suspended")
 NO_PULLER = "no_puller"  # as the state of a node of the kind `pull` begins when nobody asks it for frames
 HUNG_S = 2  # a hang that is over is told if it took so long
 HUNG_MS = 30_000  # of what has no `timeout`
+_SINCE = re.compile(r"^hangs since [0-9:]+ ")  # a state's own words; a finding says itself since when
 _NEXT_HUNG = "mend the code at that line; the process is killed after three times its `timeout`"
 
 
@@ -125,8 +127,12 @@ class _Node:
 
 def _failed(node: _Node, window: Window, terms: Terms) -> Finding | None:
     failed = _last_in(node.states, ("failed",))
-    before = node.states[node.states.index(failed) - 1 :][:1] if failed in node.states[1:] else []
-    if failed is None or any(one.state in HUNG for one in before):  # it was killed, as it hung
+    if failed is None:
+        return None
+    before = node.states[: node.states.index(failed)]
+    if not failed.why.startswith("killed: "):  # for another reason: only if it hung until then
+        before = before[-1:]
+    if any(one.state in HUNG for one in before):  # it was killed, as it hung
         return None
     logs = f"`detektr logs {terms.pipeline} {node.name}`"
     text = f"has failed for good: {_why(failed)}"
@@ -141,11 +147,18 @@ def _hung(node: _Node, window: Window, terms: Terms) -> Finding | None:
             return node.finding(
                 "hung", f"cannot run: {hung.why}", "let it go on (`kill -CONT`, and its number)", hung.utc_s
             )
-        return node.finding("hung", hung.why or "hangs", _NEXT_HUNG, hung.utc_s)
+        text = _SINCE.sub("hangs ", hung.why) or "hangs"
+        return node.finding("hung", text, _NEXT_HUNG, _begun_s(hung, window.nodes.get(node.name, [])))
     if last.working_ms and is_too_long and last.state not in CAMERA_DOWN:
         text = f"has worked on one {node.what} for {_span(last.working_ms)}"
         return node.finding("hung", text, _NEXT_HUNG, window.end_s - last.working_ms // 1000)
     return None
+
+
+def _begun_s(hung: NodeState, rows: list[tuple[int, NodeRow]]) -> int:
+    """Return when the work began that somebody hangs in: it was called so only after its `timeout`."""
+    begun = (utc_s - row.working_ms // 1000 for utc_s, row in rows if utc_s >= hung.utc_s and row.working_ms)
+    return min(next(begun, hung.utc_s), hung.utc_s)
 
 
 def _died(node: _Node, window: Window, terms: Terms) -> Finding | None:

@@ -104,7 +104,8 @@ def test_a_sink_that_hangs_is_blamed_for_what_is_lost_before_it() -> None:
         },
         {"hook": "hangs since 14:03:00 on one frame (timeout 30s), at hook.py:7 in write"},
     )
-    assert (found.code, found.culprit) == ("hung", "hook")
+    assert (found.code, found.culprit, found.since_s) == ("hung", "hook", BEGUN_S), "since its work began"
+    assert found.text.startswith("hook hangs on one frame (timeout 30s), ")
     assert "at hook.py:7 in write and holds up detect: " in found.text and "buf -> detect" in found.text
 
 
@@ -264,6 +265,18 @@ def test_a_node_that_has_failed_for_good_is_told_with_its_log() -> None:
     )
     assert found.code == "failed" and "failed for good: exit code 1" in found.text
     assert "detektr logs shop detect" in found.next
+
+
+def test_a_node_that_hung_and_was_killed_at_the_end_hung() -> None:
+    """Also where it was killed and started again meanwhile, so that it did not hang for long at the end."""
+    states = {10: "hanging", 20: "restarting", 21: "running", 50: "draining", 55: "failed"}
+
+    def at(second: int) -> NodeRow:
+        begun = max((one for one in states if one <= second), default=0)
+        return NodeRow(3, state=states.get(begun, "running"))
+
+    made = window({BUF: lambda s: edge(24 * s, 24 * s)}, {"hook": at}, {"hook": "killed: it did not end when told to"})
+    assert find(made, TERMS)[0].code == "hung"
 
 
 @pytest.mark.parametrize("step_s", [1, 10, 60])
