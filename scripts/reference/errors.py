@@ -26,7 +26,7 @@ FINDINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "failed": ("A process of a node died, or the node has failed for good.", "`detektr logs NAME NODE`"),
         "hung": (
             "Your code has worked on one frame for longer than `timeout`, or a process is suspended.",
-            "`detektr pipeline stacks NAME --node NODE`",
+            "`detektr stacks NAME --node NODE`",
         ),
         "camera_down": ("A camera brings no frames.", "`detektr probe SOURCE`"),
         "failing": (
@@ -39,7 +39,7 @@ FINDINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "stalled": (
             "Frames wait, no consumer takes them, and no other code explains why.",
-            "`detektr pipeline stacks NAME --node NODE`",
+            "`detektr stacks NAME --node NODE`",
         ),
         "no_puller": (
             "Frames wait at a `pull`, and no client has asked for 10 s, or for 30 s while others are out at clients.",
@@ -93,7 +93,7 @@ STATES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "restarting": ("The process ended; the supervisor starts it again after a pause.", "`detektr logs NAME NODE`"),
         "hanging": (
             "One frame takes longer than `timeout`, or one picture of a python: source longer than `stall_timeout`.",
-            "`detektr pipeline stacks NAME --node NODE`",
+            "`detektr stacks NAME --node NODE`",
         ),
         "suspended": (
             "A signal has stopped the process, or its control group is frozen.",

@@ -61,7 +61,8 @@ def test_the_files_of_a_page_work_together(page: Path, tmp_path: Path, run_detek
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50)
         assert done.returncode == 0, done.stdout
     if "pipeline.yaml" in files:
-        done = run_detektr("up", "--quiet", "--report", "report.json")
+        any_port = {"WEB_PORT": "0", "METRICS_PORT": "0"}  # others run on this machine
+        done = run_detektr("up", "--quiet", "--report", "report.json", env=any_port)
         assert done.returncode == 0, done.stderr
         report = json.loads((tmp_path / "report.json").read_text())
         assert report["unaccounted"] == 0 and all(edge["delivered"] for edge in report["edges"])
