@@ -128,6 +128,33 @@ def test_mail_that_was_not_read_to_the_end_lets_no_wait_begin(link: Link, outbox
     assert sessions == [1, 2, 3]
 
 
+def test_a_message_beside_the_one_that_ended_a_sleep_is_taken_before_the_next_sleep(link: Link, outbox: Outbox) -> None:
+    settle(link)
+    sender = threading.Thread(target=lambda: [outbox.try_send(Detach("motion", number)) for number in range(1, 200)])
+    sender.start()
+    sessions: list[int] = []
+    while len(sessions) < 199:
+        begun = time.monotonic_ns()
+        link.wait(LONG_NS)
+        assert time.monotonic_ns() - begun < LONG_NS, f"slept beside a message; had {len(sessions)}"
+        if link.has_mail:
+            sessions += [message.session for message in link.receive() if isinstance(message, Detach)]
+    sender.join()
+    assert sessions == list(range(1, 200))
+
+
+def test_who_asks_twice_without_a_wait_gets_all_messages(link: Link, outbox: Outbox) -> None:
+    settle(link)
+    for number in range(1, 4):
+        assert outbox.try_send(Detach("motion", number))
+    link.wait(LONG_NS)
+    sessions: list[int] = []
+    begun = time.monotonic_ns()
+    while len(sessions) < 3 and time.monotonic_ns() - begun < LONG_NS:
+        sessions += [message.session for message in link.receive() if isinstance(message, Detach)]
+    assert sessions == [1, 2, 3]
+
+
 def test_another_thread_ends_a_wait(link: Link) -> None:
     ringer = threading.Thread(target=link.wake)
     ringer.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import msgpack
 
@@ -45,11 +45,13 @@ TEXT_CHARS_MAX = 16_384
 _U64_MAX = (1 << 64) - 1
 _TAG_MAX = (1 << 63) - 1  # far from where counting on would leave a word
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")  # becomes part of a file's name
+_NAMES_SEEN: set[str] = set()  # right ones; on cold caches the pattern costs as much as the rest of a message's checks
+_NAMES_SEEN_MAX = 1024
 _ATTACHING: tuple[type[Message], ...] = (Attach, Welcome, Refusal, Failure, Detach, Resend, Clear, Cleared)
 _KINDS: tuple[type[Message], ...] = (*_ATTACHING, Dequeue, Dequeued, Settle, Settled, Show, Shown)
 _LETTER = re.compile(r"[0-9a-f]{1,32}")
 _CLIENT_LEASE = re.compile(r"[A-Za-z0-9_.-]{1,80}")  # of a client, by its name
-_LEASE_KEYS = ("tag", "delivery", "stream", "sequence", "captured_ns", "cell", "frame")
+_LEASE_KEYS = ("tag", "delivery", "stream", "sequence", "captured_ns", "cell")
 _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
 
 
@@ -57,19 +59,31 @@ def encode(message: Message) -> bytes:
     """Return the message as bytes; what UTF-8 cannot say of a user's text is replaced by `?`."""
     fields: object
     if isinstance(message, Announce):
+        consumer, session, producer_epoch, after, last, acknowledged, notify, has_ended, leases, asks = message
         fields = {
             "v": LANE_VERSION,
             "kind": "announce",
-            "edge": message.consumer,
-            "session": message.session,
-            "producer_epoch": message.producer_epoch,
-            "after": message.after,
-            "last": message.last,
-            "acknowledged": message.acknowledged,
-            "notify": message.notify,
-            "has_ended": message.has_ended,
-            "leases": [dict(zip(_LEASE_KEYS, lease, strict=True)) for lease in message.leases],
-            "asks": message.asks,
+            "edge": consumer,
+            "session": session,
+            "producer_epoch": producer_epoch,
+            "after": after,
+            "last": last,
+            "acknowledged": acknowledged,
+            "notify": notify,
+            "has_ended": has_ended,
+            "leases": [
+                {
+                    "tag": tag,
+                    "delivery": delivery,
+                    "stream": key,
+                    "sequence": sequence,
+                    "captured_ns": captured_ns,
+                    "cell": cell,
+                    "frame": payload,
+                }
+                for tag, delivery, key, sequence, captured_ns, cell, payload in leases
+            ],
+            "asks": asks,
         }
     elif isinstance(message, Release):
         fields = {
@@ -134,21 +148,7 @@ def _lane_message(fields: dict[Any, Any]) -> Message:
             " run the same detektr everywhere"
         )
     if kind == "announce":
-        leases = fields.get("leases")
-        if not isinstance(leases, tuple):
-            raise WireError(f"announce: leases cannot be {leases!r:.80}; expected a list of maps")
-        return Announce(
-            consumer=_field(fields, "edge", _is_name),
-            session=_field(fields, "session", _is_session),
-            producer_epoch=_field(fields, "producer_epoch", _is_count),
-            after=_field(fields, "after", _is_tag),
-            last=_field(fields, "last", _is_tag),
-            acknowledged=_field(fields, "acknowledged", _is_count),
-            notify=_field(fields, "notify", _is_notify),
-            has_ended=_field(fields, "has_ended", _is_flag),
-            leases=tuple([_lease(lease) for lease in leases]),
-            asks=_asks(fields),
-        )
+        return _announce(fields)
     if kind == "release":
         return Release(
             consumer=_field(fields, "edge", _is_name),
@@ -159,6 +159,23 @@ def _lane_message(fields: dict[Any, Any]) -> Message:
             asks=_asks(fields),
         )
     raise WireError(f"announcement of the unknown kind {kind!r:.40}; expected announce or release")
+
+
+def _announce(fields: dict[Any, Any]) -> Announce:
+    leases = fields.get("leases")
+    if not isinstance(leases, tuple):
+        raise WireError(f"announce: leases cannot be {leases!r:.80}; expected a list of maps")
+    values: list[Any] = []
+    for name, is_right in _ANNOUNCE_CHECKS:
+        value = fields.get(name)
+        if not is_right(value):
+            raise WireError(f"announce: {name} cannot be {value!r:.80}")
+        values.append(value)
+    consumer, session, producer_epoch, after, last, acknowledged, notify, has_ended = values
+    taken = tuple([_lease(lease) for lease in leases])
+    return Announce(
+        consumer, session, producer_epoch, after, last, acknowledged, notify, has_ended, taken, _asks(fields)
+    )
 
 
 def _field(fields: dict[Any, Any], name: str, is_right: Callable[[Any], bool]) -> Any:
@@ -175,13 +192,19 @@ def _asks(fields: dict[Any, Any]) -> bool:
 def _lease(fields: Any) -> AnnouncedLease:
     if not isinstance(fields, dict):
         raise WireError(f"announce: a lease cannot be {fields!r:.80}; expected a map")
-    *counts, payload = [fields.get(name) for name in _LEASE_KEYS]
-    for count in counts:
-        if type(count) is not int or not 0 <= count <= _U64_MAX:
-            raise WireError(f"announce: a lease cannot have {count!r:.40} among {', '.join(_LEASE_KEYS[:-1])}")
+    get: Callable[[str], Any] = fields.get
+    tag, delivery, key, sequence = get("tag"), get("delivery"), get("stream"), get("sequence")
+    captured_ns, cell, payload = get("captured_ns"), get("cell"), get("frame")
+    # Every frame passes here, on cold caches: one look finds what is right, as MessagePack has no integer above 2**64.
+    are_counts = (
+        type(tag) is type(delivery) is type(key) is type(sequence) is type(captured_ns) is type(cell) is int
+        and min(tag, delivery, key, sequence, captured_ns, cell) >= 0
+    )
+    if not are_counts:
+        counts = {name: fields.get(name) for name in _LEASE_KEYS}
+        raise WireError(f"announce: a lease cannot have {counts!r:.200}; each of them is a number from 0 on")
     if not isinstance(payload, bytes):
         raise WireError(f"announce: frame cannot be {payload!r:.80}; expected bytes")
-    tag, delivery, key, sequence, captured_ns, cell = cast("list[int]", counts)
     return tag, delivery, key, sequence, captured_ns, cell, payload
 
 
@@ -210,7 +233,14 @@ def _is_failure_kind(value: Any) -> bool:
 
 
 def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+    return isinstance(value, str) and (value in _NAMES_SEEN or _is_new_name(value))
+
+
+def _is_new_name(value: str) -> bool:
+    is_right = _NAME.fullmatch(value) is not None
+    if is_right and len(_NAMES_SEEN) < _NAMES_SEEN_MAX:
+        _NAMES_SEEN.add(value)
+    return is_right
 
 
 def _are(*shape: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -287,5 +317,16 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "lease": _is_client_lease,
     "frame": _is_packed,
 }
+_ANNOUNCE_CHECKS = (
+    ("edge", _is_name),
+    ("session", _is_session),
+    ("producer_epoch", _is_count),
+    ("after", _is_tag),
+    ("last", _is_tag),
+    ("acknowledged", _is_count),
+    ("notify", _is_notify),
+    ("has_ended", _is_flag),
+)
+"""Fields of an announcement, in the order of `Announce`, whose `leases` and `asks` follow."""
 _are_completed = _are(_is_count, _is_count, _is_count)
 _CHECKS_OF = {kind: tuple(_CHECKS[name] for name in kind._fields) for kind in _KINDS}

@@ -20,6 +20,7 @@ from detektr.wire.message import Message
 _PENDING_MAX = 4096  # messages on their way to one peer
 _RECONNECT_MS = 20
 _RINGS_MAX = 32  # wakes, until what was rung is taken out of the doorbell's pipe: it must not fill up
+_EVENTS, _POLLIN, _NOBLOCK = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.NOBLOCK)  # as flags, each use costs microseconds
 _READY_MAX = 16  # descriptors told of at once; the more, the larger a piece of memory is fetched at each wake
 
 
@@ -54,6 +55,8 @@ class Link:
             raise RefusedError(f"{what} cannot be made: {fault.strerror}; {hint}") from None
         self.has_mail = True
         """Whether the inbox may hold messages; they are not looked for otherwise."""
+        self._is_woken = False  # out of a sleep, by the inbox: it holds a message, and most likely no other
+        self._may_hold_more = False  # it held one, and was not asked for others
         self.is_rung = False
         """Whether the doorbell rang during the last `wait`."""
         # ZeroMQ's descriptor can be read when something has changed; what, `receive` finds out.
@@ -80,12 +83,15 @@ class Link:
         """Sleep until a message, a ring or a watched descriptor is there; returns the descriptors that can be read."""
         others: list[int] = []
         self.is_rung = False
-        ready = self._poll.poll(0 if self.has_mail or timeout_ns < 0 else timeout_ns / 1e9, _READY_MAX)
+        if self._may_hold_more:
+            self._ask_for_more()
+        may_sleep = timeout_ns > 0 and not self.has_mail
+        ready = self._poll.poll(timeout_ns / 1e9 if may_sleep else 0, _READY_MAX)
         for fd, _ in ready:
             if fd == self._bell_fd:
                 self.is_rung = True
             elif fd == self._inbox_fd:
-                self.has_mail = True
+                self.has_mail, self._is_woken = True, may_sleep
             else:
                 others.append(fd)
         if self.is_rung:
@@ -107,21 +113,38 @@ class Link:
         self._doorbell.ring()
 
     def receive(self, limit: int = 256) -> Iterator[Message | WireError]:
-        """Return what has arrived, at most `limit` messages; a broken one as the error that it is."""
-        inbox = self._inbox
+        """Return what has arrived, at most `limit` messages; a broken one as the error that it is.
+
+        After a sleep that is the message that woke us, alone: whether there are others is asked before the next sleep,
+        when nobody waits for what this message brought any more.
+        """
+        if self._may_hold_more:
+            self._ask_for_more()
+        if self._is_woken:
+            self._is_woken = False
+            payload = self._take()
+            if payload is not None:
+                self.has_mail, self._may_hold_more = False, True
+                yield _message(payload)
+                return
         for _ in range(limit):
             # Asking first costs a third of what an exception does.
-            if not int(inbox.get(zmq.EVENTS)) & zmq.POLLIN:
-                self.has_mail = False
+            self._ask_for_more()
+            if not self.has_mail:
                 return
-            try:
-                payload = inbox.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                continue
-            try:
-                yield decode(payload)
-            except WireError as fault:
-                yield fault
+            payload = self._take()
+            if payload is not None:
+                yield _message(payload)
+
+    def _ask_for_more(self) -> None:
+        self._may_hold_more = False
+        self.has_mail = bool(int(self._inbox.get(_EVENTS)) & _POLLIN)
+
+    def _take(self) -> bytes | None:
+        try:
+            return self._inbox.recv(_NOBLOCK)
+        except zmq.Again:  # its descriptor tells of other things, too
+            return None
 
     def open_outbox(self, inbox: Path, doorbell: Path) -> Outbox:
         """Connect to the inbox and the doorbell that are, or will be, under these paths."""
@@ -169,7 +192,7 @@ class Outbox:
     def try_send(self, message: Message) -> bool:
         """Send now, or say that the peer has stopped listening."""
         try:
-            self._socket.send(encode(message), zmq.NOBLOCK)
+            self._socket.send(encode(message), _NOBLOCK)
         except zmq.Again:
             return False
         return True
@@ -178,3 +201,11 @@ class Outbox:
         """Close; what is still on its way is given `linger_ms` to arrive."""
         self._remote_doorbell.close()
         self._socket.close(linger=linger_ms)
+
+
+def _message(payload: bytes) -> Message | WireError:
+    """Return what was sent, or why it is no message."""
+    try:
+        return decode(payload)
+    except WireError as fault:
+        return fault
