@@ -5,6 +5,7 @@ import {takeResult} from "./cameras.js";
 import {lookUp} from "./frames.js";
 import {Tracks, draw, shapes, summary} from "./overlay.js";
 import {checkToken, isKnown, path, picture} from "./server.js";
+import {connect, shareConnections} from "./stream.js";
 
 const EVENTS_MAX = 200, SEEN_MAX = 60;
 const LATELY_MAX = 500;
@@ -12,7 +13,6 @@ const AGAIN_MS = 10_000; // the same thing, seen again by the same node in the s
 const OPEN_AGAIN_MS = 3000;
 const DROPS_MS = 60_000; // an edge that goes on dropping is told once in this time, with the sum
 const PICTURE_WIDTH = 240;
-const KINDS = ["reset", "state", "ready", "drop", "dead_letter", "consumer", "operator", "lag"];
 
 function told(kind, event) {
   if (kind === "reset") return `listening from now on: the run is ${event.state}`;
@@ -115,27 +115,24 @@ export function onNews(act) {
   hear = act;
 }
 
-function open() {
-  const opened = (stream = new EventSource(path("/events?results=all")));
-  for (const kind of KINDS)
-    opened.addEventListener(kind, (message) => {
-      if (kind === "reset") tellSince();
-      else deafSince = "";
-      show(kind, JSON.parse(message.data));
-      if (kind === "state" || kind === "ready") hear();
-    });
-  opened.addEventListener("result", (message) => {
-    const result = JSON.parse(message.data);
-    takeResult(result);
-    see(result);
-  });
-  opened.addEventListener("error", () => {
-    deafSince ||= new Date().toISOString();
-    if (opened.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
-    close();
-    again = performance.now() + OPEN_AGAIN_MS;
-    checkToken().catch(() => {});
-  });
+function take(kind, text) {
+  const event = JSON.parse(text);
+  if (kind === "result") {
+    takeResult(event);
+    return see(event);
+  }
+  if (kind === "reset") tellSince();
+  else deafSince = "";
+  show(kind, event);
+  if (kind === "state" || kind === "ready") hear();
+}
+
+function lost(isOver) {
+  deafSince ||= new Date().toISOString();
+  if (!isOver) return; // the browser tries again by itself
+  close();
+  again = performance.now() + OPEN_AGAIN_MS;
+  checkToken().catch(() => {});
 }
 
 function close() {
@@ -148,5 +145,8 @@ function close() {
 export function listen() {
   at("s-events").hidden = at("s-seen").hidden = !isKnown();
   if (!isKnown() || document.hidden) close();
-  else if (!stream && performance.now() > again) open();
+  else if (stream) stream.stay();
+  else if (performance.now() > again) stream = connect(path("/events?results=all"), take, lost);
 }
+
+shareConnections(close);
