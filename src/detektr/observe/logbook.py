@@ -68,6 +68,10 @@ class Logbook:
         if rest:
             self._line(name, rest)
 
+    def note(self, name: str, what: str) -> None:
+        """Write down with the lines of process `name` what its supervisor knows of it, and has shown already."""
+        self._keep(name, f"{_clock()} WARNING {name}: {what}")
+
     def last(self, name: str) -> tuple[str, ...]:
         """Return the last lines of process `name`, at most `LAST_LINES`."""
         return tuple(self._last.get(name, ()))
@@ -87,8 +91,11 @@ class Logbook:
         text = disarm(mask(raw[:LINE_BYTES_MAX].decode(errors="replace").rstrip("\r")))
         if _OURS.match(text) is None:  # from a library or a print(): say when and who
             text = f"{_clock()} PRINT {name}: {text}"
-        self._last.setdefault(name, deque(maxlen=LAST_LINES)).append(text)
         self._show(text)
+        self._keep(name, text)
+
+    def _keep(self, name: str, text: str) -> None:
+        self._last.setdefault(name, deque(maxlen=LAST_LINES)).append(text)
         with self._change:
             if self._waiting_bytes + len(text) > WAITING_BYTES_MAX:
                 self._lost += 1

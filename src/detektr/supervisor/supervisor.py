@@ -491,6 +491,7 @@ class Supervisor:
         self.record(NodeExited(managed.name, how, will_restart, self._logbook.last(managed.name)))
         if will_restart:
             _log.warning("%s: %s; %s", managed.name, how, verdict.why)
+            self._logbook.note(managed.name, f"{how}; {verdict.why}")
             managed.restart_at_ns = verdict.restart_at_ns
             self._enter(managed, "restarting", how)
             return
@@ -500,6 +501,7 @@ class Supervisor:
             return
         why = f"{how}; {verdict.why}" if self.phase in ("running", "draining") else how
         _log.error("%s: %s", managed.name, why)
+        self._logbook.note(managed.name, why)
         if managed.is_trial and managed.is_wanted:
             self._operations.undo(managed, now_ns, how)
         managed.is_given_up = not managed.is_wanted

@@ -33,6 +33,18 @@ def test_last_lines_are_kept_by_process(tmp_path: Path) -> None:
     assert book.last("b.0") == ()
 
 
+def test_what_a_supervisor_knows_of_an_end_stands_behind_the_last_lines_and_is_not_shown_twice(
+    state_dir: Path,
+) -> None:
+    shown: list[str] = []
+    book = Logbook(log_folder("demo"), shown.append)
+    book.take("a.0", b"12:00:00.000 INFO a.0: running\n")
+    book.note("a.0", "killed by signal 6; it is started again in 0.5 s")
+    book.close(5)
+    assert shown == ["12:00:00.000 INFO a.0: running"]
+    assert list(read_logs("demo", "a"))[-1].endswith(" WARNING a.0: killed by signal 6; it is started again in 0.5 s")
+
+
 def test_full_file_is_put_aside_and_both_are_read_back_in_order(
     state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,8 @@ from detektr.observe.run_state import read_run_state
 from detektr.observe.status import describe_nodes, list_pipelines
 from detektr.observe.why.blame import lost_since
 from detektr.observe.why.episodes import Episodes
-from detektr.observe.why.findings import WORST_TO_BEST, Finding, find
+from detektr.observe.why.finding import Finding
+from detektr.observe.why.findings import WORST_TO_BEST, find
 from detektr.observe.why.room import low_memory
 from detektr.observe.why.terms import Terms, terms_of_memory, terms_of_record
 from detektr.process.start_ticks import start_ticks

@@ -17,6 +17,7 @@ from detektr.telemetry.history.rows import EdgeRow, NodeRow
 from detektr.telemetry.history.window import Window
 
 ASKED_FOR = ("thinned", "filtered", "absent", "cleared")  # reasons for which the file asks: no losses
+CRUMB_SHARE = 0.02  # of what is charged to an edge's main culprit
 FULL_SHARE = 0.5  # of a row's time in which a producer waits for room: the edge was full
 Edge = tuple[str, str]
 
@@ -92,7 +93,22 @@ def charge(window: Window, terms: Terms) -> dict[str, Blame]:
             blame.held_up.update(path[:-1])
             if blame.last_s != utc_s:
                 blame.times.append(utc_s)
+    _leave_no_crumbs(blames)
     return blames
+
+
+def _leave_no_crumbs(blames: dict[str, Blame]) -> None:
+    """Charge the few frames of an edge that stand against another node to its main culprit: they fell at a border."""
+    for edge in {edge for blame in blames.values() for edge in blame.lost}:
+        charged = {name: blame.lost[edge] for name, blame in blames.items() if edge in blame.lost}
+        main = max(charged, key=lambda name: charged[name])
+        for name, count in charged.items():
+            blame = blames[name]
+            if name != main and count <= CRUMB_SHARE * charged[main] and blame.lost.keys() == {edge}:
+                blames[main].lost[edge] += count
+                blames[main].reasons.update(blame.reasons)
+                blames[main].cameras.update(blame.cameras)
+                del blames[name]
 
 
 def waiting(rows: Mapping[Edge, EdgeRow], terms: Terms, step_s: int) -> dict[str, str]:
@@ -127,6 +143,11 @@ class Work:
         """Time that one frame takes; what is in progress counts where it takes longer than what has ended."""
         ended_ms = self.busy_ms / self.worked if self.worked else 0.0
         return max(ended_ms, self.working_ms if self.working_ms > ended_ms * 2 else 0)
+
+    @property
+    def mean_ms(self) -> float:
+        """Time that one frame takes on average, with what is in progress."""
+        return (self.busy_ms + self.working_ms) / max(1, self.worked)
 
     def busy_share(self, replicas: int) -> float:
         """Return the part of the time that its processes spent in the user's code."""

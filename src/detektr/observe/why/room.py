@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from detektr.memory.run_folder import RunFolder, shm_root
-from detektr.observe.why.findings import Finding
+from detektr.observe.why.finding import Finding
 
 LOW_SHARE = 0.1  # of the file system that is free: as the alert DetektrSharedMemory has it
 _MIB = 1 << 20

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from detektr.observe.why.findings import Finding, find
+from detektr.observe.why.finding import Finding
+from detektr.observe.why.findings import find
 from detektr.observe.why.terms import EdgeTerms, NodeTerms, Terms
 from detektr.telemetry.history.rows import EdgeRow, NodeRow, Sample
 from detektr.telemetry.history.window import Window
@@ -222,6 +223,58 @@ def test_a_queue_that_is_too_small_for_bursts_is_blamed_and_not_who_reads_it() -
     assert (found.code, found.culprit) == ("losing", "buf -> detect")
     assert "too small with 16, though detect is busy for 24% of the time only" in found.text
     assert "high_water_mark" in found.next
+
+
+def test_a_processor_that_pauses_now_and_then_is_not_called_slow_nor_told_to_thin() -> None:
+    """The 24 frames of a second take it 10 ms each, but at each twentieth second one of them takes 0.8 s."""
+    pauses = lambda s: s // 20  # noqa: E731
+    frames = lambda s: 24 * s - 12 * pauses(s)  # noqa: E731
+    held = lambda s: edge(frames(s), queued=1 if s % 20 == 0 else 0, full_s=1 if s and s % 20 == 0 else 0)  # noqa: E731
+    found = first(
+        {BUF: lambda s: edge(24 * s, 12 * pauses(s)), OUT: held},
+        {"hook": lambda s: NodeRow(worked=frames(s), busy_ms=10 * frames(s) + 800 * pauses(s))},
+    )
+    assert (found.code, found.culprit, found.lost) == ("losing", "buf -> detect", 36)
+    assert "though hook is busy for " in found.text and " at times) and holds up detect: 36 of" in found.text
+    assert "high_water_mark" in found.next and "fps" not in found.next
+
+
+def test_a_loss_at_the_border_of_two_faults_is_not_charged_alone() -> None:
+    found = find(
+        window(
+            {
+                BUF: lambda s: edge(24 * s, max(0, 16 * s - 15)),
+                OUT: lambda s: edge(8 * s, queued=8, full_s=1) if s <= 1 else edge(8 * s),
+            },
+            {"detect": worked(125, 8)},
+        ),
+        TERMS,
+    )
+    assert [(one.culprit, one.lost) for one in found] == [("detect", 16 * SECONDS - 15)], "as the ledger has it"
+
+
+def test_an_outage_that_is_over_is_told_as_what_was_late_for_it() -> None:
+    found = first(
+        {},
+        {"hook": lambda s: NodeRow(worked=24 * s, state="retrying" if 20 <= s < 30 else "running")},
+        {"hook": "since 14:03: ConnectionError: the target is down"},
+    )
+    assert (found.code, found.culprit, found.since_s) == ("late", "hook", BEGUN_S + 20)
+    assert found.text.startswith("hook could not do its work for 10 s: since 14:03: ConnectionError")
+    assert "came that late" in found.text and "nothing of it was given up" in found.next
+
+
+def test_how_a_node_died_is_told_when_its_successor_has_begun() -> None:
+    def dying(second: int) -> NodeRow:
+        state = {20: "restarting", 21: "starting"}.get(second, "running")
+        return NodeRow(restarts=int(second >= 21), state=state, failures=int(state == "restarting"))
+
+    made = window({}, {"detect": dying})
+    states = [
+        replace(one, why="killed by signal 6") if one.state == "restarting" else one for one in made.states["detect"]
+    ]
+    made.states["detect"] = states
+    assert find(made, TERMS)[0].text == "detect died once, and was started again: killed by signal 6"
 
 
 def test_a_node_that_dies_again_and_again_is_told_with_how() -> None:
