@@ -63,7 +63,9 @@ def exit_codes() -> str:
     rows = (
         (
             "0",
-            "The run, or the command, did what was asked. A run that SIGTERM or `down` ended after a drain counts too.",
+            "The run, or the command, did what was asked. A run that SIGTERM or `down` ended after a drain counts too,"
+            " and so does one that dropped frames or gave some up as dead letters, as the file allows: `why` and"
+            " `unaccounted`, `dropped` and `dead_lettered` in the report (`--report`) say so.",
         ),
         (
             str(DetektrError.exit_code),

@@ -242,8 +242,8 @@ class EdgeInput:
     when_full: WhenFull | None = None
     """What this edge does at its high-water mark; by default what `when_full` of its producer says."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] | None = None
-    """Most frames, or events, that this edge queues for one input of its producer. For frames of a processor it is 2 by
-    default."""
+    """Most frames, or events, that this edge queues for one input of its producer. By default
+    what its producer says. For frames of a processor that is 2, or 1 where `memory` has no room for more."""
     fresh: bool = False
     """true: this edge keeps only the newest frame of each input, and each replica holds one frame at a time."""
     max_age: Duration | None = None
@@ -293,7 +293,8 @@ class BufferOptions(_NodeOptions):
     """true: detektr makes one such node for each of the file's `cameras`, named NAME-CAMERA, which reads the nodes of
     that camera only."""
     high_water_mark: Annotated[int, Ge(1), Le(65536)] | None = None
-    """Most frames queued for one consumer from one input; by default it follows from `memory` of the cameras."""
+    """Most frames queued for one consumer from one input; by default it follows from `memory` of the cameras,
+    and may be 1: `validate` prints it."""
     low_water_mark: Annotated[int, Ge(0), Le(65535)] | None = None
     """A queue that was full takes frames again when it has fallen to this many; by default one less than the high-water
     mark."""

@@ -134,7 +134,8 @@ def run_processor(
 ) -> list[Event]:
     """Run a processor over frames: `open`, `process` on each, `close`; a frame is good until `process` returns.
 
-    The first frame of each camera says `is_first_here`, as in a pipeline.
+    The first frame of each camera says `is_first_here`, as in a pipeline. A frame that repeats number and time of the
+    one before it, as `[frame(one) for one in pictures]` makes them, is taken for the next one of its camera.
 
     Args:
         processor: an object with `process`, or a function of a frame; with `batch`, an object with `process_batch`.
@@ -157,14 +158,14 @@ def run_processor(
     call = _callable(processor, method)
     stream = EventStream(node, 0, 1, event_bytes, method)
     events: list[Event] = []
-    begun: set[str] = set()
+    numbers = _Numbers()
     with _Opened(processor):
         coming = iter(frames)
         while some := list(islice(coming, batch or 1)):
             lent = [copy.copy(one) for one in some]
             for one in lent:
-                one.is_first_here = one.camera not in begun
-                begun.add(one.camera)
+                one.is_first_here = one.camera not in numbers.begun
+                numbers.number(one)
             try:
                 results = [call(lent[0])] if batch is None else results_of(call(list(lent)), len(lent))
                 for one, result in zip(lent, results, strict=True):
@@ -203,6 +204,32 @@ def clear_metrics() -> None:
     The metrics themselves stay, so a module that made one at its top goes on using it.
     """
     process_metrics.clear()
+
+
+class _Numbers:
+    """Numbers frames on that were made without a number; no camera takes two at the same time."""
+
+    def __init__(self) -> None:
+        self.begun: dict[str, tuple[tuple[int, int], int]] = {}  # by camera: what the last one said, and how often
+
+    def number(self, one: Frame) -> None:
+        descriptor = one._descriptor
+        said, count = (descriptor.sequence, descriptor.utc_ns), 0
+        before, repeats = self.begun.setdefault(one.camera, ((-1, -1), 0))
+        if one.delivery == 1:
+            count = repeats + 1 if before == said else 0
+            self.begun[one.camera] = said, count
+        if count:
+            later_ns = count * int(_STEP * 1_000_000_000)
+            one._descriptor = descriptor._replace(
+                sequence=descriptor.sequence + count,
+                captured_ns=descriptor.captured_ns + later_ns,
+                utc_ns=descriptor.utc_ns + later_ns,
+                time_ns=descriptor.time_ns + later_ns,
+                pts=descriptor.pts
+                if descriptor.pts is None or one.time_base is None
+                else descriptor.pts + round(Fraction(later_ns, 1_000_000_000) / one.time_base),
+            )
 
 
 class _Opened:

@@ -280,3 +280,25 @@ def test_a_batch_is_refused_in_the_words_of_a_pipeline() -> None:
         run_processor(Sizes(), [frame(GRAY)])
     with pytest.raises(ValueError, match="batch=0; expected the size of a batch"):
         run_processor(Sizes(), [frame(GRAY)], batch=0)
+
+
+def test_frames_without_numbers_are_numbered_on_so_that_timers_run() -> None:
+    class Stays:
+        def __init__(self) -> None:
+            self.since: dict[str, float] = {}
+
+        def process(self, frame: Frame) -> dict[str, Any]:
+            since = self.since.setdefault(frame.camera, frame.time)
+            return {"n": frame.sequence, "stays": frame.time - since, "first": frame.is_first_here}
+
+    pictures = [np.zeros((4, 4), np.uint8)] * 31
+    events = run_processor(Stays(), [frame(one) for one in pictures])
+    assert [one["data"]["n"] for one in events] == list(range(31))
+    assert events[-1]["data"]["stays"] == pytest.approx(3.0)
+    assert len({one["frame"] for one in events}) == 31 and len({one["timestamp"] for one in events}) == 31
+    both = run_processor(Stays(), [frame(one, camera) for one in pictures[:2] for camera in ("door", "yard")])
+    assert [(one["data"]["n"], one["data"]["first"]) for one in both] == [(0, True)] * 2 + [(1, False)] * 2
+    again = run_processor(Stays(), [frame(pictures[0]), frame(pictures[0], delivery=2), frame(pictures[0])])
+    assert [one["data"]["n"] for one in again] == [0, 0, 1], "another attempt is of the same frame"
+    told = run_processor(Stays(), [frame(pictures[0], sequence=n) for n in (5, 6, 9)])
+    assert [one["data"]["n"] for one in told] == [5, 6, 9]

@@ -65,6 +65,7 @@ def _new(
 
     for file in make_project(folder):
         print(file)
+    print(f"next: cd {folder}; detektr up (Ctrl-C ends it); python -m pytest, if pytest is installed")
 
 
 @app.command("list")

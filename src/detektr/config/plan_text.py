@@ -58,15 +58,16 @@ def _memory_in_words(memory: CameraMemory, slots: int, fps: float) -> str:
         f"{memory.total_bytes / _MIB:.1f} MiB with its journals",
     ]
     if memory.is_assumed:
-        words[-1] += f" if it is {picture.width}x{picture.height} {picture.format} (known when it is opened)"
+        words[-1] += f" if its pictures are {picture.width}x{picture.height} {picture.format}"
     if memory.is_over:
         limit = f"{memory.limit_bytes / _MIB:.1f} MiB"
         words.append(
             f"although `memory` says {limit}: with less, frames would not flow"
             if memory.is_limit_written
-            else f"more than the {limit} of a file without `memory`: its readers and written numbers need them"
+            else f"above the {limit} that a camera has where nothing is said: its readers need so many slots"
         )
-    return ", ".join(words)
+    hint = "; which they are shows when it is opened: with `width` and `height` the plan is exact"
+    return ", ".join(words) + (hint if memory.is_assumed else "")
 
 
 def _shares(cameras: int, node: GraphNode) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,10 @@ def whole_dead_letter(pipeline: str, content: SpoolContent, letter: str) -> dict
     if record["kind"] == "event":
         record["event"] = unpack_event(payload)
     elif record.get("picture"):
-        record["picture"] = str(picture_path(pipeline, record) or "")
+        name, path = str(record["picture"]), picture_path(pipeline, record)
+        record["picture"] = str(path or "")
+        if path is not None and "show" in record:  # from whichever folder
+            record["show"] = str(record["show"]).replace(Path(name).name, shlex.quote(str(path)))
         if not record["picture"]:
             record["no_picture"] = "it made room for newer ones"
     record["resent"] = content.resent.get(letter)
@@ -110,7 +114,7 @@ def describe_dead_letter(whole: Mapping[str, Any]) -> str:
     width = max(map(len, rest))
     lines = [f"{key.ljust(width)}  {value}" for key, value in rest.items()]
     if "event" in whole:
-        lines += ["", json.dumps(whole["event"], indent=2, default=str)]
+        lines += ["", *json.dumps(whole["event"], indent=2, default=str).splitlines()]
     lines += ["", *str(whole["why"]).rstrip().splitlines()]
     return "\n".join(map(disarm, lines))
 

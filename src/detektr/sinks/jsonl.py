@@ -27,7 +27,7 @@ class JsonLines(Sink):
     Bytes become base64 text, times ISO 8601, numpy values plain ones; numbers that JSON lacks (NaN, infinity) null.
 
     Args:
-        path: the file; relative to the working folder, which must exist.
+        path: the file; a relative path begins at the folder of the pipeline file. Its folder must exist.
         rotate_bytes: a line that would make the file larger than this begins a new one; None: no limit.
         keep: how many full files stay, as path.1 (the newest) to path.N.
     Raises:

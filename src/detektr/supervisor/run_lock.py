@@ -9,6 +9,7 @@ from collections.abc import Collection
 from detektr.errors import RefusedError
 from detektr.memory.run_folder import RunFolder
 from detektr.memory.segment import Segment
+from detektr.observe.run_state import read_run_state
 
 ORPHANS_NS = 5_000_000_000  # so long we wait for the children of a dead supervisor, which drain by themselves
 SWEEPER_NS = 300_000_000  # the last of them holds the lock for a moment while it sweeps
@@ -31,8 +32,8 @@ def acquire_run_lock(pipeline: str, names: Collection[str]) -> tuple[RunFolder, 
     while (lock := folder.try_lock()) is None:
         if time.monotonic_ns() > deadline_ns:
             raise RefusedError(
-                f"pipeline {pipeline!r} is running already, as process {folder.lock_holder()};"
-                f" `detektr down {pipeline}` ends it"
+                f"pipeline {pipeline!r} is running already, as process {folder.lock_holder()}{_file_of(folder)};"
+                f" `detektr down {pipeline}` ends that run, and another `name` in this file begins one beside it"
             )
         select.poll().poll(_POLL_MS)
     try:
@@ -50,3 +51,8 @@ def acquire_run_lock(pipeline: str, names: Collection[str]) -> tuple[RunFolder, 
         lock.close()
         raise
     return folder, lock
+
+
+def _file_of(folder: RunFolder) -> str:
+    file = read_run_state(folder).get("file")
+    return f", from {file}" if file else ""

@@ -162,7 +162,7 @@ def _rows(finding: ProbeReport) -> Iterable[tuple[str, str]]:
     rates += [f"{survey.fps_declared:g} declared"] if survey.fps_declared else []
     rates += [f"{survey.bits_per_s / 1000:.0f} kbit/s"] if survey.bits_per_s else []
     yield "rate", ", ".join(rates) or "unknown: its pictures have no times"
-    every = f"at most {survey.key_frame_s:.1f} s apart" if survey.key_frame_s else "not two of them were seen"
+    every = f"at most {survey.key_frame_s:.1f} s apart" if survey.key_frame_s else "fewer than two came"
     yield "key frames", every + (", B-frames between them" if survey.has_b_frames else "")
     left_out = f"; {survey.before_key} pictures before its first key frame left out" if survey.before_key else ""
     yield "first frame", f"{survey.first_frame_s:.2f} s after opening began ({survey.open_s:.2f} s to open){left_out}"
@@ -241,6 +241,7 @@ def _proposal(source: str, environment: Iterable[str], more: dict[str, str], *, 
         f"{head}name: demo\ncameras:\n  camera: {camera}\nnodes:\n"
         "  buffer: {kind: buffer, input: cameras}\n"
         "  motion: {kind: processor, input: buffer, use: motion}\n"
+        "  events: {kind: sink, input: motion, use: jsonl, with: {path: events.jsonl}}\n"
     )
 
 

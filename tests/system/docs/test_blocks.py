@@ -26,7 +26,7 @@ from tests.system.docs.document import FOR_USERS, ROOT, Block, blocks, name_of
 from tests.system.docs.pipeline_text import fits_somewhere
 
 COMMANDS = dict(commands())
-PLAIN = {"cd", "cat", "pip", "python"}
+PLAIN = {".", "cd", "cat", "pip", "python", "python3"}
 """Commands that are not detektr's, and that every machine has."""
 
 

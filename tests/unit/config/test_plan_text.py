@@ -21,15 +21,15 @@ def plan(tmp_path: Path, text: str) -> list[str]:
 
 def test_each_camera_is_told_with_slots_seconds_bytes_and_what_they_follow_from(tmp_path: Path) -> None:
     assert plan(tmp_path, FILE.replace("clip.mp4", "clip.mp4, fps: 10"))[1] == (
-        "  cam: 20 slots (2.0 s at 10 frames/s), 59.5 MiB with its journals if it is 1920x1080 yuv420p"
-        " (known when it is opened)"
+        "  cam: 20 slots (2.0 s at 10 frames/s), 59.5 MiB with its journals if its pictures are 1920x1080 yuv420p"
+        "; which they are shows when it is opened: with `width` and `height` the plan is exact"
     )
     over = plan(tmp_path, f"memory: 16MiB\n{FILE}")[1]
     assert "although `memory` says 16.0 MiB: with less, frames would not flow" in over
     declared = plan(tmp_path, FILE.replace("clip.mp4", "clip.mp4, width: 64, height: 48, format: gray"))[1]
     assert declared.startswith("  cam: 28 slots (0.9 s at 30 frames/s), 0.") and declared.endswith("its journals")
     written = plan(tmp_path, FILE.replace("clip.mp4", "clip.mp4, high_water_mark: 90"))[1]
-    assert "more than the 64.0 MiB of a file without `memory`" in written
+    assert "above the 64.0 MiB that a camera has where nothing is said" in written
 
 
 def test_an_edge_with_terms_of_its_own_is_told_and_others_are_not(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from detektr.supervisor.run_lock import acquire_run_lock
 
 def test_second_claim_is_refused_with_who_has_it_and_how_to_end_it(shm_dir: Path) -> None:
     folder, lock = acquire_run_lock("demo", ["cam"])
-    with pytest.raises(RefusedError, match=rf"process {lock.words[0]}; `detektr down demo` ends it"):
+    with pytest.raises(RefusedError, match=rf"process {lock.words[0]}; `detektr down demo` ends that run"):
         acquire_run_lock("demo", ["cam"])
     folder.sweep()
     lock.close()

@@ -173,7 +173,7 @@ def _was_away(node: JudgedNode, window: Window, terms: Terms) -> Finding | None:
     worst = max(outages, key=lambda one: _lasted_s(one, node.states, window))
     times = "" if len(outages) == 1 else f" {len(outages)} times, at most"
     lasted_ms = _lasted_s(worst, node.states, window) * 1000
-    text = f"could not do its work{times} for {span(lasted_ms)}: {_why(worst)}; what waited came that late"
+    text = f"could not do its work{times} for {span(lasted_ms)}: {_why(worst)}; its {node.what}s came that late"
     next_ = "nothing of it was given up; look why what it writes to was away"
     return replace(node.finding("late", text, next_, outages[0].utc_s), victim=node.name)
 

@@ -261,7 +261,7 @@ def test_an_outage_that_is_over_is_told_as_what_was_late_for_it() -> None:
     )
     assert (found.code, found.culprit, found.since_s) == ("late", "hook", BEGUN_S + 20)
     assert found.text.startswith("hook could not do its work for 10 s: since 14:03: ConnectionError")
-    assert "came that late" in found.text and "nothing of it was given up" in found.next
+    assert "; its events came that late" in found.text and "nothing of it was given up" in found.next
 
 
 def test_how_a_node_died_is_told_when_its_successor_has_begun() -> None:
