@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from urllib.parse import unquote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -35,6 +36,7 @@ from detektr.web.query import read_query
 from detektr.web.session import bearer
 from detektr.web.token import SESSION_COOKIE, is_same, session_of
 
+_SLASH = "%2F"  # in the name of something, and so no border of the path
 _log = logging.getLogger("detektr.web")
 _REFUSALS: dict[Verdict, tuple[int, str, str, str]] = {
     "misdirected": (
@@ -134,7 +136,7 @@ class App:
 
     async def _answer(self, request: Request) -> Response:
         _check_head(request)
-        path, method = request.scope["path"], "GET" if request.method == "HEAD" else request.method
+        path, method = _path_of(request), "GET" if request.method == "HEAD" else request.method
         found = [(place.endpoint, match) for place in self._places if (match := place.pattern.match(path))]
         found = [one for one in found if one[0].is_literal] or found  # /frames/ack is no frame called ack
         chosen = next(((endpoint, match) for endpoint, match in found if method in endpoint.methods), None)
@@ -148,7 +150,8 @@ class App:
             headers, detail = {"Allow": allowed}, f"{request.method:.20} is not answered at {path!r:.120}"
             raise Problem(405, "method", detail, f"use {allowed}", headers=headers)
         values = read_query(request, endpoint.parameters)
-        return await endpoint.answer(Call(self._desk, request, match.groupdict(), values))
+        named = {name: text.replace(_SLASH, "/") for name, text in match.groupdict().items()}
+        return await endpoint.answer(Call(self._desk, request, named, values))
 
     def _check(self, request: Request, right: Right, *, is_open: bool) -> None:
         """Refuse who may not.
@@ -200,3 +203,11 @@ def _version() -> str:
         return version("detektr")
     except PackageNotFoundError:
         return "0"
+
+
+def _path_of(request: Request) -> str:
+    """Return the path that is asked for; a slash that is part of a name, written `%2F`, still stands so."""
+    raw: bytes = request.scope.get("raw_path") or b""
+    if b"%2f" not in raw.lower():
+        return str(request.scope["path"])
+    return unquote(re.sub(r"(?i)%2f", "%25" + _SLASH[1:], raw.decode("latin-1")))

@@ -75,8 +75,9 @@ def explain(
         terms = terms_of_record(record)
         is_live = is_live and record["ended_utc_ns"] is None
     _refuse_unknown(name, place, camera, window, terms)
-    found = find(window, terms, is_over=not is_live)
-    if is_live and run is None and at is None:
+    is_lately = is_live and run is None and at is None
+    found = find(window, terms, is_over=not is_live, is_lately=is_lately)
+    if is_lately:
         found = _since_it_began(found, record, records, window, terms)
     found = [
         *_dead_supervisor(record, folder, window, is_live=is_live),

@@ -32,18 +32,23 @@ class Blame:
     cameras: Counter[str] = field(default_factory=Counter)
     held_up: set[str] = field(default_factory=set)
     """Nodes that it held up meanwhile."""
-    times: list[int] = field(default_factory=list)
-    """Times (UTC, in seconds) of the rows with a loss, in order."""
+    at: Counter[int] = field(default_factory=Counter)
+    """Frames lost, by the time (UTC, in seconds) of the row that has them; in order."""
+
+    @property
+    def times(self) -> list[int]:
+        """Times of the rows with a loss, in order."""
+        return list(self.at)
 
     @property
     def first_s(self) -> int:
         """Time of the first row with a loss; 0: there is none."""
-        return self.times[0] if self.times else 0
+        return next(iter(self.at), 0)
 
     @property
     def last_s(self) -> int:
         """Time of the last row with a loss; 0: there is none."""
-        return self.times[-1] if self.times else 0
+        return next(reversed(self.at), 0)
 
 
 def lost_since(before: EdgeRow, row: EdgeRow) -> dict[str, int]:
@@ -91,8 +96,7 @@ def charge(window: Window, terms: Terms) -> dict[str, Blame]:
             blame.reasons.update(lost)
             blame.cameras.update(row.lost_by_camera or _camera_of(edge, terms, count))
             blame.held_up.update(path[:-1])
-            if blame.last_s != utc_s:
-                blame.times.append(utc_s)
+            blame.at[utc_s] += count
     _leave_no_crumbs(blames)
     return blames
 
@@ -135,6 +139,7 @@ class Work:
     worked: int
     busy_ms: int
     restarts: int
+    paused_s: int
     working_ms: int
     """How long the work in progress had taken, at the worst of the last row."""
 
@@ -150,8 +155,9 @@ class Work:
         return (self.busy_ms + self.working_ms) / max(1, self.worked)
 
     def busy_share(self, replicas: int) -> float:
-        """Return the part of the time that its processes spent in the user's code."""
-        return min(1.0, (self.busy_ms + self.working_ms) / 1000 / max(1, self.seconds) / max(1, replicas))
+        """Return the part of the time in which it was not paused that its processes spent in the user's code."""
+        could_s = max(1, self.seconds - self.paused_s)
+        return min(1.0, (self.busy_ms + self.working_ms) / 1000 / could_s / max(1, replicas))
 
 
 def work_of(rows: list[tuple[int, NodeRow]], first_s: int, last_s: int, step_s: int) -> Work:
@@ -171,12 +177,14 @@ def work_of(rows: list[tuple[int, NodeRow]], first_s: int, last_s: int, step_s: 
         elif utc_s <= last_s:
             found.append((utc_s, row))
     if not found:
-        return Work(1, 0, 0, 0, before.working_ms)
+        return Work(1, 0, 0, 0, 0, before.working_ms)
     ended_s, last = found[-1]
+    paused_s = sum(step_s for _, row in found if row.state == "paused")
     return Work(
         max(1, ended_s - begun_s),
         max(0, last.worked - before.worked),
         max(0, last.busy_ms - before.busy_ms),
         max(0, last.restarts - before.restarts),
+        paused_s,
         last.working_ms,
     )

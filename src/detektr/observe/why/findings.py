@@ -23,19 +23,20 @@ WORST_TO_BEST = (
 LATE_MS = 2000
 
 
-def find(window: Window, terms: Terms, *, is_over: bool = False) -> list[Finding]:
+def find(window: Window, terms: Terms, *, is_over: bool = False, is_lately: bool = False) -> list[Finding]:
     """Return what is wrong in a window, the worst first.
 
     Args:
         window: what happened.
         terms: what was agreed.
         is_over: whether the run has ended with the window, so that nobody lives and nothing will change any more.
+        is_lately: whether the window ends now, so that its numbers are told as of the last seconds.
     """
     blames = charge(window, terms)
     found: list[Finding] = [*_ledgers(window, terms)]
     for name in dict.fromkeys([*terms.nodes, *window.nodes, *blames]):
         blame = blames.get(name, Blame())
-        finding = _of_node(name, blame, window, terms, is_over=is_over)
+        finding = _of_node(name, blame, window, terms, is_over=is_over, is_lately=is_lately)
         if finding is not None:
             found.append(finding)
     found += _late(
@@ -44,7 +45,9 @@ def find(window: Window, terms: Terms, *, is_over: bool = False) -> list[Finding
     return sorted(found, key=lambda one: (WORST_TO_BEST.index(one.code), -one.lost))
 
 
-def _of_node(name: str, blame: Blame, window: Window, terms: Terms, *, is_over: bool) -> Finding | None:
+def _of_node(
+    name: str, blame: Blame, window: Window, terms: Terms, *, is_over: bool, is_lately: bool
+) -> Finding | None:
     """Return what is wrong with one node; None: nothing."""
     rows, states = window.nodes.get(name, []), window.states.get(name, [])
     node = JudgedNode(
@@ -54,7 +57,7 @@ def _of_node(name: str, blame: Blame, window: Window, terms: Terms, *, is_over: 
         states,
         work_of(rows, window.begin_s + 1, window.end_s, window.step_s),
         blame,
-        cost_of(blame, window),
+        cost_of(blame, window, is_lately=is_lately),
     )
     found = next((one for judge in JUDGES if (one := judge(node, window, terms)) is not None), None)
     if found is None or (is_over and (found.code == "stalled" or (found.code == "no_puller" and not blame.lost))):
@@ -81,7 +84,8 @@ def _late(window: Window, terms: Terms, known: Iterable[str]) -> list[Finding]:
     for edge, all_rows in window.edges.items():
         rows = [(utc_s, row) for utc_s, row in all_rows if utc_s > window.begin_s]
         late_s = [utc_s for utc_s, row in rows if row.oldest_ms >= LATE_MS]
-        if late_s and edge[1] not in known and terms.edge(edge).when_full != "block":
+        is_inside = edge in terms.edges  # who only looks on sees old frames, and nobody else does
+        if late_s and is_inside and edge[1] not in known and terms.edge(edge).when_full != "block":
             worst_ms = max(row.oldest_ms for _, row in rows)
             text = f"frames were up to {span(worst_ms)} old before {edge[1]} began with them"
             next_ = f"set `max_age`, or `fresh: true`, at the input of {edge[1]}"

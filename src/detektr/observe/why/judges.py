@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -26,9 +27,13 @@ LOSING_SHARE = 0.01  # of the frames that were offered to an edge
 HUNG = ("hanging", "suspended")
 NO_PULLER = "no_puller"  # as the state of a node of the kind `pull` begins when nobody asks it for frames
 HUNG_S = 2  # a hang that is over is told if it took so long
+SAID_S_MAX = 3600  # a hang is noticed sooner after it began
 HUNG_MS = 30_000  # of what has no `timeout`
-_SINCE = re.compile(r"^hangs since [0-9:]+ ")  # a state's own words; a finding says itself since when
+_SINCE = re.compile(
+    r"^hangs since ([0-9]{1,2}:[0-9]{2}:[0-9]{2}) "
+)  # a state's own words; a finding says itself since when
 _NEXT_HUNG = "mend the code at that line; the process is killed after three times its `timeout`"
+_NEXT_HUNG_FOR_EVER = "mend the code at that line; it has no `timeout`, so it hangs until `detektr restart {} {}`"
 
 
 @dataclass(frozen=True)
@@ -71,17 +76,30 @@ def _failed(node: JudgedNode, window: Window, terms: Terms) -> Finding | None:
 def _hung(node: JudgedNode, window: Window, terms: Terms) -> Finding | None:
     hung, last = _last_in(node.states, HUNG), node.last
     is_too_long = last.working_ms > (node.terms.timeout_ms or HUNG_MS)
+    next_ = _NEXT_HUNG if node.terms.timeout_ms else _NEXT_HUNG_FOR_EVER.format(terms.pipeline, node.name)
     if hung is not None and (last.state in HUNG or _lasted_s(hung, node.states, window) >= HUNG_S):
         if hung.state == "suspended":
             return node.finding(
                 "hung", f"cannot run: {hung.why}", "let it go on (`kill -CONT`, and its number)", hung.utc_s
             )
         text = _SINCE.sub("hangs ", hung.why) or "hangs"
-        return node.finding("hung", text, _NEXT_HUNG, _begun_s(hung, window.nodes.get(node.name, [])))
+        return node.finding("hung", text, next_, _said_s(hung) or _begun_s(hung, window.nodes.get(node.name, [])))
     if last.working_ms and is_too_long and last.state not in CAMERA_DOWN:
         text = f"has worked on one {node.what} for {span(last.working_ms)}"
-        return node.finding("hung", text, _NEXT_HUNG, window.end_s - last.working_ms // 1000)
+        return node.finding("hung", text, next_, window.end_s - last.working_ms // 1000)
     return None
+
+
+def _said_s(hung: NodeState) -> int:
+    """Return the time (UTC, in seconds) of the clock in a state's own words; 0: it says none."""
+    said = _SINCE.match(hung.why)
+    if said is None:
+        return 0
+    hours, minutes, seconds = map(int, said.group(1).split(":"))
+    local = time.localtime(hung.utc_s)
+    ago_s = 3600 * (local.tm_hour - hours) + 60 * (local.tm_min - minutes) + local.tm_sec - seconds
+    ago_s %= 86_400
+    return hung.utc_s - ago_s if ago_s < SAID_S_MAX else 0
 
 
 def _begun_s(hung: NodeState, rows: list[tuple[int, NodeRow]]) -> int:
@@ -106,15 +124,18 @@ def _paused(node: JudgedNode, window: Window, terms: Terms) -> Finding | None:
     paused = _last_in(node.states, ("paused",))
     if paused is None:
         return None
+    held = f" and holds up {', '.join(sorted(node.blame.held_up))}" if node.blame.held_up else ""
+    lost = sum(count for utc_s, count in node.blame.at.items() if utc_s >= paused.utc_s)
+    cost = f"{held}; {lost} frames were lost meanwhile" if lost else held
     if node.last.state == "paused":
         next_ = f"`detektr resume {terms.pipeline} {node.name}` lets it go on"
-        return node.finding("paused", "was paused by an operator", next_, paused.utc_s)
+        return replace(node, cost=cost).finding("paused", "was paused by an operator", next_, paused.utc_s)
     ended_s = paused.utc_s + _lasted_s(paused, node.states, window)
-    if not node.blame.lost or node.blame.last_s > ended_s + window.step_s:
+    if not lost or node.blame.last_s > ended_s + window.step_s:
         return None
     text = f"was paused by an operator for {span((ended_s - paused.utc_s) * 1000)}"
-    next_ = "let its input drop or wait, as its frames are worth it (`when_full`), before it is paused again"
-    return node.finding("paused", text, next_, paused.utc_s)
+    next_ = "before the next pause, say what its input does meanwhile: `when_full: block` waits, `drop-oldest` loses"
+    return replace(node, cost=cost).finding("paused", text, next_, paused.utc_s)
 
 
 def _camera_down(node: JudgedNode, window: Window, terms: Terms) -> Finding | None:
@@ -287,7 +308,7 @@ def _slowest_ms(rows: list[tuple[int, NodeRow]], blame: Blame) -> float:
     return slowest_ms
 
 
-def cost_of(blame: Blame, window: Window) -> str:
+def cost_of(blame: Blame, window: Window, *, is_lately: bool) -> str:
     """Return what was lost because of a node, as the end of a sentence."""
     held = f" and holds up {', '.join(sorted(blame.held_up))}" if blame.held_up else ""
     if not blame.lost:
@@ -296,7 +317,8 @@ def cost_of(blame: Blame, window: Window) -> str:
     where = ", ".join(f"{producer} -> {consumer}" for producer, consumer in blame.lost)
     lost = blame.lost.total()
     of = f" of {offered}" if lost <= offered else ""  # what was offered before the window may be lost within it
-    return f"{held}: {lost}{of} frames were lost on {where} ({describe_counts(blame.reasons)})"
+    lately = "" if not is_lately else f" in the last {span(1000 * (window.end_s - window.begin_s))}"
+    return f"{held}: {lost}{of} frames were lost{lately} on {where} ({describe_counts(blame.reasons)})"
 
 
 def _lasted_s(state: NodeState, states: list[NodeState], window: Window) -> int:

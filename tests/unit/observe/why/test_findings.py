@@ -197,71 +197,11 @@ def test_a_sink_that_waits_out_an_outage_says_what_it_waits_for() -> None:
     assert "No space left on device" in found.text and "holds up detect" in found.text
 
 
-def test_a_paused_node_is_blamed_for_what_waits_or_is_lost_because_of_it() -> None:
-    found = first(
-        {BUF: lambda s: edge(24 * s, 20 * s), OUT: lambda s: edge(20, queued=8, full_s=1)},
-        {"hook": lambda s: NodeRow(worked=9, state="paused")},
-        {"hook": "an operator has paused it"},
-    )
-    assert (found.code, found.culprit) == ("paused", "hook")
-    assert found.text.startswith("hook was paused by an operator and holds up detect: 1200 of 1440 frames were lost")
-    assert found.next == "`detektr resume shop hook` lets it go on"
-
-
-def test_a_pause_that_is_over_is_told_where_frames_were_lost_in_it() -> None:
-    def paused(second: int) -> NodeRow:
-        return NodeRow(worked=24 * second, busy_ms=20 * second, state="paused" if 10 <= second < 20 else "running")
-
-    found = first({BUF: lambda s: edge(24 * s, 24 * min(max(s - 10, 0), 10))}, {"detect": paused})
-    assert (found.code, found.culprit, found.lost) == ("paused", "detect", 240)
-    assert found.text.startswith("detect was paused by an operator for 10 s: 240 of 1440 frames were lost")
-    assert find(window({}, {"detect": paused}), TERMS) == [], "it cost nothing"
-
-
 def test_a_queue_that_is_too_small_for_bursts_is_blamed_and_not_who_reads_it() -> None:
     found = first({BUF: lambda s: edge(24 * s, 5 * (s // 3))}, {"detect": worked(10, 24)})
     assert (found.code, found.culprit) == ("losing", "buf -> detect")
     assert "too small with 16, though detect is busy for 24% of the time only" in found.text
     assert "high_water_mark" in found.next
-
-
-def test_a_processor_that_pauses_now_and_then_is_not_called_slow_nor_told_to_thin() -> None:
-    """The 24 frames of a second take it 10 ms each, but at each twentieth second one of them takes 0.8 s."""
-    pauses = lambda s: s // 20  # noqa: E731
-    frames = lambda s: 24 * s - 12 * pauses(s)  # noqa: E731
-    held = lambda s: edge(frames(s), queued=1 if s % 20 == 0 else 0, full_s=1 if s and s % 20 == 0 else 0)  # noqa: E731
-    found = first(
-        {BUF: lambda s: edge(24 * s, 12 * pauses(s)), OUT: held},
-        {"hook": lambda s: NodeRow(worked=frames(s), busy_ms=10 * frames(s) + 800 * pauses(s))},
-    )
-    assert (found.code, found.culprit, found.lost) == ("losing", "buf -> detect", 36)
-    assert "though hook is busy for " in found.text and " at times) and holds up detect: 36 of" in found.text
-    assert "high_water_mark" in found.next and "fps" not in found.next
-
-
-def test_a_loss_at_the_border_of_two_faults_is_not_charged_alone() -> None:
-    found = find(
-        window(
-            {
-                BUF: lambda s: edge(24 * s, max(0, 16 * s - 15)),
-                OUT: lambda s: edge(8 * s, queued=8, full_s=1) if s <= 1 else edge(8 * s),
-            },
-            {"detect": worked(125, 8)},
-        ),
-        TERMS,
-    )
-    assert [(one.culprit, one.lost) for one in found] == [("detect", 16 * SECONDS - 15)], "as the ledger has it"
-
-
-def test_an_outage_that_is_over_is_told_as_what_was_late_for_it() -> None:
-    found = first(
-        {},
-        {"hook": lambda s: NodeRow(worked=24 * s, state="retrying" if 20 <= s < 30 else "running")},
-        {"hook": "since 14:03: ConnectionError: the target is down"},
-    )
-    assert (found.code, found.culprit, found.since_s) == ("late", "hook", BEGUN_S + 20)
-    assert found.text.startswith("hook could not do its work for 10 s: since 14:03: ConnectionError")
-    assert "; its events came that late" in found.text and "nothing of it was given up" in found.next
 
 
 def test_how_a_node_died_is_told_when_its_successor_has_begun() -> None:
