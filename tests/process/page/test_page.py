@@ -51,6 +51,19 @@ return {
 """
 
 
+# How many pixels of the looked-up picture have a colour: the cameras of the shop are grey.
+_COLOURED = """
+const canvas = document.querySelector("#found canvas"), {width, height} = canvas;
+const {data} = canvas.getContext("2d").getImageData(0, 0, width, height);
+let count = 0;
+for (let at = 0; at < data.length; at += 4) {
+  const three = [data[at], data[at + 1], data[at + 2]];
+  count += Math.max(...three) - Math.min(...three) > 60;
+}
+return count;
+"""
+
+
 @pytest.fixture(autouse=True)
 def module(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(CODE)
@@ -150,7 +163,15 @@ def test_boxes_lie_where_results_say_on_the_picture_of_their_own_frame(
         shown = page.wait("its steps", lambda shown: "captured" in shown["found"] and "delivered" in shown["found"])
         page.wait(
             "its picture",
-            lambda _: driver.execute_script("return document.querySelector('#found img')?.naturalWidth") == 320,
+            lambda _: driver.execute_script("return document.querySelector('#found canvas')?.width") == 320,
+        )
+        assert "detect returned: <b>cart</b> #7" in shown["found"] and ", captured at " in shown["found"]
+        assert driver.execute_script(_COLOURED) > 40, "with the box of what was seen"
+        driver.execute_script("document.getElementById('frame').value = 'door/0'")
+        click(page, "#look-up", "look it up")
+        page.wait(
+            "the first frame of a camera",
+            lambda shown: "frame 0 of door" in shown["found"] and "delivered" in shown["found"],
         )
         assert page.console() == []
         assert shown["sick"][0][0] in ("", "losing", "late"), shown["sick"]  # as busy as the machine is

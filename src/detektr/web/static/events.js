@@ -2,9 +2,9 @@
 // can still be had. Both lists keep their newest entries only, so that a page that is open for days stays small.
 import {at, button, clock, make, say} from "./dom.js";
 import {takeResult} from "./cameras.js";
-import {lookUp} from "./frames.js";
-import {Tracks, draw, shapes, summary} from "./overlay.js";
-import {checkToken, isKnown, path, picture} from "./server.js";
+import {boxed, lookUp} from "./frames.js";
+import {summary} from "./overlay.js";
+import {checkToken, isKnown, path} from "./server.js";
 import {connect, shareConnections} from "./stream.js";
 
 const EVENTS_MAX = 200, SEEN_MAX = 60;
@@ -51,63 +51,67 @@ function show(kind, event) {
   for (const [key, {item: old}] of drops) if (!old.isConnected) drops.delete(key);
 }
 
-// At once, though nobody may ever scroll to it: a moment later the server has no such picture any more.
-function thumbnail({camera, frame, node, data}) {
-  const canvas = make("canvas");
-  canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", `${camera} at that frame`);
-  const isGone = () => canvas.replaceWith(make("span", "gone", "its picture is gone"));
-  picture(`/frames/${encodeURIComponent(frame)}/still.jpg`).then((found) => {
-    if (!found) return isGone();
-    const {image, whole} = found;
-    [canvas.width, canvas.height] = [PICTURE_WIDTH, Math.round((PICTURE_WIDTH * image.height) / image.width)];
-    const pen = canvas.getContext("2d");
-    pen.drawImage(image, 0, 0, canvas.width, canvas.height);
-    draw(pen, shapes(node, data), new Tracks(), canvas.width / whole);
-    image.close();
-  }).catch(isGone);
-  return canvas;
-}
-
+// Its picture is fetched at once, though nobody may ever scroll to it: a moment later the server has none any more.
 function entry(result, words) {
-  const item = make("li"), text = make("span");
-  const more = button("its frame", () => lookUp(result.frame, result.still));
+  const item = make("li"), text = make("span"), said = {...result, words};
+  const more = button("its frame", () => lookUp(result.frame, result.still, said));
   more.className = "link";
   item.dataset.frame = result.frame;
-  text.append(make("time", "", clock(result.timestamp)), `${result.camera}: ${words} (${result.node}) `, more);
-  item.append(result.still ? thumbnail(result) : make("span", "gone", "no picture"), text);
+  text.append(make("time", "", clock(result.timestamp)), `${result.camera}: ${words} (${result.node})`, make("span"), " ", more);
+  const label = `${result.camera} at that frame`;
+  item.append(result.still ? boxed(result, PICTURE_WIDTH, label, "its picture is gone") : make("span", "gone", "no picture"), text);
   return item;
 }
 
-const lately = new Map(); // by camera, node and what it says: {at, item}, when that was told last, and where
+// How often the same was seen, where it was seen again and again.
+function tellAgain({item, count, until}) {
+  say(item.lastElementChild.children[1], count > 1 ? `, until ${clock(until)} in ${count} frames` : "");
+}
+
+const lately = new Map(); // by camera, node and what it says: the entry that tells it, since when, and how often
 
 function see(result) {
   const words = summary(result.node, result.data), now = performance.now();
   if (!words) return;
   const key = JSON.stringify([result.camera, result.node, words]), known = lately.get(key);
   if (known && now - known.at < AGAIN_MS) {
-    if (known.hasPicture || !result.still) return;
-    known.hasPicture = true; // the same was seen a moment later, with a picture
-    return known.item.replaceWith(entry(result, words));
+    known.count += 1;
+    known.until = result.timestamp;
+    if (!known.hasPicture && result.still) { // the same was seen a moment later, with a picture
+      known.hasPicture = true;
+      const item = entry(result, words);
+      known.item.replaceWith(item);
+      known.item = item;
+    }
+    return tellAgain(known);
   }
   const item = entry(result, words);
   lately.delete(key);
-  lately.set(key, {at: now, item, hasPicture: result.still});
+  lately.set(key, {at: now, item, hasPicture: result.still, count: 1, until: result.timestamp});
   if (lately.size > LATELY_MAX) lately.delete(lately.keys().next().value);
   prepend(at("seen"), item, SEEN_MAX);
+  tellSpan();
 }
 
 let stream = null, again = 0, hear = () => {};
+let listensSince = "";
 let deafSince = ""; // since when this page does not listen
+
+// From when on the list says all, and what an entry is.
+function tellSpan() {
+  const list = at("seen"), oldest = list.lastElementChild?.querySelector("time")?.textContent;
+  const since = list.childElementCount < SEEN_MAX || !oldest ? `since this page listens (${clock(listensSince)})` : `since ${oldest}: the list has the newest ${SEEN_MAX}`;
+  say(at("seen-since"), `${since}; what is seen again within ${AGAIN_MS / 1000} s is counted in its entry; earlier results are where the sinks of this pipeline wrote them`);
+}
 
 // That nothing is to be read here of some time does not mean that nothing was seen.
 function tellSince() {
   const now = new Date().toISOString();
   if (deafSince && at("seen").childElementCount)
     prepend(at("seen"), make("li", "gap", `this page did not listen from ${clock(deafSince)} to ${clock(now)}`), SEEN_MAX);
-  if (!at("seen-since").textContent)
-    say(at("seen-since"), `since this page listens (${clock(now)}); earlier results are where the sinks of this pipeline wrote them`);
+  listensSince ||= now;
   deafSince = "";
+  tellSpan();
 }
 
 // What is called when the state of a node, or of the whole, has changed.

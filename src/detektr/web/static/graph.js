@@ -49,12 +49,15 @@ const lines = new Known((name) => {
   return line;
 });
 
-function drawEdge(edge, seconds, culprits) {
+// A queue has its mark for each input of its producer: it may be full for one camera, and not for another.
+const shareOf = (edge, inputs) => (inputs > 1 && edge.high_water_mark % inputs === 0 ? ` (${edge.high_water_mark / inputs} each)` : "");
+
+function drawEdge(edge, inputs, seconds, culprits) {
   const name = `${edge.from} -> ${edge.to}`, line = lines.get(name), [words, fill] = line.children;
-  const before = earlier?.edges.get(name);
+  const before = earlier?.edges.get(name), share = shareOf(edge, inputs);
   const rate = (count) => (before && seconds > 0 ? Math.max(0, (count(edge) - count(before)) / seconds) : 0);
   const told = [`→ ${edge.to}`, `${number(rate((one) => one.offered))}/s`];
-  if (edge.high_water_mark) told.push(`queue ${edge.queued}/${edge.high_water_mark}`);
+  if (edge.high_water_mark) told.push(`queue ${edge.queued}/${edge.high_water_mark}${share}`);
   if (edge.oldest_ms >= OLD_MS) told.push(`oldest ${number(edge.oldest_ms / 1000)} s`);
   const losing = rate(lost);
   if (losing > 0) told.push(`loses ${number(losing)}/s`);
@@ -72,14 +75,14 @@ function mood(node, culprits) {
   return OFF.has(node.state) ? "off" : "good";
 }
 
-function drawNode(node, edges, seconds, culprits) {
+function drawNode(node, edges, inputs, seconds, culprits) {
   const card = cards.get(node.name), [, kind, why, below] = card.children;
   dress(card, `node ${mood(node, culprits)}`);
   card.dataset.state = node.state;
   const several = node.max_replicas > 1 ? ` · ${node.replicas} of ${node.max_replicas} replicas` : "";
   say(kind, ` ${node.kind} · ${node.state}${several}${node.restarts ? ` · restarts ${node.restarts}` : ""}`);
   write(why, node.why || node.mode || (node.kind === "guest" ? "looks on: this page, or a program" : ""));
-  arrange(below, edges.map((edge) => drawEdge(edge, seconds, culprits)));
+  arrange(below, edges.map((edge) => drawEdge(edge, inputs, seconds, culprits)));
   return card;
 }
 
@@ -92,12 +95,12 @@ export const wanted = (node) => {
 export function drawGraph(run) {
   const now = performance.now(), seconds = earlier ? (now - earlier.at) / 1000 : 0;
   const culprits = new Set(run.sickest.map((one) => one.culprit));
-  const leaving = grouped(run.edges);
+  const leaving = grouped(run.edges), entering = (node) => run.edges.filter((edge) => edge.to === node.name).length;
   at("filtering").hidden = run.nodes.length < FILTER_FROM && !at("filter").value;
   const shown = columns(run.nodes, run.edges).map((column) => column.filter(wanted)).filter((column) => column.length);
   const drawn = shown.map((column, place) => {
     const box = at("graph").children[place] ?? make("div");
-    arrange(box, column.map((node) => drawNode(node, leaving.get(node.name) ?? [], seconds, culprits)));
+    arrange(box, column.map((node) => drawNode(node, leaving.get(node.name) ?? [], node.kind === "buffer" ? entering(node) : 1, seconds, culprits)));
     return box;
   });
   arrange(at("graph"), drawn);

@@ -35,7 +35,12 @@ function draw(edge) {
   return row;
 }
 
+const isWhole = (edge) => edge.offered === edge.delivered + sum(edge.dropped) + edge.dead_lettered + edge.queued + edge.in_flight;
+
 export function drawLedger(edges) {
+  const wrong = edges.filter((edge) => !isWhole(edge)).length;
+  const verdict = wrong ? `${wrong} of ${edges.length} edges do NOT add up` : `adds up: on each of the ${edges.length} edges every frame that was offered is in one of these`;
+  say(at("adds-up"), edges.length ? verdict : "");
   const drawn = edges.map(draw);
   rows.keep(edges.map((edge) => `${edge.from} -> ${edge.to}`));
   arrange(at("ledger"), drawn);

@@ -33,7 +33,7 @@ function ordersOf(node) {
 }
 
 function drawOrders(node) {
-  say(at("orders-hint"), node ? "" : "choose a node to pause, resume, restart or scale it");
+  say(at("orders-hint"), node ? "" : "choose a node to pause, resume or restart it, or to scale it where its max_replicas says how far");
   const found = ordersOf(node), key = JSON.stringify([node?.name, ...found.map(([word]) => word)]);
   if (key === orders) return; // buttons that stay keep their focus
   orders = key;

@@ -49,7 +49,7 @@ async function look() {
   seenAt = run.at;
   say(at("name"), run.name);
   document.title = `${run.sickest.length ? "⚠ " : ""}${run.name}`;
-  const since = run.seconds ? `, for ${lasted(run.seconds)}` : "";
+  const since = run.seconds ? `; up for ${lasted(run.seconds)}` : "";
   say(at("about"), `${run.state}${since}, run ${run.run ?? "-"}, at ${clock(run.at)} ${zone(run.at)}`);
   drawSickest(run.sickest, new Set(run.nodes.map((node) => node.name)));
   drawGraph(run);
