@@ -54,8 +54,9 @@ FINDINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "`detektr doctor FILE` says how much is needed.",
         ),
         "late": (
-            "No frames are lost, but they are older than 2 s when the work on them begins.",
-            "Set `max_age`, or `fresh: true`, at the input.",
+            "No frames are lost, but they are older than 2 s when the work on them begins; or a sink has outlasted an"
+            " outage, and its events came that late.",
+            "Set `max_age`, or `fresh: true`, at the input; after an outage, look why the target was away.",
         ),
     }
 )
