@@ -32,6 +32,7 @@ from detektr.web.problem import Problem
 
 WIDTH_MAX = 640
 KEPT_BYTES_MAX = 48 << 20
+HELD_BYTES = 2048  # that a small still takes beside its payload: it is what counts for tiny pictures
 EACH_NS = 180_000_000  # five a second at most, of each camera
 WAITING_MAX = 16  # copies that wait for the one thread that encodes them; more are left out
 CAMERAS_MAX = 1000
@@ -181,13 +182,13 @@ class Stills:
             if still is None:
                 self._kept.pop(key, None)
                 return
-            self._nbytes += len(still.payload)
+            self._nbytes += len(still.payload) + HELD_BYTES
             for old, future in list(self._kept.items()):
                 if self._nbytes <= KEPT_BYTES_MAX:
                     break
                 if future.done() and old != key:
                     kept = self._kept.pop(old).result()
-                    self._nbytes -= 0 if kept is None else len(kept.payload)
+                    self._nbytes -= 0 if kept is None else len(kept.payload) + HELD_BYTES
 
 
 def _encode(layout: PictureLayout, pixels: UInt8Array) -> Still:
