@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ NOISE = np.random.default_rng(1).integers(0, 60, (HEIGHT, WIDTH, 3), np.uint8)
 def taken_mib(pids: list[int]) -> float:
     """Return the proportional set size of these processes, and of all that descend from them, in MiB."""
     found = {one.pid: one for pid in pids for one in [psutil.Process(pid), *psutil.Process(pid).children(True)]}
-    return sum(one.memory_full_info().pss for one in found.values()) / (1 << 20)
+    return float(sum(one.memory_full_info().pss for one in found.values())) / (1 << 20)
 
 
 def heaps_mib(driver: webdriver.Chrome) -> list[float]:
@@ -42,6 +43,11 @@ def heaps_mib(driver: webdriver.Chrome) -> list[float]:
         driver.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
         heaps.append(float(driver.execute_script(_HEAP)) / (1 << 20))
     return heaps
+
+
+def differs(before: dict[str, int], now: dict[str, Any]) -> bool:
+    """Whether other pictures are shown than before."""
+    return bool(now["shown"] != before)
 
 
 def median(values: list[float]) -> float:
@@ -118,9 +124,9 @@ def test_ten_pages_that_stay_open_take_no_more_and_cost_no_frame(tmp_path: Path,
             assert late <= early * (1 + MORE_MAX), (what, early, late)
         for window in driver.window_handles:
             driver.switch_to.window(window)
-            shown = page.read()
-            assert all(shown["shown"].values()) and not shown["stale"]
-            page.wait("pictures that go on", lambda now, before=shown: now["shown"] != before["shown"])
+            before = page.read()
+            assert all(before["shown"].values()) and not before["stale"]
+            page.wait("pictures that go on", functools.partial(differs, before["shown"]))
             assert page.console() == []
         report = run.end()
         assert report["unaccounted"] == 0

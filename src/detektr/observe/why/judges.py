@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
 import re
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -96,8 +96,8 @@ def _said_s(hung: NodeState) -> int:
     if said is None:
         return 0
     hours, minutes, seconds = map(int, said.group(1).split(":"))
-    local = time.localtime(hung.utc_s)
-    ago_s = 3600 * (local.tm_hour - hours) + 60 * (local.tm_min - minutes) + local.tm_sec - seconds
+    local = datetime.datetime.fromtimestamp(hung.utc_s).astimezone()
+    ago_s = 3600 * (local.hour - hours) + 60 * (local.minute - minutes) + local.second - seconds
     ago_s %= 86_400
     return hung.utc_s - ago_s if ago_s < SAID_S_MAX else 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from detektr.observe.why.findings import find
-from detektr.telemetry.history.rows import NodeRow
+from detektr.telemetry.history.rows import EdgeRow, NodeRow
 from tests.unit.observe.why.test_findings import BEGUN_S, BUF, OUT, SECONDS, TERMS, edge, first, window, worked
 
 
@@ -30,7 +30,9 @@ def test_a_pause_that_is_over_is_told_where_frames_were_lost_in_it() -> None:
 
 def test_a_slow_node_that_was_paused_is_slow_and_a_pause_is_charged_with_its_own_losses_alone() -> None:
     """It is too slow all the time, and paused from second 20 to 40."""
-    able = lambda s: 8 * (min(s, 20) + max(0, s - 40))  # noqa: E731
+
+    def able(s: int) -> int:
+        return 8 * (min(s, 20) + max(0, s - 40))
 
     def paused(second: int) -> NodeRow:
         state = "paused" if 20 <= second < 40 else "running"
@@ -41,8 +43,10 @@ def test_a_slow_node_that_was_paused_is_slow_and_a_pause_is_charged_with_its_own
     assert (found.code, found.culprit) == ("losing", "detect")
     slow = "detect takes 125 ms a frame (8/s), and gets 24/s: 1120 of 1440 frames were lost in the last 60 s on buf"
     assert found.text.startswith(slow)
-    for rows in (*made.edges.values(), *made.nodes.values()):
-        del rows[31:]
+    for edge_rows in made.edges.values():
+        del edge_rows[31:]
+    for node_rows in made.nodes.values():
+        del node_rows[31:]
     del made.states["detect"][2:]
     made.end_s = BEGUN_S + 30
     found = find(made, TERMS)[0]
@@ -52,9 +56,16 @@ def test_a_slow_node_that_was_paused_is_slow_and_a_pause_is_charged_with_its_own
 
 def test_a_processor_that_pauses_now_and_then_is_not_called_slow_nor_told_to_thin() -> None:
     """The 24 frames of a second take it 10 ms each, but at each twentieth second one of them takes 0.8 s."""
-    pauses = lambda s: s // 20  # noqa: E731
-    frames = lambda s: 24 * s - 12 * pauses(s)  # noqa: E731
-    held = lambda s: edge(frames(s), queued=1 if s % 20 == 0 else 0, full_s=1 if s and s % 20 == 0 else 0)  # noqa: E731
+
+    def pauses(s: int) -> int:
+        return s // 20
+
+    def frames(s: int) -> int:
+        return 24 * s - 12 * pauses(s)
+
+    def held(s: int) -> EdgeRow:
+        return edge(frames(s), queued=1 if s % 20 == 0 else 0, full_s=1 if s and s % 20 == 0 else 0)
+
     found = first(
         {BUF: lambda s: edge(24 * s, 12 * pauses(s)), OUT: held},
         {"hook": lambda s: NodeRow(worked=frames(s), busy_ms=10 * frames(s) + 800 * pauses(s))},
