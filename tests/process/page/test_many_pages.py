@@ -130,4 +130,5 @@ def test_ten_pages_that_stay_open_take_no_more_and_cost_no_frame(tmp_path: Path,
             assert page.console() == []
         report = run.end()
         assert report["unaccounted"] == 0
-        assert not any(edge["dropped"] for edge in report["edges"]), report["edges"]
+        own = [edge for edge in report["edges"] if not edge["to"].startswith("guest")]  # a viewer's edge may drop
+        assert own and not any(edge["dropped"] for edge in own), own
