@@ -70,7 +70,7 @@ class LogReading:
         for name, camera in self._cameras.items():
             text = f"{name}_{camera}"
             self._names[text] = None if text in self._names else (name, camera)
-        self._moment, self._alike = "", dict[str, int]()
+        self._alike: dict[str, tuple[str, dict[str, int]]] = {}  # by process: its last moment, and the lines of it
 
     def record_of(self, line: str) -> LogRecord | None:
         """Return a line as a record; None: it is of an earlier run, or no line of a log."""
@@ -96,7 +96,7 @@ class LogReading:
                 what = self._span(node, 1 if attempt is None else int(attempt[1]))
                 span, is_sampled = span_of(trace, what) if what else 0, is_in_share(sequence, self._share)
                 break
-        uid = self._uid(moment, line)
+        uid = self._uid(process, moment, line)
         return LogRecord(utc_ns, level, process, node, replica, camera, frame, trace, span, is_sampled, mask(text), uid)
 
     def _span(self, node: str, attempt: int) -> str:
@@ -106,8 +106,11 @@ class LogReading:
         own = [edge for edge in self._edges if edge[0] == node]
         return edge_between(*own[0]) if len(own) == 1 else ""
 
-    def _uid(self, moment: str, line: str) -> str:
-        if moment != self._moment:
-            self._moment, self._alike = moment, {}
-        number = self._alike[line] = self._alike.get(line, 0) + 1
+    def _uid(self, process: str, moment: str, line: str) -> str:
+        """Return what no other line has; lines of one process come in order, those of several may not."""
+        before, alike = self._alike.get(process, ("", {}))
+        if before != moment:
+            alike = {}
+        self._alike[process] = moment, alike
+        number = alike[line] = alike.get(line, 0) + 1
         return hashlib.blake2b(f"{self._run} {number} {line}".encode(), digest_size=16, person=b"line").hexdigest()

@@ -160,5 +160,15 @@ def test_a_line_has_the_same_id_whenever_it_is_read_and_no_other_has_it() -> Non
     assert uids() == uids() and len(set(uids())) == 5
 
 
+def test_a_line_that_comes_after_a_later_one_of_another_process_has_its_own_id() -> None:
+    lines = [
+        "2030-01-01 12:00:01.250 INFO see.0: same",
+        "2030-01-01 12:00:01.251 INFO cam.0: later",
+        "2030-01-01 12:00:01.250 INFO see.0: same",
+    ]
+    one = reading()
+    assert len({found.uid for line in lines if (found := one.record_of(line)) is not None}) == 3
+
+
 def test_passwords_of_urls_are_masked_again() -> None:
     assert read("rtsp://me:secret99@camera/1 is away").text == "rtsp://***@camera/1 is away"
