@@ -319,9 +319,14 @@ class BatchProcessorNode(ProcessorNode):
 
 
 def _is_held(subscriber: EdgeSubscriber, lease: Lease) -> bool:
-    """Whether a lease that waited its turn is still to be worked on, and now: it is not behind a failure."""
-    is_held = subscriber.held.get((lease.key, lease.sequence)) is lease
-    if is_held and subscriber.still_holds(lease):
-        return not subscriber.puts_aside(lease)
+    """Whether a lease that waited its turn is still to be worked on, and now: it is not behind a failure.
+
+    In this order: a producer that hears of a failure ends the later leases first, and the failed one last. Who found
+    the later one to stand, and then that the failure was heard of, would begin it before the failed one.
+    """
+    if subscriber.puts_aside(lease):
+        return False
+    if subscriber.held.get((lease.key, lease.sequence)) is lease and subscriber.still_holds(lease):
+        return True
     subscriber.let_go(lease)
     return False
