@@ -151,7 +151,8 @@ def check_work(steps: list[dict[str, Any]], notes: list[dict[str, Any]]) -> None
             for begin, end in zip(began, ended, strict=True)
             if begin - 0.005 <= note["begun"] and note["ended"] <= end + 0.005
         ]
-        assert len(around) == 1 or note is not notes[-1], (note, steps)  # the replica of an earlier one may have died
+        # The replica of an earlier one may have died. Two attempts may both be so near, as each takes 4 ms.
+        assert note is not notes[-1] or (began[-1], ended[-1]) in around, (note, steps)
 
 
 def stored(folder: Path) -> dict[tuple[str, str], int]:
