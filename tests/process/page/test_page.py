@@ -173,8 +173,8 @@ def test_boxes_lie_where_results_say_on_the_picture_of_their_own_frame(
             "the first frame of a camera",
             lambda shown: "frame 0 of door" in shown["found"] and "delivered" in shown["found"],
         )
-        unexpected = [error for error in page.console() if "(Not Found)" not in error]  # the trail had no frame so new
-        assert unexpected == []
+        early = "(Not Found)"  # the trail has a frame a moment after it was seen: it is asked again until then
+        assert [error for error in page.console() if not ("/frames/" in error and early in error)] == []
         assert shown["sick"][0][0] in ("", "losing", "late"), shown["sick"]  # as busy as the machine is
 
 

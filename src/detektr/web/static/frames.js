@@ -5,7 +5,7 @@ import {ask, complaint, isKnown, picture} from "./server.js";
 
 const WIDTH = 640;
 const LOOKS = 5, AGAIN_MS = 1000; // the trail has a frame a moment after it is done with
-const ID = /^(\d{10,})_(.+)_(\d+)_[0-9a-f]+$/; // TIME_CAPTURE_CAMERA_SEQUENCE_MARK
+const ID = /^(\d{10,15})_(.+)_(\d+)_[0-9a-f]+$/; // TIME_CAPTURE_CAMERA_SEQUENCE_MARK
 const GONE = "its picture is gone: a slot of the ring is used again at once";
 
 function line(step) {
