@@ -206,14 +206,15 @@ def test_killed_at_named_points_the_pipeline_goes_on_and_every_promise_holds(
 
 
 def assert_worked(consumer: str, notes: list[Note], delivered: int, doubled: int) -> None:
-    """Every frame was worked on with its own pixels, in order; as many as expected once more, and marked as such."""
+    """Every frame was worked on with its own pixels, in order; as often as expected once more, and marked as such."""
     assert wrong_pixels(notes) == []
     seen = Counter(note.sequence for note in notes)
     assert len(seen) == delivered, f"{consumer}: {delivered} delivered, {len(seen)} worked on"
     again = {sequence for sequence, count in seen.items() if count > 1}
     marked = {note.sequence for note in notes if note.delivery > 1}
     assert again <= marked, f"{consumer}: worked on twice and not marked: {sorted(again - marked)}"
-    assert len(again) == doubled, f"{consumer}: worked on twice: {sorted(again)}"
+    attempts_more = {sequence: seen[sequence] - 1 for sequence in sorted(again)}  # two, if both die on one frame
+    assert sum(attempts_more.values()) == doubled, f"{consumer}: worked on once more: {attempts_more}"
     last: dict[int, int] = {}
     for note in notes:
         before = last.get(note.pid, -1)
