@@ -10,13 +10,13 @@ from pathlib import Path
 
 from detektr.errors import RefusedError
 from detektr.telemetry.record import Record
+from detektr.telemetry.sqlite_file import change, open_sqlite
 from detektr.telemetry.trail.bounds import Bounds
 from detektr.telemetry.trail.rows import DropRow, LifeRow, Row
-from detektr.telemetry.trail.segments import FrameSegments, make_private
+from detektr.telemetry.trail.segments import FrameSegments
 
 WRITERS_MAX = 100  # writers whose progress is remembered; one a process
 TRIM_EVERY_S = 60
-WAIT_S_MAX = 1.0  # for another process that holds the file
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS records (
@@ -43,14 +43,10 @@ class SqliteStore:
         self._pipeline, self._bounds = pipeline, bounds
         self._next_trim_s = 0.0
         try:
-            make_private(path)
-            # One thread opens it and another writes, one after the other.
-            self._database = sqlite3.connect(path, timeout=WAIT_S_MAX, isolation_level=None, check_same_thread=False)
+            self._database = open_sqlite(path)
         except (OSError, sqlite3.Error) as fault:
             raise _refusal(path, fault) from None
         try:
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.executescript(_TABLES)
             self._database.execute("SELECT time, pipeline, node, event, data FROM records LIMIT 0")
             if "frame" not in {row[1] for row in self._database.execute("PRAGMA table_info(records)")}:
@@ -78,8 +74,7 @@ class SqliteStore:
 
     def _write_operations(self, writer: str, first: int, records: Sequence[Record | Row | None]) -> None:
         run = self._database.execute
-        run("BEGIN IMMEDIATE")
-        try:
+        with change(self._database):
             row = run("SELECT stored FROM writers WHERE writer = ?", (writer,)).fetchone()
             stored = row[0] if row else 0
             fresh = [each for each in records[max(0, stored - first) :] if isinstance(each, Record)]
@@ -98,11 +93,6 @@ class SqliteStore:
                 oldest = datetime.datetime.fromtimestamp(now_s - self._bounds.keep_s, datetime.UTC).isoformat()
                 run("DELETE FROM records WHERE id < (SELECT min(id) FROM records WHERE time >= ?)", (oldest,))
             run("DELETE FROM writers WHERE id <= (SELECT max(id) FROM writers) - ?", (WRITERS_MAX,))
-            run("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:  # a full disk ends the transaction by itself
-                run("ROLLBACK")
-            raise
 
     def close(self) -> None:
         """Close the files."""

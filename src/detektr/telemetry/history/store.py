@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
-import os
 import sqlite3
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +12,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from detektr.telemetry.history.rows import EdgeRow, NodeRow, Sample
+from detektr.telemetry.sqlite_file import change, open_sqlite, put_aside, used_bytes
 
 SCHEMA_VERSION: Final = 1
 BYTES_MAX: Final = 1 << 30  # of the file; the oldest rows go before that, whatever their age
-WAIT_S_MAX: Final = 1.0  # for a reader that holds the file
 TRIM_EVERY_S: Final = 60
 ROWS_LEAST: Final = 600  # of each edge and node, at each step, that stay however large the file is
 JUMP_S: Final = 3600  # from one look to the next: the wall clock was set
@@ -37,7 +34,6 @@ RESOLUTIONS: Final = (
     Resolution(10, 7 * 24 * 3600),
     Resolution(60, 30 * 24 * 3600),
 )
-_log = logging.getLogger(__name__)
 Row = EdgeRow | NodeRow
 TABLES: Final[dict[str, type[Row]]] = {"edge": EdgeRow, "node": NodeRow}
 _Rows = dict[int, tuple[int, Row]]  # by series: the time, and the row
@@ -69,11 +65,7 @@ class HistoryStore:
         except sqlite3.DatabaseError as fault:
             if isinstance(fault, sqlite3.OperationalError):
                 raise
-            aside = path.with_suffix(f".broken-{int(time.time())}")
-            _log.warning("%s is put aside as %s, and begun anew: %s", path, aside.name, fault)
-            path.replace(aside)
-            for side in ("-wal", "-shm"):
-                path.with_name(path.name + side).unlink(missing_ok=True)
+            put_aside(path, fault)
             self._database = _open(path)
 
     def write(self, samples: Iterable[Sample]) -> None:
@@ -82,17 +74,13 @@ class HistoryStore:
         Raises:
             sqlite3.Error: the file cannot be written now; none of them is stored.
         """
-        run = self._database.execute
         kept = dict(self._series), dict(self._states), [dict(one) for one in self._pending], [*self._periods]
-        run("BEGIN IMMEDIATE")
         try:
-            for sample in samples:
-                self._write(sample)
-            run("COMMIT")
+            with change(self._database):
+                for sample in samples:
+                    self._write(sample)
         except BaseException:
             self._series, self._states, self._pending, self._periods = kept
-            if self._database.in_transaction:  # a full disk ends the transaction by itself
-                run("ROLLBACK")
             raise
 
     def close(self) -> None:
@@ -181,7 +169,7 @@ class HistoryStore:
                 run(f"DELETE FROM {table}_{resolution.step_s} WHERE utc_s < ?", (utc_s - resolution.keep_s,))
         run("DELETE FROM states WHERE utc_s < ?", (utc_s - RESOLUTIONS[-1].keep_s,))
         for resolution in RESOLUTIONS:  # the finest rows first
-            while self._bytes_used() > self._bytes_max and self._drop_oldest(resolution.step_s):
+            while used_bytes(self._database) > self._bytes_max and self._drop_oldest(resolution.step_s):
                 continue
 
     def _drop_oldest(self, step_s: int) -> bool:
@@ -193,12 +181,6 @@ class HistoryStore:
         for table in TABLES:
             run(f"DELETE FROM {table}_{step_s} WHERE utc_s < ?", (oldest + max(1, (newest - oldest) // 10),))
         return True
-
-    def _bytes_used(self) -> int:
-        run = self._database.execute
-        pragmas = "page_count", "freelist_count", "page_size"
-        pages, free, size = (run(f"PRAGMA {name}").fetchone()[0] for name in pragmas)
-        return int((pages - free) * size)
 
 
 def decode_row(table: str, values: Sequence[Any]) -> Row:
@@ -233,11 +215,8 @@ def _joined(row: Row, later: Row) -> Row:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite would make it readable for all
-    database = sqlite3.connect(path, timeout=WAIT_S_MAX, isolation_level=None, check_same_thread=False)
+    database = open_sqlite(path)
     try:
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=NORMAL")
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, SCHEMA_VERSION):
             raise sqlite3.DatabaseError(f"it is of version {version}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import sqlite3
 import time
@@ -11,17 +10,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from detektr.telemetry.sqlite_file import SIDES, change, open_sqlite
 from detektr.telemetry.trail.bounds import Bounds
 from detektr.telemetry.trail.rows import DELIVERED, LifeRow, Row, Stream
 
 SCHEMA_VERSION: Final = 1
-WAIT_S_MAX: Final = 1.0  # for a reader that holds the file
 TRIM_EVERY_S: Final = 60
 LOG_PAGES: Final = 256  # of the write-ahead log, until they are written into their place
 WRITERS_MAX: Final = 100  # whose progress goes on into the next segment
 DELIVERED_ID: Final = 1  # of the outcome; nearly all rows have it
 _PROGRESS: Final = f"SELECT writer, stored FROM writers ORDER BY rowid DESC LIMIT {WRITERS_MAX}"
-_SIDES: Final = ("", "-wal", "-shm")
 _SCHEMA: Final = f"""
 CREATE TABLE streams (id INTEGER PRIMARY KEY, node TEXT NOT NULL, camera TEXT NOT NULL, run TEXT NOT NULL,
     UNIQUE (node, camera, run));
@@ -95,21 +93,18 @@ class FrameSegments:
     def _write(self, writer: str, first: int, rows: Sequence[Row | None]) -> None:
         run = self._database.execute
         known = dict(self._ids)
-        run("BEGIN IMMEDIATE")
         try:
-            row = run("SELECT stored FROM writers WHERE writer = ?", (writer,)).fetchone()
-            fresh = [row for row in rows[max(0, (row[0] if row else 0) - first) :] if row is not None]
-            self._insert(fresh)
-            run(
-                "INSERT INTO writers (writer, stored) VALUES (?, ?)"
-                " ON CONFLICT (writer) DO UPDATE SET stored = max(stored, excluded.stored)",
-                (writer, first + len(rows)),
-            )
-            run("COMMIT")
+            with change(self._database):
+                row = run("SELECT stored FROM writers WHERE writer = ?", (writer,)).fetchone()
+                fresh = [row for row in rows[max(0, (row[0] if row else 0) - first) :] if row is not None]
+                self._insert(fresh)
+                run(
+                    "INSERT INTO writers (writer, stored) VALUES (?, ?)"
+                    " ON CONFLICT (writer) DO UPDATE SET stored = max(stored, excluded.stored)",
+                    (writer, first + len(rows)),
+                )
         except BaseException:
             self._ids = known
-            if self._database.in_transaction:  # a full disk ends the transaction by itself
-                run("ROLLBACK")
             raise
 
     def _insert(self, rows: Iterable[Row]) -> None:
@@ -166,16 +161,13 @@ class FrameSegments:
             if not is_old and sum(sizes.values()) + self._bounds.segment_bytes <= self._bounds.bytes_max:
                 break
             sizes.pop(path)
-            for side in _SIDES:
+            for side in ("", *SIDES):
                 path.with_name(path.name + side).unlink(missing_ok=True)
 
     def _open(self, number: int, progress: dict[str, int]) -> sqlite3.Connection:
         path = self._segment(number)
-        make_private(path)
-        database = sqlite3.connect(path, timeout=WAIT_S_MAX, isolation_level=None, check_same_thread=False)
+        database = open_sqlite(path)
         try:
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=NORMAL")
             database.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
             database.execute(f"PRAGMA journal_size_limit={LOG_PAGES << 12}")
             version = database.execute("PRAGMA user_version").fetchone()[0]
@@ -214,20 +206,6 @@ def segment_paths(path: Path, pipeline: str) -> list[Path]:
     except FileNotFoundError:
         return []
     return sorted(found, key=_number)
-
-
-def make_private(path: Path) -> None:
-    """Make a file, if it is missing, and close it to others: SQLite would make it readable for all.
-
-    Raises:
-        OSError: it cannot be made or opened.
-    """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        with contextlib.suppress(PermissionError):  # somebody else's, who let us write
-            os.fchmod(fd, 0o600)
-    finally:
-        os.close(fd)
 
 
 def _number(path: Path) -> int:

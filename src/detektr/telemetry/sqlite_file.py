@@ -1,0 +1,87 @@
+"""SQLite files as our stores open them: for this user only, and readable by others of his while they are written."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+WAIT_S_MAX: Final = 1.0  # for a reader, or another process, that holds the file
+SIDES: Final = ("-wal", "-shm")  # of a file in write-ahead mode
+_SIZES: Final = "page_count", "freelist_count", "page_size"
+_log = logging.getLogger(__name__)
+
+
+def make_private(path: Path) -> None:
+    """Make a file, if it is missing, and close it to others: SQLite would make it readable for all.
+
+    Raises:
+        OSError: it cannot be made or opened.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        with contextlib.suppress(PermissionError):  # somebody else's, who let us write
+            os.fchmod(fd, 0o600)
+    finally:
+        os.close(fd)
+
+
+def open_sqlite(path: Path) -> sqlite3.Connection:
+    """Open a file in write-ahead mode, and make it if it is missing.
+
+    One thread may open it and another write, one after the other. Who writes does so in a `change`.
+
+    Raises:
+        OSError, sqlite3.Error: it cannot be written, or is something else.
+    """
+    make_private(path)
+    database = sqlite3.connect(path, timeout=WAIT_S_MAX, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=NORMAL")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+@contextlib.contextmanager
+def change(database: sqlite3.Connection) -> Iterator[None]:
+    """Make all changes of a block, or none of them if it raises.
+
+    Raises:
+        sqlite3.Error: the file cannot be written now.
+    """
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:  # a full disk ends the transaction by itself
+            database.execute("ROLLBACK")
+        raise
+
+
+def used_bytes(database: sqlite3.Connection) -> int:
+    """Return the bytes of a file that hold something: pages that are free are used again."""
+    run = database.execute
+    pages, free, nbytes = [int(run(f"PRAGMA {name}").fetchone()[0]) for name in _SIZES]
+    return (pages - free) * nbytes
+
+
+def put_aside(path: Path, why: BaseException) -> None:
+    """Give a file that is broken, or of another version, another name, so that a new one can be begun in its place.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    aside = path.with_suffix(f".broken-{int(time.time())}")
+    _log.warning("%s is put aside as %s, and begun anew: %s", path, aside.name, why)
+    path.replace(aside)
+    for side in SIDES:
+        path.with_name(path.name + side).unlink(missing_ok=True)
