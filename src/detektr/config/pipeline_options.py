@@ -22,6 +22,17 @@ HOST_WORDS = "a host name or address such as 127.0.0.1"
 WEB_PORT = 8002
 TOKEN_FILE = "web.token"  # in the pipeline's state folder, where the file gives no token
 _DEAD_LETTERS = "256MiB", "16MiB", "1024GiB"  # unless told otherwise, at least, at most
+_SEEN = "1GiB", "16MiB", "16384GiB"  # likewise
+
+Keep = Annotated[str, Text(r"^[1-9][0-9]{0,4} ?(h|d)$", "a time such as 12h or 30d")]
+"""How long something is kept."""
+
+
+def _keep_s(text: str) -> int:
+    """Return a time of `Keep` in seconds."""
+    found = _KEEP.match(text)
+    assert found is not None
+    return int(found[1]) * (_DAY_S if found[2] == "d" else 3600)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +51,7 @@ class AuditOptions:
     ] = "dropped"
     """Which frames the trail records, each on all its edges: `all`, those that were lost (`dropped`), those that were
     lost and a share of all (`1%`), or `none`."""
-    keep: Annotated[str, Text(r"^[1-9][0-9]{0,4} ?(h|d)$", "a time such as 12h or 30d")] = "30d"
+    keep: Keep = "30d"
     """How long records are kept."""
     most: Size | None = None
     """Most bytes that the trail takes: on disk (2GiB by default) or in Redis's memory (256MiB by default)."""
@@ -78,9 +89,7 @@ class AuditOptions:
     @property
     def keep_s(self) -> int:
         """How long records are kept, in seconds."""
-        found = _KEEP.match(self.keep)
-        assert found is not None
-        return int(found[1]) * (_DAY_S if found[2] == "d" else 3600)
+        return _keep_s(self.keep)
 
     @property
     def bytes_max(self) -> int:
@@ -119,11 +128,25 @@ class WebOptions:
     names: list[Annotated[str, Text(r"^[A-Za-z0-9._:-]+$", HOST_WORDS)]] = field(default_factory=list)
     """Further names by which clients may call the server (the Host header), for example behind a proxy or in a
     container."""
+    seen: Keep | None = None
+    """How long the server keeps what processors saw, with pictures, so that the page can say what was seen at a given
+    time. Without this key the server keeps nothing, and reads results only while a client asks for them."""
+    seen_most: Size = _SEEN[0]
+    """Most bytes on disk of what was seen; the oldest is removed first."""
+
+    def __post_init__(self) -> None:
+        _ = self.seen_bytes
+
+    @property
+    def seen_bytes(self) -> int:
+        """Most bytes on disk of what was seen."""
+        return size_of("seen_most", self.seen_most, *_SEEN[1:])
 
     def settings(self, pipeline: str) -> dict[str, Any]:
         """Return what the server's process is told, see `detektr.web.server.WebSettings`."""
         hosts = [*self.names, *([] if self.host in ("0.0.0.0", "::") else [self.host])]
-        return {"names": [pipeline], "token": self.token, "open": self.open, "hosts": hosts}
+        kept = {"seen_s": 0 if self.seen is None else _keep_s(self.seen), "seen_bytes": self.seen_bytes}
+        return {"names": [pipeline], "token": self.token, "open": self.open, "hosts": hosts, **kept}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,8 @@ from detektr.web.pulling.clearing import Clearing
 from detektr.web.pulling.endpoints import make_endpoints
 from detektr.web.pulling.pullers import Pullers
 from detektr.web.query import read_query
+from detektr.web.seen.endpoint import make_endpoint as make_seen
+from detektr.web.seen.keeper import SeenKeeper, SeenSettings
 from detektr.web.session import bearer
 from detektr.web.token import SESSION_COOKIE, is_same, session_of
 
@@ -74,17 +76,26 @@ class _Place:
     endpoint: Endpoint
 
 
-def make_app(desk: Desk) -> App:
-    """Return the application of a server, whose requests share `desk`."""
+def make_app(desk: Desk, seen: SeenSettings | None = None) -> App:
+    """Return the application of a server.
+
+    Args:
+        desk: what its requests share.
+        seen: what is kept of what processors see; None: nothing.
+    """
     pullers = Pullers()
     desk.closing.append(pullers.close)
     desk.owes_an_end = lambda: pullers.owe_an_end
-    stills = Stills()
+    keeper = None if seen is None else SeenKeeper(seen)
+    stills = Stills(None if keeper is None else keeper.still)
     events = Events(stills.note)
     desk.closing.append(events.close)
+    if keeper is not None:
+        keeper.begin(stills)
+        desk.closing.append(keeper.close)
     desk.closing.append(stills.close)
     more = (
-        *(Clearing(events.tell).endpoint, events.endpoint, Latest().endpoint, stills.endpoint),
+        *(Clearing(events.tell).endpoint, events.endpoint, Latest().endpoint, stills.endpoint, make_seen(keeper)),
         *(*Operating(events.tell).endpoints, *dead_letters.make_endpoints(events.tell)),
     )
     return App(desk, (*reading.ENDPOINTS, *static_files.ENDPOINTS, *session.ENDPOINTS, *make_endpoints(pullers), *more))

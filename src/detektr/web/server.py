@@ -19,11 +19,13 @@ from typing import Any
 
 import uvicorn
 
-from detektr.memory.run_folder import state_root
+from detektr.memory.run_folder import RunFolder, state_root
 from detektr.observe.status import list_pipelines
-from detektr.web.app import make_app
+from detektr.web.app import App, make_app
 from detektr.web.connection import HEAD_BYTES_MAX, Connections
 from detektr.web.endpoint import Desk
+from detektr.web.seen.keeper import SeenSettings
+from detektr.web.seen.store import FILE
 from detektr.web.token import token_file
 from detektr.web.view import Views
 
@@ -48,6 +50,10 @@ class WebSettings:
     """What needs no token from this machine."""
     hosts: tuple[str, ...] = ()
     """Names by which it may be called."""
+    seen_s: int = 0
+    """How long what was seen is kept; 0: not at all."""
+    seen_bytes: int = 0
+    """Most bytes of it on disk."""
 
     def as_json(self) -> str:
         """Write them down, for the process."""
@@ -57,7 +63,7 @@ class WebSettings:
     def from_json(cls, text: str) -> WebSettings:
         """Read them."""
         values: dict[str, Any] = json.loads(text)
-        return cls(tuple(values["names"]), values["token"], tuple(values["open"]), tuple(values["hosts"]))
+        return cls(**values | {key: tuple(values[key]) for key in ("names", "open", "hosts")})
 
 
 def make_desk(settings: WebSettings) -> Desk:
@@ -70,6 +76,14 @@ def make_desk(settings: WebSettings) -> Desk:
     token = token_file(folder) if settings.token is None else settings.token
     views = Views(settings.names, lambda: [str(one["pipeline"]) for one in list_pipelines()])
     return Desk(views, token, open_=frozenset(settings.open), names=settings.hosts)
+
+
+def _seen_settings(settings: WebSettings) -> SeenSettings | None:
+    """Return what is kept of what is seen; None: nothing. Only the server that a pipeline's file asks for keeps it."""
+    if not settings.seen_s:
+        return None
+    name = settings.names[0]
+    return SeenSettings(RunFolder(name), state_root() / name / FILE, settings.seen_s, settings.seen_bytes)
 
 
 def serve(settings: WebSettings, listener: socket.socket, line: int | None, ready: Callable[[], None]) -> None:
@@ -88,17 +102,17 @@ def serve(settings: WebSettings, listener: socket.socket, line: int | None, read
     with contextlib.suppress(OSError):
         os.nice(NICE)
     try:
-        asyncio.run(_serve(desk, listener, line, ready))
+        asyncio.run(_serve(make_app(desk, _seen_settings(settings)), desk, listener, line, ready))
     finally:
         desk.close()
 
 
-async def _serve(desk: Desk, listener: socket.socket, line: int | None, ready: Callable[[], None]) -> None:
+async def _serve(app: App, desk: Desk, listener: socket.socket, line: int | None, ready: Callable[[], None]) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what hostile clients send is no news
     connections = Connections()
     config = uvicorn.Config(
-        make_app(desk),
+        app,
         http=connections.protocol(),
         ws="none",
         lifespan="off",

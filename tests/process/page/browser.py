@@ -43,6 +43,7 @@ return {
   logs: document.getElementById("logs").textContent,
   events: all("#events li").map((item) => item.textContent),
   seen: all("#seen li").map((item) => item.textContent),
+  since: document.getElementById("seen-since").textContent,
   letters: all("#letters li").map((item) => item.textContent),
   found: document.getElementById("found").textContent,
   markup: all("main b, main script, main img[onerror]").length,

@@ -71,6 +71,16 @@ FRAME = record(
 WHY = record(
     pipeline=TEXT, run=OPTIONAL_TEXT, live=FLAG, window={"type": "object"}, sickest=list_of(FINDING), evidence={}
 )
+_SIGHTING = record(at=TEXT, until=TEXT, camera=TEXT, node=TEXT, words=TEXT, frame=TEXT, data={}, still=FLAG)
+SEEN = record(
+    pipeline=TEXT,
+    keep_s=COUNT,
+    since=OPTIONAL_TEXT,
+    left_out=COUNT,
+    fault=OPTIONAL_TEXT,
+    cameras=list_of(TEXT),
+    seen=list_of(_SIGHTING),
+)
 RUNS = list_of(record(run=TEXT, file=OPTIONAL_TEXT, started_utc_ns=COUNT))
 _LETTER = record(id=TEXT, at=TEXT, kind=TEXT, producer=TEXT, consumer=TEXT, why=TEXT, resent=OPTIONAL_TEXT)
 DEAD_LETTERS = record(count=COUNT, let_go=COUNT, dead_letters=list_of(_LETTER))

@@ -22,7 +22,7 @@ from detektr.web.connection import LIMIT
 from detektr.web.endpoint import Call, Desk, Endpoint
 from detektr.web.live.changes import Look, changes, look_at
 from detektr.web.live.feed import ALL_RESULTS, Feed, Listener, as_text
-from detektr.web.live.results import ResultWatch
+from detektr.web.live.results import Result, ResultWatch, as_line
 from detektr.web.problem import Problem
 from detektr.web.query import NAME, Parameter
 from detektr.web.view import View, utc_now
@@ -38,8 +38,9 @@ TYPES = (
     "Types of events: reset (the whole of /pipeline: the first one, and where those since Last-Event-ID are not kept"
     " any more), state, ready, drop (one a second for each edge and reason), consumer, dead_letter, operator, lag (so"
     " many were missed), and, if `results` asks for it, result: frame, camera, node, sequence, timestamp, replica,"
-    " delivery and data as a processor returned them, and still (whether /frames/ID/still.jpg has its picture), of ten"
-    " frames a second of each node and camera at most, with the number of frames skipped before."
+    " delivery and data as a processor returned them, words (the result in short) and still (whether"
+    " /frames/ID/still.jpg has its picture), of ten frames a second of each node and camera at most, with the number of"
+    " frames skipped before."
 )
 CLIENTS_MAX = 64
 _log = logging.getLogger(__name__)
@@ -159,19 +160,23 @@ class Events:
         if wanted and watch is None:
             loop = asyncio.get_running_loop()
 
-            def tell(results: list[tuple[str, str]]) -> None:
+            def tell(results: list[Result]) -> None:
+                lines = [(str(one.get("node", "")), as_line(one)) for one in results]
                 with contextlib.suppress(RuntimeError):  # the server has just ended
-                    loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self._pass_on(channel, results)))
+                    loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self._pass_on(channel, lines)))
 
-            watch = channel.results = ResultWatch(view.folder, tell, lambda frame: self._keep_still(view.folder, frame))
+            def keep_still(result: Result) -> bool:
+                return self._keep_still(view.folder, str(result.get("frame", "")))
+
+            watch = channel.results = ResultWatch(view.folder, tell, keep_still)
         if watch is not None and wanted:
             watch.wanted = wanted
         elif watch is not None and now_s - channel.watched_s > RESULTS_LINGER_S:
             channel.results = None
             await desk.work(watch.close)
 
-    async def _pass_on(self, channel: _Channel, results: list[tuple[str, str]]) -> None:
-        channel.feed.pass_on(results)
+    async def _pass_on(self, channel: _Channel, lines: list[tuple[str, str]]) -> None:
+        channel.feed.pass_on(lines)
         async with channel.news:
             channel.news.notify_all()
 

@@ -24,6 +24,7 @@ from detektr.process.fault_text import fault_line
 from detektr.sinks.jsonl import encode_line
 from detektr.web.live.feed import ALL_RESULTS
 from detektr.web.live.thinning import Thinner
+from detektr.web.live.words import result_words
 from detektr.wire.link import Link
 from detektr.wire.message import Announce, Refusal, Welcome
 
@@ -32,21 +33,24 @@ WINDOW = 16
 LOOK_NS = 1_000_000_000  # for processes that have come or gone
 TICK_NS = 100_000_000
 RESULT_BYTES_MAX = 1 << 16
-Told = Callable[[list[tuple[str, str]]], None]
-"""Takes results: of each its node, and its text."""
+Result = dict[str, Any]
+"""What a processor returned, as sinks get it, with `words` (what it says), `still` (whether its picture is kept) and
+`skipped` (frames before it that were left out)."""
 _log = logging.getLogger(__name__)
 
 
 class ResultWatch:
     """Reads the results of a run's processors in a thread of its own, until it is closed."""
 
-    def __init__(self, folder: RunFolder, tell: Told, keep_still: Callable[[str], bool]) -> None:
+    def __init__(
+        self, folder: RunFolder, tell: Callable[[list[Result]], None], keep_still: Callable[[Result], bool]
+    ) -> None:
         """Begin.
 
         Args:
             folder: the run's.
             tell: takes results, in the thread.
-            keep_still: keeps the picture of a frame, by its id, if it is there; whether it does. Its slot may be
+            keep_still: keeps the picture of a result's frame, if it is there; whether it does. Its slot may be
                 written over a moment later, so it is asked at once, and the results of such a frame wait for nothing.
         """
         self.wanted: frozenset[str] = frozenset()
@@ -86,7 +90,8 @@ class ResultWatch:
         now_ns = time.monotonic_ns()
         shown = []
         for event in reader.events(now_ns):
-            if self._keep_still(str(event.get("frame", ""))):
+            event |= {"words": result_words(str(event.get("node", "")), event.get("data"))}
+            if self._keep_still(event):
                 shown.append(event | {"still": True, "skipped": 0})
             else:
                 self._thinner.put(event | {"still": False})
@@ -101,9 +106,9 @@ class ResultWatch:
         due_ns = self._thinner.due_ns()
         reader.sleep(TICK_NS if due_ns is None else min(TICK_NS, max(0, due_ns - time.monotonic_ns())))
 
-    def _tell_all(self, events: list[dict[str, Any]]) -> None:
+    def _tell_all(self, events: list[Result]) -> None:
         if events:
-            self._tell([(str(event.get("node", "")), as_line(event)) for event in events])
+            self._tell(events)
 
     def _processes(self) -> list[tuple[str, int]]:
         """Return the processes whose results are wanted."""
@@ -163,7 +168,7 @@ class _Reader:
             for one, place in zip(self._subscribers, self.processes, strict=True)
         )
 
-    def events(self, now_ns: int) -> Iterator[dict[str, Any]]:
+    def events(self, now_ns: int) -> Iterator[Result]:
         """Yield the events that have come."""
         for message in self._link.receive():
             for subscriber in self._subscribers:
@@ -200,7 +205,7 @@ class _Reader:
         self._folder.remove_if_empty()
 
 
-def as_line(event: dict[str, Any]) -> str:
+def as_line(event: Result) -> str:
     """Write a result as JSON; one that is too large goes without its data."""
     line = encode_line(event)
     if len(line) > RESULT_BYTES_MAX:

@@ -74,8 +74,13 @@ def copy_frame(folder: RunFolder, wanted: WantedFrame) -> tuple[PictureLayout, U
 class Stills:
     """The stills of a server; `note` may be called from any thread."""
 
-    def __init__(self) -> None:
-        """Begin without any."""
+    def __init__(self, older: Callable[[str], Still | None] | None = None) -> None:
+        """Begin without any.
+
+        Args:
+            older: returns the picture of a frame that was kept for longer, by its id; None: it was not.
+        """
+        self._older = older
         self._kept: collections.OrderedDict[tuple[str, str], Future[Still | None]] = collections.OrderedDict()
         self._nbytes = 0
         self._last_ns: dict[tuple[str, str], int] = {}
@@ -131,6 +136,14 @@ class Stills:
         self._make((folder.pipeline, frame), lambda: _encode(*copied))
         return True
 
+    def get(self, folder: RunFolder, frame: str) -> tuple[bool, Still | None]:
+        """Return whether a picture is still being made, and the picture, if it is kept."""
+        with self._changing:
+            made = self._kept.get((folder.pipeline, frame))
+        if made is None or (made.done() and (made.cancelled() or made.exception() is not None)):
+            return False, None
+        return (False, made.result()) if made.done() else (True, None)
+
     async def show(self, call: Call) -> Response:
         """Return the picture of a frame, at most 640 pixels wide."""
         view, frame = await call.view(), call.path["id"]
@@ -143,6 +156,8 @@ class Stills:
         still = await asyncio.shield(
             asyncio.wrap_future(self._ask(view.folder, frame, wanted))
         )  # others may wait for it too
+        if still is None and (older := self._older) is not None:
+            still = await call.desk.work(lambda: older(frame))
         if still is None:
             detail = f"the picture of frame {frame} is gone: its slot was used again"
             next_ = "see /frames/ID for what became of it, /dead-letters for the pictures of those that were given up"

@@ -50,6 +50,12 @@ export function arrange(parent, wanted) {
   while (parent.children.length > wanted.length) parent.lastElementChild.remove();
 }
 
+// Adds the newest entry of a list; the oldest ones beyond `most` go.
+export function prepend(list, item, most) {
+  list.prepend(item);
+  while (list.childElementCount > most) list.lastElementChild.remove();
+}
+
 // Elements by name, for what is drawn again and again: `get` makes one that is missing, `keep` forgets the others.
 export class Known {
   constructor(create) {

@@ -38,16 +38,6 @@ export function shapes(node, result) {
   return found;
 }
 
-// What a result says, in few words; empty: nothing that one would look for.
-export function summary(node, result) {
-  const counts = new Map();
-  for (const {text} of shapes(node, {detections: list(result?.detections).map((one) => ({...one, score: undefined}))}).boxes)
-    counts.set(text, (counts.get(text) ?? 0) + 1);
-  const seen = [...counts].map(([text, count]) => (count > 1 ? `${count} × ${text}` : text)).join(", ");
-  const event = [short(result?.event), short(result?.state)].filter(Boolean).join(" ");
-  return [event, seen].filter(Boolean).join(": ").slice(0, 200);
-}
-
 // Where tracks were in the last seconds, for the line behind each of them.
 export class Tracks {
   constructor() {

@@ -1,5 +1,5 @@
 // The page of one pipeline: once a second it asks `/pipeline`, and gives what that says to those that draw it. Each part of
-// the page is a module of its own: sickest, graph, ledger, cameras (overlay), events, frames, letters, node.
+// the page is a module of its own: sickest, graph, ledger, cameras (overlay), events, seen, frames, letters, node.
 import {arrange, at, button, clock, lasted, make, say, zone} from "./dom.js";
 import {drawCameras} from "./cameras.js";
 import {listen, onNews} from "./events.js";

@@ -1,0 +1,1 @@
+"""What was seen: kept by the server of a pipeline, for as long as its file says."""
