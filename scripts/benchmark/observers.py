@@ -13,6 +13,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -123,10 +124,15 @@ def _launch(announce: Any, name: str, trial: Trial, python: str) -> Figures:
         return launch(OBSERVED[name])
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, str(Path(__file__).with_name("viewers.py")), str(port), TOKEN, str(count)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as viewers:
-        figures = launch(OBSERVED[name] | {"web": {"port": port, "token": TOKEN}})
-        rate = float(viewers.communicate()[0])
+    answers = Path(trial.folder, "answers")
+    command = [sys.executable, str(Path(__file__).with_name("viewers.py")), str(port), TOKEN, str(count), str(answers)]
+    begun_s = time.monotonic()
+    with subprocess.Popen(command) as viewers:
+        try:
+            figures = launch(OBSERVED[name] | {"web": {"port": port, "token": TOKEN}})
+        finally:
+            viewers.kill()
+    rate = int(answers.read_text()) / (time.monotonic() - begun_s)
     if rate < ANSWERS_LEAST * count:
         raise RunFailed(f"{count} viewers had {rate:.1f} answers a second: nobody looked")
     return figures

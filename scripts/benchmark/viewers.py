@@ -1,4 +1,4 @@
-"""Viewers of a pipeline, each of which asks what an open page asks; a program of its own, until its input ends."""
+"""Viewers of a pipeline, each of which asks what an open page asks; a program of its own, until it is killed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import http.client
 import itertools
 import sys
 import threading
-import time
+from pathlib import Path
 
-LOOK_S, PICTURE_S = 1.0, 0.2
+LOOK_S, PICTURE_S, TELL_S = 1.0, 0.2, 0.1
 NUMBERS = "/pipeline", "/logs?lines=200", "/dead-letters"
 PICTURE = "/nodes/camera/latest.jpg?width=640"
 ANSWER_S_MAX = 10.0
@@ -22,14 +22,15 @@ class Viewers:
         """Begin to look."""
         self._port, self._head = port, {"Authorization": f"Bearer {token}"}
         self._is_over = threading.Event()
-        self.answers = itertools.count()
+        self._answers = itertools.count()
         for act in (self._look, self._show, self._listen):
             for _ in range(count):
                 threading.Thread(target=self._again, args=[act], daemon=True).start()
 
-    def end(self) -> None:
-        """Ask no more."""
-        self._is_over.set()
+    def tell(self, path: Path) -> None:
+        """Write down how many answers there were, again and again."""
+        while not self._is_over.wait(TELL_S):
+            path.write_text(str(next(self._answers)))
 
     def _again(self, act: object) -> None:
         """Do it until the end; a server that is not there yet, or no more, is asked again."""
@@ -47,7 +48,7 @@ class Viewers:
         answer = line.getresponse()
         answer.read()
         if answer.status == 200:
-            next(self.answers)
+            next(self._answers)
 
     def _look(self, line: http.client.HTTPConnection) -> None:
         while not self._is_over.wait(LOOK_S):
@@ -62,16 +63,13 @@ class Viewers:
         line.request("GET", "/events?results=all", headers=self._head)
         answer = line.getresponse()
         while answer.readline() and not self._is_over.is_set():
-            next(self.answers)
+            next(self._answers)
 
 
 def main() -> None:
-    """Look until standard input ends, and say how many answers there were."""
-    begun_s = time.monotonic()
-    viewers = Viewers(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
-    sys.stdin.read()
-    viewers.end()
-    print(f"{next(viewers.answers) / (time.monotonic() - begun_s):.1f}", flush=True)
+    """Look, and tell how many answers there were."""
+    port, token, count, path = sys.argv[1:]
+    Viewers(int(port), token, int(count)).tell(Path(path))
 
 
 if __name__ == "__main__":

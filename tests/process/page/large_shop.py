@@ -14,6 +14,7 @@ import numpy as np
 
 from detektr.picture import PictureLayout
 from detektr.web.live.static_files import _HEADERS, _TYPES, FOLDER
+from detektr.web.live.words import result_words
 from detektr.web.picture import encode_picture
 
 CAMERAS, NODES = 64, 200
@@ -64,6 +65,14 @@ def pipeline(look: int) -> dict[str, Any]:
     return {**about, "nodes": nodes, "edges": edges, "sickest": [sick]}
 
 
+def seen() -> dict[str, Any]:
+    """Return what `/seen` says, all of it as markup."""
+    about = {"camera": EVIL, "node": EVIL, "words": EVIL, "frame": EVIL, "data": ODD[5], "still": True}
+    one = {"at": "2026-11-29T10:00:00+00:00", "until": "2026-11-29T10:00:09+00:00", **about}
+    about = {"keep_s": 86400, "since": one["at"], "left_out": 0, "fault": EVIL, "cameras": [EVIL]}
+    return about | {"seen": [one] * 60}
+
+
 class LargeShop:
     """The server; `asked` counts what was asked for, `told` the events that went out."""
 
@@ -112,6 +121,7 @@ class LargeShop:
             "/pipelines": [{"name": "large"}],
             "/session": {"known": True},
             "/pipeline": pipeline(self.asked["pipeline"]),
+            "/seen": seen(),
             "/dead-letters": {"count": 0, "let_go": 0, "dead_letters": []},
         }
         if path not in values:
@@ -140,7 +150,8 @@ class LargeShop:
             }
             good = {"detections": [{"box": [8, 8, 99, 99], "label": f"thing {count}", "track": count, "score": 0.5}]}
             data = ODD[count // 2 % len(ODD)] if count % 2 else good
-            event = {**about, "timestamp": "2026-11-30T10:00:00+00:00", "still": True, "data": data}
+            said = {"words": result_words(about["node"], data), "still": True, "data": data}
+            event = {**about, **said, "timestamp": "2026-11-30T10:00:00+00:00"}
             letter = {"at": about["frame"], "from": EVIL, "to": camera, "count": 1}
             text = f"event: result\ndata: {json.dumps(event)}\n\nevent: dead_letter\ndata: {json.dumps(letter)}\n\n"
             try:

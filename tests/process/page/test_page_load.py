@@ -22,6 +22,7 @@ _SIZE = """
 const count = (selector) => document.querySelectorAll(selector).length;
 return {nodes: count(".node"), figures: count("figure"), events: count("#events li"), seen: count("#seen li"),
   rows: count("#ledger .row"), all: count("*"), heap: performance.memory.usedJSHeapSize, stale: count("body.stale"),
+  kept: count("#seen-at:not([hidden])"), cameras: count("#seen-camera option"),
   markup: count("main img[onerror], main script, main b"), drawn: count('figure:not([data-shown="0"])')};
 """
 
@@ -68,6 +69,7 @@ def test_a_large_pipeline_and_a_flood_of_results_keep_the_page_right_quick_and_s
     assert later["all"] < first["all"] + 1000
     assert later["heap"] < first["heap"] + HEAP_MORE_MAX, (first, later)
     assert later["markup"] == 0, "nothing of a run is ever markup"
+    assert (later["kept"], later["cameras"]) == (1, 2), "what was kept can be asked for, in each camera"
 
     # One that is looked for is found by a part of its name.
     driver.find_element(By.ID, "filter").send_keys("see9", Keys.ENTER)

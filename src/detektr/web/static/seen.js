@@ -101,7 +101,7 @@ async function find(query) {
   [kept, keptAt] = [answer.body, performance.now()];
   at("seen-at").hidden = !kept.keep_s;
   const select = at("seen-camera"), names = [...select.options].map((option) => option.value);
-  for (const name of kept.cameras) if (!names.includes(name)) select.append(new Option(name, name));
+  for (const name of kept.cameras ?? []) if (!names.includes(name)) select.append(new Option(name, name));
   return kept;
 }
 
