@@ -141,6 +141,7 @@ class LargeShop:
         call.send_response(200)
         call.send_header("Content-Type", "text/event-stream")
         call.end_headers()
+        call.wfile.write(b'event: reset\ndata: {"state": "running"}\n\n')
         for count in itertools.count():
             camera = f"cam{count % CAMERAS}"
             about = {
