@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import unquote
 
@@ -34,7 +35,7 @@ from detektr.web.pulling.endpoints import make_endpoints
 from detektr.web.pulling.pullers import Pullers
 from detektr.web.query import read_query
 from detektr.web.seen.endpoint import make_endpoint as make_seen
-from detektr.web.seen.keeper import SeenKeeper, SeenSettings
+from detektr.web.seen.keeper import SeenKeeper, SeenSettings, kept_still
 from detektr.web.session import bearer
 from detektr.web.token import SESSION_COOKIE, is_same, session_of
 
@@ -86,12 +87,11 @@ def make_app(desk: Desk, seen: SeenSettings | None = None) -> App:
     pullers = Pullers()
     desk.closing.append(pullers.close)
     desk.owes_an_end = lambda: pullers.owe_an_end
-    keeper = None if seen is None else SeenKeeper(seen)
-    stills = Stills(None if keeper is None else keeper.still)
+    stills = Stills(None if seen is None else partial(kept_still, seen))
+    keeper = None if seen is None else SeenKeeper(seen, stills)
     events = Events(stills.note)
     desk.closing.append(events.close)
     if keeper is not None:
-        keeper.begin(stills)
         desk.closing.append(keeper.close)
     desk.closing.append(stills.close)
     more = (

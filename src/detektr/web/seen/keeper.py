@@ -36,11 +36,21 @@ class SeenSettings:
     bytes_max: int
 
 
+def kept_still(settings: SeenSettings, frame: str) -> Still | None:
+    """Return the picture of a frame that was kept, by its id; None: there is none, or it cannot be read."""
+    try:
+        with SeenReader(settings.path) as reader:
+            return reader.still(frame)
+    except sqlite3.Error as fault:
+        _log.info("%s cannot be read: %s", settings.path, fault)
+        return None
+
+
 class SeenKeeper:
     """See the module's first line."""
 
-    def __init__(self, settings: SeenSettings) -> None:
-        """Keep nothing yet; see `begin`."""
+    def __init__(self, settings: SeenSettings, stills: Stills) -> None:
+        """Begin to listen; `stills` makes the pictures."""
         self.settings = settings
         self.fault = ""
         """Why the file cannot be written now; empty: it can."""
@@ -52,9 +62,6 @@ class SeenKeeper:
         self._changing = threading.Lock()
         self._is_closing = threading.Event()
         self._store: SeenStore | None = None
-
-    def begin(self, stills: Stills) -> None:
-        """Begin to listen; `stills` makes the pictures."""
         self._stills = stills
         self._thread = threading.Thread(target=self._write, name="seen", daemon=True)
         self._thread.start()
@@ -66,15 +73,6 @@ class SeenKeeper:
         self._watch.close()
         self._is_closing.set()
         self._thread.join()
-
-    def still(self, frame: str) -> Still | None:
-        """Return the picture of a frame that was kept, by its id."""
-        try:
-            with SeenReader(self.settings.path) as reader:
-                return reader.still(frame)
-        except sqlite3.Error as fault:
-            _log.info("%s cannot be read: %s", self.settings.path, fault)
-            return None
 
     def _keep_still(self, result: Result) -> bool:
         return self._sightings.wants_picture(result) and self._stills.note(
