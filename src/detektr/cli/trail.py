@@ -94,15 +94,19 @@ def _query(
     ] = 1000,
     is_json: JsonOption = False,
 ) -> None:
-    """Print records of the trail by time, edge, node or outcome."""
+    """Print records of the trail by time, edge, node or outcome.
+
+    A time without a day is the latest such time that has passed, on this machine's clock. Times in JSON are UTC.
+    """
     import json
     import time
 
-    from detektr.observe.trail.times import moment
-    from detektr.observe.trail.trace import describe_records, query
+    from detektr.observe.trail.times import span_of_time
+    from detektr.observe.trail.trace import describe_records, nothing_found, query
 
-    now_s = time.time()
-    begin_s = 0.0 if since is None else moment(since, "--since", now_s)
-    end_s = now_s if until is None else moment(until, "--until", now_s)
-    for record in query(name, node=node, edge=edge, outcome=outcome, since_s=begin_s, until_s=end_s, rows_max=limit):
+    begin_s, end_s = span_of_time(since, until, time.time())
+    found = query(name, node=node, edge=edge, outcome=outcome, since_s=begin_s, until_s=end_s, rows_max=limit)
+    for record in found:
         print(json.dumps(record) if is_json else describe_records([record]))
+    if not found:
+        tell(nothing_found(name, begin_s, end_s))

@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import unquote
 
@@ -87,7 +86,7 @@ def make_app(desk: Desk, seen: SeenSettings | None = None) -> App:
     pullers = Pullers()
     desk.closing.append(pullers.close)
     desk.owes_an_end = lambda: pullers.owe_an_end
-    stills = Stills(None if seen is None else partial(kept_still, seen))
+    stills = Stills(kept_still)
     keeper = None if seen is None else SeenKeeper(seen, stills)
     events = Events(stills.note)
     desk.closing.append(events.close)

@@ -25,7 +25,6 @@ from detektr.web.app import App, make_app
 from detektr.web.connection import HEAD_BYTES_MAX, Connections
 from detektr.web.endpoint import Desk
 from detektr.web.seen.keeper import SeenSettings
-from detektr.web.seen.store import FILE
 from detektr.web.token import token_file
 from detektr.web.view import Views
 
@@ -82,8 +81,7 @@ def _seen_settings(settings: WebSettings) -> SeenSettings | None:
     """Return what is kept of what is seen; None: nothing. Only the server that a pipeline's file asks for keeps it."""
     if not settings.seen_s:
         return None
-    name = settings.names[0]
-    return SeenSettings(RunFolder(name), state_root() / name / FILE, settings.seen_s, settings.seen_bytes)
+    return SeenSettings(RunFolder(settings.names[0]), settings.seen_s, settings.seen_bytes)
 
 
 def serve(settings: WebSettings, listener: socket.socket, line: int | None, ready: Callable[[], None]) -> None:

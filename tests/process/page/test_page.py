@@ -178,6 +178,7 @@ def test_boxes_lie_where_results_say_on_the_picture_of_their_own_frame(
         assert shown["sick"][0][0] in ("", "losing", "late"), shown["sick"]  # as busy as the machine is
 
 
+@pytest.mark.timeout(180)
 def test_an_operator_pauses_clears_and_resends_from_the_page(tmp_path: Path, driver: webdriver.Chrome) -> None:
     retry = {"backoff": "10ms..20ms", "for": "50ms"}
     (tmp_path / "down").touch()
@@ -198,7 +199,7 @@ def test_an_operator_pauses_clears_and_resends_from_the_page(tmp_path: Path, dri
         page.wait("that it was", lambda _: driver.find_element(By.ID, "resent").text.startswith("1 resent"))
         assert WebClient(page.url, TOKEN).get("/dead-letters")["count"] == before - 1
         click(page, "#s-letters p", "resend all events")
-        page.wait("the rest", lambda shown: "s-letters" not in shown["open"])
+        page.wait("the rest", lambda shown: "s-letters" not in shown["open"], 60)
 
         click(page, '.node[data-node="detect"]', "detect")
         page.wait("orders", lambda _: driver.find_elements(By.CSS_SELECTOR, "#orders button"))

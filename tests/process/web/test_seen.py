@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,18 @@ def test_what_was_seen_while_nobody_looked_is_there_with_its_pictures_after_a_ki
         assert client.ask(f"/frames/{first[0]['frame']}/still.jpg").status == 200
     file = Path(os.environ["DETEKTR_STATE_DIR"]) / "demo" / "seen.db"
     assert file.stat().st_mode & 0o777 == 0o600
+
+    # After the end, any server that is told the name says it.
+    command = [sys.executable, "-m", "detektr", "web", "demo", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        url, words = server.stdout.readline().removeprefix("web on ").split("; its token is ")
+        token = Path(words.split()[-1]).read_text().strip()
+        later = WebClient(url, token)
+        frame = first[0]["frame"]
+        assert [one["words"] for one in seen(later, f"?frame={frame}")] == [first[0]["words"]]
+        assert later.ask(f"/frames/{frame}/still.jpg").status == 200 and later.get("/seen")["keep_s"] == 0
+        server.terminate()
 
 
 def test_where_the_file_does_not_say_so_nothing_is_kept_and_nobody_listens(tmp_path: Path) -> None:

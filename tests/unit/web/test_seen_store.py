@@ -39,9 +39,9 @@ def store(path: Path) -> Iterator[SeenStore]:
     made.close()
 
 
-def words(path: Path, at_ms: int = 0, camera: str | None = None, node: str | None = None, most: int = 60) -> list[str]:
+def words(path: Path, at_ms: int = 0, most: int = 60, **chosen: str) -> list[str]:
     with SeenReader(path) as reader:
-        return [one["words"] for one in reader.before(NOW_MS + at_ms, camera, node, most)]
+        return [one["words"] for one in reader.before(NOW_MS + at_ms, most, **chosen)]
 
 
 def test_what_began_until_a_time_is_found_the_latest_first(store: SeenStore, path: Path) -> None:
@@ -50,11 +50,12 @@ def test_what_began_until_a_time_is_found_the_latest_first(store: SeenStore, pat
     assert words(path, 3000) == ["w3", "heard", "w2", "w1", "w0"]
     assert words(path, 9000, camera="yard") == ["w5", "w3", "w1"]
     assert words(path, 9000, node="ear") == ["heard"]
+    assert words(path, 9000, frame="fdoor2500") == ["heard"]
     assert words(path, 9000, most=2) == ["w5", "w4"]
     assert words(path, -1) == []
     with SeenReader(path) as reader:
         assert reader.cameras() == ["door", "yard"] and reader.since_ms() == NOW_MS
-        first = reader.before(NOW_MS, None, None, 1)[0]
+        first = reader.before(NOW_MS, 1)[0]
     assert first["data"] == {"n": 1} and first["still"] is False and first["until_ms"] == NOW_MS + 500
 
 
@@ -64,7 +65,7 @@ def test_one_that_goes_on_stays_one(store: SeenStore, path: Path) -> None:
     one.until_ms += 7000
     assert store.write([one, sighting(9000)], {}, NOW_MS)[0] == one.number
     with SeenReader(path) as reader:
-        assert [row["until_ms"] - NOW_MS for row in reader.before(NOW_MS + 8000, None, None, 9)] == [7500]
+        assert [row["until_ms"] - NOW_MS for row in reader.before(NOW_MS + 8000, 9)] == [7500]
 
 
 def test_pictures_belong_to_sightings_and_go_with_them(store: SeenStore, path: Path) -> None:
@@ -72,7 +73,7 @@ def test_pictures_belong_to_sightings_and_go_with_them(store: SeenStore, path: P
     store.write([old, new], {old.frame: still(), new.frame: still(shade=9), "unknown": still()}, NOW_MS - 3 * HOUR_MS)
     with SeenReader(path) as reader:
         assert reader.still(old.frame) == still() and reader.still("unknown") is None
-        assert reader.before(NOW_MS, None, None, 1)[0]["still"] is True
+        assert reader.before(NOW_MS, 1)[0]["still"] is True
     store.write([], {}, NOW_MS)
     with SeenReader(path) as reader:
         assert reader.still(old.frame) is None and reader.still(new.frame) == still(shade=9)
@@ -85,7 +86,7 @@ def test_a_picture_of_two_sightings_stays_for_the_younger(store: SeenStore, path
     store.write([old, new], {old.frame: still()}, NOW_MS)
     store.write([], {}, NOW_MS)
     with SeenReader(path) as reader:
-        assert reader.still(new.frame) == still() and len(reader.before(NOW_MS, None, None, 9)) == 1
+        assert reader.still(new.frame) == still() and len(reader.before(NOW_MS, 9)) == 1
 
 
 def test_the_file_stays_within_its_bytes_and_keeps_the_newest(path: Path) -> None:
@@ -96,7 +97,7 @@ def test_the_file_stays_within_its_bytes_and_keeps_the_newest(path: Path) -> Non
     store.close()
     assert path.stat().st_size < 5 * MIB, "pages that are free are used again"
     with SeenReader(path) as reader:
-        kept = reader.before(NOW_MS + HOUR_MS, None, None, 1000)
+        kept = reader.before(NOW_MS + HOUR_MS, 1000)
         assert 20 < len(kept) < 110 and kept[0]["at_ms"] == NOW_MS + 399
         assert all(reader.still(one["frame"]) for one in kept)
         assert [one["at_ms"] for one in kept] == [NOW_MS + 399 - back for back in range(len(kept))]

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import datetime
+from typing import Final
 
 from detektr.errors import DetektrError
 from detektr.quantity import duration_ns
+
+DAY_S: Final = 86_400
+
+
+def local_text(utc: str) -> str:
+    """Return a time of the trail, UTC, as this machine's clock shows it, as `why` and the options write times."""
+    return datetime.datetime.fromisoformat(utc).astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:23]
 
 
 def moment(text: str, option: str, now_s: float) -> float:
@@ -33,3 +41,20 @@ def moment(text: str, option: str, now_s: float) -> float:
             f"{option} {text!r} is not a time; write 14:03, 14:03:20, 2026-11-30T14:03 or 10m ago"
         ) from None
     return (found - datetime.timedelta(days=1) if found > now else found).timestamp()
+
+
+def span_of_time(since: str | None, until: str | None, now_s: float) -> tuple[float, float]:
+    """Return begin and end of what `--since` and `--until` mean, UTC in seconds.
+
+    An end that is still to come means now, also one without a day that would lie before the begin otherwise.
+
+    Args:
+        since: see `moment`; None: from the beginning on.
+        until: likewise; None: until now.
+        now_s: the time now.
+    Raises:
+        DetektrError: one of them is no time.
+    """
+    begin_s = 0.0 if since is None else moment(since, "--since", now_s)
+    end_s = now_s if until is None else moment(until, "--until", now_s)
+    return begin_s, now_s if end_s < begin_s < now_s < end_s + DAY_S else min(end_s, now_s)

@@ -11,6 +11,7 @@ from detektr.errors import DetektrError
 from detektr.memory.run_folder import state_root
 from detektr.observe.trail.places import known_pipelines, open_trail_of, open_trails
 from detektr.observe.trail.steps import edge_text, steps_of, utc_text
+from detektr.observe.trail.times import local_text
 from detektr.telemetry.history.record_reader import RunRecords
 from detektr.telemetry.record import Record
 from detektr.telemetry.trail.rows import DropRow, Row
@@ -121,6 +122,13 @@ def query(
     return sorted(found, key=lambda record: str(record["time"]))[-rows_max:]
 
 
+def nothing_found(name: str, since_s: float, until_s: float) -> str:
+    """Say that the trail has nothing of a time, with the times as they were understood."""
+    begin, end = (local_text(utc_text(round(at_s * 1e6)))[:19] for at_s in (since_s, until_s))
+    of_time = f"from {begin} to {end}" if since_s else f"until {end}"
+    return f"the trail of {name} has no such record {of_time}; `detektr status {name}` says how far back it reaches"
+
+
 def tail(name: str, rows_max: int, *, follow: bool = False) -> Iterator[dict[str, Any]]:
     """Yield the newest records, as `query` does; with `follow`, new ones as they come, for ever."""
     known: dict[str, None] = {}
@@ -190,7 +198,7 @@ def describe_trace(answer: Mapping[str, Any]) -> str:
         more += [str(step[key]).strip().splitlines()[-1] for key in ("reason", "saved") if step.get(key)]
         more += [f"event {step['event']}"] if "event" in step else []
         told = f"{step['node']:<14} {step['what']:<14} {step.get('edge', ''):<20} {', '.join(more)}"
-        lines.append(f"{step['time'][11:23]}  {step['after_ms']:+9.1f} ms  {told}".rstrip())
+        lines.append(f"{local_text(step['time'])[11:]}  {step['after_ms']:+9.1f} ms  {told}".rstrip())
     return "\n".join(lines)
 
 
@@ -205,5 +213,5 @@ def describe_records(records: Sequence[Mapping[str, Any]]) -> str:
             times = [f"{key[:-3]} {record[key]:g} ms" for key in record if key.endswith("_ms")]
             edge = edge_text(record["from"], record["to"])
             what = f"{edge:<22} {record['camera']}/{record['sequence']} {record['outcome']}{count}  {', '.join(times)}"
-        lines.append(f"{record['time'][:23]}  {what}".rstrip())
+        lines.append(f"{local_text(record['time'])}  {what}".rstrip())
     return "\n".join(lines)

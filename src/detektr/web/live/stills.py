@@ -74,11 +74,11 @@ def copy_frame(folder: RunFolder, wanted: WantedFrame) -> tuple[PictureLayout, U
 class Stills:
     """The stills of a server; `note` may be called from any thread."""
 
-    def __init__(self, older: Callable[[str], Still | None] | None = None) -> None:
+    def __init__(self, older: Callable[[str, str], Still | None] = lambda *_: None) -> None:
         """Begin without any.
 
         Args:
-            older: returns the picture of a frame that was kept for longer, by its id; None: it was not.
+            older: returns the picture of a frame that was kept for longer, by pipeline and id; None: it was not.
         """
         self._older = older
         self._kept: collections.OrderedDict[tuple[str, str], Future[Still | None]] = collections.OrderedDict()
@@ -156,8 +156,8 @@ class Stills:
         still = await asyncio.shield(
             asyncio.wrap_future(self._ask(view.folder, frame, wanted))
         )  # others may wait for it too
-        if still is None and (older := self._older) is not None:
-            still = await call.desk.work(lambda: older(frame))
+        if still is None:
+            still = await call.desk.work(lambda: self._older(view.name, frame))
         if still is None:
             detail = f"the picture of frame {frame} is gone: its slot was used again"
             next_ = "see /frames/ID for what became of it, /dead-letters for the pictures of those that were given up"

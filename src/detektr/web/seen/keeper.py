@@ -11,7 +11,6 @@ import sqlite3
 import threading
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from detektr.memory.run_folder import RunFolder
 from detektr.process.fault_text import fault_line
@@ -19,7 +18,7 @@ from detektr.web.live.feed import ALL_RESULTS
 from detektr.web.live.results import Result, ResultWatch
 from detektr.web.live.stills import Still, Stills
 from detektr.web.seen.sightings import Sighting, Sightings
-from detektr.web.seen.store import SeenReader, SeenStore
+from detektr.web.seen.store import SeenReader, SeenStore, seen_path
 
 STORE_S = 1.0
 UNSTORED_MAX = 10_000  # sightings, and pictures, that wait for the disk
@@ -28,21 +27,23 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SeenSettings:
-    """What is kept, and where."""
+    """What is kept of whose results."""
 
     folder: RunFolder
-    path: Path
     keep_s: int
     bytes_max: int
 
 
-def kept_still(settings: SeenSettings, frame: str) -> Still | None:
+def kept_still(pipeline: str, frame: str) -> Still | None:
     """Return the picture of a frame that was kept, by its id; None: there is none, or it cannot be read."""
+    path = seen_path(pipeline)
+    if not path.exists():
+        return None
     try:
-        with SeenReader(settings.path) as reader:
+        with SeenReader(path) as reader:
             return reader.still(frame)
     except sqlite3.Error as fault:
-        _log.info("%s cannot be read: %s", settings.path, fault)
+        _log.info("%s cannot be read: %s", path, fault)
         return None
 
 
@@ -52,6 +53,7 @@ class SeenKeeper:
     def __init__(self, settings: SeenSettings, stills: Stills) -> None:
         """Begin to listen; `stills` makes the pictures."""
         self.settings = settings
+        self._path = seen_path(settings.folder.pipeline)
         self.fault = ""
         """Why the file cannot be written now; empty: it can."""
         self.left_out = 0
@@ -118,7 +120,7 @@ class SeenKeeper:
         waiting = [frame for frame, (is_waiting, _) in found.items() if is_waiting]
         try:
             if self._store is None:
-                self._store = SeenStore(self.settings.path, self.settings.keep_s, self.settings.bytes_max)
+                self._store = SeenStore(self._path, self.settings.keep_s, self.settings.bytes_max)
             numbers = self._store.write(batch, stills, int(time.time() * 1000)) if batch or stills else []
         except (OSError, sqlite3.Error) as fault:
             self._fail(fault_line(fault))
@@ -132,10 +134,10 @@ class SeenKeeper:
                 one.number = number
             self._unstored_stills = dict.fromkeys([*waiting, *self._unstored_stills])
         if self.fault:
-            _log.warning("%s is written again; %d sightings were left out", self.settings.path, self.left_out)
+            _log.warning("%s is written again; %d sightings were left out", self._path, self.left_out)
             self.fault = ""
 
     def _fail(self, fault: str) -> None:
         if fault != self.fault:
-            _log.warning("%s cannot be written, and keeps nothing of what is seen: %s", self.settings.path, fault)
+            _log.warning("%s cannot be written, and keeps nothing of what is seen: %s", self._path, fault)
         self.fault = fault

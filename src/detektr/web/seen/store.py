@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from detektr.memory.run_folder import state_root
 from detektr.telemetry.sqlite_file import WAIT_S_MAX, change, open_sqlite, put_aside, used_bytes
 from detektr.web.live.stills import Still
 from detektr.web.seen.sightings import Sighting
@@ -28,6 +29,11 @@ CREATE INDEX sightings_of_frame ON sightings (frame);
 CREATE TABLE stills (frame TEXT PRIMARY KEY, width INTEGER NOT NULL, height INTEGER NOT NULL, payload BLOB NOT NULL);
 PRAGMA user_version={SCHEMA_VERSION};
 """
+
+
+def seen_path(pipeline: str) -> Path:
+    """Return the file of a pipeline, which outlives its runs."""
+    return state_root() / pipeline / FILE
 
 
 class SeenStore:
@@ -144,25 +150,23 @@ class SeenReader:
         )  # one look at the index for each camera
         return [row[0] for row in self._database.execute(query, (CAMERAS_MAX,))]
 
-    def before(self, at_ms: int, camera: str | None, node: str | None, most: int) -> list[dict[str, Any]]:
+    def before(self, at_ms: int, most: int, **chosen: str) -> list[dict[str, Any]]:
         """Return what began at a time or before, the latest first.
 
         Args:
             at_ms: the time, UTC.
-            camera: only of this camera; None: of all.
-            node: only by this node; None: by all.
             most: so many sightings.
+            chosen: only of this `camera`, by this `node`, with the picture of this `frame`.
         Raises:
             sqlite3.Error: the file is broken.
         """
-        chosen = [(column, value) for column, value in (("camera", camera), ("node", node)) if value is not None]
-        where = "".join(f" AND {column} = ?" for column, _ in chosen)
+        where = "".join(f" AND {column} = ?" for column in chosen)
         query = (
             "SELECT at_ms, until_ms, camera, node, words, frame, data,"
             " EXISTS (SELECT 1 FROM stills WHERE stills.frame = sightings.frame)"
             f" FROM sightings WHERE at_ms <= ?{where} ORDER BY at_ms DESC, id DESC LIMIT ?"
         )
-        rows = self._database.execute(query, (at_ms, *(value for _, value in chosen), most))
+        rows = self._database.execute(query, (at_ms, *chosen.values(), most))
         names = ("at_ms", "until_ms", "camera", "node", "words", "frame", "data", "still")
         found = [dict(zip(names, row, strict=True)) for row in rows]
         return [

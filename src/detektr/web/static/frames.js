@@ -6,6 +6,14 @@ import {ask, complaint, isKnown, picture} from "./server.js";
 const WIDTH = 640;
 const LOOKS = 5, AGAIN_MS = 1000; // the trail has a frame a moment after it is done with
 const ID = /^(\d{10,15})_(.+)_(\d+)_[0-9a-f]+$/; // TIME_CAPTURE_CAMERA_SEQUENCE_MARK
+const TWICE = /^(.+)_\1$/; // a capture and its camera of one name
+let findResult = async () => null;
+
+// What tells what was seen in a frame, where that is known: a function of its id.
+export function onUnknown(find) {
+  findResult = find;
+}
+
 const GONE = "its picture is gone: a slot of the ring is used again at once";
 
 function line(step) {
@@ -42,7 +50,7 @@ function called(frame, camera) {
   const [, place, count] = /^(.+)\/(\d+)$/.exec(frame) ?? [];
   if (!ms) return count ? `frame ${count} of ${place}` : `frame ${frame}${camera ? ` of ${camera}` : ""}`;
   const moment = new Date(Number(ms)).toISOString();
-  return `frame ${sequence} of ${camera || names}, captured at ${clock(moment)}.${moment.slice(20, 23)}`;
+  return `frame ${sequence} of ${camera || (TWICE.exec(names)?.[1] ?? names)}, captured at ${clock(moment)}.${moment.slice(20, 23)}`;
 }
 
 // What was asked for last: what comes late of an earlier look is not shown.
@@ -51,14 +59,16 @@ let asking = 0;
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
 // `hasPicture` false: its picture is known to be gone. `result`: what is known to have been seen in it.
-export async function lookUp(frame, hasPicture = true, result = null) {
-  const found = at("found"), own = ++asking, mayShow = isKnown() && hasPicture && ID.test(frame);
-  const shown = mayShow ? [boxed({...result, frame}, WIDTH, `picture of frame ${frame}`, GONE)] : [];
-  at("frame").value = frame;
-  found.replaceChildren(...shown, make("p", "", "looking"));
+export async function lookUp(text, hasPicture = true, result = null) {
+  const found = at("found"), own = ++asking;
+  at("frame").value = text;
+  found.replaceChildren(make("p", "", "looking"));
   goTo(at("s-frame"));
+  const known = result ?? (isKnown() && ID.test(text) ? await findResult(text).catch(() => null) : null);
+  if (own !== asking) return;
+  if (isKnown() && hasPicture && ID.test(text)) found.prepend(boxed({...known, frame: text}, WIDTH, `picture of frame ${text}`, GONE));
   for (let looks = LOOKS; looks && own === asking; looks--) {
-    const {isOver, lines} = await told(frame, result);
+    const {isOver, lines} = await told(text, known);
     if (own !== asking) return;
     found.replaceChildren(...(found.firstElementChild?.matches("canvas, .gone") ? [found.firstElementChild] : []), ...lines);
     goTo(at("s-frame"));

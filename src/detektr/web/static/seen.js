@@ -1,13 +1,12 @@
 // What was seen: results as they come, with the picture of their frame where it can still be had; and, where the pipeline keeps
 // it, what was seen before, also while no page was open. Both lists stay small.
 import {at, button, clock, lasted, make, prepend, say, write} from "./dom.js";
-import {boxed, lookUp} from "./frames.js";
+import {boxed, lookUp, onUnknown} from "./frames.js";
 import {ask, complaint} from "./server.js";
 
 const SEEN_MAX = 60, BEFORE_MAX = 20;
 const LATELY_MAX = 500;
-const AGAIN_MS = 10_000; // the same thing, seen again by the same node in the same camera, is told again after this
-const MINUTE_MS = 60_000;
+const AGAIN_MS = 10_000, MINUTE_MS = 60_000; // what is seen again within this time is in the same entry, for a minute at most
 const PICTURE_WIDTH = 240;
 
 let listensSince = "";
@@ -18,14 +17,25 @@ let kept = null, keptAt = 0; // what the server said of what it keeps, and when
 // Its picture is fetched at once, though nobody may ever scroll to it: a moment later the server may have none any more.
 function entry(result, when) {
   const item = make("li"), text = make("span");
-  const more = button("its frame", () => lookUp(result.frame, result.still, result));
+  const show = () => lookUp(result.frame, result.still, result), more = button("its frame", show);
   more.className = "link";
+  more.setAttribute("aria-label", `its frame: ${result.camera}, ${result.words}, ${when}`);
   item.dataset.frame = result.frame;
   text.append(make("time", "", when), `${result.camera}: ${result.words} (${result.node})`, make("span"), " ", more);
   const label = `${result.camera} at that frame`;
   item.append(result.still ? boxed(result, PICTURE_WIDTH, label, "its picture is gone") : make("span", "gone", "no picture"), text);
+  item.firstElementChild.addEventListener("click", show);
+  results.set(item, result);
   return item;
 }
+
+const results = new WeakMap(); // by entry
+
+// What was seen in a frame, by the entries that are shown, or by what was kept.
+onUnknown(async (frame) => {
+  for (const item of document.querySelectorAll(".seen li")) if (item.dataset.frame === frame) return results.get(item);
+  return kept?.cameras?.length ? ((await find({frame, most: 1})).seen[0] ?? null) : null;
+});
 
 // How often the same was seen, where it was seen again and again.
 function tellAgain({item, count, until}) {
@@ -38,8 +48,9 @@ export function see(result) {
   const {words} = result, now = performance.now();
   if (!words) return;
   const key = JSON.stringify([result.camera, result.node, words]), known = lately.get(key);
-  if (known && now - known.at < AGAIN_MS) {
+  if (known && now - known.lastAt < AGAIN_MS && now - known.at < MINUTE_MS) {
     known.count += 1;
+    known.lastAt = now;
     known.until = result.timestamp;
     if (!known.hasPicture && result.still) { // the same was seen a moment later, with a picture
       known.hasPicture = true;
@@ -51,7 +62,7 @@ export function see(result) {
   }
   const item = entry(result, clock(result.timestamp));
   lately.delete(key);
-  lately.set(key, {at: now, item, hasPicture: result.still, count: 1, until: result.timestamp});
+  lately.set(key, {at: now, lastAt: now, item, hasPicture: result.still, count: 1, until: result.timestamp});
   if (lately.size > LATELY_MAX) lately.delete(lately.keys().next().value);
   prepend(at("seen"), item, SEEN_MAX);
   tellSpan();
@@ -65,7 +76,7 @@ function tellSpan() {
   }
   const list = at("seen"), oldest = list.lastElementChild?.querySelector("time")?.textContent;
   const since = list.childElementCount < SEEN_MAX || !oldest ? `since this page listens (${clock(listensSince)})` : `since ${oldest}: the list has the newest ${SEEN_MAX}`;
-  const again = `what is seen again within ${AGAIN_MS / 1000} s is counted in its entry`;
+  const again = `what is seen again within ${AGAIN_MS / 1000} s is counted in its entry, for a minute at most`;
   write(at("seen-since"), `${kept?.keep_s ? keptWords() : `${since}; earlier results are where the sinks of this pipeline wrote them; \`seen: 7d\` below \`web\` in its file would keep them here`}; ${again}`);
 }
 
@@ -99,7 +110,7 @@ async function find(query) {
   const answer = await ask(`/seen?${new URLSearchParams(query)}`);
   if (!answer.isGood) throw new Error(complaint(answer));
   [kept, keptAt] = [answer.body, performance.now()];
-  at("seen-at").hidden = !kept.keep_s;
+  at("seen-at").hidden = !kept.keep_s && !kept.cameras?.length;
   const select = at("seen-camera"), names = [...select.options].map((option) => option.value);
   for (const name of kept.cameras ?? []) if (!names.includes(name)) select.append(new Option(name, name));
   return kept;
@@ -114,7 +125,8 @@ async function before(now) {
 
 let oldestShown = 0, asking = 0; // UTC in ms; what was asked for last: what comes late of an earlier question is not shown
 
-async function showThen(untilMs) {
+async function showThen(askedMs) {
+  const untilMs = Math.min(askedMs, Date.now()), isAhead = askedMs > untilMs;
   const own = ++asking, camera = at("seen-camera").value, list = at("seen-then"), line = at("seen-when");
   line.hidden = false;
   at("seen-now").hidden = false;
@@ -125,7 +137,8 @@ async function showThen(untilMs) {
     const where = camera ? ` in ${camera}` : "";
     const last = found.seen.at(-1);
     oldestShown = last ? Date.parse(last.at) : 0;
-    say(line, last ? `what was seen${where} until ${clock(new Date(untilMs).toISOString())}, the latest first, back to ${clock(last.at)}` : `nothing was seen${where} until then`);
+    const until = isAhead ? "until now" : `until ${clock(new Date(untilMs).toISOString())}`;
+    say(line, last ? `what was seen${where} ${until}, the latest first, back to ${clock(last.at)}` : `nothing was seen${where} ${until}`);
     list.replaceChildren(...entries(found));
     list.scrollTop = 0;
     at("seen").hidden = true;
@@ -140,14 +153,21 @@ async function showThen(untilMs) {
 function showNow() {
   asking += 1;
   at("seen-then").replaceChildren();
+  at("seen-camera").value = "";
   for (const id of ["seen-then", "seen-now", "seen-earlier", "seen-when"]) at(id).hidden = true;
   at("seen").hidden = false;
 }
 
+// Without a time: until now. A time without seconds: the whole of that minute.
+function search() {
+  const text = at("seen-time").value, [, seconds] = /:\d\d:(\d\d)/.exec(text) ?? [], moment = new Date(text).getTime();
+  showThen(Number.isFinite(moment) ? moment + (seconds ? 999 : MINUTE_MS - 1) : Date.now());
+}
+
 at("seen-at").addEventListener("submit", (event) => {
   event.preventDefault();
-  const [, seconds] = /:\d\d:(\d\d)/.exec(at("seen-time").value) ?? [], moment = new Date(at("seen-time").value).getTime();
-  if (Number.isFinite(moment)) showThen(moment + (seconds ? 999 : MINUTE_MS - 1)); // the whole of that minute
+  search();
 });
+at("seen-camera").addEventListener("change", search);
 at("seen-earlier").addEventListener("click", () => showThen(oldestShown - 1));
 at("seen-now").addEventListener("click", showNow);
