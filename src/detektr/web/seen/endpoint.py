@@ -33,8 +33,8 @@ TEXT = (
     " ten seconds between them, for a minute at most; then a new one begins, with a new picture. `words` is `event` and"
     " `state` of a result, and the `label`, `track` and `zones` of its `detections`; results that have none of these"
     " are not kept. /frames/ID/still.jpg has the picture of `frame`, if `still` says so. `keep_s` is how long this"
-    " server keeps what is seen, 0 if it keeps nothing (key `seen` of `web`); what earlier ones kept is listed all the"
-    " same. `fault` says why nothing can be kept now, `left_out` how many sightings were not."
+    " server keeps sightings, 0 if it keeps none (key `seen` of `web`); it also lists those that earlier servers kept."
+    " `fault` says why nothing can be kept now, `left_out` how many sightings were not."
 )
 
 
