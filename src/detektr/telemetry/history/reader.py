@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -103,13 +104,21 @@ class HistoryReader:
             yield number, utc_s, row
 
     def _states(self, node: int, begin_s: int, end_s: int) -> list[NodeState]:
+        """Return the states within a time, and the one before; that from when on it was so, for whatever reason."""
         run = self._database.execute
         last = run("SELECT max(id) FROM states WHERE node = ? AND utc_s <= ?", (node, begin_s)).fetchone()[0]
-        found = run(
+        rows = run(
             "SELECT utc_s, state, why FROM states WHERE node = ? AND utc_s <= ? AND (utc_s > ? OR id = ?) ORDER BY id",
             (node, end_s, begin_s, last),
         )
-        return [NodeState(*values) for values in found]
+        found = [NodeState(*values) for values in rows]
+        if found and last is not None:
+            other = "SELECT id FROM states WHERE node = ? AND id < ? AND state != ? ORDER BY id DESC LIMIT 1"
+            before = run(other, (node, last, found[0].state)).fetchone() or (0,)
+            first = run("SELECT min(id) FROM states WHERE node = ? AND id > ?", (node, *before)).fetchone()[0]
+            begun_s = run("SELECT utc_s FROM states WHERE id = ?", (first,)).fetchone()[0]
+            found[0] = replace(found[0], utc_s=begun_s)
+        return found
 
     def _step_s(self, begin_s: int, end_s: int) -> int:
         """Return the finest step whose rows are not too many, and reach back to a time, or as far as any do."""

@@ -127,6 +127,23 @@ def test_states_are_told_with_when_they_began(tmp_path: Path) -> None:
     assert states == [NodeState(BEGUN_S, "running", ""), NodeState(BEGUN_S + 10, "hanging", "at mine.py:3")]
 
 
+def test_a_state_before_a_time_is_told_from_when_on_it_was_so_for_whatever_reason(tmp_path: Path) -> None:
+    store = filled(tmp_path / "h.db", 10)
+    for second, why in ((10, "the stream ended"), (15, "refused"), (20, "no route"), (25, "refused")):
+        store.write([sample(second, state="connecting", why=why)])
+    store.close()
+    reader = HistoryReader(tmp_path / "h.db")
+    states = {begin: reader.window("a", BEGUN_S + begin, BEGUN_S + 30).states["detect"] for begin in (5, 18, 29)}
+    reader.close()
+    refused = NodeState(BEGUN_S + 10, "connecting", "refused")
+    again = [NodeState(BEGUN_S + 20, "connecting", "no route"), NodeState(BEGUN_S + 25, "connecting", "refused")]
+    assert states[18] == [refused, *again] and states[29] == [refused]
+    assert states[5][:2] == [
+        NodeState(BEGUN_S, "running", ""),
+        NodeState(BEGUN_S + 10, "connecting", "the stream ended"),
+    ]
+
+
 def test_what_could_not_be_written_is_written_by_the_next_try(tmp_path: Path) -> None:
     store = filled(tmp_path / "h.db", 15)
     other = sqlite3.connect(tmp_path / "h.db", isolation_level=None)
