@@ -65,7 +65,7 @@ def test_frames_of_a_clip_come_whole_and_in_order_and_the_loop_ends_with_the_cli
     terminal: Terminals, clip: Path, clip_number: ClipNumber
 ) -> None:
     capture = terminal("capture", "--name", "cam", "--source", clip)
-    with detektr.attach("local/cam", name="notebook", when_full="block", wait_s=10) as frames:
+    with detektr.attach("local/cam", name="notebook", when_full="block", wait_s=30) as frames:
         seen = [(frame.sequence, clip_number(frame.gray)) for frame in frames]
     assert seen == [(number, number) for number in range(FRAMES)]
     assert (frames.delivered, frames.refused) == (FRAMES, 0)
@@ -76,7 +76,7 @@ def test_frames_of_a_clip_come_whole_and_in_order_and_the_loop_ends_with_the_cli
 def test_the_edge_is_in_the_ledger_while_attached_and_gone_after_leaving(
     camera: Terminal, wait_until: WaitUntil
 ) -> None:
-    with detektr.attach("local/cam", wait_s=10) as frames:
+    with detektr.attach("local/cam", wait_s=30) as frames:
         next(frames)
         assert edges()["guest-1"]["in_flight"] == 1
         wait_until(lambda: read_status("local")["nodes"]["cam"]["state"] == "running", what="the capture to say so")
@@ -93,7 +93,7 @@ def offered(ephemeral: str) -> int:
 def test_a_frame_is_held_for_the_loops_body_and_its_pixels_are_refused_after_it(
     camera: Terminal, wait_until: WaitUntil
 ) -> None:
-    with detektr.attach("local/cam", name="notebook", wait_s=10) as frames:
+    with detektr.attach("local/cam", name="notebook", wait_s=30) as frames:
         first = next(frames)
         seen = offered("notebook")
         before = first.pixels.copy()
@@ -124,7 +124,7 @@ def test_a_frame_that_is_refused_makes_room_for_the_next(camera: Terminal, wait_
         def __getattr__(self, name: str) -> Any:
             return getattr(self.reader, name)
 
-    with detektr.attach("local/cam", wait_s=10) as frames:
+    with detektr.attach("local/cam", wait_s=30) as frames:
 
         def is_open() -> bool:
             frames._try_open()
@@ -143,7 +143,7 @@ def test_a_slow_loop_drops_its_own_frames_and_stops_nobody_else(
 ) -> None:
     processor = terminal("processor", "writer:Write", "--input", "cam", "--with", "path=frames.txt")
     written = tmp_path / "frames.txt"
-    with detektr.attach("local/cam", wait_s=10) as frames:
+    with detektr.attach("local/cam", wait_s=30) as frames:
         next(frames)
         wait_until(lambda: written.exists() and written.read_text().count("\n") > 30, what="30 frames elsewhere")
         edge = edges()["guest-1"]
@@ -157,7 +157,7 @@ def test_a_slow_loop_drops_its_own_frames_and_stops_nobody_else(
 def test_an_exception_in_the_body_leaves_the_edge_and_the_frame_undelivered(
     camera: Terminal, wait_until: WaitUntil
 ) -> None:
-    with pytest.raises(ZeroDivisionError), detektr.attach("local/cam", wait_s=10) as frames:
+    with pytest.raises(ZeroDivisionError), detektr.attach("local/cam", wait_s=30) as frames:
         for _ in frames:
             _ = 1 / 0
     assert (frames.delivered, list(frames)) == (0, [])
@@ -165,7 +165,7 @@ def test_an_exception_in_the_body_leaves_the_edge_and_the_frame_undelivered(
 
 
 def test_break_gives_the_frame_back(camera: Terminal) -> None:
-    with detektr.attach("local/cam", wait_s=10) as frames:
+    with detektr.attach("local/cam", wait_s=30) as frames:
         for _ in frames:
             break
     assert frames.delivered == 1
@@ -174,7 +174,7 @@ def test_break_gives_the_frame_back(camera: Terminal) -> None:
 def test_attach_before_the_producer_waits_and_works_when_it_comes(
     terminal: Terminals, clip: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with detektr.attach("local/cam", when_full="block", wait_s=10) as frames:
+    with detektr.attach("local/cam", when_full="block", wait_s=30) as frames:
         capture = terminal("capture", "--name", "cam", "--source", clip)
         assert len(list(frames)) == FRAMES
     assert "waiting for local/cam (pipeline 'local' does not run)" in caplog.text
@@ -193,7 +193,7 @@ def test_a_producer_that_does_not_come_is_a_time_out_in_words() -> None:
 def test_attach_goes_on_with_the_successor_of_a_killed_capture(terminal: Terminals) -> None:
     arguments = "capture", "--name", "cam", "--source", TEST_PICTURE, "--realtime"
     capture = terminal(*arguments)
-    with detektr.attach("local/cam", wait_s=10) as frames:
+    with detektr.attach("local/cam", wait_s=30) as frames:
         first = next(frames)
         capture.tell(signal.SIGKILL)
         capture.end()
@@ -208,7 +208,7 @@ def test_several_at_once_in_threads_have_an_edge_each(camera: Terminal) -> None:
     counts: dict[int, int] = {}
 
     def read(number: int) -> None:
-        with detektr.attach("local/cam", wait_s=10) as frames:
+        with detektr.attach("local/cam", wait_s=30) as frames:
             for frame in frames:
                 counts[number] = counts.get(number, 0) + int(frame.gray.size > 0)
                 if counts[number] == 20:
@@ -225,7 +225,7 @@ def test_several_at_once_in_threads_have_an_edge_each(camera: Terminal) -> None:
 def test_a_killed_guest_is_gone_from_the_ledger_within_a_second(
     camera: Terminal, terminal: Terminals, wait_until: WaitUntil
 ) -> None:
-    script = "import detektr; frames = detektr.attach('local/cam', wait_s=10); print(next(frames), flush=True); input()"
+    script = "import detektr; frames = detektr.attach('local/cam', wait_s=30); print(next(frames), flush=True); input()"
     ephemeral = subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ, text=True
     )
@@ -254,24 +254,24 @@ def test_a_processor_gives_no_frames_and_says_who_does(
     processor = terminal("processor", "writer:Write", "--input", "cam", "--with", "path=frames.txt")
     wait_until(lambda: "write" in edges(), what="the processor")
     with pytest.raises(RefusedError, match=r"local/write is a processor, which gives no frames.*cam"):
-        next(detektr.attach("local/write", wait_s=10))
+        next(detektr.attach("local/write", wait_s=30))
     processor.tell(signal.SIGTERM)
     assert processor.end() == 0
 
 
 def test_one_guest_too_many_is_refused_with_the_cure(camera: Terminal, wait_until: WaitUntil) -> None:
     wait_until(lambda: "no consumer yet" in camera.err, what="the capture")
-    with detektr.attach("local/cam", window=30, wait_s=10) as frames:
+    with detektr.attach("local/cam", window=30, wait_s=30) as frames:
         next(frames)
-        others = detektr.attach("local/cam", window=30, wait_s=10)
+        others = detektr.attach("local/cam", window=30, wait_s=30)
         with pytest.raises(RefusedError, match=r"36 frames for ephemeral consumers and 33 are taken.*--slots"):
             next(others)
 
 
 def test_a_name_that_is_taken_is_refused(camera: Terminal) -> None:
-    with detektr.attach("local/cam", name="viewer", wait_s=10) as frames:
+    with detektr.attach("local/cam", name="viewer", wait_s=30) as frames:
         next(frames)
-        others = detektr.attach("local/cam", name="viewer", wait_s=10)
+        others = detektr.attach("local/cam", name="viewer", wait_s=30)
         with pytest.raises(RefusedError, match=r"viewer is attached already, as guest-1\.0; choose another name"):
             next(others)
 
