@@ -7,7 +7,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -74,14 +74,33 @@ def used_bytes(database: sqlite3.Connection) -> int:
     return (pages - free) * nbytes
 
 
-def put_aside(path: Path, why: BaseException) -> None:
-    """Give a file that is broken, or of another version, another name, so that a new one can be begun in its place.
+def open_or_begin_anew(path: Path, prepare: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
+    """Open a file as `open_sqlite` does; one that is broken is put aside under another name, and a new one begun.
 
+    Args:
+        path: the file.
+        prepare: makes the tables that are missing; raises `sqlite3.DatabaseError` if the file is of another version.
     Raises:
-        OSError: it cannot be renamed.
+        OSError, sqlite3.Error: the file cannot be written.
     """
-    aside = path.with_suffix(f".broken-{int(time.time())}")
-    _log.warning("%s is put aside as %s, and begun anew: %s", path, aside.name, why)
+    try:
+        return _prepared(path, prepare)
+    except sqlite3.DatabaseError as fault:
+        if isinstance(fault, sqlite3.OperationalError):
+            raise
+        aside = path.with_suffix(f".broken-{int(time.time())}")
+        _log.warning("%s is put aside as %s, and begun anew: %s", path, aside.name, fault)
     path.replace(aside)
     for side in SIDES:
         path.with_name(path.name + side).unlink(missing_ok=True)
+    return _prepared(path, prepare)
+
+
+def _prepared(path: Path, prepare: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
+    database = open_sqlite(path)
+    try:
+        prepare(database)
+    except BaseException:
+        database.close()
+        raise
+    return database

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.conftest import WaitUntil
 
 TOKEN = "a-token-for-the-tests"
-CODE = """
+PICTURES = """
 import time
 import numpy as np
 
@@ -33,7 +33,11 @@ def pictures(rate=40):
     for count in range(100_000):
         time.sleep(max(0.0, begun + count / rate - time.monotonic()))
         yield np.full((16, 16, 3), count % 256, np.uint8)
-
+"""
+"""A source whose pictures are as bright as their number says."""
+CODE = (
+    PICTURES
+    + """
 
 class Takes:
     def process(self, frame):
@@ -47,6 +51,7 @@ class Hangs:
     def process(self, frame):
         time.sleep(1000)
 """
+)
 
 
 def graph(use: str = "mine:Takes", **more: Any) -> dict[str, Any]:

@@ -16,19 +16,11 @@ import pytest
 from tests.harness.running import RunningPipeline
 from tests.process.web.client import WebClient
 from tests.process.web.test_pulling import average
-from tests.process.web.test_reading import TOKEN, graph, served, wait_successor, web_pid
+from tests.process.web.test_reading import PICTURES, TOKEN, graph, served, wait_successor, web_pid
 
-CODE = """
-import time
-import numpy as np
-
-
-def pictures(rate=40):
-    begun = time.monotonic()
-    for count in range(100_000):
-        time.sleep(max(0.0, begun + count / rate - time.monotonic()))
-        yield np.full((16, 16, 3), count % 256, np.uint8)
-
+CODE = (
+    PICTURES
+    + """
 
 class Takes:
     def process(self, frame):
@@ -44,6 +36,7 @@ class Counts:
     def process(self, frame):
         return {"n": frame.sequence}
 """
+)
 WEB = {"port": 0, "token": TOKEN, "seen": "2d"}
 
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from detektr.telemetry.history.rows import EdgeRow, NodeRow, Sample
-from detektr.telemetry.sqlite_file import change, open_sqlite, put_aside, used_bytes
+from detektr.telemetry.sqlite_file import change, open_or_begin_anew, used_bytes
 
 SCHEMA_VERSION: Final = 1
 BYTES_MAX: Final = 1 << 30  # of the file; the oldest rows go before that, whatever their age
@@ -60,13 +60,7 @@ class HistoryStore:
         self._pending: list[_Rows] = [{} for _ in RESOLUTIONS[1:]]
         self._periods = [0 for _ in RESOLUTIONS[1:]]
         self._next_trim_s = self._last_s = 0
-        try:
-            self._database = _open(path)
-        except sqlite3.DatabaseError as fault:
-            if isinstance(fault, sqlite3.OperationalError):
-                raise
-            put_aside(path, fault)
-            self._database = _open(path)
+        self._database = open_or_begin_anew(path, _prepare)
 
     def write(self, samples: Iterable[Sample]) -> None:
         """Store samples, in order, in one transaction.
@@ -214,17 +208,11 @@ def _joined(row: Row, later: Row) -> Row:
     return row.joined(later)
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    database = open_sqlite(path)
-    try:
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, SCHEMA_VERSION):
-            raise sqlite3.DatabaseError(f"it is of version {version}")
-        database.executescript(_schema())
-    except BaseException:
-        database.close()
-        raise
-    return database
+def _prepare(database: sqlite3.Connection) -> None:
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    if version not in (0, SCHEMA_VERSION):
+        raise sqlite3.DatabaseError(f"it is of version {version}")
+    database.executescript(_schema())
 
 
 def _schema() -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from detektr.memory.run_folder import state_root
-from detektr.telemetry.sqlite_file import WAIT_S_MAX, change, open_sqlite, put_aside, used_bytes
+from detektr.telemetry.sqlite_file import WAIT_S_MAX, change, open_or_begin_anew, used_bytes
 from detektr.web.live.stills import Still
 from detektr.web.seen.sightings import Sighting
 
@@ -52,13 +52,7 @@ class SeenStore:
             OSError, sqlite3.Error: the file cannot be written.
         """
         self._keep_ms, self._bytes_max = keep_s * 1000, bytes_max
-        try:
-            self._database = _open(path)
-        except sqlite3.DatabaseError as fault:
-            if isinstance(fault, sqlite3.OperationalError):
-                raise
-            put_aside(path, fault)
-            self._database = _open(path)
+        self._database = open_or_begin_anew(path, _prepare)
 
     def write(self, sightings: Sequence[Sighting], stills: Mapping[str, Still], now_ms: int) -> list[int]:
         """Let go of the oldest sightings, then store these, or how long they have lasted by now, all or none.
@@ -181,18 +175,11 @@ class SeenReader:
         return None if row is None else Still(*row)
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    database = open_sqlite(path)
-    try:
-        database.execute(f"PRAGMA journal_size_limit={LOG_BYTES_MAX}")
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        is_new = not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if not is_new and version != SCHEMA_VERSION:
-            raise sqlite3.DatabaseError(f"its version is {version}, not {SCHEMA_VERSION}")
-        if is_new:
-            database.executescript(_SCHEMA)
-        database.execute("SELECT at_ms, until_ms, camera, node, words, frame, data FROM sightings LIMIT 0")
-    except BaseException:
-        database.close()
-        raise
-    return database
+def _prepare(database: sqlite3.Connection) -> None:
+    database.execute(f"PRAGMA journal_size_limit={LOG_BYTES_MAX}")
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    is_new = not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if not is_new and version != SCHEMA_VERSION:
+        raise sqlite3.DatabaseError(f"its version is {version}, not {SCHEMA_VERSION}")
+    if is_new:
+        database.executescript(_SCHEMA)
